@@ -1,0 +1,1 @@
+"""Lightning callbacks: samples, resynthesis, token writing, run health."""

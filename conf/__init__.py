@@ -1,0 +1,1 @@
+"""Runnable configurations, one a stage and size, made of parts."""

@@ -1,0 +1,1 @@
+"""LightningDataModules: one corpus, several views of it."""

@@ -1,0 +1,1 @@
+"""LightningModules: one per network that is trained or run over a corpus."""

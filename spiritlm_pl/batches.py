@@ -1,0 +1,88 @@
+"""What DataModules hand to LightningModules.
+
+Shapes: B batch, S samples, T tokens or frames, L labels, N documents of a batch.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveformBatch:
+    """Utterances or crops of them.
+
+    Attributes:
+        waveforms: (B, S) float32 in [-1, 1], zero after the end.
+        lengths: (B,) int64 number of samples.
+        ids: B cut ids.
+        labels: (B, L) int64 frame-rate units to predict (HuBERT), -1 after the end; None when not asked for.
+        label_rate: labels a second; None with `labels`.
+    """
+
+    waveforms: Tensor
+    lengths: Tensor
+    ids: list[str]
+    labels: Tensor | None = None
+    label_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureBatch:
+    """Frame features of utterances.
+
+    Attributes:
+        features: (B, T, D) float32.
+        lengths: (B,) int64 number of frames.
+        ids: B cut ids.
+        augmented: (B, T', D) features of an augmented version of the same audio; None when not asked for.
+        augmented_lengths: (B,) int64; None with `augmented`.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    ids: list[str]
+    augmented: Tensor | None = None
+    augmented_lengths: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitWaveformBatch:
+    """Segments of frame-rate units with the waveform they came from (vocoder training).
+
+    Attributes:
+        units: (B, T) int64 frame-rate (repeated) units.
+        waveforms: (B, T * hop_length) float32.
+        lengths: (B,) int64 number of valid frames.
+        speakers: (B,) int64.
+        ids: B cut ids.
+    """
+
+    units: Tensor
+    waveforms: Tensor
+    lengths: Tensor
+    speakers: Tensor
+    ids: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """Packed rows of one stream of words and speech.
+
+    Attributes:
+        tokens: (B, T) int64 token ids.
+        position_ids: (B, T) int64, from 0 in every document segment.
+        segment_ids: (B, T) int64, which document of its row a token belongs to; -1 for padding.
+        cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened (B * T) batch, padding runs included.
+        max_seqlen: the longest segment.
+        loss_mask: (B, T) bool, True where this token is to be predicted.
+        step: the optimizer step this batch belongs to, checked against the trainer's.
+    """
+
+    tokens: Tensor
+    position_ids: Tensor
+    segment_ids: Tensor
+    cu_seqlens: Tensor
+    max_seqlen: int
+    loss_mask: Tensor
+    step: int

@@ -1,0 +1,85 @@
+"""A trained network as a folder: `config.json` (stage, class, configuration) and `model.safetensors`.
+
+What a stage exports and the next one loads. Optimizer state stays in the trainer's own checkpoints.
+"""
+
+import json
+from dataclasses import asdict, fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from spiritlm_pl.provenance import atomic_path, code_version
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:
+    """Write a network whose only constructor argument is a dataclass kept as `network.config`.
+
+    Args:
+        folder: where to; created, and replaced file by file.
+        network: the network, on any device.
+        stage: what it is ("hubert", "quantizer", "vocoder", ...), checked when it is loaded.
+        extra: further JSON values to keep (metrics, parents).
+    """
+    folder = Path(folder)
+    config = network.config
+    assert is_dataclass(config) and not isinstance(config, type)
+    description = {
+        "stage": stage,
+        "class_path": f"{type(network).__module__}.{type(network).__qualname__}",
+        "config": asdict(config),
+        "code_version": code_version(),
+        **(extra or {}),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(folder / WEIGHTS_FILE) as path:
+        save_file(weights, path)
+    with atomic_path(folder / CONFIG_FILE) as path:
+        path.write_text(json.dumps(description, indent=2) + "\n")
+    return folder
+
+
+def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
+    """The `config.json` of an exported network.
+
+    Raises:
+        ValueError: if the folder is no exported network, or one of another stage.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
+    description: dict[str, Any] = json.loads(path.read_text())
+    if description.get("stage") != stage:
+        raise ValueError(
+            f"checkpoint must be of stage {stage!r}, but {folder} is of stage {description.get('stage')!r} instead"
+        )
+    return description
+
+
+def load_network(folder: str | Path, stage: str, device: str | torch.device = "cpu") -> nn.Module:
+    """Rebuild an exported network of this project, in evaluation mode.
+
+    Raises:
+        ValueError: if the folder holds another stage, or its class does not belong to this project.
+    """
+    description = read_config(folder, stage)
+    module_name, _, class_name = description["class_path"].rpartition(".")
+    if not module_name.startswith("spiritlm_pl."):
+        raise ValueError(f"class_path must lie in spiritlm_pl, but is {description['class_path']} instead")
+    network_class = getattr(import_module(module_name), class_name)
+    config_class = network_class.config_class
+    known = {field.name for field in fields(config_class)}
+    values = {name: tuple(value) if isinstance(value, list) else value
+              for name, value in description["config"].items() if name in known}
+    network: nn.Module = network_class(config_class(**values))
+    network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
+    return network.to(device).eval()
