@@ -1,0 +1,1 @@
+"""The `spiritlm` command: the only place that knows all rooms."""

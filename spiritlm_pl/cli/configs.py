@@ -1,0 +1,53 @@
+"""Finding configurations by name: `lm/base_7b` means the same from any folder."""
+
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+CONFIG_OPTIONS = ("--config", "-c")
+
+
+def config_folder() -> Path:
+    """The folder of the shipped configurations."""
+    return Path(str(files("spiritlm_pl.conf")))
+
+
+def shipped_configs() -> list[str]:
+    """Names of the runnable shipped configurations, such as `lm/base_7b`; parts are left out."""
+    root = config_folder().resolve()
+    paths = (path.relative_to(root) for path in root.rglob("*.yaml"))
+    return sorted(str(path.with_suffix("")) for path in paths if path.parts[0] != "parts")
+
+
+def find_config(name: str) -> Path:
+    """The file of a configuration: a path as it stands, else a shipped one by its name.
+
+    Args:
+        name: a path, or a name below `conf/`, with or without `conf/` and `.yaml`.
+
+    Raises:
+        FileNotFoundError: if there is neither; names the nearest shipped ones.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    relative = name.removeprefix("conf/").removesuffix(".yaml")
+    shipped = config_folder() / f"{relative}.yaml"
+    if shipped.is_file():
+        return shipped
+    near = get_close_matches(relative, shipped_configs(), n=3, cutoff=0.4) or shipped_configs()
+    raise FileNotFoundError(
+        f"--config must be a file or one of the shipped configurations (such as {', '.join(near)}), "
+        f"but is {name!r} instead"
+    )
+
+
+def resolve_configs(arguments: list[str]) -> list[str]:
+    """Replace configuration names after `--config` by their files; YAML text and other arguments stay."""
+    resolved = list(arguments)
+    for index, argument in enumerate(arguments):
+        option, separator, value = argument.partition("=")
+        if separator and option in CONFIG_OPTIONS:
+            resolved[index] = f"{option}={find_config(value)}"
+        elif index > 0 and arguments[index - 1] in CONFIG_OPTIONS:
+            resolved[index] = str(find_config(argument))
+    return resolved

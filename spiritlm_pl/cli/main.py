@@ -1,0 +1,100 @@
+"""The `spiritlm` command: hands a subcommand to the function that does it, and prints user errors in one line."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from spiritlm_pl import __version__
+from spiritlm_pl.cli.training import TRAINER_SUBCOMMANDS, run_trainer
+
+# Subcommand -> (where it lives, what it does); modules are imported only when asked for.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "prepare": ("spiritlm_pl.cli.prepare:COMMANDS", "make corpus manifests from recordings or synthetic speech"),
+    "align": ("spiritlm_pl.cli.align:align", "add word times to a corpus"),
+    "train-text-tokenizer": ("spiritlm_pl.cli.train_text_tokenizer:train", "train a SentencePiece tokenizer"),
+    "build-blocks": ("spiritlm_pl.cli.build_blocks:build_blocks", "turn unit shards and text into training blocks"),
+    "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
+    "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
+    "generate": ("spiritlm_pl.cli.generate:main", "continue text and speech with text or speech"),
+    "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
+    "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
+}
+USER_ERRORS = (ValueError, OSError, LookupError, TypeError)
+
+
+def usage() -> str:
+    """The overview that `spiritlm --help` prints."""
+    trainer = {
+        "fit": "train a stage: spiritlm fit --config lm/base_quickstart",
+        "validate": "measure a checkpoint on the validation split",
+        "test": "measure a checkpoint on the test split",
+        "predict": "run a trained network over a corpus (tokenise it)",
+    }
+    rows = [*trainer.items(), *((name, text) for name, (_, text) in COMMANDS.items())]
+    lines = "\n".join(f"  {name:<22}{text}" for name, text in rows)
+    return (
+        f"spiritlm {__version__}: train language models that speak and write\n\n"
+        f"usage: spiritlm COMMAND [options]      spiritlm COMMAND --help\n\n{lines}\n\n"
+        "Shipped configurations are found by name: spiritlm fit --config lm/base_7b --print_config\n"
+        "A full traceback instead of one line: SPIRITLM_TRACEBACK=1 spiritlm ..."
+    )
+
+
+def _load(target: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    return getattr(import_module(module_name), attribute)
+
+
+def run(arguments: list[str]) -> None:
+    """Run one command in this process; errors come through as exceptions.
+
+    Args:
+        arguments: as on the command line, without the program's name.
+
+    Raises:
+        ValueError: if the command is unknown.
+    """
+    command, rest = arguments[0], arguments[1:]
+    if command in TRAINER_SUBCOMMANDS:
+        run_trainer(arguments)
+    elif command in COMMANDS:
+        target = _load(COMMANDS[command][0])
+        if command == "generate":  # the order of its prompts matters, so it parses for itself
+            target(rest)
+            return
+        from jsonargparse import auto_cli
+
+        auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", fail_untyped=True)
+    else:
+        known = ", ".join((*TRAINER_SUBCOMMANDS, *COMMANDS))
+        raise ValueError(f"command must be one of {known}, but is {command!r} instead")
+
+
+def _guarded(action: Callable[[], None]) -> int:
+    if os.environ.get("SPIRITLM_TRACEBACK"):
+        action()
+        return 0
+    try:
+        action()
+    except KeyboardInterrupt:
+        print("spiritlm: interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except USER_ERRORS as error:
+        print(f"spiritlm: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def main() -> None:
+    """Entry point of the `spiritlm` command."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if arguments[0] == "--version":
+        print(__version__)
+        return
+    sys.exit(_guarded(lambda: run(arguments)))

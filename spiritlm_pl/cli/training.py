@@ -1,0 +1,34 @@
+"""`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
+
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from spiritlm_pl.cli.configs import resolve_configs
+
+TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class SpiritCLI(LightningCLI):
+    """LightningCLI with modules and data given by class, and configurations composed of parts."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Leave the trainer's determinism to the configuration; nothing is linked silently."""
+        parser.set_defaults({"seed_everything": 0})
+
+
+def run_trainer(arguments: list[str]) -> None:
+    """Run one trainer subcommand.
+
+    Args:
+        arguments: the subcommand and its options, as on the command line.
+    """
+    SpiritCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"parser_mode": "omegaconf+"},
+        auto_configure_optimizers=False,
+        args=resolve_configs(arguments),
+    )
