@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 from spiritlm_pl import __version__
-from spiritlm_pl.cli.training import TRAINER_SUBCOMMANDS, run_trainer
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -22,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
+TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 USER_ERRORS = (ValueError, OSError, LookupError, TypeError)
 
 
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> None:
     """
     command, rest = arguments[0], arguments[1:]
     if command in TRAINER_SUBCOMMANDS:
-        run_trainer(arguments)
+        _load("spiritlm_pl.cli.training:run_trainer")(arguments)
     elif command in COMMANDS:
         target = _load(COMMANDS[command][0])
         if command == "generate":  # the order of its prompts matters, so it parses for itself

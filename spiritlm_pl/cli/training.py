@@ -5,8 +5,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from spiritlm_pl.cli.configs import resolve_configs
 
-TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-
 
 class SpiritCLI(LightningCLI):
     """LightningCLI with modules and data given by class, and configurations composed of parts."""

@@ -1,0 +1,38 @@
+# Everything a newcomer types. Both main targets set up what they need.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help quickstart test check lint typecheck install clean
+
+help:  ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and sys.version_info[:2] != (3, 12))' \
+	  || { echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+install: $(INSTALLED)  ## The environment in .venv (about 7 GB, some minutes)
+
+quickstart: $(INSTALLED)  ## The whole path in miniature, on real speech
+	$(BIN)/spiritlm quickstart
+
+test: $(INSTALLED)  ## The test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Style and the import rules between rooms
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+typecheck: $(INSTALLED)  ## Strict types
+	$(BIN)/mypy
+
+check: lint typecheck test  ## All that a change must pass
+
+clean:  ## Remove the environment and caches; runs and corpora stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
