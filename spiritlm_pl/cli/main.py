@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-USER_ERRORS = (ValueError, OSError, LookupError, TypeError)
+USER_ERRORS = (ValueError, OSError)
 
 
 def usage() -> str:
@@ -73,7 +73,8 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"command must be one of {known}, but is {command!r} instead")
 
 
-def _guarded(action: Callable[[], None]) -> int:
+def guarded(action: Callable[[], None]) -> int:
+    """Exit code of an action: 0, 2 after a user's error (told in one line), 130 after Ctrl-C."""
     if os.environ.get("SPIRITLM_TRACEBACK"):
         action()
         return 0
@@ -97,4 +98,4 @@ def main() -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    sys.exit(_guarded(lambda: run(arguments)))
+    sys.exit(guarded(lambda: run(arguments)))

@@ -1,5 +1,7 @@
 """`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
 
+import sys
+
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -20,6 +22,7 @@ def run_trainer(arguments: list[str]) -> None:
     Args:
         arguments: the subcommand and its options, as on the command line.
     """
+    sys.argv = ["spiritlm", *resolve_configs(arguments)]  # LightningCLI warns about arguments from elsewhere
     SpiritCLI(
         LightningModule,
         LightningDataModule,
@@ -28,5 +31,4 @@ def run_trainer(arguments: list[str]) -> None:
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"parser_mode": "omegaconf+"},
         auto_configure_optimizers=False,
-        args=resolve_configs(arguments),
     )
