@@ -1,0 +1,65 @@
+"""The command's entry: overview, unknown commands, one-line errors, configurations by name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
+from spiritlm_pl.cli.main import COMMANDS, guarded, usage
+
+
+def run_command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spiritlm_pl", *words], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+def test_the_overview_names_every_command() -> None:
+    for name, (_, what) in COMMANDS.items():
+        assert f"  {name}" in usage() and what in usage()
+
+
+def test_an_unknown_command_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    result = run_command("trian", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "'trian'" in result.stderr and "fit" in result.stderr
+
+
+def test_an_unknown_config_names_near_ones(tmp_path: Path) -> None:
+    result = run_command("fit", "--config", "lm/base_7", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "lm/base_7b" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = config_folder() / "lm" / "base_7b.yaml"
+    for name in ("lm/base_7b", "lm/base_7b.yaml", "conf/lm/base_7b.yaml"):
+        assert find_config(name) == expected
+    (tmp_path / "mine.yaml").write_text("seed_everything: 1\n")
+    assert find_config("mine.yaml") == Path("mine.yaml")
+    assert resolve_configs(["fit", "--config=lm/base_7b", "--x", "lm/base_7b"]) == [
+        "fit", f"--config={expected}", "--x", "lm/base_7b"]
+
+
+def test_parts_are_not_offered_as_runnable() -> None:
+    assert shipped_configs() and not any(name.startswith("parts") for name in shipped_configs())
+
+
+def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    def user_error() -> None:
+        raise ValueError("rate must be positive, but is -1 instead")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def bug() -> None:
+        raise KeyError("x")
+
+    assert guarded(user_error) == 2
+    assert capsys.readouterr().err == "spiritlm: error: rate must be positive, but is -1 instead\n"
+    assert guarded(interrupt) == 130
+    with pytest.raises(KeyError):
+        guarded(bug)

@@ -1,0 +1,35 @@
+"""Stages run once, in order, and are kept; a failure names the stage and its log."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from spiritlm_pl.cli.quickstart.runner import Runner
+from spiritlm_pl.cli.quickstart.stage import Stage
+
+
+def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("x: 1\n")
+    stage = Stage(name="a", title="A", commands=(("fit", "--config", str(config)),), needs=("p",))
+    first = stage.key({"p": "1"})
+    assert stage.key({"p": "1"}) == first
+    assert stage.key({"p": "2"}) != first
+    config.write_text("x: 2\n")
+    assert stage.key({"p": "1"}) != first
+
+
+@pytest.mark.slow
+def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = Stage(name="good", title="Good", commands=(("plan", "--help"),))
+    bad = Stage(name="bad", title="Bad", commands=(("no-such-command",),), needs=("good",))
+    console = Console(quiet=True)
+    Runner([good], cores=2).run(console)
+    assert "spiritlm plan" in good.log.read_text()
+    runner = Runner([good, bad], cores=2)
+    assert runner.state == {"good": "kept", "bad": "waiting"}
+    with pytest.raises(ChildProcessError, match="'bad'.*bad.log"):
+        runner.run(console)
+    assert Runner([good], cores=2).state["good"] == "kept"

@@ -1,0 +1,41 @@
+"""The wheel owns one package, carries the configurations, and every module of it can be imported."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+IMPORT_ALL = """
+import pkgutil, importlib, spiritlm_pl
+names = [m.name for m in pkgutil.walk_packages(spiritlm_pl.__path__, "spiritlm_pl.") if m.name != "spiritlm_pl.__main__"]
+for name in names: importlib.import_module(name)
+assert "spiritlm_pl.modules.lm" in names
+print(spiritlm_pl.__file__)
+from spiritlm_pl.cli.configs import shipped_configs
+assert "lm/base_7b" in shipped_configs()
+"""
+
+
+@pytest.mark.slow
+def test_the_wheel_is_whole(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True, capture_output=True, timeout=300,
+    )
+    wheel = next(tmp_path.glob("*.whl"))
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(site)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"spiritlm_pl"}
+    sources = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert {name.removeprefix("spiritlm_pl/conf/") for name in names if name.endswith(".yaml")} == sources
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().startswith(str(site))
