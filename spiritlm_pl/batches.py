@@ -3,13 +3,27 @@
 Shapes: B batch, S samples, T tokens or frames, L labels, N documents of a batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaveformBatch:
+class Batch:
+    """What all batches can do; a trainer moves them between devices with `to`."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch with its tensors on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value.to(device, non_blocking=non_blocking)
+                   for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveformBatch(Batch):
     """Utterances or crops of them.
 
     Attributes:
@@ -28,7 +42,7 @@ class WaveformBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureBatch:
+class FeatureBatch(Batch):
     """Frame features of utterances.
 
     Attributes:
@@ -47,7 +61,7 @@ class FeatureBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitWaveformBatch:
+class UnitWaveformBatch(Batch):
     """Segments of frame-rate units with the waveform they came from (vocoder training).
 
     Attributes:
@@ -66,7 +80,7 @@ class UnitWaveformBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenBatch:
+class TokenBatch(Batch):
     """Packed rows of one stream of words and speech.
 
     Attributes:
