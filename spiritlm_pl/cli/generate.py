@@ -1,0 +1,164 @@
+"""`spiritlm generate`: continue text and speech with text or speech.
+
+The order of the prompt's pieces matters and is kept: `--text` and `--speech` append to one list.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
+
+EPILOG = """\
+examples:
+  spiritlm generate --text "The large language model" --output text
+  spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
+  spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
+
+A model folder holds the folders lm, speech_tokenizer (for speech prompts) and vocoder (to hear speech);
+--lm, --speech-tokenizer and --vocoder name them one by one instead.
+"""
+LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"
+DEFAULT_MODEL = "quickstart/model"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="spiritlm generate", description="Continue a prompt of text and speech.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    prompt = parser.add_argument_group("prompt (any mix, in the order given)")
+    prompt.add_argument("--text", dest="prompt", action="append", type=Text, metavar="WORDS", default=[],
+                        help="a piece of text")
+    prompt.add_argument("--speech", dest="prompt", action="append", type=Speech, metavar="FILE",
+                        help="a piece of speech: an audio file of any sample rate and number of channels")
+    answer = parser.add_argument_group("answer")
+    answer.add_argument("--output", choices=OUTPUT_MODALITIES, default="any",
+                        help="what may be generated (default: %(default)s)")
+    answer.add_argument("--num-samples", type=int, default=1, metavar="N",
+                        help="answers (default: %(default)s)")
+    answer.add_argument("--out", type=Path, default=Path("generated"), metavar="FOLDER",
+                        help="where wav files are written (default: %(default)s)")
+    answer.add_argument("--speaker", default="0", metavar="VOICE",
+                        help="the vocoder's voice, by name or number (default: %(default)s)")
+    sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
+    sampling.add_argument("--temperature", type=float, default=0.8, metavar="T",
+                          help="higher is wilder (default: %(default)s)")
+    sampling.add_argument("--top-p", type=float, default=0.95, metavar="P",
+                          help="sample from the likeliest tokens of this probability (default: %(default)s)")
+    sampling.add_argument("--top-k", type=int, default=0, metavar="K",
+                          help="sample from the K likeliest tokens; 0 for all (default: %(default)s)")
+    sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    sampling.add_argument("--max-new-tokens", type=int, metavar="N",
+                          help="default: 50 to text, 200 from text to speech, 300 otherwise")
+    sampling.add_argument("--seed", type=int, default=0, metavar="N",
+                          help="the same seed gives the same answer (default: %(default)s)")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", type=Path, default=Path(DEFAULT_MODEL), metavar="FOLDER",
+                       help="what training has exported (default: %(default)s)")
+    model.add_argument("--lm", type=Path, metavar="FOLDER", help=f"language model (default: MODEL/{LM})")
+    model.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER",
+                       help=f"default: MODEL/{SPEECH_TOKENIZER}, if it is there")
+    model.add_argument("--vocoder", type=Path, metavar="FOLDER",
+                       help=f"default: MODEL/{VOCODER}, if it is there")
+    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
+    return parser
+
+
+def check_prompt(prompt: list[Piece]) -> None:
+    """Complain about a prompt before anything slow is loaded.
+
+    Raises:
+        ValueError: if it is empty.
+        FileNotFoundError: if a file is missing.
+    """
+    if not prompt:
+        raise ValueError("prompt must hold at least one --text or --speech, but is empty instead")
+    for piece in prompt:
+        if isinstance(piece, Text) and not piece.text.strip():
+            raise ValueError(f"--text must hold at least one word, but is {piece.text!r} instead")
+        if isinstance(piece, Speech) and not Path(str(piece.audio)).is_file():
+            raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} does not exist")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A bar on the terminal's error stream while tokens are generated; yields what is to be called."""
+    columns = (TextColumn("generating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("generating")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def write_answers(answers: list[list[Piece]], folder: Path) -> None:
+    """Print text, write speech to wav files, and print their names.
+
+    Args:
+        answers: the pieces of each.
+        folder: where wav files go; created when there is speech.
+    """
+    from spiritlm_pl.corpora.audio import save_wav
+
+    for number, pieces in enumerate(answers, start=1):
+        if len(answers) > 1:
+            print(f"--- {number} ---")
+        if not pieces:
+            print("(nothing)")
+        for index, piece in enumerate(pieces, start=1):
+            if isinstance(piece, Text):
+                print(piece.text)
+            elif piece.audio is None:
+                assert piece.units is not None
+                print("".join(f"[Hu{unit}]" for unit in piece.units.tolist()))
+            else:
+                path = folder / f"answer{number}_{index}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_wav(path, piece.waveform, piece.sample_rate)
+                print(f"[speech, {len(piece.waveform) / piece.sample_rate:.1f} s: {path}]")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        arguments: as on the command line, without `spiritlm generate`; those of the process by default.
+
+    Raises:
+        ValueError: if the prompt is empty or longer than the context, or a folder holds something else.
+        FileNotFoundError: if a file or the model is missing.
+    """
+    options = build_parser().parse_args(arguments)
+    check_prompt(options.prompt)
+    lm = options.lm or options.model / LM
+    if not lm.is_dir():
+        raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
+    tokenizer = options.speech_tokenizer or _if_there(options.model / SPEECH_TOKENIZER)
+    vocoder = options.vocoder or _if_there(options.model / VOCODER)
+
+    import torch
+
+    from spiritlm_pl.generation.sampling import GenerationSettings
+    from spiritlm_pl.generation.spirit_lm import SpiritLM
+
+    names = {field.name for field in fields(GenerationSettings)}
+    settings = GenerationSettings(**{name: value for name, value in vars(options).items() if name in names})
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    speaker = int(options.speaker) if options.speaker.isdigit() else options.speaker
+    model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker)
+    with progress_bar() as progress:
+        answers = model.generate(options.prompt, options.output, settings, progress)
+    write_answers(answers, options.out)
+    if vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
+        print("no vocoder was given, so speech is shown as units", file=sys.stderr)
+
+
+def _if_there(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None

@@ -1,0 +1,55 @@
+"""What a prompt and an answer are made of.
+
+Shapes: S samples, R runs of equal units.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from torch import Tensor
+
+OutputModality: TypeAlias = Literal["text", "speech", "any"]
+OUTPUT_MODALITIES: tuple[OutputModality, ...] = ("text", "speech", "any")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text.
+
+    Args:
+        text: what is written.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """A piece of speech: as audio, as units, or both. A prompt needs one of them; units win.
+
+    Args:
+        audio: a file, or a (S,) waveform; None where there is no vocoder.
+        sample_rate: of a waveform, Hz; a file knows its own.
+        units: (R,) deduplicated phonetic units.
+        durations: (R,) frames that each unit lasts, where known.
+    """
+
+    audio: str | Path | Tensor | None = None
+    sample_rate: int = 16_000
+    units: Tensor | None = None
+    durations: Tensor | None = None
+
+    @property
+    def waveform(self) -> Tensor:
+        """The (S,) waveform of an answer.
+
+        Raises:
+            ValueError: if there is none, as without a vocoder, or for a prompt given as a file.
+        """
+        if not isinstance(self.audio, Tensor):
+            raise ValueError(f"audio must be a waveform, but is {self.audio} instead (was a vocoder loaded?)")
+        return self.audio
+
+
+Piece: TypeAlias = Text | Speech

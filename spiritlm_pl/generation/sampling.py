@@ -1,0 +1,182 @@
+"""Continuing a batch of token sequences with `transformers` (cache of keys and values, left padding).
+
+Shapes: B batch, T tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
+from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+Progress = Callable[[int, int], None]  # tokens done, tokens at most
+
+# New tokens at most (arXiv 2402.05755, appendix D).
+TEXT_TOKENS = 50
+TEXT_TO_SPEECH_TOKENS = 200
+SPEECH_TOKENS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How to continue a prompt. The defaults are the paper's (appendix D).
+
+    Args:
+        temperature: divides the logits; higher is wilder.
+        top_p: sample from the likeliest tokens that together have this probability; 1 for all.
+        top_k: sample from this many likeliest tokens; 0 for all.
+        greedy: always take the likeliest token.
+        max_new_tokens: new tokens at most; None for 50 of text, 200 from text to speech, 300 otherwise.
+        seed: of the random choices; sample i of a prompt uses seed + i.
+        num_samples: continuations of each prompt.
+        batch_size: sequences that are continued together.
+        min_speech_units: with free output, new stretches of speech with fewer units are dropped.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 0
+    greedy: bool = False
+    max_new_tokens: int | None = None
+    seed: int = 0
+    num_samples: int = 1
+    batch_size: int = 16
+    min_speech_units: int = 25
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, but is {self.temperature} instead")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], but is {self.top_p} instead")
+        for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1),
+                             ("min_speech_units", 0)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, but is {self.max_new_tokens} instead")
+
+    def limit(self, prompt: Modality, output: OutputModality) -> int:
+        """New tokens at most after a prompt that ends in this modality."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        if output == "text":
+            return TEXT_TOKENS
+        return TEXT_TO_SPEECH_TOKENS if output == "speech" and prompt is Modality.TEXT else SPEECH_TOKENS
+
+
+class _ReportProgress(StoppingCriteria):
+    """Never stops; tells how far generation is."""
+
+    def __init__(self, progress: Progress, prompt_length: int, limit: int) -> None:
+        self.progress, self.prompt_length, self.limit = progress, prompt_length, limit
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+        self.progress(input_ids.shape[1] - self.prompt_length, self.limit)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Tokens (B, T) with zeros before the shorter sequences, and the mask (B, T), True = keep."""
+    length = max(len(sequence) for sequence in sequences)
+    tokens = torch.zeros(len(sequences), length, dtype=torch.long)
+    mask = torch.zeros(len(sequences), length, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        if sequence:
+            tokens[row, -len(sequence):] = torch.as_tensor(sequence)
+            mask[row, -len(sequence):] = True
+    return tokens.to(device), mask.to(device)
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many tokens the model was made for; None where its configuration does not say."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _processors(
+    mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]
+) -> LogitsProcessorList:
+    processors = LogitsProcessorList([AllowOnly(mask)])
+    if settings.greedy:
+        return processors
+    processors.append(TemperatureLogitsWarper(settings.temperature))
+    if settings.top_k:
+        processors.append(TopKLogitsWarper(settings.top_k))
+    if settings.top_p < 1:
+        processors.append(TopPLogitsWarper(settings.top_p))
+    processors.append(GumbelNoise(list(seeds)))
+    return processors
+
+
+@torch.no_grad()
+def continue_tokens(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    vocabulary: Vocabulary,
+    output: OutputModality,
+    settings: GenerationSettings,
+    *,
+    limit: int,
+    seeds: Sequence[int],
+    eos_id: int | None = None,
+    synced: bool = False,
+    progress: Progress | None = None,
+) -> list[list[int]]:
+    """Continue one batch of prompts.
+
+    Args:
+        model: causal language model in evaluation mode.
+        prompts: B sequences of token ids, none empty.
+        vocabulary: layout of the ids.
+        output: modality that is allowed.
+        settings: sampling options.
+        limit: new tokens at most.
+        seeds: one for each prompt.
+        eos_id: ends a sequence; None if nothing does.
+        synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
+        progress: called after every token with the number of tokens done and at most.
+
+    Returns:
+        B lists of new token ids, without the end of the sequence.
+
+    Raises:
+        ValueError: if a prompt leaves no room in the model's context.
+    """
+    context = context_length(model)
+    longest = max(len(prompt) for prompt in prompts)
+    if context is not None:
+        if longest >= context:
+            raise ValueError(f"prompt must be shorter than the model's context of {context} tokens, "
+                             f"but has {longest} tokens instead")
+        limit = min(limit, context - longest)
+    tokens, attention_mask = left_pad(prompts, model.device)
+    num_rows = model.get_input_embeddings().num_embeddings
+    mask = allowed_tokens(vocabulary, output, num_rows, eos_id)
+    config = GenerationConfig(
+        max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=True, pad_token_id=0,
+        eos_token_id=eos_id, bos_token_id=None, repetition_penalty=1.0,
+    )
+    watchers = StoppingCriteriaList([_ReportProgress(progress, longest, limit)] if progress else [])
+    generated = model.generate(
+        tokens, attention_mask=attention_mask.long(), generation_config=config,
+        logits_processor=_processors(mask, settings, seeds), stopping_criteria=watchers, synced_gpus=synced,
+    )
+    return [_until(row, eos_id) for row in generated[:, longest:].tolist()]
+
+
+def _until(tokens: list[int], eos_id: int | None) -> list[int]:
+    return tokens[: tokens.index(eos_id)] if eos_id is not None and eos_id in tokens else tokens

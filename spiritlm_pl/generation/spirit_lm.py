@@ -1,0 +1,248 @@
+"""The whole model: text and speech in, text and speech out.
+
+Shapes: S samples, R runs of equal units.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
+from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
+from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments
+from spiritlm_pl.generation.vocode import UnitVocoder, speak_continuation
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+if TYPE_CHECKING:
+    from spiritlm_pl.speech.contract import SpeechTokenizer
+    from spiritlm_pl.text import TextTokenizer
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    tokens: list[int]
+    last: Modality
+    speech: Speech | None  # the speech that an answer may continue
+
+
+class SpiritLM:
+    """A language model with what it needs to read and speak.
+
+    Args:
+        model: causal language model over the vocabulary.
+        text_tokenizer: for words.
+        vocabulary: layout of the token ids.
+        speech_tokenizer: waveforms to units; needed for speech prompts given as audio.
+        vocoder: units to waveforms; without it, speech is answered as units only.
+        speaker: the vocoder's voice, by name or id.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        text_tokenizer: "TextTokenizer",
+        vocabulary: Vocabulary,
+        speech_tokenizer: "SpeechTokenizer | None" = None,
+        vocoder: UnitVocoder | None = None,
+        speaker: str | int = 0,
+    ) -> None:
+        """Keep the parts; none of them is copied."""
+        self.model = model
+        self.text_tokenizer = text_tokenizer
+        self.vocabulary = vocabulary
+        self.speech_tokenizer = speech_tokenizer
+        self.vocoder = vocoder
+        self.speaker = speaker
+
+    @classmethod
+    def load(
+        cls,
+        lm_folder: str | Path,
+        tokenizer_folder: str | Path | None = None,
+        vocoder_folder: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        speaker: str | int = 0,
+    ) -> "SpiritLM":
+        """Load exported folders.
+
+        Args:
+            lm_folder: language model with its text tokenizer and `spiritlm.json`.
+            tokenizer_folder: speech tokenizer.
+            vocoder_folder: vocoder.
+            device: where to compute.
+            speaker: the vocoder's voice, by name or id.
+
+        Raises:
+            ValueError: if a folder holds something else, or the parts do not fit together.
+        """
+        from spiritlm_pl.checkpoint import load_network
+        from spiritlm_pl.lm.folder import load_lm
+        from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+
+        model, text_tokenizer, vocabulary = load_lm(lm_folder)
+        model = model.to(device).eval()
+        speech_tokenizer = None if tokenizer_folder is None else PhoneticTokenizer.load(tokenizer_folder)
+        if isinstance(speech_tokenizer, nn.Module):
+            speech_tokenizer.to(device)
+        if speech_tokenizer is not None and speech_tokenizer.cardinality > vocabulary.num_units:
+            raise ValueError(
+                f"speech tokenizer must have at most the {vocabulary.num_units} units of the language model, "
+                f"but {tokenizer_folder} has {speech_tokenizer.cardinality} instead"
+            )
+        network = None if vocoder_folder is None else load_network(vocoder_folder, "vocoder", device)
+        vocoder = cast(UnitVocoder | None, network)
+        return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker)
+
+    def generate(
+        self,
+        prompt: Sequence[Piece],
+        output: OutputModality = "any",
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[Piece]]:
+        """Continue one prompt.
+
+        Args:
+            prompt: text and speech in their order.
+            output: what may be generated.
+            settings: sampling options.
+            progress: called after every token with the number of tokens done and at most.
+
+        Returns:
+            `settings.num_samples` answers, each a list of pieces.
+
+        Raises:
+            ValueError: if the prompt is empty, longer than the context, or needs a part that was not loaded.
+        """
+        return self.generate_batch([prompt], output, settings, progress)[0]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[Piece]],
+        output: OutputModality = "any",
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+        synced: bool = False,
+    ) -> list[list[list[Piece]]]:
+        """Continue several prompts together; `generate` for each of them gives the same.
+
+        Args:
+            prompts: each a sequence of text and speech.
+            output: what may be generated.
+            settings: sampling options.
+            progress: called after every token with the number of tokens done and at most.
+            synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
+
+        Returns:
+            For every prompt its answers.
+
+        Raises:
+            ValueError: as `generate`.
+        """
+        settings = settings or GenerationSettings()
+        encoded = [self.encode_prompt(prompt, output) for prompt in prompts]
+        seeds = range(settings.seed, settings.seed + settings.num_samples)
+        jobs = [(prompt, seed) for prompt in encoded for seed in seeds]
+        answers: list[list[Piece]] = []
+        for start in range(0, len(jobs), settings.batch_size):
+            batch = jobs[start : start + settings.batch_size]
+            limit = max(settings.limit(prompt.last, output) for prompt, _ in batch)
+            continued = continue_tokens(
+                self.model, [prompt.tokens for prompt, _ in batch], self.vocabulary, output, settings,
+                limit=limit, seeds=[seed for _, seed in batch], eos_id=self.text_tokenizer.eos_id,
+                synced=synced, progress=progress,
+            )
+            for (prompt, _), tokens in zip(batch, continued, strict=True):
+                own = settings.limit(prompt.last, output)
+                answers.append(self._decode(prompt, tokens[:own], output, settings.min_speech_units))
+        size = settings.num_samples
+        return [answers[start : start + size] for start in range(0, len(answers), size)]
+
+    def encode_prompt(self, prompt: Sequence[Piece], output: OutputModality = "any") -> _Prompt:
+        """Token ids of a prompt, and what an answer may continue.
+
+        Raises:
+            ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
+        """
+        segments: list[Segment] = []
+        speech: Speech | None = None
+        for piece in prompt:
+            if isinstance(piece, Text):
+                segments.append(Segment(Modality.TEXT, tuple(self.text_tokenizer.encode(piece.text))))
+                speech = None
+            else:
+                speech = self._with_units(piece)
+                assert speech.units is not None
+                segments.append(Segment(Modality.SPEECH, tuple(speech.units.tolist())))
+        tokens = encode_segments(segments, self.vocabulary, output)
+        last = next(segment.modality for segment in reversed(segments) if segment.values)
+        return _Prompt(tokens, last, speech)
+
+    def _with_units(self, speech: Speech) -> Speech:
+        if speech.units is not None:
+            return speech
+        if self.speech_tokenizer is None:
+            raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
+        waveform = _waveform(speech, self.speech_tokenizer.sample_rate)
+        if len(waveform) < self.speech_tokenizer.hop_length:
+            raise ValueError(f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
+                             f"but has {len(waveform)} instead")
+        with torch.inference_mode():
+            units = self.speech_tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
+        sample_rate = self.speech_tokenizer.sample_rate
+        return Speech(waveform, sample_rate, units.values.cpu(), units.durations().cpu())
+
+    def _decode(
+        self, prompt: _Prompt, tokens: Sequence[int], output: OutputModality, min_speech_units: int
+    ) -> list[Piece]:
+        first = prompt.last if output == "any" else Modality.TEXT if output == "text" else Modality.SPEECH
+        shortest = min_speech_units if output == "any" else 0
+        continues = first is Modality.SPEECH and prompt.speech is not None and bool(tokens)
+        continues = continues and self.vocabulary.kind(tokens[0]).name == "UNIT"
+        pieces: list[Piece] = []
+        for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, first, shortest)):
+            if segment.modality is Modality.TEXT:
+                pieces.append(Text(self.text_tokenizer.decode(list(segment.values))))
+            else:
+                units = torch.tensor(segment.values)
+                before = prompt.speech if index == 0 and continues else None
+                pieces.append(self._speak(units, before))
+        return pieces
+
+    def _speak(self, units: Tensor, before: Speech | None) -> Speech:
+        if self.vocoder is None:
+            return Speech(units=units)
+        if before is None:
+            waveform = self.vocoder.synthesize(units, self.speaker)
+        else:
+            assert before.units is not None
+            waveform = speak_continuation(self.vocoder, before.units, units, self.speaker, before.durations)
+        return Speech(waveform, self.vocoder.sample_rate, units)
+
+
+def _waveform(speech: Speech, sample_rate: int) -> Tensor:
+    """The (S,) waveform of a prompt at the tokenizer's rate; channels are averaged."""
+    if isinstance(speech.audio, Tensor):
+        from torchaudio.functional import resample
+
+        waveform = speech.audio.float()
+        waveform = waveform.mean(0) if waveform.ndim == 2 else waveform
+        if waveform.ndim != 1:
+            shape = tuple(speech.audio.shape)
+            raise ValueError(f"audio must have shape (S,) or (C, S), but has {shape} instead")
+        return resample(waveform, speech.sample_rate, sample_rate)
+    if speech.audio is None:
+        raise ValueError("a speech prompt must have audio or units, but has neither instead")
+    path = Path(speech.audio)
+    if not path.is_file():
+        raise FileNotFoundError(f"speech prompt must be an audio file, but {path} does not exist")
+    from spiritlm_pl.corpora.audio import load_waveform
+
+    return load_waveform(path, sample_rate)

@@ -1,0 +1,135 @@
+"""Prompts to answers, with a tiny Llama of random weights and stand-in tokenizers."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.speech.contract import Units
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+VOCABULARY = Vocabulary(num_text=30, num_units=20, multiple_of=64)
+
+
+class Letters:
+    """One token a letter; 29 ends the sequence."""
+
+    vocab_size, bos_id, eos_id = 30, None, 29
+
+    def encode(self, text):
+        return [ord(letter) - ord("a") for letter in text if letter.isalpha()]
+
+    def decode(self, ids):
+        return "".join(chr(ord("a") + i) for i in ids)
+
+
+class Levels:
+    """One unit a frame: how loud it is."""
+
+    sample_rate, frame_rate, hop_length, cardinality = 16_000, 25.0, 640, 20
+
+    def encode(self, waveforms, lengths):
+        frames = waveforms.unfold(1, 640, 640).abs().amax(-1).mul(19).long()
+        return [Units.from_frames(row[: int(n) // 640]) for row, n in zip(frames, lengths, strict=True)]
+
+
+class Tones:
+    """Speaks a unit as a constant level, two frames each."""
+
+    sample_rate, hop_length = 16_000, 640
+
+    def predict_log_durations(self, units):
+        return torch.full(units.shape, 3.0).log()
+
+    def synthesize(self, units, speaker=0, durations=None):
+        durations = torch.full((len(units),), 2) if durations is None else durations
+        return (units / 19.0).repeat_interleave(durations * 640)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=256, bos_token_id=None, eos_token_id=None,
+        initializer_range=0.5,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture
+def spirit_lm(model):
+    return SpiritLM(model, Letters(), VOCABULARY, Levels(), Tones())
+
+
+def describe(answers):
+    return [[piece.text if isinstance(piece, Text) else piece.units.tolist() for piece in pieces]
+            for pieces in answers]
+
+
+def test_forced_output_holds_one_modality(spirit_lm):
+    settings = GenerationSettings(max_new_tokens=30, num_samples=3)
+    for pieces in spirit_lm.generate([Text("abc")], "text", settings):
+        assert all(isinstance(piece, Text) for piece in pieces)
+    for pieces in spirit_lm.generate([Text("abc")], "speech", settings):
+        assert all(isinstance(piece, Speech) for piece in pieces)
+        assert all(piece.units.max() < VOCABULARY.num_units for piece in pieces)
+
+
+def test_answers_do_not_depend_on_the_batch_or_touch_the_global_random_state(spirit_lm):
+    speech = Speech(units=torch.tensor([1, 5, 2]))
+    prompts = [[Text("abcdefgh")], [speech], [Text("x"), Speech(torch.rand(6400))]]
+    settings = GenerationSettings(max_new_tokens=20, seed=3, num_samples=2)
+    state = torch.get_rng_state()
+    together = spirit_lm.generate_batch(prompts, "any", settings)
+    assert torch.equal(torch.get_rng_state(), state)
+    alone = [spirit_lm.generate(prompt, "any", settings) for prompt in prompts]
+    assert [describe(answers) for answers in together] == [describe(answers) for answers in alone]
+    assert describe(together[0])[0] != describe(together[0])[1]
+
+
+def test_tokens_agree_with_generation_without_a_cache(spirit_lm, model):
+    prompt = spirit_lm.encode_prompt([Text("abc")], "text").tokens
+    expected = list(prompt)
+    for _ in range(12):
+        scores = model(torch.tensor([expected])).logits[0, -1]
+        expected.append(int(scores[:30].argmax()))
+        if expected[-1] == 29:
+            break
+    answer = spirit_lm.generate([Text("abc")], "text", GenerationSettings(greedy=True, max_new_tokens=12))[0]
+    expected = [token for token in expected[len(prompt):] if token != 29]
+    assert spirit_lm.text_tokenizer.encode("".join(piece.text for piece in answer)) == expected
+
+
+def test_speech_that_continues_speech_is_spoken_with_its_prompt(spirit_lm):
+    prompt = Speech(units=torch.tensor([3, 4]), durations=torch.tensor([5, 7]))
+    settings = GenerationSettings(max_new_tokens=10)
+    (piece,) = spirit_lm.generate([prompt], "speech", settings)[0]
+    repeated = int(piece.units[0]) == 4
+    assert len(piece.waveform) == (len(piece.units) - repeated) * 2 * 640
+    assert piece.waveform[-1] == piece.units[-1] / 19
+
+
+def test_settings_of_the_paper():
+    settings = GenerationSettings()
+    assert (settings.temperature, settings.top_p, settings.min_speech_units) == (0.8, 0.95, 25)
+    assert settings.limit(Modality.TEXT, "text") == 50
+    assert settings.limit(Modality.TEXT, "speech") == 200
+    assert settings.limit(Modality.SPEECH, "speech") == 300
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [([], "empty"), ([Text("")], "empty"), ([Text("a" * 300)], "context of 256 tokens, but has 301"),
+     ([Speech("missing.wav")], "missing.wav does not exist"), ([Speech()], "audio or units"),
+     ([Speech(torch.zeros(100))], "at least 640 samples")],
+)
+def test_bad_prompts_are_named(spirit_lm, prompt, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        spirit_lm.generate(prompt, "any")
+
+
+def test_stereo_audio_of_another_rate_is_resampled(spirit_lm):
+    prompt = spirit_lm.encode_prompt([Speech(torch.full((2, 44_100), 0.5), sample_rate=44_100)])
+    assert prompt.last is Modality.SPEECH
+    assert prompt.speech.durations.sum() == 25
