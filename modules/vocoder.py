@@ -1,0 +1,230 @@
+"""Training a unit vocoder: reconstruction, least-squares GAN with feature matching, and durations (HiFi-GAN).
+
+A GAN has two optimizers, which DeepSpeed strategies do not take: train under DDP
+(`ddp_find_unused_parameters_true`, since each backward pass reaches one of the two halves only).
+
+Shapes: B batch, T frames, S = T * hop_length samples, R runs of equal units.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.vocoder.discriminators import Discriminator
+from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
+from spiritlm_pl.vocoder.f0 import f0_error
+from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
+from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+
+class VocoderModule(LightningModule):
+    """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
+
+    Args:
+        network: the vocoder, by type of generator.
+        discriminators: any number; none trains on reconstruction alone.
+        generator_optimizer: makes the optimizer of the network.
+        discriminator_optimizer: makes the optimizer of the discriminators.
+        generator_scheduler: makes its learning rate schedule.
+        discriminator_scheduler: the discriminators' schedule, stepped only while they train.
+        scheduler_interval: when the schedules step.
+        mel_weight: of the L1 distance of log-mel spectrograms.
+        stft_weight: of the multi-resolution STFT loss.
+        adversarial_weight: of the generator's adversarial loss.
+        feature_matching_weight: of the distance of the discriminators' activations.
+        duration_weight: of the duration predictor's loss.
+        adversarial_start: step at which the discriminators begin.
+        discriminator_frames: unit frames of each segment, at a random place, that the discriminators see; None: all.
+        gradient_clip: largest gradient norm of each half.
+        ema_decay: exponential average of the network's weights, used in validation and export; None: no average.
+    """
+
+    def __init__(
+        self,
+        network: Vocoder,
+        discriminators: Sequence[Discriminator],
+        generator_optimizer: OptimizerCallable,
+        discriminator_optimizer: OptimizerCallable,
+        generator_scheduler: LRSchedulerCallable | None = None,
+        discriminator_scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["step", "epoch"] = "epoch",
+        mel_weight: float = 45.0,
+        stft_weight: float = 0.0,
+        adversarial_weight: float = 1.0,
+        feature_matching_weight: float = 2.0,
+        duration_weight: float = 1.0,
+        adversarial_start: int = 0,
+        discriminator_frames: int | None = None,
+        gradient_clip: float = 1000.0,
+        ema_decay: float | None = None,
+    ) -> None:
+        super().__init__()
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
+        self.automatic_optimization = False
+        self.network = network
+        self.discriminators = nn.ModuleList(discriminators)
+        self.average = None
+        if ema_decay is not None:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
+        self.mel_loss = MelLoss(network.sample_rate)
+        self.stft_loss = MultiResolutionSTFTLoss() if stft_weight else None
+        self.optimizer_factories = (generator_optimizer, discriminator_optimizer)
+        self.scheduler_factories = (generator_scheduler, discriminator_scheduler)
+        self.scheduler_interval = scheduler_interval
+        self.mel_weight, self.stft_weight = mel_weight, stft_weight
+        self.adversarial_weight, self.feature_matching_weight = adversarial_weight, feature_matching_weight
+        self.duration_weight = duration_weight
+        self.adversarial_start = adversarial_start
+        self.discriminator_frames = discriminator_frames
+        self.gradient_clip = gradient_clip
+        self.metrics = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="ignore")
+             for name in ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")}
+        )
+
+    @property
+    def best_network(self) -> Vocoder:
+        """The averaged network if there is one, else the network itself."""
+        network = self.network if self.average is None else self.average.module
+        assert isinstance(network, Vocoder)
+        return network
+
+    def setup(self, stage: str) -> None:
+        """Check precision and that the data has the units and speakers that the network knows."""
+        if self.trainer.precision.startswith("16"):
+            raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
+        datamodule = getattr(self.trainer, "datamodule", None)
+        speakers = getattr(datamodule, "speakers", None)
+        if speakers is not None and tuple(speakers) != tuple(self.network.config.speakers):
+            raise ValueError(
+                f"network.config.speakers must be the data's speakers {list(speakers)}, "
+                f"but is {list(self.network.config.speakers)} instead"
+            )
+        num_units = getattr(datamodule, "num_units", None)
+        if num_units is not None and num_units > self.network.config.num_units:
+            raise ValueError(
+                f"network.config.num_units must be at least the data's {num_units}, "
+                f"but is {self.network.config.num_units} instead"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer and, optionally, one schedule for the network and for the discriminators."""
+        halves = [self.network, self.discriminators] if len(self.discriminators) else [self.network]
+        optimizers = [make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)]
+        schedulers = [make(optimizer) for make, optimizer in zip(self.scheduler_factories, optimizers, strict=False)
+                      if make is not None]
+        return optimizers, schedulers
+
+    def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
+        """One step of the discriminators, once they have started, and one of the network."""
+        real = batch.waveforms
+        made = self._speak(self.network, batch)
+        losses = {"mel": self.mel_loss(made, real), "duration": self._duration_loss(batch)}
+        total = self.mel_weight * losses["mel"] + self.duration_weight * losses["duration"]
+        if self.stft_loss is not None:
+            losses["stft"] = self.stft_loss(made, real)
+            total = total + self.stft_weight * losses["stft"]
+        adversarial = len(self.discriminators) > 0 and self.global_step >= self.adversarial_start
+        generator_optimizer, *rest = self._optimizers()
+        if adversarial:
+            start, end = self._crop(batch.units.shape[1])
+            real_crop, made_crop = real[:, start:end], made[:, start:end]
+            losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
+            self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)
+            self.toggle_optimizer(generator_optimizer)
+            with torch.no_grad():
+                real_judgements = self._judge(real_crop)
+            made_judgements = self._judge(made_crop)
+            losses["adversarial"] = adversarial_loss(made_judgements)
+            losses["feature_matching"] = feature_matching_loss(real_judgements, made_judgements)
+            total = total + self.adversarial_weight * losses["adversarial"]
+            total = total + self.feature_matching_weight * losses["feature_matching"]
+        norm = self._descend(generator_optimizer, total, self.network, counted=True)
+        if adversarial:
+            self.untoggle_optimizer(generator_optimizer)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        if self.scheduler_interval == "step":
+            self._step_schedulers(adversarial)
+        self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
+        self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norm}, prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules that go by epochs."""
+        if self.scheduler_interval == "epoch":
+            self._step_schedulers(self.global_step >= self.adversarial_start)
+
+    def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
+        """Distances between held-out segments and their resynthesis, and of predicted durations."""
+        network = self.best_network
+        made = self._speak(network, batch)
+        semitones, voicing = f0_error(made, batch.waveforms, network.sample_rate)
+        values, durations, whole = collapse(batch.units, batch.lengths)
+        predicted = durations_from_log(network.predict_log_durations(values))
+        frames_off = (predicted - durations).abs()[whole].float().mean()
+        results = {
+            "mel_distance": self.mel_loss(made, batch.waveforms),
+            "f0_error_semitones": semitones,
+            "voicing_error": voicing,
+            "duration_error_ms": frames_off * 1000 * network.hop_length / network.sample_rate,
+        }
+        for name, value in results.items():
+            self.metrics[name].update(value)
+            self.log(f"val/{name}", self.metrics[name], batch_size=len(batch.ids), prog_bar=name == "mel_distance")
+
+    def export(self, folder: str) -> None:
+        """Write the network, averaged if there is an average, for `load_network(folder, "vocoder")`."""
+        if self.global_rank == 0:
+            save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
+
+    def _optimizers(self) -> list[Any]:
+        optimizers = self.optimizers()
+        return list(optimizers) if isinstance(optimizers, list) else [optimizers]
+
+    def _speak(self, network: Vocoder, batch: UnitWaveformBatch) -> Tensor:
+        """Waveforms (B, S), silent after the end of each segment, as the original is."""
+        waveforms = network(batch.units, batch.speakers)
+        position = torch.arange(waveforms.shape[1], device=waveforms.device)
+        return waveforms * (position < batch.lengths[:, None] * network.hop_length)
+
+    def _duration_loss(self, batch: UnitWaveformBatch) -> Tensor:
+        values, durations, whole = collapse(batch.units, batch.lengths)
+        return duration_loss(self.network.predict_log_durations(values), durations, whole)
+
+    def _judge(self, waveforms: Tensor) -> list[Judgement]:
+        return [judgement for discriminator in self.discriminators for judgement in discriminator(waveforms)]
+
+    def _crop(self, num_frames: int) -> tuple[int, int]:
+        """First and end sample of what the discriminators see."""
+        length = min(self.discriminator_frames or num_frames, num_frames)
+        first = int(torch.randint(num_frames - length + 1, ()))
+        return first * self.network.hop_length, (first + length) * self.network.hop_length
+
+    def _descend(self, optimizer: Any, loss: Tensor, half: nn.Module, counted: bool) -> Tensor:
+        """One step of one half; skipped where the gradient is not finite. Returns the gradient's norm."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(half.parameters(), self.gradient_clip)
+        if not torch.isfinite(norm):
+            optimizer.zero_grad()
+        (optimizer if counted else optimizer.optimizer).step()
+        return norm
+
+    def _step_schedulers(self, adversarial: bool) -> None:
+        schedulers = self.lr_schedulers()
+        if schedulers is None:
+            return
+        for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
+            if index == 0 or adversarial:
+                scheduler.step()  # type: ignore[call-arg]

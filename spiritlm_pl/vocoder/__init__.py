@@ -1,0 +1,1 @@
+"""From phonetic units and a speaker to a waveform."""

@@ -1,0 +1,79 @@
+"""How many frames each unit lasts, predicted from deduplicated units (as in FastSpeech 2, Ren et al., 2021).
+
+The network regresses log(1 + d). It trains beside the generator, on runs counted in the same segments.
+
+Shapes: B batch, T frames, R runs of equal units, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DurationPredictor(nn.Module):
+    """Two convolutions with ReLU, layer norm and dropout, then a linear layer.
+
+    Args:
+        in_channels: channels of the embedded units.
+        hidden_channels: channels of the convolutions.
+        kernel_size: taps of the convolutions, odd.
+        dropout: probability of dropping an activation.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: int = 3, dropout: float = 0.5) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, but is {kernel_size} instead")
+        padding = kernel_size // 2
+        self.conv1 = nn.Sequential(nn.Conv1d(in_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
+        self.ln1 = nn.LayerNorm(hidden_channels)
+        self.conv2 = nn.Sequential(nn.Conv1d(hidden_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
+        self.ln2 = nn.LayerNorm(hidden_channels)
+        self.proj = nn.Linear(hidden_channels, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Predict log(1 + d) (B, R) of embedded runs (B, R, C)."""
+        x = self.conv1(embedded.transpose(1, 2)).transpose(1, 2)
+        x = self.dropout(self.ln1(x))
+        x = self.conv2(x.transpose(1, 2)).transpose(1, 2)
+        x = self.dropout(self.ln2(x))
+        return self.proj(x).squeeze(-1)
+
+
+def durations_from_log(log_durations: Tensor) -> Tensor:
+    """Whole frames, at least 1, from predictions of log(1 + d); any shape."""
+    return (log_durations.exp() - 1).round().clamp(min=1).long()
+
+
+def collapse(units: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Collapse runs of equal units.
+
+    Args:
+        units: (B, T) int64 frame-rate units.
+        lengths: (B,) number of valid frames.
+
+    Returns:
+        Run values (B, R), run durations in frames (B, R), both 0 after the last run, and a mask (B, R) of the runs
+        seen whole: the first and the last run of a segment may be cut by its edges.
+    """
+    num_frames = units.shape[1]
+    valid = torch.arange(num_frames, device=units.device) < lengths[:, None]  # (B, T)
+    changes = torch.ones_like(valid)
+    changes[:, 1:] = units[:, 1:] != units[:, :-1]
+    run_index = (changes & valid).cumsum(1) - 1  # (B, T)
+    num_runs = run_index.amax(1) + 1 if num_frames else lengths.new_zeros(len(units))  # (B,)
+    most = int(num_runs.max()) if len(num_runs) else 0
+    index = run_index.clamp(min=0)
+    durations = units.new_zeros(len(units), max(most, 1)).scatter_add_(1, index, valid.long())
+    first = changes & valid
+    values = units.new_zeros(len(units), max(most, 1)).scatter_add_(1, index, units * first)
+    position = torch.arange(values.shape[1], device=units.device)
+    whole = (position > 0) & (position < num_runs[:, None] - 1)
+    return values, durations, whole
+
+
+def duration_loss(log_durations: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of log(1 + d) over the runs of the mask; all arguments (B, R)."""
+    squared = F.mse_loss(log_durations.float(), torch.log1p(durations.float()), reduction="none")
+    return (squared * mask).sum() / mask.sum().clamp(min=1)

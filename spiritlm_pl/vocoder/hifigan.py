@@ -1,0 +1,129 @@
+"""HiFi-GAN V1 (Kong et al., 2020) over embedded units: transposed convolutions and multi-receptive-field blocks.
+
+The published sizes upsample 640 = 5 x 4 x 4 x 4 x 2 times; layers are named as in the published checkpoints.
+
+Shapes: B batch, C channels, T frames, S = T * hop_length samples.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from spiritlm_pl.vocoder.vocoder import Vocoder, VocoderConfig
+
+SLOPE = 0.1
+LAST_SLOPE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiFiGANConfig(VocoderConfig):
+    """HiFi-GAN generator; the defaults are V1's, with a total upsampling of 640.
+
+    Args:
+        upsample_rates: factor of each stage; their product is hop_length.
+        upsample_kernel_sizes: taps of each transposed convolution.
+        upsample_initial_channels: channels before the first stage, halved by every stage.
+        resblock_kernel_sizes: one residual block of each kernel size in every stage.
+        resblock_dilations: dilations inside each of these blocks.
+    """
+
+    upsample_rates: tuple[int, ...] = (5, 4, 4, 4, 2)
+    upsample_kernel_sizes: tuple[int, ...] = (11, 8, 8, 8, 4)
+    upsample_initial_channels: int = 512
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+
+    def __post_init__(self) -> None:
+        """Check that the stages fit together."""
+        super().__post_init__()
+        if math.prod(self.upsample_rates) != self.hop_length:
+            raise ValueError(
+                f"the product of upsample_rates must be hop_length {self.hop_length}, "
+                f"but is {math.prod(self.upsample_rates)} instead"
+            )
+        if len(self.upsample_kernel_sizes) != len(self.upsample_rates):
+            raise ValueError(
+                f"upsample_kernel_sizes must have {len(self.upsample_rates)} values, one a stage, "
+                f"but has {len(self.upsample_kernel_sizes)} instead"
+            )
+        for rate, size in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
+            if size < rate or (size - rate) % 2:
+                raise ValueError(f"a kernel size must be {rate} plus an even number, but is {size} instead")
+        if len(self.resblock_dilations) != len(self.resblock_kernel_sizes):
+            raise ValueError(
+                f"resblock_dilations must have {len(self.resblock_kernel_sizes)} rows, one a kernel size, "
+                f"but has {len(self.resblock_dilations)} instead"
+            )
+        if self.upsample_initial_channels % 2 ** len(self.upsample_rates):
+            raise ValueError(
+                f"upsample_initial_channels must be divisible by {2 ** len(self.upsample_rates)}, "
+                f"but is {self.upsample_initial_channels} instead"
+            )
+
+
+def _conv(channels: int, kernel_size: int, dilation: int = 1) -> nn.Module:
+    conv = nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=dilation * (kernel_size - 1) // 2)
+    nn.init.normal_(conv.weight, 0.0, 0.01)
+    return weight_norm(conv)
+
+
+class ResidualBlock(nn.Module):
+    """Pairs of a dilated and a plain convolution, each pair with a skip connection."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(_conv(channels, kernel_size, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(_conv(channels, kernel_size) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) to the same shape."""
+        for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
+            x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+
+class HiFiGANGenerator(nn.Module):
+    """Conditioning (B, C, T) to waveforms (B, S)."""
+
+    def __init__(self, config: HiFiGANConfig) -> None:
+        super().__init__()
+        channels = config.upsample_initial_channels
+        self.num_kernels = len(config.resblock_kernel_sizes)
+        self.conv_pre = weight_norm(nn.Conv1d(config.conditioning_dim, channels, 7, padding=3))
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for rate, size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+            up = nn.ConvTranspose1d(channels, channels // 2, size, stride=rate, padding=(size - rate) // 2)
+            nn.init.normal_(up.weight, 0.0, 0.01)
+            self.ups.append(weight_norm(up))
+            channels //= 2
+            for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
+                self.resblocks.append(ResidualBlock(channels, kernel_size, tuple(dilations)))
+        post = nn.Conv1d(channels, 1, 7, padding=3)
+        nn.init.normal_(post.weight, 0.0, 0.01)
+        self.conv_post = weight_norm(post)
+
+    def forward(self, conditioning: Tensor) -> Tensor:
+        """Conditioning (B, C, T) to waveforms (B, S) in [-1, 1]."""
+        x = self.conv_pre(conditioning)
+        for stage, up in enumerate(self.ups):
+            x = up(F.leaky_relu(x, SLOPE))
+            blocks = self.resblocks[stage * self.num_kernels : (stage + 1) * self.num_kernels]
+            x = torch.stack([block(x) for block in blocks]).mean(0)
+        x = torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
+        return x.squeeze(1)
+
+
+class HiFiGANVocoder(Vocoder):
+    """Unit vocoder with a HiFi-GAN generator."""
+
+    config_class = HiFiGANConfig
+    config: HiFiGANConfig
+
+    def __init__(self, config: HiFiGANConfig) -> None:
+        super().__init__(config)
+        self.generator = HiFiGANGenerator(config)

@@ -1,0 +1,142 @@
+"""Inverse-STFT generator (Vocos, Siuzdak, 2023): ConvNeXt blocks predict a spectrogram, an inverse FFT the samples.
+
+Most of the work is done at the unit rate and at a few times that rate, never at the sample rate, which makes it
+much cheaper than HiFi-GAN on a CPU.
+
+Shapes: B batch, C channels, T unit frames, F = T * upsampling spectrogram frames, K = n_fft / 2 + 1 bins,
+S = T * hop_length samples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spiritlm_pl.vocoder.vocoder import Vocoder, VocoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSTFTConfig(VocoderConfig):
+    """Inverse-STFT generator.
+
+    Args:
+        channels: width of the ConvNeXt blocks.
+        hidden_channels: width of their pointwise layers.
+        unit_blocks: blocks at the unit rate (context of what is said).
+        frame_blocks: blocks at the spectrogram's frame rate.
+        upsampling: spectrogram frames a unit lasts.
+        n_fft: samples of a spectrogram frame, at least 2 hops of it.
+        kernel_size: taps of the depthwise convolutions.
+    """
+
+    channels: int = 256
+    hidden_channels: int = 768
+    unit_blocks: int = 4
+    frame_blocks: int = 4
+    upsampling: int = 4
+    n_fft: int = 640
+    kernel_size: int = 7
+
+    def __post_init__(self) -> None:
+        """Check that frames and hops fit."""
+        super().__post_init__()
+        if self.hop_length % self.upsampling:
+            raise ValueError(f"upsampling must divide hop_length {self.hop_length}, but is {self.upsampling} instead")
+        hop = self.frame_hop
+        if self.n_fft < 2 * hop or (self.n_fft - hop) % 2:
+            raise ValueError(f"n_fft must be {hop} plus an even number of at least {hop}, but is {self.n_fft} instead")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, but is {self.kernel_size} instead")
+
+    @property
+    def frame_hop(self) -> int:
+        """Samples between spectrogram frames."""
+        return self.hop_length // self.upsampling
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, layer norm, pointwise expansion with GELU, scaled residual (Liu et al., 2022)."""
+
+    def __init__(self, channels: int, hidden_channels: int, kernel_size: int, scale: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, hidden_channels)
+        self.contract = nn.Linear(hidden_channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) to the same shape."""
+        y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
+
+
+class InverseSTFTHead(nn.Module):
+    """Predict log magnitude and phase of every frame, then overlap-add the windowed inverse FFTs."""
+
+    window: Tensor
+
+    def __init__(self, channels: int, n_fft: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.out = nn.Linear(channels, n_fft + 2)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, C) to waveforms (B, F * hop)."""
+        log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)  # (B, F, K) each
+        magnitude = log_magnitude.clamp(max=5.0).exp()  # no burst can blow up the loss
+        frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window  # (B, F, n_fft)
+        return self._overlap_add(frames) / self._overlap_add(self.window.square().expand(1, x.shape[1], -1))
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        num_frames, trim = frames.shape[1], (self.n_fft - self.hop) // 2
+        summed = F.fold(
+            frames.transpose(1, 2),
+            output_size=(1, (num_frames - 1) * self.hop + self.n_fft),
+            kernel_size=(1, self.n_fft),
+            stride=(1, self.hop),
+        )[:, 0, 0]
+        return summed[:, trim : trim + num_frames * self.hop]
+
+
+class InverseSTFTGenerator(nn.Module):
+    """Conditioning (B, C, T) to waveforms (B, S)."""
+
+    def __init__(self, config: InverseSTFTConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        scale = 1 / (config.unit_blocks + config.frame_blocks)
+
+        def blocks(number: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(ConvNeXtBlock(channels, config.hidden_channels, config.kernel_size, scale) for _ in range(number))
+            )
+
+        self.embed = nn.Conv1d(config.conditioning_dim, channels, config.kernel_size, padding=config.kernel_size // 2)
+        self.embed_norm = nn.LayerNorm(channels)
+        self.unit_blocks = blocks(config.unit_blocks)
+        self.upsample = nn.Linear(channels, channels * config.upsampling)
+        self.frame_blocks = blocks(config.frame_blocks)
+        self.norm = nn.LayerNorm(channels)
+        self.head = InverseSTFTHead(channels, config.n_fft, config.frame_hop)
+
+    def forward(self, conditioning: Tensor) -> Tensor:
+        """Conditioning (B, C, T) to waveforms (B, S)."""
+        x = self.embed_norm(self.embed(conditioning).transpose(1, 2))  # (B, T, C)
+        x = self.upsample(self.unit_blocks(x))  # (B, T, C * upsampling)
+        x = x.reshape(len(x), -1, self.norm.normalized_shape[0])  # (B, F, C)
+        waveforms: Tensor = self.head(self.norm(self.frame_blocks(x)))
+        return waveforms.clamp(-1, 1) if not self.training else waveforms
+
+
+class InverseSTFTVocoder(Vocoder):
+    """Unit vocoder with an inverse-STFT generator."""
+
+    config_class = InverseSTFTConfig
+    config: InverseSTFTConfig
+
+    def __init__(self, config: InverseSTFTConfig) -> None:
+        super().__init__(config)
+        self.generator = InverseSTFTGenerator(config)

@@ -1,0 +1,40 @@
+"""Adversarial losses: least-squares GAN (Mao et al., 2017) and feature matching (Larsen et al., 2016).
+
+A judgement is what a discriminator says of one batch at one period or scale: scores of any shape, and the
+activations of its layers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores (1 real, 0 made) and the layers' activations."""
+
+    scores: Tensor
+    features: list[Tensor]
+
+
+def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
+    """Sum over judgements of (1 - D(real))^2 + D(made)^2."""
+    return torch.stack(
+        [(1 - r.scores.float()).square().mean() + m.scores.float().square().mean()
+         for r, m in zip(real, made, strict=True)]
+    ).sum()
+
+
+def adversarial_loss(made: list[Judgement]) -> Tensor:
+    """Sum over judgements of (1 - D(made))^2."""
+    return torch.stack([(1 - m.scores.float()).square().mean() for m in made]).sum()
+
+
+def feature_matching_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
+    """Sum over judgements and layers of the mean absolute difference of activations; `real` takes no gradient."""
+    return torch.stack(
+        [F.l1_loss(b.float(), a.detach().float())
+         for r, m in zip(real, made, strict=True) for a, b in zip(r.features, m.features, strict=True)]
+    ).sum()

@@ -1,0 +1,78 @@
+"""Log-mel spectrograms, as a loss and as a distance to report.
+
+Shapes: B batch, S samples, M mel bands, F frames.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+FLOOR = 1e-5
+
+
+class LogMel(nn.Module):
+    """Natural logarithm of a magnitude mel spectrogram (Slaney bands), floored at 1e-5.
+
+    Args:
+        sample_rate: Hz.
+        n_fft: samples of a frame.
+        hop: samples between frames.
+        num_mels: number of bands.
+        f_max: upper edge in Hz; None for half the sample rate.
+    """
+
+    def __init__(
+        self, sample_rate: int = 16_000, n_fft: int = 1024, hop: int = 256, num_mels: int = 80,
+        f_max: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.padding = (n_fft - hop) // 2
+        self.mel = MelSpectrogram(
+            sample_rate, n_fft, hop_length=hop, n_mels=num_mels, f_max=f_max, power=1.0, center=False,
+            norm="slaney", mel_scale="slaney",
+        )
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Waveforms (B, S) to log mels (B, M, F), F = S // hop."""
+        padded = F.pad(waveforms.float(), (self.padding, self.padding), mode="reflect")
+        return self.mel(padded).clamp(min=FLOOR).log()
+
+
+class MelLoss(LogMel):
+    """Mean absolute difference of two log-mel spectrograms (nepers)."""
+
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Compare waveforms (B, S) and (B, S)."""
+        return F.l1_loss(super().forward(predicted), super().forward(target))
+
+
+class MultiResolutionSTFTLoss(nn.Module):
+    """Spectral convergence and log magnitude L1 at several resolutions (Yamamoto et al., 2020).
+
+    Args:
+        n_ffts: frame sizes; hops are a quarter of them.
+    """
+
+    def __init__(self, n_ffts: tuple[int, ...] = (512, 1024, 2048)) -> None:
+        super().__init__()
+        self.n_ffts = tuple(n_ffts)
+        for n_fft in self.n_ffts:
+            self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def magnitude(self, waveforms: Tensor, n_fft: int) -> Tensor:
+        """Magnitudes (B, n_fft / 2 + 1, F) of waveforms (B, S)."""
+        window: Tensor = getattr(self, f"window{n_fft}")
+        spectrum = torch.stft(
+            waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="reflect"
+        )
+        return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Compare waveforms (B, S) and (B, S)."""
+        total = predicted.new_zeros(())
+        for n_fft in self.n_ffts:
+            a, b = self.magnitude(predicted, n_fft), self.magnitude(target, n_fft)
+            convergence = (b - a).norm() / b.norm().clamp(min=1e-3)
+            total = total + convergence + F.l1_loss(a.clamp(min=FLOOR).log(), b.clamp(min=FLOOR).log())
+        return total / len(self.n_ffts)
