@@ -1,0 +1,185 @@
+"""Continued pretraining of a causal language model on one stream of text and speech tokens (Spirit LM, section 3)."""
+
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, token_losses
+from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
+from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
+from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
+from spiritlm_pl.lm.schedule import Constant, Schedule
+from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+class TrainingDivergedError(ValueError):
+    """Gradients were not finite too many steps in a row; the weights are those before the first of them."""
+
+
+class LanguageModelModule(LightningModule):
+    """Next-token prediction over packed rows."""
+
+    def __init__(
+        self,
+        network: LanguageModelConfig,
+        vocabulary: Vocabulary,
+        optimizer: AdamWSettings = AdamWSettings(),  # noqa: B008  frozen
+        schedule: Schedule | None = None,
+        units_per_second: float | None = None,
+        text_tokenizer: str | None = None,
+        max_nonfinite_steps: int = 10,
+    ) -> None:
+        """Keep the description; the network itself is built in `configure_model`, sharded where asked for.
+
+        Args:
+            network: which model, and how it is run.
+            vocabulary: layout of the token ids; must be that of the data.
+            optimizer: AdamW's settings.
+            schedule: factor of the learning rate; constant after 2,000 warm-up steps by default.
+            units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
+            text_tokenizer: SentencePiece model or folder that goes into an exported model.
+            max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        """
+        super().__init__()
+        if max_nonfinite_steps < 1:
+            raise ValueError(f"max_nonfinite_steps must be at least 1, but is {max_nonfinite_steps} instead")
+        self.network_config = network
+        self.vocabulary = vocabulary
+        self.optimizer_settings = optimizer
+        self.schedule = schedule or Constant()
+        self.units_per_second = units_per_second
+        self.text_tokenizer = text_tokenizer
+        self.max_nonfinite_steps = max_nonfinite_steps
+        self.nonfinite_steps = 0  # all of the run
+        self.nonfinite_in_a_row = 0
+        self._validation_sums: dict[int, Tensor] = {}
+
+    def configure_model(self) -> None:
+        """Build the network, once; under ZeRO-3 every rank builds its shard only."""
+        if not hasattr(self, "network"):
+            self.network = build_network(self.network_config, self.vocabulary)
+
+    def setup(self, stage: str) -> None:
+        """Check that data and model speak of the same tokens.
+
+        Raises:
+            ValueError: if the vocabularies differ.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        theirs = getattr(data, "vocabulary", None)
+        if theirs is not None and theirs != self.vocabulary:
+            raise ValueError(f"vocabulary must be that of the data, {theirs}, but is {self.vocabulary} instead")
+        if self.units_per_second is None:
+            self.units_per_second = getattr(data, "units_per_second", None)
+
+    def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
+        """Loss of one batch, a mean over the predicted tokens of all ranks."""
+        if batch.step != self.trainer.global_step:
+            raise RuntimeError(
+                f"batch must belong to step {self.trainer.global_step} of the trainer, but belongs to step "
+                f"{batch.step} instead: data and trainer were not resumed from the same place"
+            )
+        total, losses, targets = self._losses(batch)
+        sums = self._all_ranks(loss_sums(losses, targets, self.vocabulary))
+        self._last_sums = sums
+        return total * self.trainer.world_size / sums[1].clamp(min=1)
+
+    def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
+        """Log the losses of the batch, and count a step that DeepSpeed has skipped."""
+        skipped = getattr(getattr(self.trainer.model, "optimizer", None), "overflow", None)
+        if skipped is not None:  # DeepSpeed looks at the gradients itself
+            self._count_nonfinite(bool(skipped))
+            self.log("train/gradient_norm", float(self.trainer.model.get_global_grad_norm() or 0.0))
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            metrics = loss_metrics(self._last_sums, self.units_per_second)
+            self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
+        self.log("train/loss", self._last_sums[0] / self._last_sums[1].clamp(min=1), prog_bar=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by norm, log the norm, and drop gradients that are not finite so that the step changes nothing."""
+        if getattr(self.trainer.model, "optimizer", None) is not None:
+            return  # DeepSpeed clips, and skips for itself
+        limit = float("inf") if not gradient_clip_val else gradient_clip_val
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        finite = bool(norm.isfinite())
+        if not finite:
+            optimizer.zero_grad(set_to_none=True)
+        self._count_nonfinite(not finite)
+        self.log("train/gradient_norm", norm)
+
+    def _count_nonfinite(self, nonfinite: bool) -> None:
+        self.nonfinite_in_a_row = self.nonfinite_in_a_row + 1 if nonfinite else 0
+        self.nonfinite_steps += nonfinite
+        self.log("train/skipped_steps", float(self.nonfinite_steps))
+        if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
+            raise TrainingDivergedError(
+                f"gradients must be finite, but were not for {self.nonfinite_in_a_row} steps in a row, the last of "
+                f"them {self.trainer.global_step}; these steps were skipped and the last checkpoint is as it was"
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the sums of the last validation."""
+        self._validation_sums = {}
+
+    def validation_step(self, batch: TokenBatch, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch to the sums of its stream."""
+        _, losses, targets = self._losses(batch)
+        sums = loss_sums(losses, targets, self.vocabulary)
+        before = self._validation_sums.get(dataloader_idx)
+        self._validation_sums[dataloader_idx] = sums if before is None else before + sums
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/loss`, `val/loss_text`, `val/loss_speech` ..., over all streams and for every stream."""
+        if not self._validation_sums:
+            return
+        names = getattr(getattr(self.trainer, "datamodule", None), "validation_names", None)
+        totals = {index: self._all_ranks(sums) for index, sums in sorted(self._validation_sums.items())}
+        parts = {"val": torch.stack(list(totals.values())).sum(0)}
+        if len(totals) > 1:
+            parts |= {f"val/{names[index] if names else index}": sums for index, sums in totals.items()}
+        for prefix, sums in parts.items():
+            metrics = loss_metrics(sums, self.units_per_second)
+            self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, its learning rate stepping with the optimizer."""
+        optimizer = build_adamw(self.network, self.optimizer_settings)
+        scheduler = LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of skipped steps."""
+        checkpoint["nonfinite_steps"] = (self.nonfinite_steps, self.nonfinite_in_a_row)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting skipped steps."""
+        self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
+
+    def export(self, folder: str) -> None:
+        """Write the model as a Hugging Face folder with `spiritlm.json`; every rank calls, rank zero writes.
+
+        Args:
+            folder: where to.
+        """
+        weights = gather_weights(self.network, self.trainer.is_global_zero)
+        if weights is not None:
+            save_lm(folder, self.network, self.vocabulary, weights=weights)
+            if self.text_tokenizer is not None:
+                copy_text_tokenizer(self.text_tokenizer, folder)
+
+    def _losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
+        return token_losses(self.network, batch, self.network_config.cross_documents)
+
+    def _all_ranks(self, sums: Tensor) -> Tensor:
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        return sums

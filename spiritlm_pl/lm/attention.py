@@ -1,0 +1,140 @@
+"""Attention over packed rows that does not cross documents, plugged into `transformers` by name.
+
+A row holds several documents; a dense (T, T) block mask makes them pay for each other. Here the bounds of
+the documents travel through the model as a keyword and each document attends to itself only: on CUDA with
+one variable-length flash kernel, elsewhere with one causal call per document, without any mask.
+
+Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head dimension.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from spiritlm_pl.batches import TokenBatch
+
+NAME = "spiritlm_packed"
+
+try:  # torch 2.14 has it; before, flash attention by nested tensors of the sdpa call
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Bounds of the documents of a batch.
+
+    Attributes:
+        cu_seqlens: (documents + 1,) int32 bounds in the flattened (B * T) batch, on the batch's device.
+        lengths: the same as a list of lengths.
+    """
+
+    cu_seqlens: Tensor
+    lengths: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Number of tokens of the longest document."""
+        return max(self.lengths)
+
+
+def packing(batch: TokenBatch, cross_documents: bool = False) -> Packing:
+    """The attention bounds of a batch: its documents, or its whole rows if attention may cross documents."""
+    num_rows, length = batch.tokens.shape
+    if not cross_documents:
+        return Packing(batch.cu_seqlens, batch.cu_seqlens.diff().tolist())
+    bounds = torch.arange(num_rows + 1, dtype=torch.int32, device=batch.tokens.device) * length
+    return Packing(bounds, [length] * num_rows)
+
+
+def pass_through_mask(batch: TokenBatch) -> Tensor:
+    """An empty 4-D mask: `transformers` hands such a mask on as it is and builds no (T, T) one."""
+    return torch.empty((batch.tokens.shape[0], 1, 0, 0), dtype=torch.bool, device=batch.tokens.device)
+
+
+def document_attention(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Packing, scale: float, dropout: float = 0.0,
+    window: int | None = None,
+) -> Tensor:
+    """Causal attention inside every document.
+
+    Args:
+        query: (N, H, D).
+        key: (N, K, D), K divides H.
+        value: (N, K, D).
+        bounds: of the documents.
+        scale: factor of the scores.
+        dropout: probability of dropping an attention weight (not on the flash path).
+        window: how many tokens back a token sees; None for all.
+
+    Returns:
+        (N, H, D).
+    """
+    grouped = query.shape[1] != key.shape[1]
+    if varlen_attn is not None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
+        back = -1 if window is None else window - 1
+        return varlen_attn(
+            query, key, value, bounds.cu_seqlens, bounds.cu_seqlens, bounds.longest, bounds.longest,
+            scale=scale, window_size=(back, 0), enable_gqa=grouped,
+        )
+    pieces = []
+    parts = (part.transpose(0, 1).split(bounds.lengths, dim=1) for part in (query, key, value))
+    for one_query, one_key, one_value in zip(*parts, strict=True):  # (H, L, D), (K, L, D), (K, L, D)
+        length = one_query.shape[1]
+        mask = None if window is None or length <= window else _window_mask(length, window, query.device)
+        attended = F.scaled_dot_product_attention(
+            one_query[None], one_key[None], one_value[None], attn_mask=mask, dropout_p=dropout,
+            is_causal=mask is None, scale=scale, enable_gqa=grouped,
+        )
+        pieces.append(attended[0].transpose(0, 1))
+    return torch.cat(pieces)
+
+
+def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
+    distance = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+    return (distance >= 0) & (distance < window)
+
+
+def packed_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    scaling: float | None = None, dropout: float = 0.0, bounds: Packing | None = None,
+    sliding_window: int | None = None, **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function `transformers` calls: packed with `bounds`, plain scaled dot product without.
+
+    Args:
+        module: the attention layer.
+        query: (B, H, T, D).
+        key: (B, K, T, D).
+        value: (B, K, T, D).
+        attention_mask: used without `bounds` only (generation).
+        scaling: factor of the scores, 1 / sqrt(D) by default.
+        dropout: probability of dropping an attention weight.
+        bounds: of the documents.
+        sliding_window: how many tokens back a token sees.
+        kwargs: what else the model passes.
+
+    Returns:
+        (B, T, H, D) and no weights.
+    """
+    if bounds is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
+            sliding_window=sliding_window, **kwargs,
+        )
+    batch, _, length, _ = query.shape
+    query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attended = document_attention(query, key, value, bounds, scale, dropout, sliding_window)
+    return attended.unflatten(0, (batch, length)), None
+
+
+AttentionInterface.register(NAME, packed_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

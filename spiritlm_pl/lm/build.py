@@ -1,0 +1,146 @@
+"""Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.lm import attention
+from spiritlm_pl.lm.loss import LossHead, LossSettings
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig:
+    """Which model, and how it is run.
+
+    Args:
+        checkpoint: folder (or hub name) of a model whose vocabulary is already extended; None for scratch.
+        config: values of the `transformers` configuration with its `model_type`, for scratch; laid over
+            the checkpoint's own configuration otherwise.
+        rope_theta: base of the rotary positions; None keeps the model's own (Spirit LM raises 1e4 to 1e5).
+        gradient_checkpointing: recompute every layer in the backward pass.
+        cross_documents: attention sees the whole row, as plain concatenation does, not only its document.
+        dtype: of the parameters; "float32" under mixed precision, "bfloat16" for true bf16 or DeepSpeed.
+        loss: how the loss is computed.
+    """
+
+    checkpoint: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    rope_theta: float | None = None
+    gradient_checkpointing: bool = False
+    cross_documents: bool = False
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        """Check that there is something to build."""
+        if self.checkpoint is None and "model_type" not in self.config:
+            raise ValueError(
+                f"config must name a model_type (such as llama) when checkpoint is not given, but is {self.config} instead"
+            )
+
+
+def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedConfig:
+    """The `transformers` configuration, its vocabulary checked against or set by ours.
+
+    Raises:
+        ValueError: if the checkpoint's embedding does not have the vocabulary's number of rows, or the
+            folder is no model.
+    """
+    if settings.checkpoint is None:
+        values = dict(settings.config)
+        named = values.setdefault("vocab_size", vocabulary.num_rows)
+        config = AutoConfig.for_model(**{"bos_token_id": None, "eos_token_id": None, **values})
+    else:
+        config = checkpoint_config(settings.checkpoint)
+        for name, value in settings.config.items():
+            setattr(config, name, value)
+        named = config.vocab_size
+    if named != vocabulary.num_rows:
+        raise ValueError(
+            f"vocabulary must have as many rows as the model's embedding, {named}, but has {vocabulary.num_rows} "
+            f"instead; `spiritlm extend-vocab` adds speech tokens to a text model"
+        )
+    if settings.rope_theta is not None:
+        set_rope_theta(config, settings.rope_theta)
+    config.use_cache = False
+    return config
+
+
+def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
+    """The configuration of a model folder or hub name.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        return AutoConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        kind = "a folder with a config.json" if Path(checkpoint).exists() else "a model folder or a hub name"
+        raise ValueError(f"checkpoint must be {kind} of transformers, but is {checkpoint!r} instead") from error
+
+
+def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
+    """Set the base of the rotary positions in place.
+
+    Raises:
+        ValueError: if the model has no rotary positions, or theta is not positive.
+    """
+    if theta <= 0:
+        raise ValueError(f"rope_theta must be positive, but is {theta} instead")
+    parameters = getattr(config, "rope_parameters", None)
+    if not isinstance(parameters, dict) or "rope_theta" not in parameters:
+        raise ValueError(f"rope_theta must stay unset for {config.model_type}, which has no single one, but is {theta}")
+    config.rope_parameters = {**parameters, "rope_theta": float(theta)}
+
+
+def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedModel:
+    """The model, ready for packed rows; under a sharding context its parameters are sharded as they come."""
+    config = network_config(settings, vocabulary)
+    dtype = getattr(torch, settings.dtype)
+    if settings.checkpoint is None:
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+    else:
+        network = AutoModelForCausalLM.from_pretrained(
+            settings.checkpoint, config=config, dtype=dtype, attn_implementation=attention.NAME
+        )
+    head = network.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"model must have a linear output layer, but {config.model_type} has {head} instead")
+    network.set_output_embeddings(LossHead(head, settings.loss))
+    if settings.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    return network
+
+
+def token_losses(network: PreTrainedModel, batch: TokenBatch, cross_documents: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Next-token loss over packed rows.
+
+    Args:
+        network: from `build_network`.
+        batch: packed rows; a token is predicted from the one before it in the same row where its
+            `loss_mask` is True.
+        cross_documents: attention sees the whole row.
+
+    Returns:
+        The sum of the losses (differentiable), the loss of each predicted token (M,) in nats, detached, and
+        these tokens (M,).
+    """
+    bounds = attention.packing(batch, cross_documents)
+    outputs = network.base_model(
+        input_ids=batch.tokens, position_ids=batch.position_ids, use_cache=False,
+        attention_mask=attention.pass_through_mask(batch), bounds=bounds,
+    )
+    wanted = batch.loss_mask[:, 1:]
+    if not cross_documents:  # the last token of a document knows nothing of the next one
+        wanted = wanted & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
+    predicted = wanted.flatten().nonzero().squeeze(1)  # (M,) places in (B, T - 1)
+    targets = batch.tokens[:, 1:].flatten()[predicted]
+    hidden = outputs.last_hidden_state[:, :-1].flatten(0, 1)[predicted]  # (M, D)
+    total, losses = network.get_output_embeddings()(hidden, targets)
+    return total, losses, targets

@@ -1,0 +1,105 @@
+"""A trained language model as a folder: a Hugging Face model, `spiritlm.json`, and its text tokenizer.
+
+Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what the ids above the text mean.
+"""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from spiritlm_pl.provenance import code_version
+from spiritlm_pl.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from spiritlm_pl.text import TextTokenizer
+
+DESCRIPTION_FILE = "spiritlm.json"
+STAGE = "language_model"
+
+
+def save_lm(
+    folder: str | Path, network: PreTrainedModel, vocabulary: Vocabulary,
+    text_tokenizer: "TextTokenizer | None" = None, weights: dict[str, Tensor] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Write a model folder; a previous one stays whole until the new one is complete.
+
+    Args:
+        folder: where to; created.
+        network: the model.
+        vocabulary: layout of its token ids.
+        text_tokenizer: saved beside it.
+        weights: state to write instead of the network's own (gathered shards).
+        extra: further JSON values for `spiritlm.json`.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    description = {
+        "stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {}),
+    }
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        new = Path(temporary)
+        network.save_pretrained(new, state_dict=weights)
+        (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
+        if text_tokenizer is not None:
+            text_tokenizer.save(new)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(new.iterdir()):
+            path.replace(folder / path.name)
+    return folder
+
+
+def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
+    """Put a text tokenizer (file or folder) into a model folder."""
+    from spiritlm_pl.text import TextTokenizer
+
+    TextTokenizer.load(source).save(folder)
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """The `spiritlm.json` of a model folder.
+
+    Raises:
+        ValueError: if the folder has none, or it is of another stage.
+    """
+    path = Path(folder) / DESCRIPTION_FILE
+    if not path.is_file():
+        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {str(folder)!r} instead")
+    description: dict[str, Any] = json.loads(path.read_text())
+    if description.get("stage") != STAGE:
+        raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
+    return description
+
+
+def read_vocabulary(folder: str | Path) -> Vocabulary:
+    """The vocabulary of a model folder."""
+    return Vocabulary(**read_description(folder)["vocabulary"])
+
+
+def load_lm(
+    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> "tuple[PreTrainedModel, TextTokenizer, Vocabulary]":
+    """Model in evaluation mode, text tokenizer and vocabulary of a folder.
+
+    Args:
+        folder: as written by `save_lm`, with a text tokenizer in it.
+        device: where the model goes.
+        dtype: of the parameters; as stored by default.
+
+    Raises:
+        ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
+    """
+    from spiritlm_pl.text import TextTokenizer
+
+    vocabulary = read_vocabulary(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
+    rows = network.get_input_embeddings().weight.shape[0]
+    if rows != vocabulary.num_rows:
+        raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows} instead")
+    network.config.use_cache = True
+    return network.to(device).eval(), TextTokenizer.load(folder), vocabulary

@@ -1,0 +1,160 @@
+"""Next-token loss from hidden states, without keeping the logits of a whole batch.
+
+At 4096 x 32768 the logits of one row take 0.5 GiB in fp32, and their gradient as much again. The head works
+through the tokens in chunks: with its logits at hand it also forms their gradient, so nothing is computed
+twice and one chunk of logits is the most that exists (Cut Your Losses, arXiv 2411.09009, has the idea; torch
+2.14's `linear_cross_entropy` is another form of it and can be chosen instead).
+
+Shapes: M tokens to predict, D hidden size, V rows of the embedding.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Method = Literal["auto", "chunked", "torch", "full"]
+HAS_TORCH_FUSED = hasattr(F, "linear_cross_entropy") and hasattr(nn, "LinearCrossEntropyOptions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """How the loss is computed.
+
+    Args:
+        method: "chunked" (ours), "torch" (`F.linear_cross_entropy`), "full" (all logits at once), or "auto",
+            which is "chunked": the fastest that bounds memory, on CPU and on GPU (`benchmarks/loss_memory.py`).
+        chunk: number of tokens whose logits exist at one time.
+        z_loss: weight of log(Z)^2 (PaLM, arXiv 2204.02311), 0 for none.
+    """
+
+    method: Method = "auto"
+    chunk: int = 1024
+    z_loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1, but is {self.chunk} instead")
+        if self.z_loss < 0:
+            raise ValueError(f"z_loss must be at least 0, but is {self.z_loss} instead")
+        if self.method == "torch" and not HAS_TORCH_FUSED:
+            raise ValueError(f"method must be 'chunked' or 'full' with torch {torch.__version__}, but is 'torch' instead")
+        if self.method == "torch" and self.z_loss:
+            raise ValueError(f"method must be 'chunked' or 'full' with z_loss {self.z_loss}, but is 'torch' instead")
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Sum over tokens of loss and z-loss, and the loss of every token; gradients are formed in `forward`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float
+    ) -> tuple[Tensor, Tensor]:
+        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        need_bias = bias is not None and ctx.needs_input_grad[2]
+        hidden_grad = torch.empty_like(hidden) if need_hidden else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
+        bias_grad = torch.zeros_like(bias, dtype=torch.float32) if need_bias and bias is not None else None
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        matrix = weight.to(hidden.dtype)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            logits = F.linear(hidden[part], matrix, None if bias is None else bias.to(hidden.dtype)).float()  # (m, V)
+            log_z = logits.logsumexp(dim=-1, keepdim=True)
+            columns = targets[part, None]
+            losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
+            total += losses[part].sum() + z_loss * log_z.square().sum()
+            if not (need_hidden or need_weight or need_bias):
+                continue
+            slope = logits.sub_(log_z).exp_()  # softmax; becomes the gradient of the logits
+            if z_loss:
+                slope.mul_(1 + 2 * z_loss * log_z)
+            slope.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=slope.dtype))
+            if bias_grad is not None:
+                bias_grad += slope.sum(0)
+            slope = slope.to(hidden.dtype)
+            if hidden_grad is not None:
+                torch.mm(slope, matrix, out=hidden_grad[part])
+            if weight_grad is not None:
+                if hidden.dtype == torch.float32:
+                    weight_grad.addmm_(slope.T, hidden[part])
+                else:
+                    weight_grad += slope.T @ hidden[part]
+        ctx.save_for_backward(hidden_grad, weight_grad, bias_grad)
+        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        ctx.mark_non_differentiable(losses)
+        return total, losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total_grad: Tensor, _losses_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        return (
+            None if hidden_grad is None else hidden_grad * total_grad.to(hidden_grad.dtype),
+            None if weight_grad is None else (weight_grad * total_grad).to(weight_dtype),
+            None if bias_grad is None else (bias_grad * total_grad).to(bias_dtype),
+            None, None, None,
+        )
+
+
+def next_token_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, settings: LossSettings
+) -> tuple[Tensor, Tensor]:
+    """Loss of predicting `targets` from `hidden`.
+
+    Args:
+        hidden: (M, D).
+        weight: (V, D) of the head.
+        bias: (V,) of the head.
+        targets: (M,) int64 in [0, V).
+        settings: how.
+
+    Returns:
+        The sum over tokens (with z-loss), to be differentiated, and the negative log-likelihood of every
+        token (M,) in nats, fp32, detached.
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    with torch.autocast(hidden.device.type, enabled=False):
+        if settings.method in ("auto", "chunked"):
+            return _ChunkedLoss.apply(hidden, weight, bias, targets, settings.chunk, settings.z_loss)
+        matrix = weight.to(hidden.dtype)
+        offset = None if bias is None else bias.to(hidden.dtype)
+        if settings.method == "torch":
+            losses = F.linear_cross_entropy(
+                hidden, matrix, targets, linear_bias=offset, reduction="none",
+                options=nn.LinearCrossEntropyOptions(batch_chunk_size=settings.chunk),
+            ).float()
+            return losses.sum(), losses.detach()
+        logits = F.linear(hidden, matrix, offset).float()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        total = losses.sum() + settings.z_loss * logits.logsumexp(dim=-1).square().sum()
+        return total, losses.detach()
+
+
+class LossHead(nn.Module):
+    """The output layer of a language model: logits as before, or with targets the loss at once.
+
+    It takes over the parameters of the layer it replaces under the same names, so checkpoints, tied
+    embeddings and ZeRO-3's gathering of parameters (which follows calls of modules) work as before.
+    """
+
+    def __init__(self, layer: nn.Linear, settings: LossSettings) -> None:
+        """Wrap `layer` and forget it."""
+        super().__init__()
+        self.weight = layer.weight
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", layer.bias)
+        self.settings = settings
+
+    def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (..., V) of hidden states (..., D); with targets (M,) what `next_token_loss` gives."""
+        if targets is None:
+            return F.linear(hidden, self.weight, self.bias)
+        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings)

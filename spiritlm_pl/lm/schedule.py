@@ -1,0 +1,61 @@
+"""Learning rate over steps, as a factor of the peak. Spirit LM keeps it constant (arXiv 2402.05755, App. A)."""
+
+import math
+from abc import ABC, abstractmethod
+
+
+class Schedule(ABC):
+    """Factor of the learning rate after a linear warm-up."""
+
+    def __init__(self, warmup_steps: int = 2000) -> None:
+        """Warm up.
+
+        Args:
+            warmup_steps: steps of linear growth; step 0 already learns at 1 / warmup_steps.
+        """
+        if warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be at least 0, but is {warmup_steps} instead")
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step: int) -> float:
+        """The factor at an optimizer step, counted from 0."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        return self.after_warmup(step)
+
+    @abstractmethod
+    def after_warmup(self, step: int) -> float:
+        """The factor at a step that is not in the warm-up."""
+
+
+class Constant(Schedule):
+    """Warm-up, then the peak for ever (the published schedule; 2,000 warm-up steps are our choice)."""
+
+    def after_warmup(self, step: int) -> float:
+        """One."""
+        return 1.0
+
+
+class Cosine(Schedule):
+    """Warm-up, then half a cosine down to a floor (Loshchilov & Hutter, 2017)."""
+
+    def __init__(self, total_steps: int, warmup_steps: int = 2000, floor: float = 0.1) -> None:
+        """Set the length.
+
+        Args:
+            total_steps: step at which the floor is reached.
+            warmup_steps: steps of linear growth.
+            floor: last factor, in [0, 1].
+        """
+        super().__init__(warmup_steps)
+        if total_steps <= warmup_steps:
+            raise ValueError(f"total_steps must be above warmup_steps {warmup_steps}, but is {total_steps} instead")
+        if not 0 <= floor <= 1:
+            raise ValueError(f"floor must be in [0, 1], but is {floor} instead")
+        self.total_steps = total_steps
+        self.floor = floor
+
+    def after_warmup(self, step: int) -> float:
+        """Half a cosine from 1 to the floor, which then stays."""
+        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
