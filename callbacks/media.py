@@ -1,0 +1,95 @@
+"""Text, audio and pictures to whatever trackers a run has, under the step: MLflow, TensorBoard, or none.
+
+In MLflow a name such as `samples/story_1` becomes the artifact `samples/step_0000400/story_1.wav`.
+
+Shapes: S samples.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from spiritlm_pl.corpora.audio import save_wav
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def artifact_file(name: str, step: int, suffix: str) -> str:
+    """Where a medium of this name goes among the artifacts of a run."""
+    folder, _, rest = name.partition("/")
+    return f"{folder}/step_{step:07d}/{rest or folder}{suffix}"
+
+
+@rank_zero_only
+def log_text(trainer: Trainer, name: str, text: str, step: int) -> None:
+    """Log a text; only rank zero does.
+
+    Args:
+        trainer: whose loggers take it.
+        name: `group/name`.
+        text: plain text.
+        step: optimizer steps done.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, MLFlowLogger):
+            assert logger.run_id is not None
+            logger.experiment.log_text(logger.run_id, text, artifact_file(name, step, ".txt"))
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(name, text.replace("\n", "  \n"), step)
+
+
+@rank_zero_only
+def log_audio(trainer: Trainer, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
+    """Log audio; only rank zero does.
+
+    Args:
+        trainer: whose loggers take it.
+        name: `group/name`.
+        waveform: (S,) in [-1, 1].
+        sample_rate: Hz.
+        step: optimizer steps done.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, MLFlowLogger):
+            _log_mlflow_audio(logger, artifact_file(name, step, ".wav"), waveform, sample_rate)
+        elif isinstance(logger, TensorBoardLogger):
+            mono = waveform.detach().cpu().float().clamp(-1, 1)[None]
+            logger.experiment.add_audio(name, mono, step, sample_rate=sample_rate)
+
+
+@rank_zero_only
+def log_figure(trainer: Trainer, name: str, figure: "Figure", step: int) -> None:
+    """Log a matplotlib picture; only rank zero does.
+
+    Args:
+        trainer: whose loggers take it.
+        name: `group/name`.
+        figure: the picture.
+        step: optimizer steps done.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, MLFlowLogger):
+            assert logger.run_id is not None
+            logger.experiment.log_figure(logger.run_id, figure, artifact_file(name, step, ".png"))
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(name, figure, step, close=False)
+
+
+def keeps_media(logger: Logger) -> bool:
+    """Whether a logger takes text, audio and pictures."""
+    return isinstance(logger, MLFlowLogger | TensorBoardLogger)
+
+
+def _log_mlflow_audio(logger: MLFlowLogger, artifact: str, waveform: Tensor, sample_rate: int) -> None:
+    assert logger.run_id is not None
+    folder, _, name = artifact.rpartition("/")
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / name
+        save_wav(path, waveform, sample_rate)
+        logger.experiment.log_artifact(logger.run_id, str(path), folder)

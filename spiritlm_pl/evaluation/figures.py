@@ -1,0 +1,98 @@
+"""Pictures: spectrograms one above the other, and measurements beside their baselines.
+
+Shapes: S samples, F frequencies, T frames.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLOURS = ("#2f6db5", "#c9c9c9", "#e0883a", "#5a9e5f", "#8c6bb1")
+FLOOR_DB = -80.0
+
+
+def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -> Tensor:
+    """Spectrogram (F, T) in dB of its own maximum, of a waveform (S,); F = n_fft / 2 + 1."""
+    window = torch.hann_window(n_fft)
+    padded = torch.nn.functional.pad(waveform.detach().cpu().float(), (0, max(0, n_fft - len(waveform))))
+    magnitude = torch.stft(padded, n_fft, hop_length, window=window, return_complex=True).abs()
+    decibels = 20 * torch.log10(magnitude.clamp(min=1e-8))
+    return (decibels - decibels.max()).clamp(min=FLOOR_DB)
+
+
+def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None) -> Figure:
+    """Spectrograms above each other on one time axis.
+
+    Args:
+        waveforms: title to waveform (S,).
+        sample_rate: Hz.
+        split: time in seconds to mark, such as the end of a prompt.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    if not waveforms:
+        raise ValueError("waveforms must hold at least one, but is empty instead")
+    figure = Figure(figsize=(9, 1.0 + 1.9 * len(waveforms)), layout="constrained")
+    rows = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, waveform) in zip(rows, waveforms.items(), strict=True):
+        extent = (0.0, len(waveform) / sample_rate, 0.0, sample_rate / 2000)
+        image = log_spectrogram(waveform).numpy()
+        axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_ylabel("kHz")
+        if split is not None:
+            axes.axvline(split, color="white", linewidth=1, linestyle="--")
+    rows[-1].set_xlim(0, max(max(len(waveform) for waveform in waveforms.values()) / sample_rate, 0.01))
+    rows[-1].set_xlabel("seconds")
+    return figure
+
+
+def comparison_figure(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    chance: float | None = None,
+    ylabel: str = "",
+    title: str = "",
+) -> Figure:
+    """Bars in groups, such as accuracy per direction with and without interleaving.
+
+    Args:
+        groups: names along the axis.
+        series: name to one value a group.
+        intervals: name to one (low, high) a group.
+        chance: a level to mark.
+        ylabel: of the values.
+        title: above the picture.
+
+    Raises:
+        ValueError: if a series has another number of values than there are groups.
+    """
+    for name, values in series.items():
+        if len(values) != len(groups):
+            raise ValueError(f"series {name} must have {len(groups)} values, but has {len(values)} instead")
+    width = max(4.0, 1.5 + 0.72 * len(groups) * max(1, len(series)))
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / max(1, len(series))
+    for index, (name, values) in enumerate(series.items()):
+        places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
+        errors = None
+        if intervals and name in intervals:
+            errors = [[value - low for value, (low, _) in zip(values, intervals[name], strict=True)],
+                      [high - value for value, (_, high) in zip(values, intervals[name], strict=True)]]
+        colour = COLOURS[index % len(COLOURS)]
+        bars = axes.bar(places, values, width * 0.94, label=name, color=colour, yerr=errors, capsize=3)
+        axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
+    if chance is not None:
+        axes.axhline(chance, color="black", linewidth=1, linestyle=":", label="chance")
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=10)
+    axes.margins(y=0.15)
+    if len(series) > 1 or chance is not None:
+        axes.legend(fontsize=8, frameon=False)
+    return figure
