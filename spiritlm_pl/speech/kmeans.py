@@ -1,0 +1,232 @@
+"""K-means over frame features: minibatch updates, k-means++ start, dead-cluster restart, exact over ranks.
+
+Sculley (2010) for the minibatch update, Arthur and Vassilvitskii (2007) for the start. Every statistic is
+summed over all ranks in float64 before it is used, so that R ranks with a share of a batch each do what one
+process does with the whole batch.
+
+Shapes: N frames, B batch, T frames, D feature dimension, K clusters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansConfig:
+    """A codebook.
+
+    Args:
+        num_units: number of clusters.
+        feature_dim: size of a feature vector.
+    """
+
+    num_units: int = 500
+    feature_dim: int = 768
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("num_units", "feature_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
+
+
+class KMeans(nn.Module):
+    """Nearest centroid of standardised features."""
+
+    config_class = KMeansConfig
+    centroids: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: KMeansConfig) -> None:
+        """An empty codebook, to be filled by `MinibatchKMeans` or by loading."""
+        super().__init__()
+        self.config = config
+        self.register_buffer("centroids", torch.zeros(config.num_units, config.feature_dim))
+        self.register_buffer("mean", torch.zeros(config.feature_dim))
+        self.register_buffer("deviation", torch.ones(config.feature_dim))
+
+    @property
+    def num_units(self) -> int:
+        """Number of clusters."""
+        return self.config.num_units
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of a feature vector."""
+        return self.config.feature_dim
+
+    def standardize(self, features: Tensor) -> Tensor:
+        """Features (..., D) in the units of the centroids."""
+        return (features.float() - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Units (B, T) of features (B, T, D); lengths are not needed."""
+        if features.shape[-1] != self.feature_dim:
+            raise ValueError(
+                f"features must have {self.feature_dim} columns, but have {features.shape[-1]} instead"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            return nearest(self.standardize(features), self.centroids)[0]
+
+
+def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the nearest centroid (K, D) of points (..., D), and the squared distance to it."""
+    scores = centroids.square().sum(-1) - 2 * points @ centroids.T  # (..., K), |p|^2 left out
+    score, index = scores.min(-1)
+    return index, (score + points.square().sum(-1)).clamp(min=0)
+
+
+def gather_frames(features: Tensor) -> Tensor:
+    """All ranks' frames (N_r, D), concatenated in the order of ranks."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return features
+    own = torch.tensor([len(features)], device=features.device)
+    counts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, own)
+    longest = int(torch.stack(counts).max())
+    padded = features.new_zeros(longest, features.shape[1])
+    padded[: len(features)] = features
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum a tensor over all ranks, in place."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(values)
+    return values
+
+
+def kmeans_plus_plus(points: Tensor, num_units: int, generator: torch.Generator) -> Tensor:
+    """Choose centroids (K, D) among points (N, D), each with probability as its squared distance.
+
+    Raises:
+        ValueError: if there are fewer points than clusters.
+    """
+    if len(points) < num_units:
+        raise ValueError(f"num_units must be at most the {len(points)} frames, but is {num_units} instead")
+    first = int(torch.randint(len(points), (1,), generator=generator))
+    chosen = [first]
+    distances = (points - points[first]).square().sum(-1).double()
+    for _ in range(num_units - 1):
+        cumulative = distances.cumsum(0).cpu()
+        target = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
+        index = min(int(torch.searchsorted(cumulative, target, right=True)), len(points) - 1)
+        chosen.append(index)
+        distances = torch.minimum(distances, (points - points[index]).square().sum(-1).double())
+    return points[torch.tensor(chosen, device=points.device)].clone()
+
+
+class MinibatchKMeans(nn.Module):
+    """Fits a `KMeans` batch by batch; its buffers are all the state that a resumed run needs.
+
+    Args:
+        network: the codebook to fill.
+        seed: of the start and of restarts.
+        patience: a cluster without a frame for this many updates is moved onto a far frame.
+    """
+
+    counts: Tensor
+    idle: Tensor
+    updates: Tensor
+
+    def __init__(self, network: KMeans, seed: int = 0, patience: int = 20) -> None:
+        """Zero counts."""
+        super().__init__()
+        self.network = network
+        self.seed = seed
+        self.patience = patience
+        self.register_buffer("counts", torch.zeros(network.num_units, dtype=torch.float64))
+        self.register_buffer("idle", torch.zeros(network.num_units, dtype=torch.long))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def _generator(self) -> torch.Generator:
+        """The same on every rank, another one at each update, and none to save."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
+
+    @torch.no_grad()
+    def start(self, features: Tensor, lloyd_iterations: int = 5) -> None:
+        """Standardise and place the centroids by this rank's share (N, D) of the first frames."""
+        network = self.network
+        frames = gather_frames(features.float())
+        network.mean.copy_(frames.double().mean(0))
+        network.deviation.copy_(frames.double().std(0, unbiased=False).clamp(min=1e-5))
+        points = network.standardize(frames)
+        centroids = kmeans_plus_plus(points, network.num_units, self._generator())
+        for _ in range(lloyd_iterations):
+            sums, counts = cluster_sums(points, nearest(points, centroids)[0], network.num_units)
+            means = sums / counts.clamp(min=1)[:, None]
+            centroids = torch.where(counts[:, None] > 0, means, centroids).float()
+        network.centroids.copy_(centroids)
+        self.counts.zero_()
+        self.updates += 1
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> dict[str, float]:
+        """Move the centroids towards the means of this rank's share (N, D) of a batch.
+
+        Returns:
+            inertia (mean squared distance), active (share of clusters hit), restarts (clusters moved).
+        """
+        network = self.network
+        points = network.standardize(features)
+        index, distances = nearest(points, network.centroids)
+        sums, counts = cluster_sums(points, index, network.num_units)
+        total = distances.new_tensor([0.0, len(points)], dtype=torch.float64)
+        total[0] = distances.double().sum()
+        packed = sum_over_ranks(torch.cat([sums.flatten(), counts, total]))
+        width = network.num_units * network.feature_dim
+        sums, counts = packed[:width].view_as(sums), packed[width:-2]
+        self.counts += counts
+        rate = 1.0 / self.counts.clamp(min=1)
+        moved = network.centroids + rate[:, None] * (sums - counts[:, None] * network.centroids)
+        network.centroids.copy_(moved)
+        self.idle.copy_(torch.where(counts > 0, 0, self.idle + 1))
+        restarts = self._restart(points, distances)
+        self.updates += 1
+        return {
+            "inertia": float(packed[-2] / packed[-1].clamp(min=1)),
+            "active": float((counts > 0).double().mean()),
+            "restarts": float(restarts),
+        }
+
+    def _restart(self, points: Tensor, distances: Tensor) -> int:
+        """Move idle clusters onto the frames of all ranks that lie farthest from their centroids."""
+        dead = (self.idle >= self.patience).nonzero().squeeze(1)
+        if len(dead) == 0:
+            return 0
+        far = distances.topk(min(len(dead), len(distances))).indices
+        candidates = gather_frames(torch.cat([points[far], distances[far, None]], dim=1))
+        best = candidates[:, -1].argsort(descending=True, stable=True)[: len(dead)]
+        dead = dead[: len(best)]
+        self.network.centroids[dead] = candidates[best, :-1]
+        self.counts[dead] = 1.0
+        self.idle[dead] = 0
+        return len(dead)
+
+
+def cluster_sums(points: Tensor, index: Tensor, num_units: int) -> tuple[Tensor, Tensor]:
+    """Sums (K, D) and counts (K,) of the points (N, D) of each cluster, in float64."""
+    sums = torch.zeros(num_units, points.shape[-1], dtype=torch.float64, device=points.device)
+    sums.index_add_(0, index, points.double())
+    return sums, torch.bincount(index, minlength=num_units).double()
+
+
+def fit_kmeans(
+    features: Tensor, config: KMeansConfig, *, epochs: int = 5, batch: int = 10_000, seed: int = 0
+) -> KMeans:
+    """Cluster frames (N, D) that fit in memory."""
+    network = KMeans(config)
+    trainer = MinibatchKMeans(network, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(features), generator=generator)
+    trainer.start(features[order[: max(batch, 20 * config.num_units)]])
+    for _ in range(epochs):
+        for rows in torch.randperm(len(features), generator=generator).split(batch):
+            trainer.update(features[rows])
+    return network.eval()

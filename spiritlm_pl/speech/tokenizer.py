@@ -1,0 +1,133 @@
+"""The phonetic tokenizer: frame features, then units, deduplicated; a folder holds all of it.
+
+Long audio is cut into chunks of 100 s, as the published tokenizer does (Spirit LM, section 3.1).
+
+Shapes: B batch, S samples, T frames.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spiritlm_pl.checkpoint import CONFIG_FILE, load_network, save_network
+from spiritlm_pl.provenance import atomic_path, code_version, folder_sha256
+from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, Units, exact_hop
+
+STAGE = "speech_tokenizer"
+EXTRACTOR = "extractor"
+QUANTIZER = "quantizer"
+CHUNK_SECONDS = 100.0
+
+
+class PhoneticTokenizer(nn.Module):
+    """Waveforms to deduplicated phonetic units.
+
+    Args:
+        extractor: waveforms to frame features.
+        quantizer: frame features to units.
+        chunk_seconds: longer audio is cut into chunks of this length.
+        fingerprint: content hash of the folder it was loaded from.
+
+    Raises:
+        ValueError: if the features are not of the size that the quantizer takes.
+    """
+
+    extractor: FeatureExtractor
+    quantizer: Quantizer
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        quantizer: Quantizer,
+        chunk_seconds: float = CHUNK_SECONDS,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Put the two together."""
+        super().__init__()
+        if extractor.feature_dim != quantizer.feature_dim:
+            raise ValueError(
+                f"quantizer must take the extractor's {extractor.feature_dim} features, "
+                f"but takes {quantizer.feature_dim} instead"
+            )
+        self.extractor = extractor
+        self.quantizer = quantizer
+        self.chunk_seconds = chunk_seconds
+        self.fingerprint = fingerprint
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.extractor.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.extractor.frame_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return exact_hop(self.sample_rate, self.frame_rate)
+
+    @property
+    def cardinality(self) -> int:
+        """Number of different units."""
+        return self.quantizer.num_units
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
+        """Units of waveforms (B, S) with lengths (B,); audio shorter than a frame has none.
+
+        Raises:
+            ValueError: if the shapes do not fit.
+        """
+        if waveforms.ndim != 2 or lengths.shape != waveforms.shape[:1]:
+            raise ValueError(
+                "waveforms and lengths must be of shapes (B, S) and (B,), "
+                f"but are {tuple(waveforms.shape)} and {tuple(lengths.shape)} instead"
+            )
+        chunk = int(self.chunk_seconds * self.frame_rate) * self.hop_length
+        frames: list[list[Tensor]] = [[] for _ in waveforms]
+        for start in range(0, waveforms.shape[1], chunk):
+            rows = (lengths > start).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            part_lengths = (lengths[rows] - start).clamp(max=chunk)
+            features, num_frames = self.extractor(waveforms[rows, start : start + chunk], part_lengths)
+            units = self.quantizer(features, num_frames).cpu()  # (B, T)
+            for row, values, count in zip(rows.tolist(), units, num_frames.tolist(), strict=True):
+                frames[row].append(values[:count])
+        empty = torch.zeros(0, dtype=torch.long)
+        return [Units.from_frames(torch.cat(parts) if parts else empty) for parts in frames]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write extractor, quantizer and settings; returns the folder."""
+        folder = Path(folder)
+        save_network(folder / EXTRACTOR, self.extractor, stage="features")  # type: ignore[arg-type]
+        save_network(folder / QUANTIZER, self.quantizer, stage="quantizer")  # type: ignore[arg-type]
+        description = {"stage": STAGE, "chunk_seconds": self.chunk_seconds, "code_version": code_version()}
+        with atomic_path(folder / CONFIG_FILE) as path:
+            path.write_text(json.dumps(description, indent=2) + "\n")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "PhoneticTokenizer":
+        """Read a tokenizer that `save` wrote, in evaluation mode.
+
+        Raises:
+            ValueError: if the folder holds no tokenizer.
+        """
+        folder = Path(folder)
+        config = folder / CONFIG_FILE
+        description = json.loads(config.read_text()) if config.is_file() else {}
+        if description.get("stage") != STAGE:
+            raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
+        tokenizer = cls(
+            load_network(folder / EXTRACTOR, "features"),  # type: ignore[arg-type]
+            load_network(folder / QUANTIZER, "quantizer"),  # type: ignore[arg-type]
+            chunk_seconds=description["chunk_seconds"],
+            fingerprint=folder_sha256(folder),
+        )
+        return tokenizer.to(device).eval()

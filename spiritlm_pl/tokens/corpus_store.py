@@ -1,0 +1,262 @@
+"""Tokenised corpus: Parquet shards of deduplicated units, the source of truth for every later stage.
+
+A folder `<units>/<split>` holds `part-00000.parquet ...` and, once all are there, `manifest.json` with the
+rows, bytes and SHA-256 of each. A part appears by renaming, and carries the fingerprint of the run that made
+it, so that a half-written or foreign part is never taken for a finished one.
+
+Shapes: R runs of equal units, T frames.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
+
+MANIFEST = "manifest.json"
+FINGERPRINT = b"spiritlm_fingerprint"
+WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
+SCHEMA = pa.schema([
+    ("id", pa.string()),
+    ("corpus", pa.string()),
+    ("speaker", pa.string()),
+    ("duration", pa.float64()),
+    ("text", pa.string()),
+    ("words", pa.list_(WORD)),
+    ("units", pa.list_(pa.uint16())),
+    ("unit_starts", pa.list_(pa.uint32())),
+    ("num_frames", pa.uint32()),
+    ("custom", pa.string()),
+])
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with its time in seconds from the start of the utterance."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitUtterance:
+    """One tokenised utterance.
+
+    Attributes:
+        id: unique over all corpora.
+        corpus: name of the corpus it belongs to.
+        speaker: name, may be empty.
+        duration: seconds.
+        text: transcript, may be empty.
+        words: with times; empty when not aligned.
+        units: (R,) uint16, neighbours differ.
+        unit_starts: (R,) uint32 frame index of each run's start.
+        num_frames: T.
+        custom: what the corpus says beyond that, as JSON values.
+    """
+
+    id: str
+    corpus: str = ""
+    speaker: str = ""
+    duration: float = 0.0
+    text: str = ""
+    words: tuple[TimedWord, ...] = ()
+    units: np.ndarray[Any, np.dtype[np.uint16]]
+    unit_starts: np.ndarray[Any, np.dtype[np.uint32]]
+    num_frames: int
+    custom: dict[str, Any] = field(default_factory=dict)
+
+
+def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Frame-rate units (T,): every unit repeated for its run."""
+    durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
+    return np.repeat(utterance.units, durations)
+
+
+def part_name(index: int) -> str:
+    """File name of a part."""
+    return f"part-{index:05d}.parquet"
+
+
+def write_part(folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str) -> Path:
+    """Write one part atomically; after an error, what was there before is as it was."""
+    columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
+    columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
+    columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
+    schema = SCHEMA.with_metadata({FINGERPRINT: fingerprint.encode()})
+    with atomic_path(folder / part_name(index)) as path:
+        pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+    return folder / part_name(index)
+
+
+def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
+    """Whether a part is there, readable, and made by the run with this fingerprint."""
+    path = folder / part_name(index)
+    if not path.is_file():
+        return False
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return bool(metadata.get(FINGERPRINT) == fingerprint.encode())
+
+
+def finish_folder(
+    folder: Path, num_parts: int, *, frame_rate: float, num_units: int, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the manifest of a split whose parts are all there, and remove parts of earlier, larger runs.
+
+    Raises:
+        FileNotFoundError: if a part is missing.
+    """
+    files = []
+    for index in range(num_parts):
+        path = folder / part_name(index)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} must have been written, but is missing")
+        rows = pq.read_metadata(path).num_rows
+        size, digest = path.stat().st_size, file_sha256(path)
+        files.append({"name": path.name, "rows": rows, "bytes": size, "sha256": digest})
+    manifest = {
+        "frame_rate": frame_rate,
+        "num_units": num_units,
+        "kinds": ["units"],
+        "rows": sum(file["rows"] for file in files),
+        "files": files,
+        "code_version": code_version(),
+        "provenance": dict(provenance),
+    }
+    with atomic_path(folder / MANIFEST) as path:
+        path.write_text(json.dumps(manifest, indent=2) + "\n")
+    names = {file["name"] for file in files}
+    for path in folder.glob("part-*.parquet"):
+        if path.name not in names:
+            path.unlink()
+    return manifest
+
+
+class UnitCorpus(Sequence[UnitUtterance]):
+    """Reads one split of a tokenised corpus; parts are opened lazily, a few at a time.
+
+    Args:
+        folder: of the tokenised corpus.
+        split: "train", "validation" or "test".
+        verify: compare size and checksum of every part with the manifest when it is opened.
+
+    Raises:
+        FileNotFoundError: if there is no finished split.
+    """
+
+    def __init__(self, folder: str | Path, split: str = "train", verify: bool = True) -> None:
+        """Read the manifest."""
+        self.folder = Path(folder) / split
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
+        self.manifest: dict[str, Any] = json.loads(path.read_text())
+        self.verify = verify
+        rows = [file["rows"] for file in self.manifest["files"]]
+        self._ends = np.cumsum([0, *rows])
+        self._read = lru_cache(maxsize=4)(self._open)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return float(self.manifest["frame_rate"])
+
+    @property
+    def num_units(self) -> int:
+        """Number of different units of the tokenizer."""
+        return int(self.manifest["num_units"])
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        """The utterance at a position."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must be in [0, {len(self)}), but is {index} instead")
+        part = int(np.searchsorted(self._ends, index, side="right")) - 1
+        return _utterance(self._read(part), index - int(self._ends[part]))
+
+    def __iter__(self) -> Iterator[UnitUtterance]:
+        """All utterances, part by part."""
+        for part in range(len(self.manifest["files"])):
+            table = self._open(part)
+            for row in range(table.num_rows):
+                yield _utterance(table, row)
+
+    def ids(self) -> list[str]:
+        """Ids in the order of the utterances."""
+        return [str(name) for part in range(len(self.manifest["files"])) for name in self._table_ids(part)]
+
+    def by_id(self) -> "UnitIndex":
+        """A mapping from id to utterance, read when asked for."""
+        return UnitIndex(self)
+
+    def _table_ids(self, part: int) -> list[Any]:
+        return list(self._open(part)["id"].to_pylist())
+
+    def _open(self, part: int) -> pa.Table:
+        file = self.manifest["files"][part]
+        path = self.folder / file["name"]
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is named by {MANIFEST}, but is missing")
+        if self.verify:
+            size, expected = path.stat().st_size, file["sha256"]
+            if size != file["bytes"]:
+                raise ValueError(f"{path} must have {file['bytes']} bytes, but has {size} instead")
+            if (digest := file_sha256(path)) != expected:
+                raise ValueError(f"SHA-256 of {path} must be {expected[:16]}, but is {digest[:16]} instead")
+        return pq.read_table(path).combine_chunks()
+
+
+class UnitIndex(Mapping[str, UnitUtterance]):
+    """A tokenised corpus by utterance id."""
+
+    def __init__(self, corpus: UnitCorpus) -> None:
+        """Index the ids."""
+        self._corpus = corpus
+        self._position = {name: index for index, name in enumerate(corpus.ids())}
+
+    def __getitem__(self, key: str) -> UnitUtterance:
+        """The utterance of an id."""
+        utterance: UnitUtterance = self._corpus[self._position[key]]
+        return utterance
+
+    def __iter__(self) -> Iterator[str]:
+        """All ids."""
+        return iter(self._position)
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self._position)
+
+
+def _utterance(table: pa.Table, row: int) -> UnitUtterance:
+    values = {name: table[name][row] for name in SCHEMA.names}
+    return UnitUtterance(
+        id=values["id"].as_py(),
+        corpus=values["corpus"].as_py(),
+        speaker=values["speaker"].as_py(),
+        duration=values["duration"].as_py(),
+        text=values["text"].as_py(),
+        words=tuple(TimedWord(**word) for word in values["words"].as_py()),
+        units=values["units"].values.to_numpy(zero_copy_only=False),
+        unit_starts=values["unit_starts"].values.to_numpy(zero_copy_only=False),
+        num_frames=values["num_frames"].as_py(),
+        custom=json.loads(values["custom"].as_py()),
+    )
