@@ -1,0 +1,1 @@
+"""Word (and phone) times for a corpus."""

@@ -1,0 +1,229 @@
+"""The corpus folder: what `spiritlm prepare` writes and every stage reads.
+
+    <corpus>/cuts_{train,validation,test}.jsonl.gz   lhotse cuts, one utterance each
+    <corpus>/corpus.json                             name, source, licence, counts, arguments, code version
+    <corpus>/skipped.jsonl                           what was left out, and why
+    <corpus>/audio/                                  audio that was made or converted, by relative paths
+
+A cut has one supervision with the text, the speaker and, once aligned, times of words (and phones) in
+seconds from the start of the cut. Time that no phone covers is silence.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
+from lhotse.supervision import AlignmentItem
+from lhotse.utils import fastcopy
+
+from spiritlm_pl.provenance import atomic_path, code_version
+
+SPLITS = ("train", "validation", "test")
+INFO_FILE = "corpus.json"
+SKIPPED_FILE = "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word (or phone) of an utterance; times in seconds from the start of the cut."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An utterance that was left out, and why."""
+
+    id: str
+    path: str
+    reason: str
+
+
+def cuts_path(folder: str | Path, split: str) -> Path:
+    """File of one split.
+
+    Raises:
+        ValueError: if there is no split of that name.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, but is {split!r} instead")
+    return Path(folder) / f"cuts_{split}.jsonl.gz"
+
+
+def _replace_source(cut: MonoCut, root: Path, absolute: bool) -> MonoCut:
+    """Make audio paths below `root` absolute, or relative to it; others stay."""
+    sources = []
+    for source in cut.recording.sources:
+        path = Path(source.source)
+        if source.type == "file" and absolute and not path.is_absolute():
+            source = fastcopy(source, source=str(root / path))
+        elif source.type == "file" and not absolute and path.resolve().is_relative_to(root.resolve()):
+            source = fastcopy(source, source=str(path.resolve().relative_to(root.resolve())))
+        elif source.type == "file" and not absolute:
+            source = fastcopy(source, source=str(path.resolve()))
+        sources.append(source)
+    return fastcopy(cut, recording=fastcopy(cut.recording, sources=sources))
+
+
+def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
+    """Cuts of one split, with audio paths that hold from any working folder.
+
+    Args:
+        folder: a corpus folder.
+        split: train, validation or test.
+        lazy: read while iterating (no `len`), for corpora that do not fit in memory.
+
+    Raises:
+        FileNotFoundError: if the folder is no corpus.
+        ValueError: if the file is damaged or there is no split of that name.
+    """
+    path = cuts_path(folder, split)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"corpus must be a folder of `spiritlm prepare` with {path.name}, but is {folder} instead"
+        )
+    root = Path(folder).resolve()
+    if lazy:
+        return CutSet.from_jsonl_lazy(path).map(_Absolute(root))
+    try:
+        cuts = [_replace_source(cut, root, absolute=True) for cut in CutSet.from_jsonl_lazy(path)]
+    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"manifest must be intact, but {path} is damaged instead ({error!r})") from error
+    return CutSet.from_cuts(cuts)
+
+
+@dataclass(frozen=True)
+class _Absolute:
+    root: Path
+
+    def __call__(self, cut: MonoCut) -> MonoCut:
+        return _replace_source(cut, self.root, absolute=True)
+
+
+def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
+    """Write one split (an unfinished write leaves the previous file); gives the number of cuts."""
+    root, count = Path(folder), 0
+    with (atomic_path(cuts_path(folder, split)) as path, path.open("wb") as raw,
+          gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0) as stream):
+        for cut in cuts:
+            line = json.dumps(_replace_source(cut, root, absolute=False).to_dict(), ensure_ascii=False)
+            stream.write(line.encode() + b"\n")
+            count += 1
+    return count
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write dataclasses or mappings, one JSON object a line."""
+    with atomic_path(path) as temporary:
+        plain = (row if isinstance(row, Mapping) else asdict(row) for row in rows)
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
+
+
+def save_corpus(
+    folder: str | Path,
+    cuts: Mapping[str, Iterable[MonoCut]],
+    *,
+    name: str,
+    source: str,
+    licence: str,
+    arguments: Mapping[str, Any] | None = None,
+    skipped: Iterable[Skipped] = (),
+) -> dict[str, Any]:
+    """Write a corpus folder; `corpus.json` comes last, so a folder that has it is complete.
+
+    Args:
+        folder: the corpus folder, created if missing.
+        cuts: cuts by split name; splits that are left out are written empty.
+        name: name of the corpus.
+        source: where its audio comes from.
+        licence: under what licence the audio stands, in words.
+        arguments: what it was made with (seed, counts, voices), to tell whether it must be made again.
+        skipped: utterances left out.
+
+    Returns:
+        the contents of `corpus.json`.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / INFO_FILE).unlink(missing_ok=True)
+    left_out = list(skipped)
+    write_jsonl(root / SKIPPED_FILE, left_out)
+    counts, seconds = {}, {}
+    for split in SPLITS:
+        members = list(cuts.get(split, ()))
+        counts[split] = write_cuts(root, split, members)
+        seconds[split] = round(sum(cut.duration for cut in members), 2)
+    info = {
+        "name": name, "source": source, "licence": licence, "utterances": counts, "seconds": seconds,
+        "skipped": len(left_out), "arguments": dict(arguments or {}), "code_version": code_version(),
+    }
+    with atomic_path(root / INFO_FILE) as path:
+        path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n")
+    return info
+
+
+def read_info(folder: str | Path) -> dict[str, Any] | None:
+    """Contents of `corpus.json`, or None where there is no complete corpus."""
+    path = Path(folder) / INFO_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def make_cut(
+    cut_id: str,
+    path: str | Path,
+    *,
+    sample_rate: int,
+    num_samples: int,
+    text: str,
+    speaker: str,
+    language: str = "en",
+    words: Iterable[Word] = (),
+    phones: Iterable[Word] = (),
+    custom: Mapping[str, Any] | None = None,
+) -> MonoCut:
+    """A cut over a whole mono file of `num_samples` samples."""
+    duration = num_samples / sample_rate
+    recording = Recording(
+        id=cut_id, sources=[AudioSource(type="file", channels=[0], source=str(path))],
+        sampling_rate=sample_rate, num_samples=num_samples, duration=duration,
+    )
+    supervision = SupervisionSegment(
+        id=cut_id, recording_id=cut_id, start=0.0, duration=duration, text=text, speaker=speaker,
+        language=language, custom=dict(custom) if custom else None,
+    )
+    cut = MonoCut(
+        id=cut_id, start=0.0, duration=duration, channel=0, recording=recording, supervisions=[supervision]
+    )
+    return with_alignment(cut, words, phones)
+
+
+def with_alignment(cut: MonoCut, words: Iterable[Word], phones: Iterable[Word] = ()) -> MonoCut:
+    """The cut with these words and phones in place of those it had."""
+    alignment = {
+        kind: [AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4)) for w in items]
+        for kind, items in (("word", words), ("phone", phones))
+    }
+    present = {kind: items for kind, items in alignment.items() if items} or None
+    return fastcopy(cut, supervisions=[fastcopy(cut.supervisions[0], alignment=present)])
+
+
+def _alignment(cut: MonoCut, kind: str) -> list[Word]:
+    items = (cut.supervisions[0].alignment or {}).get(kind, [])
+    return [Word(item.symbol, item.start, round(item.start + item.duration, 4)) for item in items]
+
+
+def word_alignment(cut: MonoCut) -> list[Word]:
+    """Words of a cut in order, with times; empty where it was not aligned."""
+    return _alignment(cut, "word")
+
+
+def phone_alignment(cut: MonoCut) -> list[Word]:
+    """Phones of a cut in order, with times; empty where the aligner gave none."""
+    return _alignment(cut, "phone")
