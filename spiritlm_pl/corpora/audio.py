@@ -5,6 +5,7 @@ Shapes: C channels, S samples.
 
 import math
 import os
+import wave
 from pathlib import Path
 
 import av
@@ -139,9 +140,11 @@ def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int
     samples = (waveform.detach().cpu().float().clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync: thousands of files, remade at will
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync: many, remade at will
     try:
-        soundfile.write(temporary, samples, rate, subtype="PCM_16", format="WAV")
+        with temporary.open("wb") as stream, wave.open(stream, "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(samples.astype("<i2").tobytes())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""Train, validation and test by transcript, so that no sentence is in two of them."""
+
+import random
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from lhotse import MonoCut
+
+from spiritlm_pl.corpora.manifest import SPLITS, Skipped
+from spiritlm_pl.corpora.transcripts import spoken_form
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Raise ValueError unless both are in [0, 1) and leave something to train on."""
+    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be in [0, 1), but is {value} instead")
+    if validation_fraction + test_fraction >= 1:
+        total = validation_fraction + test_fraction
+        raise ValueError(f"validation_fraction + test_fraction must be below 1, but is {total} instead")
+
+
+def assign_splits(
+    keys: Iterable[Key], validation_fraction: float, test_fraction: float, seed: int
+) -> dict[Key, str]:
+    """Draw a split for every distinct key, in exact proportions.
+
+    Every split whose fraction is above 0 gets at least one key, as long as there are keys enough.
+
+    Raises:
+        ValueError: if the fractions are out of range.
+    """
+    check_fractions(validation_fraction, test_fraction)
+    distinct = list(dict.fromkeys(keys))
+    random.Random(seed).shuffle(distinct)
+    names: list[str] = []
+    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+        wanted = max(round(len(distinct) * fraction), int(fraction > 0))
+        names += [name] * min(wanted, len(distinct) - len(names) - 1)  # one at least to train on
+    return dict(zip(distinct, names + ["train"] * (len(distinct) - len(names)), strict=True))
+
+
+def transcript_key(cut: MonoCut) -> str:
+    """What two utterances of the same sentence have in common."""
+    return spoken_form(cut.supervisions[0].text or "")
+
+
+def split_by_transcript(
+    cuts: Sequence[MonoCut], validation_fraction: float, test_fraction: float, seed: int
+) -> dict[str, list[MonoCut]]:
+    """Distribute cuts over train, validation and test; cuts of the same words go together."""
+    keys = [transcript_key(cut) for cut in cuts]
+    splits = assign_splits(keys, validation_fraction, test_fraction, seed)
+    result: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
+    for cut, key in zip(cuts, keys, strict=True):
+        result[splits[key]].append(cut)
+    return result
+
+
+def drop_shared_transcripts(
+    splits: Mapping[str, Sequence[MonoCut]]
+) -> tuple[dict[str, list[MonoCut]], list[Skipped]]:
+    """Keep splits that a corpus brings, but leave out cuts whose words are also in a later split.
+
+    Test is kept whole, validation loses what is in test, train what is in either.
+    """
+    seen: dict[str, str] = {}
+    kept: dict[str, list[MonoCut]] = {}
+    skipped = []
+    for name in reversed(SPLITS):
+        kept[name] = []
+        for cut in splits.get(name, ()):
+            other = seen.setdefault(transcript_key(cut), name)
+            if other == name:
+                kept[name].append(cut)
+            else:
+                path = cut.recording.sources[0].source
+                skipped.append(Skipped(cut.id, str(path), f"the same words are in the {other} split"))
+    return {name: kept[name] for name in SPLITS}, skipped
