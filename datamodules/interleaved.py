@@ -1,0 +1,179 @@
+"""Text, speech and word-interleaved documents as packed rows for the language model.
+
+Streams are mixed by weights measured in tokens; a batch is a pure function of (seed, step, rank), so a run goes
+on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.stream`, `.packing`, `.interleave`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning import LightningDataModule
+
+from spiritlm_pl.tokens.blocks import KINDS, MANIFEST
+from spiritlm_pl.tokens.interleave import Interleaving
+from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.tokens.mixture import Mixture
+from spiritlm_pl.tokens.stream import TokenStream
+from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.vocabulary import Vocabulary
+
+VALIDATION_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """One stream of the mixture.
+
+    Args:
+        folder: blocks of all splits, as written by `spiritlm build-blocks`.
+        weight: share of the tokens, any positive scale.
+        kind: text, speech or aligned; the stream's name where it is not given.
+        interleaving: how this stream's aligned documents are written, where it is not the module's way.
+    """
+
+    folder: str
+    weight: float = 1.0
+    kind: str | None = None
+    interleaving: Interleaving | None = None
+
+
+class InterleavedDataModule(LightningDataModule):
+    """Packed rows of a mixture of streams. Trainer(use_distributed_sampler) has no effect on its loaders."""
+
+    def __init__(
+        self,
+        streams: dict[str, StreamConfig],
+        row_length: int = 4096,
+        batch_size: int = 4,
+        interleaving: Interleaving = Interleaving(),  # noqa: B008 (frozen)
+        loss_on: LossOn = LossOn(),  # noqa: B008 (frozen)
+        num_workers: int = 2,
+        seed: int = 0,
+        vocabulary: Vocabulary | None = None,
+        val_rows: int | None = 256,
+    ) -> None:
+        """Configure; files are read in `setup`.
+
+        Args:
+            streams: name of each stream -> where it is and what share it gets.
+            row_length: tokens in a row.
+            batch_size: rows of one batch of one rank.
+            interleaving: how aligned documents are written.
+            loss_on: which tokens are to be predicted.
+            num_workers: loader processes of each rank.
+            seed: of the order of documents and of all interleaving.
+            vocabulary: what the blocks must have been built with; checked when given.
+            val_rows: validate on the first so many rows of each stream; null for all of them.
+        """
+        super().__init__()
+        if not streams:
+            raise ValueError("streams must name at least one stream, but is empty instead")
+        self.streams = {name: _stream(value) for name, value in streams.items()}
+        for name in self.streams:
+            self._kind(name)
+        self.row_length, self.batch_size, self.num_workers, self.seed = row_length, batch_size, num_workers, seed
+        self.interleaving, self.loss_on = interleaving, loss_on
+        self.expected_vocabulary, self.val_rows = vocabulary, val_rows
+        self._mixture: Mixture | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Layout of the ids, from the blocks themselves.
+
+        Raises:
+            FileNotFoundError, ValueError: if blocks are missing or do not fit together.
+        """
+        return self._train_mixture().vocabulary
+
+    @property
+    def val_streams(self) -> list[str]:
+        """Names of the streams that have validation blocks, in the order of the validation loaders."""
+        return self._split_streams("validation")
+
+    @property
+    def test_streams(self) -> list[str]:
+        """Names of the streams that have test blocks, in the order of the test loaders."""
+        return self._split_streams("test")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the manifests and check that they fit together and to the expected vocabulary."""
+        vocabulary = self.vocabulary
+        if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
+            raise ValueError(f"vocabulary must be that of the blocks, {vocabulary}, "
+                             f"but is {self.expected_vocabulary} instead")
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Training batches: as many as the trainer's `max_steps` ask for, or one pass over the slowest stream."""
+        mixture = self._train_mixture()
+        share = self._share()
+        accumulate = share.accumulate
+        max_steps = self.trainer.max_steps if self.trainer else -1
+        if max_steps > 0:
+            length = max_steps * accumulate
+        else:
+            length = -(-mixture.rows_until_all_read() // (share.rows_per_batch * accumulate)) * accumulate
+        identity = {
+            "seed": self.seed,
+            "row_length": self.row_length,
+            **{f"streams.{name}": {
+                "weight": self.streams[name].weight,
+                "interleaving": repr(stream.interleaving),
+                "manifest": stream.manifest.sha256,
+            } for name, stream in zip(self.streams, mixture.streams, strict=True)},
+        }
+        return TrainingLoader(
+            mixture, share, length=length, predicted=self.loss_on.table(mixture.vocabulary),
+            num_workers=self.num_workers, identity=identity, processed=self._processed if self.trainer else None,
+        )
+
+    def val_dataloader(self) -> list[EvaluationLoader]:
+        """One loader for each of `val_streams`: the same rows every time."""
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> list[EvaluationLoader]:
+        """One loader for each of `test_streams`: the same rows every time."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> list[EvaluationLoader]:
+        predicted = self.loss_on.table(self.vocabulary)
+        return [
+            EvaluationLoader(self._open(name, split, VALIDATION_SEED), self._share(), predicted=predicted,
+                             num_rows=self.val_rows)
+            for name in self._split_streams(split)
+        ]
+
+    def _train_mixture(self) -> Mixture:
+        if self._mixture is None:
+            streams = [self._open(name, "train", self.seed) for name in self.streams]
+            self._mixture = Mixture(streams, [stream.weight for stream in self.streams.values()])
+        return self._mixture
+
+    def _open(self, name: str, split: str, seed: int) -> TokenStream:
+        options = self.streams[name].interleaving or self.interleaving
+        return TokenStream(self._folder(name, split), self.row_length, seed, options, name)
+
+    def _split_streams(self, split: str) -> list[str]:
+        return [name for name in self.streams if (self._folder(name, split) / MANIFEST).is_file()]
+
+    def _folder(self, name: str, split: str) -> Path:
+        return Path(self.streams[name].folder) / split / self._kind(name)
+
+    def _kind(self, name: str) -> str:
+        kind = self.streams[name].kind or name
+        if kind not in KINDS:
+            raise ValueError(f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead")
+        return kind
+
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share(batch_size=self.batch_size)
+        return Share(batch_size=self.batch_size, rank=self.trainer.global_rank, world_size=self.trainer.world_size,
+                     accumulate=self.trainer.accumulate_grad_batches)
+
+    def _processed(self) -> int:
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+
+
+def _stream(value: StreamConfig | dict[str, object]) -> StreamConfig:
+    return value if isinstance(value, StreamConfig) else StreamConfig(**value)  # type: ignore[arg-type]

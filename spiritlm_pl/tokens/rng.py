@@ -1,0 +1,55 @@
+"""Counter-based random numbers: splitmix64 (Steele, Lea and Flood, 2014) as a pure function of its keys.
+
+A key is 64 bits. `derive(key, n)` is output number n of the splitmix64 generator whose state is `key`, and is
+itself a key, so draws form a tree: derive(derive(derive(seed, epoch), utterance), span). Nothing has to be
+drawn in order, and the numpy functions equal the plain ones bit for bit.
+"""
+
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+Keys = npt.NDArray[np.uint64]
+
+MASK = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+FIRST = 0xBF58476D1CE4E5B9
+SECOND = 0x94D049BB133111EB
+
+
+def derive(key: int, counter: int) -> int:
+    """Output number `counter` of the generator keyed by `key`."""
+    value = (key + GOLDEN * (counter + 1)) & MASK
+    value = ((value ^ (value >> 30)) * FIRST) & MASK
+    value = ((value ^ (value >> 27)) * SECOND) & MASK
+    return value ^ (value >> 31)
+
+
+def derive_many(key: int | Keys, counters: int | Keys) -> Keys:
+    """`derive` for arrays of keys or of counters (uint64), which broadcast; at least one is an array."""
+    keys, steps = np.asarray(key, dtype=np.uint64), np.asarray(counters, dtype=np.uint64)
+    value = np.atleast_1d(steps) + np.uint64(1)
+    value = value * np.uint64(GOLDEN) + keys
+    value ^= value >> np.uint64(30)
+    value *= np.uint64(FIRST)
+    value ^= value >> np.uint64(27)
+    value *= np.uint64(SECOND)
+    value ^= value >> np.uint64(31)
+    return value
+
+
+def between(draw: int, low: int, high: int) -> int:
+    """A draw as a uniform integer in [low, high], by multiplying its upper 32 bits."""
+    return low + (((draw >> 32) * (high - low + 1)) >> 32)
+
+
+def between_many(draws: Keys, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """`between` for arrays."""
+    width = (high - low + 1).astype(np.uint64)
+    return low + (((draws >> np.uint64(32)) * width) >> np.uint64(32)).astype(np.int64)
+
+
+def name_key(name: str) -> int:
+    """The key of a name (an utterance id, a stream): 64 bits of its BLAKE2b hash."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,74 @@
+"""From compact rows, as they leave a worker, to the batch that the language model takes.
+
+Shapes: B rows, T row length, N segments.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.tokens.packing import Rows
+from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOn:
+    """Which tokens are to be predicted.
+
+    Args:
+        text: text pieces.
+        speech: units, and pitch and style tokens where there are any.
+        markers: modality tokens within a document and task markers.
+    """
+
+    text: bool = True
+    speech: bool = True
+    markers: bool = True
+
+    def __post_init__(self) -> None:
+        """Something must be predicted."""
+        if not (self.text or self.speech or self.markers):
+            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
+
+    def table(self, vocabulary: Vocabulary) -> Tensor:
+        """(num_rows,) bool, which ids are predicted."""
+        table = torch.full((vocabulary.num_rows,), self.markers)
+        for kind, (first, end) in vocabulary.kind_bounds().items():
+            table[first:end] = self.text if kind is TokenKind.TEXT else self.speech
+        return table
+
+
+def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
+    """The batch of some rows.
+
+    The first token of a segment is never predicted: nothing of its document stands before it.
+
+    Args:
+        rows: compact rows.
+        step: the optimizer step they belong to.
+        predicted: (num_rows,) bool, `LossOn.table`.
+    """
+    size = rows.tokens.shape
+    tokens = torch.from_numpy(rows.tokens.astype("int64"))
+    cu_seqlens = torch.from_numpy(rows.cu_seqlens)
+    padding = torch.from_numpy(rows.padding)
+    starts = cu_seqlens[:-1].long()
+    lengths = cu_seqlens[1:].long() - starts
+    positions = torch.arange(tokens.numel()) - torch.repeat_interleave(starts, lengths)
+    row = starts // size[1]
+    numbers = torch.arange(len(starts))
+    numbers -= torch.searchsorted(row, torch.arange(size[0]))[row]  # within the row
+    numbers[padding] = -1
+    segments = torch.repeat_interleave(numbers, lengths).view(size)
+    positions = positions.view(size)
+    return TokenBatch(
+        tokens=tokens,
+        position_ids=positions,
+        segment_ids=segments,
+        cu_seqlens=cu_seqlens,
+        max_seqlen=int(lengths.max()),
+        loss_mask=predicted[tokens] & (positions > 0) & (segments >= 0),
+        step=step,
+    )

@@ -1,0 +1,47 @@
+"""Tiny training blocks of random tokens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiritlm_pl.tokens.blocks import Manifest, write_block, write_manifest
+from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)
+
+
+def random_documents(kind: str, number: int, seed: int) -> list[Document]:
+    """Documents whose words are numbered by their tokens as far as ids reach."""
+    rng = np.random.default_rng(seed)
+
+    def text() -> list[int]:
+        return rng.integers(0, VOCABULARY.num_text, rng.integers(1, 4)).tolist()
+
+    def speech() -> list[int]:
+        return rng.integers(VOCABULARY.unit_offset, VOCABULARY.pitch_offset, rng.integers(0, 7)).tolist()
+
+    documents = []
+    for index in range(number):
+        words = [Word(text() if kind != "speech" else [], speech() if kind != "text" else [])
+                 for _ in range(rng.integers(1, 40))]
+        if kind != "aligned":
+            words = [Word(sum((list(w.text) for w in words), []), [*sum((list(w.speech) for w in words), [])] or
+                          ([VOCABULARY.unit_offset] if kind == "speech" else []))]
+        documents.append(Document(1_000_000 * seed + index, words))
+    return documents
+
+
+@pytest.fixture
+def make_blocks(tmp_path: Path) -> Callable[..., tuple[Path, list[list[Document]], Manifest]]:
+    """Write a folder of blocks, and give its documents block by block."""
+
+    def make(kind: str, blocks: int = 3, documents: int = 40, seed: int = 0):
+        folder = tmp_path / f"{kind}{seed}"
+        written = [random_documents(kind, documents, seed + number) for number in range(blocks)]
+        entries = [write_block(folder, number, part, VOCABULARY) for number, part in enumerate(written)]
+        return folder, written, write_manifest(folder, kind, VOCABULARY, entries, {})
+
+    return make

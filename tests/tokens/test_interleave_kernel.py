@@ -1,0 +1,91 @@
+"""The numpy kernel against the plain-Python rule, bit for bit."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiritlm_pl.tokens.documents import Document, Documents, Word
+from spiritlm_pl.tokens.interleave import Interleaving, Mode, visit
+from spiritlm_pl.tokens.interleave_reference import visit_document
+from spiritlm_pl.tokens.packing import PackedBlock, rows_needed
+from spiritlm_pl.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
+
+words = st.builds(
+    Word,
+    st.lists(st.integers(0, 49), max_size=4),
+    st.lists(st.integers(52, 71), max_size=6),
+)
+documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
+spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+options = st.builds(Interleaving, mode=st.sampled_from(Mode), text_span=spans, speech_span=spans)
+
+
+def packed(table: Documents, order: np.ndarray, key: int, how: Interleaving, row_length: int) -> PackedBlock:
+    pieces = visit(table, order, key, how, VOCABULARY)
+    length = int(pieces.length.sum() + (pieces.marker >= 0).sum())
+    rows = max(1, rows_needed(length, row_length)) + key % 2  # with and without room to spare
+    return PackedBlock(table.tokens, pieces, rows, row_length, VOCABULARY)
+
+
+def reference_rows(
+    sequences: list[list[int]], num_rows: int, row_length: int
+) -> tuple[list[list[int]], list[int], list[bool]]:
+    """Rows, segment bounds and padding flags, token by token."""
+    stream = [(token, number, place) for number, sequence in enumerate(sequences)
+              for place, token in enumerate(sequence)]
+    markers = {VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.task_offset, VOCABULARY.task_offset + 1}
+    rows, bounds, padding = [], [], []
+    for row in range(num_rows):
+        part = stream[row * len(stream) // num_rows : (row + 1) * len(stream) // num_rows]
+        out: list[int] = []
+        base = row * row_length
+        for index, (token, _, place) in enumerate(part):
+            if index == 0 or place == 0:
+                bounds.append(base + len(out))
+                padding.append(False)
+            if index == 0 and token not in markers:
+                speech = token >= VOCABULARY.unit_offset
+                out.append(VOCABULARY.speech_marker if speech else VOCABULARY.text_marker)
+            out.append(token)
+        if len(out) < row_length:
+            bounds.append(base + len(out))
+            padding.append(True)
+        rows.append(out + [0] * (row_length - len(out)))
+    return rows, [*bounds, num_rows * row_length], padding
+
+
+@settings(max_examples=400, deadline=None)
+@given(documents, st.integers(0, 2**64 - 1), options, st.integers(2, 40), st.data())
+def test_visit_and_rows_equal_the_reference(documents, key, how, row_length, data) -> None:
+    table = Documents.from_documents(documents, np.uint16)
+    order = np.random.default_rng(key % 2**32).permutation(len(documents))
+    block = packed(table, order, key, how, row_length)
+    sequences = [visit_document(documents[index], key, how, VOCABULARY) for index in order]
+    tokens, bounds, padding = reference_rows(sequences, block.num_rows, row_length)
+
+    whole = block.rows(0, block.num_rows)
+    assert whole.tokens.tolist() == tokens
+    assert whole.cu_seqlens.tolist() == bounds
+    assert whole.padding.tolist() == padding
+
+    first = data.draw(st.integers(0, block.num_rows - 1))
+    end = data.draw(st.integers(first + 1, block.num_rows))
+    assert block.rows(first, end).tokens.tolist() == tokens[first:end]
+
+
+def test_spans_alternate_and_keep_to_their_lengths() -> None:
+    vocabulary = Vocabulary(num_text=10_000, num_units=10_000)
+    words = [Word([index], [vocabulary.unit_offset + index]) for index in range(5_000)]
+    how = Interleaving(text_span=(10, 30), speech_span=(5, 15))
+    tokens = visit_document(Document(7, words), 3, how, vocabulary)
+    places = [place for place, token in enumerate(tokens)
+              if token in (vocabulary.text_marker, vocabulary.speech_marker)]
+    assert [tokens[a] != tokens[b] for a, b in zip(places, places[1:], strict=False)] == [True] * (len(places) - 1)
+    lengths = {vocabulary.text_marker: set(), vocabulary.speech_marker: set()}
+    for place, following in zip(places, places[1:], strict=False):
+        lengths[tokens[place]].add(following - place - 1)
+    assert lengths == {vocabulary.text_marker: set(range(10, 31)), vocabulary.speech_marker: set(range(5, 16))}
+    said = [token % (vocabulary.num_text + 2) for token in tokens if token not in lengths]
+    assert said == list(range(5_000))  # every word once, in order, in one modality
