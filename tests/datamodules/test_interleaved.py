@@ -1,0 +1,146 @@
+"""The DataModule under a trainer: typed batches, steps, exact resume, ranks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.tokens.blocks import write_block, write_manifest
+from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.interleave import Interleaving
+from spiritlm_pl.tokens.loading import TrainingLoader
+from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(num_text=100, num_units=30, multiple_of=1)
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, blocks in (("train", 2), ("validation", 1)):
+        for kind in ("text", "speech", "aligned"):
+            entries = []
+            for number in range(blocks):
+                documents = []
+                for index in range(30):
+                    text = kind != "speech"
+                    speech = kind != "text"
+                    words = [Word(rng.integers(0, 100, 2 * text).tolist(), rng.integers(102, 132, 5 * speech).tolist())
+                             for _ in range(rng.integers(5, 30))]
+                    documents.append(Document(1000 * number + index, words))
+                entries.append(write_block(tmp_path / split / kind, number, documents, VOCABULARY))
+            write_manifest(tmp_path / split / kind, kind, VOCABULARY, entries, {})
+    return tmp_path
+
+
+def datamodule(blocks: Path, **options) -> InterleavedDataModule:
+    streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "speech", "aligned")}
+    values = {"row_length": 64, "batch_size": 2, "num_workers": 0,
+              "interleaving": Interleaving(text_span=(4, 10), speech_span=(3, 6)), **options}
+    return InterleavedDataModule(streams, **values)
+
+
+class Recorder(LightningModule):
+    """Keeps every batch; stops dead at a step if asked to."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.batches: list[TokenBatch] = []
+        self.validated: list[TokenBatch] = []
+        self.stop_at = stop_at
+
+    def training_step(self, batch: TokenBatch, _: int) -> torch.Tensor:
+        assert batch.step == self.global_step
+        if self.global_step == self.stop_at:
+            raise RuntimeError("stopped")
+        self.batches.append(batch)
+        return self.weight * batch.tokens.float().mean()
+
+    def validation_step(self, batch: TokenBatch, _: int, dataloader_idx: int = 0) -> None:
+        self.validated.append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(model: Recorder, data: InterleavedDataModule, folder: Path, checkpoint: Path | None = None, **options) -> None:
+    values = {"max_steps": 12, "limit_val_batches": 0, **options}
+    on_exception = values.pop("save_on_exception", False)
+    trainer = Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[ModelCheckpoint(folder, every_n_train_steps=5, save_top_k=-1, filename="{step}",
+                                   save_on_exception=on_exception)], **values,
+    )
+    trainer.fit(model, data, ckpt_path=checkpoint, weights_only=False)
+
+
+def tokens(batches: list[TokenBatch]) -> list[list[list[int]]]:
+    return [batch.tokens.tolist() for batch in batches]
+
+
+def test_batches_are_typed_and_masked(blocks: Path) -> None:
+    data = datamodule(blocks, loss_on=LossOn(text=False, markers=False))
+    data.setup("fit")
+    assert data.vocabulary == VOCABULARY
+    batch = next(iter(data.train_dataloader()))
+    assert batch.tokens.shape == batch.position_ids.shape == batch.segment_ids.shape == (2, 64)
+    assert batch.cu_seqlens.dtype == torch.int32 and batch.cu_seqlens[-1] == 128 and batch.step == 0
+    assert batch.max_seqlen == batch.cu_seqlens.diff().max()
+    flat, segments = batch.tokens.flatten(), batch.segment_ids.flatten()
+    for low, high in zip(batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist(), strict=True):
+        assert batch.position_ids.flatten()[low:high].tolist() == list(range(high - low))
+        assert len(set(segments[low:high].tolist())) == 1
+        if segments[low] >= 0:
+            assert flat[low] in (VOCABULARY.text_marker, VOCABULARY.speech_marker)
+    assert torch.equal(batch.loss_mask, (batch.tokens >= VOCABULARY.unit_offset) & (batch.segment_ids >= 0))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resume_under_the_trainer_is_exact(blocks: Path, tmp_path: Path, accumulate: int) -> None:
+    options = {"accumulate_grad_batches": accumulate}
+    whole = Recorder()
+    fit(whole, datamodule(blocks), tmp_path / "whole", **options)
+    assert len(whole.batches) == 12 * accumulate
+    again = Recorder()
+    fit(again, datamodule(blocks, num_workers=1), tmp_path / "whole", tmp_path / "whole" / "step=5.ckpt", **options)
+    assert tokens(again.batches) == tokens(whole.batches[5 * accumulate :])
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_interrupted_step_is_done_again(blocks: Path, tmp_path: Path, accumulate: int) -> None:
+    whole, stopped, again = Recorder(), Recorder(stop_at=7), Recorder()
+    fit(whole, datamodule(blocks), tmp_path / "whole", accumulate_grad_batches=accumulate)
+    with pytest.raises(RuntimeError, match="stopped"):
+        fit(stopped, datamodule(blocks), tmp_path / "stopped", accumulate_grad_batches=accumulate,
+            save_on_exception=True)
+    [saved] = (tmp_path / "stopped").glob("*step=7*.ckpt")
+    fit(again, datamodule(blocks), tmp_path / "stopped", saved, accumulate_grad_batches=accumulate)
+    assert tokens([*stopped.batches, *again.batches]) == tokens(whole.batches)
+
+
+def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:
+    def order(ranks: int) -> list[list[int]]:
+        rows = []
+        loaders = [iter(loader(blocks, rank, ranks)) for rank in range(ranks)]
+        for _ in range(16 // ranks):
+            for batches in loaders:
+                rows += next(batches).tokens.tolist()
+        return rows
+
+    def loader(blocks: Path, rank: int, ranks: int) -> TrainingLoader:
+        data = datamodule(blocks)
+        loader = data.train_dataloader()
+        from spiritlm_pl.tokens.loading import Share
+        loader.share = Share(batch_size=2, rank=rank, world_size=ranks)
+        return loader
+
+    assert order(1) == order(2) == order(4) == order(8)
