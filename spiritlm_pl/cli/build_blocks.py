@@ -1,0 +1,43 @@
+"""`spiritlm build-blocks`: tokenised corpora and text to training blocks."""
+
+from spiritlm_pl.tokens.build_blocks import build_blocks as build
+
+
+def build_blocks(
+    units: list[str],
+    text_tokenizer: str,
+    out: str,
+    text: list[str] | None = None,
+    splits: tuple[str, ...] = ("train", "validation", "test"),
+    transcripts: bool = True,
+    text_validation: float = 0.01,
+    num_tasks: int = 0,
+    multiple_of: int = 256,
+    block_tokens: int = 4_194_304,
+    seed: int = 0,
+) -> None:
+    """Turn tokenised corpora and text into training blocks, OUT/SPLIT/{text,speech,aligned}.
+
+    All utterances go into the speech stream, those with word times into the aligned stream, text files and
+    transcripts into the text stream. Blocks that were there before are replaced once the new ones are complete.
+
+    Args:
+        units: folders of tokenised corpora, all of one speech tokenizer.
+        text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer.
+        out: folder to write.
+        text: text files for the text stream, one document a line.
+        splits: splits to build; a corpus without a validation or test split is left out there.
+        transcripts: put the transcripts of the corpora into the text stream too.
+        text_validation: share of the lines of text files that goes to validation.
+        num_tasks: 2 for the markers of ASR and TTS pairs, 0 otherwise.
+        multiple_of: the number of embedding rows is padded to a multiple of this.
+        block_tokens: tokens of one block, about.
+        seed: of the shuffle.
+    """
+    summary = build(
+        units, text_tokenizer, out, text, splits=splits, transcripts=transcripts, text_validation=text_validation,
+        num_tasks=num_tasks, multiple_of=multiple_of, block_tokens=block_tokens, seed=seed,
+    )
+    print(f"{'':<20}{'blocks':>8}{'documents':>12}{'text tokens':>14}{'speech tokens':>15}")
+    for name, row in summary.items():
+        print(f"{name:<20}{row['blocks']:>8,}{row['documents']:>12,}{row['text_tokens']:>14,}{row['speech_tokens']:>15,}")

@@ -1,0 +1,208 @@
+"""Unit shards and text to training blocks: one folder for each split and stream.
+
+- speech: every utterance with units.
+- aligned: every utterance with units and word times. A run of units belongs to the word in which it starts; what
+  is said before the first word goes to the first word, and a pause to the word before it.
+- text: lines of text files, and the transcripts of the corpora.
+
+Documents are shuffled once over all blocks, by a hash of their ids and the seed.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spiritlm_pl.provenance import file_sha256
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.blocks import MANIFEST, read_manifest, write_block, write_manifest
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.rng import between, derive, name_key
+from spiritlm_pl.vocabulary import Vocabulary
+
+ROUNDING = 1e-6  # seconds by which a frame may start before the word it belongs to
+PARTS_IN_10_000 = 10_000
+
+
+def words_of_units(utterance: UnitUtterance, frame_rate: float) -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
+    """The units of each word of an aligned utterance: runs go to the word in which they start."""
+    starts = np.array([word.start for word in utterance.words])
+    times = utterance.unit_starts / frame_rate + ROUNDING
+    first = np.searchsorted(times, starts[1:], side="left")  # first run that starts within word 1, 2, ...
+    return np.split(utterance.units, np.maximum.accumulate(first)) if len(first) else [utterance.units]
+
+
+def spoken_text(utterance: UnitUtterance) -> str:
+    """The text of an utterance: its aligned words, or else its transcript."""
+    return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
+
+
+def speech_document(utterance: UnitUtterance, vocabulary: Vocabulary) -> Document | None:
+    """The units of an utterance as one speech-only document, None if there are none."""
+    if not len(utterance.units):
+        return None
+    units = (utterance.units.astype(np.int64) + vocabulary.unit_offset).tolist()
+    return Document(name_key(utterance.id), [Word([], units)])
+
+
+def aligned_document(
+    utterance: UnitUtterance, frame_rate: float, tokenizer: TextTokenizer, vocabulary: Vocabulary
+) -> Document | None:
+    """The words of an utterance in both modalities, None if it has no units or no word times."""
+    if not len(utterance.units) or not utterance.words:
+        return None
+    parts = words_of_units(utterance, frame_rate)
+    words = [
+        Word(tokenizer.encode(word.word), (units.astype(np.int64) + vocabulary.unit_offset).tolist())
+        for word, units in zip(utterance.words, parts, strict=True)
+    ]
+    return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
+
+
+def text_document(name: str, text: str, tokenizer: TextTokenizer) -> Document | None:
+    """A text as one document, None if it is empty."""
+    ids = tokenizer.encode(text)
+    return Document(name_key(name), [Word(ids, [])]) if ids else None
+
+
+def file_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and contents of the documents of a text file, one a line; empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not UTF-8 or holds no text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"text must be a file, but {path} is not there")
+    empty = True
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream):
+                if text := line.strip():
+                    empty = False
+                    yield f"{path.name}:{number}", text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"text must be UTF-8, but {path} is not: {error}") from None
+    if empty:
+        raise ValueError(f"text must hold words, but {path} is empty instead")
+
+
+def write_stream(
+    folder: Path, kind: str, documents: list[Document], vocabulary: Vocabulary, block_tokens: int, seed: int,
+    sources: dict[str, Any],
+) -> None:
+    """Shuffle documents and write them as blocks of about equal size; an earlier build stays until this is done."""
+    order = sorted(documents, key=lambda document: derive(derive(0, seed), document.key))
+    ends = np.cumsum([document.num_tokens for document in order])
+    blocks = max(1, -(-int(ends[-1]) // block_tokens))
+    cuts = np.searchsorted(ends, np.arange(1, blocks) * int(ends[-1]) // blocks)
+    bounds = np.unique([0, *cuts, len(order)])
+    fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, stale):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        entries = [write_block(fresh, number, order[low:high], vocabulary)
+                   for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))]
+        write_manifest(fresh, kind, vocabulary, entries, sources)
+        if folder.exists():
+            folder.rename(stale)
+        fresh.rename(folder)
+    finally:
+        for leftover in (fresh, stale):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def build_blocks(
+    units: list[str],
+    text_tokenizer: str,
+    out: str,
+    text: list[str] | None = None,
+    splits: tuple[str, ...] = ("train", "validation", "test"),
+    transcripts: bool = True,
+    text_validation: float = 0.01,
+    num_tasks: int = 0,
+    multiple_of: int = 256,
+    block_tokens: int = 4_194_304,
+    seed: int = 0,
+) -> dict[str, dict[str, int]]:
+    """See `spiritlm_pl.cli.build_blocks`.
+
+    Returns:
+        "split/stream" -> its blocks, documents, text tokens and speech tokens.
+
+    Raises:
+        FileNotFoundError: if an input is missing.
+        ValueError: if inputs do not fit together, or nothing is in them.
+    """
+    if not 0 <= text_validation < 1:
+        raise ValueError(f"text_validation must be in [0, 1), but is {text_validation} instead")
+    if block_tokens < 1:
+        raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
+    tokenizer = TextTokenizer.load(text_tokenizer)
+    corpora = {split: _corpora(units, split) for split in splits}
+    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=_num_units(corpora), num_tasks=num_tasks,
+                            multiple_of=multiple_of)
+    files = [Path(name) for name in text or []]
+    result: dict[str, dict[str, int]] = {}
+    for split in splits:
+        streams: dict[str, list[Document | None]] = {"text": [], "speech": [], "aligned": []}
+        for corpus in corpora[split]:
+            for utterance in corpus:
+                streams["speech"].append(speech_document(utterance, vocabulary))
+                streams["aligned"].append(aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary))
+                if transcripts:
+                    streams["text"].append(text_document(utterance.id, spoken_text(utterance), tokenizer))
+        for path in files:
+            streams["text"] += [text_document(name, line, tokenizer) for name, line in file_texts(path)
+                                if _text_split(line, text_validation) == split]
+        sources = {
+            "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
+            "text": {str(path): file_sha256(path) for path in files},
+            "seed": seed,
+        }
+        for kind, found in streams.items():
+            documents = [document for document in found if document is not None]
+            folder = Path(out) / split / kind
+            if not documents:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            write_stream(folder, kind, documents, vocabulary, block_tokens, seed, sources)
+            result[f"{split}/{kind}"] = _summary(folder)
+    if not result:
+        raise ValueError("units and text must hold documents, but hold none")
+    return result
+
+
+def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
+    """The corpora that have this split; every one must have a training split."""
+    return [UnitCorpus(folder, split) for folder in units
+            if split == "train" or (Path(folder) / split / MANIFEST).is_file()]
+
+
+def _num_units(corpora: dict[str, list[UnitCorpus]]) -> int:
+    sizes = {str(corpus.folder): corpus.num_units for part in corpora.values() for corpus in part}
+    if not sizes:
+        raise ValueError("units must name at least one tokenised corpus, but is empty instead")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"units must come from one tokenizer, but num_units are {json.dumps(sizes)}")
+    return next(iter(sizes.values()))
+
+
+def _text_split(line: str, validation: float) -> str:
+    """Equal lines fall into the same split."""
+    drawn = between(name_key(" ".join(line.split())), 0, PARTS_IN_10_000 - 1)
+    return "validation" if drawn < validation * PARTS_IN_10_000 else "train"
+
+
+def _summary(folder: Path) -> dict[str, int]:
+    manifest = read_manifest(folder)
+    return {
+        "blocks": len(manifest.blocks),
+        "documents": manifest.num_documents,
+        "text_tokens": sum(block.text_tokens for block in manifest.blocks),
+        "speech_tokens": sum(block.speech_tokens for block in manifest.blocks),
+    }
