@@ -1,0 +1,128 @@
+"""Unit shards and text to blocks: what belongs to which word, splits, sources, and the commands."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.blocks import open_block, read_manifest
+from spiritlm_pl.tokens.build_blocks import build_blocks, words_of_units
+from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+
+SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
+
+
+def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs: list[int]) -> UnitUtterance:
+    return UnitUtterance(
+        id=name, text=text, words=tuple(TimedWord(*word) for word in words),
+        units=np.arange(len(runs), dtype=np.uint16) % 7, unit_starts=np.array(runs, dtype=np.uint32),
+        num_frames=runs[-1] + 1 if runs else 0,
+    )
+
+
+def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
+    write_part(folder / split, 0, utterances, "test")
+    finish_folder(folder / split, 1, frame_rate=25.0, num_units=num_units, provenance={})
+    return folder
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    for split, part in (("train", SENTENCES[:3]), ("validation", SENTENCES[3:])):
+        found = []
+        for number, text in enumerate(part):
+            timed = [(word, 0.2 + 0.4 * place, 0.5 + 0.4 * place) for place, word in enumerate(text.split())]
+            found.append(utterance(f"{split}-{number}", text, timed, list(range(0, 10 * len(timed), 3))))
+        found.append(utterance(f"{split}-loose", "not aligned", [], [0, 4, 9]))
+        found.append(utterance(f"{split}-mute", "", [], []))
+        write_units(tmp_path / "units", split, found)
+    return tmp_path / "units"
+
+
+def test_units_go_to_the_word_in_which_their_run_starts() -> None:
+    said = utterance("u", "", [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
+                     [0, 4, 9, 10, 13, 18, 19, 20, 30])
+    parts = words_of_units(said, 25.0)  # word starts at frames 5, 10, 12, 20
+    assert [len(part) for part in parts] == [3, 1, 3, 2]  # leading silence to the first, pauses to the one before
+    assert np.array_equal(np.concatenate(parts), said.units)
+
+
+def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = tmp_path / "extra.txt"
+    extra.write_text("the mat\n\nby the cat\n")
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]", "--text", f"[{extra}]"])
+    run(["build-blocks", f"[{units}]", str(tmp_path / "tokenizer"), str(tmp_path / "blocks"), "--text", f"[{extra}]",
+         "--text_validation", "0", "--multiple_of", "8"])
+    assert "train/aligned" in capsys.readouterr().out
+    tokenizer = TextTokenizer.load(tmp_path / "tokenizer")
+    documents = {}
+    for split in ("train", "validation"):
+        for kind in ("text", "speech", "aligned"):
+            manifest = read_manifest(tmp_path / "blocks" / split / kind)
+            assert manifest.kind == kind and manifest.vocabulary.num_units == 7
+            assert manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
+            documents[split, kind] = manifest.num_documents
+    assert documents == {
+        ("train", "text"): 3 + 1 + 2, ("train", "speech"): 4, ("train", "aligned"): 3,
+        ("validation", "text"): 2, ("validation", "speech"): 2, ("validation", "aligned"): 1,
+    }
+    manifest = read_manifest(tmp_path / "blocks" / "validation" / "aligned")
+    block = open_block(tmp_path / "blocks" / "validation" / "aligned", manifest.blocks[0])
+    assert block.tokens[: block.text_bounds[-1]].tolist() == tokenizer.encode(SENTENCES[3])
+    assert (block.tokens[block.text_bounds[-1] :] - manifest.vocabulary.unit_offset).tolist() == [
+        number % 7 for number in range(10)
+    ]
+
+
+def test_blocks_are_the_same_again_and_shuffled_by_seed(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+
+    def checksums(out: str, **options) -> list[str]:
+        build_blocks([str(units)], str(tmp_path / "tokenizer"), str(tmp_path / out), **options)
+        return [block.sha256 for block in read_manifest(tmp_path / out / "train" / "speech").blocks]
+
+    assert checksums("one") == checksums("two") == checksums("one")
+    assert checksums("one", seed=5) != checksums("two")
+    assert len(checksums("one", block_tokens=30)) == 3
+    assert len(list((tmp_path / "one" / "train" / "speech").glob("block-*"))) == 3
+    assert len(checksums("one")) == 1
+    assert len(list((tmp_path / "one" / "train" / "speech").glob("block-*"))) == 1
+
+
+def test_a_failed_build_leaves_the_last_one(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
+    build_blocks(*arguments)
+    folder = tmp_path / "blocks" / "train" / "text"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("spiritlm_pl.tokens.blocks.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_blocks(*arguments)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    other = write_units(tmp_path / "other", "train", [utterance("x", "x", [], [0, 1])], num_units=9)
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n \n")
+    for options, error, message in (
+        ({"units": [str(units), str(other)]}, ValueError, "units must come from one tokenizer"),
+        ({"units": []}, ValueError, "units must name at least one"),
+        ({"units": [str(tmp_path / "none")]}, FileNotFoundError, "none/train/manifest.json is missing"),
+        ({"text": [str(empty)]}, ValueError, "empty.txt is empty instead"),
+        ({"text": [str(tmp_path / "none.txt")]}, FileNotFoundError, "none.txt is not there"),
+        ({"text_validation": 1.0}, ValueError, r"text_validation must be in \[0, 1\), but is 1.0 instead"),
+    ):
+        values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
+        with pytest.raises(error, match=message):
+            build_blocks(**{**values, **options})

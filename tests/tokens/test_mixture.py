@@ -1,0 +1,126 @@
+"""Mixing by weights: quotas are exact, streams are read in order, ranks share the rows."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiritlm_pl.tokens.interleave import Interleaving
+from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.tokens.mixture import Mixture, cycle, quotas
+from spiritlm_pl.tokens.packing import Rows
+from spiritlm_pl.tokens.stream import TokenStream
+from spiritlm_pl.tokens.widen import LossOn
+
+
+@pytest.mark.parametrize(("weights", "expected"), [
+    ([1, 1, 1], [1, 1, 1]), ([0.5, 0.3, 0.2], [5, 3, 2]), ([1 / 3] * 3, [1, 1, 1]), ([2.0], [1]), ([98, 1, 1], None),
+])
+def test_quotas(weights: list[float], expected: list[int] | None) -> None:
+    assert quotas(weights) == (expected or [98, 1, 1])
+
+
+def test_weights_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="weights must be positive"):
+        quotas([1.0, 0.0])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_a_cycle_spreads_its_streams(counts: list[int]) -> None:
+    slots = cycle(counts)
+    assert [slots.count(stream) for stream in range(len(counts))] == counts
+    for stream, count in enumerate(counts):  # never more than a row away from its share
+        have = np.cumsum(np.array(slots) == stream)
+        assert np.abs(have - count * np.arange(1, len(slots) + 1) / len(slots)).max() < len(counts)
+
+
+@pytest.fixture
+def mixture(make_blocks) -> Mixture:
+    streams = [TokenStream(make_blocks(kind, blocks=2, documents=20)[0], 48, 0, Interleaving(text_span=(4, 10)), kind)
+               for kind in ("text", "speech", "aligned")]
+    return Mixture(streams, [2, 1, 1])
+
+
+def test_streams_are_read_in_order(mixture: Mixture) -> None:
+    rows = mixture.rows(0, 40)
+    slots = np.array(mixture.slots)[np.arange(40) % 4]
+    for number, stream in enumerate(mixture.streams):
+        mine = np.flatnonzero(slots == number)
+        alone = stream.rows(0, len(mine))
+        assert rows.tokens[mine].tolist() == alone.tokens.tolist()
+    apart = [mixture.rows(row, row + 1) for row in range(40)]
+    joined = Rows.concatenate(apart)
+    assert joined.tokens.tolist() == rows.tokens.tolist()
+    assert joined.cu_seqlens.tolist() == rows.cu_seqlens.tolist()
+    assert joined.padding.tolist() == rows.padding.tolist()
+
+
+def training(mixture: Mixture, rank: int = 0, ranks: int = 1, batch: int = 2, workers: int = 0, seed: int = 0,
+             ) -> TrainingLoader:
+    return TrainingLoader(mixture, Share(batch_size=batch, rank=rank, world_size=ranks), length=8,
+                          predicted=LossOn().table(mixture.vocabulary), num_workers=workers, identity={"seed": seed})
+
+
+@pytest.mark.parametrize(("ranks", "batch"), [(1, 16), (2, 8), (4, 2), (8, 1)])
+def test_ranks_share_the_rows(mixture: Mixture, ranks: int, batch: int) -> None:
+    loaders = [iter(training(mixture, rank, ranks, batch)) for rank in range(ranks)]
+    rows = [row for _ in range(2) for loader in loaders for row in next(loader).tokens.tolist()]
+    assert rows == mixture.rows(0, 2 * ranks * batch).tokens.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_any_number_of_workers_and_other_batches_go_on_exactly(mixture: Mixture, workers: int) -> None:
+    first = training(mixture, batch=4)
+    batches = iter(first)
+    for _ in range(3):
+        next(batches)
+    state = first.state_dict()
+    assert state["rows"] == 12 and state["step"] == 3
+    loaders = [training(mixture, rank, ranks=3, batch=2, workers=workers) for rank in range(3)]
+    rows = []
+    for loader in loaders:
+        loader.load_state_dict(state)
+    iterators = [iter(loader) for loader in loaders]
+    for step in range(2):
+        for iterator in iterators:
+            batch = next(iterator)
+            assert batch.step == 3 + step
+            rows += batch.tokens.tolist()
+    assert rows == mixture.rows(12, 24).tokens.tolist()
+
+
+def test_the_next_epoch_of_the_trainer_goes_on(mixture: Mixture) -> None:
+    loader = training(mixture)
+    rows = [row for _ in range(2) for batch in loader for row in batch.tokens.tolist()]
+    assert rows == mixture.rows(0, 32).tokens.tolist()
+
+
+def test_a_state_of_other_data_is_refused(mixture: Mixture) -> None:
+    state = training(mixture).state_dict()
+    with pytest.raises(ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"):
+        training(mixture, seed=1).load_state_dict(state)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_reads_every_row_once_on_equally_many_batches(mixture: Mixture, ranks: int) -> None:
+    stream = mixture.streams[0]
+    predicted = LossOn().table(mixture.vocabulary)
+    loaders = [EvaluationLoader(stream, Share(batch_size=4, rank=rank, world_size=ranks), predicted=predicted)
+               for rank in range(ranks)]
+    batches = [list(loader) for loader in loaders]
+    assert {len(part) for part in batches} == {len(loaders[0])}
+    rows = [row for part in zip(*batches, strict=True) for batch in part
+            for row, segments in zip(batch.tokens.tolist(), batch.segment_ids.tolist(), strict=True) if max(segments) >= 0]
+    assert rows == stream.rows(0, stream.rows_per_epoch).tokens.tolist()
+
+
+def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> None:
+    from spiritlm_pl.tokens.blocks import write_block, write_manifest
+    from spiritlm_pl.tokens.documents import Document, Word
+    from spiritlm_pl.vocabulary import Vocabulary
+    other = Vocabulary(num_text=7, num_units=3)
+    entry = write_block(tmp_path / "other", 0, [Document(1, [Word([1], [])])], other)
+    write_manifest(tmp_path / "other", "text", other, [entry], {})
+    stream = TokenStream(tmp_path / "other", 48, 0, Interleaving())
+    with pytest.raises(ValueError, match="streams must share one vocabulary"):
+        Mixture([*mixture.streams, stream], [1, 1, 1, 1])
