@@ -1,0 +1,99 @@
+"""Frame features of waveforms, computed on the training device by a frozen extractor.
+
+Shapes: B batch, T frames, D feature dimension.
+"""
+
+import zlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from spiritlm_pl.batches import FeatureBatch, WaveformBatch
+from spiritlm_pl.datamodules.speech import WaveformDataModule
+from spiritlm_pl.speech.augment import Augmentation
+from spiritlm_pl.speech.contract import FeatureExtractor
+from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.hubert import HubertLayer
+
+
+class FeatureDataModule(WaveformDataModule):
+    """The waveform view, turned into features (and features of augmented audio) after the transfer.
+
+    Args:
+        corpora: corpus folders.
+        features: which features: MFCCs by their configuration, or a layer of a trained HuBERT.
+        augmentation: also give features of augmented audio; None for clean audio alone.
+        batch_seconds: audio in a batch, padding included.
+        crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
+        predict_splits: what `predict` runs over.
+        part_size: utterances in a shard of `predict`.
+        sample_rate: of the waveforms, Hz.
+        min_seconds: shorter utterances are left out of training and validation.
+        max_seconds: longer utterances are left out of training and validation; None keeps them.
+        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        seed: of shuffles, crops and augmentation.
+        num_workers: processes that read audio.
+    """
+
+    def __init__(
+        self,
+        corpora: list[str],
+        features: MFCCConfig | HubertLayer,
+        augmentation: Augmentation | None = None,
+        batch_seconds: float = 100.0,
+        crop_seconds: float | None = None,
+        predict_splits: tuple[str, ...] = ("train", "validation", "test"),
+        part_size: int = 1000,
+        sample_rate: int = 16_000,
+        min_seconds: float = 0.2,
+        max_seconds: float | None = None,
+        limit_seconds: float | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Keep the settings; nothing is read before `setup`."""
+        super().__init__(
+            corpora, batch_seconds, crop_seconds, None, predict_splits, part_size,
+            sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers,
+        )
+        self.features = features
+        self.augmentation = augmentation
+        self.extractor: FeatureExtractor | None = None
+
+    def setup(self, stage: str) -> None:
+        """Build or load the extractor.
+
+        Raises:
+            ValueError: if the extractor takes another sample rate.
+        """
+        super().setup(stage)
+        if self.extractor is None:
+            self.extractor = self.features.build()
+            assert isinstance(self.extractor, nn.Module)
+            self.extractor.eval().requires_grad_(False)
+        expected = self.extractor.sample_rate
+        if expected != self.sample_rate:
+            raise ValueError(
+                f"sample_rate must be the extractor's {expected}, but is {self.sample_rate} instead"
+            )
+
+    @torch.no_grad()
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Waveforms to features; other batches pass through, as do those of `predict`."""
+        predicting = self.trainer is not None and self.trainer.predicting
+        if not isinstance(batch, WaveformBatch) or predicting:
+            return batch
+        assert isinstance(self.extractor, nn.Module)
+        extractor = self.extractor.to(batch.waveforms.device)
+        features, lengths = extractor(batch.waveforms, batch.lengths)
+        augmented = augmented_lengths = None
+        if self.augmentation is not None:
+            epoch = self.trainer.current_epoch if self.trainer else 0
+            seed = zlib.crc32("\n".join(batch.ids).encode()) + self.seed * 1_000_003 + epoch
+            waveforms, sample_lengths = self.augmentation(batch.waveforms, batch.lengths, seed)
+            augmented, augmented_lengths = extractor(waveforms, sample_lengths)
+        return FeatureBatch(
+            features=features, lengths=lengths, ids=batch.ids,
+            augmented=augmented, augmented_lengths=augmented_lengths,
+        )

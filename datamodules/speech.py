@@ -1,0 +1,290 @@
+"""One speech corpus, several views: what all views share, and the plain view, waveforms.
+
+Every view reads the same corpus folders and makes batches by the same sampler; a view only says which visits
+an epoch has and what one visit gives.
+
+Shapes: B batch, S samples, L labels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import MonoCut
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from spiritlm_pl.batches import WaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
+from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, unit_frames
+from spiritlm_pl.tokens.plan import CorpusPlan, load_corpora, plan_corpus
+
+UnitIndex = Mapping[str, UnitUtterance]
+
+
+def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUtterance], float, int]:
+    """Units of one split of tokenised corpora by id, their frame rate, and how many different ones there are.
+
+    Raises:
+        ValueError: if the folders come from tokenizers of different rates or sizes.
+    """
+    corpora = [UnitCorpus(folder, split) for folder in folders]
+    facts = {(corpus.frame_rate, corpus.num_units) for corpus in corpora}
+    if len(facts) != 1:
+        raise ValueError(f"units must be of one frame rate and size, but are of {sorted(facts)} instead")
+    frame_rate, num_units = facts.pop()
+    return {u.id: u for corpus in corpora for u in corpus}, frame_rate, num_units
+
+
+class SpeechDataModule(LightningDataModule):
+    """Utterances of corpus folders, selected by length; views derive from it.
+
+    Args:
+        corpora: corpus folders.
+        sample_rate: of the waveforms, Hz.
+        min_seconds: shorter utterances are left out of training and validation.
+        max_seconds: longer utterances are left out of training and validation; None keeps them.
+        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        seed: of shuffles and crops.
+        num_workers: processes that read audio.
+    """
+
+    def __init__(
+        self,
+        corpora: list[str],
+        sample_rate: int = 16_000,
+        min_seconds: float = 0.2,
+        max_seconds: float | None = None,
+        limit_seconds: float | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Keep the settings; nothing is read before `setup`."""
+        super().__init__()
+        if not corpora:
+            raise ValueError("corpora must name at least one corpus folder, but is empty instead")
+        self.corpora = corpora
+        self.sample_rate = sample_rate
+        self.min_seconds = min_seconds
+        self.max_seconds = max_seconds
+        self.limit_seconds = limit_seconds
+        self.seed = seed
+        self.num_workers = num_workers
+        self.cuts: dict[str, list[MonoCut]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the manifests of the splits that the stage needs."""
+        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        for split in needed.get(stage, ()):
+            if split not in self.cuts:
+                self.cuts[split] = self._select(split)
+
+    def _select(self, split: str) -> list[MonoCut]:
+        longest = float("inf") if self.max_seconds is None else self.max_seconds
+        found = load_corpora(self.corpora, split)[0]
+        cuts = [cut for cut in found if self.min_seconds <= cut.duration <= longest]
+        cuts = [cut for cut in cuts if self.usable(cut, split)]
+        if split == "train" and not cuts:
+            raise ValueError(
+                f"corpora must have usable utterances in the split {split!r}, "
+                f"but none of {len(found)} in {', '.join(self.corpora)} is usable"
+            )
+        if split == "train" and self.limit_seconds is not None:
+            order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
+            total = np.cumsum([cuts[i].duration for i in order])
+            kept = order[: int(np.searchsorted(total, self.limit_seconds)) + 1]
+            cuts = [cuts[i] for i in sorted(kept)]
+        return cuts
+
+    def usable(self, cut: MonoCut, split: str) -> bool:
+        """Whether a view can use an utterance."""
+        return True
+
+    def dataset(self, split: str, training: bool) -> Dataset[Any]:
+        """What turns a visit into a batch."""
+        raise NotImplementedError
+
+    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+        """Batches of an epoch over all ranks."""
+        raise NotImplementedError
+
+    def _loader(self, split: str, training: bool) -> VisitLoader:
+        def plan(epoch: int) -> list[Indices]:
+            return self.visits(split, epoch, training)
+
+        return visit_loader(self, self.dataset(split, training), plan, self.num_workers)
+
+    def train_dataloader(self) -> VisitLoader:
+        """Shuffled batches, another order and other crops in every epoch."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> VisitLoader:
+        """The same batches in every epoch."""
+        return self._loader("validation", training=False)
+
+    def test_dataloader(self) -> VisitLoader:
+        """As validation, of the test split."""
+        return self._loader("test", training=False)
+
+
+class WaveformDataModule(SpeechDataModule):
+    """Waveforms, cropped for training, optionally with frame labels; whole utterances for `predict`.
+
+    Args:
+        corpora: corpus folders.
+        batch_seconds: audio in a batch, padding included.
+        crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
+        labels: tokenised corpora whose units are the labels; None for no labels.
+        predict_splits: what `predict` runs over.
+        part_size: utterances in a shard of `predict`.
+        sample_rate: of the waveforms, Hz.
+        min_seconds: shorter utterances are left out of training and validation.
+        max_seconds: longer utterances are left out of training and validation; None keeps them.
+        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        seed: of shuffles and crops.
+        num_workers: processes that read audio.
+    """
+
+    def __init__(
+        self,
+        corpora: list[str],
+        batch_seconds: float = 100.0,
+        crop_seconds: float | None = 15.6,
+        labels: list[str] | None = None,
+        predict_splits: tuple[str, ...] = ("train", "validation", "test"),
+        part_size: int = 1000,
+        sample_rate: int = 16_000,
+        min_seconds: float = 0.2,
+        max_seconds: float | None = None,
+        limit_seconds: float | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Keep the settings; nothing is read before `setup`."""
+        super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
+        self.batch_seconds = batch_seconds
+        self.crop_seconds = crop_seconds
+        self.labels = labels
+        self.predict_splits = tuple(predict_splits)
+        self.part_size = part_size
+        self.plan: CorpusPlan | None = None
+        self.label_rate: float | None = None
+        self.num_labels: int | None = None
+        self._units: dict[str, dict[str, UnitUtterance]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read manifests, and labels if asked for; for `predict`, plan the parts."""
+        if stage == "predict":
+            self.plan = plan_corpus(
+                self.corpora, splits=self.predict_splits, part_size=self.part_size,
+                batch_seconds=self.batch_seconds,
+            )
+        super().setup(stage)
+
+    def usable(self, cut: MonoCut, split: str) -> bool:
+        """With labels, only utterances that have them."""
+        if self.labels is None:
+            return True
+        if split not in self._units:
+            self._units[split], self.label_rate, self.num_labels = load_units(self.labels, split)
+        return cut.id in self._units[split]
+
+    def dataset(self, split: str, training: bool) -> Dataset[Any]:
+        """Crops of waveforms."""
+        return WaveformCrops(
+            self.cuts[split], self.sample_rate, self.crop_seconds, self.seed,
+            self._units.get(split), self.label_rate,
+        )
+
+    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+        """Batches of similar length."""
+        durations = np.array([cut.duration for cut in self.cuts[split]])
+        if self.crop_seconds is not None:
+            durations = durations.clip(max=self.crop_seconds)
+        return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=training)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Whole utterances of the parts that are not finished, part by part."""
+        assert self.plan is not None
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(
+            PlannedUtterances(self.plan, rank, world_size, self.sample_rate), batch_size=None,
+            num_workers=self.num_workers,
+        )
+
+
+class WaveformCrops(Dataset[WaveformBatch]):
+    """Visit to waveforms and labels; crops are a pure function of seed, epoch and utterance."""
+
+    def __init__(
+        self,
+        cuts: list[MonoCut],
+        sample_rate: int,
+        crop_seconds: float | None,
+        seed: int,
+        units: UnitIndex | None = None,
+        label_rate: float | None = None,
+    ) -> None:
+        """Keep what a worker needs."""
+        self.cuts = cuts
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.units = units
+        self.label_rate = label_rate
+        self.crop = None if crop_seconds is None else round(crop_seconds * sample_rate)
+        self.snap = 1 if label_rate is None else round(sample_rate / label_rate)  # crops start with a label
+
+    def __getitem__(self, visit: Visit) -> WaveformBatch:
+        """The batch of a visit."""
+        waveforms: list[Tensor] = []
+        labels: list[Tensor] = []
+        for index in visit.indices:
+            waveform = load_waveform(self.cuts[index], self.sample_rate)
+            start, length = 0, len(waveform)
+            if self.crop is not None and length > self.crop:
+                places = (length - self.crop) // self.snap + 1
+                start = int(generator(self.seed, visit.epoch, index, 1).integers(places)) * self.snap
+                length = self.crop
+            waveforms.append(waveform[start : start + length])
+            if self.units is not None:
+                frames = unit_frames(self.units[self.cuts[index].id]).astype(np.int64)
+                first = start // self.snap
+                labels.append(torch.from_numpy(frames[first : first + length // self.snap]))
+        return WaveformBatch(
+            waveforms=pad_sequence(waveforms, batch_first=True),
+            lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+            ids=[self.cuts[index].id for index in visit.indices],
+            labels=pad_sequence(labels, batch_first=True, padding_value=-1) if labels else None,
+            label_rate=self.label_rate if labels else None,
+        )
+
+
+class PlannedUtterances(IterableDataset[WaveformBatch]):
+    """Whole utterances of this rank's unfinished parts, in the batches of the plan."""
+
+    def __init__(self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int) -> None:
+        """Choose this rank's parts."""
+        self.cuts = plan.cuts
+        self.batches = [batch for part in plan.remaining(rank, world_size) for batch in part.batches]
+        self.sample_rate = sample_rate
+
+    def __len__(self) -> int:
+        """Number of batches of this rank."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[WaveformBatch]:
+        """Batches; with several workers each makes every so many-th, and they come in the same order."""
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for ids in self.batches[first::step]:
+            waveforms = [load_waveform(self.cuts[name], self.sample_rate) for name in ids]
+            yield WaveformBatch(
+                waveforms=pad_sequence(waveforms, batch_first=True),
+                lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+                ids=list(ids),
+            )

@@ -1,0 +1,162 @@
+"""Segments of frame-rate units with their waveform, for vocoders.
+
+Shapes: B batch, T frames, hop samples a frame.
+"""
+
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import MonoCut
+from torch.nn.functional import pad
+from torch.utils.data import Dataset
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
+from spiritlm_pl.speech.batching import Indices, Visit, fixed_batches, generator
+from spiritlm_pl.speech.contract import exact_hop
+from spiritlm_pl.tokens.corpus_store import UnitUtterance, unit_frames
+
+
+class UnitWaveformDataModule(SpeechDataModule):
+    """Random segments for training, beginnings of whole utterances for validation.
+
+    An utterance is visited as often as it has room for segments, so that every second counts alike.
+
+    Args:
+        corpora: corpus folders.
+        units: tokenised corpora of the same utterances.
+        speakers: names in the order of their indices; None takes all of the training split, sorted.
+        segment_frames: frames of a training segment.
+        batch_size: segments in a batch.
+        validation_frames: at most so many frames of a validation utterance.
+        validation_batch_size: utterances in a validation batch.
+        repeats: visits of the whole corpus in one epoch.
+        sample_rate: of the waveforms, Hz.
+        min_seconds: shorter utterances are left out of training and validation.
+        max_seconds: longer utterances are left out of training and validation; None keeps them.
+        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        seed: of shuffles and segments.
+        num_workers: processes that read audio.
+    """
+
+    def __init__(
+        self,
+        corpora: list[str],
+        units: list[str],
+        speakers: list[str] | None = None,
+        segment_frames: int = 32,
+        batch_size: int = 16,
+        validation_frames: int = 250,
+        validation_batch_size: int = 8,
+        repeats: int = 1,
+        sample_rate: int = 16_000,
+        min_seconds: float = 0.2,
+        max_seconds: float | None = None,
+        limit_seconds: float | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Keep the settings; nothing is read before `setup`."""
+        super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
+        self.units = units
+        self.speakers: tuple[str, ...] | None = None if speakers is None else tuple(speakers)
+        self.segment_frames = segment_frames
+        self.batch_size = batch_size
+        self.validation_frames = validation_frames
+        self.validation_batch_size = validation_batch_size
+        self.repeats = repeats
+        self.num_units: int | None = None
+        self.hop_length: int | None = None
+        self._units: dict[str, dict[str, UnitUtterance]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read manifests, units and the list of speakers.
+
+        Raises:
+            ValueError: if `speakers` lacks a speaker of the data.
+        """
+        super().setup(stage)
+        if self.speakers is None:
+            cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
+            self.speakers = tuple(sorted({speaker_of(cut) for cut in cuts}))
+        for split, members in self.cuts.items():
+            unknown = {speaker_of(cut) for cut in members} - set(self.speakers)
+            if unknown:
+                names = ", ".join(sorted(unknown))
+                raise ValueError(f"speakers must name all speakers of split {split!r}, but lacks {names}")
+
+    def usable(self, cut: MonoCut, split: str) -> bool:
+        """Only utterances that have been tokenised and have a frame."""
+        if split not in self._units:
+            self._units[split], frame_rate, self.num_units = load_units(self.units, split)
+            self.hop_length = exact_hop(self.sample_rate, frame_rate)
+        found = self._units[split].get(cut.id)
+        return found is not None and found.num_frames > 0
+
+    def dataset(self, split: str, training: bool) -> Dataset[Any]:
+        """Segments of this split."""
+        assert self.speakers is not None and self.hop_length is not None
+        return UnitSegments(
+            self.cuts[split], self._units[split], self.speakers, self.sample_rate, self.hop_length,
+            self.segment_frames if training else self.validation_frames, self.seed, training,
+        )
+
+    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+        """Batches of segments."""
+        frames = np.array([self._units[split][cut.id].num_frames for cut in self.cuts[split]], dtype=np.int64)
+        if training:
+            counts = -(-frames // self.segment_frames) * self.repeats
+            return fixed_batches(counts, self.batch_size, seed=self.seed, epoch=epoch)
+        return fixed_batches(np.ones_like(frames), self.validation_batch_size, seed=0, epoch=0, shuffle=False)
+
+
+def speaker_of(cut: MonoCut) -> str:
+    """Name of the speaker of an utterance, "unknown" if it has none."""
+    return cut.supervisions[0].speaker or "unknown"
+
+
+class UnitSegments(Dataset[UnitWaveformBatch]):
+    """Visit to segments; where they start is a pure function of seed, epoch and place in the batch."""
+
+    def __init__(
+        self, cuts: list[MonoCut], units: UnitIndex, speakers: tuple[str, ...], sample_rate: int,
+        hop_length: int, segment_frames: int, seed: int, random: bool,
+    ) -> None:
+        """Keep what a worker needs."""
+        self.cuts = cuts
+        self.units = units
+        self.speakers = {name: index for index, name in enumerate(speakers)}
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+        self.segment_frames = segment_frames
+        self.seed = seed
+        self.random = random
+
+    def __getitem__(self, visit: Visit) -> UnitWaveformBatch:
+        """The batch of a visit; shorter utterances are padded with their last unit and silence."""
+        units, waveforms, lengths, speakers = [], [], [], []
+        place = zlib.crc32(np.array(visit.indices).tobytes())
+        draws = generator(self.seed, visit.epoch, place, 2).random(len(visit.indices))
+        for draw, index in zip(draws, visit.indices, strict=True):
+            cut = self.cuts[index]
+            frames = unit_frames(self.units[cut.id]).astype(np.int64)
+            room = max(0, len(frames) - self.segment_frames)
+            start = int(draw * (room + 1)) if self.random else 0
+            segment = frames[start : start + self.segment_frames]
+            waveform = load_waveform(cut, self.sample_rate)
+            waveform = waveform[start * self.hop_length : (start + len(segment)) * self.hop_length]
+            units.append(segment)
+            waveforms.append(waveform)
+            lengths.append(len(segment))
+            speakers.append(self.speakers[speaker_of(cut)])
+        longest = self.segment_frames if self.random else max(lengths)
+        return UnitWaveformBatch(
+            units=torch.from_numpy(np.stack([np.pad(u, (0, longest - len(u)), mode="edge") for u in units])),
+            waveforms=torch.stack([pad(w, (0, longest * self.hop_length - len(w))) for w in waveforms]),
+            lengths=torch.tensor(lengths),
+            speakers=torch.tensor(speakers),
+            ids=[self.cuts[index].id for index in visit.indices],
+        )

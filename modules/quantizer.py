@@ -1,0 +1,178 @@
+"""Quantizers that turn frame features into units: k-means, and an MLP trained by CTC to be robust.
+
+Shapes: B batch, T frames, D feature dimension, N frames of a batch, K units.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from spiritlm_pl.batches import FeatureBatch
+from spiritlm_pl.checkpoint import load_network, save_network
+from spiritlm_pl.modules.hubert import perplexity
+from spiritlm_pl.speech.contract import Quantizer, Units
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
+from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
+from spiritlm_pl.speech.tokenizer import QUANTIZER, PhoneticTokenizer
+
+
+class QuantizerModule(LightningModule):
+    """What both kinds share: the data's features must fit, and a whole tokenizer is exported."""
+
+    network: KMeans | MLPQuantizer
+
+    def on_fit_start(self) -> None:
+        """Check the size of the features.
+
+        Raises:
+            ValueError: if the data's features have another size.
+        """
+        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        if extractor is not None and extractor.feature_dim != self.network.feature_dim:
+            raise ValueError(
+                f"config.feature_dim must be the data's {extractor.feature_dim}, "
+                f"but is {self.network.feature_dim} instead"
+            )
+
+    def export(self, folder: str) -> None:
+        """Write a tokenizer folder: the quantizer with the extractor of the data it was trained on."""
+        if self.global_rank != 0:
+            return
+        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        if extractor is None:
+            save_network(Path(folder) / QUANTIZER, self.network, "quantizer")
+        else:
+            PhoneticTokenizer(extractor, self.network).save(folder)
+
+
+def valid_frames(features: Tensor, lengths: Tensor) -> Tensor:
+    """The frames (N, D) of features (B, T, D) before each end."""
+    return features[torch.arange(features.shape[1], device=features.device) < lengths[:, None]]
+
+
+class KMeansModule(QuantizerModule):
+    """Minibatch k-means; the first batches are collected for the start.
+
+    Args:
+        config: number of clusters and size of the features.
+        start_frames: frames, over all ranks, that the start is computed on.
+        start_iterations: Lloyd iterations over them.
+        patience: a cluster without a frame for this many updates is moved.
+        seed: of the start and of moves.
+    """
+
+    def __init__(
+        self,
+        config: KMeansConfig,
+        start_frames: int = 100_000,
+        start_iterations: int = 10,
+        patience: int = 20,
+        seed: int = 0,
+    ) -> None:
+        """Build the empty codebook; an idle parameter lets trainer and DDP count steps."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = KMeans(config)
+        self.fitter = MinibatchKMeans(self.network, seed=seed, patience=patience)
+        self.start_frames, self.start_iterations = start_frames, start_iterations
+        self.idle = nn.Parameter(torch.zeros(()))
+        self._collected: list[Tensor] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Steps of the idle parameter count updates."""
+        return torch.optim.SGD([self.idle], lr=0.0)
+
+    def training_step(self, batch: FeatureBatch, batch_idx: int) -> None:
+        """Collect frames for the start, or update."""
+        frames = valid_frames(batch.features, batch.lengths)
+        if int(self.fitter.updates) == 0:
+            self._collected.append(frames)
+            total = sum(len(part) for part in self._collected)
+            everywhere = int(sum_over_ranks(torch.tensor([total], device=self.device)))
+            last = self.trainer.is_last_batch
+            if everywhere >= self.start_frames or last:
+                self.fitter.start(torch.cat(self._collected), self.start_iterations)
+                self._collected = []
+        else:
+            found = self.fitter.update(frames)
+            named = {f"train/{name}": value for name, value in found.items()}
+            self.log_dict(named, batch_size=len(batch.ids))
+        optimizer: Any = self.optimizers()
+        optimizer.step()
+
+    def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
+        """Distance to the centroids and how many of them are used."""
+        frames = self.network.standardize(valid_frames(batch.features, batch.lengths))
+        index, distances = nearest(frames, self.network.centroids)
+        counts = torch.bincount(index, minlength=self.network.num_units)
+        size = max(len(frames), 1)
+        self.log("val/inertia", distances.mean(), batch_size=size, sync_dist=True, prog_bar=True)
+        self.log("val/perplexity", perplexity(counts / size), batch_size=size, sync_dist=True)
+
+
+class CTCQuantizerModule(QuantizerModule):
+    """MLP with a blank, trained so that augmented audio gives the units of clean audio.
+
+    Args:
+        config: size of the network.
+        teacher: tokenizer folder whose quantizer reads the clean features.
+        clean_weight: of the loss on clean features, beside the one on augmented features.
+        learning_rate: of AdamW.
+    """
+
+    def __init__(
+        self, config: MLPQuantizerConfig, teacher: str, clean_weight: float = 0.5, learning_rate: float = 1e-3
+    ) -> None:
+        """Build the network; the teacher is loaded in `setup`."""
+        super().__init__()
+        self.network = MLPQuantizer(config)
+        self.teacher_folder = teacher
+        self.clean_weight = clean_weight
+        self.learning_rate = learning_rate
+        self._teacher: list[Quantizer] = []  # in a list, so that its weights stay out of checkpoints
+
+    def setup(self, stage: str) -> None:
+        """Load the teacher.
+
+        Raises:
+            ValueError: if it has another number of units than the network.
+        """
+        teacher = load_network(Path(self.teacher_folder) / QUANTIZER, "quantizer")
+        assert isinstance(teacher, Quantizer)
+        if teacher.num_units != self.network.num_units:
+            raise ValueError(
+                f"config.num_units must be the teacher's {teacher.num_units}, "
+                f"but is {self.network.num_units} instead"
+            )
+        self._teacher = [teacher]
+
+    def _losses(self, batch: FeatureBatch, stage: str) -> Tensor:
+        if batch.augmented is None or batch.augmented_lengths is None:
+            raise ValueError("data must have augmented features (data.augmentation), but has none instead")
+        teacher = self._teacher[0]
+        assert isinstance(teacher, nn.Module)
+        units = teacher.to(self.device)(batch.features, batch.lengths).cpu()
+        targets = [Units.from_frames(row[:n]) for row, n in zip(units, batch.lengths.tolist(), strict=True)]
+        augmented = ctc_loss(self.network, batch.augmented, batch.augmented_lengths, targets)
+        clean = ctc_loss(self.network, batch.features, batch.lengths, targets)
+        loss = augmented + self.clean_weight * clean
+        values = {f"{stage}/loss": loss, f"{stage}/loss_augmented": augmented, f"{stage}/loss_clean": clean}
+        self.log_dict({name: value.detach() for name, value in values.items()}, batch_size=len(batch.ids),
+                      sync_dist=stage == "val", prog_bar=False)
+        return loss
+
+    def training_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor:
+        """CTC loss on augmented and clean features."""
+        return self._losses(batch, "train")
+
+    def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
+        """The same on held-out utterances."""
+        self._losses(batch, "val")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW at a constant rate."""
+        return torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)

@@ -1,0 +1,37 @@
+"""Running a phonetic tokenizer over a corpus with `predict`; a writer callback keeps what it gives."""
+
+from lightning import LightningModule
+
+from spiritlm_pl.batches import WaveformBatch
+from spiritlm_pl.speech.contract import Units
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+
+
+class TokenizeModule(LightningModule):
+    """A frozen tokenizer on the trainer's device.
+
+    Args:
+        tokenizer: folder of a phonetic tokenizer.
+    """
+
+    def __init__(self, tokenizer: str) -> None:
+        """Keep the folder; it is read in `setup`."""
+        super().__init__()
+        self.folder = tokenizer
+        self.tokenizer: PhoneticTokenizer | None = None
+
+    def setup(self, stage: str) -> None:
+        """Load the tokenizer.
+
+        Raises:
+            ValueError: if this is not `predict`, or the folder holds no tokenizer.
+        """
+        if stage != "predict":
+            raise ValueError(f"a tokenizer is run by predict, but by {stage} instead")
+        if self.tokenizer is None:
+            self.tokenizer = PhoneticTokenizer.load(self.folder)
+
+    def predict_step(self, batch: WaveformBatch, batch_idx: int) -> list[Units]:
+        """Units of every utterance of the batch."""
+        assert self.tokenizer is not None
+        return self.tokenizer.encode(batch.waveforms, batch.lengths)

@@ -1,0 +1,86 @@
+"""Which utterances make up which batch: pure functions of (seed, epoch), so that resuming is exact.
+
+Shapes: N utterances.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One batch of one epoch: what a loader's worker needs to make it.
+
+    Attributes:
+        epoch: drives crops.
+        indices: positions of the utterances.
+    """
+
+    epoch: int
+    indices: tuple[int, ...]
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but the seed and up to three counters."""
+    padded = [seed, *counters, 0, 0, 0][:4]
+    key = np.array([padded[0] & (2**64 - 1), padded[1]], dtype=np.uint64)
+    counter = np.array([0, 0, padded[2], padded[3]], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def bucketed_batches(
+    durations: npt.NDArray[np.float64], max_seconds: float, *, seed: int, epoch: int, shuffle: bool = True
+) -> list[Indices]:
+    """Batches of utterances of similar length, in random order; every utterance once.
+
+    Args:
+        durations: (N,) seconds.
+        max_seconds: of a batch, padding included; a longer utterance is a batch of its own.
+        seed: of the shuffle.
+        epoch: another order in each.
+        shuffle: False gives one fixed order, from short to long.
+    """
+    random = generator(seed, epoch)
+    jitter = random.uniform(0.9, 1.1, len(durations)) if shuffle else np.ones(len(durations))
+    order = np.argsort(durations * jitter, kind="stable")
+    batches: list[Indices] = []
+    start, longest = 0, 0.0
+    for position, duration in enumerate(durations[order]):
+        grown = max(longest, float(duration))
+        if position > start and grown * (position - start + 1) > max_seconds:
+            batches.append(order[start:position])
+            start, grown = position, float(duration)
+        longest = grown
+    if start < len(order):
+        batches.append(order[start:])
+    return [batches[i] for i in random.permutation(len(batches))] if shuffle else batches
+
+
+def fixed_batches(
+    counts: Indices, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True
+) -> list[Indices]:
+    """Batches of `batch_size` visits, utterance i being visited `counts[i]` times an epoch.
+
+    The last batch may be smaller; it is filled up from the beginning where there is more than one batch.
+    """
+    visits = np.repeat(np.arange(len(counts)), counts)
+    if shuffle:
+        visits = generator(seed, epoch).permutation(visits)
+    batches = [visits[start : start + batch_size] for start in range(0, len(visits), batch_size)]
+    if shuffle and len(batches) > 1:
+        missing = batch_size - len(batches[-1])
+        batches[-1] = np.concatenate([batches[-1], visits[:missing]])
+    return batches
+
+
+def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indices]:
+    """Every `world_size`-th batch from `rank` on; the first ones fill up, so that all ranks get as many."""
+    if not batches:
+        return []
+    rounds = -(-len(batches) // world_size)
+    return [batches[(i * world_size + rank) % len(batches)] for i in range(rounds)]

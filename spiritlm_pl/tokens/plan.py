@@ -1,0 +1,110 @@
+"""How a corpus is cut into parts of a shard set, before any rank starts on them.
+
+Parts depend on the corpus alone, each is tokenised by one rank in fixed batches, and finished parts are left
+out: so the shards are the same whatever the number of ranks, and an interrupted run goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet, MonoCut
+
+from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
+from spiritlm_pl.speech.batching import bucketed_batches
+
+
+@dataclass(frozen=True)
+class Part:
+    """Utterances of one shard.
+
+    Attributes:
+        split: "train", "validation" or "test".
+        index: of the part in its split.
+        ids: in the order of the rows.
+        batches: the same ids in the order of computation.
+    """
+
+    split: str
+    index: int
+    ids: tuple[str, ...]
+    batches: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class CorpusPlan:
+    """What is to be tokenised.
+
+    Attributes:
+        cuts: all utterances by id.
+        corpora: the corpus that each utterance belongs to.
+        parts: all parts of all splits.
+        finished: positions in `parts` that need not be done.
+        sources: folders of the corpora.
+    """
+
+    cuts: Mapping[str, MonoCut]
+    corpora: Mapping[str, str]
+    parts: Sequence[Part]
+    sources: tuple[str, ...]
+    finished: set[int] = field(default_factory=set)
+
+    def remaining(self, rank: int, world_size: int) -> list[Part]:
+        """The parts that a rank has to do."""
+        todo = [part for position, part in enumerate(self.parts) if position not in self.finished]
+        return todo[rank::world_size]
+
+
+def corpus_name(folder: str | Path) -> str:
+    """The name that a corpus gives itself, else that of its folder."""
+    return str((read_info(folder) or {}).get("name") or Path(folder).resolve().name)
+
+
+def load_corpora(folders: Sequence[str | Path], split: str) -> tuple[list[MonoCut], list[str]]:
+    """Cuts of one split of several corpora, and the corpus of each.
+
+    Raises:
+        ValueError: if two cuts have the same id.
+    """
+    cuts: list[MonoCut] = []
+    names: list[str] = []
+    for folder in folders:
+        members: CutSet = load_cuts(folder, split)
+        found = list(members)
+        cuts.extend(found)
+        names.extend([corpus_name(folder)] * len(found))
+    seen: set[str] = set()
+    for cut in cuts:
+        if cut.id in seen:
+            raise ValueError(f"ids of utterances must be unique over all corpora, but {cut.id!r} comes twice")
+        seen.add(cut.id)
+    return cuts, names
+
+
+def plan_corpus(
+    folders: Sequence[str | Path],
+    *,
+    splits: Sequence[str] = SPLITS,
+    part_size: int = 1000,
+    batch_seconds: float = 200.0,
+) -> CorpusPlan:
+    """Cut corpora into parts of `part_size` utterances, and these into batches of similar lengths."""
+    cuts: dict[str, MonoCut] = {}
+    corpora: dict[str, str] = {}
+    parts: list[Part] = []
+    for split in splits:
+        members, names = load_corpora(folders, split)
+        cuts.update({cut.id: cut for cut in members})
+        corpora.update({cut.id: name for cut, name in zip(members, names, strict=True)})
+        for index, start in enumerate(range(0, len(members), part_size)):
+            chunk = members[start : start + part_size]
+            durations = np.array([cut.duration for cut in chunk])
+            batches = bucketed_batches(durations, batch_seconds, seed=0, epoch=0, shuffle=False)
+            parts.append(Part(
+                split=split,
+                index=index,
+                ids=tuple(cut.id for cut in chunk),
+                batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
+            ))
+    return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=tuple(str(f) for f in folders))
