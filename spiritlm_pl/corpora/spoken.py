@@ -1,0 +1,138 @@
+"""A corpus that eSpeak NG speaks: stories of the built-in grammar or the sentences of any text file.
+
+Word and phone times come with the audio, so nothing needs to be aligned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lhotse import MonoCut
+
+from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
+from spiritlm_pl.corpora.espeak import Voice, speaker
+from spiritlm_pl.corpora.manifest import SPLITS, make_cut, save_corpus
+from spiritlm_pl.corpora.parallel import parallel_map
+from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
+from spiritlm_pl.corpora.stories import write_stories
+from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form
+
+LICENCE = "speech made by eSpeak NG (GPL-3.0-or-later program; its output is free of it) from text under: "
+DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something to be said by one voice."""
+
+    id: str
+    text: str
+    voice: Voice
+    path: Path
+    custom: dict[str, Any] | None = None
+
+
+def speak_line(line: Line) -> MonoCut:
+    """Say a line, write its audio at 16 kHz, and describe it."""
+    spoken = speaker().speak(line.text, line.voice)
+    waveform = torch.from_numpy(spoken.samples).float()[None] / 32768
+    num_samples = save_wav(line.path, to_mono(waveform, spoken.sample_rate))
+    return make_cut(
+        line.id, line.path, sample_rate=SAMPLE_RATE, num_samples=num_samples,
+        text=" ".join(word.text for word in spoken.words), speaker=f"espeak-{line.voice.name}",
+        language=line.voice.name.partition("-")[0].partition("+")[0], words=spoken.words,
+        phones=spoken.phones, custom=line.custom,
+    )
+
+
+def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
+    """Voices by name, each tried once.
+
+    Raises:
+        ValueError: if there are none, one is not known, or the speed is out of range.
+    """
+    if not names:
+        raise ValueError("voices must have at least one name, but is empty instead")
+    if not 80 <= speed <= 450:
+        raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
+    voices = [Voice(name, speed) for name in names]
+    for voice in voices:
+        speaker().set_voice(voice)
+    return voices
+
+
+def _speak_corpus(
+    out: Path, lines: Sequence[Line], splits: Sequence[str], num_jobs: int | None, **description: Any
+) -> dict[str, Any]:
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
+    for split, cut in zip(splits, parallel_map(speak_line, lines, num_jobs, "speaking"), strict=True):
+        cuts[split].append(cut)
+    return save_corpus(out, cuts, **description)
+
+
+def speak_stories(
+    out: str | Path, *, count: int, seed: int, voices: Sequence[str], speed: int,
+    validation_fraction: float, test_fraction: float, num_jobs: int | None = None,
+) -> dict[str, Any]:
+    """Make the story corpus; every story is told once, by one of the voices in turn.
+
+    Returns:
+        the contents of `corpus.json`.
+    """
+    out = Path(out)
+    check_fractions(validation_fraction, test_fraction)
+    speakers = make_voices(voices, speed)
+    stories = write_stories(count, seed)
+    lines = [
+        Line(story.id, story.text, speakers[index % len(speakers)], out / "audio" / f"{story.id}.wav",
+             {"story": story.id, "sentence_ends": story.sentence_ends,
+              "animal": story.animal, "place": story.place, "thing": story.thing})
+        for index, story in enumerate(stories)
+    ]
+    splits = assign_splits([story.text for story in stories], validation_fraction, test_fraction, seed)
+    return _speak_corpus(
+        out, lines, [splits[story.text] for story in stories], num_jobs,
+        name="stories", source="eSpeak NG reading the built-in story grammar", licence=LICENCE + "Apache-2.0",
+        arguments={"count": count, "seed": seed, "voices": list(voices), "speed": speed,
+                   "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+    )
+
+
+def speak_text(
+    file: str | Path, out: str | Path, *, seed: int, voices: Sequence[str], speed: int,
+    validation_fraction: float, test_fraction: float, num_jobs: int | None = None,
+) -> dict[str, Any]:
+    """Have the sentences of a text file said, by the voices in turn; a sentence is said once.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is no UTF-8 text or holds nothing to say.
+    """
+    file, out = Path(file), Path(out)
+    if not file.is_file():
+        raise FileNotFoundError(f"file must be a text file, but {file} is missing instead")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"file must be UTF-8 text, but {file} is not ({error.reason})") from error
+    sentences = {spoken_form(sentence): sentence for sentence in reversed(split_sentences(text))}
+    if not sentences:
+        raise ValueError(f"file must hold words to say, but {file} has none instead")
+    check_fractions(validation_fraction, test_fraction)
+    speakers = make_voices(voices, speed)
+    ordered = list(reversed(sentences.items()))
+    names = [f"{file.stem}-{index:06d}" for index in range(len(ordered))]
+    lines = [
+        Line(name, sentence, speakers[index % len(speakers)], out / "audio" / f"{name}.wav")
+        for index, (name, (_, sentence)) in enumerate(zip(names, ordered, strict=True))
+    ]
+    splits = assign_splits([words for words, _ in ordered], validation_fraction, test_fraction, seed)
+    return _speak_corpus(
+        out, lines, [splits[words] for words, _ in ordered], num_jobs,
+        name=file.stem, source=f"eSpeak NG reading {file.name}", licence=LICENCE + "the text's own licence",
+        arguments={"file": str(file), "seed": seed, "voices": list(voices), "speed": speed,
+                   "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+    )

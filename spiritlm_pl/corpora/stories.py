@@ -1,0 +1,108 @@
+"""Four-sentence stories from a small grammar of our own.
+
+The first sentence brings an animal and a place, the second a thing; the last two name all three again. A
+continuation therefore fits its own beginning and hardly any other: what the cross-modal choices measure.
+"""
+
+import random
+from dataclasses import dataclass
+
+ANIMALS = ("fox", "bear", "cat", "dog", "duck", "frog", "horse", "mouse", "owl", "pig")
+PLACES = ("river", "forest", "garden", "castle", "market", "village", "school", "beach")
+THINGS = ("lamp", "apple", "drum", "kite", "button", "letter", "shoe", "cup")
+COLOURS = ("red", "blue", "green", "golden", "silver", "black")
+
+OPENINGS = (
+    "One {time} the {animal} reached the {place}.",
+    "A {mood} {animal} slept beside the {place}.",
+    "A {mood} {animal} lived near the {place}.",
+)
+FINDINGS = (
+    "There he found a {colour} {thing}.",
+    "Somebody gave him a {colour} {thing}.",
+    "He saw a {colour} {thing}.",
+)
+MIDDLES = (
+    "The {animal} liked the {thing} very much.",
+    "Soon the {animal} lost the {thing}.",
+    "The {animal} cleaned the {thing}.",
+)
+ENDINGS = (
+    "Then the {animal} carried the {thing} towards the {place}.",
+    "Now the {thing} lies near the {place}.",
+    "Tonight the {place} hides the {animal}.",
+)
+TIMES = ("morning", "evening", "day")
+MOODS = ("young", "hungry", "happy", "brave")
+TEMPLATES = (OPENINGS, FINDINGS, MIDDLES, ENDINGS)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A story.
+
+    Attributes:
+        id: its name, unique for a seed.
+        sentences: four written sentences.
+        animal: who it is about.
+        place: where it happens.
+        thing: what is found.
+    """
+
+    id: str
+    sentences: tuple[str, ...]
+    animal: str
+    place: str
+    thing: str
+
+    @property
+    def text(self) -> str:
+        """The whole story."""
+        return " ".join(self.sentences)
+
+    @property
+    def sentence_ends(self) -> list[int]:
+        """Number of words up to the end of each sentence."""
+        ends, total = [], 0
+        for sentence in self.sentences:
+            total += len(sentence.split())
+            ends.append(total)
+        return ends
+
+
+def write_stories(count: int, seed: int = 0) -> list[Story]:
+    """Draw distinct stories.
+
+    Args:
+        count: how many.
+        seed: the same seed gives the same stories, and a larger count only adds to them.
+
+    Raises:
+        ValueError: if the grammar does not hold so many.
+    """
+    largest = 1_000_000
+    if not 1 <= count <= largest:
+        raise ValueError(f"count must be in [1, {largest}], but is {count} instead")
+    generator = random.Random(f"stories {seed}")
+    stories: dict[tuple[str, ...], Story] = {}
+    while len(stories) < count:
+        words = {
+            "animal": generator.choice(ANIMALS), "place": generator.choice(PLACES),
+            "thing": generator.choice(THINGS), "colour": generator.choice(COLOURS),
+            "time": generator.choice(TIMES), "mood": generator.choice(MOODS),
+        }
+        sentences = tuple(generator.choice(templates).format(**words) for templates in TEMPLATES)
+        if sentences not in stories:
+            name = f"story-{seed}-{len(stories):06d}"
+            stories[sentences] = Story(name, sentences, words["animal"], words["place"], words["thing"])
+    return list(stories.values())
+
+
+def vocabulary() -> set[str]:
+    """All words of the grammar, lower case."""
+    fields = (ANIMALS, PLACES, THINGS, COLOURS, TIMES, MOODS)
+    fixed = {
+        word.strip(".").lower()
+        for templates in TEMPLATES for sentence in templates for word in sentence.split() if "{" not in word
+    }
+    return fixed.union(*fields)
