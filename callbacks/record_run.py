@@ -1,0 +1,202 @@
+"""What a run leaves behind: its configuration, what it came from, where its checkpoints are.
+
+The command line adds `RecordRun` to every trainer. The configuration goes to `config.yaml` in the trainer's
+`default_root_dir`. With MLflow it also becomes the run's parameters and an artifact, the code version and the
+parent stages become tags, checkpoints are named by path and not copied, and `tracking.json` beside the
+checkpoints remembers the run, so that a resumed fit goes on with it. A folder with a `tracking.json` (an
+exported network) that the configuration of model or data names is a parent.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger, flatten
+from spiritlm_pl.provenance import atomic_path, code_version
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+RUN_FILE = "tracking.json"
+CONFIG_FILE = "config.yaml"
+MAX_PATH = 1024
+
+
+def stage_name(pl_module: LightningModule) -> str:
+    """The stage that a module trains: the name of its file, such as `lm` or `vocoder`."""
+    return type(pl_module).__module__.rpartition(".")[2]
+
+
+def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
+    """Leave a note in a folder about the run that makes it."""
+    logger = mlflow_logger(trainer)
+    note = {
+        "stage": stage_name(pl_module),
+        "run_id": logger.run_id if logger else None,
+        "tracking_uri": logger.tracking_uri if logger else None,
+        "code_version": code_version(),
+    }
+    with atomic_path(Path(folder) / RUN_FILE) as path:
+        path.write_text(json.dumps(note, indent=2) + "\n")
+
+
+def read_run_file(folder: str | Path) -> dict[str, Any] | None:
+    """The note of `write_run_file`; None where there is none."""
+    path = Path(folder) / RUN_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def mlflow_logger(trainer: Trainer) -> MLflowLogger | None:
+    """The trainer's MLflow logger, if it has one."""
+    return next((logger for logger in trainer.loggers if isinstance(logger, MLflowLogger)), None)
+
+
+def parents(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Folders that model or data name and that another run made: name of the key, note of the run."""
+    for name, value in flatten({key: config.get(key) or {} for key in ("model", "data")}).items():
+        if isinstance(value, str) and 0 < len(value) < MAX_PATH and "\n" not in value:
+            note = read_run_file(value)
+            if note is not None:
+                yield name, note
+
+
+def parent_tags(config: dict[str, Any]) -> dict[str, str]:
+    """Tags that name the stages and runs that a configuration builds on."""
+    notes = [note for _, note in parents(config)]
+    tags = {f"parent.{note['stage']}": note["run_id"] or note["code_version"] for note in notes}
+    if notes:
+        tags["parent_stage"] = ", ".join(sorted({note["stage"] for note in notes}))
+    return tags
+
+
+def continued_run(trainer: Trainer) -> str | None:
+    """Id of the run that wrote the checkpoint a fit was resumed from, as noted beside or above it."""
+    if trainer.ckpt_path is None or trainer.state.fn is not TrainerFn.FITTING:
+        return None
+    checkpoint = Path(str(trainer.ckpt_path)).resolve()
+    notes = (read_run_file(folder) for folder in (checkpoint, *checkpoint.parents[:3]))
+    note = next((note for note in notes if note is not None), None)
+    return None if note is None else note["run_id"]
+
+
+class RecordRun(SaveConfigCallback):
+    """Records a run of the command line; see the module's description.
+
+    The arguments are LightningCLI's own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the parser and the configuration."""
+        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+        self._monitor: SystemMetricsMonitor | None = None
+        self._opened = False
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the configuration as a file; only rank zero calls."""
+        command = str(trainer.state.fn.value) if trainer.state.fn else stage
+        name = CONFIG_FILE if command == TrainerFn.FITTING else f"config_{command}.yaml"
+        with atomic_path(Path(trainer.default_root_dir) / name) as path:
+            path.write_text(self.parser.dump(self.config, skip_none=False))
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open or continue the MLflow run; only now is it known whether a checkpoint was restored."""
+        self._open_run(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open or continue the MLflow run, and remember it where a resumed fit will look."""
+        self._open_run(trainer, pl_module)
+        logger = mlflow_logger(trainer)
+        if logger is None or not trainer.is_global_zero:
+            return
+        for folder in self._checkpoint_folders(trainer):
+            write_run_file(folder, trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run of `spiritlm validate`."""
+        self._open_run(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run of `spiritlm test`."""
+        self._open_run(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run of `spiritlm predict`."""
+        self._open_run(trainer, pl_module)
+
+    def _open_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logger = mlflow_logger(trainer)
+        if self._opened or logger is None or not trainer.is_global_zero:
+            return
+        self._opened = True
+        stage, command = stage_name(pl_module), str(trainer.state.fn.value if trainer.state.fn else "")
+        logger.name_stage(stage)
+        run_id = continued_run(trainer)
+        resumed = run_id is not None and logger.resume(run_id)
+        assert logger.run_id is not None
+        name = CONFIG_FILE
+        tags = {"stage": stage, "code_version": code_version(), "command": command}
+        if resumed:
+            times = int(logger.experiment.get_run(logger.run_id).data.tags.get("resumed", 0)) + 1
+            tags |= {"resumed": str(times), "resumed_from": str(trainer.ckpt_path)}
+            name = f"config_resumed_{times}.yaml"
+        text = self.parser.dump(self.config, skip_none=False)
+        config = yaml.safe_load(text)
+        logger.set_tags(tags | parent_tags(config))
+        logger.log_hyperparams(config)
+        logger.experiment.log_text(logger.run_id, text, f"config/{name}")
+        if logger.system_metrics:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            self._monitor = SystemMetricsMonitor(
+                logger.run_id, resume_logging=resumed, tracking_uri=logger.tracking_uri
+            )
+            self._monitor.start()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop recording before the run is closed."""
+        self._stop_monitor()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop recording, of other commands than fit as well."""
+        self._stop_monitor()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the checkpoints."""
+        self._name_checkpoints(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Name the checkpoints that there are."""
+        self._stop_monitor()
+        self._name_checkpoints(trainer)
+
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+
+    @staticmethod
+    def _checkpoint_folders(trainer: Trainer) -> list[Path]:
+        found = [callback.dirpath for callback in trainer.checkpoint_callbacks
+                 if isinstance(callback, ModelCheckpoint) and callback.dirpath]
+        return [Path(folder) for folder in found] or [Path(trainer.default_root_dir)]
+
+    @staticmethod
+    def _name_checkpoints(trainer: Trainer) -> None:
+        logger = mlflow_logger(trainer)
+        if logger is None or not trainer.is_global_zero:
+            return
+        tags: dict[str, str] = {}
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                for name, path in (("last", callback.last_model_path), ("best", callback.best_model_path)):
+                    if path:
+                        tags[f"checkpoint.{name}"] = str(Path(path).resolve())
+        if tags:
+            logger.set_tags(tags)

@@ -1,0 +1,143 @@
+"""What a run leaves in a real MLflow store, and that a resumed run goes on with it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from mlflow.tracking import MlflowClient
+
+from spiritlm_pl.callbacks.export import ExportNetwork
+from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger, flatten, tracking_address
+from spiritlm_pl.callbacks.record_run import RecordRun
+from spiritlm_pl.provenance import code_version
+
+
+class Exported(BoringModel):
+    def __init__(self, base: str = "", note: str = "x") -> None:
+        super().__init__()
+
+    def training_step(self, batch, batch_idx):
+        loss = self.step(batch)
+        self.log("train/loss", loss)
+        return {"loss": loss}
+
+    def export(self, folder: str) -> None:
+        Path(folder).mkdir(parents=True)
+        torch.save(self.state_dict(), Path(folder) / "weights.pt")
+
+
+def fit(*arguments: str, ckpt_path: str | None = None) -> Trainer:
+    cli = LightningCLI(
+        Exported, BoringDataModule, save_config_callback=RecordRun, run=False, seed_everything_default=0,
+        trainer_defaults={
+            "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False,
+            "log_every_n_steps": 1, "limit_val_batches": 1, "default_root_dir": "run",
+            "callbacks": [ModelCheckpoint("run/checkpoints", save_last=True)],
+        },
+        args=["--trainer.logger=spiritlm_pl.callbacks.mlflow_logger.MLflowLogger", *arguments],
+    )
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=ckpt_path)
+    return cli.trainer
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A database with its tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["spiritlm"])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Checkpoint directory .* exists and is not empty", "ignore:You're resuming from a checkpoint"
+)
+def test_a_run_records_its_configuration_and_a_resumed_one_continues_it(here):
+    (here / "parent").mkdir()
+    (here / "parent" / "tracking.json").write_text(
+        json.dumps({"stage": "hubert", "run_id": "abc", "tracking_uri": None, "code_version": "1"})
+    )
+    long = "y" * 2000
+    trainer = fit("--trainer.max_steps=2", "--model.base=parent", f"--model.note={long}")
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("test_record_run").experiment_id])
+    assert run.info.run_id == trainer.logger.run_id and run.info.status == "FINISHED"
+    assert run.data.params["trainer.max_steps"] == "2"
+    assert run.data.params["model.note"] == long[:500]
+    tags = run.data.tags
+    assert (tags["stage"], tags["command"]) == ("test_record_run", "fit")
+    assert tags["code_version"] == code_version()
+    assert (tags["parent_stage"], tags["parent.hubert"]) == ("hubert", "abc")
+    assert tags["checkpoint.last"] == str(here / "run" / "checkpoints" / "last.ckpt")
+    assert run.info.artifact_uri.startswith((here / "mlruns").as_uri())
+    text = Path(client.download_artifacts(run.info.run_id, "config/config.yaml")).read_text()
+    assert long in text and text == Path("run/config.yaml").read_text()
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")] == [0, 1]
+
+    again = fit("--trainer.max_steps=4", "--model.base=parent", ckpt_path="run/checkpoints/last.ckpt")
+    assert again.logger.run_id == run.info.run_id
+    run = client.get_run(run.info.run_id)
+    assert (run.data.tags["resumed"], run.info.status) == ("1", "FINISHED")
+    assert run.data.params["trainer.max_steps"] == "2"  # parameters cannot change
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [metric.step for metric in history] == [0, 1, 2, 3]
+    files = {file.path for file in client.list_artifacts(run.info.run_id, "config")}
+    assert files == {"config/config.yaml", "config/config_resumed_1.yaml"}
+
+    fresh = fit("--trainer.max_steps=1")
+    assert fresh.logger.run_id != run.info.run_id
+
+
+def test_memory_and_processor_are_recorded(here):
+    fit("--trainer.max_steps=60")
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("test_record_run").experiment_id])
+    assert "system/cpu_utilization_percentage" in run.data.metrics
+
+
+def test_without_a_tracker_the_configuration_is_kept_as_a_file(here):
+    fit("--trainer.max_steps=1", "--trainer.logger=false")
+    assert "max_steps: 1" in Path("run/config.yaml").read_text()
+    assert not Path("mlruns").exists()
+
+
+def test_an_exported_network_names_its_run(here):
+    logger = MLflowLogger("exports")
+    trainer = Trainer(accelerator="cpu", max_steps=1, logger=logger, enable_progress_bar=False,
+                      enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0,
+                      callbacks=[ExportNetwork("exported")])
+    trainer.fit(Exported(), BoringDataModule())
+    note = json.loads(Path("exported/tracking.json").read_text())
+    assert (note["run_id"], note["stage"]) == (logger.run_id, "test_record_run")
+
+
+def test_a_module_without_export_is_refused_before_training(here):
+    trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="must have an export method, but is LightningModule"):
+        ExportNetwork("exported").setup(trainer, LightningModule(), "fit")
+
+
+def test_the_address_is_taken_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker:5000")
+    assert tracking_address() == "http://tracker:5000"
+    assert tracking_address("sqlite:///other.db") == "sqlite:///other.db"
+
+
+def test_flat_names():
+    nested = {"a": {"b": [1, 2], "c": [{"d": None}, {}]}, "e": {}}
+    assert flatten(nested) == {"a.b": [1, 2], "a.c.0.d": None, "a.c.1": {}, "e": {}}
