@@ -26,6 +26,8 @@ from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminato
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
+METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
+
 
 class VocoderModule(LightningModule):
     """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
@@ -40,13 +42,14 @@ class VocoderModule(LightningModule):
         scheduler_interval: when the schedules step.
         mel_weight: of the L1 distance of log-mel spectrograms.
         stft_weight: of the multi-resolution STFT loss.
+        stft_sizes: its frame sizes in samples.
         adversarial_weight: of the generator's adversarial loss.
         feature_matching_weight: of the distance of the discriminators' activations.
         duration_weight: of the duration predictor's loss.
         adversarial_start: step at which the discriminators begin.
-        discriminator_frames: unit frames of each segment, at a random place, that the discriminators see; None: all.
+        discriminator_frames: unit frames of a segment that the discriminators see, anywhere in it; None: all.
         gradient_clip: largest gradient norm of each half.
-        ema_decay: exponential average of the network's weights, used in validation and export; None: no average.
+        ema_decay: exponential average of the weights, for validation and export; None: no average.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class VocoderModule(LightningModule):
         scheduler_interval: Literal["step", "epoch"] = "epoch",
         mel_weight: float = 45.0,
         stft_weight: float = 0.0,
+        stft_sizes: tuple[int, ...] = (512, 1024, 2048),
         adversarial_weight: float = 1.0,
         feature_matching_weight: float = 2.0,
         duration_weight: float = 1.0,
@@ -68,6 +72,7 @@ class VocoderModule(LightningModule):
         gradient_clip: float = 1000.0,
         ema_decay: float | None = None,
     ) -> None:
+        """Keep the networks, the weights and the optimizers' makers."""
         super().__init__()
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
@@ -76,9 +81,11 @@ class VocoderModule(LightningModule):
         self.discriminators = nn.ModuleList(discriminators)
         self.average = None
         if ema_decay is not None:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
+            self.average = AveragedModel(
+                network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)
+            ).requires_grad_(False)
         self.mel_loss = MelLoss(network.sample_rate)
-        self.stft_loss = MultiResolutionSTFTLoss() if stft_weight else None
+        self.stft_loss = MultiResolutionSTFTLoss(stft_sizes) if stft_weight else None
         self.optimizer_factories = (generator_optimizer, discriminator_optimizer)
         self.scheduler_factories = (generator_scheduler, discriminator_scheduler)
         self.scheduler_interval = scheduler_interval
@@ -88,10 +95,8 @@ class VocoderModule(LightningModule):
         self.adversarial_start = adversarial_start
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
-        self.metrics = nn.ModuleDict(
-            {name: MeanMetric(nan_strategy="ignore")
-             for name in ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")}
-        )
+        self.skipped_steps = 0
+        self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in METRICS})
 
     @property
     def best_network(self) -> Vocoder:
@@ -103,7 +108,9 @@ class VocoderModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Check precision and that the data has the units and speakers that the network knows."""
         if self.trainer.precision.startswith("16"):
-            raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
+            raise ValueError(
+                f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead"
+            )
         datamodule = getattr(self.trainer, "datamodule", None)
         speakers = getattr(datamodule, "speakers", None)
         if speakers is not None and tuple(speakers) != tuple(self.network.config.speakers):
@@ -121,9 +128,14 @@ class VocoderModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer and, optionally, one schedule for the network and for the discriminators."""
         halves = [self.network, self.discriminators] if len(self.discriminators) else [self.network]
-        optimizers = [make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)]
-        schedulers = [make(optimizer) for make, optimizer in zip(self.scheduler_factories, optimizers, strict=False)
-                      if make is not None]
+        optimizers = [
+            make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)
+        ]
+        schedulers = [
+            make(optimizer)
+            for make, optimizer in zip(self.scheduler_factories, optimizers, strict=False)
+            if make is not None
+        ]
         return optimizers, schedulers
 
     def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -140,7 +152,9 @@ class VocoderModule(LightningModule):
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
             real_crop, made_crop = real[:, start:end], made[:, start:end]
-            losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
+            losses["discriminator"] = discriminator_loss(
+                self._judge(real_crop), self._judge(made_crop.detach())
+            )
             self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)
             self.toggle_optimizer(generator_optimizer)
             with torch.no_grad():
@@ -165,6 +179,11 @@ class VocoderModule(LightningModule):
         if self.scheduler_interval == "epoch":
             self._step_schedulers(self.global_step >= self.adversarial_start)
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget sums that another stage may have left as inference tensors."""
+        for name in METRICS:
+            self._metric(name).reset()
+
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
         """Distances between held-out segments and their resynthesis, and of predicted durations."""
         network = self.best_network
@@ -180,13 +199,19 @@ class VocoderModule(LightningModule):
             "duration_error_ms": frames_off * 1000 * network.hop_length / network.sample_rate,
         }
         for name, value in results.items():
-            self.metrics[name].update(value)
-            self.log(f"val/{name}", self.metrics[name], batch_size=len(batch.ids), prog_bar=name == "mel_distance")
+            metric = self._metric(name)
+            metric.update(value)
+            self.log(f"val/{name}", metric, batch_size=len(batch.ids), prog_bar=name == "mel_distance")
 
     def export(self, folder: str) -> None:
         """Write the network, averaged if there is an average, for `load_network(folder, "vocoder")`."""
         if self.global_rank == 0:
             save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
+
+    def _metric(self, name: str) -> MeanMetric:
+        metric = self.metrics[name]
+        assert isinstance(metric, MeanMetric)
+        return metric
 
     def _optimizers(self) -> list[Any]:
         optimizers = self.optimizers()
@@ -217,14 +242,18 @@ class VocoderModule(LightningModule):
         self.manual_backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(half.parameters(), self.gradient_clip)
         if not torch.isfinite(norm):
-            optimizer.zero_grad()
+            optimizer.zero_grad()  # without gradients the step changes nothing, and still counts
+            self.skipped_steps += 1
         (optimizer if counted else optimizer.optimizer).step()
         return norm
 
     def _step_schedulers(self, adversarial: bool) -> None:
-        schedulers = self.lr_schedulers()
-        if schedulers is None:
-            return
-        for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
-            if index == 0 or adversarial:
+        """Step each half's schedule, the discriminators' only while they train."""
+        schedulers = self.lr_schedulers() or []
+        for half, scheduler in zip(
+            (half for half, make in enumerate(self.scheduler_factories) if make is not None),
+            schedulers if isinstance(schedulers, list) else [schedulers],
+            strict=False,  # without discriminators there is no schedule of theirs
+        ):
+            if half == 0 or adversarial:
                 scheduler.step()  # type: ignore[call-arg]

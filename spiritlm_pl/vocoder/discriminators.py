@@ -27,6 +27,7 @@ class ConvStack(nn.Module):
     """Convolutions with leaky ReLU, then a convolution to one score; keeps every activation."""
 
     def __init__(self, layers: list[nn.Module], last: nn.Module) -> None:
+        """Build the layers."""
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.last = last
@@ -52,6 +53,7 @@ class MultiPeriodDiscriminator(Discriminator):
     def __init__(
         self, periods: tuple[int, ...] = (2, 3, 5, 7, 11), channels: tuple[int, ...] = (32, 128, 512, 1024)
     ) -> None:
+        """Build the layers."""
         super().__init__()
         self.periods = tuple(periods)
         self.stacks = nn.ModuleList()
@@ -62,7 +64,9 @@ class MultiPeriodDiscriminator(Discriminator):
                 for a, b in zip(sizes, sizes[1:], strict=False)
             ]
             layers.append(weight_norm(nn.Conv2d(sizes[-1], sizes[-1], (5, 1), padding=(2, 0))))
-            self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))))
+            self.stacks.append(
+                ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0))))
+            )
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
         """Judge waveforms (B, S), one judgement a period."""
@@ -74,7 +78,7 @@ class MultiPeriodDiscriminator(Discriminator):
 
 
 class MultiScaleDiscriminator(Discriminator):
-    """Sees the waveform, and its averages over 2, 4, ... samples (Kumar et al., 2019), with grouped convolutions.
+    """Sees the waveform and its averages over 2, 4, ... samples (Kumar et al., 2019).
 
     Args:
         num_scales: 1 for the waveform alone; the first scale has spectral norm, the others weight norm.
@@ -82,6 +86,7 @@ class MultiScaleDiscriminator(Discriminator):
     """
 
     def __init__(self, num_scales: int = 3, channels: int = 1024) -> None:
+        """Build the layers."""
         super().__init__()
         c = channels
         plan = [  # in, out, kernel, stride, groups
@@ -119,6 +124,7 @@ class SpectrogramDiscriminator(Discriminator):
     """
 
     def __init__(self, n_ffts: tuple[int, ...] = (512, 1024), channels: int = 32) -> None:
+        """Build the layers."""
         super().__init__()
         self.n_ffts = tuple(n_ffts)
         self.stacks = nn.ModuleList()
@@ -126,7 +132,8 @@ class SpectrogramDiscriminator(Discriminator):
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
             layers: list[nn.Module] = [weight_norm(nn.Conv2d(1, channels, (7, 5), (2, 2), padding=(3, 2)))]
             layers += [
-                weight_norm(nn.Conv2d(channels, channels, (5, 3), (2, stride), padding=(2, 1))) for stride in (1, 2, 1)
+                weight_norm(nn.Conv2d(channels, channels, (5, 3), (2, stride), padding=(2, 1)))
+                for stride in (1, 2, 1)
             ]
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(channels, 1, 3, padding=1))))
 

@@ -20,14 +20,21 @@ class DurationPredictor(nn.Module):
         dropout: probability of dropping an activation.
     """
 
-    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: int = 3, dropout: float = 0.5) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: int, kernel_size: int = 3, dropout: float = 0.5
+    ) -> None:
+        """Build the layers."""
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, but is {kernel_size} instead")
         padding = kernel_size // 2
-        self.conv1 = nn.Sequential(nn.Conv1d(in_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
+        self.conv1 = nn.Sequential(
+            nn.Conv1d(in_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU()
+        )
         self.ln1 = nn.LayerNorm(hidden_channels)
-        self.conv2 = nn.Sequential(nn.Conv1d(hidden_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
+        self.conv2 = nn.Sequential(
+            nn.Conv1d(hidden_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU()
+        )
         self.ln2 = nn.LayerNorm(hidden_channels)
         self.proj = nn.Linear(hidden_channels, 1)
         self.dropout = nn.Dropout(dropout)
@@ -54,22 +61,20 @@ def collapse(units: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         lengths: (B,) number of valid frames.
 
     Returns:
-        Run values (B, R), run durations in frames (B, R), both 0 after the last run, and a mask (B, R) of the runs
-        seen whole: the first and the last run of a segment may be cut by its edges.
+        Run values (B, R), run durations in frames (B, R), both 0 after the last run, and a mask (B, R) of the
+        runs seen whole: the first and the last run of a segment may be cut by its edges. R is T whatever the
+        runs are: one shape of batch keeps convolution kernels from being planned anew at every step.
     """
     num_frames = units.shape[1]
-    valid = torch.arange(num_frames, device=units.device) < lengths[:, None]  # (B, T)
+    position = torch.arange(num_frames, device=units.device)
+    valid = position < lengths[:, None]  # (B, T)
     changes = torch.ones_like(valid)
     changes[:, 1:] = units[:, 1:] != units[:, :-1]
-    run_index = (changes & valid).cumsum(1) - 1  # (B, T)
-    num_runs = run_index.amax(1) + 1 if num_frames else lengths.new_zeros(len(units))  # (B,)
-    most = int(num_runs.max()) if len(num_runs) else 0
-    index = run_index.clamp(min=0)
-    durations = units.new_zeros(len(units), max(most, 1)).scatter_add_(1, index, valid.long())
     first = changes & valid
-    values = units.new_zeros(len(units), max(most, 1)).scatter_add_(1, index, units * first)
-    position = torch.arange(values.shape[1], device=units.device)
-    whole = (position > 0) & (position < num_runs[:, None] - 1)
+    run = (first.cumsum(1) - 1).clamp(min=0)  # (B, T) which run a frame belongs to
+    durations = torch.zeros_like(units).scatter_add_(1, run, valid.long())
+    values = torch.zeros_like(units).scatter_add_(1, run, units * first)
+    whole = (position > 0) & (position < first.sum(1, keepdim=True) - 1)
     return values, durations, whole
 
 

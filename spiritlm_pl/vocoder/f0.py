@@ -19,7 +19,7 @@ def yin_f0(
 ) -> tuple[Tensor, Tensor]:
     """Estimate F0 of waveforms (B, S).
 
-    A frame is voiced where the normalised difference function dips below `threshold` and the frame is not silent.
+    A frame that is not silent is voiced where the normalised difference dips below `threshold`.
 
     Returns:
         F0 in Hz (B, F), 0 where unvoiced, and the voicing (B, F) bool.
@@ -38,7 +38,9 @@ def yin_f0(
     head = torch.fft.rfft(frames[..., :window], n=size)
     cross = torch.fft.irfft(torch.fft.rfft(frames, n=size) * head.conj(), n=size)[..., : longest + 1]
     energy = F.pad(frames.square().cumsum(-1), (1, 0))
-    energies = energy[..., window : window + longest + 1] - energy[..., : longest + 1]  # of the shifted windows
+    energies = (
+        energy[..., window : window + longest + 1] - energy[..., : longest + 1]
+    )  # of the shifted windows
     difference = (energies[..., :1] + energies - 2 * cross).clamp(min=0)  # (B, F, L + 1)
     lags = torch.arange(1, longest + 1, device=waveforms.device)
     normalised = difference[..., 1:] * lags / difference[..., 1:].cumsum(-1).clamp(min=1e-8)  # lag l at l - 1
@@ -64,8 +66,8 @@ def f0_error(predicted: Tensor, target: Tensor, sample_rate: int) -> tuple[Tenso
     """Compare the F0 of waveforms (B, S) and (B, S).
 
     Returns:
-        Mean absolute error in semitones over frames voiced in both (nan if there is none), and the share of frames
-        with another voicing.
+        Mean absolute error in semitones over frames voiced in both (nan if there is none), and the share of
+        frames with another voicing.
     """
     f0, voiced = yin_f0(predicted, sample_rate)
     reference, reference_voiced = yin_f0(target, sample_rate)

@@ -1,4 +1,4 @@
-"""HiFi-GAN V1 (Kong et al., 2020) over embedded units: transposed convolutions and multi-receptive-field blocks.
+"""HiFi-GAN V1 (Kong et al., 2020) over embedded units: transposed convolutions and residual blocks.
 
 The published sizes upsample 640 = 5 x 4 x 4 x 4 x 2 times; layers are named as in the published checkpoints.
 
@@ -66,15 +66,15 @@ class HiFiGANConfig(VocoderConfig):
 
 
 def _conv(channels: int, kernel_size: int, dilation: int = 1) -> nn.Module:
-    conv = nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=dilation * (kernel_size - 1) // 2)
-    nn.init.normal_(conv.weight, 0.0, 0.01)
-    return weight_norm(conv)
+    padding = dilation * (kernel_size - 1) // 2
+    return weight_norm(nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding))
 
 
 class ResidualBlock(nn.Module):
     """Pairs of a dilated and a plain convolution, each pair with a skip connection."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: tuple[int, ...]) -> None:
+        """Build the layers."""
         super().__init__()
         self.convs1 = nn.ModuleList(_conv(channels, kernel_size, dilation) for dilation in dilations)
         self.convs2 = nn.ModuleList(_conv(channels, kernel_size) for _ in dilations)
@@ -90,6 +90,7 @@ class HiFiGANGenerator(nn.Module):
     """Conditioning (B, C, T) to waveforms (B, S)."""
 
     def __init__(self, config: HiFiGANConfig) -> None:
+        """Build the layers."""
         super().__init__()
         channels = config.upsample_initial_channels
         self.num_kernels = len(config.resblock_kernel_sizes)
@@ -97,15 +98,14 @@ class HiFiGANGenerator(nn.Module):
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         for rate, size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = nn.ConvTranspose1d(channels, channels // 2, size, stride=rate, padding=(size - rate) // 2)
-            nn.init.normal_(up.weight, 0.0, 0.01)
-            self.ups.append(weight_norm(up))
+            padding = (size - rate) // 2
+            self.ups.append(weight_norm(nn.ConvTranspose1d(channels, channels // 2, size, rate, padding)))
             channels //= 2
-            for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
+            for kernel_size, dilations in zip(
+                config.resblock_kernel_sizes, config.resblock_dilations, strict=True
+            ):
                 self.resblocks.append(ResidualBlock(channels, kernel_size, tuple(dilations)))
-        post = nn.Conv1d(channels, 1, 7, padding=3)
-        nn.init.normal_(post.weight, 0.0, 0.01)
-        self.conv_post = weight_norm(post)
+        self.conv_post = weight_norm(nn.Conv1d(channels, 1, 7, padding=3))
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """Conditioning (B, C, T) to waveforms (B, S) in [-1, 1]."""
@@ -125,5 +125,6 @@ class HiFiGANVocoder(Vocoder):
     config: HiFiGANConfig
 
     def __init__(self, config: HiFiGANConfig) -> None:
+        """Build the layers."""
         super().__init__(config)
         self.generator = HiFiGANGenerator(config)

@@ -1,7 +1,7 @@
-"""Inverse-STFT generator (Vocos, Siuzdak, 2023): ConvNeXt blocks predict a spectrogram, an inverse FFT the samples.
+"""Inverse-STFT generator (Vocos, Siuzdak, 2023): ConvNeXt blocks, a spectrogram, inverse FFTs.
 
-Most of the work is done at the unit rate and at a few times that rate, never at the sample rate, which makes it
-much cheaper than HiFi-GAN on a CPU.
+Most of the work is done at the unit rate and at a few times that rate, never at the sample rate, which makes
+it much cheaper than HiFi-GAN on a CPU.
 
 Shapes: B batch, C channels, T unit frames, F = T * upsampling spectrogram frames, K = n_fft / 2 + 1 bins,
 S = T * hop_length samples.
@@ -42,10 +42,14 @@ class InverseSTFTConfig(VocoderConfig):
         """Check that frames and hops fit."""
         super().__post_init__()
         if self.hop_length % self.upsampling:
-            raise ValueError(f"upsampling must divide hop_length {self.hop_length}, but is {self.upsampling} instead")
+            raise ValueError(
+                f"upsampling must divide hop_length {self.hop_length}, but is {self.upsampling} instead"
+            )
         hop = self.frame_hop
         if self.n_fft < 2 * hop or (self.n_fft - hop) % 2:
-            raise ValueError(f"n_fft must be {hop} plus an even number of at least {hop}, but is {self.n_fft} instead")
+            raise ValueError(
+                f"n_fft must be {hop} plus an even number of at least {hop}, but is {self.n_fft} instead"
+            )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, but is {self.kernel_size} instead")
 
@@ -56,9 +60,10 @@ class InverseSTFTConfig(VocoderConfig):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, layer norm, pointwise expansion with GELU, scaled residual (Liu et al., 2022)."""
+    """Depthwise convolution, layer norm, pointwise layers with GELU, scaled residual (Liu et al., 2022)."""
 
     def __init__(self, channels: int, hidden_channels: int, kernel_size: int, scale: float) -> None:
+        """Build the layers."""
         super().__init__()
         self.depthwise = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.norm = nn.LayerNorm(channels)
@@ -78,6 +83,7 @@ class InverseSTFTHead(nn.Module):
     window: Tensor
 
     def __init__(self, channels: int, n_fft: int, hop: int) -> None:
+        """Build the layers."""
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         self.out = nn.Linear(channels, n_fft + 2)
@@ -105,16 +111,22 @@ class InverseSTFTGenerator(nn.Module):
     """Conditioning (B, C, T) to waveforms (B, S)."""
 
     def __init__(self, config: InverseSTFTConfig) -> None:
+        """Build the layers."""
         super().__init__()
         channels = config.channels
         scale = 1 / (config.unit_blocks + config.frame_blocks)
 
         def blocks(number: int) -> nn.Sequential:
             return nn.Sequential(
-                *(ConvNeXtBlock(channels, config.hidden_channels, config.kernel_size, scale) for _ in range(number))
+                *(
+                    ConvNeXtBlock(channels, config.hidden_channels, config.kernel_size, scale)
+                    for _ in range(number)
+                )
             )
 
-        self.embed = nn.Conv1d(config.conditioning_dim, channels, config.kernel_size, padding=config.kernel_size // 2)
+        self.embed = nn.Conv1d(
+            config.conditioning_dim, channels, config.kernel_size, padding=config.kernel_size // 2
+        )
         self.embed_norm = nn.LayerNorm(channels)
         self.unit_blocks = blocks(config.unit_blocks)
         self.upsample = nn.Linear(channels, channels * config.upsampling)
@@ -138,5 +150,6 @@ class InverseSTFTVocoder(Vocoder):
     config: InverseSTFTConfig
 
     def __init__(self, config: InverseSTFTConfig) -> None:
+        """Build the layers."""
         super().__init__(config)
         self.generator = InverseSTFTGenerator(config)

@@ -22,8 +22,10 @@ class Judgement:
 def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
     """Sum over judgements of (1 - D(real))^2 + D(made)^2."""
     return torch.stack(
-        [(1 - r.scores.float()).square().mean() + m.scores.float().square().mean()
-         for r, m in zip(real, made, strict=True)]
+        [
+            (1 - r.scores.float()).square().mean() + m.scores.float().square().mean()
+            for r, m in zip(real, made, strict=True)
+        ]
     ).sum()
 
 
@@ -33,8 +35,11 @@ def adversarial_loss(made: list[Judgement]) -> Tensor:
 
 
 def feature_matching_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
-    """Sum over judgements and layers of the mean absolute difference of activations; `real` takes no gradient."""
+    """Sum over judgements and layers of the mean absolute difference; `real` takes no gradient."""
     return torch.stack(
-        [F.l1_loss(b.float(), a.detach().float())
-         for r, m in zip(real, made, strict=True) for a, b in zip(r.features, m.features, strict=True)]
+        [
+            F.l1_loss(b.float(), a.detach().float())
+            for r, m in zip(real, made, strict=True)
+            for a, b in zip(r.features, m.features, strict=True)
+        ]
     ).sum()

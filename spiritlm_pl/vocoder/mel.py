@@ -23,14 +23,26 @@ class LogMel(nn.Module):
     """
 
     def __init__(
-        self, sample_rate: int = 16_000, n_fft: int = 1024, hop: int = 256, num_mels: int = 80,
+        self,
+        sample_rate: int = 16_000,
+        n_fft: int = 1024,
+        hop: int = 256,
+        num_mels: int = 80,
         f_max: float | None = None,
     ) -> None:
+        """Build the transform."""
         super().__init__()
         self.padding = (n_fft - hop) // 2
         self.mel = MelSpectrogram(
-            sample_rate, n_fft, hop_length=hop, n_mels=num_mels, f_max=f_max, power=1.0, center=False,
-            norm="slaney", mel_scale="slaney",
+            sample_rate,
+            n_fft,
+            hop_length=hop,
+            n_mels=num_mels,
+            f_max=f_max,
+            power=1.0,
+            center=False,
+            norm="slaney",
+            mel_scale="slaney",
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -39,12 +51,21 @@ class LogMel(nn.Module):
         return self.mel(padded).clamp(min=FLOOR).log()
 
 
-class MelLoss(LogMel):
-    """Mean absolute difference of two log-mel spectrograms (nepers)."""
+class MelLoss(nn.Module):
+    """Mean absolute difference of two log-mel spectrograms (nepers).
+
+    Args:
+        sample_rate: Hz.
+    """
+
+    def __init__(self, sample_rate: int = 16_000) -> None:
+        """Build the transform."""
+        super().__init__()
+        self.log_mel = LogMel(sample_rate)
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Compare waveforms (B, S) and (B, S)."""
-        return F.l1_loss(super().forward(predicted), super().forward(target))
+        return F.l1_loss(self.log_mel(predicted), self.log_mel(target))
 
 
 class MultiResolutionSTFTLoss(nn.Module):
@@ -55,6 +76,7 @@ class MultiResolutionSTFTLoss(nn.Module):
     """
 
     def __init__(self, n_ffts: tuple[int, ...] = (512, 1024, 2048)) -> None:
+        """Build the transform."""
         super().__init__()
         self.n_ffts = tuple(n_ffts)
         for n_fft in self.n_ffts:

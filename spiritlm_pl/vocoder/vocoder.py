@@ -59,6 +59,7 @@ class Vocoder(nn.Module):
     generator: nn.Module
 
     def __init__(self, config: VocoderConfig) -> None:
+        """Build embeddings and duration predictor."""
         super().__init__()
         self.config = config
         self.unit_embedding = nn.Embedding(config.num_units, config.embedding_dim)
@@ -94,7 +95,9 @@ class Vocoder(nn.Module):
             return speaker
         if speaker not in self.config.speakers:
             names = ", ".join(self.config.speakers)
-            raise ValueError(f"speaker must be one of {names} or in [0, {self.num_speakers}), but is {speaker} instead")
+            raise ValueError(
+                f"speaker must be one of {names} or in [0, {self.num_speakers}), but is {speaker} instead"
+            )
         return self.config.speakers.index(str(speaker))
 
     def condition(self, units: Tensor, speakers: Tensor, styles: Tensor | None = None) -> Tensor:
@@ -110,7 +113,7 @@ class Vocoder(nn.Module):
         return embedded[:, None].expand(-1, units.shape[1], -1)
 
     def forward(self, units: Tensor, speakers: Tensor, styles: Tensor | None = None) -> Tensor:
-        """Frame-rate units (B, T), speakers (B,) and styles (B,) to waveforms (B, T * hop_length) in [-1, 1]."""
+        """Frame-rate units (B, T), speakers (B,), styles (B,) to waveforms (B, T * hop_length) in [-1, 1]."""
         waveforms: Tensor = self.generator(self.condition(units, speakers, styles))
         return waveforms
 
@@ -149,7 +152,9 @@ class Vocoder(nn.Module):
             return torch.zeros(0)
         if int(units.min()) < 0 or int(units.max()) >= self.config.num_units:
             wrong = units[(units < 0) | (units >= self.config.num_units)][0]
-            raise ValueError(f"units must be in [0, {self.config.num_units}), but one is {int(wrong)} instead")
+            raise ValueError(
+                f"units must be in [0, {self.config.num_units}), but one is {int(wrong)} instead"
+            )
         speakers = torch.tensor([self.speaker_id(speaker)], device=device)
         styles = None if style is None else torch.tensor([style], device=device)
         training = self.training
@@ -157,7 +162,9 @@ class Vocoder(nn.Module):
         if durations is None:
             durations = durations_from_log(self.predict_log_durations(units[None]))[0]
         elif durations.shape != units.shape:
-            raise ValueError(f"durations must have shape {tuple(units.shape)}, but have {tuple(durations.shape)} instead")
+            raise ValueError(
+                f"durations must have shape {tuple(units.shape)}, but have {tuple(durations.shape)} instead"
+            )
         frames = units.repeat_interleave(durations.to(device))
         waveform = self(frames[None], speakers, styles)[0]
         self.train(training)

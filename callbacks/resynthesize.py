@@ -1,0 +1,132 @@
+"""Held-out utterances beside their resynthesis: audio and spectrograms to the tracker at every validation.
+
+The utterances are some of those that validation passes over anyway, always the same ones.
+
+Shapes: B batch, T frames, S samples.
+"""
+
+import re
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.callbacks.media import log_audio, log_figure
+from spiritlm_pl.modules.vocoder import VocoderModule
+from spiritlm_pl.vocoder.f0 import yin_f0
+from spiritlm_pl.vocoder.mel import LogMel
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+
+class ResynthesizeUtterances(Callback):
+    """Logs original, resynthesis with true durations, and resynthesis with predicted ones.
+
+    Args:
+        num_utterances: how many, spread evenly over the validation batches.
+        seconds: at most so much of each.
+    """
+
+    def __init__(self, num_utterances: int = 3, seconds: float = 10.0) -> None:
+        """Check the number."""
+        if num_utterances < 1:
+            raise ValueError(f"num_utterances must be at least 1, but is {num_utterances} instead")
+        self.num_utterances = num_utterances
+        self.seconds = seconds
+        self._heard: set[str] = set()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fail early on another kind of module.
+
+        Raises:
+            ValueError: if the module trains no vocoder.
+        """
+        if not isinstance(pl_module, VocoderModule):
+            raise ValueError(f"module must be a VocoderModule, but is {type(pl_module).__name__} instead")
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: UnitWaveformBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log the utterances of this batch that were chosen."""
+        assert isinstance(pl_module, VocoderModule)
+        if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
+            return
+        total = max(1, int(trainer.num_val_batches[dataloader_idx]))
+        for place in chosen_places(self.num_utterances, total, len(batch.ids)).get(batch_idx, ()):
+            self._log(trainer, pl_module.best_network, batch, place)
+
+    def _log(self, trainer: Trainer, network: Vocoder, batch: UnitWaveformBatch, place: int) -> None:
+        frames = min(
+            int(batch.lengths[place]), max(1, int(self.seconds * network.sample_rate / network.hop_length))
+        )
+        units, speaker = batch.units[place, :frames], batch.speakers[place]
+        original = batch.waveforms[place, : frames * network.hop_length].float().cpu()
+        with torch.inference_mode():
+            made = network(units[None], speaker[None])[0].float().cpu()
+        spoken = network.synthesize(units.unique_consecutive(), int(speaker))
+        name = f"resynthesis/{re.sub(r'[^A-Za-z0-9._-]+', '_', batch.ids[place])}"
+        step, rate = trainer.global_step, network.sample_rate
+        if name not in self._heard:
+            self._heard.add(name)
+            log_audio(trainer, f"{name}.original", original, rate, step)
+        log_audio(trainer, f"{name}.true_durations", made, rate, step)
+        log_audio(trainer, f"{name}.predicted_durations", spoken, rate, step)
+        panels = {"original": original, "true durations": made, "predicted durations": spoken}
+        log_figure(trainer, f"{name}.spectrograms", spectrogram_figure(panels, rate), step)
+
+
+def chosen_places(num_utterances: int, num_batches: int, batch_size: int) -> dict[int, list[int]]:
+    """Places of utterances in batches, spread over the batches: {batch index: places}."""
+    places: dict[int, list[int]] = {}
+    for i in range(num_utterances):
+        taken = places.setdefault(i * num_batches // num_utterances, [])
+        if len(taken) < batch_size:
+            taken.append(len(taken))
+    return places
+
+
+def spectrogram_figure(panels: dict[str, Tensor], sample_rate: int) -> Figure:
+    """Log-mel spectrograms one below the other, on one time axis, with the F0 contour.
+
+    Args:
+        panels: title to waveform (S,).
+        sample_rate: Hz.
+    """
+    hop = sample_rate // 100
+    log_mel = LogMel(sample_rate, n_fft=4 * hop, hop=hop, num_mels=64)
+    longest = max(len(waveform) for waveform in panels.values()) / sample_rate
+    figure = Figure(figsize=(9, 2.2 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, (title, waveform) in zip(axes, panels.items(), strict=True):
+        seconds = len(waveform) / sample_rate
+        if len(waveform) > log_mel.padding:
+            values = log_mel(waveform[None])[0].clamp(min=-8).numpy()
+            axis.imshow(
+                values,
+                origin="lower",
+                aspect="auto",
+                extent=(0, seconds, 0, 64),
+                cmap="magma",
+                vmin=-8,
+                vmax=2,
+            )
+            f0, _ = yin_f0(waveform[None], sample_rate)
+            pitch = axis.twinx()
+            times = torch.arange(f0.shape[1]) / 100
+            pitch.plot(times, torch.where(f0[0] > 0, f0[0], torch.nan), color="cyan", linewidth=1)
+            pitch.set_ylim(50, 450)
+            pitch.set_ylabel("F0 (Hz)")
+        axis.set_title(title, fontsize=9)
+        axis.set_ylabel("mel band")
+        axis.set_xlim(0, longest)
+    axes[-1].set_xlabel("time (s)")
+    return figure

@@ -1,0 +1,93 @@
+"""What the tracker gets of held-out utterances: which, when, and what is in the picture."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.callbacks import resynthesize
+from spiritlm_pl.callbacks.resynthesize import ResynthesizeUtterances, chosen_places, spectrogram_figure
+from spiritlm_pl.modules.vocoder import VocoderModule
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+
+
+def batch(name: str) -> UnitWaveformBatch:
+    return UnitWaveformBatch(
+        units=torch.tensor([[1, 1, 2, 2, 2, 0, 0, 0]]),
+        waveforms=0.1 * torch.randn(1, 8 * 640),
+        lengths=torch.tensor([6]),
+        speakers=torch.tensor([0]),
+        ids=[name],
+    )
+
+
+def module() -> VocoderModule:
+    config = InverseSTFTConfig(num_units=3, speakers=("ann",), embedding_dim=4, channels=8, hidden_channels=8,
+                               unit_blocks=1, frame_blocks=1, duration_channels=4)  # fmt: skip
+    return VocoderModule(
+        InverseSTFTVocoder(config),
+        [],
+        lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+        lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+    )
+
+
+def test_same_utterances_at_every_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[str, str, int]] = []
+    samples: dict[str, int] = {}
+
+    def audio(trainer: Trainer, name: str, waveform: torch.Tensor, sample_rate: int, step: int) -> None:
+        logged.append(("audio", name, step))
+        samples[name] = len(waveform)
+        assert sample_rate == 16_000
+
+    def figure(trainer: Trainer, name: str, figure: Any, step: int) -> None:
+        logged.append(("figure", name, step))
+        assert len(figure.axes) >= 3
+
+    monkeypatch.setattr(resynthesize, "log_audio", audio)
+    monkeypatch.setattr(resynthesize, "log_figure", figure)
+    data: DataLoader[Any] = DataLoader([batch(f"say/{i}") for i in range(4)], batch_size=None)  # type: ignore[arg-type]
+    model = module()
+    callback = ResynthesizeUtterances(num_utterances=2)
+    for step in (0, 1):
+        trainer = SimpleNamespace(
+            sanity_checking=False, is_global_zero=True, loggers=[0], num_val_batches=[4], global_step=step
+        )
+        for index, item in enumerate(data):
+            callback.on_validation_batch_end(trainer, model, None, item, index)  # type: ignore[arg-type]
+    names = [name for kind, name, step in logged if step == 1]
+    assert names == [
+        f"resynthesis/say_{i}.{what}"
+        for i in (0, 2)
+        for what in ("true_durations", "predicted_durations", "spectrograms")
+    ]
+    assert [name for _, name, _ in logged if name.endswith("original")] == [
+        "resynthesis/say_0.original",
+        "resynthesis/say_2.original",
+    ]
+    assert samples["resynthesis/say_0.original"] == samples["resynthesis/say_0.true_durations"] == 6 * 640
+
+
+def test_places_are_spread() -> None:
+    assert chosen_places(2, 10, 8) == {0: [0], 5: [0]}
+    assert chosen_places(3, 1, 8) == {0: [0, 1, 2]}
+    assert chosen_places(3, 1, 2) == {0: [0, 1]}
+
+
+def test_a_picture_of_anything() -> None:
+    figure = spectrogram_figure(
+        {"tone": torch.sin(torch.arange(8000) * 0.1), "nothing": torch.zeros(10)}, 16_000
+    )
+    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["tone", "nothing"]
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="num_utterances must be at least 1, but is 0"):
+        ResynthesizeUtterances(num_utterances=0)
+    with pytest.raises(ValueError, match="module must be a VocoderModule, but is LightningModule"):
+        ResynthesizeUtterances().setup(None, LightningModule(), "fit")  # type: ignore[arg-type]

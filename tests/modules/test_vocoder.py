@@ -1,0 +1,178 @@
+"""The vocoder's training: it learns, both halves move, steps are counted once, two processes agree."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+from torch.optim.lr_scheduler import ExponentialLR
+from torch.utils.data import DataLoader
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.modules.vocoder import VocoderModule
+from spiritlm_pl.vocoder.discriminators import SpectrogramDiscriminator
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+HOP = 640
+
+
+def tones(size: int = 4, frames: int = 8, seed: int = 0) -> UnitWaveformBatch:
+    """Unit u is a tone of (2 + u) * 100 Hz, quieter for speaker 1; the last segment is shorter."""
+    generator = torch.Generator().manual_seed(seed)
+    units = torch.randint(0, 3, (size, frames // 2), generator=generator).repeat_interleave(2, dim=1)
+    speakers = torch.arange(size) % 2
+    lengths = torch.full((size,), frames)
+    lengths[-1] = frames - 2
+    cycles = ((2 + units) * 100 / 16_000).repeat_interleave(HOP, dim=1).cumsum(1)
+    waveforms = torch.sin(2 * torch.pi * cycles) * torch.where(speakers == 0, 0.3, 0.1)[:, None]
+    waveforms[-1, (frames - 2) * HOP :] = 0
+    return UnitWaveformBatch(
+        units=units,
+        waveforms=waveforms,
+        lengths=lengths,
+        speakers=speakers,
+        ids=[str(i) for i in range(size)],
+    )
+
+
+def module(**changes: Any) -> VocoderModule:
+    seed_everything(0, verbose=False)
+    config = InverseSTFTConfig(
+        num_units=3,
+        speakers=("ann", "bob"),
+        embedding_dim=8,
+        channels=32,
+        hidden_channels=64,
+        unit_blocks=1,
+        frame_blocks=1,
+        duration_channels=8,
+        duration_dropout=0.0,
+    )
+    arguments: dict[str, Any] = {
+        "discriminators": [SpectrogramDiscriminator((256,), channels=4)],
+        "generator_optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=5e-3),
+        "discriminator_optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+        "generator_scheduler": lambda optimizer: ExponentialLR(optimizer, 0.9),
+        "discriminator_scheduler": lambda optimizer: ExponentialLR(optimizer, 0.5),
+        "scheduler_interval": "step",
+        "stft_weight": 5.0,
+        "stft_sizes": (512,),
+        "adversarial_start": 3,
+        "discriminator_frames": 4,
+    }
+    return VocoderModule(InverseSTFTVocoder(config), **(arguments | changes))
+
+
+def loader(number: int) -> DataLoader[UnitWaveformBatch]:
+    return DataLoader([tones(seed=i) for i in range(number)], batch_size=None)  # type: ignore[arg-type]
+
+
+def trainer(folder: Path, **changes: Any) -> Trainer:
+    arguments: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": folder,
+        "num_sanity_val_steps": 0,
+    }
+    return Trainer(**(arguments | changes))
+
+
+def test_steps_are_batches_and_both_halves_move(tmp_path: Path) -> None:
+    model = module(ema_decay=0.5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit = trainer(tmp_path, max_steps=5)
+    fit.fit(model, loader(5), loader(1))
+    assert fit.global_step == 5
+    moved = {
+        name.split(".")[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved >= {"network", "discriminators", "average"}
+    generator_scheduler, discriminator_scheduler = model.lr_schedulers()  # type: ignore[misc]
+    assert generator_scheduler.get_last_lr()[0] == pytest.approx(5e-3 * 0.9**5)
+    assert discriminator_scheduler.get_last_lr()[0] == pytest.approx(1e-3 * 0.5**2)  # steps 3 and 4 only
+    for name in ("mel_distance", "voicing_error", "duration_error_ms"):
+        assert torch.isfinite(fit.callback_metrics[f"val/{name}"])
+    assert {"train/loss_mel", "train/loss_feature_matching", "train/loss_duration"} <= set(
+        fit.callback_metrics
+    )
+
+
+def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
+    model = module(ema_decay=0.8, generator_scheduler=None, adversarial_start=30)
+    fit = trainer(tmp_path, max_steps=40)
+    start = float(fit.validate(model, loader(1), verbose=False)[0]["val/mel_distance"])
+    fit.fit(model, loader(40), loader(1))
+    assert float(fit.callback_metrics["val/mel_distance"]) < 0.5 * start
+    assert float(fit.callback_metrics["train/loss_duration"]) < 0.05
+    model.export(str(tmp_path / "vocoder"))
+    loaded = load_network(tmp_path / "vocoder", "vocoder")
+    assert isinstance(loaded, Vocoder)
+    for mine, theirs in zip(model.best_network.parameters(), loaded.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:
+    straight = module(ema_decay=0.5, discriminator_frames=None)
+    trainer(tmp_path, max_epochs=2).fit(straight, loader(4), loader(1))
+    first = module(ema_decay=0.5, discriminator_frames=None)
+    half = trainer(tmp_path, max_epochs=1)
+    half.fit(first, loader(4), loader(1))
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = module(ema_decay=0.5, discriminator_frames=None)
+    trainer(tmp_path, max_epochs=2).fit(
+        resumed, loader(4), loader(1), ckpt_path=tmp_path / "half.ckpt", weights_only=False
+    )
+    for name, value in straight.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    model = module(discriminators=[])
+    broken = tones()
+    broken.waveforms[0, 100] = torch.nan
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)  # type: ignore[arg-type]
+    fit = trainer(tmp_path, max_steps=1)
+    fit.fit(model, data, loader(1))
+    assert model.skipped_steps == 1
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ema_decay must be in \(0, 1\), but is 1"):
+        module(ema_decay=1.0)
+    model = module()
+    fit = trainer(tmp_path, max_steps=1)
+    fit.datamodule = type("Data", (), {"speakers": ("eve",), "num_units": 3})()  # type: ignore[attr-defined]
+    model.trainer = fit
+    with pytest.raises(
+        ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"
+    ):
+        model.setup("fit")
+    fit.datamodule = type("Data", (), {"speakers": None, "num_units": 500})()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="num_units must be at least the data's 500, but is 3"):
+        model.setup("fit")
+
+
+@pytest.mark.slow
+def test_two_processes_stay_equal(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("run_vocoder_ddp.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    for name, value in ranks[0].items():
+        torch.testing.assert_close(ranks[1][name], value, rtol=0, atol=0, msg=name)

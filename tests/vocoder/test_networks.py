@@ -1,0 +1,135 @@
+"""Generators, their sizes and shapes, what they learn, and their configuration as a folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.checkpoint import load_network, save_network
+from spiritlm_pl.vocoder.discriminators import (
+    MultiPeriodDiscriminator,
+    MultiScaleDiscriminator,
+    SpectrogramDiscriminator,
+)
+from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTHead, InverseSTFTVocoder
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+SMALL_STFT = InverseSTFTConfig(
+    num_units=10,
+    speakers=("ann", "bob"),
+    embedding_dim=8,
+    channels=16,
+    hidden_channels=24,
+    unit_blocks=1,
+    frame_blocks=1,
+    duration_channels=8,
+)
+SMALL_HIFIGAN = HiFiGANConfig(
+    num_units=10,
+    speakers=("ann", "bob"),
+    styles=("calm", "glad"),
+    embedding_dim=8,
+    upsample_initial_channels=32,
+    resblock_kernel_sizes=(3,),
+    resblock_dilations=((1, 3),),
+    duration_channels=8,
+)
+
+
+def small(name: str) -> Vocoder:
+    torch.manual_seed(0)
+    return InverseSTFTVocoder(SMALL_STFT) if name == "stft" else HiFiGANVocoder(SMALL_HIFIGAN)
+
+
+@pytest.mark.parametrize("name", ["stft", "hifigan"])
+def test_one_unit_is_one_hop(name: str) -> None:
+    vocoder = small(name).eval()
+    made = vocoder(torch.randint(0, 10, (3, 7)), torch.tensor([0, 1, 1]))
+    assert made.shape == (3, 7 * 640)
+    assert made.abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", ["stft", "hifigan"])
+def test_speaker_matters_and_context_is_local(name: str) -> None:
+    vocoder = small(name).eval()
+    units = torch.randint(0, 10, (1, 80))
+    a, b = vocoder(units, torch.tensor([0])), vocoder(units, torch.tensor([1]))
+    assert not torch.allclose(a, b)
+    units[0, -1] = (units[0, -1] + 1) % 10
+    changed = vocoder(units, torch.tensor([0]))
+    torch.testing.assert_close(changed[:, : 40 * 640], a[:, : 40 * 640])
+
+
+@pytest.mark.parametrize("name", ["stft", "hifigan"])
+def test_a_saved_network_is_the_same(name: str, tmp_path: Path) -> None:
+    vocoder = small(name).eval()
+    save_network(tmp_path / "vocoder", vocoder, "vocoder")
+    loaded = load_network(tmp_path / "vocoder", "vocoder")
+    assert isinstance(loaded, Vocoder)
+    units = torch.randint(0, 10, (1, 5))
+    torch.testing.assert_close(loaded(units, torch.tensor([1])), vocoder(units, torch.tensor([1])))
+    assert loaded.speaker_id("bob") == 1 and loaded.num_speakers == 2
+
+
+def test_published_sizes() -> None:
+    vocoder = HiFiGANVocoder(HiFiGANConfig())
+    assert sum(p.numel() for p in vocoder.generator.parameters()) == pytest.approx(13.7e6, rel=0.02)
+    assert sum(p.numel() for p in MultiPeriodDiscriminator().parameters()) == pytest.approx(41.1e6, rel=0.01)
+    assert sum(p.numel() for p in MultiScaleDiscriminator().parameters()) == pytest.approx(29.6e6, rel=0.01)
+    quick = InverseSTFTVocoder(InverseSTFTConfig(num_units=200))
+    assert sum(p.numel() for p in quick.parameters()) == pytest.approx(4.2e6, rel=0.05)
+
+
+def test_synthesize_repeats_units_by_their_durations() -> None:
+    vocoder = small("stft")
+    units = torch.tensor([3, 4, 9])
+    made = vocoder.synthesize(units, "bob", durations=torch.tensor([2, 1, 3]))
+    vocoder.eval()
+    expected = vocoder(torch.tensor([[3, 3, 4, 9, 9, 9]]), torch.tensor([1]))[0]
+    torch.testing.assert_close(made, expected.detach())
+    predicted = vocoder.synthesize(units, 1)
+    assert len(predicted) >= 3 * 640 and len(predicted) % 640 == 0
+    assert len(vocoder.synthesize([], 0)) == 0
+
+
+def test_wrong_input_is_named() -> None:
+    vocoder = small("stft")
+    with pytest.raises(ValueError, match=r"units must be in \[0, 10\), but one is 10"):
+        vocoder.synthesize([1, 10])
+    with pytest.raises(ValueError, match="speaker must be one of ann, bob"):
+        vocoder.synthesize([1], "eve")
+    with pytest.raises(ValueError, match="durations must have shape"):
+        vocoder.synthesize([1, 2], 0, durations=torch.tensor([1]))
+    with pytest.raises(ValueError, match="product of upsample_rates must be hop_length 640, but is 320"):
+        HiFiGANConfig(upsample_rates=(5, 4, 4, 4))
+    with pytest.raises(ValueError, match="upsampling must divide hop_length 640, but is 3"):
+        replace(SMALL_STFT, upsampling=3)
+
+
+def test_head_inverts_a_spectrogram() -> None:
+    """The overlap-add of the head is the inverse of a windowed short-time transform."""
+    torch.manual_seed(0)
+    head = InverseSTFTHead(4, n_fft=64, hop=16)
+    waveform = torch.randn(1, 16 * 20)
+    padded = torch.nn.functional.pad(waveform, (24, 24))
+    spectrum = torch.fft.rfft(padded.unfold(-1, 64, 16) * head.window)  # (1, 20, 33)
+    wanted = torch.cat([spectrum.abs().clamp(min=1e-8).log(), spectrum.angle()], dim=-1)
+    head.out = torch.nn.Identity()  # type: ignore[assignment]
+    torch.testing.assert_close(head(wanted), waveform, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        MultiPeriodDiscriminator(channels=(2, 4)),
+        MultiScaleDiscriminator(channels=128),
+        SpectrogramDiscriminator(channels=4),
+    ],
+)
+def test_discriminators_judge_any_length(discriminator: torch.nn.Module) -> None:
+    for samples in (6400, 6401):
+        for judgement in discriminator(torch.randn(2, samples)):
+            assert judgement.scores.shape[0] == 2 and judgement.scores.ndim == 2
+            assert torch.isfinite(judgement.scores).all() and len(judgement.features) > 2
