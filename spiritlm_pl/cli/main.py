@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "generate": ("spiritlm_pl.cli.generate:main", "continue text and speech with text or speech"),
+    "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }

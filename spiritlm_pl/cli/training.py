@@ -5,6 +5,7 @@ import sys
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.cli.configs import resolve_configs
 
 
@@ -28,6 +29,7 @@ def run_trainer(arguments: list[str]) -> None:
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
+        save_config_callback=RecordRun,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"parser_mode": "omegaconf+"},
         auto_configure_optimizers=False,
