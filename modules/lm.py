@@ -1,4 +1,4 @@
-"""Continued pretraining of a causal language model on one stream of text and speech tokens (Spirit LM, section 3)."""
+"""Pretraining of a causal language model on one stream of text and speech tokens (Spirit LM, section 3)."""
 
 from typing import Any
 
@@ -75,37 +75,37 @@ class LanguageModelModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         theirs = getattr(data, "vocabulary", None)
         if theirs is not None and theirs != self.vocabulary:
-            raise ValueError(f"vocabulary must be that of the data, {theirs}, but is {self.vocabulary} instead")
+            raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.vocabulary} instead")
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 
     def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
         """Loss of one batch, a mean over the predicted tokens of all ranks."""
         if batch.step != self.trainer.global_step:
-            raise RuntimeError(
+            raise ValueError(
                 f"batch must belong to step {self.trainer.global_step} of the trainer, but belongs to step "
                 f"{batch.step} instead: data and trainer were not resumed from the same place"
             )
         total, losses, targets = self._losses(batch)
         sums = self._all_ranks(loss_sums(losses, targets, self.vocabulary))
-        self._last_sums = sums
+        self.log("train/loss", sums[0] / sums[1].clamp(min=1), prog_bar=True)
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            metrics = loss_metrics(sums, self.units_per_second)
+            self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
         return total * self.trainer.world_size / sums[1].clamp(min=1)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
-        """Log the losses of the batch, and count a step that DeepSpeed has skipped."""
+        """Log DeepSpeed's gradient norm, and count a step that it has skipped."""
         skipped = getattr(getattr(self.trainer.model, "optimizer", None), "overflow", None)
         if skipped is not None:  # DeepSpeed looks at the gradients itself
             self._count_nonfinite(bool(skipped))
             self.log("train/gradient_norm", float(self.trainer.model.get_global_grad_norm() or 0.0))
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            metrics = loss_metrics(self._last_sums, self.units_per_second)
-            self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
-        self.log("train/loss", self._last_sums[0] / self._last_sums[1].clamp(min=1), prog_bar=True)
 
     def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm, log the norm, and drop gradients that are not finite so that the step changes nothing."""
+        """Clip by norm and log it; gradients that are not finite are dropped: the step changes nothing."""
         if getattr(self.trainer.model, "optimizer", None) is not None:
             return  # DeepSpeed clips, and skips for itself
         limit = float("inf") if not gradient_clip_val else gradient_clip_val
@@ -122,8 +122,8 @@ class LanguageModelModule(LightningModule):
         self.log("train/skipped_steps", float(self.nonfinite_steps))
         if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
             raise TrainingDivergedError(
-                f"gradients must be finite, but were not for {self.nonfinite_in_a_row} steps in a row, the last of "
-                f"them {self.trainer.global_step}; these steps were skipped and the last checkpoint is as it was"
+                f"gradients must be finite, but were not for {self.nonfinite_in_a_row} steps in a row up to "
+                f"step {self.trainer.global_step}; they were skipped and the last checkpoint is as it was"
             )
 
     def on_validation_epoch_start(self) -> None:
@@ -141,7 +141,7 @@ class LanguageModelModule(LightningModule):
         """Log `val/loss`, `val/loss_text`, `val/loss_speech` ..., over all streams and for every stream."""
         if not self._validation_sums:
             return
-        names = getattr(getattr(self.trainer, "datamodule", None), "validation_names", None)
+        names = getattr(getattr(self.trainer, "datamodule", None), "val_streams", None)
         totals = {index: self._all_ranks(sums) for index, sums in sorted(self._validation_sums.items())}
         parts = {"val": torch.stack(list(totals.values())).sum(0)}
         if len(totals) > 1:
@@ -157,8 +157,12 @@ class LanguageModelModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of skipped steps."""
-        checkpoint["nonfinite_steps"] = (self.nonfinite_steps, self.nonfinite_in_a_row)
+        """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
+        checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
+        checkpoint["language_model"] = {
+            "config": self.network.config.to_json_string(use_diff=False),
+            "vocabulary": self.vocabulary.to_dict(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps."""

@@ -1,7 +1,126 @@
-"""ZeRO-3 as a Lightning strategy that also runs on CPU over gloo, and gathering what it has sharded."""
+"""ZeRO-3 as a Lightning strategy that also runs on CPU over gloo, and gathering what it has sharded.
+
+Parameters, gradients and optimizer state are divided over the ranks (Rajbhandari et al., 2020); DeepSpeed
+does the work. Lightning's own strategy accepts CUDA only. On CPU the same code serves tests and trials.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
+from lightning.pytorch.accelerators.cpu import CPUAccelerator
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision, Precision
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
+from transformers.integrations import HfDeepSpeedConfig
+
+SMALL = 100_000  # parameters with fewer elements stay whole on every rank
+
+
+class IntegerBatches(DeepSpeedPrecision):
+    """DeepSpeed's precision for batches of token ids, which have nothing to convert (and are frozen)."""
+
+    def convert_input(self, data: Any) -> Any:
+        """The batch as it is."""
+        return data
+
+
+class Zero3Strategy(DeepSpeedStrategy):
+    """DeepSpeed ZeRO stage 3 on CUDA over NCCL, or on CPU over gloo."""
+
+    def __init__(
+        self,
+        offload_optimizer: bool = False,
+        offload_parameters: bool = False,
+        pin_memory: bool = True,
+        bucket_size: int = 200_000_000,
+        sub_group_size: int = 1_000_000_000,
+        persistent_below: int = SMALL,
+    ) -> None:
+        """Set what is sharded and where it lives.
+
+        Args:
+            offload_optimizer: keep optimizer state and its step on the host.
+            offload_parameters: keep parameters on the host too.
+            pin_memory: page-lock what is offloaded.
+            bucket_size: elements that are reduced or gathered at one time.
+            sub_group_size: elements that the optimizer steps at one time.
+            persistent_below: parameters with fewer elements stay whole on every rank.
+        """
+        device = {"device": "cpu", "pin_memory": pin_memory}
+        zero: dict[str, Any] = {
+            "stage": 3,
+            "contiguous_gradients": True,
+            "overlap_comm": True,
+            "reduce_scatter": True,
+            "reduce_bucket_size": bucket_size,
+            "stage3_prefetch_bucket_size": bucket_size // 4,
+            "stage3_param_persistence_threshold": persistent_below,
+            "sub_group_size": sub_group_size,
+        }
+        if offload_optimizer:
+            zero["offload_optimizer"] = device
+        if offload_parameters:
+            zero["offload_param"] = device
+        super().__init__(
+            config={
+                "zero_optimization": zero,
+                "zero_allow_untested_optimizer": True,
+                "zero_force_ds_cpu_optimizer": False,
+                "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own prints only
+            },
+            timeout=default_pg_timeout,
+        )
+        self._alive: HfDeepSpeedConfig | None = None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether this runs without CUDA."""
+        return isinstance(self.accelerator, CPUAccelerator)
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """The trainer's precision, for batches of token ids."""
+        return super().precision_plugin
+
+    @precision_plugin.setter
+    def precision_plugin(self, plugin: Precision | None) -> None:
+        if isinstance(plugin, DeepSpeedPrecision):
+            plugin = IntegerBatches(plugin.precision)
+        self._precision_plugin = plugin
+
+    @property
+    def root_device(self) -> torch.device:
+        """This rank's device; DeepSpeed wants an index on CPU too."""
+        return torch.device("cpu", self.local_rank) if self.on_cpu else super().root_device
+
+    def setup_environment(self) -> None:
+        """Start the process group; on CPU past Lightning's check for CUDA."""
+        if not self.on_cpu:
+            super().setup_environment()
+            return
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        self._process_group_backend = "gloo"
+        DDPStrategy.setup_environment(self)
+
+    def setup_distributed(self) -> None:
+        """Join the other ranks; on CPU past Lightning's check of device indices."""
+        if not self.on_cpu:
+            super().setup_distributed()
+            return
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
+
+    @contextmanager
+    def model_sharded_context(self) -> Generator[None, None, None]:
+        """Shard what is built inside; `from_pretrained` of transformers shards as it loads, too."""
+        self._init_config_if_needed()
+        self._alive = HfDeepSpeedConfig(self.config)  # transformers asks whether such an object is alive
+        with super().model_sharded_context():
+            yield
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
@@ -15,13 +134,18 @@ def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
         Names and CPU tensors where `keep`, else None.
     """
     weights: dict[str, Tensor] = {}
+    first_names: dict[int, str] = {}  # tied parameters stay one tensor
     for name, value in network.state_dict(keep_vars=True).items():
-        if hasattr(value, "ds_id"):
+        first = first_names.setdefault(id(value), name)
+        if first != name:
+            if keep:
+                weights[name] = weights[first]
+        elif hasattr(value, "ds_id"):
             import deepspeed
 
             with deepspeed.zero.GatheredParameters([value]):
                 if keep:
                     weights[name] = value.detach().to("cpu", copy=True)
         elif keep:
-            weights[name] = value.detach().to("cpu", copy=value.device == torch.device("cpu"))
+            weights[name] = value.detach().to("cpu")
     return weights if keep else None

@@ -8,6 +8,7 @@ Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from transformers.masking_utils import sdpa_mask
 from spiritlm_pl.batches import TokenBatch
 
 NAME = "spiritlm_packed"
+MATMUL_LIMIT = 1024  # documents up to this length are attended by plain products on CPU in bf16
 
-try:  # torch 2.14 has it; before, flash attention by nested tensors of the sdpa call
+try:
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:
+except ImportError:  # older torch: one flash call per document
     varlen_attn = None
 
 
@@ -78,23 +80,47 @@ def document_attention(
         (N, H, D).
     """
     grouped = query.shape[1] != key.shape[1]
-    if varlen_attn is not None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    if varlen_attn is not None and query.is_cuda and half and not dropout:
         back = -1 if window is None else window - 1
         return varlen_attn(
             query, key, value, bounds.cu_seqlens, bounds.cu_seqlens, bounds.longest, bounds.longest,
             scale=scale, window_size=(back, 0), enable_gqa=grouped,
         )
+    by_matmul = query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout
     pieces = []
     parts = (part.transpose(0, 1).split(bounds.lengths, dim=1) for part in (query, key, value))
     for one_query, one_key, one_value in zip(*parts, strict=True):  # (H, L, D), (K, L, D), (K, L, D)
         length = one_query.shape[1]
         mask = None if window is None or length <= window else _window_mask(length, window, query.device)
-        attended = F.scaled_dot_product_attention(
-            one_query[None], one_key[None], one_value[None], attn_mask=mask, dropout_p=dropout,
-            is_causal=mask is None, scale=scale, enable_gqa=grouped,
-        )
-        pieces.append(attended[0].transpose(0, 1))
+        if by_matmul and mask is None and length <= MATMUL_LIMIT:
+            attended = _matmul_attention(one_query, one_key, one_value, scale)
+        else:
+            attended = F.scaled_dot_product_attention(
+                one_query[None], one_key[None], one_value[None], attn_mask=mask, dropout_p=dropout,
+                is_causal=mask is None, scale=scale, enable_gqa=grouped,
+            )[0]
+        pieces.append(attended.transpose(0, 1))
     return torch.cat(pieces)
+
+
+def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Causal attention (H, L, D) by plain products: in bf16 on CPU 2 to 4 times as fast as flash."""
+    groups = query.shape[0] // key.shape[0]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
+    future = _future(query.shape[1], query.dtype)
+    return torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale).softmax(-1) @ value
+
+
+@lru_cache(maxsize=1)
+def _all_future(dtype: torch.dtype) -> Tensor:
+    return torch.full((MATMUL_LIMIT, MATMUL_LIMIT), -torch.inf, dtype=dtype).triu_(1)
+
+
+def _future(length: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores (L, L): nothing to the past, minus infinity to the future."""
+    return _all_future(dtype)[:length, :length]
 
 
 def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
@@ -130,6 +156,9 @@ def packed_attention(
             sliding_window=sliding_window, **kwargs,
         )
     batch, _, length, _ = query.shape
+    if torch.is_autocast_enabled(query.device.type):  # rotary positions leave queries and keys in fp32
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended = document_attention(query, key, value, bounds, scale, dropout, sliding_window)

@@ -41,7 +41,7 @@ class LanguageModelConfig:
         """Check that there is something to build."""
         if self.checkpoint is None and "model_type" not in self.config:
             raise ValueError(
-                f"config must name a model_type (such as llama) when checkpoint is not given, but is {self.config} instead"
+                f"config must name a model_type (such as llama) without a checkpoint, but is {self.config}"
             )
 
 
@@ -63,8 +63,8 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
         named = config.vocab_size
     if named != vocabulary.num_rows:
         raise ValueError(
-            f"vocabulary must have as many rows as the model's embedding, {named}, but has {vocabulary.num_rows} "
-            f"instead; `spiritlm extend-vocab` adds speech tokens to a text model"
+            f"vocabulary must have as many rows as the model's embedding, {named}, but has "
+            f"{vocabulary.num_rows} instead; `spiritlm extend-vocab` adds speech tokens to a text model"
         )
     if settings.rope_theta is not None:
         set_rope_theta(config, settings.rope_theta)
@@ -81,8 +81,8 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
-        kind = "a folder with a config.json" if Path(checkpoint).exists() else "a model folder or a hub name"
-        raise ValueError(f"checkpoint must be {kind} of transformers, but is {checkpoint!r} instead") from error
+        rule = "have a readable config.json" if Path(checkpoint).exists() else "be a folder or a hub name"
+        raise ValueError(f"checkpoint must {rule}, but is {checkpoint!r}") from error
 
 
 def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
@@ -95,7 +95,7 @@ def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
         raise ValueError(f"rope_theta must be positive, but is {theta} instead")
     parameters = getattr(config, "rope_parameters", None)
     if not isinstance(parameters, dict) or "rope_theta" not in parameters:
-        raise ValueError(f"rope_theta must stay unset for {config.model_type}, which has no single one, but is {theta}")
+        raise ValueError(f"rope_theta must be unset, as {config.model_type} has not one, but is {theta}")
     config.rope_parameters = {**parameters, "rope_theta": float(theta)}
 
 
@@ -118,7 +118,9 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     return network
 
 
-def token_losses(network: PreTrainedModel, batch: TokenBatch, cross_documents: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def token_losses(
+    network: PreTrainedModel, batch: TokenBatch, cross_documents: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Next-token loss over packed rows.
 
     Args:
@@ -132,8 +134,11 @@ def token_losses(network: PreTrainedModel, batch: TokenBatch, cross_documents: b
         these tokens (M,).
     """
     bounds = attention.packing(batch, cross_documents)
+    positions = batch.position_ids
+    if cross_documents:
+        positions = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
     outputs = network.base_model(
-        input_ids=batch.tokens, position_ids=batch.position_ids, use_cache=False,
+        input_ids=batch.tokens, position_ids=positions, use_cache=False,
         attention_mask=attention.pass_through_mask(batch), bounds=bounds,
     )
     wanted = batch.loss_mask[:, 1:]

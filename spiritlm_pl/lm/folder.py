@@ -6,17 +6,15 @@ Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from spiritlm_pl.provenance import code_version
+from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from spiritlm_pl.text import TextTokenizer
 
 DESCRIPTION_FILE = "spiritlm.json"
 STAGE = "language_model"
@@ -24,7 +22,7 @@ STAGE = "language_model"
 
 def save_lm(
     folder: str | Path, network: PreTrainedModel, vocabulary: Vocabulary,
-    text_tokenizer: "TextTokenizer | None" = None, weights: dict[str, Tensor] | None = None,
+    text_tokenizer: TextTokenizer | None = None, weights: dict[str, Tensor] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
     """Write a model folder; a previous one stays whole until the new one is complete.
@@ -50,14 +48,13 @@ def save_lm(
             text_tokenizer.save(new)
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
+            path.chmod(0o644)
             path.replace(folder / path.name)
     return folder
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
     """Put a text tokenizer (file or folder) into a model folder."""
-    from spiritlm_pl.text import TextTokenizer
-
     TextTokenizer.load(source).save(folder)
 
 
@@ -69,7 +66,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
-        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {str(folder)!r} instead")
+        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
     description: dict[str, Any] = json.loads(path.read_text())
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
@@ -83,7 +80,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
 
 def load_lm(
     folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> "tuple[PreTrainedModel, TextTokenizer, Vocabulary]":
+) -> tuple[PreTrainedModel, TextTokenizer, Vocabulary]:
     """Model in evaluation mode, text tokenizer and vocabulary of a folder.
 
     Args:
@@ -94,12 +91,10 @@ def load_lm(
     Raises:
         ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
     """
-    from spiritlm_pl.text import TextTokenizer
-
     vocabulary = read_vocabulary(folder)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
     rows = network.get_input_embeddings().weight.shape[0]
     if rows != vocabulary.num_rows:
-        raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows} instead")
+        raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")
     network.config.use_cache = True
     return network.to(device).eval(), TextTokenizer.load(folder), vocabulary

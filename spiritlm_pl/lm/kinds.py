@@ -11,6 +11,8 @@ from torch import Tensor
 
 from spiritlm_pl.vocabulary import Vocabulary
 
+LARGEST_LOSS = 50.0  # nats; where perplexities stop growing
+
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
     """Sums (6,) of the losses (M,) of target tokens (M,), fp32."""
@@ -35,7 +37,7 @@ def loss_metrics(sums: Tensor, units_per_second: float | None) -> dict[str, floa
         total, count = values[2 * index : 2 * index + 2]
         if count:
             metrics[f"loss{suffix}"] = total / count
-            metrics[f"perplexity{suffix}"] = math.exp(min(total / count, 50.0)) if total == total else math.nan
+            metrics[f"perplexity{suffix}"] = math.exp(min(total / count, LARGEST_LOSS))
     if "loss_speech" in metrics and units_per_second is not None:
         metrics["speech_bits_per_second"] = metrics["loss_speech"] / math.log(2) * units_per_second
     return metrics

@@ -26,7 +26,7 @@ class LossSettings:
 
     Args:
         method: "chunked" (ours), "torch" (`F.linear_cross_entropy`), "full" (all logits at once), or "auto",
-            which is "chunked": the fastest that bounds memory, on CPU and on GPU (`benchmarks/loss_memory.py`).
+            which is "chunked": the fastest of those that bound memory (`benchmarks/loss_memory.py`).
         chunk: number of tokens whose logits exist at one time.
         z_loss: weight of log(Z)^2 (PaLM, arXiv 2204.02311), 0 for none.
     """
@@ -42,9 +42,9 @@ class LossSettings:
         if self.z_loss < 0:
             raise ValueError(f"z_loss must be at least 0, but is {self.z_loss} instead")
         if self.method == "torch" and not HAS_TORCH_FUSED:
-            raise ValueError(f"method must be 'chunked' or 'full' with torch {torch.__version__}, but is 'torch' instead")
+            raise ValueError(f"method must be chunked or full on torch {torch.__version__}, but is torch")
         if self.method == "torch" and self.z_loss:
-            raise ValueError(f"method must be 'chunked' or 'full' with z_loss {self.z_loss}, but is 'torch' instead")
+            raise ValueError(f"method must be chunked or full with z_loss {self.z_loss}, but is torch")
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -52,7 +52,8 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int,
+        z_loss: float,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         need_bias = bias is not None and ctx.needs_input_grad[2]
@@ -62,9 +63,10 @@ class _ChunkedLoss(torch.autograd.Function):
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         matrix = weight.to(hidden.dtype)
+        offset = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = F.linear(hidden[part], matrix, None if bias is None else bias.to(hidden.dtype)).float()  # (m, V)
+            logits = F.linear(hidden[part], matrix, offset).float()  # (m, V)
             log_z = logits.logsumexp(dim=-1, keepdim=True)
             columns = targets[part, None]
             losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
@@ -92,7 +94,8 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, total_grad: Tensor, _losses_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        total_grad = grads[0]
         hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
         weight_dtype, bias_dtype = ctx.dtypes
         return (

@@ -1,4 +1,4 @@
-"""Learning rate over steps, as a factor of the peak. Spirit LM keeps it constant (arXiv 2402.05755, App. A)."""
+"""Learning rate over steps, as a factor of the peak. Spirit LM keeps it constant (App. A of the paper)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -49,7 +49,7 @@ class Cosine(Schedule):
         """
         super().__init__(warmup_steps)
         if total_steps <= warmup_steps:
-            raise ValueError(f"total_steps must be above warmup_steps {warmup_steps}, but is {total_steps} instead")
+            raise ValueError(f"total_steps must be above warmup_steps {warmup_steps}, but is {total_steps}")
         if not 0 <= floor <= 1:
             raise ValueError(f"floor must be in [0, 1], but is {floor} instead")
         self.total_steps = total_steps

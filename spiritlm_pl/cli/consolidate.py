@@ -1,0 +1,26 @@
+"""`spiritlm consolidate`: a trainer's checkpoint to a model folder that anything can load."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+
+
+def consolidate(
+    checkpoint: Path,
+    output: Path,
+    text_tokenizer: str | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Merge a checkpoint of the language model, sharded by ZeRO-3 or not, into one model folder.
+
+    Args:
+        checkpoint: `.ckpt` file or folder that a language model run has saved.
+        output: the model folder to write.
+        text_tokenizer: SentencePiece model, or folder with a tokenizer, to put into the model folder.
+        dtype: number format of the weights.
+    """
+    written = consolidate_checkpoint(checkpoint, output, text_tokenizer, getattr(torch, dtype))
+    print(f"wrote {written}")

@@ -1,0 +1,92 @@
+"""Trains a tiny LM on rows made up from the step; started by test_strategy.py, twice under ZeRO-3.
+
+Usage: zero3_worker.py FOLDER PROCESSES FIRST_STEP LAST_STEP [CHECKPOINT]
+Writes FOLDER/losses.json (rank zero), FOLDER/step=N.ckpt and FOLDER/export.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.utils.data import DataLoader, Dataset
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.lm.build import LanguageModelConfig
+from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.schedule import Constant
+from spiritlm_pl.modules.lm import LanguageModelModule
+from spiritlm_pl.modules.strategy import Zero3Strategy
+from spiritlm_pl.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+ROWS, DOCUMENT = 4, 16
+LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "max_position_embeddings": 64, "tie_word_embeddings": True}
+
+
+class Rows(Dataset[TokenBatch]):
+    def __init__(self, rank: int, world: int, first: int) -> None:
+        self.rank, self.world, self.first = rank, world, first
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> TokenBatch:
+        step = self.first + index
+        generator = torch.Generator().manual_seed(step)
+        steps = torch.randint(1, 4, (ROWS, 2 * DOCUMENT), generator=generator)
+        mine = slice(self.rank * ROWS // self.world, (self.rank + 1) * ROWS // self.world)
+        tokens = (steps.cumsum(1) % VOCABULARY.num_tokens)[mine]
+        positions = torch.arange(DOCUMENT).repeat(2).expand_as(tokens)
+        segments = torch.arange(2).repeat_interleave(DOCUMENT).expand_as(tokens)
+        bounds = torch.arange(0, tokens.numel() + 1, DOCUMENT, dtype=torch.int32)
+        return TokenBatch(tokens=tokens, position_ids=positions, segment_ids=segments, cu_seqlens=bounds,
+                          max_seqlen=DOCUMENT, loss_mask=positions > 0, step=step)
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.values: dict[int, float] = {}
+
+    def on_train_batch_end(self, trainer, *args):  # type: ignore[no-untyped-def]
+        self.values[trainer.global_step] = float(trainer.callback_metrics["train/loss"])
+
+
+class Data(lightning.LightningDataModule):
+    vocabulary = VOCABULARY
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def train_dataloader(self) -> DataLoader[TokenBatch]:
+        return DataLoader(Rows(self.trainer.global_rank, self.trainer.world_size, self.first), batch_size=None)
+
+
+def main() -> None:
+    folder, processes, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    checkpoint = sys.argv[5] if len(sys.argv) > 5 else None
+    lightning.seed_everything(1)
+    module = LanguageModelModule(LanguageModelConfig(config=LLAMA), VOCABULARY, AdamWSettings(lr=1e-2),
+                                 Constant(3))
+    losses = Losses()
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=processes, max_steps=last, logger=False, gradient_clip_val=1.0,
+        strategy="auto" if processes == 1 else Zero3Strategy(persistent_below=0, pin_memory=False),
+        use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[losses, ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1)],
+    )
+    trainer.fit(module, datamodule=Data(first), ckpt_path=checkpoint)
+    if processes > 1:
+        assert all(parameter.ds_shape for parameter in module.parameters())
+        assert all(parameter.numel() == 0 for parameter in module.parameters()), "not sharded"
+    module.export(str(folder / "export"))
+    if trainer.is_global_zero:
+        (folder / "losses.json").write_text(json.dumps(losses.values))
+
+
+if __name__ == "__main__":
+    main()
