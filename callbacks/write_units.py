@@ -16,8 +16,8 @@ from lightning import Callback, LightningModule, Trainer
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.corpora.manifest import word_alignment
 from spiritlm_pl.modules.tokenize import TokenizeModule
-from spiritlm_pl.provenance import folder_sha256
 from spiritlm_pl.speech.contract import Units
+from spiritlm_pl.speech.tokenizer import tokenizer_fingerprint
 from spiritlm_pl.tokens.corpus_store import (
     MANIFEST,
     TimedWord,
@@ -30,10 +30,10 @@ from spiritlm_pl.tokens.plan import CorpusPlan, Part
 
 
 class WriteUnits(Callback):
-    """Writes units as a tokenised corpus, one folder a split.
+    """Writes units as tokenised corpora, `<folder>/<corpus>/<split>`.
 
     Args:
-        folder: of the tokenised corpus.
+        folder: of all tokenised corpora of this tokenizer.
     """
 
     def __init__(self, folder: str) -> None:
@@ -53,7 +53,7 @@ class WriteUnits(Callback):
         plan = getattr(getattr(trainer, "datamodule", None), "plan", None)
         if not isinstance(plan, CorpusPlan) or not isinstance(pl_module, TokenizeModule):
             raise ValueError("WriteUnits must run in predict, with a TokenizeModule and a WaveformDataModule")
-        sha256 = folder_sha256(Path(pl_module.folder))
+        sha256 = tokenizer_fingerprint(pl_module.folder)
         self._plan = plan
         self._fingerprints = {
             position: part_fingerprint(plan, part, sha256) for position, part in enumerate(plan.parts)
@@ -61,13 +61,17 @@ class WriteUnits(Callback):
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
         plan.finished = {
             position for position, part in enumerate(plan.parts)
-            if part_is_finished(self.folder / part.split, part.index, self._fingerprints[position])
+            if part_is_finished(self.home(part), part.index, self._fingerprints[position])
         }
         trainer.strategy.barrier("units planned")
         if trainer.is_global_zero:
             for position, part in enumerate(plan.parts):
                 if position not in plan.finished:
-                    (self.folder / part.split / MANIFEST).unlink(missing_ok=True)
+                    (self.home(part) / MANIFEST).unlink(missing_ok=True)
+
+    def home(self, part: Part) -> Path:
+        """The folder of a part."""
+        return self.folder / part.corpus / part.split
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: WaveformBatch,
@@ -82,7 +86,7 @@ class WriteUnits(Callback):
             if len(self._pending[position]) == len(part.ids):
                 found = self._pending.pop(position)
                 rows = [utterance(self._plan, name, found[name]) for name in part.ids]
-                write_part(self.folder / part.split, part.index, rows, self._fingerprints[position])
+                write_part(self.home(part), part.index, rows, self._fingerprints[position])
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the manifests when all ranks are done."""
@@ -92,10 +96,10 @@ class WriteUnits(Callback):
             return
         tokenizer = pl_module.tokenizer
         assert tokenizer is not None
-        for split in sorted({part.split for part in self._plan.parts}):
+        for home in sorted({self.home(part) for part in self._plan.parts}):
             finish_folder(
-                self.folder / split,
-                sum(part.split == split for part in self._plan.parts),
+                home,
+                sum(self.home(part) == home for part in self._plan.parts),
                 frame_rate=tokenizer.frame_rate,
                 num_units=tokenizer.cardinality,
                 provenance={

@@ -5,14 +5,16 @@ Long audio is cut into chunks of 100 s, as the published tokenizer does (Spirit 
 Shapes: B batch, S samples, T frames.
 """
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.checkpoint import CONFIG_FILE, load_network, save_network
-from spiritlm_pl.provenance import atomic_path, code_version, folder_sha256
+from spiritlm_pl.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, Units, exact_hop
 
 STAGE = "speech_tokenizer"
@@ -120,14 +122,33 @@ class PhoneticTokenizer(nn.Module):
             ValueError: if the folder holds no tokenizer.
         """
         folder = Path(folder)
-        config = folder / CONFIG_FILE
-        description = json.loads(config.read_text()) if config.is_file() else {}
-        if description.get("stage") != STAGE:
-            raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
+        description = _description(folder)
         tokenizer = cls(
             load_network(folder / EXTRACTOR, "features"),  # type: ignore[arg-type]
             load_network(folder / QUANTIZER, "quantizer"),  # type: ignore[arg-type]
             chunk_seconds=description["chunk_seconds"],
-            fingerprint=folder_sha256(folder),
+            fingerprint=tokenizer_fingerprint(folder),
         )
         return tokenizer.to(device).eval()
+
+
+def tokenizer_fingerprint(folder: str | Path) -> str:
+    """Hash of all that the units depend on; neither code version nor notes about the run are part of it.
+
+    Raises:
+        ValueError: if the folder holds no tokenizer.
+    """
+    digest = hashlib.sha256(str(_description(Path(folder))["chunk_seconds"]).encode())
+    for part in (EXTRACTOR, QUANTIZER):
+        config = json.loads((Path(folder) / part / CONFIG_FILE).read_text())
+        digest.update(json.dumps([config["class_path"], config["config"]], sort_keys=True).encode())
+        digest.update(file_sha256(Path(folder) / part / WEIGHTS_FILE).encode())
+    return digest.hexdigest()
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    config = folder / CONFIG_FILE
+    description: dict[str, Any] = json.loads(config.read_text()) if config.is_file() else {}
+    if description.get("stage") != STAGE:
+        raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
+    return description

@@ -20,12 +20,14 @@ class Part:
     """Utterances of one shard.
 
     Attributes:
+        corpus: name of the corpus.
         split: "train", "validation" or "test".
-        index: of the part in its split.
+        index: of the part in its corpus and split.
         ids: in the order of the rows.
         batches: the same ids in the order of computation.
     """
 
+    corpus: str
     split: str
     index: int
     ids: tuple[str, ...]
@@ -97,14 +99,17 @@ def plan_corpus(
         members, names = load_corpora(folders, split)
         cuts.update({cut.id: cut for cut in members})
         corpora.update({cut.id: name for cut, name in zip(members, names, strict=True)})
-        for index, start in enumerate(range(0, len(members), part_size)):
-            chunk = members[start : start + part_size]
-            durations = np.array([cut.duration for cut in chunk])
-            batches = bucketed_batches(durations, batch_seconds, seed=0, epoch=0, shuffle=False)
-            parts.append(Part(
-                split=split,
-                index=index,
-                ids=tuple(cut.id for cut in chunk),
-                batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
-            ))
+        for corpus in sorted(set(names)):
+            own = [cut for cut, name in zip(members, names, strict=True) if name == corpus]
+            for index, start in enumerate(range(0, len(own), part_size)):
+                chunk = own[start : start + part_size]
+                durations = np.array([cut.duration for cut in chunk])
+                batches = bucketed_batches(durations, batch_seconds, seed=0, epoch=0, shuffle=False)
+                parts.append(Part(
+                    corpus=corpus,
+                    split=split,
+                    index=index,
+                    ids=tuple(cut.id for cut in chunk),
+                    batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
+                ))
     return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=tuple(str(f) for f in folders))
