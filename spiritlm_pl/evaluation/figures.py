@@ -22,7 +22,9 @@ def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -
     return (decibels - decibels.max()).clamp(min=FLOOR_DB)
 
 
-def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None) -> Figure:
+def spectrogram_figure(
+    waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None
+) -> Figure:
     """Spectrograms above each other on one time axis.
 
     Args:
@@ -74,8 +76,8 @@ def comparison_figure(
     for name, values in series.items():
         if len(values) != len(groups):
             raise ValueError(f"series {name} must have {len(groups)} values, but has {len(values)} instead")
-    width = max(4.0, 1.5 + 0.72 * len(groups) * max(1, len(series)))
-    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    inches = max(4.0, 1.5 + 0.72 * len(groups) * max(1, len(series)))
+    figure = Figure(figsize=(inches, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / max(1, len(series))
     for index, (name, values) in enumerate(series.items()):

@@ -1,0 +1,299 @@
+"""Which of two continuations belongs to a context? (as in StoryCloze; Spirit LM, arXiv 2402.05755, table 4)
+
+The context and the continuation are each given as text or as speech; the wrong continuation is another
+story's. A model is right where it gives the right one the higher mean log-likelihood a token; chance is 1/2.
+
+Shapes: B batch, T tokens, K scored tokens, V rows of the embedding, N sequences.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.build_blocks import aligned_document
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.tokens.documents import Word
+from spiritlm_pl.tokens.rng import derive, name_key
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+DIRECTIONS: dict[str, tuple[Modality, Modality]] = {
+    "text_to_text": (Modality.TEXT, Modality.TEXT),
+    "speech_to_speech": (Modality.SPEECH, Modality.SPEECH),
+    "speech_to_text": (Modality.SPEECH, Modality.TEXT),
+    "text_to_speech": (Modality.TEXT, Modality.SPEECH),
+}
+FEWEST_WORDS = 4  # of a sentence that is cut in two
+
+
+@dataclass(frozen=True)
+class ChoiceItem:
+    """A context with its own continuation and another one's; words carry their tokens in both modalities.
+
+    Attributes:
+        id: of the utterance.
+        wrong_id: of the utterance that the wrong continuation is from.
+        context: words.
+        right: words that follow.
+        wrong: words that follow elsewhere.
+    """
+
+    id: str
+    wrong_id: str
+    context: Sequence[Word]
+    right: Sequence[Word]
+    wrong: Sequence[Word]
+
+
+@dataclass(frozen=True)
+class ChoiceResult:
+    """How often the right continuation won.
+
+    Attributes:
+        accuracy: by mean log-likelihood a token.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        accuracy_unnormalised: by the log-likelihood of the whole continuation.
+        num_items: contexts judged.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    accuracy_unnormalised: float
+    num_items: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Half:
+    """An utterance cut in two."""
+
+    id: str
+    speaker: str
+    story: str
+    words: Sequence[Word]
+    cut: int
+    ending: str
+
+
+def cut_place(utterance: UnitUtterance, continuation_sentences: int) -> int | None:
+    """Word at which the continuation of an utterance begins; None if it cannot be cut.
+
+    A story (`sentence_ends` in its custom values) is cut before its last sentences, all else in the middle.
+    """
+    ends = utterance.custom.get("sentence_ends")
+    if not ends:
+        return len(utterance.words) // 2 if len(utterance.words) >= FEWEST_WORDS else None
+    if len(ends) <= continuation_sentences:
+        return None
+    # Aligned words may hold several words of the transcript (merged clitics), or be missing.
+    counts = [0]
+    for word in utterance.words:
+        counts.append(counts[-1] + len(word.word.split()))
+    wanted = ends[-1 - continuation_sentences]
+    return counts.index(wanted) if counts[-1] == ends[-1] and wanted in counts else None
+
+
+def choice_items(
+    corpus: UnitCorpus,
+    tokenizer: TextTokenizer,
+    vocabulary: Vocabulary,
+    kind: Literal["stories", "sentences"] = "stories",
+    num_items: int | None = None,
+    continuation_sentences: int = 1,
+    same_speaker: bool = True,
+    seed: int = 0,
+) -> list[ChoiceItem]:
+    """Items from a tokenised corpus, the same for the same seed.
+
+    Args:
+        corpus: a held-out split.
+        tokenizer: for words.
+        vocabulary: layout of the token ids.
+        kind: utterances with sentence ends, cut before the last sentences, or all others, cut in the middle.
+        num_items: at most so many; None for all.
+        continuation_sentences: sentences of a story that are to be chosen.
+        same_speaker: take the wrong continuation from the same speaker where there is one, so that the voice
+            does not give the answer away.
+        seed: of the order and the pairs.
+
+    Raises:
+        ValueError: if there are fewer than two utterances that can be cut.
+    """
+    halves = []
+    for utterance in corpus:
+        if bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
+            continue
+        half = _cut(utterance, corpus.frame_rate, tokenizer, vocabulary, continuation_sentences)
+        if half is not None:
+            halves.append(half)
+    if len(halves) < 2:
+        raise ValueError(f"corpus must hold at least two {kind} that can be cut, but {corpus.folder} has "
+                         f"{len(halves)} instead")
+    key = derive(0, seed)
+    halves.sort(key=lambda half: derive(key, name_key(half.id)))
+    items = []
+    for place, half in enumerate(halves[:num_items]):
+        other = _another(half, halves[place + 1 :] + halves[:place], same_speaker)
+        if other is not None:
+            items.append(ChoiceItem(half.id, other.id, half.words[: half.cut], half.words[half.cut :],
+                                    other.words[other.cut :]))
+    return items
+
+
+def _cut(
+    utterance: UnitUtterance, frame_rate: float, tokenizer: TextTokenizer, vocabulary: Vocabulary,
+    continuation_sentences: int,
+) -> _Half | None:
+    cut = cut_place(utterance, continuation_sentences)
+    document = None if cut is None else aligned_document(utterance, frame_rate, tokenizer, vocabulary)
+    if document is None or cut is None:
+        return None
+    for words in (document.words[:cut], document.words[cut:]):
+        if not any(word.text for word in words) or not any(word.speech for word in words):
+            return None
+    ending = " ".join(word.word for word in utterance.words[cut:])
+    story = str(utterance.custom.get("story", utterance.id))
+    return _Half(utterance.id, utterance.speaker, story, document.words, cut, ending)
+
+
+def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half | None:
+    """The first other story with another ending, by the same speaker if there is one."""
+    different = [other for other in others if other.story != half.story and other.ending != half.ending]
+    same = [other for other in different if other.speaker == half.speaker] if same_speaker else []
+    return next(iter(same or different), None)
+
+
+def sequence(
+    context: Sequence[Word], continuation: Sequence[Word], direction: tuple[Modality, Modality],
+    vocabulary: Vocabulary,
+) -> tuple[list[int], int]:
+    """Token ids of a context with a continuation, and how many tokens at the end are to be scored.
+
+    A modality token at a change belongs to the context: it says what is asked for.
+    """
+    first, second = direction
+    tokens = [vocabulary.marker(first), *_tokens(context, first)]
+    if second is not first:
+        tokens.append(vocabulary.marker(second))
+    scored = _tokens(continuation, second)
+    return tokens + scored, len(scored)
+
+
+def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
+    return [token for word in words for token in (word.speech if modality is Modality.SPEECH else word.text)]
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: PreTrainedModel,
+    sequences: Sequence[tuple[list[int], int]],
+    batch_tokens: int = 4096,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Tensor:
+    """Summed log-likelihoods (N,) of the last tokens of sequences, given all before them.
+
+    Args:
+        model: causal language model in evaluation mode.
+        sequences: token ids, and how many at the end are scored; beginnings are cut to the context.
+        batch_tokens: tokens of a batch, padding included.
+        rank: of this process; ranks share the batches, and make equally many calls of the model.
+        world_size: number of processes.
+    """
+    limit = context_length(model)
+    cut = [_fit(tokens, scored, limit) for tokens, scored in sequences]
+    order = sorted(range(len(cut)), key=lambda index: len(cut[index][0]))
+    batches: list[list[int]] = []
+    for index in order:
+        if not batches or (len(batches[-1]) + 1) * len(cut[index][0]) > batch_tokens:
+            batches.append([])
+        batches[-1].append(index)
+    scores = torch.zeros(len(cut), device=model.device)
+    for turn in range(-(-len(batches) // world_size)):
+        number = turn * world_size + rank
+        batch = batches[min(number, len(batches) - 1)]
+        values = _score(model, [cut[index] for index in batch])
+        if number < len(batches):
+            scores[batch] = values
+    if world_size > 1:
+        torch.distributed.all_reduce(scores)
+    return scores.cpu()
+
+
+def _fit(tokens: list[int], scored: int, limit: int | None) -> tuple[list[int], int]:
+    """Cut a sequence to the context, keeping its first modality token."""
+    if limit is None or len(tokens) <= limit:
+        return tokens, scored
+    return [tokens[0], *tokens[len(tokens) - limit + 1 :]], min(scored, limit - 1)
+
+
+def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
+    """Log-likelihoods (B,). Padding stands at the end, where causal attention needs no mask for it."""
+    lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
+    scored = torch.tensor([count for _, count in batch], device=model.device)
+    longest = int(lengths.max())
+    tokens = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch], device=model.device)
+    first = int((lengths - scored).min())  # the earliest scored token
+    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
+    targets = tokens[:, first:]  # (B, K)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    places = torch.arange(first, longest, device=model.device)
+    counted = (places >= (lengths - scored)[:, None]) & (places < lengths[:, None])
+    return -(losses.view(targets.shape) * counted).sum(1)
+
+
+def evaluate_choice(
+    model: PreTrainedModel,
+    items: Sequence[ChoiceItem],
+    vocabulary: Vocabulary,
+    directions: Sequence[str] = tuple(DIRECTIONS),
+    batch_tokens: int = 4096,
+    rank: int = 0,
+    world_size: int = 1,
+) -> dict[str, ChoiceResult]:
+    """Accuracy in each direction.
+
+    Args:
+        model: causal language model in evaluation mode.
+        items: what is to be chosen.
+        vocabulary: layout of the token ids.
+        directions: names out of `DIRECTIONS`.
+        batch_tokens: tokens of a batch, padding included.
+        rank: of this process.
+        world_size: number of processes; all get the same result.
+
+    Raises:
+        ValueError: if a direction is unknown, or there are no items.
+    """
+    if not items:
+        raise ValueError("items must hold at least one, but is empty instead")
+    for name in directions:
+        if name not in DIRECTIONS:
+            raise ValueError(f"directions must be among {', '.join(DIRECTIONS)}, but one is {name!r} instead")
+    sequences = [
+        sequence(item.context, continuation, DIRECTIONS[name], vocabulary)
+        for name in directions for item in items for continuation in (item.right, item.wrong)
+    ]
+    totals = log_likelihoods(model, sequences, batch_tokens, rank, world_size)
+    counts = torch.tensor([scored for _, scored in sequences])
+    shape = (len(directions), len(items), 2)
+    whole, mean = totals.view(shape), (totals / counts).view(shape)
+    results = {}
+    for index, name in enumerate(directions):
+        right = int((mean[index, :, 0] > mean[index, :, 1]).sum())
+        right_whole = int((whole[index, :, 0] > whole[index, :, 1]).sum())
+        low, high = wilson_interval(right, len(items))
+        results[name] = ChoiceResult(right / len(items), low, high, right_whole / len(items), len(items))
+    return results

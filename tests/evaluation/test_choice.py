@@ -1,0 +1,148 @@
+"""Choice between continuations: items, scores against a plain loop, a model that knows the answer."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.evaluation.choice import (
+    DIRECTIONS,
+    choice_items,
+    cut_place,
+    evaluate_choice,
+    log_likelihoods,
+    sequence,
+)
+from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.tokens.documents import Word
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+VOCABULARY = Vocabulary(num_text=40, num_units=50, multiple_of=32)
+ANIMALS = ("cat", "dog", "cow", "hen")
+
+
+class Letters:
+    """One token a letter."""
+
+    def encode(self, text):
+        return [ord(letter) - ord("a") for letter in text]
+
+
+def story(index, speaker):
+    """Two sentences about an animal; every word lasts a second and has two units of its letters' sum."""
+    animal = ANIMALS[index % len(ANIMALS)]
+    words = f"a {animal} came the {animal} ate".split()
+    codes = [sum(map(ord, word)) % 50 for word in words]
+    units = np.array([value for code in codes for value in (code, (code + 1) % 50)], dtype=np.uint16)
+    return UnitUtterance(
+        id=f"story{index}", speaker=speaker, text=" ".join(words), duration=6.0, num_frames=150,
+        words=tuple(TimedWord(word, float(i), i + 0.8) for i, word in enumerate(words)),
+        units=units, unit_starts=np.arange(12, dtype=np.uint32) * 25 // 2,
+        custom={"story": index, "sentence_ends": [3, 6]},
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    utterances = [story(index, f"voice{index % 2}") for index in range(12)]
+    plain = [UnitUtterance(**{**vars(utterance), "id": f"plain{i}", "custom": {}})
+             for i, utterance in enumerate(utterances[:3])]
+    write_part(tmp_path / "test", 0, utterances + plain, "f")
+    finish_folder(tmp_path / "test", 1, frame_rate=25.0, num_units=50, provenance={})
+    return UnitCorpus(tmp_path, "test")
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=64, initializer_range=0.3,
+    )).eval()
+
+
+def test_items_pair_a_story_with_another_ending_of_the_same_voice(corpus):
+    items = choice_items(corpus, Letters(), VOCABULARY)
+    assert len(items) == 12
+    by_id = corpus.by_id()
+    for item in items:
+        own, other = by_id[item.id], by_id[item.wrong_id]
+        assert own.speaker == other.speaker and own.text != other.text
+        assert [len(item.context), len(item.right), len(item.wrong)] == [3, 3, 3]
+        assert all(len(word.speech) == 2 for word in item.right)
+    ids = [(item.id, item.wrong_id) for item in items]
+    assert ids == [(item.id, item.wrong_id) for item in choice_items(corpus, Letters(), VOCABULARY)]
+    assert ids != [(item.id, item.wrong_id) for item in choice_items(corpus, Letters(), VOCABULARY, seed=1)]
+
+
+def test_plain_sentences_are_cut_in_the_middle(corpus):
+    items = choice_items(corpus, Letters(), VOCABULARY, kind="sentences")
+    assert {item.id for item in items} == {"plain0", "plain1", "plain2"}
+    assert [len(items[0].context), len(items[0].right)] == [3, 3]
+
+
+def test_merged_words_are_counted_as_what_they_say():
+    utterance = story(0, "a")
+    merged = UnitUtterance(**{**vars(utterance), "words": (
+        TimedWord("a cat", 0, 1), TimedWord("came", 1, 2), TimedWord("the cat ate", 2, 4))})
+    assert cut_place(merged, 1) == 2
+    across = UnitUtterance(**{**vars(utterance), "words": (
+        TimedWord("a cat", 0, 1), TimedWord("came the", 1, 2), TimedWord("cat ate", 2, 3))})
+    assert cut_place(across, 1) is None  # no alignment says where the sentence ends
+    missing = UnitUtterance(**{**vars(utterance), "words": utterance.words[:-1]})
+    assert cut_place(missing, 1) is None
+
+
+def test_a_marker_stands_where_the_modality_changes():
+    words, more = [Word([1, 2], [50])], [Word([3], [51, 52])]
+    text, speech = VOCABULARY.marker(Modality.TEXT), VOCABULARY.marker(Modality.SPEECH)
+    assert sequence(words, more, DIRECTIONS["text_to_text"], VOCABULARY) == ([text, 1, 2, 3], 1)
+    to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
+    assert to_speech == ([text, 1, 2, speech, 51, 52], 2)
+    assert sequence(words, more, DIRECTIONS["speech_to_text"], VOCABULARY) == ([speech, 50, text, 3], 1)
+
+
+@torch.no_grad()
+def test_scores_equal_a_plain_loop(model):
+    generator = torch.Generator().manual_seed(1)
+    sequences = [(torch.randint(90, (length,), generator=generator).tolist(), scored)
+                 for length, scored in ((5, 2), (9, 8), (20, 4), (3, 1), (64, 30))]
+    expected = []
+    for tokens, scored in sequences:
+        logs = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
+        expected.append(sum(logs[i - 1, tokens[i]].item() for i in range(len(tokens) - scored, len(tokens))))
+    for batch_tokens in (8192, 20):
+        torch.testing.assert_close(log_likelihoods(model, sequences, batch_tokens), torch.tensor(expected),
+                                   rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
+    items = choice_items(corpus, Letters(), VOCABULARY, num_items=4)
+    rows = [sequence(item.context, item.right, direction, VOCABULARY)[0]
+            for item in items for direction in DIRECTIONS.values()]
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    results = evaluate_choice(model, items, VOCABULARY)
+    assert list(results) == list(DIRECTIONS)
+    for result in results.values():
+        assert result.accuracy == 1.0 and 0.5 < result.low < result.high == 1.0 and result.num_items == 4
+
+
+def test_errors_name_what_is_missing(corpus, model):
+    with pytest.raises(ValueError, match="at least two stories that can be cut, but .* has 0"):
+        choice_items(corpus, Letters(), VOCABULARY, continuation_sentences=2)
+    with pytest.raises(ValueError, match="one is 'song_to_text'"):
+        evaluate_choice(model, choice_items(corpus, Letters(), VOCABULARY), VOCABULARY, ["song_to_text"])
+
+
+def test_wilson_interval():
+    low, high = wilson_interval(90, 100)  # 0.8256, 0.9448 in the tables
+    assert (round(low, 4), round(high, 4)) == (0.8256, 0.9448)
+    assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson_interval(3, 2)
