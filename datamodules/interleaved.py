@@ -1,7 +1,8 @@
 """Text, speech and word-interleaved documents as packed rows for the language model.
 
-Streams are mixed by weights measured in tokens; a batch is a pure function of (seed, step, rank), so a run goes
-on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.stream`, `.packing`, `.interleave`.
+Streams are mixed by weights measured in tokens; a batch is a pure function of (seed, step, rank), so a run
+goes on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.stream`, `.packing`,
+`.interleave`.
 """
 
 from dataclasses import dataclass
@@ -71,7 +72,12 @@ class InterleavedDataModule(LightningDataModule):
         self.streams = {name: _stream(value) for name, value in streams.items()}
         for name in self.streams:
             self._kind(name)
-        self.row_length, self.batch_size, self.num_workers, self.seed = row_length, batch_size, num_workers, seed
+        self.row_length, self.batch_size, self.num_workers, self.seed = (
+            row_length,
+            batch_size,
+            num_workers,
+            seed,
+        )
         self.interleaving, self.loss_on = interleaving, loss_on
         self.expected_vocabulary, self.val_rows = vocabulary, val_rows
         self._mixture: Mixture | None = None
@@ -103,7 +109,7 @@ class InterleavedDataModule(LightningDataModule):
                              f"but is {self.expected_vocabulary} instead")
 
     def train_dataloader(self) -> TrainingLoader:
-        """Training batches: as many as the trainer's `max_steps` ask for, or one pass over the slowest stream."""
+        """Training batches: as the trainer's `max_steps` need, or else a pass over the slowest stream."""
         mixture = self._train_mixture()
         share = self._share()
         accumulate = share.accumulate
@@ -122,8 +128,13 @@ class InterleavedDataModule(LightningDataModule):
             } for name, stream in zip(self.streams, mixture.streams, strict=True)},
         }
         return TrainingLoader(
-            mixture, share, length=length, predicted=self.loss_on.table(mixture.vocabulary),
-            num_workers=self.num_workers, identity=identity, processed=self._processed if self.trainer else None,
+            mixture,
+            share,
+            length=length,
+            predicted=self.loss_on.table(mixture.vocabulary),
+            num_workers=self.num_workers,
+            identity=identity,
+            processed=self._processed if self.trainer else None,
         )
 
     def val_dataloader(self) -> list[EvaluationLoader]:
@@ -161,14 +172,20 @@ class InterleavedDataModule(LightningDataModule):
     def _kind(self, name: str) -> str:
         kind = self.streams[name].kind or name
         if kind not in KINDS:
-            raise ValueError(f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead")
+            raise ValueError(
+                f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead"
+            )
         return kind
 
     def _share(self) -> Share:
         if self.trainer is None:
             return Share(batch_size=self.batch_size)
-        return Share(batch_size=self.batch_size, rank=self.trainer.global_rank, world_size=self.trainer.world_size,
-                     accumulate=self.trainer.accumulate_grad_batches)
+        return Share(
+            batch_size=self.batch_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            accumulate=self.trainer.accumulate_grad_batches,
+        )
 
     def _processed(self) -> int:
         assert self.trainer is not None

@@ -1,7 +1,7 @@
 """Text as pieces: SentencePiece models (Llama 2's, or one trained here) and tokenizers of `transformers`.
 
-A word is encoded with the space before it, and a text as the concatenation of its words, so that a text cut into
-spans at word boundaries has the same pieces whole and cut.
+A word is encoded with the space before it, and a text as the concatenation of its words, so that a text cut
+into spans at word boundaries has the same pieces whole and cut.
 """
 
 import re
@@ -100,7 +100,9 @@ class TextTokenizer:
             try:
                 return cls(_SentencePiece(model.read_bytes()))
             except RuntimeError as error:
-                raise ValueError(f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}") from None
+                raise ValueError(
+                    f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}"
+                ) from None
         if any((path / name).is_file() for name in HUGGING_FACE_FILES):
             return cls(_HuggingFace(path))
         raise FileNotFoundError(f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "

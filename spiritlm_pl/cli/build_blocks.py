@@ -19,7 +19,8 @@ def build_blocks(
     """Turn tokenised corpora and text into training blocks, OUT/SPLIT/{text,speech,aligned}.
 
     All utterances go into the speech stream, those with word times into the aligned stream, text files and
-    transcripts into the text stream. Blocks that were there before are replaced once the new ones are complete.
+    transcripts into the text stream. Blocks that were there before are replaced once the new ones are
+    complete.
 
     Args:
         units: folders of tokenised corpora, all of one speech tokenizer.
@@ -35,8 +36,17 @@ def build_blocks(
         seed: of the shuffle.
     """
     summary = build(
-        units, text_tokenizer, out, text, splits=splits, transcripts=transcripts, text_validation=text_validation,
-        num_tasks=num_tasks, multiple_of=multiple_of, block_tokens=block_tokens, seed=seed,
+        units,
+        text_tokenizer,
+        out,
+        text,
+        splits=splits,
+        transcripts=transcripts,
+        text_validation=text_validation,
+        num_tasks=num_tasks,
+        multiple_of=multiple_of,
+        block_tokens=block_tokens,
+        seed=seed,
     )
     print(f"{'':<20}{'blocks':>8}{'documents':>12}{'text tokens':>14}{'speech tokens':>15}")
     for name, row in summary.items():

@@ -1,8 +1,8 @@
 """Training blocks on disk: one folder a stream, `manifest.json` and memory-mapped safetensors files.
 
-The manifest names every block with its size and SHA-256, the vocabulary, and where the tokens came from. A block
-is checked when it is opened, so a truncated, changed or missing one is an error that names it. Files get their
-name only when they are complete, the manifest last.
+The manifest names every block with its size and SHA-256, the vocabulary, and where the tokens came from. A
+block is checked when it is opened, so a truncated, changed or missing one is an error that names it. Files
+get their name only when they are complete, the manifest last.
 """
 
 import json
@@ -132,7 +132,9 @@ def read_manifest(folder: str | Path) -> Manifest:
             sha256=sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
+        raise ValueError(
+            f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}"
+        ) from None
 
 
 def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
@@ -147,7 +149,9 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
         raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise ValueError(f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again")
+        raise ValueError(
+            f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again"
+        )
     checksum = file_sha256(path)
     if checksum != entry.sha256:
         raise ValueError(f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; "

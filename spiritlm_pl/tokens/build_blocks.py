@@ -1,7 +1,8 @@
 """Unit shards and text to training blocks: one folder for each split and stream.
 
 - speech: every utterance with units.
-- aligned: every utterance with units and word times. A run of units belongs to the word in which it starts; what
+- aligned: every utterance with units and word times. A run of units belongs to the word in which it starts;
+what
   is said before the first word goes to the first word, and a pause to the word before it.
 - text: lines of text files, and the transcripts of the corpora.
 
@@ -95,7 +96,7 @@ def write_stream(
     folder: Path, kind: str, documents: list[Document], vocabulary: Vocabulary, block_tokens: int, seed: int,
     sources: dict[str, Any],
 ) -> None:
-    """Shuffle documents and write them as blocks of about equal size; an earlier build stays until this is done."""
+    """Shuffle documents and write blocks of about equal size; an earlier build stays until this is done."""
     order = sorted(documents, key=lambda document: derive(derive(0, seed), document.key))
     ends = np.cumsum([document.num_tokens for document in order])
     blocks = max(1, -(-int(ends[-1]) // block_tokens))
@@ -153,7 +154,9 @@ def build_blocks(
         for corpus in corpora[split]:
             for utterance in corpus:
                 streams["speech"].append(speech_document(utterance, vocabulary))
-                streams["aligned"].append(aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary))
+                streams["aligned"].append(
+                    aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary)
+                )
                 if transcripts:
                     streams["text"].append(text_document(utterance.id, spoken_text(utterance), tokenizer))
         for path in files:

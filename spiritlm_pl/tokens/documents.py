@@ -1,7 +1,8 @@
 """Documents as tables: words with their text tokens and their speech tokens.
 
-A text-only or speech-only document is one "word" whose other side is empty, so every stream is one table. What
-speech tokens are (units alone, or units merged with pitch and style) makes no difference here: they are ids.
+A text-only or speech-only document is one "word" whose other side is empty, so every stream is one table.
+What speech tokens are (units alone, or units merged with pitch and style) makes no difference here: they
+are ids.
 
 Shapes: D documents, W words, N tokens (all text tokens first, then all speech tokens).
 """

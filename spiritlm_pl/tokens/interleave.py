@@ -1,9 +1,10 @@
 """Word-level interleaving of text and speech (Spirit LM, arXiv 2402.05755, section 3.1 and appendix A).
 
-A visit to a document turns it into pieces: slices of its text or speech tokens, each opened by a modality token
-where the modality changes. In the published mode spans of words alternate between text and speech, with lengths
-drawn anew at every visit; the ablations are other ways to cut the same table. `interleave_reference` says the
-same in plain Python, one document at a time; this file does a whole block with numpy.
+A visit to a document turns it into pieces: slices of its text or speech tokens, each opened by a modality
+token where the modality changes. In the published mode spans of words alternate between text and speech,
+with lengths drawn anew at every visit; the ablations are other ways to cut the same table.
+`interleave_reference` says the same in plain Python, one document at a time; this file does a whole block
+with numpy.
 
 Shapes: D documents, W words, K spans (drawn), P pieces.
 """
@@ -56,7 +57,9 @@ class Interleaving:
         for name in ("text_span", "speech_span"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
-                raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, but is ({low}, {high}) instead")
+                raise ValueError(
+                    f"{name} must be (low, high) with 1 <= low <= high, but is ({low}, {high}) instead"
+                )
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise if the mode needs tokens that the vocabulary lacks.
@@ -65,7 +68,9 @@ class Interleaving:
             ValueError: for ASR+TTS pairs without task markers.
         """
         if self.mode is Mode.ASR_TTS and vocabulary.num_tasks < 2:
-            raise ValueError(f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead")
+            raise ValueError(
+                f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +156,7 @@ def _pieces(
     documents: Documents, vocabulary: Vocabulary,
     document: Integers, modality: Integers, start: Integers, stop: Integers, task: int,
 ) -> Pieces:
-    """Slices of words [start, stop) in a modality; empty ones vanish, markers stand where the modality changes."""
+    """Slices of words [start, stop); empty ones vanish, markers stand where the modality changes."""
     speech = modality == Modality.SPEECH
     source = np.where(speech, documents.speech_bounds[start], documents.text_bounds[start])
     length = np.where(speech, documents.speech_bounds[stop], documents.text_bounds[stop]) - source

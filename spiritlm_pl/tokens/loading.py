@@ -1,9 +1,9 @@
 """Batches of packed rows: batch i of a rank is a pure function of (seed, i, rank), so workers carry no state.
 
-Micro-batch i of the run takes rows [i * W * B, (i + 1) * W * B) of the mixture, rank r the r-th share of them.
-What has to be remembered to go on is the number of rows consumed; it is the same on every rank, and still exact
-when the number of ranks, the batch size or the number of workers changes. Seed, options and manifest hashes are
-kept with it and compared, because with other data row p would be another row.
+Micro-batch i of the run takes rows [i * W * B, (i + 1) * W * B) of the mixture, rank r the r-th share of
+them. What has to be remembered to go on is the number of rows consumed; it is the same on every rank, and
+still exact when the number of ranks, the batch size or the number of workers changes. Seed, options and
+manifest hashes are kept with it and compared, because with other data row p would be another row.
 
 Shapes: B rows of a rank's batch, W ranks, T row length.
 """
@@ -90,7 +90,7 @@ def _loader(dataset: Dataset[Rows], batches: range, num_workers: int) -> DataLoa
 
 
 class TrainingLoader:
-    """An endless run over a mixture, in epochs of a fixed number of batches, which can be left and taken up."""
+    """An endless run over a mixture, in epochs of a fixed number of batches, to be left and taken up."""
 
     def __init__(
         self,
@@ -112,8 +112,8 @@ class TrainingLoader:
             predicted: (num_rows,) bool, `LossOn.table`.
             num_workers: processes that make rows; 0 makes them here.
             identity: what must not change between saving and loading (seed, options, manifest hashes).
-            processed: batches the trainer has finished, in all its life; without it a batch counts as consumed
-                when it is handed out, and one that an interrupt cut off is lost.
+            processed: batches the trainer has finished, in all its life; without it a batch counts as
+                consumed when it is handed out, and one that an interrupt cut off is lost.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length} instead")
@@ -168,7 +168,13 @@ class EvaluationLoader:
     """A fixed draw of one stream, every row once; ranks that run out of rows get padding."""
 
     def __init__(
-        self, stream: TokenStream, share: Share, *, predicted: Tensor, num_rows: int | None = None, num_workers: int = 0
+        self,
+        stream: TokenStream,
+        share: Share,
+        *,
+        predicted: Tensor,
+        num_rows: int | None = None,
+        num_workers: int = 0,
     ) -> None:
         """Wire a loader.
 

@@ -1,7 +1,7 @@
 """Streams mixed by weights measured in tokens: a fixed cycle of rows with a quota for each stream.
 
-Row p of the run lies in cycle p // C at slot p % C; a slot belongs to one stream, whose rows it takes in order.
-All rows are equally long, so shares of rows are shares of tokens, exact in every cycle.
+Row p of the run lies in cycle p // C at slot p % C; a slot belongs to one stream, whose rows it takes in
+order. All rows are equally long, so shares of rows are shares of tokens, exact in every cycle.
 
 Shapes: C slots of the cycle, S streams, B rows asked for.
 """
@@ -69,8 +69,10 @@ class Mixture:
         first = streams[0]
         for stream in streams[1:]:
             if stream.vocabulary != first.vocabulary:
-                raise ValueError(f"streams must share one vocabulary, but {first.folder} has {first.vocabulary} "
-                                 f"and {stream.folder} has {stream.vocabulary}")
+                raise ValueError(
+                    f"streams must share one vocabulary, but {first.folder} has {first.vocabulary} "
+                    f"and {stream.folder} has {stream.vocabulary}"
+                )
         self.streams = streams
         self.row_length = first.row_length
         self.quotas = quotas(weights)
@@ -85,14 +87,19 @@ class Mixture:
 
     def rows_until_all_read(self) -> int:
         """Rows of whole cycles after which every stream has been read once at least."""
-        cycles = [-(-stream.rows_per_epoch // quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
+        cycles = [
+            -(-stream.rows_per_epoch // quota)
+            for stream, quota in zip(self.streams, self.quotas, strict=True)
+        ]
         return max(cycles) * len(self.slots)
 
     def rows(self, first: int, end: int) -> Rows:
         """Rows [first, end) of the run, in order."""
         numbers = np.arange(first, end, dtype=np.int64)
         stream_of = self.slots[numbers % len(self.slots)]
-        within = (numbers // len(self.slots)) * np.array(self.quotas)[stream_of] + self.ranks[numbers % len(self.slots)]
+        within = (numbers // len(self.slots)) * np.array(self.quotas)[stream_of] + self.ranks[
+            numbers % len(self.slots)
+        ]
         parts, places = [], []
         for number, stream in enumerate(self.streams):
             chosen = np.flatnonzero(stream_of == number)

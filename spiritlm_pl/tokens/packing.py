@@ -1,8 +1,8 @@
 """Pieces of a visited block, packed into rows of fixed length.
 
-All documents of a visit form one sequence, every document opening with its modality token. Row r of R takes the
-tokens [r * L // R, (r + 1) * L // R) of its L, so padding is spread evenly. A document cut by the end of a row
-goes on in the next row as a new segment, which opens with its modality token again.
+All documents of a visit form one sequence, every document opening with its modality token. Row r of R takes
+the tokens [r * L // R, (r + 1) * L // R) of its L, so padding is spread evenly. A document cut by the end
+of a row goes on in the next row as a new segment, which opens with its modality token again.
 
 Shapes: L tokens of the sequence, P pieces, R rows, T row length, B rows asked for, N segments.
 """
@@ -56,7 +56,9 @@ class Rows:
         if len(parts) == 1:
             return parts[0]
         starts = bounds(np.array([part.tokens.size for part in parts]))
-        lows = [part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)]
+        lows = [
+            part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)
+        ]
         return cls(
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([*lows, starts[-1:].astype(np.int32)]),
@@ -67,7 +69,9 @@ class Rows:
 class PackedBlock:
     """One visit to one block, cut into rows; tokens are gathered only for the rows asked for."""
 
-    def __init__(self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary
+    ) -> None:
         """Lay out the rows.
 
         Args:
@@ -95,7 +99,7 @@ class PackedBlock:
         return self.starts[:-1][fresh]
 
     def cuts(self, first: int, end: int) -> Integers:
-        """(end - first + 1,) where rows [first, end) start in the sequence, and where the last of them ends."""
+        """(end - first + 1,) where rows [first, end) start in the sequence, and where the last one ends."""
         return np.arange(first, end + 1, dtype=np.int64) * self.num_tokens // self.num_rows
 
     def rows(self, first: int, end: int) -> Rows:
@@ -118,7 +122,7 @@ class PackedBlock:
         return Rows(out, cu_seqlens, padding)
 
     def _repeated_markers(self, cuts: Integers) -> Integers:
-        """(B,) the modality token with which a continued document opens a row, NO_MARKER where none is needed."""
+        """(B,) the modality token that a continued document opens a row with, else NO_MARKER."""
         if self.num_tokens == 0:
             return np.full(len(cuts), NO_MARKER, dtype=np.int64)
         piece = np.minimum(np.searchsorted(self.starts, cuts, side="right") - 1, len(self.pieces.marker) - 1)

@@ -1,9 +1,9 @@
 """One stream of packed rows as a pure function: row number -> epoch, block, row of the block -> tokens.
 
 An epoch reads every block once, in an order of its own, and every document of a block in an order of its own;
-interleaving is redrawn. The number of rows of a block is the same in every epoch, so that row q is found without
-counting through the epochs before it. Interleaving changes the length of a block a little: its room is the
-longest of a few trial visits, and a visit that would not fit is drawn again under the next key.
+interleaving is redrawn. The number of rows of a block is the same in every epoch, so that row q is found
+without counting through the epochs before it. Interleaving changes the length of a block a little: its room
+is the longest of a few trial visits, and a visit that would not fit is drawn again under the next key.
 
 Shapes: Q row number in the run, R rows of a block, T row length.
 """
@@ -22,8 +22,10 @@ from spiritlm_pl.tokens.packing import PackedBlock, Rows, rows_needed
 from spiritlm_pl.tokens.rng import derive, derive_many, name_key
 
 RANDOM_LENGTH = (Mode.INTERLEAVED, Mode.WHOLE)
-TRIALS = 16  # visits from which the room of a block is estimated
-TRIED_BLOCKS = 3  # blocks tried; documents are shuffled over blocks, so the others are alike
+TRIALS = 8  # visits from which the room of a block is estimated
+MANY_BLOCKS = (
+    3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
+)
 SLACK = 1.01  # for blocks that were not tried
 REDRAWS = 1_000
 OPEN_BLOCKS = 4  # blocks kept mapped
@@ -63,6 +65,7 @@ class TokenStream:
         self.interleaving.check(self.vocabulary)
         self.dtype = token_dtype(self.vocabulary)
         self.key = derive(derive(0, seed), name_key(name))
+        self._order: tuple[int, Integers, Integers] | None = None
         self._opened: OrderedDict[int, Documents] = OrderedDict()
         self._packed: OrderedDict[tuple[int, int], PackedBlock] = OrderedDict()
 
@@ -74,7 +77,7 @@ class TokenStream:
     def block_rows(self) -> Integers:
         """Rows of each block, in every epoch."""
         blocks = self.manifest.blocks
-        tried = sorted({0, len(blocks) // 2, len(blocks) - 1}) if len(blocks) > TRIED_BLOCKS else range(len(blocks))
+        tried = [0, len(blocks) - 1] if len(blocks) > MANY_BLOCKS else list(range(len(blocks)))
         trials = TRIALS if self.interleaving.mode in RANDOM_LENGTH else 1
         room = {number: max(self._length(number, trial) for trial in range(trials)) for number in tried}
         sizes = [block.text_tokens + block.speech_tokens for block in blocks]
@@ -105,12 +108,12 @@ class TokenStream:
         return Rows.concatenate(parts)
 
     def _epoch(self, epoch: int) -> tuple[Integers, Integers]:
-        """The blocks of an epoch in reading order, and the row at which each starts."""
-        if len(self.block_rows) == 1:
-            return np.zeros(1, dtype=np.int64), bounds(self.block_rows)
-        draws = derive_many(derive(self.key, epoch), np.arange(len(self.block_rows), dtype=np.uint64))
-        order = np.argsort(draws, kind="stable")
-        return order, bounds(self.block_rows[order])
+        """The blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
+        if self._order is None or self._order[0] != epoch:
+            draws = derive_many(derive(self.key, epoch), np.arange(len(self.block_rows), dtype=np.uint64))
+            order = np.argsort(draws, kind="stable")
+            self._order = epoch, order, bounds(self.block_rows[order])
+        return self._order[1:]
 
     def _visit(self, epoch: int, number: int) -> PackedBlock:
         """One visit to one block, laid out in rows; the last few are kept."""
@@ -123,8 +126,10 @@ class TokenStream:
                 if rows_needed(_length(pieces), self.row_length) <= rows:
                     break
             else:
-                raise ValueError(f"block {number} of {self.folder} must fit {rows} rows of {self.row_length} tokens "
-                                 f"in one of {REDRAWS} draws, but does not; build blocks of more documents")
+                raise ValueError(
+                    f"block {number} of {self.folder} must fit {rows} rows of {self.row_length} tokens "
+                    f"in one of {REDRAWS} draws, but does not; build blocks of more documents"
+                )
             packed = PackedBlock(documents.tokens, pieces, rows, self.row_length, self.vocabulary)
             self._packed[epoch, number] = packed
             if len(self._packed) > PACKED_BLOCKS:
@@ -151,7 +156,7 @@ class TokenStream:
         return documents
 
     def _length(self, number: int, trial: int) -> int:
-        """Tokens of one trial visit: epochs below zero are nobody's else."""
+        """Tokens of one trial visit: epochs below zero are nobody else's."""
         return _length(self._pieces(self._documents(number), number, -1 - trial, 0))
 
 

@@ -5,6 +5,7 @@ Shapes: B rows, T row length, N segments.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,9 @@ class LossOn:
     def __post_init__(self) -> None:
         """Something must be predicted."""
         if not (self.text or self.speech or self.markers):
-            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
+            raise ValueError(
+                "loss_on must name something, but text, speech and markers are all false instead"
+            )
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
         """(num_rows,) bool, which ids are predicted."""
@@ -51,24 +54,25 @@ def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
         predicted: (num_rows,) bool, `LossOn.table`.
     """
     size = rows.tokens.shape
-    tokens = torch.from_numpy(rows.tokens.astype("int64"))
-    cu_seqlens = torch.from_numpy(rows.cu_seqlens)
-    padding = torch.from_numpy(rows.padding)
-    starts = cu_seqlens[:-1].long()
-    lengths = cu_seqlens[1:].long() - starts
-    positions = torch.arange(tokens.numel()) - torch.repeat_interleave(starts, lengths)
+    starts = rows.cu_seqlens[:-1].astype(np.int64)
+    lengths = np.diff(rows.cu_seqlens)
     row = starts // size[1]
-    numbers = torch.arange(len(starts))
-    numbers -= torch.searchsorted(row, torch.arange(size[0]))[row]  # within the row
-    numbers[padding] = -1
-    segments = torch.repeat_interleave(numbers, lengths).view(size)
-    positions = positions.view(size)
+    numbers = (
+        np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]
+    )  # of a segment in its row
+    numbers[rows.padding] = -1
+    tokens = torch.from_numpy(rows.tokens.astype(np.int64))
+    positions = torch.from_numpy((np.arange(tokens.numel()) - np.repeat(starts, lengths)).reshape(size))
+    segments = torch.from_numpy(np.repeat(numbers, lengths).reshape(size))
+    loss_mask = predicted[tokens]
+    loss_mask[segments < 0] = False
+    loss_mask.view(-1)[torch.from_numpy(starts)] = False
     return TokenBatch(
         tokens=tokens,
         position_ids=positions,
         segment_ids=segments,
-        cu_seqlens=cu_seqlens,
+        cu_seqlens=torch.from_numpy(rows.cu_seqlens),
         max_seqlen=int(lengths.max()),
-        loss_mask=predicted[tokens] & (positions > 0) & (segments >= 0),
+        loss_mask=loss_mask,
         step=step,
     )

@@ -31,8 +31,13 @@ def blocks(tmp_path: Path) -> Path:
                 for index in range(30):
                     text = kind != "speech"
                     speech = kind != "text"
-                    words = [Word(rng.integers(0, 100, 2 * text).tolist(), rng.integers(102, 132, 5 * speech).tolist())
-                             for _ in range(rng.integers(5, 30))]
+                    words = [
+                        Word(
+                            rng.integers(0, 100, 2 * text).tolist(),
+                            rng.integers(102, 132, 5 * speech).tolist(),
+                        )
+                        for _ in range(rng.integers(5, 30))
+                    ]
                     documents.append(Document(1000 * number + index, words))
                 entries.append(write_block(tmp_path / split / kind, number, documents, VOCABULARY))
             write_manifest(tmp_path / split / kind, kind, VOCABULARY, entries, {})
@@ -70,7 +75,9 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(model: Recorder, data: InterleavedDataModule, folder: Path, checkpoint: Path | None = None, **options) -> None:
+def fit(
+    model: Recorder, data: InterleavedDataModule, folder: Path, checkpoint: Path | None = None, **options
+) -> None:
     values = {"max_steps": 12, "limit_val_batches": 0, **options}
     on_exception = values.pop("save_on_exception", False)
     trainer = Trainer(
@@ -110,7 +117,13 @@ def test_resume_under_the_trainer_is_exact(blocks: Path, tmp_path: Path, accumul
     fit(whole, datamodule(blocks), tmp_path / "whole", **options)
     assert len(whole.batches) == 12 * accumulate
     again = Recorder()
-    fit(again, datamodule(blocks, num_workers=1), tmp_path / "whole", tmp_path / "whole" / "step=5.ckpt", **options)
+    fit(
+        again,
+        datamodule(blocks, num_workers=1),
+        tmp_path / "whole",
+        tmp_path / "whole" / "step=5.ckpt",
+        **options,
+    )
     assert tokens(again.batches) == tokens(whole.batches[5 * accumulate :])
 
 

@@ -28,8 +28,13 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
         words = [Word(text() if kind != "speech" else [], speech() if kind != "text" else [])
                  for _ in range(rng.integers(1, 40))]
         if kind != "aligned":
-            words = [Word(sum((list(w.text) for w in words), []), [*sum((list(w.speech) for w in words), [])] or
-                          ([VOCABULARY.unit_offset] if kind == "speech" else []))]
+            words = [
+                Word(
+                    sum((list(w.text) for w in words), []),
+                    [*sum((list(w.speech) for w in words), [])]
+                    or ([VOCABULARY.unit_offset] if kind == "speech" else []),
+                )
+            ]
         documents.append(Document(1_000_000 * seed + index, words))
     return documents
 

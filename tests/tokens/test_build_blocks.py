@@ -45,16 +45,35 @@ def test_units_go_to_the_word_in_which_their_run_starts() -> None:
     said = utterance("u", "", [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
                      [0, 4, 9, 10, 13, 18, 19, 20, 30])
     parts = words_of_units(said, 25.0)  # word starts at frames 5, 10, 12, 20
-    assert [len(part) for part in parts] == [3, 1, 3, 2]  # leading silence to the first, pauses to the one before
+    assert [len(part) for part in parts] == [
+        3,
+        1,
+        3,
+        2,
+    ]  # leading silence to the first, pauses to the one before
     assert np.array_equal(np.concatenate(parts), said.units)
 
 
 def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extra = tmp_path / "extra.txt"
     extra.write_text("the mat\n\nby the cat\n")
-    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]", "--text", f"[{extra}]"])
-    run(["build-blocks", f"[{units}]", str(tmp_path / "tokenizer"), str(tmp_path / "blocks"), "--text", f"[{extra}]",
-         "--text_validation", "0", "--multiple_of", "8"])
+    run(
+        ["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]", "--text", f"[{extra}]"]
+    )
+    run(
+        [
+            "build-blocks",
+            f"[{units}]",
+            str(tmp_path / "tokenizer"),
+            str(tmp_path / "blocks"),
+            "--text",
+            f"[{extra}]",
+            "--text_validation",
+            "0",
+            "--multiple_of",
+            "8",
+        ]
+    )
     assert "train/aligned" in capsys.readouterr().out
     tokenizer = TextTokenizer.load(tmp_path / "tokenizer")
     documents = {}
@@ -62,7 +81,9 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
         for kind in ("text", "speech", "aligned"):
             manifest = read_manifest(tmp_path / "blocks" / split / kind)
             assert manifest.kind == kind and manifest.vocabulary.num_units == 7
-            assert manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
+            assert (
+                manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
+            )
             documents[split, kind] = manifest.num_documents
     assert documents == {
         ("train", "text"): 3 + 1 + 2, ("train", "speech"): 4, ("train", "aligned"): 3,
@@ -123,6 +144,10 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         ({"text": [str(tmp_path / "none.txt")]}, FileNotFoundError, "none.txt is not there"),
         ({"text_validation": 1.0}, ValueError, r"text_validation must be in \[0, 1\), but is 1.0 instead"),
     ):
-        values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
+        values = {
+            "units": [str(units)],
+            "text_tokenizer": str(tmp_path / "tokenizer"),
+            "out": str(tmp_path / "out"),
+        }
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})

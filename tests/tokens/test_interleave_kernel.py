@@ -35,7 +35,12 @@ def reference_rows(
     """Rows, segment bounds and padding flags, token by token."""
     stream = [(token, number, place) for number, sequence in enumerate(sequences)
               for place, token in enumerate(sequence)]
-    markers = {VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.task_offset, VOCABULARY.task_offset + 1}
+    markers = {
+        VOCABULARY.text_marker,
+        VOCABULARY.speech_marker,
+        VOCABULARY.task_offset,
+        VOCABULARY.task_offset + 1,
+    }
     rows, bounds, padding = [], [], []
     for row in range(num_rows):
         part = stream[row * len(stream) // num_rows : (row + 1) * len(stream) // num_rows]
@@ -56,7 +61,7 @@ def reference_rows(
     return rows, [*bounds, num_rows * row_length], padding
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(documents, st.integers(0, 2**64 - 1), options, st.integers(2, 40), st.data())
 def test_visit_and_rows_equal_the_reference(documents, key, how, row_length, data) -> None:
     table = Documents.from_documents(documents, np.uint16)
@@ -82,10 +87,15 @@ def test_spans_alternate_and_keep_to_their_lengths() -> None:
     tokens = visit_document(Document(7, words), 3, how, vocabulary)
     places = [place for place, token in enumerate(tokens)
               if token in (vocabulary.text_marker, vocabulary.speech_marker)]
-    assert [tokens[a] != tokens[b] for a, b in zip(places, places[1:], strict=False)] == [True] * (len(places) - 1)
+    assert [tokens[a] != tokens[b] for a, b in zip(places, places[1:], strict=False)] == [True] * (
+        len(places) - 1
+    )
     lengths = {vocabulary.text_marker: set(), vocabulary.speech_marker: set()}
     for place, following in zip(places, places[1:], strict=False):
         lengths[tokens[place]].add(following - place - 1)
-    assert lengths == {vocabulary.text_marker: set(range(10, 31)), vocabulary.speech_marker: set(range(5, 16))}
+    assert lengths == {
+        vocabulary.text_marker: set(range(10, 31)),
+        vocabulary.speech_marker: set(range(5, 16)),
+    }
     said = [token % (vocabulary.num_text + 2) for token in tokens if token not in lengths]
     assert said == list(range(5_000))  # every word once, in order, in one modality

@@ -13,9 +13,16 @@ from spiritlm_pl.tokens.stream import TokenStream
 from spiritlm_pl.tokens.widen import LossOn
 
 
-@pytest.mark.parametrize(("weights", "expected"), [
-    ([1, 1, 1], [1, 1, 1]), ([0.5, 0.3, 0.2], [5, 3, 2]), ([1 / 3] * 3, [1, 1, 1]), ([2.0], [1]), ([98, 1, 1], None),
-])
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([1, 1, 1], [1, 1, 1]),
+        ([0.5, 0.3, 0.2], [5, 3, 2]),
+        ([1 / 3] * 3, [1, 1, 1]),
+        ([2.0], [1]),
+        ([98, 1, 1], None),
+    ],
+)
 def test_quotas(weights: list[float], expected: list[int] | None) -> None:
     assert quotas(weights) == (expected or [98, 1, 1])
 
@@ -36,8 +43,12 @@ def test_a_cycle_spreads_its_streams(counts: list[int]) -> None:
 
 @pytest.fixture
 def mixture(make_blocks) -> Mixture:
-    streams = [TokenStream(make_blocks(kind, blocks=2, documents=20)[0], 48, 0, Interleaving(text_span=(4, 10)), kind)
-               for kind in ("text", "speech", "aligned")]
+    streams = [
+        TokenStream(
+            make_blocks(kind, blocks=2, documents=20)[0], 48, 0, Interleaving(text_span=(4, 10)), kind
+        )
+        for kind in ("text", "speech", "aligned")
+    ]
     return Mixture(streams, [2, 1, 1])
 
 
@@ -57,8 +68,14 @@ def test_streams_are_read_in_order(mixture: Mixture) -> None:
 
 def training(mixture: Mixture, rank: int = 0, ranks: int = 1, batch: int = 2, workers: int = 0, seed: int = 0,
              ) -> TrainingLoader:
-    return TrainingLoader(mixture, Share(batch_size=batch, rank=rank, world_size=ranks), length=8,
-                          predicted=LossOn().table(mixture.vocabulary), num_workers=workers, identity={"seed": seed})
+    return TrainingLoader(
+        mixture,
+        Share(batch_size=batch, rank=rank, world_size=ranks),
+        length=8,
+        predicted=LossOn().table(mixture.vocabulary),
+        num_workers=workers,
+        identity={"seed": seed},
+    )
 
 
 @pytest.mark.parametrize(("ranks", "batch"), [(1, 16), (2, 8), (4, 2), (8, 1)])
@@ -97,7 +114,9 @@ def test_the_next_epoch_of_the_trainer_goes_on(mixture: Mixture) -> None:
 
 def test_a_state_of_other_data_is_refused(mixture: Mixture) -> None:
     state = training(mixture).state_dict()
-    with pytest.raises(ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"):
+    with pytest.raises(
+        ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"
+    ):
         training(mixture, seed=1).load_state_dict(state)
 
 
@@ -109,8 +128,13 @@ def test_evaluation_reads_every_row_once_on_equally_many_batches(mixture: Mixtur
                for rank in range(ranks)]
     batches = [list(loader) for loader in loaders]
     assert {len(part) for part in batches} == {len(loaders[0])}
-    rows = [row for part in zip(*batches, strict=True) for batch in part
-            for row, segments in zip(batch.tokens.tolist(), batch.segment_ids.tolist(), strict=True) if max(segments) >= 0]
+    rows = [
+        row
+        for part in zip(*batches, strict=True)
+        for batch in part
+        for row, segments in zip(batch.tokens.tolist(), batch.segment_ids.tolist(), strict=True)
+        if max(segments) >= 0
+    ]
     assert rows == stream.rows(0, stream.rows_per_epoch).tokens.tolist()
 
 

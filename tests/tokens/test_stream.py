@@ -60,8 +60,12 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
         tokens = [token for token in flat if token not in (vocabulary.text_marker, vocabulary.speech_marker)]
         words = [token if token < vocabulary.num_text else token - vocabulary.unit_offset for token in tokens]
         assert sorted(words) == list(range(2_000))
-        assert all(b == a + 1 for a, b in zip(words, words[1:], strict=False) if b % 40)  # documents stay in order
-        spoken.append({word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.unit_offset})
+        assert all(
+            b == a + 1 for a, b in zip(words, words[1:], strict=False) if b % 40
+        )  # documents stay in order
+        spoken.append(
+            {word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.unit_offset}
+        )
         orders.append(words[::40])
     assert len({frozenset(words) for words in spoken}) == len({tuple(order) for order in orders}) == 3
     share = sum(map(len, spoken)) / 6_000
@@ -71,7 +75,9 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
 def _valid(rows: Rows) -> list[int]:
     """0 for tokens, -1 for padding."""
     lengths = rows.cu_seqlens[1:] - rows.cu_seqlens[:-1]
-    return [-int(padding) for padding, length in zip(rows.padding, lengths, strict=True) for _ in range(length)]
+    return [
+        -int(padding) for padding, length in zip(rows.padding, lengths, strict=True) for _ in range(length)
+    ]
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -111,7 +117,9 @@ def test_damaged_blocks_are_named(make_blocks) -> None:
     with pytest.raises(ValueError, match=rf"{path.name} must have SHA-256"):
         read()
     path.write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match=rf"{path.name} must have {len(whole)} bytes, but has {len(whole) - 1}"):
+    with pytest.raises(
+        ValueError, match=rf"{path.name} must have {len(whole)} bytes, but has {len(whole) - 1}"
+    ):
         read()
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"{path.name} is missing"):
