@@ -1,9 +1,10 @@
-"""What every aligner gives: the times of given words in a waveform.
+"""What every aligner does: words that are said, in order, to times.
 
-Shapes: S samples.
+Shapes: S samples at 16 kHz.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -12,41 +13,44 @@ from spiritlm_pl.corpora.manifest import Word
 
 
 class AlignmentError(ValueError):
-    """Words that cannot be given times; the message says why, in one line."""
+    """An utterance that cannot be aligned; the message says why."""
 
 
 @dataclass(frozen=True)
-class AlignedWord(Word):
-    """A word (or phone) with its times in seconds and, where the aligner tells, how sure it is in [0, 1]."""
+class Aligned:
+    """Times of an utterance.
 
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Words and, where known, phones of one utterance, in order of time.
-
-    Times are in seconds from the start of what was aligned: the waveform, or the file's recording.
+    Attributes:
+        words: one for each word that is said, in order.
+        phones: phones in order, silence left out; empty if the aligner knows none.
     """
 
-    words: list[AlignedWord]
-    phones: list[AlignedWord] | None = None
+    words: list[Word]
+    phones: list[Word] = field(default_factory=list)
 
 
 class Aligner(Protocol):
-    """Finds given words in a waveform."""
+    """Finds words in audio; small and picklable, models are loaded at first use in each process."""
 
-    def align(self, waveform: Tensor, words: list[str]) -> Alignment:
-        """Times of every word, in order.
+    name: str
+    needs_audio: bool
 
-        Args:
-            waveform: mono (S,), float32 in [-1, 1], at 16 kHz (`corpora.audio.SAMPLE_RATE`).
-            words: what is said, as `corpora.transcripts.spoken_words` gives it.
-
-        Returns:
-            one aligned word for each of `words`, with the same text, and phones where the aligner has them.
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+        """Times for `words` (lower case, as said) in a waveform (S,), which is None without `needs_audio`.
 
         Raises:
-            AlignmentError: if the words cannot be placed, with a reason of one line.
+            AlignmentError: if they do not fit.
         """
-        ...
+
+
+def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:
+    """Raise AlignmentError unless the words found are those expected, in order of time."""
+    names = [word.text for word in found]
+    if names != list(expected):
+        at = next((i for i, pair in enumerate(zip(names, expected, strict=False)) if pair[0] != pair[1]),
+                  min(len(names), len(expected)))
+        got, wanted = (" ".join(row[at : at + 3]) or "the end" for row in (names, list(expected)))
+        raise AlignmentError(f"word {at + 1} must be {wanted!r}, but is {got!r} instead")
+    for before, after in zip(found, found[1:], strict=False):
+        if after.start < before.start or before.end < before.start:
+            raise AlignmentError(f"times must not run backwards, but do at {after.text!r}")
