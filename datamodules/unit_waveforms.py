@@ -33,7 +33,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         batch_size: segments in a batch.
         validation_frames: at most so many frames of a validation utterance.
         validation_batch_size: utterances in a validation batch.
-        repeats: visits of the whole corpus in one epoch.
+        repeats: visits of every utterance in one epoch, or of every utterance of each corpus by its name.
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
@@ -51,7 +51,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         batch_size: int = 16,
         validation_frames: int = 250,
         validation_batch_size: int = 8,
-        repeats: int = 1,
+        repeats: int | dict[str, int] = 1,
         sample_rate: int = 16_000,
         min_seconds: float = 0.2,
         max_seconds: float | None = None,
@@ -108,9 +108,20 @@ class UnitWaveformDataModule(SpeechDataModule):
         """Batches of segments."""
         frames = np.array([self._units[split][cut.id].num_frames for cut in self.cuts[split]], dtype=np.int64)
         if training:
-            counts = -(-frames // self.segment_frames) * self.repeats
+            counts = -(-frames // self.segment_frames) * self._repeats(split)
             return fixed_batches(counts, self.batch_size, seed=self.seed, epoch=epoch)
         return fixed_batches(np.ones_like(frames), self.validation_batch_size, seed=0, epoch=0, shuffle=False)
+
+
+    def _repeats(self, split: str) -> np.ndarray:
+        """Visits of each utterance in one epoch."""
+        if isinstance(self.repeats, int):
+            return np.full(len(self.cuts[split]), self.repeats, dtype=np.int64)
+        names = [self._units[split][cut.id].corpus for cut in self.cuts[split]]
+        unknown = set(names) - set(self.repeats)
+        if unknown:
+            raise ValueError(f"repeats must name all corpora, but lacks {', '.join(sorted(unknown))}")
+        return np.array([self.repeats[name] for name in names], dtype=np.int64)
 
 
 def speaker_of(cut: MonoCut) -> str:
