@@ -7,6 +7,7 @@ goes on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.s
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning import LightningDataModule
 
@@ -189,7 +190,8 @@ class InterleavedDataModule(LightningDataModule):
 
     def _processed(self) -> int:
         assert self.trainer is not None
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total  # typed as its base class
+        return int(progress.processed)
 
 
 def _stream(value: StreamConfig | dict[str, object]) -> StreamConfig:
