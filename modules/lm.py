@@ -29,7 +29,7 @@ class LanguageModelModule(LightningModule):
     def __init__(
         self,
         network: LanguageModelConfig,
-        vocabulary: Vocabulary,
+        vocabulary: Vocabulary | None = None,
         optimizer: AdamWSettings = AdamWSettings(),  # noqa: B008  frozen
         schedule: Schedule | None = None,
         units_per_second: float | None = None,
@@ -40,7 +40,7 @@ class LanguageModelModule(LightningModule):
 
         Args:
             network: which model, and how it is run.
-            vocabulary: layout of the token ids; must be that of the data.
+            vocabulary: layout of the token ids; must be that of the data, and is taken from there by default.
             optimizer: AdamW's settings.
             schedule: factor of the learning rate; constant after 2,000 warm-up steps by default.
             units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
@@ -51,7 +51,7 @@ class LanguageModelModule(LightningModule):
         if max_nonfinite_steps < 1:
             raise ValueError(f"max_nonfinite_steps must be at least 1, but is {max_nonfinite_steps} instead")
         self.network_config = network
-        self.vocabulary = vocabulary
+        self.given_vocabulary = vocabulary
         self.optimizer_settings = optimizer
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
@@ -74,8 +74,11 @@ class LanguageModelModule(LightningModule):
         """
         data = getattr(self.trainer, "datamodule", None)
         theirs = getattr(data, "vocabulary", None)
-        if theirs is not None and theirs != self.vocabulary:
-            raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.vocabulary} instead")
+        if theirs is None and self.given_vocabulary is None:
+            raise ValueError("vocabulary must be given where the data does not know it, but is None instead")
+        if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
+            raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.given_vocabulary} instead")
+        self.vocabulary: Vocabulary = self.given_vocabulary or theirs
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 

@@ -1,0 +1,90 @@
+"""How fast a language model trains: tokens a second, share of the device's peak, memory."""
+
+import time
+from typing import Any, cast
+
+import psutil
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
+from spiritlm_pl.modules.lm import LanguageModelModule
+
+
+class Throughput(Callback):
+    """Logs `perf/tokens_per_second` (all ranks), `perf/tokens`, `perf/mfu`, `perf/memory_gib`.
+
+    Time between the end of one training batch and the next validation or checkpoint counts; validation does not.
+
+    Args:
+        peak: operations a second of one device, where it is not known (CPUs, unlisted GPUs); MFU is left out
+            without it.
+    """
+
+    def __init__(self, peak: float | None = None) -> None:
+        """Keep the peak."""
+        self.peak = peak
+        self.tokens_seen = 0
+        self._weights, self._width = 0, 0
+        self._start: float | None = None
+        self._tokens, self._operations = 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tokens of the run so far."""
+        return {"tokens_seen": self.tokens_seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.tokens_seen = state_dict["tokens_seen"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the model's weights."""
+        network = cast(LanguageModelModule, pl_module).network
+        self._weights, self._width = matrix_weights(network), attention_width(network.config)
+        self.peak = self.peak or peak_flops(trainer.strategy.root_device)
+        self._start = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._start = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
+    ) -> None:
+        """Count the batch; log when the trainer logs."""
+        tokens = batch.tokens.numel()
+        self.tokens_seen += tokens * trainer.world_size
+        if self._start is None:  # the first batch after a pause starts the clock
+            self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
+            return
+        lengths = batch.cu_seqlens.diff().double()
+        context = float((lengths.square().sum() / lengths.sum() / 2).item()) if len(lengths) else 0.0
+        self._tokens += tokens
+        self._operations += tokens * training_flops(self._weights, self._width, context)
+        if (batch_idx + 1) % trainer.log_every_n_steps:
+            return
+        _synchronize(pl_module.device)
+        seconds = time.perf_counter() - self._start
+        values = {
+            "perf/tokens_per_second": self._tokens * trainer.world_size / seconds,
+            "perf/tokens": float(self.tokens_seen),
+            "perf/memory_gib": _memory(pl_module.device) / 2**30,
+        }
+        if self.peak is not None:
+            values["perf/mfu"] = self._operations / seconds / self.peak
+        pl_module.log_dict(values)
+        self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _memory(device: torch.device) -> int:
+    """Peak bytes on a CUDA device, else bytes of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,76 @@
+"""A base language model whose vocabulary gets speech and modality tokens, as a new checkpoint.
+
+Done once, before training: embeddings cannot be resized while ZeRO-3 shards them. New rows are drawn from a
+normal distribution with each column's mean and standard deviation over the old rows, so that a new token starts
+as likely as an average old one (Spirit LM: "new embeddings random").
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from spiritlm_pl.lm.build import checkpoint_config, set_rope_theta
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0) -> None:
+    """Resize input and output embeddings in place to the vocabulary's rows.
+
+    Args:
+        network: a text model.
+        vocabulary: whose `num_text` rows are the model's text tokens; all rows after them are new.
+        seed: of the new rows.
+
+    Raises:
+        ValueError: if the model has fewer rows than text tokens.
+    """
+    rows = network.get_input_embeddings().weight.shape[0]
+    if rows < vocabulary.num_text:
+        raise ValueError(f"num_text must be at most the model's {rows} rows, but is {vocabulary.num_text} instead")
+    network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    matrices = {id(layer.weight): layer.weight.data
+                for layer in (network.get_input_embeddings(), network.get_output_embeddings())}
+    for matrix in matrices.values():
+        _draw_new_rows(matrix, vocabulary.num_text, generator)
+
+
+def _draw_new_rows(matrix: Tensor, num_old: int, generator: torch.Generator) -> None:
+    old = matrix[:num_old].float()
+    mean, deviation = old.mean(0), old.std(0)
+    noise = torch.randn((len(matrix) - num_old, matrix.shape[1]), generator=generator)
+    matrix[num_old:] = (mean + deviation * noise).to(matrix.dtype)
+
+
+def extend_checkpoint(
+    base: str, folder: str | Path, vocabulary: Vocabulary, rope_theta: float | None = None,
+    text_tokenizer: str | None = None, seed: int = 0,
+) -> Path:
+    """Read a base model, extend it, and write it with its text tokenizer and `spiritlm.json`.
+
+    Args:
+        base: folder or hub name of a causal language model.
+        folder: where to.
+        vocabulary: of the new model.
+        rope_theta: new base of the rotary positions; None keeps it.
+        text_tokenizer: of the base model, where it is not in its folder.
+        seed: of the new rows.
+
+    Raises:
+        ValueError: if base or tokenizer cannot be read, or the tokenizer does not have `num_text` pieces.
+    """
+    config = checkpoint_config(base)
+    tokenizer = TextTokenizer.load(text_tokenizer or base)
+    if tokenizer.vocab_size != vocabulary.num_text:
+        raise ValueError(
+            f"num_text must be the text tokenizer's {tokenizer.vocab_size} pieces, but is {vocabulary.num_text}"
+        )
+    if rope_theta is not None:
+        set_rope_theta(config, rope_theta)
+    network = AutoModelForCausalLM.from_pretrained(base, config=config, dtype="auto")
+    extend_embeddings(network, vocabulary, seed)
+    return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})

@@ -1,0 +1,56 @@
+"""Floating-point operations of training a token, and what devices can do: for the model FLOPs utilisation (MFU).
+
+Counted as in PaLM (arXiv 2204.02311, appendix B): 6 per weight of a matrix product, and the attention over the
+context, causal half only; what is recomputed for gradient checkpointing does not count.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+# Dense bf16 tensor-core peaks from the vendors' data sheets; the first name that a device's name contains.
+PEAK_FLOPS = {
+    "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
+    "A10": 125e12, "RTX 4090": 165e12, "V100": 125e12,
+}
+
+
+def matrix_weights(network: PreTrainedModel) -> int:
+    """Number of weights in matrix products: all matrices but an input embedding that is not the output layer."""
+    embedding = network.get_input_embeddings().weight
+    head = network.get_output_embeddings().weight
+    total = sum(_size(p) for p in network.parameters() if _is_matrix(p))
+    return total if embedding is head else total - _size(embedding)
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return int(getattr(parameter, "ds_numel", parameter.numel()))  # the whole one under ZeRO-3
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
+
+
+def attention_width(config: PreTrainedConfig) -> int:
+    """Heads x head dimension, summed over layers."""
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers * config.num_attention_heads * head_dim
+
+
+def training_flops(weights: int, width: int, context: float) -> float:
+    """Operations of forward and backward for one token.
+
+    Args:
+        weights: from `matrix_weights`.
+        width: from `attention_width`.
+        context: tokens that a token sees on average (half a document's length).
+    """
+    return 6.0 * weights + 12.0 * width * context
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Peak operations a second of a CUDA device in bf16; None for one that is not listed, and for CPUs."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)

@@ -1,0 +1,132 @@
+"""Memory and time of a training run on paper, from a model's configuration.
+
+Bytes a parameter in bf16 mixed training with AdamW (ZeRO, arXiv 1910.02054, section 3): 2 weights, 2 gradients,
+12 optimizer (fp32 master weights and two moments), each divided over the GPUs from stage 3, 2 and 1 on.
+Bytes a token and layer that the backward pass needs were measured on `transformers`' Llama in bf16 with flash
+attention (saved tensors): 20 per hidden unit, 4 per key-value unit, 8 per unit of the feed-forward; under
+gradient checkpointing 2 per hidden unit, and one layer's in full.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from spiritlm_pl.lm.flops import attention_width, matrix_weights, training_flops
+
+GIB = 2**30
+LOSS_BYTES = 10  # a logit of the chunk: bf16, fp32, and its gradient in bf16 and fp32 scratch
+CUDA_CONTEXT = 1.0 * GIB  # context, communication buffers, kernels' scratch
+BUCKETS = 3 * 2 * 200_000_000  # bytes of ZeRO's reduce, gather and prefetch buffers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """What of a model matters for memory and time; sizes in elements."""
+
+    parameters: int
+    matrix_weights: int
+    attention_width: int
+    layers: int
+    hidden: int
+    key_value: int
+    feed_forward: int
+    vocabulary: int
+    largest_layer: int
+
+
+def model_size(config: PreTrainedConfig) -> ModelSize:
+    """Measure a model without building its weights."""
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    key_value_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    layers = next(module for module in network.modules() if isinstance(module, torch.nn.ModuleList))
+    head = network.get_output_embeddings().weight.numel()
+    return ModelSize(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        matrix_weights=matrix_weights(network),
+        attention_width=attention_width(config),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        key_value=key_value_heads * head_dim,
+        feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        vocabulary=config.vocab_size,
+        largest_layer=max(head, sum(parameter.numel() for parameter in layers[0].parameters())),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one GPU, and on the host for each GPU where state is offloaded."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    working: float
+    host: float
+
+    @property
+    def gpu(self) -> float:
+        """All bytes on the GPU."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.working
+
+
+def memory(
+    size: ModelSize, gpus: int, stage: int, rows: int, row_length: int, checkpointing: bool,
+    offload_optimizer: bool = False, loss_chunk: int = 1024,
+) -> Memory:
+    """Peak memory of one GPU.
+
+    Args:
+        size: of the model.
+        gpus: over which state is divided.
+        stage: of ZeRO, 0 to 3.
+        rows: of one GPU's batch.
+        row_length: tokens of a row.
+        checkpointing: whether layers are recomputed in the backward pass.
+        offload_optimizer: gradients' and optimizer's share live on the host.
+        loss_chunk: tokens whose logits exist at one time.
+
+    Raises:
+        ValueError: if gpus, rows, row_length or stage are out of range.
+    """
+    for name, value in (("gpus", gpus), ("rows", rows), ("row_length", row_length)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value} instead")
+    if stage not in (0, 1, 2, 3):
+        raise ValueError(f"stage must be 0, 1, 2 or 3, but is {stage} instead")
+    part = size.parameters / gpus
+    weights = 2 * (part if stage >= 3 else size.parameters)
+    gradients = 2 * (part if stage >= 2 else size.parameters)
+    optimizer = 12 * (part if stage >= 1 else size.parameters)
+    host = 0.0
+    if offload_optimizer:
+        host, gradients, optimizer = gradients + optimizer + 2 * part, 0.0, 0.0
+    tokens = rows * row_length
+    layer = 20 * size.hidden + 4 * size.key_value + 8 * size.feed_forward
+    a_token = 2 * size.hidden * size.layers + layer if checkpointing else layer * size.layers
+    working = CUDA_CONTEXT + LOSS_BYTES * loss_chunk * size.vocabulary + 4 * size.hidden * size.vocabulary
+    if stage >= 1 and gpus > 1 or offload_optimizer:
+        working += BUCKETS
+    if stage >= 3 and gpus > 1:
+        working += 2 * 2 * size.largest_layer  # this layer's weights and the next one's
+    return Memory(
+        weights=weights, gradients=gradients, optimizer=optimizer, activations=a_token * tokens,
+        working=working, host=host,
+    )
+
+
+def tokens_per_second(size: ModelSize, row_length: int, peak: float, mfu: float, recompute: bool) -> float:
+    """Tokens a second of one GPU.
+
+    Args:
+        size: of the model.
+        row_length: tokens of a row; a token sees half of them on average.
+        peak: operations a second of the GPU.
+        mfu: share of the peak that goes into the model, without what is recomputed.
+        recompute: whether the forward pass is done twice, which costs a quarter of that share.
+    """
+    operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
+    return peak * mfu * (0.75 if recompute else 1.0) / operations
