@@ -1,0 +1,97 @@
+"""Held-out cross-modal choice during training: logged as `val/accuracy_speech_to_text` ..., and kept as JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from transformers import PreTrainedModel
+
+from spiritlm_pl.callbacks.bystander import bystander, part
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
+from spiritlm_pl.provenance import atomic_path
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+class EvaluateChoice(Callback):
+    """Which of two continuations belongs to a context, at every validation and test.
+
+    The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
+
+    Args:
+        units: tokenised corpus with word times.
+        split: held-out split of it.
+        text_tokenizer: file or folder; None for the module's own `text_tokenizer`.
+        kind: stories with sentence ends, or other utterances cut in the middle.
+        num_items: contexts at most; None for all.
+        continuation_sentences: sentences of a story that are to be chosen.
+        same_speaker: take wrong continuations from the same speaker.
+        seed: of the pairs.
+        directions: names out of `spiritlm_pl.evaluation.choice.DIRECTIONS`.
+        batch_tokens: tokens of a batch.
+        output: JSON file with the latest results; None for none.
+        name: goes between `accuracy` and the direction, to tell several of these callbacks apart.
+    """
+
+    def __init__(
+        self,
+        units: str,
+        split: str = "test",
+        text_tokenizer: str | None = None,
+        kind: Literal["stories", "sentences"] = "stories",
+        num_items: int | None = 200,
+        continuation_sentences: int = 1,
+        same_speaker: bool = True,
+        seed: int = 0,
+        directions: Sequence[str] = tuple(DIRECTIONS),
+        batch_tokens: int = 4096,
+        output: str | None = None,
+        name: str = "",
+    ) -> None:
+        """Keep the options; items are read when they are first needed."""
+        self.units, self.split, self.text_tokenizer = units, split, text_tokenizer
+        self.kind, self.num_items, self.continuation_sentences = kind, num_items, continuation_sentences
+        self.same_speaker, self.seed, self.directions = same_speaker, seed, tuple(directions)
+        self.batch_tokens, self.output, self.name = batch_tokens, output, name
+        self._items: list[ChoiceItem] | None = None
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At validation, but not in the sanity check."""
+        if not trainer.sanity_checking:
+            self._run(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At test."""
+        self._run(trainer, pl_module, "test")
+
+    def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        network = cast(PreTrainedModel, part(pl_module, "network", "EvaluateChoice"))
+        vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice"))
+        with bystander(trainer, network):
+            results = evaluate_choice(
+                network, self._load(pl_module, vocabulary), vocabulary, self.directions, self.batch_tokens,
+                trainer.global_rank, trainer.world_size,
+            )
+        prefix = f"{stage}/accuracy_{self.name}_" if self.name else f"{stage}/accuracy_"
+        pl_module.log_dict({prefix + name: result.accuracy for name, result in results.items()})
+        if self.output is not None and trainer.is_global_zero:
+            description = {
+                "step": trainer.global_step, "kind": self.kind, "units": self.units, "split": self.split,
+                "same_speaker": self.same_speaker, "continuation_sentences": self.continuation_sentences,
+                "seed": self.seed, "results": {name: result.to_dict() for name, result in results.items()},
+            }
+            with atomic_path(Path(self.output)) as path:
+                path.write_text(json.dumps(description, indent=2) + "\n")
+
+    def _load(self, pl_module: LightningModule, vocabulary: Vocabulary) -> list[ChoiceItem]:
+        if self._items is None:
+            path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "EvaluateChoice"))
+            self._items = choice_items(
+                UnitCorpus(self.units, self.split), TextTokenizer.load(path), vocabulary, self.kind, self.num_items,
+                self.continuation_sentences, self.same_speaker, self.seed,
+            )
+        return self._items

@@ -1,0 +1,221 @@
+"""Fixed prompts are continued during training, in all directions, and can be read, heard and seen in the tracker.
+
+Every rank generates (sharded parameters need it), rank zero speaks and logs. Training with and without this
+callback is the same, bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from transformers import PreTrainedModel
+
+from spiritlm_pl.callbacks.bystander import bystander, part
+from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.evaluation.figures import spectrogram_figure
+from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.vocode import UnitVocoder
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.build_blocks import words_of_units
+from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.vocabulary import Vocabulary
+
+# Name of a direction: modality of the prompt, modality of the answer.
+DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
+    "text_to_text": (Text, "text"),
+    "text_to_speech": (Text, "speech"),
+    "speech_to_speech": (Speech, "speech"),
+    "speech_to_text": (Speech, "text"),
+    "text_to_any": (Text, "any"),
+    "speech_to_any": (Speech, "any"),
+}
+
+
+@dataclass(frozen=True)
+class NamedPrompt:
+    """A prompt with a name for the tracker."""
+
+    name: str
+    pieces: Sequence[Piece]
+
+
+def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
+    """The first halves of the first utterances of a tokenised corpus, as text and as speech.
+
+    Raises:
+        ValueError: if no utterance has word times.
+    """
+    corpus = UnitCorpus(folder, split)
+    prompts: list[NamedPrompt] = []
+    for utterance in corpus:
+        if len(prompts) >= 2 * number:
+            break
+        half = len(utterance.words) // 2
+        if half == 0:
+            continue
+        count = sum(len(units) for units in words_of_units(utterance, corpus.frame_rate)[:half])
+        if count == 0:
+            continue
+        text = " ".join(word.word for word in utterance.words[:half])
+        units = torch.from_numpy(utterance.units[:count].astype("int64"))
+        prompts += [NamedPrompt(utterance.id, [Text(text)]), NamedPrompt(utterance.id, [Speech(units=units)])]
+    if not prompts:
+        raise ValueError(f"corpus must hold utterances with word times, but {folder} ({split}) has none")
+    return prompts
+
+
+def describe(pieces: Sequence[Piece], vocabulary: Vocabulary) -> str:
+    """Pieces as one line of text; speech as its units."""
+    parts = []
+    for piece in pieces:
+        if isinstance(piece, Text):
+            parts.append(f"[Text]{piece.text}")
+        elif piece.units is not None:
+            parts.append("[Speech]" + "".join(f"[Hu{unit}]" for unit in piece.units.tolist()))
+        else:
+            parts.append(f"[Speech]({piece.audio})")
+    return "".join(parts)
+
+
+class GenerateSamples(Callback):
+    """Continues fixed prompts every so many steps, at validation, and at the end of training.
+
+    The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
+
+    Args:
+        text_tokenizer: file or folder; None for the module's own `text_tokenizer`.
+        texts: prompts of text.
+        recordings: prompts of speech, audio files.
+        units: tokenised corpus whose first utterances are prompts as well, in both modalities.
+        split: of that corpus.
+        num_utterances: of that corpus.
+        directions: names out of `DIRECTIONS`; each is run for the prompts of its modality.
+        every_n_steps: None for never between validations.
+        on_validation: whether to run at validation.
+        at_end: whether to run at the end of training.
+        speech_tokenizer: folder; needed for recordings.
+        vocoder: folder; without it, speech is logged as units.
+        speaker: the vocoder's voice.
+        settings: sampling options.
+        group: name of the group of samples in the tracker.
+    """
+
+    def __init__(
+        self,
+        text_tokenizer: str | None = None,
+        texts: Sequence[str] = (),
+        recordings: Sequence[str] = (),
+        units: str | None = None,
+        split: str = "validation",
+        num_utterances: int = 2,
+        directions: Sequence[str] = tuple(DIRECTIONS),
+        every_n_steps: int | None = None,
+        on_validation: bool = True,
+        at_end: bool = True,
+        speech_tokenizer: str | None = None,
+        vocoder: str | None = None,
+        speaker: str | int = 0,
+        settings: GenerationSettings = GenerationSettings(),  # noqa: B008  frozen
+        group: str = "samples",
+    ) -> None:
+        """Check the options; prompts and networks are read when training starts."""
+        for name in directions:
+            if name not in DIRECTIONS:
+                raise ValueError(f"directions must be among {', '.join(DIRECTIONS)}, but one is {name!r} instead")
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps} instead")
+        if recordings and speech_tokenizer is None:
+            raise ValueError("speech_tokenizer must be given for recordings, but is None instead")
+        if not texts and not recordings and units is None:
+            raise ValueError("texts, recordings or units must be given, but none is")
+        self.text_tokenizer, self.speech_tokenizer, self.vocoder = text_tokenizer, speech_tokenizer, vocoder
+        self.texts, self.recordings = tuple(texts), tuple(recordings)
+        self.units, self.split, self.num_utterances = units, split, num_utterances
+        self.directions = tuple(directions)
+        self.every_n_steps, self.on_validation, self.at_end = every_n_steps, on_validation, at_end
+        self.speaker, self.settings, self.group = speaker, settings, group
+        self._last_step = -1
+        self._prompts: list[NamedPrompt] | None = None
+        self._spirit_lm: SpiritLM | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Every so many steps."""
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self.run(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At validation, but not in the sanity check."""
+        if self.on_validation and not trainer.sanity_checking:
+            self.run(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At the end of training."""
+        if self.at_end:
+            self.run(trainer, pl_module)
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Generate and log, once a step; every rank calls."""
+        if trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        network = cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples"))
+        with bystander(trainer, network):
+            spirit_lm = self._load(trainer, pl_module, network)
+            for name in self.directions:
+                modality, output = DIRECTIONS[name]
+                prompts = [prompt for prompt in self._prompts or [] if isinstance(prompt.pieces[-1], modality)]
+                if not prompts:
+                    continue
+                answers = spirit_lm.generate_batch(
+                    [prompt.pieces for prompt in prompts], output, self.settings, synced=trainer.world_size > 1
+                )
+                if trainer.is_global_zero:
+                    for prompt, samples in zip(prompts, answers, strict=True):
+                        self._log(trainer, f"{self.group}/{name}_{_file_name(prompt.name)}", prompt, samples, spirit_lm)
+
+    def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
+        if self._spirit_lm is not None:
+            return self._spirit_lm
+        vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "GenerateSamples"))
+        path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "GenerateSamples"))
+        tokenizer = None if self.speech_tokenizer is None else PhoneticTokenizer.load(self.speech_tokenizer)
+        vocoder = None
+        if self.vocoder is not None and trainer.is_global_zero:
+            vocoder = cast(UnitVocoder, load_network(self.vocoder, "vocoder"))
+        prompts = [NamedPrompt(f"text{number}", [Text(text)]) for number, text in enumerate(self.texts)]
+        prompts += [NamedPrompt(f"recording{n}", [Speech(path)]) for n, path in enumerate(self.recordings)]
+        if self.units is not None:
+            prompts += corpus_prompts(self.units, self.split, self.num_utterances)
+        self._prompts = prompts
+        self._spirit_lm = SpiritLM(network, TextTokenizer.load(path), vocabulary, tokenizer, vocoder, self.speaker)
+        return self._spirit_lm
+
+    def _log(
+        self, trainer: Trainer, name: str, prompt: NamedPrompt, samples: list[list[Piece]], spirit_lm: SpiritLM
+    ) -> None:
+        step, vocabulary = trainer.global_step, spirit_lm.vocabulary
+        lines = [f"prompt: {describe(prompt.pieces, vocabulary)}"]
+        lines += [f"answer: {describe(pieces, vocabulary)}" for pieces in samples]
+        log_text(trainer, name, "\n".join(lines), step)
+        for sample, pieces in enumerate(samples):
+            spoken = [piece for piece in pieces if isinstance(piece, Speech) and isinstance(piece.audio, torch.Tensor)]
+            if not spoken:
+                continue
+            waveform, sample_rate = torch.cat([piece.waveform for piece in spoken]), spoken[0].sample_rate
+            if len(waveform) == 0:
+                continue
+            suffix = f"_{sample}" if len(samples) > 1 else ""
+            log_audio(trainer, name + suffix, waveform, sample_rate, step)
+            figure = spectrogram_figure({f"{name}{suffix}, step {step}": waveform}, sample_rate)
+            log_figure(trainer, name + suffix, figure, step)
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

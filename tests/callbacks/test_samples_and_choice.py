@@ -1,0 +1,143 @@
+"""Samples and choice during training: what reaches the trackers, and that training does not notice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from mlflow.tracking import MlflowClient
+from torch.utils.data import DataLoader
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
+from spiritlm_pl.callbacks.generate_samples import GenerateSamples
+from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.generation import GenerationSettings
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+
+STORIES = ("the cat sat down the cat ate", "a dog ran off a dog slept", "one cow came home one cow sang",
+           "my hen got up my hen danced")
+SETTINGS = GenerationSettings(max_new_tokens=30, min_speech_units=1)
+
+
+class TinyModule(LightningModule):
+    """A Llama whose dropout makes every draw of the random state count."""
+
+    def __init__(self, vocabulary, text_tokenizer):
+        super().__init__()
+        self.vocabulary, self.text_tokenizer = vocabulary, text_tokenizer
+
+    def configure_model(self):
+        torch.manual_seed(0)
+        self.network = LlamaForCausalLM(LlamaConfig(
+            vocab_size=self.vocabulary.num_rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=128, attention_dropout=0.5, bos_token_id=None,
+            eos_token_id=None,
+        ))
+
+    def training_step(self, batch, batch_idx):
+        noise = torch.randint(2, batch.shape)
+        return self.network(input_ids=batch + noise, labels=batch).loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.network(input_ids=batch, labels=batch).loss)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    train_text_tokenizer(STORIES * 5, None).save("text")
+    utterances = []
+    for number, text in enumerate(STORIES):
+        words = text.split()
+        utterances.append(UnitUtterance(
+            id=f"stories/{number}", text=text, num_frames=25 * len(words), duration=float(len(words)),
+            words=tuple(TimedWord(word, float(i), i + 1.0) for i, word in enumerate(words)),
+            units=(np.arange(2 * len(words)) % 20).astype(np.uint16),
+            unit_starts=(np.arange(2 * len(words)) * 25 // 2).astype(np.uint32),
+            custom={"story": number, "sentence_ends": [4, len(words)]},
+        ))
+    write_part(tmp_path / "units" / "test", 0, utterances, "f")
+    finish_folder(tmp_path / "units" / "test", 1, frame_rate=25.0, num_units=20, provenance={})
+    config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
+    save_network("vocoder", InverseSTFTVocoder(config), "vocoder")
+    return tmp_path
+
+
+def train(callbacks, logger=False):
+    from spiritlm_pl.text import TextTokenizer
+
+    vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
+    module = TinyModule(vocabulary, "text")
+    torch.manual_seed(1)
+    data = DataLoader(torch.randint(vocabulary.num_tokens - 1, (8, 12)), batch_size=2)
+    trainer = Trainer(accelerator="cpu", max_steps=4, logger=logger, callbacks=callbacks, val_check_interval=2,
+                      limit_val_batches=1, enable_progress_bar=False, enable_model_summary=False,
+                      enable_checkpointing=False, log_every_n_steps=1)
+    trainer.fit(module, data, data)
+    return trainer, module
+
+
+def samples(**options):
+    return GenerateSamples(texts=["the cat"], units="units", split="test", num_utterances=1, vocoder="vocoder",
+                           settings=SETTINGS, every_n_steps=2, **options)
+
+
+def test_training_is_the_same_bit_for_bit_with_samples_and_choice(folder):
+    _, plain = train([])
+    trainer, watched = train([samples(), EvaluateChoice("units", output="choice.json")])
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, watched.state_dict()[name]), name
+    metrics = trainer.callback_metrics
+    for direction in ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech"):
+        assert 0 <= metrics[f"val/accuracy_{direction}"] <= 1
+    written = json.loads(Path("choice.json").read_text())
+    assert written["step"] == 4 and written["results"]["speech_to_text"]["num_items"] == 4
+
+
+def test_samples_reach_mlflow_under_their_step(folder):
+    trainer, _ = train([samples()], MLflowLogger("samples", system_metrics=False))
+    client = MlflowClient(trainer.logger.tracking_uri)
+    steps = {file.path for file in client.list_artifacts(trainer.logger.run_id, "samples")}
+    assert steps == {f"samples/step_000000{step}" for step in (2, 4)}
+    names = {Path(file.path).name for file in client.list_artifacts(trainer.logger.run_id, "samples/step_0000004")}
+    for direction in ("text_to_text", "text_to_any"):
+        assert {f"{direction}_text0.txt", f"{direction}_stories-0.txt"} <= names
+    for name in ("text_to_speech_text0", "text_to_speech_stories-0", "speech_to_speech_stories-0"):
+        assert {f"{name}.txt", f"{name}.wav", f"{name}.png"} <= names
+    assert "speech_to_text_stories-0.txt" in names
+    path = client.download_artifacts(trainer.logger.run_id, "samples/step_0000004/text_to_speech_text0.txt")
+    text = Path(path).read_text()
+    assert text.startswith("prompt: [Text]the cat\nanswer: [Speech][Hu")
+
+
+def test_samples_reach_tensorboard(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer, _ = train([samples(on_validation=False, directions=["text_to_speech"])], TensorBoardLogger("tb"))
+    events = EventAccumulator(trainer.logger.log_dir)
+    events.Reload()
+    assert events.Tags()["audio"] == ["samples/text_to_speech_text0", "samples/text_to_speech_stories-0"]
+    assert [event.step for event in events.Audio("samples/text_to_speech_text0")] == [2, 4]
+    assert "samples/text_to_speech_text0" in events.Tags()["images"]
+    assert "samples/text_to_speech_text0/text_summary" in events.Tags()["tensors"]
+
+
+def test_wrong_options_and_modules_are_named(folder):
+    with pytest.raises(ValueError, match="one is 'sideways'"):
+        GenerateSamples(texts=["a"], directions=["sideways"])
+    with pytest.raises(ValueError, match="texts, recordings or units must be given"):
+        GenerateSamples()
+    with pytest.raises(ValueError, match="needs a module with network, but LightningModule has none"):
+        GenerateSamples(texts=["a"]).run(Trainer(accelerator="cpu", logger=False), LightningModule())
