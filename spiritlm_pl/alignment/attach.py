@@ -86,24 +86,45 @@ def _stretches(tokens: list[_Piece], aligned: list[_Piece]) -> Iterator[tuple[in
         raise AlignmentError(f"alignment goes on after the transcript, with {aligned[j].text!r}")
 
 
+def _match(tokens: list[_Piece], words: Sequence[Word]) -> Iterator[tuple[list[_Piece], AlignedWord]]:
+    """Tokens of each stretch, with its text, time, and lowest score."""
+    if not tokens:
+        raise AlignmentError("transcript has no words")
+    words, aligned = _aligned_pieces(words)
+    i = j = 0
+    for next_i, next_j in _stretches(tokens, aligned):
+        members, group = tokens[i:next_i], words[j:next_j]
+        scores = [score for score in map(score_of, group) if score is not None]
+        text = " ".join(token.text for token in members)
+        yield members, AlignedWord(text, group[0].start, group[-1].end, min(scores, default=None))
+        i, j = next_i, next_j
+
+
 def match_words(text: str, words: Sequence[Word]) -> list[AlignedWord]:
     """Words of a transcript, as written, with the times of aligned words; the score of a group is its lowest.
 
     Raises:
         AlignmentError: if the two say different things, or the transcript says nothing.
     """
-    tokens = _transcript_pieces(text)
-    if not tokens:
-        raise AlignmentError("transcript has no words")
-    words, aligned = _aligned_pieces(words)
-    matched, i, j = [], 0, 0
-    for next_i, next_j in _stretches(tokens, aligned):
-        group = words[j:next_j]
-        scores = [score for score in map(score_of, group) if score is not None]
-        written = " ".join(token.text for token in tokens[i:next_i])
-        matched.append(AlignedWord(written, group[0].start, group[-1].end, min(scores, default=None)))
-        i, j = next_i, next_j
-    return matched
+    return [matched for _, matched in _match(_transcript_pieces(text), words)]
+
+
+def spoken_times(spoken: Sequence[str], words: Sequence[Word]) -> list[Word]:
+    """Each spoken word with its time; where aligned words span several ("42"), by shares of their letters.
+
+    Raises:
+        AlignmentError: if the two say different things, or nothing is said.
+    """
+    timed: list[Word] = []
+    for members, whole in _match([_Piece(word, _letters([word])) for word in spoken], words):
+        letters = [len(member.letters or "") for member in members]
+        per_letter = (whole.end - whole.start) / max(1, sum(letters))
+        edges = [whole.start + per_letter * sum(letters[:n]) for n in range(len(members))]
+        timed += [
+            AlignedWord(member.text, start, end, whole.score)
+            for member, start, end in zip(members, edges, [*edges[1:], whole.end], strict=True)
+        ]
+    return timed
 
 
 def fit_times(words: Sequence[Word], duration: float, tolerance: float = TOLERANCE) -> list[Word]:

@@ -2,15 +2,17 @@ import itertools
 import json
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
+import torchaudio
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from spiritlm_pl.alignment.contract import Aligner, AlignmentError
 from spiritlm_pl.alignment.ctc import CTCAligner, align_words, spell
-from spiritlm_pl.alignment.ctc_network import CTCNetwork, frame_geometry, load_folder
+from spiritlm_pl.alignment.ctc_network import CTCNetwork, frame_geometry, load_folder, load_mms_fa
 
 VOCABULARY = {"<pad>": 0, "<unk>": 1, "|": 2, "A": 3, "B": 4, "C": 5, "D": 6, "O": 7, "'": 8}
 
@@ -120,6 +122,36 @@ def test_nan_is_reported() -> None:
 
 def test_geometry_of_wav2vec2() -> None:
     assert frame_geometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)) == (320, 40)
+
+
+def test_words_without_any_path_are_reported() -> None:
+    log_probs = torch.full((10, 3), -torch.inf)
+    log_probs[:, 0] = 0.0
+    network = CTCNetwork(log_probs=lambda _: log_probs, characters={"a": 1, "b": 2})
+    with pytest.raises(AlignmentError, match="do not fit"):
+        align_words(network, torch.zeros(3200), ["ab", "a"])
+
+
+def test_mms_fa_is_wired_as_torchaudio_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = torchaudio.pipelines.MMS_FA
+
+    class Network(torch.nn.Module):
+        def forward(self, waveforms: Tensor) -> tuple[Tensor, None]:
+            logits = torch.randn(1, waveforms.shape[1] // 320, 28, generator=torch.Generator().manual_seed(0))
+            return logits.log_softmax(-1), None
+
+    monkeypatch.setattr(type(bundle), "get_model", lambda *_, **__: Network())
+    network = load_mms_fa()
+    assert (network.hop_length, network.offset, network.blank, network.delimiter) == (320, 40, 0, None)
+    assert network.characters["a"] == 1 and network.characters["'"] == 25 and "*" not in network.characters
+    assert [word.text for word in align_words(network, torch.zeros(16_000), ["it's", "Étude"])] == ["it's", "Étude"]
+
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(type(bundle), "get_model", offline)
+    with pytest.raises(ConnectionError, match="no route.*give a folder"):
+        load_mms_fa()
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.alignment.contract import Aligner, AlignmentError
+from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
+from spiritlm_pl.alignment.words import AlignedWord
+from spiritlm_pl.corpora.manifest import Word
+
+GRID = (
+    '"ooTextFile" "TextGrid" 0 1 <exists> 2 "IntervalTier" "words" 0 1 3 0 0.1 "" 0.1 0.5 "dial" 0.5 1 "42" '
+    '"IntervalTier" "phones" 0 1 1 0.1 0.3 "D"'
+)
+
+
+def test_textgrid_folder(tmp_path: Path) -> None:
+    (tmp_path / "speaker").mkdir()
+    (tmp_path / "speaker" / "a.TextGrid").write_text(GRID)
+    aligner: Aligner = TextGridAligner(str(tmp_path))
+    for cut_id in ("speaker/a", "a", "elsewhere/a"):
+        found = aligner.align(cut_id, None, ["dial", "forty", "two"])
+        assert found.words == [
+            AlignedWord("dial", 0.1, 0.5), AlignedWord("forty", 0.5, 0.8125), AlignedWord("two", 0.8125, 1.0)
+        ]
+        assert found.phones == [Word("D", 0.1, 0.3)]
+    with pytest.raises(AlignmentError, match="word 1 of the transcript is 'dual', but is 'dial'"):
+        aligner.align("a", None, ["dual", "forty", "two"])
+    with pytest.raises(AlignmentError, match="no TextGrid files for 'b'"):
+        aligner.align("b", None, ["dial"])
+
+
+def test_textgrid_trouble_is_of_one_cut(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.textgrid").write_text(GRID)
+    (tmp_path / "broken.TextGrid").write_text(GRID[:60])
+    aligner = TextGridAligner(str(tmp_path))
+    with pytest.raises(AlignmentError, match="2 TextGrid files for 'a'"):
+        aligner.align("a", None, ["dial", "42"])
+    assert len(aligner.align("x/a", None, ["dial", "forty", "two"]).words) == 3
+    with pytest.raises(AlignmentError, match="broken.TextGrid must be a TextGrid"):
+        aligner.align("broken", None, ["dial"])
+    with pytest.raises(FileNotFoundError, match="folder of TextGrid files"):
+        TextGridAligner(str(tmp_path / "none"))
+
+
+def test_ctm_file(tmp_path: Path) -> None:
+    words, phones = tmp_path / "words.ctm", tmp_path / "phones.ctm"
+    words.write_text("a 1 0.5 0.5 there 0.8\na 1 0 0.5 Hi 0.9\nb 1 0 1 hi\nb 2 0 1 hi\n")
+    phones.write_text("a 1 0 0.25 HH\na 1 0.25 0.25 AY\n")
+    aligner: Aligner = CTMAligner(str(words), str(phones))
+    found = aligner.align("a", None, ["hi", "there"])
+    assert found.words == [AlignedWord("hi", 0.0, 0.5, 0.9), AlignedWord("there", 0.5, 1.0, 0.8)]
+    assert [phone.text for phone in found.phones] == ["HH", "AY"]
+    with pytest.raises(AlignmentError, match="2 channels of 'b'"):
+        aligner.align("b", None, ["hi"])
+    with pytest.raises(AlignmentError, match="no channels of 'c'"):
+        aligner.align("c", None, ["hi"])
+    (tmp_path / "bad.ctm").write_text("a 1 0\n")
+    with pytest.raises(ValueError, match="line 1 of .*bad.ctm"):
+        CTMAligner(str(tmp_path / "bad.ctm"))
