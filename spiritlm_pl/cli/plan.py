@@ -19,8 +19,8 @@ PRESETS = {
                      "tie_word_embeddings": True},
 }
 PUBLISHED = (
-    "Published (arXiv 2402.05755, App. A): Llama 2 7B, 64 x A100-80GB, 4 rows of 4096 a GPU, 100k steps of 1M "
-    "tokens: 21k A100 hours, about 2.8k tokens/s/GPU, 36 % MFU (6 operations a parameter, attention not counted)"
+    "Published (arXiv 2402.05755, App. A): Llama 2 7B, 64 x A100-80GB, 4 rows of 4096 a GPU: 21k A100 hours,\n"
+    "about 2.8k tokens/s/GPU (so 200k steps of 1M tokens), 36 % MFU (6 operations a parameter, no attention)."
 )
 
 
@@ -30,7 +30,7 @@ def plan(
     gpu_memory: float = 80.0,
     rows: int = 4,
     row_length: int = 4096,
-    steps: int = 100_000,
+    steps: int = 200_000,
     tokens_per_step: int = 1_048_576,
     peak_tflops: float = 312.0,
     mfu: float = 0.40,
@@ -52,8 +52,9 @@ def plan(
         raise ValueError(f"mfu must be in (0, 1], but is {mfu} instead")
     size = model_size(_config(model))
     operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
-    console = Console(width=110)
+    console = Console(width=116)
     console.print(
+        "layers: what the backward pass keeps; recomp.: the same with gradient checkpointing; host: offloaded\n"
         f"{model}: {size.parameters / 1e9:.2f} G parameters, {operations / 1e9:.1f} GFLOP a token in training "
         f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), rows {rows} x {row_length} a GPU"
     )
@@ -70,15 +71,14 @@ def _config(model: str) -> PreTrainedConfig:
 
 def _memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_length: int) -> Table:
     table = Table(title=f"{gpus} GPU{'s' if gpus > 1 else ''} of {capacity:.0f} GB, GiB each", title_justify="left")
-    for name in ("ZeRO", "weights", "gradients", "optimizer", "working",
-                 "activations", "sum", "checkpointed", "sum", "host", "fits"):
-        table.add_column(name, justify="left" if name in ("ZeRO", "fits") else "right")
+    for name in ("ZeRO", "weights", "grads", "Adam", "working", "layers", "sum", "recomp.", "sum", "host", "fits"):
+        table.add_column(name, justify="left" if name in ("ZeRO", "fits") else "right", no_wrap=True)
     for stage, offload in ((0, False), (1, False), (2, False), (3, False), (3, True)):
         kept, recomputed = (memory(size, gpus, stage, rows, row_length, checkpointing, offload)
                             for checkpointing in (False, True))
         cells = (kept.weights, kept.gradients, kept.optimizer, kept.working, kept.activations, kept.gpu,
                  recomputed.activations, recomputed.gpu, kept.host)
-        name = f"{stage} + offload" if offload else str(stage)
+        name = f"{stage}+offload" if offload else str(stage)
         table.add_row(name, *(f"{cell / GIB:.1f}" for cell in cells), _verdict(kept, recomputed, capacity))
     return table
 
@@ -87,7 +87,7 @@ def _verdict(kept: Memory, recomputed: Memory, capacity: float) -> str:
     limit = capacity * 1e9 * 0.95  # allocators leave gaps
     if kept.gpu <= limit:
         return "yes"
-    return "checkpointed" if recomputed.gpu <= limit else "no"
+    return "recomputed" if recomputed.gpu <= limit else "no"
 
 
 def _print_time(
@@ -99,5 +99,5 @@ def _print_time(
         hours = steps * tokens_per_step / (speed * gpus) / 3600
         console.print(
             f"  {'with' if recompute else 'without'} gradient checkpointing: {speed:,.0f} tokens/s/GPU, "
-            f"{hours / 24:,.1f} days, {hours * gpus:,.0f} GPU hours for {steps:,} steps of {tokens_per_step:,} tokens"
+            f"{hours / 24:,.1f} days, {hours * gpus:,.0f} GPU hours for {steps / 1000:,.0f}k steps"
         )
