@@ -12,6 +12,7 @@ Documents are shuffled once over all blocks, by a hash of their ids and the seed
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import numpy as np
 
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.blocks import MANIFEST, read_manifest, write_block, write_manifest
+from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.rng import between, derive, name_key
+from spiritlm_pl.tokens.rng import between, name_key
+from spiritlm_pl.tokens.shuffling import Shuffler
 from spiritlm_pl.vocabulary import Vocabulary
 
 ROUNDING = 1e-6  # seconds by which a frame may start before the word it belongs to
@@ -77,8 +79,7 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not UTF-8 or holds no text.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"text must be a file, but {path} is not there")
+    _check_file(path)
     empty = True
     try:
         with path.open(encoding="utf-8") as stream:
@@ -93,21 +94,20 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def write_stream(
-    folder: Path, kind: str, documents: list[Document], vocabulary: Vocabulary, block_tokens: int, seed: int,
+    folder: Path,
+    kind: str,
+    documents: Shuffler,
+    vocabulary: Vocabulary,
+    block_tokens: int,
     sources: dict[str, Any],
 ) -> None:
-    """Shuffle documents and write blocks of about equal size; an earlier build stays until this is done."""
-    order = sorted(documents, key=lambda document: derive(derive(0, seed), document.key))
-    ends = np.cumsum([document.num_tokens for document in order])
-    blocks = max(1, -(-int(ends[-1]) // block_tokens))
-    cuts = np.searchsorted(ends, np.arange(1, blocks) * int(ends[-1]) // blocks)
-    bounds = np.unique([0, *cuts, len(order)])
+    """Write shuffled documents as blocks of about equal size; an earlier build stays until this is done."""
     fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, stale):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        entries = [write_block(fresh, number, order[low:high], vocabulary)
-                   for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))]
+        entries = [write_block(fresh, number, part, vocabulary)
+                   for number, part in enumerate(documents.blocks(block_tokens))]
         write_manifest(fresh, kind, vocabulary, entries, sources)
         if folder.exists():
             folder.rename(stale)
@@ -148,36 +148,50 @@ def build_blocks(
     vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=_num_units(corpora), num_tasks=num_tasks,
                             multiple_of=multiple_of)
     files = [Path(name) for name in text or []]
+    for path in files:
+        _check_file(path)
     result: dict[str, dict[str, int]] = {}
     for split in splits:
-        streams: dict[str, list[Document | None]] = {"text": [], "speech": [], "aligned": []}
-        for corpus in corpora[split]:
-            for utterance in corpus:
-                streams["speech"].append(speech_document(utterance, vocabulary))
-                streams["aligned"].append(
-                    aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary)
-                )
-                if transcripts:
-                    streams["text"].append(text_document(utterance.id, spoken_text(utterance), tokenizer))
-        for path in files:
-            streams["text"] += [text_document(name, line, tokenizer) for name, line in file_texts(path)
-                                if _text_split(line, text_validation) == split]
         sources = {
             "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
             "text": {str(path): file_sha256(path) for path in files},
             "seed": seed,
         }
-        for kind, found in streams.items():
-            documents = [document for document in found if document is not None]
-            folder = Path(out) / split / kind
-            if not documents:
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            write_stream(folder, kind, documents, vocabulary, block_tokens, seed, sources)
-            result[f"{split}/{kind}"] = _summary(folder)
+        with ExitStack() as stack:
+            streams = {kind: stack.enter_context(Shuffler(Path(out) / split / f".{kind}.shuffle", seed))
+                       for kind in KINDS}
+            for kind, document in _documents(corpora[split], tokenizer, vocabulary, transcripts):
+                streams[kind].add(document)
+            for path in files:
+                for name, line in file_texts(path):
+                    if _text_split(line, text_validation) == split:
+                        found = text_document(name, line, tokenizer)
+                        if found is not None:  # a line of nothing but control characters
+                            streams["text"].add(found)
+            for kind, documents in streams.items():
+                folder = Path(out) / split / kind
+                if documents.num_documents:
+                    write_stream(folder, kind, documents, vocabulary, block_tokens, sources)
+                    result[f"{split}/{kind}"] = _summary(folder)
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
     if not result:
         raise ValueError("units and text must hold documents, but hold none")
     return result
+
+
+def _documents(
+    corpora: list[UnitCorpus], tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool
+) -> Iterator[tuple[str, Document]]:
+    """The documents that utterances give, with the stream of each."""
+    for corpus in corpora:
+        for utterance in corpus:
+            found = {
+                "speech": speech_document(utterance, vocabulary),
+                "aligned": aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary),
+                "text": text_document(utterance.id, spoken_text(utterance), tokenizer) if transcripts else None,
+            }
+            yield from ((kind, document) for kind, document in found.items() if document is not None)
 
 
 def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
@@ -193,6 +207,11 @@ def _num_units(corpora: dict[str, list[UnitCorpus]]) -> int:
     if len(set(sizes.values())) > 1:
         raise ValueError(f"units must come from one tokenizer, but num_units are {json.dumps(sizes)}")
     return next(iter(sizes.values()))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"text must be a file, but {path} is not there")
 
 
 def _text_split(line: str, validation: float) -> str:

@@ -10,6 +10,8 @@ from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import open_block, read_manifest
 from spiritlm_pl.tokens.build_blocks import build_blocks, words_of_units
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.shuffling import Shuffler
 
 SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
 
@@ -151,3 +153,24 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         }
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})
+
+
+@pytest.mark.parametrize("block_tokens", [10**9, 300, 7])
+def test_a_shuffle_on_disk_is_the_shuffle_in_memory(tmp_path: Path, block_tokens: int) -> None:
+    documents = [Document(number * 7919, [Word([number] * (number % 9 + 1), [number])]) for number in range(200)]
+
+    def blocks(order: list[Document], memory: int) -> list[list[int]]:
+        with Shuffler(tmp_path / "spill", 3, memory) as shuffler:
+            for document in order:
+                shuffler.add(document)
+            assert (tmp_path / "spill").exists() == (memory < 10_000)
+            found = [[document.key for document in part] for part in shuffler.blocks(block_tokens)]
+        assert not (tmp_path / "spill").exists()
+        return found
+
+    whole = blocks(documents, 10**9)
+    assert whole == blocks(documents[::-1], 100)
+    keys = [key for part in whole for key in part]
+    assert sorted(keys) == [document.key for document in documents] != keys
+    sizes = [sum(documents[key // 7919].num_tokens for key in part) for part in whole]
+    assert max(sizes) < block_tokens + 11
