@@ -76,7 +76,8 @@ def _ctm(path: str) -> dict[str, list[list[AlignedWord]]]:
 def _of_cut(path: str, cut_id: str) -> list[AlignedWord]:
     channels = _ctm(path).get(cut_id, [])
     if len(channels) != 1:
-        raise AlignmentError(f"{len(channels) or 'no'} channels of {cut_id!r} in {path}, must be one")
+        what = f"{len(channels)} channels, not one," if channels else "no words"
+        raise AlignmentError(f"{what} of {cut_id!r} in {path}")
     return channels[0]
 
 

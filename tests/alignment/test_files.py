@@ -52,9 +52,9 @@ def test_ctm_file(tmp_path: Path) -> None:
     found = aligner.align("a", None, ["hi", "there"])
     assert found.words == [AlignedWord("hi", 0.0, 0.5, 0.9), AlignedWord("there", 0.5, 1.0, 0.8)]
     assert [phone.text for phone in found.phones] == ["HH", "AY"]
-    with pytest.raises(AlignmentError, match="2 channels of 'b'"):
+    with pytest.raises(AlignmentError, match="2 channels, not one, of 'b'"):
         aligner.align("b", None, ["hi"])
-    with pytest.raises(AlignmentError, match="no channels of 'c'"):
+    with pytest.raises(AlignmentError, match="no words of 'c'"):
         aligner.align("c", None, ["hi"])
     (tmp_path / "bad.ctm").write_text("a 1 0\n")
     with pytest.raises(ValueError, match="line 1 of .*bad.ctm"):
