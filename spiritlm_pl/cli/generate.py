@@ -93,7 +93,8 @@ def check_prompt(prompt: list[Piece]) -> None:
 def progress_bar() -> Iterator[Any]:
     """A bar on the terminal's error stream while tokens are generated; yields what is to be called."""
     columns = (TextColumn("generating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("generating")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -144,6 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     vocoder = options.vocoder or _if_there(options.model / VOCODER)
 
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation.sampling import GenerationSettings
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -152,6 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = GenerationSettings(**{name: value for name, value in vars(options).items() if name in names})
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     speaker = int(options.speaker) if options.speaker.isdigit() else options.speaker
+    disable_progress_bar()  # of reading the weights
     model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker)
     with progress_bar() as progress:
         answers = model.generate(options.prompt, options.output, settings, progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
@@ -85,19 +85,24 @@ class SpiritLM:
         from spiritlm_pl.checkpoint import load_network
         from spiritlm_pl.lm.folder import load_lm
         from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+        from spiritlm_pl.vocoder.vocoder import Vocoder
 
-        model, text_tokenizer, vocabulary = load_lm(lm_folder)
-        model = model.to(device).eval()
-        speech_tokenizer = None if tokenizer_folder is None else PhoneticTokenizer.load(tokenizer_folder)
-        if isinstance(speech_tokenizer, nn.Module):
-            speech_tokenizer.to(device)
+        model, text_tokenizer, vocabulary = load_lm(lm_folder, device)
+        speech_tokenizer = None if tokenizer_folder is None else PhoneticTokenizer.load(tokenizer_folder, device)
         if speech_tokenizer is not None and speech_tokenizer.cardinality > vocabulary.num_units:
             raise ValueError(
                 f"speech tokenizer must have at most the {vocabulary.num_units} units of the language model, "
                 f"but {tokenizer_folder} has {speech_tokenizer.cardinality} instead"
             )
-        network = None if vocoder_folder is None else load_network(vocoder_folder, "vocoder", device)
-        vocoder = cast(UnitVocoder | None, network)
+        vocoder = None
+        if vocoder_folder is not None:
+            vocoder = cast(Vocoder, load_network(vocoder_folder, "vocoder", device))
+            vocoder.speaker_id(speaker)
+            if vocoder.config.num_units < vocabulary.num_units:
+                raise ValueError(
+                    f"vocoder must know the {vocabulary.num_units} units of the language model, "
+                    f"but {vocoder_folder} knows {vocoder.config.num_units} instead"
+                )
         return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker)
 
     def generate(
@@ -194,8 +199,9 @@ class SpiritLM:
         if len(waveform) < self.speech_tokenizer.hop_length:
             raise ValueError(f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
                              f"but has {len(waveform)} instead")
-        with torch.inference_mode():
-            units = self.speech_tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
+        waveforms = waveform[None].to(self.model.device)
+        lengths = torch.tensor([len(waveform)], device=waveforms.device)
+        units = self.speech_tokenizer.encode(waveforms, lengths)[0]
         sample_rate = self.speech_tokenizer.sample_rate
         return Speech(waveform, sample_rate, units.values.cpu(), units.durations().cpu())
 

@@ -1,0 +1,106 @@
+"""`spiritlm generate` with real folders of every part, all of them tiny and untrained."""
+
+import sys
+
+import pytest
+import soundfile
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.cli.generate import build_parser
+from spiritlm_pl.cli.main import main
+from spiritlm_pl.generation import Speech, Text
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
+    network = LlamaForCausalLM(LlamaConfig(
+        vocab_size=vocabulary.num_rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=128, bos_token_id=None, eos_token_id=None,
+    ))
+    save_lm(folder / "lm", network, vocabulary, text)
+    features = MFCCFeatures(MFCCConfig())
+    quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))
+    torch.nn.init.normal_(quantizer.centroids)
+    PhoneticTokenizer(features, quantizer).save(folder / "speech_tokenizer")
+    config = InverseSTFTConfig(num_units=20, speakers=("anna", "bert"), embedding_dim=8, channels=16)
+    save_network(folder / "vocoder", InverseSTFTVocoder(config), "vocoder")
+    time = torch.arange(44_100) / 44_100
+    stereo = torch.stack([torch.sin(2 * torch.pi * 200 * time), torch.zeros(44_100)], dim=1)
+    soundfile.write(folder / "tone.wav", stereo.numpy(), 44_100)
+    return folder
+
+
+@pytest.fixture
+def generate(model_folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["spiritlm", "generate", "--model", str(model_folder), *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_the_order_of_the_prompt_is_kept():
+    prompt = build_parser().parse_args("--text a --speech b.wav --text c --output text --text d".split()).prompt
+    assert [type(piece) for piece in prompt] == [Text, Speech, Text, Text]
+    assert [getattr(piece, "text", None) or piece.audio for piece in prompt] == ["a", "b.wav", "c", "d"]
+
+
+def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):
+    arguments = ["--text", "the cat", "--speech", str(model_folder / "tone.wav"), "--output", "speech",
+                 "--num-samples", "2", "--max-new-tokens", "12", "--speaker", "bert"]
+    code, out, _ = generate(*arguments)
+    assert code == 0
+    assert out.count("[speech, ") == 2
+    waveform, rate = soundfile.read(tmp_path / "generated" / "answer1_1.wav")
+    assert rate == 16_000 and len(waveform) % 640 == 0 and len(waveform) > 0
+    assert generate(*arguments)[1] == out
+    assert generate(*arguments, "--seed", "5")[1] != out
+
+
+def test_text_out(generate):
+    code, out, _ = generate("--text", "the cat", "--output", "text", "--greedy", "--max-new-tokens", "5")
+    assert code == 0 and out.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "at least one --text or --speech"),
+        (["--text", " "], "--text must hold at least one word"),
+        (["--speech", "missing.wav"], "missing.wav does not exist"),
+        (["--text", "cat " * 300], "must be shorter than the model's context of 128 tokens"),
+        (["--text", "cat", "--speaker", "carl"], "speaker must be one of anna, bert"),
+        (["--text", "cat", "--temperature", "0"], "temperature must be above 0"),
+        (["--text", "cat", "--lm", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(generate, arguments, message):
+    code, out, err = generate(*arguments)
+    assert code == 2 and out == ""
+    assert message in err and err.count("\n") == 1
+
+
+def test_damaged_audio_is_named(generate, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "noise.wav").write_bytes(b"RIFF no audio at all")
+    for name in ("empty.wav", "noise.wav"):
+        code, _, err = generate("--speech", name)
+        assert code == 2 and name in err and err.count("\n") == 1
