@@ -124,6 +124,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         description = json.loads(data)
         if description["format"] != FORMAT:
             raise ValueError(f"format must be {FORMAT}, but is {description['format']} instead")
+        if description["kind"] not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, but is {description['kind']!r} instead")
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary(**description["vocabulary"]),

@@ -10,7 +10,7 @@ Shapes: D documents, W words, K spans (drawn), P pieces.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,16 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 NO_MARKER = -1
 
 
-class Mode(StrEnum):
-    """How the two sides of an aligned document become one sequence."""
-
-    INTERLEAVED = "interleaved"  # alternating spans of words, first modality and lengths random
-    WHOLE = "none"  # no interleaving: the whole document in one modality, at random
-    ASR_TTS = "asr_tts"  # [Speech]units[ASR]text or [Text]text[TTS]units, at random
-    WORD_LEVEL = "word_level"  # [Text]w1[Speech]units(w1)[Text]w2 ...
-    SPEECH = "speech"  # [Speech]units
-    TEXT = "text"  # [Text]text
+# How the two sides of an aligned document become one sequence:
+Mode = Literal[
+    "interleaved",  # alternating spans of words, first modality and lengths random
+    "none",  # no interleaving: the whole document in one modality, at random
+    "asr_tts",  # [Speech]units[ASR]text or [Text]text[TTS]units, at random
+    "word_level",  # [Text]w1[Speech]units(w1)[Text]w2 ...
+    "speech",  # [Speech]units
+    "text",  # [Text]text
+]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,14 @@ class Interleaving:
         speech_span: fewest and most words of a speech span.
     """
 
-    mode: Mode = Mode.INTERLEAVED
+    mode: Mode = "interleaved"
     text_span: tuple[int, int] = (10, 30)
     speech_span: tuple[int, int] = (5, 15)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        try:
-            object.__setattr__(self, "mode", Mode(self.mode))
-        except ValueError:
-            known = ", ".join(mode.value for mode in Mode)
-            raise ValueError(f"mode must be one of {known}, but is {self.mode!r} instead") from None
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, but is {self.mode!r} instead")
         for name in ("text_span", "speech_span"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
@@ -67,7 +65,7 @@ class Interleaving:
         Raises:
             ValueError: for ASR+TTS pairs without task markers.
         """
-        if self.mode is Mode.ASR_TTS and vocabulary.num_tasks < 2:
+        if self.mode == "asr_tts" and vocabulary.num_tasks < 2:
             raise ValueError(
                 f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead"
             )
@@ -110,22 +108,22 @@ def visit(
     numbers = np.arange(len(order), dtype=np.int64)
     task = NO_MARKER
     match options.mode:
-        case Mode.INTERLEAVED:
+        case "interleaved":
             document, modality, start, stop = _spans(keys, coins, first, end, options)
-        case Mode.WORD_LEVEL:
+        case "word_level":
             document = np.repeat(numbers, 2 * (end - first))
             start = np.repeat(_ranges(first, end), 2)
             stop = start + 1
             modality = np.arange(len(start)) & 1
-        case Mode.ASR_TTS:
+        case "asr_tts":
             document, start, stop = (np.repeat(values, 2) for values in (numbers, first, end))
             modality = np.repeat(coins, 2) ^ (np.arange(2 * len(order)) & 1)
             task = vocabulary.task_offset
         case _:
             document, start, stop = numbers, first, end
             modality = coins
-            if options.mode is not Mode.WHOLE:
-                chosen = Modality.TEXT if options.mode is Mode.TEXT else Modality.SPEECH
+            if options.mode != "none":
+                chosen = Modality.TEXT if options.mode == "text" else Modality.SPEECH
                 modality = np.full(len(order), chosen, dtype=np.int64)
     return _pieces(documents, vocabulary, document, modality, start, stop, task)
 

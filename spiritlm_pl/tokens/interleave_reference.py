@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.interleave import Interleaving, Mode
+from spiritlm_pl.tokens.interleave import Interleaving
 from spiritlm_pl.tokens.rng import between, derive
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -23,7 +23,7 @@ def visit_document(document: Document, key: int, options: Interleaving, vocabula
         ids = [token for word in words for token in (word.speech if modality else word.text)]
         if not ids:
             continue
-        if options.mode is Mode.ASR_TTS and current is not None:
+        if options.mode == "asr_tts" and current is not None:
             tokens.append(vocabulary.task_offset + modality)
         elif modality != current:
             tokens.append(vocabulary.marker(modality))
@@ -39,20 +39,20 @@ def _groups(
     first = Modality(derive(key, 0) >> 63)
     other = Modality(1 - first)
     match options.mode:
-        case Mode.TEXT:
+        case "text":
             yield Modality.TEXT, words
-        case Mode.SPEECH:
+        case "speech":
             yield Modality.SPEECH, words
-        case Mode.WHOLE:
+        case "none":
             yield first, words
-        case Mode.ASR_TTS:
+        case "asr_tts":
             yield first, words
             yield other, words
-        case Mode.WORD_LEVEL:
+        case "word_level":
             for word in words:
                 yield Modality.TEXT, [word]
                 yield Modality.SPEECH, [word]
-        case Mode.INTERLEAVED:
+        case "interleaved":
             start, number = 0, 0
             while start < len(words):
                 modality = other if number % 2 else first

@@ -17,11 +17,11 @@ import numpy as np
 
 from spiritlm_pl.tokens.blocks import Manifest, open_block, read_manifest, token_dtype
 from spiritlm_pl.tokens.documents import Documents, Integers, bounds
-from spiritlm_pl.tokens.interleave import NO_MARKER, Interleaving, Mode, Pieces, visit
+from spiritlm_pl.tokens.interleave import NO_MARKER, Interleaving, Pieces, visit
 from spiritlm_pl.tokens.packing import PackedBlock, Rows, rows_needed
 from spiritlm_pl.tokens.rng import derive, derive_many, name_key
 
-RANDOM_LENGTH = (Mode.INTERLEAVED, Mode.WHOLE)
+RANDOM_LENGTH = ("interleaved", "none")
 TRIALS = 8  # visits from which the room of a block is estimated
 MANY_BLOCKS = (
     3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
@@ -60,7 +60,7 @@ class TokenStream:
         self.row_length = row_length
         self.vocabulary = self.manifest.vocabulary
         self.interleaving = interleaving if self.manifest.kind == "aligned" else Interleaving(
-            mode=Mode(self.manifest.kind)
+            mode="text" if self.manifest.kind == "text" else "speech"
         )
         self.interleaving.check(self.vocabulary)
         self.dtype = token_dtype(self.vocabulary)

@@ -157,3 +157,47 @@ def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:
         return loader
 
     assert order(1) == order(2) == order(4) == order(8)
+
+
+@pytest.mark.parametrize("name", ["interleaved", "interleaved_quickstart"])
+def test_shipped_parts_are_parsed(name: str) -> None:
+    from jsonargparse import ArgumentParser
+    from lightning import LightningDataModule
+
+    parser = ArgumentParser(parser_mode="omegaconf+")
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    path = Path(__file__).parents[2] / "conf" / "parts" / "data" / f"{name}.yaml"
+    change = "--data.init_args.interleaving.mode=word_level"
+    data = parser.instantiate(parser.parse_args([f"--data={path}", change])).data
+    assert isinstance(data, InterleavedDataModule)
+    assert data.interleaving.mode == "word_level" and data.streams["speech"].weight == 1.0
+    assert data.interleaving.text_span == ((10, 30) if name == "interleaved" else (4, 10))
+
+
+def test_validation_is_the_same_every_time(blocks: Path) -> None:
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
+                      enable_model_summary=False)
+    seen = []
+    for _ in range(2):
+        model = Recorder()
+        data = datamodule(blocks, val_rows=6, seed=5)
+        trainer.validate(model, data, verbose=False)
+        assert data.val_streams == ["text", "speech", "aligned"] and data.test_streams == []
+        assert len(model.validated) == 9 and {batch.step for batch in model.validated} == {-1}
+        seen.append(tokens(model.validated))
+    assert seen[0] == seen[1]
+
+
+def test_what_does_not_fit_is_refused(blocks: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"vocabulary must be that of the blocks, .*num_units=31"):
+        datamodule(blocks, vocabulary=Vocabulary(num_text=100, num_units=31, multiple_of=1)).setup("fit")
+    with pytest.raises(FileNotFoundError, match="blocks must be a folder with manifest.json"):
+        datamodule(tmp_path / "nowhere").setup("fit")
+    with pytest.raises(ValueError, match="num_tasks must be at least 2 for mode asr_tts, but is 0 instead"):
+        datamodule(blocks, interleaving=Interleaving(mode="asr_tts")).setup("fit")
+    with pytest.raises(ValueError, match=r"streams.songs.kind must be one of text, speech, aligned, but is 'songs'"):
+        InterleavedDataModule({"songs": StreamConfig(folder=str(blocks))})
+    first = datamodule(blocks).train_dataloader()
+    other = datamodule(blocks, seed=1).train_dataloader()
+    with pytest.raises(ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"):
+        other.load_state_dict(first.state_dict())

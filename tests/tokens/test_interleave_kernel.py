@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritlm_pl.tokens.documents import Document, Documents, Word
-from spiritlm_pl.tokens.interleave import Interleaving, Mode, visit
+from spiritlm_pl.tokens.interleave import MODES, Interleaving, visit
 from spiritlm_pl.tokens.interleave_reference import visit_document
 from spiritlm_pl.tokens.packing import PackedBlock, rows_needed
 from spiritlm_pl.vocabulary import Vocabulary
@@ -19,7 +19,7 @@ words = st.builds(
 )
 documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
 spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
-options = st.builds(Interleaving, mode=st.sampled_from(Mode), text_span=spans, speech_span=spans)
+options = st.builds(Interleaving, mode=st.sampled_from(MODES), text_span=spans, speech_span=spans)
 
 
 def packed(table: Documents, order: np.ndarray, key: int, how: Interleaving, row_length: int) -> PackedBlock:

@@ -8,7 +8,7 @@ import pytest
 
 from spiritlm_pl.tokens.blocks import read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.interleave import Interleaving, Mode
+from spiritlm_pl.tokens.interleave import MODES, Interleaving, Mode
 from spiritlm_pl.tokens.packing import Rows
 from spiritlm_pl.tokens.stream import TokenStream
 from spiritlm_pl.vocabulary import Vocabulary
@@ -80,14 +80,14 @@ def _valid(rows: Rows) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", MODES)
 def test_all_modes_fit_their_rows(make_blocks, mode: Mode) -> None:
     folder, *_ = make_blocks("aligned", blocks=5, documents=10)
     stream = TokenStream(folder, 50, 1, Interleaving(mode=mode, **SHORT))
     rows = stream.rows(0, 30 * stream.rows_per_epoch)  # more visits than trials: some are drawn again
     seen = content(rows)
-    assert (min(seen) < VOCABULARY.num_text) is (mode is not Mode.SPEECH)
-    assert (VOCABULARY.task_offset in seen) is (mode is Mode.ASR_TTS)
+    assert (min(seen) < VOCABULARY.num_text) == (mode != "speech")
+    assert (VOCABULARY.task_offset in seen) == (mode == "asr_tts")
 
 
 def test_rows_do_not_depend_on_how_they_are_asked_for(make_blocks) -> None:
