@@ -93,6 +93,14 @@ class InterleavedDataModule(LightningDataModule):
         return self._train_mixture().vocabulary
 
     @property
+    def units_per_second(self) -> float | None:
+        """Speech tokens in a second of speech, after deduplication; None where the blocks do not say."""
+        for stream in self._train_mixture().streams:
+            if seconds := stream.manifest.sources.get("seconds"):
+                return sum(block.speech_tokens for block in stream.manifest.blocks) / float(seconds)
+        return None
+
+    @property
     def val_streams(self) -> list[str]:
         """Names of the streams that have validation blocks, in the order of the validation loaders."""
         return self._split_streams("validation")

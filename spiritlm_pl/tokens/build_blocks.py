@@ -160,8 +160,10 @@ def build_blocks(
         with ExitStack() as stack:
             streams = {kind: stack.enter_context(Shuffler(Path(out) / split / f".{kind}.shuffle", seed))
                        for kind in KINDS}
-            for kind, document in _documents(corpora[split], tokenizer, vocabulary, transcripts):
+            seconds = dict.fromkeys(KINDS, 0.0)
+            for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
                 streams[kind].add(document)
+                seconds[kind] += duration
             for path in files:
                 for name, line in file_texts(path):
                     if _text_split(line, text_validation) == split:
@@ -171,7 +173,8 @@ def build_blocks(
             for kind, documents in streams.items():
                 folder = Path(out) / split / kind
                 if documents.num_documents:
-                    write_stream(folder, kind, documents, vocabulary, block_tokens, sources)
+                    spoken = {} if kind == "text" else {"seconds": seconds[kind]}
+                    write_stream(folder, kind, documents, vocabulary, block_tokens, {**sources, **spoken})
                     result[f"{split}/{kind}"] = _summary(folder)
                 else:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -182,8 +185,8 @@ def build_blocks(
 
 def _documents(
     corpora: list[UnitCorpus], tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool
-) -> Iterator[tuple[str, Document]]:
-    """The documents that utterances give, with the stream of each."""
+) -> Iterator[tuple[str, Document, float]]:
+    """The documents that utterances give: stream, document and seconds of speech."""
     for corpus in corpora:
         for utterance in corpus:
             found = {
@@ -191,7 +194,9 @@ def _documents(
                 "aligned": aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary),
                 "text": text_document(utterance.id, spoken_text(utterance), tokenizer) if transcripts else None,
             }
-            yield from ((kind, document) for kind, document in found.items() if document is not None)
+            for kind, document in found.items():
+                if document is not None:
+                    yield kind, document, utterance.duration
 
 
 def _corpora(units: list[str], split: str) -> list[UnitCorpus]:

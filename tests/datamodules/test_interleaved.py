@@ -40,7 +40,7 @@ def blocks(tmp_path: Path) -> Path:
                     ]
                     documents.append(Document(1000 * number + index, words))
                 entries.append(write_block(tmp_path / split / kind, number, documents, VOCABULARY))
-            write_manifest(tmp_path / split / kind, kind, VOCABULARY, entries, {})
+            write_manifest(tmp_path / split / kind, kind, VOCABULARY, entries, {"seconds": 100.0 * (kind != "text")})
     return tmp_path
 
 
@@ -96,6 +96,8 @@ def test_batches_are_typed_and_masked(blocks: Path) -> None:
     data = datamodule(blocks, loss_on=LossOn(text=False, markers=False))
     data.setup("fit")
     assert data.vocabulary == VOCABULARY
+    spoken = data._train_mixture().streams[1].manifest.num_tokens
+    assert data.units_per_second == spoken / 100.0
     batch = next(iter(data.train_dataloader()))
     assert batch.tokens.shape == batch.position_ids.shape == batch.segment_ids.shape == (2, 64)
     assert batch.cu_seqlens.dtype == torch.int32 and batch.cu_seqlens[-1] == 128 and batch.step == 0

@@ -18,7 +18,7 @@ SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the 
 
 def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs: list[int]) -> UnitUtterance:
     return UnitUtterance(
-        id=name, text=text, words=tuple(TimedWord(*word) for word in words),
+        id=name, text=text, duration=1.5, words=tuple(TimedWord(*word) for word in words),
         units=np.arange(len(runs), dtype=np.uint16) % 7, unit_starts=np.array(runs, dtype=np.uint32),
         num_frames=runs[-1] + 1 if runs else 0,
     )
@@ -92,6 +92,7 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
         ("validation", "text"): 2, ("validation", "speech"): 2, ("validation", "aligned"): 1,
     }
     manifest = read_manifest(tmp_path / "blocks" / "validation" / "aligned")
+    assert manifest.sources["seconds"] == 1.5
     block = open_block(tmp_path / "blocks" / "validation" / "aligned", manifest.blocks[0])
     assert block.tokens[: block.text_bounds[-1]].tolist() == tokenizer.encode(SENTENCES[3])
     assert (block.tokens[block.text_bounds[-1] :] - manifest.vocabulary.unit_offset).tolist() == [
