@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
@@ -81,9 +82,7 @@ class VocoderModule(LightningModule):
         self.discriminators = nn.ModuleList(discriminators)
         self.average = None
         if ema_decay is not None:
-            self.average = AveragedModel(
-                network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)
-            ).requires_grad_(False)
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
         self.mel_loss = MelLoss(network.sample_rate)
         self.stft_loss = MultiResolutionSTFTLoss(stft_sizes) if stft_weight else None
         self.optimizer_factories = (generator_optimizer, discriminator_optimizer)
@@ -108,9 +107,7 @@ class VocoderModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Check precision and that the data has the units and speakers that the network knows."""
         if self.trainer.precision.startswith("16"):
-            raise ValueError(
-                f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead"
-            )
+            raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
         datamodule = getattr(self.trainer, "datamodule", None)
         speakers = getattr(datamodule, "speakers", None)
         if speakers is not None and tuple(speakers) != tuple(self.network.config.speakers):
@@ -126,16 +123,24 @@ class VocoderModule(LightningModule):
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer and, optionally, one schedule for the network and for the discriminators."""
+        """One optimizer and, optionally, one schedule for the network and for the discriminators.
+
+        Raises:
+            ValueError: if a one-cycle schedule is over before the training is.
+        """
         halves = [self.network, self.discriminators] if len(self.discriminators) else [self.network]
-        optimizers = [
-            make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)
-        ]
+        optimizers = [make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)]
         schedulers = [
             make(optimizer)
             for make, optimizer in zip(self.scheduler_factories, optimizers, strict=False)
             if make is not None
         ]
+        for scheduler in schedulers:
+            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < self.trainer.max_steps:
+                raise ValueError(
+                    f"total_steps of OneCycleLR must be at least trainer.max_steps {self.trainer.max_steps}, "
+                    f"but is {scheduler.total_steps} instead"
+                )
         return optimizers, schedulers
 
     def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -152,9 +157,7 @@ class VocoderModule(LightningModule):
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
             real_crop, made_crop = real[:, start:end], made[:, start:end]
-            losses["discriminator"] = discriminator_loss(
-                self._judge(real_crop), self._judge(made_crop.detach())
-            )
+            losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
             self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)
             self.toggle_optimizer(generator_optimizer)
             with torch.no_grad():

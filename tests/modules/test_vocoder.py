@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer, seed_everything
-from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 from torch.utils.data import DataLoader
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.modules.vocoder import VocoderModule
-from spiritlm_pl.vocoder.discriminators import SpectrogramDiscriminator
+from spiritlm_pl.vocoder.discriminators import (
+    MultiPeriodDiscriminator,
+    MultiScaleDiscriminator,
+    SpectrogramDiscriminator,
+)
+from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -65,7 +70,7 @@ def module(**changes: Any) -> VocoderModule:
         "adversarial_start": 3,
         "discriminator_frames": 4,
     }
-    return VocoderModule(InverseSTFTVocoder(config), **(arguments | changes))
+    return VocoderModule(**({"network": InverseSTFTVocoder(config)} | arguments | changes))
 
 
 def loader(number: int) -> DataLoader[UnitWaveformBatch]:
@@ -92,20 +97,14 @@ def test_steps_are_batches_and_both_halves_move(tmp_path: Path) -> None:
     fit = trainer(tmp_path, max_steps=5)
     fit.fit(model, loader(5), loader(1))
     assert fit.global_step == 5
-    moved = {
-        name.split(".")[0]
-        for name, value in model.state_dict().items()
-        if not torch.equal(value, before[name])
-    }
+    moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved >= {"network", "discriminators", "average"}
     generator_scheduler, discriminator_scheduler = model.lr_schedulers()  # type: ignore[misc]
     assert generator_scheduler.get_last_lr()[0] == pytest.approx(5e-3 * 0.9**5)
     assert discriminator_scheduler.get_last_lr()[0] == pytest.approx(1e-3 * 0.5**2)  # steps 3 and 4 only
     for name in ("mel_distance", "voicing_error", "duration_error_ms"):
         assert torch.isfinite(fit.callback_metrics[f"val/{name}"])
-    assert {"train/loss_mel", "train/loss_feature_matching", "train/loss_duration"} <= set(
-        fit.callback_metrics
-    )
+    assert {"train/loss_mel", "train/loss_feature_matching", "train/loss_duration"} <= set(fit.callback_metrics)
 
 
 def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
@@ -120,6 +119,26 @@ def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
     assert isinstance(loaded, Vocoder)
     for mine, theirs in zip(model.best_network.parameters(), loaded.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
+    config = HiFiGANConfig(
+        num_units=3,
+        speakers=("ann", "bob"),
+        embedding_dim=8,
+        upsample_initial_channels=32,
+        resblock_kernel_sizes=(3,),
+        resblock_dilations=((1, 3),),
+        duration_channels=8,
+    )
+    judges = [MultiPeriodDiscriminator((2, 3), channels=(4, 8)), MultiScaleDiscriminator(2, channels=128)]
+    model = module(network=HiFiGANVocoder(config), discriminators=judges, adversarial_start=0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    fit = trainer(tmp_path, max_steps=2)
+    fit.fit(model, loader(2), loader(1))
+    assert all(torch.isfinite(value) for name, value in fit.callback_metrics.items() if "train/" in name)
+    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert sum(changed) > 0.95 * len(changed)
 
 
 def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:
@@ -157,13 +176,14 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     fit = trainer(tmp_path, max_steps=1)
     fit.datamodule = type("Data", (), {"speakers": ("eve",), "num_units": 3})()  # type: ignore[attr-defined]
     model.trainer = fit
-    with pytest.raises(
-        ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"
-    ):
+    with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
         model.setup("fit")
     fit.datamodule = type("Data", (), {"speakers": None, "num_units": 500})()  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="num_units must be at least the data's 500, but is 3"):
         model.setup("fit")
+    short = module(generator_scheduler=lambda optimizer: OneCycleLR(optimizer, 1e-3, total_steps=3))
+    with pytest.raises(ValueError, match="total_steps of OneCycleLR must be at least trainer.max_steps 4, but is 3"):
+        trainer(tmp_path, max_steps=4).fit(short, loader(1), loader(1))
 
 
 @pytest.mark.slow
