@@ -207,7 +207,10 @@ def make_cut(
 def with_alignment(cut: MonoCut, words: Iterable[Word], phones: Iterable[Word] = ()) -> MonoCut:
     """The cut with these words and phones in place of those it had."""
     alignment = {
-        kind: [AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4)) for w in items]
+        kind: [
+            AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4), getattr(w, "score", None))
+            for w in items
+        ]
         for kind, items in (("word", words), ("phone", phones))
     }
     present = {kind: items for kind, items in alignment.items() if items} or None

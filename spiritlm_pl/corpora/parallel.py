@@ -47,6 +47,8 @@ def parallel_map(
         items: what to call it with.
         num_jobs: processes; None for one a core.
         description: what the progress bar says.
+
+    A script that calls this needs the usual `if __name__ == "__main__":`, as with all of multiprocessing.
     """
     workers = num_workers(num_jobs, len(items))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -61,7 +63,7 @@ def parallel_map(
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload([function.__module__])  # imports happen once for all workers
+            context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all
         size = max(1, min(64, len(items) // (workers * 8)))
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
         executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)

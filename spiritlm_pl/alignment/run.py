@@ -1,0 +1,174 @@
+"""Word times for a whole corpus: in parallel, and resumable.
+
+Results are kept line by line in `<corpus>/.alignment.jsonl` until the manifests are rewritten, so that an
+interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lhotse import MonoCut
+
+from spiritlm_pl.alignment.contract import Aligned, Aligner, AlignmentError
+from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.corpora.manifest import (
+    SPLITS,
+    Skipped,
+    Word,
+    load_cuts,
+    with_alignment,
+    word_alignment,
+    write_cuts,
+    write_jsonl,
+)
+from spiritlm_pl.corpora.parallel import parallel_map
+from spiritlm_pl.corpora.transcripts import written_tokens
+from spiritlm_pl.provenance import atomic_path, code_version
+
+CACHE_FILE = ".alignment.jsonl"
+UNALIGNED_FILE = "unaligned.jsonl"
+REPORT_FILE = "alignment.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cut: times, or the reason why there are none."""
+
+    id: str
+    key: str
+    words: list[Word] = field(default_factory=list)
+    phones: list[Word] = field(default_factory=list)
+    reason: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Outcome":
+        """Inverse of `asdict`."""
+        items = {kind: [Word(**word) for word in values[kind]] for kind in ("words", "phones")}
+        return cls(values["id"], values["key"], reason=values["reason"], **items)
+
+
+@dataclass(frozen=True)
+class _Job:
+    aligner: Aligner
+
+    def __call__(self, cut: MonoCut) -> Outcome:
+        key = _key(self.aligner, cut)
+        tokens = written_tokens(cut.supervisions[0].text or "")
+        if not tokens:
+            return Outcome(cut.id, key, reason="transcript has no words")
+        try:
+            waveform = load_waveform(cut) if self.aligner.needs_audio else None
+            aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])
+        except (AlignmentError, AudioError) as error:
+            return Outcome(cut.id, key, reason=str(error))
+        return _clip(Outcome(cut.id, key, group_tokens(tokens, aligned), aligned.phones), cut.duration)
+
+
+def _clip(outcome: Outcome, duration: float) -> Outcome:
+    """Times rounded up beyond the end of the cut are brought back to it."""
+    words, phones = (
+        [Word(w.text, min(w.start, duration), min(w.end, duration)) for w in items]
+        for items in (outcome.words, outcome.phones)
+    )
+    return Outcome(outcome.id, outcome.key, words, phones)
+
+
+def group_tokens(tokens: list[tuple[str, list[str]]], aligned: Aligned) -> list[Word]:
+    """Times of written tokens from the times of the words that are said for them."""
+    result, position = [], 0
+    for token, words in tokens:
+        said = aligned.words[position : position + len(words)]
+        result.append(Word(token, said[0].start, said[-1].end))
+        position += len(words)
+    return result
+
+
+def _key(aligner: Aligner, cut: MonoCut) -> str:
+    text = cut.supervisions[0].text or ""
+    return hashlib.sha256(f"{aligner!r}\0{text}\0{cut.duration}".encode()).hexdigest()[:16]
+
+
+def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
+    if not path.is_file():
+        return {}
+    done: dict[tuple[str, str], Outcome] = {}
+    for line in path.read_text().splitlines():
+        try:
+            outcome = Outcome.from_dict(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # the line that an interrupt cut short
+        done[outcome.id, outcome.key] = outcome
+    return done
+
+
+def _outcomes(
+    todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None
+) -> Iterator[Outcome]:
+    done = _read_cache(cache)
+    keys = [(cut.id, _key(aligner, cut)) for cut in todo]
+    missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
+    with cache.open("a") as stream:
+        stream.write("\n")
+        for outcome in parallel_map(_Job(aligner), missing, num_jobs, f"aligning with {aligner.name}"):
+            stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+            stream.flush()
+            done[outcome.id, outcome.key] = outcome
+    yield from (done[key] for key in keys)
+
+
+def align_corpus(
+    corpus: str | Path, aligner: Aligner, *, overwrite: bool = False, num_jobs: int | None = None
+) -> dict[str, Any]:
+    """Add word times to the cuts of a corpus, in place.
+
+    Cuts that cannot be aligned stay in the corpus without times; `unaligned.jsonl` says why.
+
+    Args:
+        corpus: a corpus folder.
+        aligner: who finds the words.
+        overwrite: replace times that are there; else only cuts without times are aligned.
+        num_jobs: processes; None for one a core.
+
+    Returns:
+        the contents of `alignment.json`: method, counts of aligned and unaligned cuts, words.
+
+    Raises:
+        FileNotFoundError: if the folder is no corpus.
+        ValueError: if no cut at all has times in the end.
+    """
+    corpus = Path(corpus)
+    splits = {split: list(load_cuts(corpus, split)) for split in SPLITS}
+    todo = [cut for cuts in splits.values() for cut in cuts if overwrite or not word_alignment(cut)]
+    cache = corpus / CACHE_FILE
+    outcomes = {outcome.id: outcome for outcome in _outcomes(todo, aligner, cache, num_jobs)}
+    failed = [Skipped(cut.id, str(cut.recording.sources[0].source), outcomes[cut.id].reason or "")
+              for cut in todo if outcomes[cut.id].reason is not None]
+    if todo and len(failed) == sum(len(cuts) for cuts in splits.values()):
+        cache.unlink()
+        raise ValueError(f"corpus must have utterances that can be aligned, but none can (the first: "
+                         f"{failed[0].id}: {failed[0].reason})")
+    num_words = 0
+    for split, cuts in splits.items():
+        updated = [_with_outcome(cut, outcomes.get(cut.id)) for cut in cuts]
+        num_words += sum(len(word_alignment(cut)) for cut in updated)
+        if any(cut.id in outcomes for cut in cuts):
+            write_cuts(corpus, split, updated)
+    write_jsonl(corpus / UNALIGNED_FILE, failed)
+    total = sum(len(cuts) for cuts in splits.values())
+    report = {"method": aligner.name, "settings": repr(aligner), "aligned": total - len(failed),
+              "newly_aligned": len(todo) - len(failed), "unaligned": len(failed), "words": num_words,
+              "code_version": code_version()}
+    with atomic_path(corpus / REPORT_FILE) as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    cache.unlink()
+    return report
+
+
+def _with_outcome(cut: MonoCut, outcome: Outcome | None) -> MonoCut:
+    if outcome is None or outcome.reason is not None:
+        return cut
+    return with_alignment(cut, outcome.words, outcome.phones)

@@ -1,0 +1,73 @@
+"""Aligners by name, and the one that takes times from a lhotse manifest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from lhotse.cut import MonoCut
+from torch import Tensor
+
+from spiritlm_pl.alignment.attach import cut_alignment, spoken_times
+from spiritlm_pl.alignment.contract import Aligned, Aligner, AlignmentError
+from spiritlm_pl.alignment.ctc import CTCAligner
+from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
+from spiritlm_pl.corpora.lhotse_source import read_manifest
+
+Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
+
+
+@lru_cache(maxsize=1)
+def _aligned_cuts(path: str) -> dict[str, MonoCut]:
+    """Cuts of a manifest, by the id of the supervision in each."""
+    trimmed = read_manifest(path).trim_to_supervisions(keep_overlapping=False)
+    return {cut.supervisions[0].id: cut for cut in trimmed if isinstance(cut, MonoCut)}
+
+
+@dataclass(frozen=True)
+class LhotseAligner:
+    """Times from a lhotse manifest of cuts whose supervisions have the ids of the corpus's cuts.
+
+    Args:
+        path: the manifest.
+    """
+
+    path: str
+    name: str = "lhotse"
+    needs_audio: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a missing file at once."""
+        if not Path(self.path).is_file():
+            raise FileNotFoundError(f"source must be a manifest of cuts, but {self.path} is missing instead")
+
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+        """Times for the words; see `Aligner.align`."""
+        cut = _aligned_cuts(self.path).get(cut_id)
+        if cut is None:
+            raise AlignmentError(f"{self.path} has no supervision {cut_id}")
+        aligned = cut_alignment(cut)
+        return Aligned(spoken_times(words, aligned.words), aligned.phones)
+
+
+def make_aligner(method: Method, *, source: str | None, network: str, device: str, phones: bool) -> Aligner:
+    """An aligner by name; see `spiritlm align --help` for the arguments.
+
+    Raises:
+        ValueError: if the method needs a source and there is none.
+        FileNotFoundError: if the source is missing.
+    """
+    if method == "pocketsphinx":
+        from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
+
+        return PocketsphinxAligner(phones)
+    if method == "ctc":
+        aligner = CTCAligner(network, device)
+        aligner.load()  # a network that is not there is an error at once
+        return aligner
+    if source is None:
+        raise ValueError(f"source must be given with method {method}, but is None instead")
+    if method == "textgrid":
+        return TextGridAligner(source)
+    return CTMAligner(source) if method == "ctm" else LhotseAligner(source)

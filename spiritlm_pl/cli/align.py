@@ -1,0 +1,43 @@
+"""`spiritlm align CORPUS`: add word times to a corpus folder."""
+
+from pathlib import Path
+from typing import Literal
+
+
+def align(
+    corpus: str,
+    method: Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"] = "pocketsphinx",
+    source: str | None = None,
+    network: str = "MMS_FA",
+    device: str = "cpu",
+    phones: bool = True,
+    overwrite: bool = False,
+    num_jobs: int | None = None,
+) -> None:
+    """Add word times to the utterances of a corpus folder, in place.
+
+    Utterances that cannot be aligned stay in the corpus without times and are listed in unaligned.jsonl.
+    An interrupted run goes on where it stopped.
+
+    Args:
+        corpus: a folder made by `spiritlm prepare`.
+        method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or times that are
+            already there: textgrid (a folder of Praat files named after the utterances), ctm (one file), lhotse
+            (a manifest of cuts with alignments).
+        source: the folder or file of textgrid, ctm and lhotse.
+        network: of ctc: MMS_FA (torchaudio downloads its weights once) or a folder with a CTC checkpoint of
+            transformers.
+        device: of ctc: cpu, cuda, cuda:1, ...
+        phones: pocketsphinx finds phones too (for phone purity), in a second pass.
+        overwrite: align utterances that have times already, too.
+        num_jobs: processes; one a core if not given, and one for ctc on a GPU.
+    """
+    from spiritlm_pl.alignment.run import align_corpus
+    from spiritlm_pl.alignment.sources import make_aligner
+
+    chosen = make_aligner(method, source=source, network=network, device=device, phones=phones)
+    jobs = 1 if method == "ctc" and device != "cpu" else num_jobs
+    report = align_corpus(corpus, chosen, overwrite=overwrite, num_jobs=jobs)
+    print(f"{corpus}: {report['aligned']} utterances aligned ({report['newly_aligned']} now), "
+          f"{report['words']} words; {report['unaligned']} could not be"
+          + (f", listed in {Path(corpus) / 'unaligned.jsonl'}" if report["unaligned"] else ""))

@@ -1,0 +1,63 @@
+"""Utterances of any source to a corpus folder: check, split, write."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse import MonoCut
+
+from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
+from spiritlm_pl.corpora.manifest import SPLITS, save_corpus
+from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript
+
+
+def collect(
+    out: str | Path,
+    utterances: Sequence[Utterance] | Mapping[str, Sequence[Utterance]],
+    rules: Rules,
+    *,
+    name: str,
+    source: str,
+    licence: str,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> dict[str, Any]:
+    """Make a corpus folder.
+
+    Args:
+        out: the corpus folder.
+        utterances: all of them, to be split by transcript; or by split, as the corpus has it.
+        rules: what enters.
+        name: name of the corpus.
+        source: where it comes from.
+        licence: under what licence its audio stands.
+        seed: draws the splits.
+        validation_fraction: share of sentences in the validation split, if there are no splits yet.
+        test_fraction: share of sentences in the test split, if there are no splits yet.
+        num_jobs: processes; None for one a core.
+
+    Returns:
+        the contents of `corpus.json`.
+
+    Raises:
+        ValueError: if nothing is usable.
+    """
+    check_fractions(validation_fraction, test_fraction)
+    given = utterances if isinstance(utterances, Mapping) else None
+    flat = [u for split in SPLITS for u in given.get(split, ())] if given is not None else list(utterances)
+    cuts, skipped = ingest(flat, out, rules, num_jobs)
+    if given is None:
+        splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
+    else:
+        owner = {u.id: split for split in SPLITS for u in given.get(split, ())}
+        by_split: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
+        for cut in cuts:
+            by_split[owner[cut.id]].append(cut)
+        splits, shared = drop_shared_transcripts(by_split)
+        skipped += shared
+    return save_corpus(
+        out, splits, name=name, source=source, licence=licence, skipped=skipped,
+        arguments={"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+    )

@@ -1,0 +1,89 @@
+"""Debian packages as sources of data: fetched with apt-get, read without being installed.
+
+A .deb is an `ar` archive whose member `data.tar.*` holds the files.
+"""
+
+import io
+import lzma
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+_MAGIC = b"!<arch>\n"
+_HEADER = 60
+
+
+class PackageError(OSError):
+    """A package that cannot be fetched or read; the message says what to do instead."""
+
+
+def fetch_packages(names: list[str], folder: Path) -> list[Path]:
+    """Download packages with `apt-get download`; nothing is installed and no rights are needed.
+
+    Raises:
+        PackageError: if there is no apt-get, or it fails.
+    """
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise PackageError(
+            f"apt-get is not here to fetch {', '.join(names)}: pass --source with a folder that holds these .deb "
+            "files (from packages.debian.org), or use `spiritlm prepare stories`, which needs no download"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        done = subprocess.run(
+            [apt, "download", *names], cwd=folder, capture_output=True, text=True, timeout=600
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackageError(f"apt-get download {' '.join(names)} took more than 10 minutes") from error
+    packages = find_packages(names, folder)
+    if done.returncode != 0 or len(packages) < len(names):
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise PackageError(
+            f"apt-get download {' '.join(names)} failed ({reason}): run `apt-get update` as root first, "
+            "or pass --source with a folder that holds the .deb files"
+        )
+    return packages
+
+
+def find_packages(names: list[str], folder: Path) -> list[Path]:
+    """Those of the packages whose .deb lies in the folder (the newest by name), in the order of the names."""
+    found = (sorted(folder.glob(f"{name}_*.deb")) for name in names)
+    return [paths[-1] for paths in found if paths]
+
+
+def read_package(path: Path) -> dict[str, bytes]:
+    """Regular files of a package, by their path without the leading `./`.
+
+    Raises:
+        PackageError: if it is no intact .deb.
+    """
+    data = path.read_bytes()
+    if not data.startswith(_MAGIC):
+        raise PackageError(f"package must be a .deb, but {path} is not")
+    position = len(_MAGIC)
+    while position + _HEADER <= len(data):
+        header = data[position : position + _HEADER]
+        name, digits = (part.decode("ascii", "replace").strip(" /") for part in (header[:16], header[48:58]))
+        if not digits.isdigit():
+            raise PackageError(f"package must be intact, but {path} is damaged at byte {position} instead")
+        size = int(digits)
+        start = position + _HEADER
+        if name.startswith("data.tar"):
+            return _read_tar(data[start : start + size], path)
+        position = start + size + size % 2
+    raise PackageError(f"package must hold data.tar, but {path} does not")
+
+
+def _read_tar(data: bytes, path: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is not None:
+                    files[member.name.removeprefix("./")] = stream.read()
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise PackageError(f"package must be intact, but {path} is damaged ({error}) instead") from error
+    return files

@@ -1,0 +1,140 @@
+"""From utterances found somewhere to checked cuts: what cannot be used is skipped with its reason.
+
+Mono files at 16 kHz stay where they are; all others are mixed and resampled into the corpus folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lhotse import MonoCut
+
+from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, AudioError, load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
+from spiritlm_pl.corpora.parallel import parallel_map
+from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words
+
+SILENCE = 1e-4  # peak below which there is nothing to hear
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file."""
+
+    id: str
+    path: Path
+    text: str
+    speaker: str
+    language: str = "en"
+    start: float = 0.0
+    duration: float | None = None
+    words: tuple[Word, ...] = ()
+    phones: tuple[Word, ...] = ()
+    custom: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What an utterance must be to enter a corpus.
+
+    Args:
+        min_duration: seconds.
+        max_duration: seconds.
+        min_sample_rate: Hz; what was sampled lower lacks the upper half of the spectrum.
+        spoken_text: keep the transcript as the words that are said (lower case, numbers written out), else
+            as written.
+        symbols: names of symbols that this corpus reads in its own way.
+    """
+
+    min_duration: float = 0.2
+    max_duration: float = 100.0
+    min_sample_rate: int = SAMPLE_RATE
+    spoken_text: bool = True
+    symbols: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.min_duration < self.max_duration:
+            raise ValueError(
+                f"min_duration must be in (0, max_duration = {self.max_duration}), "
+                f"but is {self.min_duration} instead"
+            )
+
+
+def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCut | Skipped:
+    """Check one utterance, convert its audio if it must be, and describe it."""
+    def skip(reason: str) -> Skipped:
+        return Skipped(utterance.id, str(utterance.path), reason)
+
+    if not spoken_words(utterance.text, rules.symbols):
+        return skip("transcript has no words")
+    try:
+        waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
+    except AudioError as error:
+        return skip(str(error).removesuffix(f": {utterance.path}"))
+    seconds = waveform.shape[1] / rate
+    if rate < rules.min_sample_rate:
+        return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
+    if utterance.duration is not None and seconds < utterance.duration - 0.05:
+        return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
+    if not rules.min_duration <= seconds <= rules.max_duration:
+        bounds = f"[{rules.min_duration}, {rules.max_duration}]"
+        return skip(f"duration must be in {bounds} s, but is {seconds:.2f} instead")
+    if not bool(torch.isfinite(waveform).all()):
+        return skip("samples are not finite")
+    if float(waveform.abs().max()) < SILENCE:
+        return skip("audio is silent")
+    path, num_samples = utterance.path.resolve(), waveform.shape[1]
+    whole = utterance.start == 0 and utterance.duration is None
+    if not whole or rate != SAMPLE_RATE or waveform.shape[0] > 1 or path.suffix.lower() in RAW_FORMATS:
+        path = audio_folder / f"{utterance.id.replace('/', '_')}.wav"
+        num_samples = save_wav(path, to_mono(waveform, rate))
+    to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
+    return make_cut(
+        utterance.id, path, sample_rate=SAMPLE_RATE, num_samples=num_samples, text=to_text(utterance.text),
+        speaker=utterance.speaker, language=utterance.language, words=utterance.words,
+        phones=utterance.phones, custom=utterance.custom,
+    )
+
+
+def ingest(
+    utterances: Sequence[Utterance], out: str | Path, rules: Rules, num_jobs: int | None = None
+) -> tuple[list[MonoCut], list[Skipped]]:
+    """Check and convert utterances in parallel.
+
+    Args:
+        utterances: what a source holds; ids must differ.
+        out: the corpus folder; converted audio goes below it.
+        rules: what enters.
+        num_jobs: processes; None for one a core.
+
+    Returns:
+        usable cuts in the order given, and what was skipped.
+
+    Raises:
+        ValueError: if two utterances have the same id, or none is usable.
+    """
+    ids = [utterance.id for utterance in utterances]
+    if len(set(ids)) < len(ids):
+        double = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
+    job = _Job(Path(out).resolve() / "audio", rules)
+    results = list(parallel_map(job, utterances, num_jobs, "checking audio"))
+    cuts = [result for result in results if isinstance(result, MonoCut)]
+    skipped = [result for result in results if isinstance(result, Skipped)]
+    if not cuts:
+        first = f" (the first: {skipped[0].path}: {skipped[0].reason})" if skipped else ""
+        raise ValueError(f"corpus must have usable utterances, but all {len(skipped)} were skipped{first}")
+    return cuts, skipped
+
+
+@dataclass(frozen=True)
+class _Job:
+    audio_folder: Path
+    rules: Rules
+
+    def __call__(self, utterance: Utterance) -> MonoCut | Skipped:
+        return ingest_one(utterance, self.audio_folder, self.rules)
