@@ -7,6 +7,7 @@ running the quickstart again does only what is missing or has changed.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ class Stage:
         needs: names of the stages that must be finished before.
         threads: cores that it computes on.
         minutes: about how long it takes on two cores, to show what is coming.
+        run_folders: folders of its trainers, one a command that trains; an interrupted one goes on from its last
+            checkpoint, unless the stage's key has changed since.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     threads: int = 1
     minutes: float = 0.5
+    run_folders: tuple[str, ...] = ()
     configs: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,10 +85,26 @@ class Stage:
         os.dup2(stream, 2)
         torch.set_num_threads(self.threads)
         start = time.monotonic()
-        for words in self.commands:
+        for words in self._resumed(key):
             print(f"\n$ spiritlm {' '.join(words)}", flush=True)
             code = guarded(lambda words=words: run(list(words)))  # type: ignore[misc]
             if code:
                 sys.exit(code)
         with atomic_path(STAMPS / f"{self.name}.json") as path:
             path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}))
+
+    def _resumed(self, key: str) -> list[tuple[str, ...]]:
+        """The commands, those that train going on from their last checkpoint if it is of the same key."""
+        for folder in map(Path, self.run_folders):
+            mark = folder / "stage.key"
+            if mark.is_file() and mark.read_text() != key:
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.write_text(key)
+        trainers = iter(self.run_folders)
+        commands = []
+        for words in self.commands:
+            folder = next(trainers, "") if words[0] == "fit" else ""
+            going_on = folder and any(Path(folder).glob("checkpoints/last*.ckpt"))
+            commands.append((*words, "--ckpt_path=last") if going_on else words)
+        return commands

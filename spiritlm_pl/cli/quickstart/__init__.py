@@ -1,0 +1,48 @@
+"""`spiritlm quickstart`: the whole path in miniature, by the commands and configurations of the real one."""
+
+import os
+import time
+
+from rich.console import Console
+
+from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, quickstart_stages
+from spiritlm_pl.cli.quickstart.report import rich_table, write_report
+from spiritlm_pl.cli.quickstart.runner import Runner
+from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
+
+
+def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2000, cores: int | None = None) -> None:
+    """Fetch real speech, train every stage in miniature, measure and show what was learnt.
+
+    Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept.
+
+    Args:
+        source: the real prompts: "apt" fetches them with apt-get, a path names a folder or .deb that holds them,
+            "synthetic" takes spoken stories instead, "auto" is apt where there is apt-get.
+        budget: factor of all training steps; 0.02 shows the whole path in a few minutes and learns nothing.
+        stories: number of spoken stories, for training and test.
+        cores: processor cores to use; all when left out.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if budget <= 0:
+        raise ValueError(f"budget must be positive, but is {budget} instead")
+    if stories < 20:
+        raise ValueError(f"stories must be at least 20, but is {stories} instead")
+    console = Console()
+    start = time.monotonic()
+    runner = Runner(quickstart_stages(source, budget, stories), cores or len(os.sched_getaffinity(0)))
+    console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
+    runner.run(console)
+    console.print(rich_table(write_report()))
+    console.print(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The table and its picture: {ROOT}/report.md, "
+                  f"{ROOT}/report.png")
+    console.print(
+        "\nLook:  mlflow ui                       (losses, samples and pictures of every stage)"
+        f"\nHear:  {SAMPLES}/resynthesis/            (real recordings beside their resynthesis)"
+        "\nTry:   spiritlm generate --text 'One morning the fox reached the river.' --output speech"
+        f"\n       spiritlm generate --speech {SAMPLES}/resynthesis/*_original.wav --output any"
+        f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {MODEL})",
+        markup=False,
+    )

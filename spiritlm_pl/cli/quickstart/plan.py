@@ -1,0 +1,89 @@
+"""What the quickstart does, as the `spiritlm` commands that a user could type one by one."""
+
+import shutil
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
+
+CORPORA, MODEL, REPORTS, SAMPLES = ROOT / "corpora", ROOT / "model", ROOT / "reports", ROOT / "samples"
+PROMPTS, STORIES = f"{CORPORA}/prompts", f"{CORPORA}/stories"
+UNITS, BLOCKS = ROOT / "units", ROOT / "blocks"
+TEXT_TOKENIZER = f"{ROOT}/text_tokenizer"
+SEPARATE_LM = f"{ROOT}/lm_separate"
+SHORTEST_RUN = 4  # optimizer steps
+
+
+def fit(config: str, budget: float, *overrides: str) -> tuple[str, ...]:
+    """The command that trains by a configuration, with its number of steps scaled by the budget."""
+    command: tuple[str, ...] = ("fit", "--config", config)
+    steps = OmegaConf.load(find_config(config)).trainer.get("max_steps")
+    if budget != 1 and steps:
+        command += (f"--trainer.max_steps={max(SHORTEST_RUN, round(steps * budget))}",)
+    return command + overrides
+
+
+def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
+    """Commands that make the corpus of real prompts, or its stand-in where it cannot be fetched.
+
+    Raises:
+        ValueError: if the source is neither `auto`, `apt`, `synthetic` nor a path that exists.
+    """
+    if source == "auto":
+        source = "apt" if shutil.which("apt-get") else "synthetic"
+    if source == "synthetic":
+        return (("prepare", "stories", PROMPTS, "--count=400", "--seed=1"),)
+    if source == "apt":
+        return (("prepare", "debian_prompts", PROMPTS), ("align", PROMPTS))
+    if not Path(source).exists():
+        raise ValueError(f"source must be auto, apt, synthetic, or a folder or .deb that exists, but is {source!r}")
+    return (("prepare", "debian_prompts", PROMPTS, f"--source={source}"), ("align", PROMPTS))
+
+
+def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
+    """All stages, each after those it needs.
+
+    Args:
+        source: where the real prompts come from.
+        budget: factor of all training steps.
+        stories: number of spoken stories.
+    """
+    units = [f"{UNITS}/prompts", f"{UNITS}/stories"]
+    samples = (f"--out={SAMPLES}", f"--model={MODEL}", "--seed=0")
+    return [
+        Stage(name="prompts", title="real speech: fetch, align", commands=real_speech(source), threads=2, minutes=0.5),
+        Stage(name="stories", title="spoken stories", threads=2, minutes=0.4,
+              commands=(("prepare", "stories", STORIES, f"--count={stories}"),)),
+        Stage(name="mfcc", title="MFCC units (baseline)", needs=("prompts", "stories"), threads=2, minutes=0.5,
+              commands=(fit("quantizer/quickstart_mfcc", budget), ("predict", "--config", "tokenize/quickstart_mfcc"))),
+        Stage(name="hubert", title="HuBERT pretraining", needs=("mfcc",), threads=2, minutes=1.5,
+              run_folders=(f"{ROOT}/runs/hubert_1",), commands=(fit("hubert/quickstart", budget),)),
+        Stage(name="units", title="HuBERT units, corpus tokenised", needs=("hubert",), threads=2, minutes=0.7,
+              commands=(fit("quantizer/quickstart", budget), ("predict", "--config", "tokenize/quickstart"))),
+        Stage(name="blocks", title="text tokenizer, training blocks", needs=("units",), threads=2, minutes=0.1,
+              commands=(("train-text-tokenizer", TEXT_TOKENIZER, "--corpora", f"[{PROMPTS}, {STORIES}]"),
+                        ("build-blocks", f"[{', '.join(units)}]", TEXT_TOKENIZER, str(BLOCKS), "--multiple_of=64"))),
+        Stage(name="lm", title="language model, interleaved", needs=("blocks",), minutes=5,
+              run_folders=(f"{ROOT}/runs/lm",), commands=(fit("lm/base_quickstart", budget),)),
+        Stage(name="vocoder", title="vocoder", needs=("units",), minutes=8,
+              run_folders=(f"{ROOT}/runs/vocoder",), commands=(fit("vocoder/quickstart", budget),)),
+        Stage(name="lm_separate", title="language model, not interleaved", needs=("blocks",), minutes=5,
+              run_folders=(f"{ROOT}/runs/lm_separate",),
+              commands=(fit("lm/base_quickstart", budget, "--config", "lm/overlay_quickstart_separate"),)),
+        Stage(name="measure_units", title="measure units", needs=("units",), minutes=0.4, commands=(
+            ("evaluate", "units", f'{{"mfcc": "{ROOT}/tokenizer_mfcc", "hubert": "{MODEL}/speech_tokenizer"}}',
+             f"[{PROMPTS}, {STORIES}]", f"{REPORTS}/units.json"),)),
+        Stage(name="measure_lm", title="measure language models", needs=("lm", "lm_separate"), minutes=0.6, commands=tuple(
+            ("evaluate", "choice", lm, f"{UNITS}/{corpus}", f"{REPORTS}/choice_{name}_{kind}.json", f"--kind={kind}")
+            for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
+            for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
+            if corpus == "stories" or source != "synthetic")),
+        Stage(name="measure_vocoder", title="measure resynthesis", needs=("vocoder",), minutes=0.6, commands=(
+            ("evaluate", "resynthesis", f"{MODEL}/vocoder", f"{UNITS}/prompts", PROMPTS, f"{REPORTS}/resynthesis.json",
+             f"--audio={SAMPLES}/resynthesis"),)),
+        Stage(name="samples", title="samples in all directions", needs=("lm", "vocoder"), minutes=0.3, commands=tuple(
+            ("generate", "--text", "One morning the fox reached the river.", "--output", output,
+             f"--out={SAMPLES}/text_to_{output}", *samples[1:]) for output in ("text", "speech"))),
+    ]

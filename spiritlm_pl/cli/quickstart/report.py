@@ -1,0 +1,160 @@
+"""What the quickstart has learnt: a table and a picture, every figure beside its baseline or chance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from spiritlm_pl.cli.quickstart.plan import CORPORA, MODEL, REPORTS, SEPARATE_LM
+from spiritlm_pl.cli.quickstart.stage import ROOT
+from spiritlm_pl.provenance import atomic_path
+
+DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
+SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text": "S→T", "text_to_speech": "T→S"}
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        stage: what was trained.
+        measure: what was measured, with its unit.
+        value: the figure.
+        baseline: what to compare it with.
+    """
+
+    stage: str
+    measure: str
+    value: str
+    baseline: str
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return values
+
+
+def _choice(kind: str, way: str) -> dict[str, Any]:
+    return _read(REPORTS / f"choice_{way}_{kind}.json")
+
+
+def corpus_rows() -> list[Row]:
+    """How much speech there is, and what was left out."""
+    rows = []
+    for name, title in (("prompts", "real prompts"), ("stories", "spoken stories")):
+        info = _read(CORPORA / name / "corpus.json")
+        if info:
+            minutes = sum(info["seconds"].values()) / 60
+            count = sum(info["utterances"].values())
+            rows.append(Row("corpora", f"{title}: minutes", f"{minutes:.0f}", f"{count} utterances, "
+                            f"{info['skipped']} skipped"))
+    return rows
+
+
+def unit_rows() -> list[Row]:
+    """HuBERT units beside MFCC units."""
+    reports = _read(REPORTS / "units.json")
+    if not reports:
+        return []
+    named = (("pnmi", "phone information (PNMI)", ".3f"), ("phone_purity", "phone purity", ".3f"),
+             ("codebook_use", "codebook use", ".2f"), ("units_per_second", "units a second", ".1f"),
+             ("unit_edit_distance", "edits under augmentation, %", ".0f"))
+    return [
+        Row("HuBERT units", title, format(reports["hubert"][key], form), f"MFCC {format(reports['mfcc'][key], form)}")
+        for key, title, form in named if key in reports["hubert"] and key in reports["mfcc"]
+    ]
+
+
+def training_rows() -> list[Row]:
+    """Held-out losses of the trained networks."""
+    interleaved = _read(MODEL / "lm" / METRICS_FILE)
+    separate = _read(Path(SEPARATE_LM) / METRICS_FILE)
+    rows = []
+    for key, title in (("val/aligned/loss_text", "aligned text"), ("val/aligned/loss_speech", "aligned speech")):
+        if key in interleaved and key in separate:
+            rows.append(Row("language model", f"held-out loss, {title}", f"{interleaved[key]:.2f}",
+                            f"not interleaved {separate[key]:.2f}"))
+    return rows
+
+
+def choice_rows() -> list[Row]:
+    """Cross-modal choices, with and without interleaving."""
+    rows = []
+    for kind, title in (("stories", "stories"), ("sentences", "real sentences")):
+        interleaved, separate = _choice(kind, "interleaved"), _choice(kind, "separate")
+        for direction in DIRECTIONS:
+            if direction in interleaved and direction in separate:
+                found, other = interleaved[direction], separate[direction]
+                rows.append(Row(
+                    "language model", f"{SHORT[direction]} choice, {found['num_items']} {title}, %",
+                    f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})",
+                    f"not interleaved {100 * other['accuracy']:.1f}, chance 50",
+                ))
+    return rows
+
+
+def resynthesis_rows() -> list[Row]:
+    """Resynthesised real recordings beside the originals."""
+    report = _read(REPORTS / "resynthesis.json")
+    rows = []
+    for judge, scores in report.get("recognition", {}).items():
+        made, original = scores["resynthesis"], scores["original"]
+        rows.append(Row("vocoder", f"words that {judge} hears right, %", f"{made['word_accuracy']:.0f}",
+                        f"originals {original['word_accuracy']:.0f}"))
+        rows.append(Row("vocoder", f"character error rate, {judge}, %", f"{made['character_error_rate']:.0f}",
+                        f"originals {original['character_error_rate']:.0f}"))
+    if report:
+        rows.append(Row("vocoder", "mel distance", f"{report['mel_distance']:.2f}", "originals 0"))
+    return rows
+
+
+def all_rows() -> list[Row]:
+    """The whole table."""
+    return [*corpus_rows(), *unit_rows(), *training_rows(), *choice_rows(), *resynthesis_rows()]
+
+
+def rich_table(rows: list[Row]) -> Table:
+    """The table for a terminal."""
+    table = Table(title="What was learnt (held-out data)", title_justify="left")
+    for name in ("stage", "measure", "figure", "beside it"):
+        table.add_column(name)
+    before = ""
+    for row in rows:
+        table.add_row("" if row.stage == before else row.stage, row.measure, row.value, row.baseline)
+        before = row.stage
+    return table
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table for a page."""
+    lines = ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
+
+
+def draw(path: Path) -> None:
+    """Cross-modal choices with and without interleaving, as a picture; nothing if they were not measured."""
+    from spiritlm_pl.evaluation.figures import comparison_figure
+
+    ways = {"interleaved": _choice("stories", "interleaved"), "not interleaved": _choice("stories", "separate")}
+    if not all(all(direction in found for direction in DIRECTIONS) for found in ways.values()):
+        return
+    figure = comparison_figure(
+        [SHORT[direction] for direction in DIRECTIONS],
+        {way: [100 * found[d]["accuracy"] for d in DIRECTIONS] for way, found in ways.items()},
+        {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
+        chance=50, ylabel="right continuation chosen, %", title="Which continuation belongs to this story?",
+    )
+    figure.savefig(path, dpi=130)
+
+
+def write_report() -> list[Row]:
+    """Write `report.md` and `report.png`; returns the rows."""
+    rows = all_rows()
+    with atomic_path(ROOT / "report.md") as path:
+        path.write_text(markdown(rows))
+    draw(ROOT / "report.png")
+    return rows
