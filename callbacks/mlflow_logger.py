@@ -72,7 +72,7 @@ class MLflowLogger(MLFlowLogger):
                 experiment_name=experiment_name or "spiritlm", run_name=run_name, tracking_uri=address,
                 tags=dict(tags or {}), artifact_location=artifact_location, run_id=run_id,
             )
-            if local and rank_zero_only.rank == 0:
+            if local and _on_rank_zero():
                 self._mlflow_client.search_experiments(max_results=1)
         self.tracking_uri = address
         self.system_metrics = system_metrics
@@ -87,8 +87,8 @@ class MLflowLogger(MLFlowLogger):
     @property
     def run_id(self) -> str | None:
         """Id of the run, which is opened if it is not yet; None on ranks other than zero."""
-        if rank_zero_only.rank == 0 and not self._initialized:
-            MLFlowLogger.experiment.fget(self)
+        if _on_rank_zero() and not self._initialized:
+            _ = super().experiment  # opens it
         return self._run_id
 
     @property
@@ -122,7 +122,7 @@ class MLflowLogger(MLFlowLogger):
             rank_zero_warn(f"a new MLflow run is opened, since the old one cannot be continued: {error}")
             return False
         if self._initialized and self._run_id != run_id:  # opened by something in a hurry
-            self._mlflow_client.delete_run(self._run_id)
+            self._mlflow_client.delete_run(str(self._run_id))
         self._run_id, self._experiment_id = run_id, run.info.experiment_id
         self._initialized = True
         self._mlflow_client.update_run(run_id, status="RUNNING")
@@ -154,6 +154,10 @@ class MLflowLogger(MLFlowLogger):
         run_id = self.run_id
         assert run_id is not None
         self._mlflow_client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+
+def _on_rank_zero() -> bool:
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)  # Lightning sets the attribute
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ Shapes: B batch, T tokens.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -164,14 +165,13 @@ def continue_tokens(
                              f"but has {longest} tokens instead")
         limit = min(limit, context - longest)
     tokens, attention_mask = left_pad(prompts, model.device)
-    num_rows = model.get_input_embeddings().num_embeddings
-    mask = allowed_tokens(vocabulary, output, num_rows, eos_id)
+    mask = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     config = GenerationConfig(
         max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=True, pad_token_id=0,
         eos_token_id=eos_id, bos_token_id=None, repetition_penalty=1.0,
     )
     watchers = StoppingCriteriaList([_ReportProgress(progress, longest, limit)] if progress else [])
-    generated = model.generate(
+    generated: Tensor = cast(Any, model).generate(
         tokens, attention_mask=attention_mask.long(), generation_config=config,
         logits_processor=_processors(mask, settings, seeds), stopping_criteria=watchers, synced_gpus=synced,
     )

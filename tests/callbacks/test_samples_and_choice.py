@@ -1,6 +1,9 @@
 """Samples and choice during training: what reaches the trackers, and that training does not notice."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,8 @@ from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.generation import GenerationSettings
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
@@ -76,8 +80,6 @@ def folder(tmp_path, monkeypatch):
 
 
 def train(callbacks, logger=False):
-    from spiritlm_pl.text import TextTokenizer
-
     vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = TinyModule(vocabulary, "text")
     torch.manual_seed(1)
@@ -132,6 +134,33 @@ def test_samples_reach_tensorboard(folder):
     assert [event.step for event in events.Audio("samples/text_to_speech_text0")] == [2, 4]
     assert "samples/text_to_speech_text0" in events.Tags()["images"]
     assert "samples/text_to_speech_text0/text_summary" in events.Tags()["tensors"]
+
+
+@pytest.mark.slow
+def test_sharded_training_makes_the_same_samples_and_choices(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
+    torch.manual_seed(0)
+    network = LlamaForCausalLM(LlamaConfig(
+        vocab_size=vocabulary.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=128, initializer_range=0.3,
+    ))
+    save_lm("start", network, vocabulary)
+    texts = []
+    for processes in (1, 2):
+        worker = Path(__file__).with_name("zero3_samples_worker.py")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        done = subprocess.run([sys.executable, worker, str(processes)], env=environment, capture_output=True,
+                              text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        events = EventAccumulator(f"tb/lightning_logs/version_{processes}")
+        events.Reload()
+        names = [name for name in events.Tags()["tensors"] if name.startswith("samples/")]
+        texts.append({name: [event.step for event in events.Tensors(name)] for name in names})
+    assert texts[0] == texts[1] and len(texts[0]) == 3 * 3 + 3
+    one, two = (json.loads(Path(f"choice_{processes}.json").read_text()) for processes in (1, 2))
+    assert one["results"] == two["results"]
 
 
 def test_wrong_options_and_modules_are_named(folder):

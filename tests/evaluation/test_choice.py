@@ -117,6 +117,18 @@ def test_scores_equal_a_plain_loop(model):
                                    rtol=1e-4, atol=1e-4)
 
 
+def test_ranks_share_the_batches(model, monkeypatch):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    sequences = [(list(range(length)), 2) for length in range(4, 15)]
+    whole = log_likelihoods(model, sequences, batch_tokens=30)
+    number = len(calls)
+    parts = [log_likelihoods(model, sequences, 30, rank, 3) for rank in range(3)]
+    torch.testing.assert_close(sum(parts), whole)
+    assert len(calls) - number == 3 * -(-number // 3)  # equally many calls on every rank
+
+
 def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
     items = choice_items(corpus, Letters(), VOCABULARY, num_items=4)
     rows = [sequence(item.context, item.right, direction, VOCABULARY)[0]
