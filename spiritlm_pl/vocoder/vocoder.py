@@ -122,7 +122,7 @@ class Vocoder(nn.Module):
         predicted: Tensor = self.duration_predictor(self.unit_embedding(units))
         return predicted
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def synthesize(
         self,
         units: Tensor | Sequence[int],
