@@ -114,7 +114,9 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
         raise ValueError(f"model must have a linear output layer, but {config.model_type} has {head} instead")
     network.set_output_embeddings(LossHead(head, settings.loss))
     if settings.gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it within version 5
+        enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     return network
 
 

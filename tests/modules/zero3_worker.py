@@ -1,6 +1,6 @@
 """Trains a tiny LM on rows made up from the step; started by test_strategy.py, twice under ZeRO-3.
 
-Usage: zero3_worker.py FOLDER PROCESSES FIRST_STEP LAST_STEP [CHECKPOINT]
+Usage: zero3_worker.py FOLDER PROCESSES FIRST_STEP LAST_STEP BASE_MODEL [CHECKPOINT]
 Writes FOLDER/losses.json (rank zero), FOLDER/step=N.ckpt and FOLDER/export.
 """
 
@@ -23,8 +23,6 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
 ROWS, DOCUMENT = 4, 16
-LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "max_position_embeddings": 64, "tie_word_embeddings": True}
 
 
 class Rows(Dataset[TokenBatch]):
@@ -68,9 +66,9 @@ class Data(lightning.LightningDataModule):
 
 def main() -> None:
     folder, processes, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    checkpoint = sys.argv[5] if len(sys.argv) > 5 else None
+    base, checkpoint = sys.argv[5], sys.argv[6] if len(sys.argv) > 6 else None
     lightning.seed_everything(1)
-    module = LanguageModelModule(LanguageModelConfig(config=LLAMA), VOCABULARY, AdamWSettings(lr=1e-2),
+    module = LanguageModelModule(LanguageModelConfig(checkpoint=base), VOCABULARY, AdamWSettings(lr=1e-2),
                                  Constant(3))
     losses = Losses()
     trainer = lightning.Trainer(

@@ -1,0 +1,86 @@
+"""Model folders: written, read, extended, and never half replaced."""
+
+import json
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.cli.extend_vocab import extend_vocab
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
+from spiritlm_pl.lm.folder import load_lm, read_vocabulary, save_lm
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_text_tokenizer(["the cat sat on the mat", "a dog ran to the park", "the bird sang"] * 4)
+
+
+def test_a_folder_is_read_as_it_was_written(tmp_path, tiny, tokenizer):
+    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    network = build_network(tiny, vocabulary).eval()
+    save_lm(tmp_path / "lm", network, vocabulary, tokenizer)
+    loaded, text, read = load_lm(tmp_path / "lm")
+    assert read == vocabulary and text.encode("the cat") == tokenizer.encode("the cat")
+    tokens = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(tokens).logits, network(tokens).logits)
+    again = build_network(LanguageModelConfig(checkpoint=str(tmp_path / "lm")), vocabulary)
+    torch.testing.assert_close(again.state_dict(), network.state_dict())
+
+
+def test_a_failed_write_keeps_the_previous_folder(tmp_path, tiny, vocabulary, monkeypatch):
+    network = build_network(tiny, vocabulary)
+    folder = save_lm(tmp_path / "lm", network, vocabulary)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(json, "dumps", full)
+    with pytest.raises(OSError, match="No space"):
+        save_lm(folder, build_network(tiny, vocabulary), vocabulary)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["lm"]
+
+
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="must be a folder with spiritlm.json"):
+        read_vocabulary(tmp_path)
+    (tmp_path / "spiritlm.json").write_text('{"stage": "vocoder"}')
+    with pytest.raises(ValueError, match="'language_model', but is 'vocoder'"):
+        read_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
+    config = LlamaConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48,
+                         num_hidden_layers=1, num_attention_heads=4, tie_word_embeddings=tied)
+    torch.manual_seed(0)
+    base = LlamaForCausalLM(config).eval()
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save(tmp_path / "base")
+    extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=300, rope_theta=1e5)
+    network, text, vocabulary = load_lm(tmp_path / "new")
+    assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=300)
+    assert network.config.vocab_size == vocabulary.num_rows == len(network.get_input_embeddings().weight)
+    assert network.config.rope_parameters["rope_theta"] == 1e5
+    matrix = network.get_output_embeddings().weight
+    old, new = matrix[: vocabulary.num_text], matrix[vocabulary.num_text :]
+    torch.testing.assert_close(old, base.get_output_embeddings().weight)
+    assert new.std().item() == pytest.approx(old.std().item(), rel=0.1)
+    assert (network.get_input_embeddings().weight is network.get_output_embeddings().weight) == tied
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
+    save_lm(tmp_path / "lm", build_network(tiny, vocabulary), vocabulary)
+    settings = LanguageModelConfig(checkpoint=str(tmp_path / "lm"), rope_theta=2e4)
+    assert network_config(settings, vocabulary).rope_parameters["rope_theta"] == 2e4
+    with pytest.raises(ValueError, match=f"embedding, {vocabulary.num_rows}, but has 1024"):
+        network_config(settings, Vocabulary(num_text=300))
+    with pytest.raises(ValueError, match="config must name a model_type"):
+        LanguageModelConfig()
+    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name, but is '/no/where'"):
+        network_config(LanguageModelConfig(checkpoint="/no/where"), vocabulary)

@@ -1,0 +1,67 @@
+"""The loss of hidden states against logits made in full; and what it means for text and speech."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
+from spiritlm_pl.lm.loss import HAS_TORCH_FUSED, LossSettings, next_token_loss
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+@pytest.mark.parametrize("method", ["chunked", "torch", "full"])
+def test_value_and_gradients(method, z_loss, bias):
+    if method == "torch" and (z_loss or not HAS_TORCH_FUSED):
+        pytest.skip("not offered")
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(23, 8, dtype=torch.double), torch.randn(50, 8, dtype=torch.double)
+    offset = torch.randn(50, dtype=torch.double) if bias else None
+    targets = torch.randint(0, 50, (23,))
+    inputs = [x.float().requires_grad_() for x in (hidden, weight, offset) if x is not None]
+    settings = LossSettings(method=method, chunk=7, z_loss=z_loss)
+    total, losses = next_token_loss(inputs[0], inputs[1], inputs[2] if bias else None, targets, settings)
+    (total / 23).backward()
+
+    exact = [x.requires_grad_() for x in (hidden, weight, offset) if x is not None]
+    logits = F.linear(exact[0], exact[1], exact[2] if bias else None)
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    full = expected.sum() + z_loss * logits.logsumexp(-1).square().sum()
+    (full / 23).backward()
+    assert_close(losses, expected.float())
+    assert_close(total, full.float())
+    for ours, theirs in zip(inputs, exact, strict=True):
+        assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_under_autocast_gradients_keep_the_dtype_of_parameters():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(9, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, losses = next_token_loss(hidden, weight, None, torch.arange(9), LossSettings(chunk=4))
+    total.backward()
+    assert losses.dtype == weight.grad.dtype == hidden.grad.dtype == torch.float32
+    assert_close(losses, F.cross_entropy(hidden @ weight.T, torch.arange(9), reduction="none"), rtol=0.02, atol=0.02)
+
+
+def test_settings_name_what_is_wrong():
+    with pytest.raises(ValueError, match="chunk must be at least 1, but is 0"):
+        LossSettings(chunk=0)
+    with pytest.raises(ValueError, match="z_loss must be at least 0, but is -1"):
+        LossSettings(z_loss=-1)
+
+
+def test_kinds_are_counted_apart():
+    vocabulary = Vocabulary(num_text=10, num_units=5, num_tasks=2)
+    targets = torch.tensor([0, 9, vocabulary.text_marker, vocabulary.unit_offset, vocabulary.task_offset])
+    sums = loss_sums(torch.tensor([1.0, 2.0, 4.0, math.log(2), 8.0]), targets, vocabulary)
+    metrics = loss_metrics(sums, units_per_second=18.0)
+    assert metrics["loss_text"] == pytest.approx(1.5)
+    assert metrics["loss"] == pytest.approx((15 + math.log(2)) / 5)
+    assert metrics["perplexity_speech"] == pytest.approx(2.0)
+    assert metrics["speech_bits_per_second"] == pytest.approx(18.0)
+    assert "loss_text" not in loss_metrics(loss_sums(torch.ones(1), torch.tensor([12]), vocabulary), None)

@@ -1,0 +1,90 @@
+"""Schedules, optimizer groups, operations and memory on paper."""
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from spiritlm_pl.cli.plan import PRESETS, plan
+from spiritlm_pl.lm.build import build_network
+from spiritlm_pl.lm.flops import matrix_weights
+from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
+from spiritlm_pl.lm.plan import memory, model_size, tokens_per_second
+from spiritlm_pl.lm.schedule import Constant, Cosine
+
+
+def test_schedules():
+    constant = Constant(4)
+    assert [constant(step) for step in (0, 1, 3, 4, 10**6)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    cosine = Cosine(total_steps=12, warmup_steps=2, floor=0.1)
+    values = [cosine(step) for step in range(20)]
+    assert values[1] == values[2] == 1.0 and values[7] == pytest.approx(0.55)
+    assert values[12] == pytest.approx(0.1) and values[19] == pytest.approx(0.1)
+    assert Constant(0)(0) == 1.0
+    with pytest.raises(ValueError, match="total_steps must be above warmup_steps 2000, but is 5"):
+        Cosine(total_steps=5)
+
+
+def test_only_matrices_decay(tiny, vocabulary):
+    network = build_network(tiny, vocabulary)
+    decayed, others = decay_groups(network, 0.1)
+    assert {p.ndim for p in decayed["params"]} == {2} and {p.ndim for p in others["params"]} == {1}
+    assert sum(p.numel() for g in (decayed, others) for p in g["params"]) == network.num_parameters()
+    assert [g["weight_decay"] for g in build_adamw(network, AdamWSettings()).param_groups] == [0.1, 0.0]
+    with pytest.raises(ValueError, match="lr must be in"):
+        AdamWSettings(lr=-1)
+
+
+def test_llama_2_7b_is_as_published():
+    size = model_size(AutoConfig.for_model(**PRESETS["llama-2-7b"]))
+    assert size.parameters == 6_738_415_616 + 2 * 512 * 4096  # Llama 2's own, and 512 new rows twice
+    one, sharded = (memory(size, gpus, 3, 4, 4096, checkpointing=True) for gpus in (1, 64))
+    assert one.gpu > 80e9 > sharded.gpu
+    assert one.weights == 2 * size.parameters and sharded.optimizer == 12 * size.parameters / 64
+    offloaded = memory(size, 1, 3, 4, 4096, checkpointing=True, offload_optimizer=True)
+    assert offloaded.gpu < 80e9 and offloaded.host > 14 * size.parameters
+    speed = tokens_per_second(size, 4096, 312e12, 0.40, recompute=False)
+    assert speed == pytest.approx(2800, rel=0.05)  # tokens a second and A100
+    assert 200e3 * 2**20 / speed / 3600 == pytest.approx(21_000, rel=0.06)  # A100 hours
+
+
+def test_kept_activations_are_the_measured_ones():
+    """The plan's bytes a token and layer against what autograd saves in bf16 with flash attention."""
+    def saved(layers: int) -> int:
+        config = AutoConfig.for_model(
+            "llama", hidden_size=128, intermediate_size=192, num_hidden_layers=layers, num_attention_heads=4,
+            num_key_value_heads=2, vocab_size=64,
+        )
+        from transformers import AutoModelForCausalLM
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+        seen = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                seen[storage.data_ptr()] = (storage.nbytes(), tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network.model(input_ids=torch.zeros(1, 256, dtype=torch.long), use_cache=False)
+        return sum(size for size, _ in seen.values())
+
+    measured = (saved(3) - saved(2)) / 256
+    assert measured == pytest.approx(20 * 128 + 4 * 64 + 8 * 192, rel=0.05)
+
+
+def test_weights_of_matrix_products(tiny, vocabulary):
+    network = build_network(tiny, vocabulary)
+    vectors = sum(p.numel() for p in network.parameters() if p.ndim == 1)
+    embedding = network.get_input_embeddings().weight.numel()
+    assert matrix_weights(network) == network.num_parameters() - vectors - embedding
+
+
+def test_plan_prints_a_table(capsys):
+    plan(gpus=[1, 8])
+    printed = capsys.readouterr().out
+    assert "6.74 G parameters" in printed and "8 GPUs of 80 GB" in printed and "21k A100 hours" in printed
+    with pytest.raises(ValueError, match="gpus must be at least 1, but is 0"):
+        plan(gpus=[0])
+    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name"):
+        plan(model="no/such/model/at/all")

@@ -1,0 +1,155 @@
+"""The language model's module under the trainer: what it logs, refuses, skips, exports, and survives."""
+
+import resource
+import signal
+import warnings
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from spiritlm_pl.callbacks.throughput import Throughput
+from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.lm.build import LanguageModelConfig
+from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.schedule import Constant
+from spiritlm_pl.modules.lm import LanguageModelModule, TrainingDivergedError
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.tokens.blocks import write_block, write_manifest
+from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.vocabulary import Vocabulary
+
+LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+         "num_attention_heads": 4, "max_position_embeddings": 64}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Blocks of two streams and their text tokenizer: a folder and the vocabulary."""
+    folder = tmp_path_factory.mktemp("corpus")
+    tokenizer = train_text_tokenizer(["the cat sat on the mat and saw a dog", "a bird sang to the sun"] * 4)
+    tokenizer.save(folder / "text_tokenizer")
+    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=30, multiple_of=16)
+    rng = np.random.default_rng(0)
+    units = (vocabulary.unit_offset, vocabulary.pitch_offset)
+    for split in ("train", "validation"):
+        for kind, number in (("text", 0), ("aligned", 5)):
+            words = [[Word(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist())
+                      for _ in range(20)] for _ in range(30)]
+            documents = [Document(index, document) for index, document in enumerate(words)]
+            path = folder / "blocks" / split / kind
+            write_manifest(path, kind, vocabulary, [write_block(path, 0, documents, vocabulary)], {})
+    return folder, vocabulary
+
+
+def make_data(folder):
+    streams = {kind: StreamConfig(folder=str(folder / "blocks")) for kind in ("text", "aligned")}
+    return InterleavedDataModule(streams, row_length=64, batch_size=2, num_workers=0, val_rows=4)
+
+
+def make_trainer(steps=4, callbacks=(), **options):
+    return lightning.Trainer(
+        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, log_every_n_steps=1, use_distributed_sampler=False, gradient_clip_val=1.0,
+        callbacks=list(callbacks), enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        **options,
+    )
+
+
+def make_module(**options):
+    return LanguageModelModule(LanguageModelConfig(config=LLAMA), optimizer=AdamWSettings(lr=1e-2),
+                               schedule=Constant(1), units_per_second=18.0, **options)
+
+
+def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path):
+    folder, vocabulary = corpus
+    module = make_module(text_tokenizer=str(folder / "text_tokenizer"))
+    trainer = make_trainer(30, [Throughput(peak=1e12)], check_val_every_n_epoch=None, val_check_interval=30,
+                           num_sanity_val_steps=0)
+    trainer.fit(module, make_data(folder))
+    metrics = trainer.callback_metrics
+    assert {"train/loss", "train/loss_text", "train/loss_speech", "train/perplexity_text", "train/gradient_norm",
+            "train/perplexity_speech", "train/speech_bits_per_second", "train/skipped_steps",
+            "val/loss", "val/loss_text", "val/loss_speech", "val/text/loss", "val/aligned/loss_speech",
+            "perf/tokens_per_second", "perf/mfu", "perf/memory_gib"} <= set(metrics)
+    assert metrics["train/loss_text"] < np.log(vocabulary.num_rows) - 0.5
+    assert metrics["perf/tokens"] == 30 * 2 * 64
+    expected = metrics["train/loss_speech"] / np.log(2) * 18
+    assert metrics["train/speech_bits_per_second"] == pytest.approx(float(expected), rel=1e-4)
+    module.export(str(tmp_path / "lm"))
+    network, text, read = load_lm(tmp_path / "lm")
+    assert read == vocabulary == module.vocabulary and text.vocab_size == vocabulary.num_text
+    torch.testing.assert_close(dict(network.named_parameters()), dict(module.network.named_parameters()))
+
+
+def test_another_vocabulary_is_refused(corpus):
+    module = make_module(vocabulary=Vocabulary(num_text=70, num_units=30))
+    with pytest.raises(ValueError, match="vocabulary must be the data's, .*num_text=70"):
+        make_trainer().fit(module, make_data(corpus[0]))
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_a_batch_of_another_step_is_refused(corpus):
+    data = make_data(corpus[0])
+    data.setup()
+    trainer = make_trainer()
+    data.trainer = trainer
+    late = list(data.train_dataloader())[1:]
+    loader = torch.utils.data.DataLoader(late, batch_size=None)
+    with pytest.raises(ValueError, match="batch must belong to step 0 of the trainer, but belongs to step 1"):
+        make_trainer().fit(make_module(vocabulary=corpus[1]), loader)
+
+
+class Poison(Callback):
+    """Makes the gradients of given steps infinite, and keeps the weights as they were before."""
+
+    def __init__(self, steps):
+        self.steps, self.weights = steps, {}
+
+    def on_after_backward(self, trainer, pl_module):
+        weight = pl_module.network.get_input_embeddings().weight
+        self.weights[trainer.global_step] = weight.detach().clone()
+        if trainer.global_step in self.steps:
+            weight.grad[3] = torch.inf
+
+
+def test_a_step_without_finite_gradients_changes_nothing(corpus):
+    poison, module = Poison({1}), make_module()
+    trainer = make_trainer(4, [poison], limit_val_batches=0)
+    trainer.fit(module, make_data(corpus[0]))
+    assert torch.equal(poison.weights[1], poison.weights[2])
+    assert not torch.equal(poison.weights[2], poison.weights[3])
+    assert trainer.callback_metrics["train/skipped_steps"] == 1 and trainer.global_step == 4
+
+
+def test_training_stops_after_many_of_them(corpus, tmp_path):
+    poison, module = Poison({2, 3, 4}), make_module(max_nonfinite_steps=3)
+    saves = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    with pytest.raises(TrainingDivergedError, match="not for 3 steps in a row"):
+        make_trainer(9, [poison, saves], limit_val_batches=0).fit(module, make_data(corpus[0]))
+    assert torch.equal(module.network.get_input_embeddings().weight, poison.weights[2])
+    saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(saved["network.model.embed_tokens.weight"], poison.weights[2])
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):
+    module = make_module()
+    trainer = make_trainer(2, limit_val_batches=0)
+    trainer.fit(module, make_data(corpus[0]))
+    path = tmp_path / "last.ckpt"
+    trainer.save_checkpoint(path)
+    before = path.read_bytes()
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"), warnings.catch_warnings():
+            trainer.save_checkpoint(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    torch.load(path, weights_only=True)

@@ -1,0 +1,83 @@
+"""ZeRO-3 over two processes on CPU: trains as one process does, goes on from its shards, and becomes one model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from spiritlm_pl.cli.consolidate import consolidate
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+from spiritlm_pl.lm.folder import read_vocabulary, save_lm
+from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.vocabulary import Vocabulary
+
+WORKER = Path(__file__).parent / "zero3_worker.py"
+VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "max_position_embeddings": 64, "tie_word_embeddings": True}
+
+
+def start(
+    folder: Path, processes: int, first: int, base: Path, checkpoint: Path | None = None
+) -> subprocess.Popen[str]:
+    folder.mkdir()
+    arguments = [str(folder), str(processes), str(first), "8", str(base), *([str(checkpoint)] if checkpoint else [])]
+    return subprocess.Popen(
+        [sys.executable, str(WORKER), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def losses(process: subprocess.Popen[str], folder: Path) -> dict[int, float]:
+    printed, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, printed
+    return {int(step): loss for step, loss in json.loads((folder / "losses.json").read_text()).items()}
+
+
+@pytest.mark.slow
+def test_zero3_agrees_with_one_process_resumes_and_consolidates(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = save_lm(tmp_path / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
+    one, two = tmp_path / "one", tmp_path / "two"
+    single, sharded = start(one, 1, 0, base), start(two, 2, 0, base)
+    expected, measured = losses(single, one), losses(sharded, two)
+    assert sorted(measured) == list(range(1, 9)) and measured[8] < measured[1] - 0.3
+    assert measured == pytest.approx(expected, rel=1e-4)
+
+    again = tmp_path / "again"
+    resumed = losses(start(again, 2, 4, base, two / "step=4.ckpt"), again)
+    assert resumed == {step: measured[step] for step in range(5, 9)}
+
+    consolidate(two / "step=8.ckpt", tmp_path / "merged")
+    merged, exported = (load_file(folder / "model.safetensors") for folder in (tmp_path / "merged", two / "export"))
+    torch.testing.assert_close(merged, exported, rtol=0, atol=0)
+    assert read_vocabulary(tmp_path / "merged") == VOCABULARY
+    torch.testing.assert_close(merged, load_file(one / "export" / "model.safetensors"), rtol=1e-3, atol=1e-3)
+    consolidate(one / "step=8.ckpt", tmp_path / "merged_one")
+    torch.testing.assert_close(
+        load_file(tmp_path / "merged_one" / "model.safetensors"), load_file(one / "export" / "model.safetensors")
+    )
+
+
+def test_gathering_what_is_not_sharded() -> None:
+    network = nn.Linear(3, 2)
+    assert gather_weights(network, keep=False) is None
+    torch.testing.assert_close(gather_weights(network, keep=True), dict(network.state_dict()))
+
+
+def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    (tmp_path / "empty.ckpt").mkdir()
+    with pytest.raises(ValueError, match="other.ckpt is of another stage"):
+        consolidate_checkpoint(tmp_path / "other.ckpt", tmp_path / "out")
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        consolidate_checkpoint(tmp_path / "empty.ckpt", tmp_path / "out")
+    with pytest.raises(ValueError, match="missing.ckpt does not exist"):
+        consolidate_checkpoint(tmp_path / "missing.ckpt", tmp_path / "out")
