@@ -32,8 +32,13 @@ class Aligned:
 class Aligner(Protocol):
     """Finds words in audio; small and picklable, models are loaded at first use in each process."""
 
-    name: str
-    needs_audio: bool
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def needs_audio(self) -> bool:
+        """Whether `align` is to be given a waveform."""
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
         """Times for `words` (lower case, as said) in a waveform (S,), which is None without `needs_audio`.

@@ -13,7 +13,7 @@ from spiritlm_pl.alignment.attach import cut_alignment, spoken_times
 from spiritlm_pl.alignment.contract import Aligned, Aligner, AlignmentError
 from spiritlm_pl.alignment.ctc import CTCAligner
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
-from spiritlm_pl.corpora.lhotse_source import read_manifest
+from spiritlm_pl.corpora.lhotse_source import one_supervision_each, read_manifest
 
 Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 
@@ -21,8 +21,7 @@ Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 @lru_cache(maxsize=1)
 def _aligned_cuts(path: str) -> dict[str, MonoCut]:
     """Cuts of a manifest, by the id of the supervision in each."""
-    trimmed = read_manifest(path).trim_to_supervisions(keep_overlapping=False)
-    return {cut.supervisions[0].id: cut for cut in trimmed if isinstance(cut, MonoCut)}
+    return {cut.supervisions[0].id: cut for cut in one_supervision_each(read_manifest(path))}
 
 
 @dataclass(frozen=True)

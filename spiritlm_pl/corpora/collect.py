@@ -45,13 +45,12 @@ def collect(
         ValueError: if nothing is usable.
     """
     check_fractions(validation_fraction, test_fraction)
-    given = utterances if isinstance(utterances, Mapping) else None
-    flat = [u for split in SPLITS for u in given.get(split, ())] if given is not None else list(utterances)
-    cuts, skipped = ingest(flat, out, rules, num_jobs)
-    if given is None:
+    if not isinstance(utterances, Mapping):
+        cuts, skipped = ingest(utterances, out, rules, num_jobs)
         splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     else:
-        owner = {u.id: split for split in SPLITS for u in given.get(split, ())}
+        owner = {u.id: split for split in SPLITS for u in utterances.get(split, ())}
+        cuts, skipped = ingest([u for split in SPLITS for u in utterances.get(split, ())], out, rules, num_jobs)
         by_split: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
         for cut in cuts:
             by_split[owner[cut.id]].append(cut)

@@ -4,7 +4,7 @@ Cuts keep the word times that a corpus brings. Parts that a corpus calls train, 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,20 @@ def read_manifest(cuts_or_recordings: str | Path, supervisions: str | Path | Non
     )
 
 
+def one_supervision_each(cuts: CutSet) -> Iterator[MonoCut]:
+    """Cuts as they are where they have one supervision; others taken apart.
+
+    Raises:
+        ValueError: if a cut is of several channels or mixed.
+    """
+    for cut in cuts:
+        parts = [cut] if len(cut.supervisions) == 1 else cut.trim_to_supervisions(keep_overlapping=False)
+        for part in parts:
+            if not isinstance(part, MonoCut):
+                raise ValueError(f"cuts must be of one channel, but {cut.id} is a {type(part).__name__} instead")
+            yield part
+
+
 def utterances_of(cuts: CutSet, prefix: str = "") -> list[Utterance]:
     """One utterance for each supervision of mono cuts, with its words and phones where they are aligned.
 
@@ -104,8 +118,7 @@ def utterances_of(cuts: CutSet, prefix: str = "") -> list[Utterance]:
         ValueError: if audio is not kept in files.
     """
     result = []
-    for cut in cuts.trim_to_supervisions(keep_overlapping=False):
-        assert isinstance(cut, MonoCut)
+    for cut in one_supervision_each(cuts):
         supervision, source = cut.supervisions[0], cut.recording.sources[0]
         if source.type != "file":
             raise ValueError(f"audio must be in files, but {cut.recording.id} is of type {source.type!r} instead")

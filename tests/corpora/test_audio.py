@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav
+from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
+from spiritlm_pl.corpora.manifest import Word, load_cuts, make_cut, save_corpus, word_alignment
+
+TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
+
+
+def test_wav_round_trip(tmp_path: Path) -> None:
+    save_wav(tmp_path / "a.wav", TONE)
+    waveform, rate = load_audio_file(tmp_path / "a.wav")
+    assert rate == 16_000
+    torch.testing.assert_close(waveform[0], TONE, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="shape"):
+        save_wav(tmp_path / "b.wav", TONE[None])
+
+
+def test_bad_audio_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    save_wav(tmp_path / "good.wav", TONE)
+    soundfile.write(tmp_path / "stereo.flac", torch.stack([TONE, TONE], 1).repeat(3, 1).numpy(), 44_100)
+    soundfile.write(tmp_path / "low.wav", TONE.numpy(), 8_000)
+    save_wav(tmp_path / "short.wav", TONE[:100])
+    save_wav(tmp_path / "silent.wav", torch.zeros(16_000))
+    (tmp_path / "zero.wav").touch()
+    (tmp_path / "corrupt.wav").write_bytes(b"no audio" * 99)
+    (tmp_path / "truncated.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:9_000])
+    flac = (tmp_path / "stereo.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    names = ["good.wav", "stereo.flac", "low.wav", "short.wav", "silent.wav", "zero.wav", "corrupt.wav",
+             "truncated.wav", "cut.flac", "missing.wav"]
+    utterances = [Utterance(name, tmp_path / name, "hello 2", "me") for name in names]
+    utterances.append(Utterance("emoji", tmp_path / "good.wav", "😀 !!", "me"))
+    cuts, skipped = ingest(utterances, tmp_path / "out", Rules())
+    assert [cut.id for cut in cuts] == ["good.wav", "stereo.flac"]
+    assert cuts[0].supervisions[0].text == "hello two"
+    assert cuts[1].duration == pytest.approx(48_000 / 44_100, abs=1e-3) and load_waveform(cuts[1]).dim() == 1
+    reasons = {row.id: row.reason for row in skipped}
+    assert len(reasons) == 9
+    for name, part in {"low.wav": "sample rate", "short.wav": "duration", "silent.wav": "silent",
+                       "zero.wav": "zero bytes", "corrupt.wav": "corrupt", "truncated.wav": "truncated",
+                       "missing.wav": "missing", "emoji": "no words"}.items():
+        assert part in reasons[name]
+
+
+def test_all_skipped_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="usable utterances.*missing"):
+        ingest([Utterance("a", tmp_path / "a.wav", "hi", "me")], tmp_path, Rules())
+
+
+def test_corpus_folder_can_move(tmp_path: Path) -> None:
+    folder = tmp_path / "before"
+    save_wav(folder / "audio" / "a.wav", TONE)
+    cut = make_cut("a", folder / "audio" / "a.wav", sample_rate=16_000, num_samples=16_000, text="hi",
+                   speaker="me", words=[Word("hi", 0.25, 0.75)], custom={"story": "s"})
+    save_corpus(folder, {"train": [cut]}, name="n", source="s", licence="l")
+    moved = folder.rename(tmp_path / "after")
+    for lazy in (False, True):
+        (loaded,) = load_cuts(moved, "train", lazy=lazy)
+        assert load_waveform(loaded).shape == (16_000,)
+        assert word_alignment(loaded) == [Word("hi", 0.25, 0.75)]
+        assert loaded.supervisions[0].custom == {"story": "s"}
+    part = loaded.truncate(offset=0.25, duration=0.5, preserve_id=True)
+    torch.testing.assert_close(load_waveform(part), TONE[4_000:12_000], atol=1e-4, rtol=0)
+
+
+def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="spiritlm prepare"):
+        load_cuts(tmp_path, "train")
+    with pytest.raises(ValueError, match="split must be"):
+        load_cuts(tmp_path, "dev")
+    (tmp_path / "cuts_train.jsonl.gz").write_bytes(b"not gzip")
+    with pytest.raises(ValueError, match="damaged"):
+        load_cuts(tmp_path, "train")
+    with pytest.raises(AudioError, match="missing"):
+        load_audio_file(tmp_path / "x.wav")

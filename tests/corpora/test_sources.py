@@ -1,0 +1,145 @@
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from lhotse import CutSet
+
+from spiritlm_pl.cli.prepare import folder, lhotse_manifest, lhotse_recipe
+from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.debian import PackageError, fetch_packages, read_package
+from spiritlm_pl.corpora.manifest import (
+    SPLITS,
+    Word,
+    cuts_path,
+    load_cuts,
+    make_cut,
+    read_info,
+    word_alignment,
+    write_cuts,
+)
+from spiritlm_pl.corpora.prompts import PACKAGES, SOUNDS, prepare_prompts
+
+TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
+
+
+def _flac(path: Path, seconds: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, TONE.repeat(seconds).numpy(), 16_000)
+
+
+def _texts(corpus: Path, split: str) -> list[str]:
+    return sorted(str(cut.supervisions[0].text) for cut in load_cuts(corpus, split))
+
+
+def _deb(path: Path, files: dict[str, bytes]) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    content = b"!<arch>\n"
+    for name, data in (("debian-binary", b"2.0\n"), ("data.tar.xz", buffer.getvalue())):
+        content += f"{name:<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    path.write_bytes(content)
+
+
+def test_prompts_from_packages(tmp_path: Path) -> None:
+    source = tmp_path / "debs"
+    source.mkdir()
+    noise = torch.randint(0, 256, (16_000,), dtype=torch.uint8).numpy().tobytes()  # any bytes are G.722
+    lines = "; comment\na: Press # now.\ndigits/1: one\nbeep: [a beep]\nsilence/1: 1 second\n"
+    _deb(source / f"{PACKAGES[0]}_1_all.deb",
+         {f"{SOUNDS}{n}.g722": noise for n in ("a", "digits/1", "beep", "silence/1")} | {"doc/copyright": b"CC"})
+    _deb(source / f"{PACKAGES[1]}_1_all.deb", {"doc/core-sounds-en.txt.gz": gzip.compress(lines.encode())})
+    with pytest.raises(ValueError, match="SHA-256"):
+        prepare_prompts(tmp_path / "out", source=source)
+    info = prepare_prompts(tmp_path / "out", source=source, any_version=True, num_jobs=1)
+    assert sum(info["utterances"].values()) == 2 and info["skipped"] == 1
+    assert (tmp_path / "out" / "LICENCE.txt").read_text() == "CC"
+    assert "press pound now" in [text for split in SPLITS for text in _texts(tmp_path / "out", split)]
+    damaged = source / f"{PACKAGES[0]}_1_all.deb"
+    damaged.write_bytes(damaged.read_bytes()[:5_000])
+    with pytest.raises(PackageError, match="damaged"):
+        read_package(damaged)
+    with pytest.raises(PackageError, match="source must be"):
+        prepare_prompts(tmp_path / "out", source=tmp_path)
+
+
+def test_without_apt_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PackageError, match="--source"):
+        fetch_packages(PACKAGES, tmp_path)
+
+
+def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = tmp_path / "audio"
+    for index in range(4):
+        save_wav(audio / f"ann/{index}.wav", TONE)
+        (audio / f"ann/{index}.txt").write_text(f"Number {index}")
+    save_wav(audio / "bob/untold.wav", TONE)
+    folder(str(audio), str(tmp_path / "out"), speaker_level=0, num_jobs=1)
+    assert "1 skipped" in capsys.readouterr().out
+    cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
+    assert len(cuts) == 4 and {cut.supervisions[0].speaker for cut in cuts} == {"ann"}
+    table = tmp_path / "table.tsv"
+    table.write_text("path\tsentence\tclient_id\nann/0.wav\t\"A quote\ty\nann/9.wav\tgone\ty\n")
+    folder(str(audio), str(tmp_path / "out2"), table=str(table), spoken_text=False, num_jobs=1)
+    assert _texts(tmp_path / "out2", "train") == ['"A quote']
+    table.write_text("a\tb\n")
+    with pytest.raises(ValueError, match="column of path"):
+        folder(str(audio), str(tmp_path / "out3"), table=str(table))
+
+
+def test_librispeech_layout_keeps_its_parts(tmp_path: Path) -> None:
+    root = tmp_path / "LibriSpeech"
+    for part, text in (("train-clean-5", "ONE TWO"), ("train-clean-5", "SHARED"), ("dev-clean-2", "SHARED")):
+        number = len(list(root.rglob("*.flac")))
+        _flac(root / part / "19" / f"{number}" / f"19-{number}-0000.flac")
+        (root / part / "19" / f"{number}" / f"19-{number}.trans.txt").write_text(f"19-{number}-0000 {text}\n")
+    lhotse_recipe("librispeech", str(root), str(tmp_path / "out"), num_jobs=1,
+                  options={"dataset_parts": ["train-clean-5", "dev-clean-2"]})
+    assert _texts(tmp_path / "out", "train") == ["one two"]
+    assert _texts(tmp_path / "out", "validation") == ["shared"]
+    info = read_info(tmp_path / "out")
+    assert info is not None and info["skipped"] == 1  # the sentence of train that is in validation, too
+
+
+def test_mls_layout(tmp_path: Path) -> None:
+    root = tmp_path / "mls" / "mls_english"
+    for index, part in enumerate(("train", "dev", "test")):
+        _flac(root / part / "audio" / "7" / "8" / f"7_8_{index:06d}.flac")
+        (root / part / "transcripts.txt").write_text(f"7_8_{index:06d}\tsentence of {part}\n")
+    (root / "metainfo.txt").write_text(
+        "SPEAKER | GENDER | PARTITION | MINUTES | BOOK ID | TITLE | CHAPTER\n"
+        + "".join(f"7 | F | {part} | 1.0 | 8 | t | c\n" for part in ("train", "dev", "test"))
+    )
+    lhotse_recipe("mls", str(tmp_path / "mls"), str(tmp_path / "out"), options={"opus": False}, num_jobs=1)
+    assert [_texts(tmp_path / "out", split) for split in SPLITS] == [
+        ["sentence of train"], ["sentence of dev"], ["sentence of test"]]
+
+
+def test_recipe_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="recipe must be one of lhotse"):
+        lhotse_recipe("nothing", str(tmp_path), str(tmp_path / "o"))
+    with pytest.raises(FileNotFoundError):
+        lhotse_recipe("mls", str(tmp_path / "none"), str(tmp_path / "o"))
+    with pytest.raises(ValueError, match="options must be among"):
+        lhotse_recipe("mls", str(tmp_path), str(tmp_path / "o"), options={"colour": 1})
+
+
+def test_manifest_keeps_word_times_and_cuts_out_of_long_files(tmp_path: Path) -> None:
+    _flac(tmp_path / "long.flac", 3)
+    cut = make_cut("long", tmp_path / "long.flac", sample_rate=16_000, num_samples=48_000, text="hi there",
+                   speaker="me", words=[Word("hi", 0.25, 0.5), Word("there", 0.5, 0.75)])
+    part = cut.truncate(offset=0.0, duration=1.0, preserve_id=True)
+    write_cuts(tmp_path, "train", [part])
+    CutSet.from_cuts([part]).to_file(tmp_path / "cuts.jsonl.gz")
+    assert cuts_path(tmp_path, "train").is_file()
+    lhotse_manifest(str(tmp_path / "cuts.jsonl.gz"), str(tmp_path / "out"), num_jobs=1)
+    (made,) = load_cuts(tmp_path / "out", "train")
+    assert made.duration == 1.0 and [w.text for w in word_alignment(made)] == ["hi", "there"]

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.cli.prepare import stories, text
+from spiritlm_pl.corpora.espeak import Voice, partition, speaker
+from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
+from spiritlm_pl.corpora.stories import vocabulary, write_stories
+
+
+def test_every_word_has_its_own_time_also_where_espeak_merges() -> None:
+    spoken = speaker().speak("The fox sat in the 42 woods. It is out of the way.", Voice("en-us"))
+    assert [w.text for w in spoken.words] == "the fox sat in the forty two woods it is out of the way".split()
+    assert all(w.end - w.start > 0.02 for w in spoken.words)
+    assert all(b.start >= a.end for a, b in zip(spoken.words, spoken.words[1:], strict=False))
+    assert spoken.words[-1].end <= len(spoken.samples) / spoken.sample_rate
+    the = [p.text for p in spoken.phones if spoken.words[4].start <= p.start < spoken.words[4].end]
+    assert the[0] == "D"
+
+
+def test_partition_fits_phones() -> None:
+    assert partition(list("InD@"), [list("In"), list("D@")]) == [slice(0, 2), slice(2, 4)]
+    assert partition(list("ab"), [list("abc"), list("x")]) == [slice(0, 1), slice(1, 2)]
+
+
+def test_unknown_voice() -> None:
+    for name in ("nowhere", "en-us+nobody"):
+        with pytest.raises(ValueError, match="voice must be"):
+            speaker().set_voice(Voice(name))
+
+
+def test_stories_refer_back() -> None:
+    found = write_stories(50, seed=3)
+    assert write_stories(20, seed=3) == found[:20] and len({s.text for s in found}) == 50
+    assert 60 <= len(vocabulary()) <= 75
+    for story in found:
+        assert story.sentence_ends[-1] == len(story.text.split())
+        later = " ".join(story.sentences[2:])
+        assert story.animal in story.sentences[0] and story.place in story.sentences[0]
+        assert story.thing in story.sentences[1]
+        assert sum(word in later for word in (story.animal, story.place, story.thing)) >= 2
+
+
+def test_story_corpus(tmp_path: Path) -> None:
+    stories(str(tmp_path), count=12, validation_fraction=0.1, test_fraction=0.2, num_jobs=1)
+    texts = {split: {c.supervisions[0].text for c in load_cuts(tmp_path, split)} for split in SPLITS}
+    assert {split: len(members) for split, members in texts.items()} == {"train": 9, "validation": 1, "test": 2}
+    assert not texts["train"] & texts["test"]
+    for cut in load_cuts(tmp_path, "train"):
+        supervision = cut.supervisions[0]
+        assert " ".join(w.text for w in word_alignment(cut)) == supervision.text
+        assert supervision.custom["sentence_ends"][-1] == len(word_alignment(cut))
+        assert len(phone_alignment(cut)) > len(word_alignment(cut))
+        assert cut.sampling_rate == 16_000
+
+
+def test_text_corpus_and_its_errors(tmp_path: Path) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_text("One is here. Two are there! One is here. 😀 Three 3 said so.")
+    text(str(file), str(tmp_path / "out"), num_jobs=1)
+    assert sum(len(load_cuts(tmp_path / "out", split)) for split in SPLITS) == 3
+    file.write_text(" \n")
+    with pytest.raises(ValueError, match="must hold words"):
+        text(str(file), str(tmp_path / "out"))
+    file.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ValueError, match="UTF-8"):
+        text(str(file), str(tmp_path / "out"))
+    with pytest.raises(FileNotFoundError):
+        text(str(tmp_path / "none.txt"), str(tmp_path / "out"))
