@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -23,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-USER_ERRORS = (ValueError, OSError)
+USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
 def usage() -> str:
@@ -68,7 +69,7 @@ def run(arguments: list[str]) -> None:
             return
         from jsonargparse import auto_cli
 
-        auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", fail_untyped=True)
+        auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", exit_on_error=False)
     else:
         known = ", ".join((*TRAINER_SUBCOMMANDS, *COMMANDS))
         raise ValueError(f"command must be one of {known}, but is {command!r} instead")

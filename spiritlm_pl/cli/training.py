@@ -13,7 +13,7 @@ class SpiritCLI(LightningCLI):
     """LightningCLI with modules and data given by class, and configurations composed of parts."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Leave the trainer's determinism to the configuration; nothing is linked silently."""
+        """Every run is seeded, with 0 unless told otherwise."""
         parser.set_defaults({"seed_everything": 0})
 
 
@@ -31,6 +31,6 @@ def run_trainer(arguments: list[str]) -> None:
         subclass_mode_data=True,
         save_config_callback=RecordRun,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"parser_mode": "omegaconf+"},
+        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
         auto_configure_optimizers=False,
     )

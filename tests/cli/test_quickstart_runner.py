@@ -23,11 +23,11 @@ def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    good = Stage(name="good", title="Good", commands=(("plan", "--help"),))
+    good = Stage(name="good", title="Good", commands=(("plan", "--gpus", "[1]"),))
     bad = Stage(name="bad", title="Bad", commands=(("no-such-command",),), needs=("good",))
     console = Console(quiet=True)
     Runner([good], cores=2).run(console)
-    assert "spiritlm plan" in good.log.read_text()
+    assert "Llama" in good.log.read_text()
     runner = Runner([good, bad], cores=2)
     assert runner.state == {"good": "kept", "bad": "waiting"}
     with pytest.raises(ChildProcessError, match="'bad'.*bad.log"):

@@ -108,7 +108,9 @@ class Runner:
             self.processes.pop(name)
             if process.exitcode:
                 tail = "\n".join(stage.log.read_text(errors="replace").splitlines()[-15:])
-                raise ChildProcessError(f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}")
+                raise ChildProcessError(
+                    f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}"
+                )
             self.state[name] = "done"
             self.seconds[name] = time.monotonic() - self.started[name]
             if not console.is_terminal:
