@@ -135,7 +135,7 @@ def _save_examples(folder: Path, pairs: Sequence[Any], sample_rate: int) -> None
     from spiritlm_pl.evaluation.figures import spectrogram_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    titled = {}
+    titled: dict[str, Any] = {}
     for pair in pairs:
         name = pair.id.replace("/", "_")
         save_wav(folder / f"{name}_original.wav", pair.original, sample_rate)
