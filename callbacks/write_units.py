@@ -53,6 +53,7 @@ class WriteUnits(Callback):
         plan = getattr(getattr(trainer, "datamodule", None), "plan", None)
         if not isinstance(plan, CorpusPlan) or not isinstance(pl_module, TokenizeModule):
             raise ValueError("WriteUnits must run in predict, with a TokenizeModule and a WaveformDataModule")
+        trainer.predict_loop.return_predictions = False  # a corpus of units does not fit in memory
         sha256 = tokenizer_fingerprint(pl_module.folder)
         self._plan = plan
         self._fingerprints = {

@@ -36,8 +36,9 @@ class VisitSampler(DistributedSampler[Visit]):
         self.first = 0
 
     def __iter__(self) -> Iterator[Visit]:  # type: ignore[override]
-        """The rest of this epoch."""
-        batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[self.first :]
+        """The rest of this epoch; the next one is whole, even if this one is not read to its end."""
+        first, self.first = self.first, 0
+        batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[first:]
         return iter([Visit(self.epoch, tuple(batch.tolist())) for batch in batches])
 
     def __len__(self) -> int:
@@ -61,8 +62,6 @@ class VisitLoader(DataLoader[Any]):
         for batch in super().__iter__():
             self._taken += 1
             yield batch
-        self.sampler.first = 0
-        self._taken = 0
 
     def state_dict(self) -> dict[str, int]:
         """Batches that all ranks together have taken in this epoch, the same on every rank."""

@@ -6,7 +6,7 @@ an epoch has and what one visit gives.
 Shapes: B batch, S samples, L labels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from lhotse import MonoCut
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
@@ -212,10 +213,9 @@ class WaveformDataModule(SpeechDataModule):
         """Whole utterances of the parts that are not finished, part by part."""
         assert self.plan is not None
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return DataLoader(
-            PlannedUtterances(self.plan, rank, world_size, self.sample_rate), batch_size=None,
-            num_workers=self.num_workers,
-        )
+        dataset = PlannedUtterances(self.plan, rank, world_size, self.sample_rate)
+        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
+        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
 
 class WaveformCrops(Dataset[WaveformBatch]):
@@ -264,7 +264,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
         )
 
 
-class PlannedUtterances(IterableDataset[WaveformBatch]):
+class PlannedUtterances(Dataset[WaveformBatch]):
     """Whole utterances of this rank's unfinished parts, in the batches of the plan."""
 
     def __init__(self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int) -> None:
@@ -277,14 +277,12 @@ class PlannedUtterances(IterableDataset[WaveformBatch]):
         """Number of batches of this rank."""
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[WaveformBatch]:
-        """Batches; with several workers each makes every so many-th, and they come in the same order."""
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for ids in self.batches[first::step]:
-            waveforms = [load_waveform(self.cuts[name], self.sample_rate) for name in ids]
-            yield WaveformBatch(
-                waveforms=pad_sequence(waveforms, batch_first=True),
-                lengths=torch.tensor([len(waveform) for waveform in waveforms]),
-                ids=list(ids),
-            )
+    def __getitem__(self, index: int) -> WaveformBatch:
+        """One batch of the plan."""
+        ids = self.batches[index]
+        waveforms = [load_waveform(self.cuts[name], self.sample_rate) for name in ids]
+        return WaveformBatch(
+            waveforms=pad_sequence(waveforms, batch_first=True),
+            lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+            ids=list(ids),
+        )

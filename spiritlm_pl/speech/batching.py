@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
+JITTER = 0.05  # of durations, when similar ones are put together
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def bucketed_batches(
 ) -> list[Indices]:
     """Batches of utterances of similar length, in random order; every utterance once.
 
+    Every epoch has the same number of batches, with the same sizes: trainers ask for their number only once.
+
     Args:
         durations: (N,) seconds.
         max_seconds: of a batch, padding included; a longer utterance is a batch of its own.
@@ -46,18 +49,15 @@ def bucketed_batches(
         shuffle: False gives one fixed order, from short to long.
     """
     random = generator(seed, epoch)
-    jitter = random.uniform(0.9, 1.1, len(durations)) if shuffle else np.ones(len(durations))
-    order = np.argsort(durations * jitter, kind="stable")
-    batches: list[Indices] = []
-    start, longest = 0, 0.0
-    for position, duration in enumerate(durations[order]):
-        grown = max(longest, float(duration))
-        if position > start and grown * (position - start + 1) > max_seconds:
-            batches.append(order[start:position])
-            start, grown = position, float(duration)
-        longest = grown
-    if start < len(order):
-        batches.append(order[start:])
+    spread = JITTER if shuffle else 0.0
+    # What a shuffle puts at a place is at most this much longer than what the sorted order has there.
+    room = max_seconds * (1 - spread) / (1 + spread)
+    bounds = [0]
+    for position, duration in enumerate(np.sort(durations)):
+        if position > bounds[-1] and duration * (position - bounds[-1] + 1) > room:
+            bounds.append(position)
+    order = np.argsort(durations * random.uniform(1 - spread, 1 + spread, len(durations)), kind="stable")
+    batches = [batch for batch in np.split(order, bounds[1:]) if len(batch)]
     return [batches[i] for i in random.permutation(len(batches))] if shuffle else batches
 
 

@@ -18,8 +18,10 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from torchaudio.models.wav2vec2.components import MaskGenerator
 
 from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.speech.mel_frontend import MelFrontend
 
 STAGE = "hubert"
+EXTRACTOR_MODES = ("group_norm", "layer_norm", "mel")
 ENCODER_SHAPE = (
     "kernels", "strides", "channels", "embed_dim", "num_layers", "num_heads", "feed_forward_dim", "final_dim",
     "pos_conv_kernel", "pos_conv_groups", "extractor_mode", "conv_bias", "layer_norm_first",
@@ -35,7 +37,8 @@ class HubertConfig:
         kernels: of the convolutions.
         strides: of the convolutions; their product is the hop length.
         channels: of the convolutions.
-        extractor_mode: "group_norm" (base: normalises over time after the first convolution) or "layer_norm".
+        extractor_mode: "group_norm" (base: normalises over time after the first convolution), "layer_norm", or
+            "mel": log-mel frames in place of convolutions; kernels do not matter then.
         conv_bias: whether convolutions have a bias.
         pad_edges: pad the waveform so that S samples give S // hop frames, each centred on its samples.
         embed_dim: D.
@@ -84,9 +87,9 @@ class HubertConfig:
             raise ValueError(
                 f"strides must be as many as kernels {len(self.kernels)}, but are {len(self.strides)} instead"
             )
-        if self.extractor_mode not in ("group_norm", "layer_norm"):
+        if self.extractor_mode not in EXTRACTOR_MODES:
             raise ValueError(
-                f"extractor_mode must be 'group_norm' or 'layer_norm', but is {self.extractor_mode!r} instead"
+                f"extractor_mode must be one of {EXTRACTOR_MODES}, but is {self.extractor_mode!r} instead"
             )
         if self.pad_edges and self.receptive_field < self.hop_length:
             raise ValueError(
@@ -112,10 +115,12 @@ class HubertConfig:
 
 
 def build_encoder(config: HubertConfig) -> Wav2Vec2Model:
-    """The convolutions and the transformer."""
-    shapes = [(config.channels, k, s) for k, s in zip(config.kernels, config.strides, strict=True)]
-    return wav2vec2_model(
-        extractor_mode=config.extractor_mode,
+    """The convolutions (or mel frames) and the transformer."""
+    mel = config.extractor_mode == "mel"
+    layers = [(1, 1)] if mel else list(zip(config.kernels, config.strides, strict=True))
+    shapes = [(config.channels, kernel, stride) for kernel, stride in layers]
+    encoder = wav2vec2_model(
+        extractor_mode="layer_norm" if mel else config.extractor_mode,
         extractor_conv_layer_config=shapes,
         extractor_conv_bias=config.conv_bias,
         encoder_embed_dim=config.embed_dim,
@@ -132,11 +137,14 @@ def build_encoder(config: HubertConfig) -> Wav2Vec2Model:
         encoder_layer_drop=config.layer_drop,
         aux_num_out=None,
     )
+    if mel:
+        encoder.feature_extractor = MelFrontend(config.sample_rate, config.hop_length, config.channels)
+    return encoder
 
 
 def pad_edges(waveforms: Tensor, lengths: Tensor, config: HubertConfig) -> tuple[Tensor, Tensor]:
     """Zeros on both sides of waveforms (B, S), so that frames are centred; nothing if the layout says so."""
-    if not config.pad_edges:
+    if not config.pad_edges or config.extractor_mode == "mel":
         return waveforms, lengths
     border = config.receptive_field - config.hop_length
     return functional.pad(waveforms, (border // 2, border - border // 2)), lengths + border
@@ -260,7 +268,7 @@ class HubertFeatures(nn.Module):
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         padded, padded_lengths = pad_edges(waveforms * inside, lengths, self.config)
-        if padded.shape[1] < self.config.receptive_field:
+        if padded.shape[1] < max(self.config.receptive_field, self.config.hop_length):
             return waveforms.new_zeros(len(waveforms), 0, self.feature_dim), torch.zeros_like(lengths)
         convolved, num_frames = self._convolve(padded, padded_lengths)
         hidden = self.encoder.encoder.extract_features(convolved, num_frames, self.config.layer)[-1]
@@ -269,7 +277,7 @@ class HubertFeatures(nn.Module):
     def _convolve(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, T, C) of the convolutions; group norm sees an utterance without its padding."""
         extractor = self.encoder.feature_extractor
-        if self.config.extractor_mode == "layer_norm":
+        if self.config.extractor_mode != "group_norm":
             convolved, num_frames = extractor(padded, lengths)
             return convolved, num_frames.clamp(min=0)
         longest = (padded.shape[1] - self.config.receptive_field) // self.config.hop_length + 1

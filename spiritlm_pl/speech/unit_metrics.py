@@ -127,9 +127,9 @@ def unit_report(
         augmented_utterances: of each corpus, for the edit distance; 0 leaves it out.
 
     Returns:
-        codebook_use, perplexity, units_per_second, phone_purity, cluster_purity, pnmi (over all corpora and,
-        with `/name`, over each), speaker_pnmi (the same against speakers: lower is better) and
-        unit_edit_distance in percent.
+        codebook_use, perplexity, units_per_second over all corpora; phone_purity, cluster_purity, pnmi (the mean
+        of corpora, since each has phones of its own; all these with `/name` for each corpus); speaker_pnmi
+        (the same against speakers: lower is better); unit_edit_distance in percent.
     """
     if not isinstance(tokenizer, PhoneticTokenizer):
         tokenizer = PhoneticTokenizer.load(tokenizer)
@@ -146,9 +146,13 @@ def unit_report(
             units = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
             speaker = Word(cut.supervisions[0].speaker or "", 0.0, cut.duration + 1.0)
             speakers.add(units, tokenizer.frame_rate, [speaker])
-            for statistics in (everything, own):
-                statistics.add(units, tokenizer.frame_rate, phone_alignment(cut))
+            everything.add(units, tokenizer.frame_rate)
+            own.add(units, tokenizer.frame_rate, phone_alignment(cut))
         values |= {f"{name}/{Path(folder).name}": value for name, value in own.report().items()}
+    for name in ("phone_purity", "cluster_purity", "pnmi"):
+        found = [value for key, value in values.items() if key.startswith(f"{name}/")]
+        if found:
+            values[name] = sum(found) / len(found)
     values = everything.report() | values
     if len({speaker for speaker, _ in speakers.joint}) > 1:
         values["speaker_pnmi"] = speakers.report()["pnmi"]

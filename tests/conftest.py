@@ -1,0 +1,53 @@
+"""A tiny corpus that is made when a test asks for it: tones of four pitches stand for words and phones."""
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.manifest import Word, make_cut, save_corpus
+
+MakeCorpus = Callable[..., Path]
+
+
+def make_tone_corpus(folder: Path, name: str = "tones", train: int = 8, held_out: int = 2, seed: int = 0) -> Path:
+    """A corpus folder of sequences of tones, two speakers, words and phones aligned."""
+    draw = random.Random(seed)
+    generator = torch.Generator().manual_seed(seed)
+    cuts = {}
+    for split, count in (("train", train), ("validation", held_out), ("test", held_out)):
+        cuts[split] = []
+        for index in range(count):
+            parts, words, time = [], [], 0.0
+            for _ in range(draw.randint(3, 6)):
+                pitch, seconds = draw.choice([200, 400, 800, 1600]), draw.randint(20, 50) / 100
+                samples = torch.arange(round(seconds * 16_000))
+                tone = 0.3 * torch.sin(2 * math.pi * pitch * samples / 16_000)
+                parts.append(tone + 0.01 * torch.randn(len(samples), generator=generator))
+                words.append(Word(f"w{pitch}", time, time + seconds))
+                time += seconds
+            cut_id = f"{name}-{split}-{index}"
+            num_samples = save_wav(folder / "audio" / f"{cut_id}.wav", torch.cat(parts))
+            cuts[split].append(make_cut(
+                cut_id, folder / "audio" / f"{cut_id}.wav", sample_rate=16_000, num_samples=num_samples,
+                text=" ".join(word.text for word in words), speaker=f"speaker{index % 2}", words=words,
+                phones=words, custom={"story": cut_id},
+            ))
+    save_corpus(folder, cuts, name=name, source="test", licence="none")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One corpus for all tests that only read it."""
+    return make_tone_corpus(tmp_path_factory.mktemp("corpora") / "tones")
+
+
+@pytest.fixture
+def make_corpus() -> MakeCorpus:
+    """Makes a corpus that a test may change."""
+    return make_tone_corpus

@@ -1,0 +1,38 @@
+import torch
+from torchaudio.models.wav2vec2.components import LogitGenerator, _compute_logits
+
+from spiritlm_pl.speech.hubert import HubertConfig, HubertNetwork, labels_at_frames
+
+
+def test_published_layouts() -> None:
+    config = HubertConfig()
+    assert (config.hop_length, config.frame_rate, config.receptive_field) == (640, 25.0, 720)
+    fifty = HubertConfig(kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2))
+    assert (fifty.hop_length, fifty.frame_rate, fifty.receptive_field) == (320, 50.0, 400)
+
+
+def test_logits_are_torchaudios() -> None:
+    torch.manual_seed(0)
+    config = HubertConfig(
+        kernels=(20, 8, 8, 8), strides=(10, 4, 4, 4), channels=8, embed_dim=16, num_layers=1, num_heads=2,
+        feed_forward_dim=16, pos_conv_kernel=3, pos_conv_groups=2, num_classes=7, final_dim=5, dropout=0.0,
+    )
+    network = HubertNetwork(config)
+    prediction = network(torch.randn(2, 16_000), torch.tensor([16_000, 12_000]))
+    assert prediction.logits.shape == (2, 25, 7) and prediction.inside.sum(1).tolist() == [25, 18]
+    assert bool(prediction.masked.any()) and not bool((prediction.masked & ~prediction.inside).any())
+    reference = LogitGenerator(16, 7, 5, False, False)
+    hidden, labels = torch.randn(9, 16), torch.randint(7, (9,))
+    ours = torch.nn.functional.normalize(reference.final_proj(hidden), dim=-1)
+    ours = ours @ torch.nn.functional.normalize(reference.label_embeddings, dim=-1).T / config.temperature
+    theirs = _compute_logits(reference.final_proj(hidden), labels, reference.label_embeddings)
+    # torchaudio puts the right class first and its copy at minus infinity.
+    expected = torch.nn.functional.cross_entropy(theirs, torch.zeros(9, dtype=torch.long))
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(ours, labels), expected)
+
+
+def test_labels_of_another_rate() -> None:
+    fast = torch.arange(8)[None]  # 100 Hz
+    assert labels_at_frames(fast, 100.0, 3, 25.0).tolist() == [[2, 6, -1]]
+    slow = torch.tensor([[5, 6]])  # 25 Hz
+    assert labels_at_frames(slow, 25.0, 5, 50.0).tolist() == [[5, 5, 6, 6, -1]]

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.corpora.manifest import Word
+from spiritlm_pl.speech.augment import Augmentation, stretch
+from spiritlm_pl.speech.contract import Units
+from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.kmeans import KMeansConfig, fit_kmeans
+from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss, fill_blanks
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.speech.unit_metrics import UnitStatistics, unit_report, unit_table
+
+
+def test_statistics_of_known_units() -> None:
+    phones = [Word("a", 0.0, 0.2), Word("b", 0.2, 0.4)]
+    perfect = UnitStatistics(4)
+    perfect.add(Units.from_frames(torch.tensor([0] * 5 + [1] * 5)), 25.0, phones)
+    report = perfect.report()
+    assert report["pnmi"] == pytest.approx(1.0) and report["phone_purity"] == pytest.approx(1.0)
+    assert report["codebook_use"] == 0.5 and report["units_per_second"] == pytest.approx(5.0)
+    assert report["perplexity"] == pytest.approx(2.0)
+    blind = UnitStatistics(4)
+    blind.add(Units.from_frames(torch.tensor([2] * 10)), 25.0, phones)
+    assert blind.report()["pnmi"] == pytest.approx(0.0) and blind.report()["phone_purity"] == pytest.approx(0.5)
+
+
+def test_report_of_a_corpus(tone_corpus: Path) -> None:
+    extractor = MFCCConfig().build()
+    features, _ = extractor(torch.randn(1, 160_000), torch.tensor([160_000]))
+    tokenizer = PhoneticTokenizer(extractor, fit_kmeans(features[0], KMeansConfig(num_units=10, feature_dim=39)))
+    report = unit_report(tokenizer, [tone_corpus], augmented_utterances=1)
+    assert {"pnmi", "unit_edit_distance", "speaker_pnmi", "pnmi/tones"} <= set(report)
+    row, = unit_table({"MFCC": report})
+    assert row["tokenizer"] == "MFCC" and 0 <= float(row["pnmi"]) <= 1
+
+
+def test_augmentation_is_a_function_of_the_seed() -> None:
+    augmentation = Augmentation(probability=1.0)
+    waveforms, lengths = 0.1 * torch.randn(2, 16_000), torch.tensor([16_000, 9_000])
+    first, second = augmentation(waveforms, lengths, 3), augmentation(waveforms, lengths, 3)
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    assert not torch.equal(first[1], augmentation(waveforms, lengths, 4)[1])
+    assert bool(torch.isfinite(first[0]).all()) and bool((first[0][1, first[1][1] :] == 0).all())
+
+
+def test_stretch_keeps_the_pitch() -> None:
+    tone = torch.sin(2 * torch.pi * 500 * torch.arange(16_000) / 16_000)[None]
+    fast = stretch(tone, 1.25)
+    assert fast.shape == (1, 12_800)
+    peak = torch.fft.rfft(fast[0, 2_000:10_000]).abs().argmax() * 16_000 / 8_000
+    assert abs(float(peak) - 500) < 10
+
+
+def test_blanks_take_the_unit_on_their_left() -> None:
+    classes = torch.tensor([[9, 9, 4, 9, 2], [1, 9, 9, 9, 9]])
+    assert fill_blanks(classes, 9).tolist() == [[4, 4, 4, 4, 2], [1, 1, 1, 1, 1]]
+
+
+def test_mlp_learns_by_ctc() -> None:
+    torch.manual_seed(0)
+    network = MLPQuantizer(MLPQuantizerConfig(num_units=4, feature_dim=4, hidden=(16, 16)))
+    frames = torch.randint(4, (8, 6)).repeat_interleave(3, dim=1)
+    features = torch.nn.functional.one_hot(frames, 4).float()
+    lengths = torch.full((8,), 18)
+    targets = [Units.from_frames(row) for row in frames]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = ctc_loss(network, features, lengths, targets)
+        loss.backward()
+        optimizer.step()
+    found = network(features, lengths)
+    agreement = [torch.equal(Units.from_frames(row).values, units.values)
+                 for row, units in zip(found, targets, strict=True)]
+    assert loss.item() < 0.5 and sum(agreement) >= 7

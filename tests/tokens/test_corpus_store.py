@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiritlm_pl.tokens.corpus_store import (
+    TimedWord,
+    UnitCorpus,
+    UnitUtterance,
+    finish_folder,
+    part_is_finished,
+    unit_frames,
+    write_part,
+)
+
+
+def utterance(name: str) -> UnitUtterance:
+    return UnitUtterance(
+        id=name, corpus="c", speaker="s", duration=0.2, text="hello", words=(TimedWord("hello", 0.0, 0.15),),
+        units=np.array([7, 499, 7], dtype=np.uint16), unit_starts=np.array([0, 2, 3], dtype=np.uint32),
+        num_frames=5, custom={"story": name, "sentence_ends": [1]},
+    )
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    folder = tmp_path / "units" / "train"
+    write_part(folder, 0, [utterance("a"), utterance("b")], "print")
+    write_part(folder, 1, [utterance("c")], "print")
+    write_part(folder, 2, [utterance("stale")], "other")
+    finish_folder(folder, 2, frame_rate=25.0, num_units=500, provenance={"tokenizer": "t"})
+    return tmp_path / "units"
+
+
+def test_what_is_written_is_read(units: Path) -> None:
+    corpus = UnitCorpus(units)
+    assert len(corpus) == 3 and [u.id for u in corpus] == ["a", "b", "c"] and corpus[-1].id == "c"
+    assert (corpus.frame_rate, corpus.num_units) == (25.0, 500)
+    found = corpus.by_id()["b"]
+    expected = utterance("b")
+    assert unit_frames(found).tolist() == [7, 7, 499, 7, 7] and found.units.dtype == np.uint16
+    assert found.words == expected.words and found.custom == expected.custom and found.text == "hello"
+    assert not (units / "train" / "part-00002.parquet").exists()
+
+
+def test_only_own_whole_parts_are_finished(units: Path) -> None:
+    folder = units / "train"
+    assert part_is_finished(folder, 0, "print") and not part_is_finished(folder, 0, "another")
+    assert not part_is_finished(folder, 7, "print")
+    path = folder / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not part_is_finished(folder, 0, "print")
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damage_is_named(units: Path, damage: str) -> None:
+    path = units / "train" / "part-00001.parquet"
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "flip" else content[:-9])
+    corpus = UnitCorpus(units)
+    assert corpus[0].id == "a"
+    with pytest.raises((ValueError, FileNotFoundError), match="part-00001.parquet"):
+        corpus[2]
+
+
+def test_an_unfinished_corpus(tmp_path: Path) -> None:
+    write_part(tmp_path / "train", 0, [utterance("a")], "print")
+    with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+        UnitCorpus(tmp_path)
+    with pytest.raises(FileNotFoundError, match="part-00001.parquet"):
+        finish_folder(tmp_path / "train", 2, frame_rate=25.0, num_units=9, provenance={})
+
+
+def test_a_failed_write_keeps_the_previous_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_part(tmp_path, 0, [utterance("a")], "print")
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_part(tmp_path, 0, [utterance("b")], "print")
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
