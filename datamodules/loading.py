@@ -36,9 +36,8 @@ class VisitSampler(DistributedSampler[Visit]):
         self.first = 0
 
     def __iter__(self) -> Iterator[Visit]:  # type: ignore[override]
-        """The rest of this epoch; the next one is whole, even if this one is not read to its end."""
-        first, self.first = self.first, 0
-        batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[first:]
+        """The rest of this epoch."""
+        batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[self.first :]
         return iter([Visit(self.epoch, tuple(batch.tolist())) for batch in batches])
 
     def __len__(self) -> int:
@@ -58,8 +57,10 @@ class VisitLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches, counted as they are handed out."""
+        iterator = super().__iter__()
         self._taken = self.sampler.first
-        for batch in super().__iter__():
+        self.sampler.first = 0  # the next epoch is whole, even if this one is not read to its end
+        for batch in iterator:
             self._taken += 1
             yield batch
 

@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from spiritlm_pl.batches import FeatureBatch, WaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.datamodules.features import FeatureDataModule
+from spiritlm_pl.datamodules.loading import VisitSampler
+from spiritlm_pl.datamodules.speech import WaveformDataModule
+from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
+from spiritlm_pl.speech.augment import Augmentation
+from spiritlm_pl.speech.batching import bucketed_batches, fixed_batches
+from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.tokens.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.tokens.plan import load_corpora
+
+
+@pytest.fixture
+def units(tone_corpus: Path, tmp_path: Path) -> Path:
+    """Units that count the frames, so that a crop of them shows where it comes from."""
+    for split in ("train", "validation"):
+        rows = []
+        for cut in load_corpora([tone_corpus], split)[0]:
+            frames = np.arange(int(cut.duration * 25))
+            rows.append(UnitUtterance(
+                id=cut.id, units=frames.astype(np.uint16), unit_starts=frames.astype(np.uint32), num_frames=len(frames),
+            ))
+        write_part(tmp_path / "units" / split, 0, rows, "x")
+        finish_folder(tmp_path / "units" / split, 1, frame_rate=25.0, num_units=1000, provenance={})
+    return tmp_path / "units"
+
+
+def test_every_utterance_once_an_epoch_on_any_number_of_ranks() -> None:
+    durations = np.random.default_rng(0).uniform(0.5, 12.0, 101)
+    batches = bucketed_batches(durations, 30.0, seed=1, epoch=2)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(101))
+    assert all(len(batch) * durations[batch].max() <= 30.0 or len(batch) == 1 for batch in batches)
+    again, other = (bucketed_batches(durations, 30.0, seed=1, epoch=epoch) for epoch in (2, 3))
+    assert [b.tolist() for b in again] == [b.tolist() for b in batches] != [b.tolist() for b in other]
+    for world in (1, 2, 3):
+        samplers = [VisitSampler([], lambda epoch: batches, rank, world) for rank in range(world)]
+        assert len({len(sampler) for sampler in samplers}) == 1
+        seen = {index for sampler in samplers for visit in sampler for index in visit.indices}
+        assert seen == set(range(101))
+    visits = np.concatenate(fixed_batches(np.array([1, 3, 2]), 2, seed=0, epoch=0))
+    assert np.bincount(visits).tolist() == [1, 3, 2]
+
+
+def test_labels_follow_the_crop(tone_corpus: Path, units: Path) -> None:
+    data = WaveformDataModule([str(tone_corpus)], labels=[str(units)], crop_seconds=0.8, batch_seconds=4.0)
+    data.setup("fit")
+    cuts = {cut.id: cut for cut in data.cuts["train"]}
+    seen = set()
+    for batch in data.train_dataloader():
+        assert batch.labels is not None and batch.label_rate == 25.0 and batch.labels.shape[1] == 20
+        for row, name in enumerate(batch.ids):
+            first = int(batch.labels[row, 0])
+            whole = load_waveform(cuts[name])
+            assert torch.equal(batch.waveforms[row], whole[first * 640 : first * 640 + 12_800])
+            seen.add(first)
+    assert len(seen) > 2
+
+
+def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) -> None:
+    data = UnitWaveformDataModule([str(tone_corpus)], [str(units)], segment_frames=12, batch_size=4)
+    data.setup("fit")
+    assert data.speakers == ("speaker0", "speaker1") and data.num_units == 1000 and data.hop_length == 640
+    cuts = {cut.id: cut for cut in data.cuts["train"]}
+    batches = list(data.train_dataloader())
+    for batch in batches:
+        assert batch.units.shape == (4, 12) and batch.waveforms.shape == (4, 12 * 640)
+        for row, name in enumerate(batch.ids):
+            first = int(batch.units[row, 0])
+            assert torch.equal(batch.waveforms[row], load_waveform(cuts[name])[first * 640 : (first + 12) * 640])
+            assert batch.speakers[row] == int(cuts[name].supervisions[0].speaker[-1])
+    again = list(data.train_dataloader())
+    assert all(torch.equal(a.units, b.units) for a, b in zip(batches, again, strict=True))
+    with pytest.raises(ValueError, match="lacks speaker1"):
+        UnitWaveformDataModule([str(tone_corpus)], [str(units)], speakers=["speaker0"]).setup("fit")
+
+
+class Recorder(LightningModule):
+    """Keeps a fingerprint of every batch and learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple[str, float]] = []
+
+    def training_step(self, batch: WaveformBatch | FeatureBatch, batch_idx: int) -> torch.Tensor:
+        if isinstance(batch, FeatureBatch):
+            assert batch.augmented is not None
+            self.seen.append((",".join(batch.ids), float(batch.augmented.sum())))
+        else:
+            self.seen.append((",".join(batch.ids), float(batch.waveforms.abs().sum())))
+        return self.weight * 0.0
+
+    def validation_step(self, batch: WaveformBatch, batch_idx: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def run(data: WaveformDataModule, folder: Path, steps: int, resume: bool = False) -> list[tuple[str, float]]:
+    trainer = Trainer(
+        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+        callbacks=[ModelCheckpoint(folder, filename="last", every_n_train_steps=1, enable_version_counter=False)],
+    )
+    model = Recorder()
+    trainer.fit(model, data, ckpt_path=folder / "last.ckpt" if resume else None, weights_only=False)
+    return model.seen
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("stop", [2, 4])
+@pytest.mark.parametrize("view", ["waveforms", "features"])
+def test_a_resumed_run_sees_the_next_batches(tone_corpus: Path, tmp_path: Path, view: str, stop: int) -> None:
+    def data(workers: int) -> WaveformDataModule:
+        if view == "waveforms":
+            return WaveformDataModule(
+                [str(tone_corpus)], crop_seconds=0.8, batch_seconds=1.6, num_workers=workers
+            )
+        return FeatureDataModule(
+            [str(tone_corpus)], features=MFCCConfig(), batch_seconds=4.0, augmentation=Augmentation(probability=1.0),
+        )
+
+    whole = run(data(0), tmp_path / "whole", 9)
+    start = run(data(0), tmp_path / "parts", stop)
+    rest = run(data(1 if view == "waveforms" else 0), tmp_path / "parts", 9, resume=True)
+    assert start + rest == whole
+
+
+def test_no_usable_utterance(tone_corpus: Path) -> None:
+    with pytest.raises(ValueError, match="none of 8"):
+        WaveformDataModule([str(tone_corpus)], min_seconds=100.0).setup("fit")
+    with pytest.raises(ValueError, match="comes twice"):
+        WaveformDataModule([str(tone_corpus), str(tone_corpus)]).setup("fit")
