@@ -50,7 +50,8 @@ class Report(lightning.Callback):
             mfu = speed * training_flops(weights, width, self.document / 2) / peak if peak else float("nan")
             memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else float("nan")
             loss = float(trainer.callback_metrics["train/loss"])
-            print(f"step {self.steps}: {speed:,.0f} tokens/s/GPU, MFU {mfu:.3f}, peak {memory:.1f} GiB, loss {loss:.3f}")
+            speeds = f"{speed:,.0f} tokens/s/GPU, MFU {mfu:.3f}"
+            print(f"step {self.steps}: {speeds}, peak {memory:.1f} GiB, loss {loss:.3f}")
 
 
 def main() -> None:
@@ -79,7 +80,8 @@ def main() -> None:
         gradient_clip_val=1.0, use_distributed_sampler=False,
         callbacks=[Report(options.rows * options.length, options.document)],
     )
-    trainer.fit(module, DataLoader(Rows(options.rows, options.length, options.document, options.steps), batch_size=None))
+    rows = Rows(options.rows, options.length, options.document, options.steps)
+    trainer.fit(module, DataLoader(rows, batch_size=None))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
-from spiritlm_pl.modules.lm import LanguageModelModule
+from spiritlm_pl.modules.lm import LanguageModelModule, log_interval
 
 
 class Throughput(Callback):
@@ -63,7 +63,7 @@ class Throughput(Callback):
         context = float((lengths.square().sum() / lengths.sum() / 2).item()) if len(lengths) else 0.0
         self._tokens += tokens
         self._operations += tokens * training_flops(self._weights, self._width, context)
-        if (batch_idx + 1) % trainer.log_every_n_steps:
+        if (batch_idx + 1) % log_interval(trainer):
             return
         _synchronize(pl_module.device)
         seconds = time.perf_counter() - self._start

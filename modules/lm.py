@@ -1,10 +1,11 @@
 """Pretraining of a causal language model on one stream of text and speech tokens (Spirit LM, section 3)."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,6 +22,11 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 class TrainingDivergedError(ValueError):
     """Gradients were not finite too many steps in a row; the weights are those before the first of them."""
+
+
+def log_interval(trainer: Trainer) -> int:
+    """Every how many steps the trainer logs."""
+    return int(cast(Any, trainer).log_every_n_steps)  # set by its logger connector
 
 
 class LanguageModelModule(LightningModule):
@@ -78,7 +84,7 @@ class LanguageModelModule(LightningModule):
             raise ValueError("vocabulary must be given where the data does not know it, but is None instead")
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
             raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.given_vocabulary} instead")
-        self.vocabulary: Vocabulary = self.given_vocabulary or theirs
+        self.vocabulary = cast(Vocabulary, self.given_vocabulary or theirs)
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 
@@ -92,17 +98,18 @@ class LanguageModelModule(LightningModule):
         total, losses, targets = self._losses(batch)
         sums = self._all_ranks(loss_sums(losses, targets, self.vocabulary))
         self.log("train/loss", sums[0] / sums[1].clamp(min=1), prog_bar=True)
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.trainer.global_step + 1) % log_interval(self.trainer) == 0:
             metrics = loss_metrics(sums, self.units_per_second)
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
         return total * self.trainer.world_size / sums[1].clamp(min=1)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
         """Log DeepSpeed's gradient norm, and count a step that it has skipped."""
-        skipped = getattr(getattr(self.trainer.model, "optimizer", None), "overflow", None)
+        engine: Any = self.trainer.model
+        skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
         if skipped is not None:  # DeepSpeed looks at the gradients itself
             self._count_nonfinite(bool(skipped))
-            self.log("train/gradient_norm", float(self.trainer.model.get_global_grad_norm() or 0.0))
+            self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None,
@@ -153,7 +160,7 @@ class LanguageModelModule(LightningModule):
             metrics = loss_metrics(sums, self.units_per_second)
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, its learning rate stepping with the optimizer."""
         optimizer = build_adamw(self.network, self.optimizer_settings)
         scheduler = LambdaLR(optimizer, self.schedule)

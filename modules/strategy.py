@@ -7,15 +7,14 @@ does the work. Lightning's own strategy accepts CUDA only. On CPU the same code 
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
-from transformers.integrations import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -72,7 +71,6 @@ class Zero3Strategy(DeepSpeedStrategy):
                 "zero_force_ds_cpu_optimizer": False,
                 "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own prints only
             },
-            timeout=default_pg_timeout,
         )
         self._alive: HfDeepSpeedConfig | None = None
 
@@ -89,7 +87,7 @@ class Zero3Strategy(DeepSpeedStrategy):
     @precision_plugin.setter
     def precision_plugin(self, plugin: Precision | None) -> None:
         if isinstance(plugin, DeepSpeedPrecision):
-            plugin = IntegerBatches(plugin.precision)
+            plugin = IntegerBatches(cast(Any, plugin.precision))
         self._precision_plugin = plugin
 
     @property

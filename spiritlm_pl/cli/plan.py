@@ -1,5 +1,7 @@
 """`spiritlm plan`: memory and time of training a model on given GPUs."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, PreTrainedConfig
@@ -8,8 +10,8 @@ from spiritlm_pl.lm.build import checkpoint_config
 from spiritlm_pl.lm.flops import training_flops
 from spiritlm_pl.lm.plan import GIB, Memory, ModelSize, memory, model_size, tokens_per_second
 
-LLAMA = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
-PRESETS = {
+LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
+PRESETS: dict[str, dict[str, Any]] = {
     "llama-2-7b": {**LLAMA, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
                    "num_attention_heads": 32},
     "llama-1b": {**LLAMA, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22,

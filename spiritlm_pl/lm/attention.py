@@ -7,6 +7,7 @@ one variable-length flash kernel, elsewhere with one causal call per document, w
 Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head dimension.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,7 @@ from spiritlm_pl.batches import TokenBatch
 NAME = "spiritlm_packed"
 MATMUL_LIMIT = 1024  # documents up to this length are attended by plain products on CPU in bf16
 
+varlen_attn: Callable[..., Any] | None
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # older torch: one flash call per document

@@ -6,6 +6,7 @@ as likely as an average old one (Spirit LM: "new embeddings random").
 """
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,15 +29,15 @@ def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: in
     Raises:
         ValueError: if the model has fewer rows than text tokens.
     """
-    rows = network.get_input_embeddings().weight.shape[0]
+    rows = len(cast(Tensor, network.get_input_embeddings().weight))
     if rows < vocabulary.num_text:
         raise ValueError(f"num_text must be at most the model's {rows} rows, but is {vocabulary.num_text} instead")
     network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
-    matrices = {id(layer.weight): layer.weight.data
-                for layer in (network.get_input_embeddings(), network.get_output_embeddings())}
+    layers = (network.get_input_embeddings(), network.get_output_embeddings())
+    matrices = {id(layer.weight): cast(Tensor, layer.weight) for layer in layers}  # one, if they are tied
     for matrix in matrices.values():
-        _draw_new_rows(matrix, vocabulary.num_text, generator)
+        _draw_new_rows(matrix.data, vocabulary.num_text, generator)
 
 
 def _draw_new_rows(matrix: Tensor, num_old: int, generator: torch.Generator) -> None:

@@ -4,6 +4,8 @@ Counted as in PaLM (arXiv 2204.02311, appendix B): 6 per weight of a matrix prod
 context, causal half only; what is recomputed for gradient checkpointing does not count.
 """
 
+from typing import cast
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -17,7 +19,7 @@ PEAK_FLOPS = {
 
 def matrix_weights(network: PreTrainedModel) -> int:
     """Number of weights in matrix products: all matrices but an input embedding that is not the output layer."""
-    embedding = network.get_input_embeddings().weight
+    embedding = cast(nn.Parameter, network.get_input_embeddings().weight)
     head = network.get_output_embeddings().weight
     total = sum(_size(p) for p in network.parameters() if _is_matrix(p))
     return total if embedding is head else total - _size(embedding)

@@ -6,10 +6,10 @@ Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from spiritlm_pl.provenance import code_version
@@ -93,8 +93,9 @@ def load_lm(
     """
     vocabulary = read_vocabulary(folder)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
-    rows = network.get_input_embeddings().weight.shape[0]
+    rows = len(cast(Tensor, network.get_input_embeddings().weight))
     if rows != vocabulary.num_rows:
         raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")
     network.config.use_cache = True
-    return network.to(device).eval(), TextTokenizer.load(folder), vocabulary
+    moved = cast(nn.Module, network).to(device).eval()
+    return cast(PreTrainedModel, moved), TextTokenizer.load(folder), vocabulary

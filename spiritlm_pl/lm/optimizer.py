@@ -54,13 +54,13 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, obje
     return [group for group in groups if group["params"]]
 
 
-def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool | None = None) -> torch.optim.AdamW:
+def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True) -> torch.optim.AdamW:
     """AdamW over decay groups.
 
     Args:
         network: what is trained.
         settings: learning rate and the rest.
-        fused: torch's one-kernel step; None for wherever the parameters' device has it.
+        fused: torch's one-kernel step, which serves CUDA and CPU (and states that ZeRO-3 offloads).
     """
     groups = decay_groups(network, settings.weight_decay)
     return torch.optim.AdamW(
