@@ -214,7 +214,7 @@ class WaveformDataModule(SpeechDataModule):
         assert self.plan is not None
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = PlannedUtterances(self.plan, rank, world_size, self.sample_rate)
-        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
+        sampler: DistributedSampler[Any] = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
 

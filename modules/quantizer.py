@@ -65,6 +65,8 @@ class KMeansModule(QuantizerModule):
         seed: of the start and of moves.
     """
 
+    network: KMeans
+
     def __init__(
         self,
         config: KMeansConfig,
@@ -123,6 +125,8 @@ class CTCQuantizerModule(QuantizerModule):
         clean_weight: of the loss on clean features, beside the one on augmented features.
         learning_rate: of AdamW.
     """
+
+    network: MLPQuantizer
 
     def __init__(
         self, config: MLPQuantizerConfig, teacher: str, clean_weight: float = 0.5, learning_rate: float = 1e-3
