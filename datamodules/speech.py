@@ -50,7 +50,7 @@ class SpeechDataModule(LightningDataModule):
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
         seed: of shuffles and crops.
         num_workers: processes that read audio.
     """
@@ -87,20 +87,27 @@ class SpeechDataModule(LightningDataModule):
 
     def _select(self, split: str) -> list[MonoCut]:
         longest = float("inf") if self.max_seconds is None else self.max_seconds
-        found = load_corpora(self.corpora, split)[0]
-        cuts = [cut for cut in found if self.min_seconds <= cut.duration <= longest]
-        cuts = [cut for cut in cuts if self.usable(cut, split)]
-        if split == "train" and not cuts:
-            raise ValueError(
-                f"corpora must have usable utterances in the split {split!r}, "
-                f"but none of {len(found)} in {', '.join(self.corpora)} is usable"
-            )
-        if split == "train" and self.limit_seconds is not None:
-            order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
-            total = np.cumsum([cuts[i].duration for i in order])
-            kept = order[: int(np.searchsorted(total, self.limit_seconds)) + 1]
-            cuts = [cuts[i] for i in sorted(kept)]
-        return cuts
+        found, names = load_corpora(self.corpora, split)
+        chosen: dict[str, list[MonoCut]] = {name: [] for name in names}
+        for cut, name in zip(found, names, strict=True):
+            if self.min_seconds <= cut.duration <= longest and self.usable(cut, split):
+                chosen[name].append(cut)
+        if split == "train":
+            if not any(chosen.values()):
+                raise ValueError(
+                    f"corpora must have usable utterances in the split {split!r}, "
+                    f"but none of {len(found)} in {', '.join(self.corpora)} is usable"
+                )
+            chosen = {name: self._limited(cuts) for name, cuts in chosen.items()}
+        return [cut for cuts in chosen.values() for cut in cuts]
+
+    def _limited(self, cuts: list[MonoCut]) -> list[MonoCut]:
+        """So many seconds of one corpus, drawn at random, in their old order."""
+        if self.limit_seconds is None:
+            return cuts
+        order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
+        total = np.cumsum([cuts[i].duration for i in order])
+        return [cuts[i] for i in sorted(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Whether a view can use an utterance."""
@@ -146,7 +153,7 @@ class WaveformDataModule(SpeechDataModule):
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
         seed: of shuffles and crops.
         num_workers: processes that read audio.
     """

@@ -37,7 +37,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of the training split, drawn at random; None for all.
+        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
         seed: of shuffles and segments.
         num_workers: processes that read audio.
     """

@@ -29,8 +29,8 @@ MIDDLES = (
 )
 ENDINGS = (
     "Then the {animal} carried the {thing} towards the {place}.",
-    "Now the {thing} lies near the {place}.",
-    "Tonight the {place} hides the {animal}.",
+    "Now the {animal} keeps the {thing} beside the {place}.",
+    "Tonight the {animal} hides the {thing} near the {place}.",
 )
 TIMES = ("morning", "evening", "day")
 MOODS = ("young", "hungry", "happy", "brave")
