@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart test check lint typecheck install clean
+.PHONY: help quickstart test check lint typecheck install docs clean
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,12 +27,17 @@ test: $(INSTALLED)  ## The test suite
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
 
 typecheck: $(INSTALLED)  ## Strict types
 	$(BIN)/mypy
 
 check: lint typecheck test  ## All that a change must pass
+
+docs: $(INSTALLED)  ## API pages from the docstrings, in site/
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/pdoc --docformat google --output-directory site spiritlm_pl
 
 clean:  ## Remove the environment and caches; runs and corpora stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -61,8 +61,14 @@ def main() -> None:
     parser.add_argument("--offload", action="store_true", help="optimizer state on the host")
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
     parser.add_argument("--accelerator", default="gpu")
-    for name, default in (("devices", 1), ("steps", 40), ("rows", 4), ("length", 4096), ("document", 1000),
-                          ("layers", 0)):
+    for name, default in (
+        ("devices", 1),
+        ("steps", 40),
+        ("rows", 4),
+        ("length", 4096),
+        ("document", 1000),
+        ("layers", 0),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     values = dict(PRESETS[options.model])
@@ -74,10 +80,17 @@ def main() -> None:
     )
     module = LanguageModelModule(settings, vocabulary, AdamWSettings(), Constant(10))
     trainer = lightning.Trainer(
-        accelerator=options.accelerator, devices=options.devices, max_steps=options.steps, precision="bf16-true",
+        accelerator=options.accelerator,
+        devices=options.devices,
+        max_steps=options.steps,
+        precision="bf16-true",
         strategy=Zero3Strategy(offload_optimizer=options.offload, pin_memory=options.accelerator == "gpu"),
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        gradient_clip_val=1.0, use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
         callbacks=[Report(options.rows * options.length, options.document)],
     )
     rows = Rows(options.rows, options.length, options.document, options.steps)

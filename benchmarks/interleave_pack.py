@@ -45,8 +45,10 @@ def documents(kind: str, tokens: int, seed: int) -> list[Document]:
         if kind == "aligned":
             count = int(rng.integers(10, 60))
             texts, units = rng.integers(1, 4, count), rng.integers(3, 10, count)
-            words = [Word(rng.integers(0, 32_000, text).tolist(), rng.integers(32_002, 32_503, unit).tolist())
-                     for text, unit in zip(texts, units, strict=True)]
+            words = [
+                Word(rng.integers(0, 32_000, text).tolist(), rng.integers(32_002, 32_503, unit).tolist())
+                for text, unit in zip(texts, units, strict=True)
+            ]
         else:
             low, high = (0, 32_000) if kind == "text" else (32_002, 32_503)
             ids = rng.integers(low, high, int(rng.integers(50, 1000))).tolist()
@@ -76,8 +78,13 @@ def mixture(folder: Path) -> Mixture:
 def loader(folder: Path, workers: int) -> TrainingLoader:
     """The loader as a trainer would have it."""
     mixed = mixture(folder)
-    return TrainingLoader(mixed, Share(batch_size=BATCH_SIZE), length=1_000_000,
-                          predicted=LossOn().table(mixed.vocabulary), num_workers=workers)
+    return TrainingLoader(
+        mixed,
+        Share(batch_size=BATCH_SIZE),
+        length=1_000_000,
+        predicted=LossOn().table(mixed.vocabulary),
+        num_workers=workers,
+    )
 
 
 def best(action: Callable[[], int], repeats: int = 5) -> float:
@@ -112,11 +119,7 @@ def kernel(folder: Path) -> dict[str, float]:
         pieces = visit(table, np.arange(len(table)), next(epochs), Interleaving(), VOCABULARY)
         return int(pieces.length.sum())
 
-    return {
-        "interleave_and_pack": best(whole),
-        "interleave_only": best(lengths),
-        "plain_python": float(plain()),
-    }
+    return {"interleave_and_pack": best(whole), "interleave_only": best(lengths), "plain_python": float(plain())}
 
 
 def loading(folder: Path, workers: int, seconds: float) -> dict[str, float]:
@@ -165,12 +168,8 @@ def alone(action: Callable[..., Any], *arguments: object) -> Any:
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--blocks", type=Path, help="blocks of spiritlm build-blocks; made up where not given"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=Path, help="blocks of spiritlm build-blocks; made up where not given")
     parser.add_argument("--num_blocks", type=int, default=8, help="made-up blocks of each stream")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each loader measurement")
     arguments = parser.parse_args()
@@ -181,8 +180,9 @@ def main() -> None:
         figures = {
             "cores": os.cpu_count(),
             "kernel_tokens_per_second": alone(kernel, folder),
-            **{f"loader_{workers}_workers": alone(loading, folder, workers, arguments.seconds)
-               for workers in (0, 1, 2)},
+            **{
+                f"loader_{workers}_workers": alone(loading, folder, workers, arguments.seconds) for workers in (0, 1, 2)
+            },
             **alone(resume, folder),
         }
     print(json.dumps(figures, indent=2))

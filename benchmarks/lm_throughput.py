@@ -55,8 +55,13 @@ class Rows(Dataset[TokenBatch]):
         segments = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)]).view(rows, length)
         tokens = torch.randint(0, VOCABULARY.num_tokens, (rows, length), generator=generator)
         return TokenBatch(
-            tokens=tokens, position_ids=positions, segment_ids=segments, max_seqlen=max(lengths),
-            cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).int(), loss_mask=positions > 0, step=step,
+            tokens=tokens,
+            position_ids=positions,
+            segment_ids=segments,
+            max_seqlen=max(lengths),
+            cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).int(),
+            loss_mask=positions > 0,
+            step=step,
         )
 
 
@@ -104,9 +109,16 @@ def ours(values: dict[str, Any], rows: Rows, bf16: bool) -> float:
     clock = Clock()
     module = LanguageModelModule(LanguageModelConfig(config=values), VOCABULARY, AdamWSettings(lr=1e-3), Constant(10))
     lightning.Trainer(
-        accelerator="cpu", max_steps=len(rows), precision="bf16-mixed" if bf16 else "32-true", logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        gradient_clip_val=1.0, callbacks=[LightningClock(clock)], use_distributed_sampler=False,
+        accelerator="cpu",
+        max_steps=len(rows),
+        precision="bf16-mixed" if bf16 else "32-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        callbacks=[LightningClock(clock)],
+        use_distributed_sampler=False,
     ).fit(module, DataLoader(rows, batch_size=None))
     return (len(rows) - 3) * rows[0].tokens.numel() / clock.seconds
 
@@ -116,14 +128,23 @@ def theirs(values: dict[str, Any], rows: Rows, bf16: bool, padded: bool) -> floa
     clock = Clock()
     network = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values, vocab_size=VOCABULARY.num_rows))
     arguments = TrainingArguments(
-        output_dir="/tmp/lm_throughput", max_steps=len(rows), per_device_train_batch_size=1, bf16=bf16, use_cpu=True,
-        learning_rate=1e-3, max_grad_norm=1.0, report_to=[], save_strategy="no", disable_tqdm=True,
-        logging_steps=10**6, remove_unused_columns=False, weight_decay=0.1,
+        output_dir="/tmp/lm_throughput",
+        max_steps=len(rows),
+        per_device_train_batch_size=1,
+        bf16=bf16,
+        use_cpu=True,
+        learning_rate=1e-3,
+        max_grad_norm=1.0,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=10**6,
+        remove_unused_columns=False,
+        weight_decay=0.1,
     )
     batches = [_padded(batch) if padded else _packed(batch) for batch in rows.batches]
     Trainer(
-        network, arguments, train_dataset=batches, data_collator=lambda items: items[0],
-        callbacks=[TrainerClock(clock)],
+        network, arguments, train_dataset=batches, data_collator=lambda items: items[0], callbacks=[TrainerClock(clock)]
     ).train()
     return (len(rows) - 3) * rows[0].tokens.numel() / clock.seconds
 
@@ -144,19 +165,34 @@ def main() -> None:
     """Run all and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    for name, default in (("threads", 1), ("steps", 23), ("rows", 8), ("length", 512), ("document", 120),
-                          ("hidden", 192), ("layers", 4), ("repeats", 2)):
+    for name, default in (
+        ("threads", 1),
+        ("steps", 23),
+        ("rows", 8),
+        ("length", 512),
+        ("document", 120),
+        ("hidden", 192),
+        ("layers", 4),
+        ("repeats", 2),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
-    values = {"model_type": "llama", "hidden_size": options.hidden, "intermediate_size": options.hidden * 8 // 3,
-              "num_hidden_layers": options.layers, "num_attention_heads": options.hidden // 48,
-              "max_position_embeddings": options.length}
+    values = {
+        "model_type": "llama",
+        "hidden_size": options.hidden,
+        "intermediate_size": options.hidden * 8 // 3,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": options.hidden // 48,
+        "max_position_embeddings": options.length,
+    }
     rows, bf16 = Rows(options.rows, options.length, options.document, options.steps), options.precision == "bf16"
-    runs = {"spiritlm-pl, packed rows": lambda: ours(values, rows, bf16),
-            "transformers Trainer, packed rows": lambda: theirs(values, rows, bf16, padded=False),
-            "transformers Trainer, padded documents": lambda: theirs(values, rows, bf16, padded=True)}
+    runs = {
+        "spiritlm-pl, packed rows": lambda: ours(values, rows, bf16),
+        "transformers Trainer, packed rows": lambda: theirs(values, rows, bf16, padded=False),
+        "transformers Trainer, padded documents": lambda: theirs(values, rows, bf16, padded=True),
+    }
     best = dict.fromkeys(runs, 0.0)
     for _ in range(options.repeats):  # in turn, so that other work on the machine hits all alike
         for name, run in runs.items():

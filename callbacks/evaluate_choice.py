@@ -73,16 +73,26 @@ class EvaluateChoice(Callback):
         vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice"))
         with bystander(trainer, network):
             results = evaluate_choice(
-                network, self._load(pl_module, vocabulary), vocabulary, self.directions, self.batch_tokens,
-                trainer.global_rank, trainer.world_size,
+                network,
+                self._load(pl_module, vocabulary),
+                vocabulary,
+                self.directions,
+                self.batch_tokens,
+                trainer.global_rank,
+                trainer.world_size,
             )
         prefix = f"{stage}/accuracy_{self.name}_" if self.name else f"{stage}/accuracy_"
         pl_module.log_dict({prefix + name: result.accuracy for name, result in results.items()})
         if self.output is not None and trainer.is_global_zero:
             description = {
-                "step": trainer.global_step, "kind": self.kind, "units": self.units, "split": self.split,
-                "same_speaker": self.same_speaker, "continuation_sentences": self.continuation_sentences,
-                "seed": self.seed, "results": {name: result.to_dict() for name, result in results.items()},
+                "step": trainer.global_step,
+                "kind": self.kind,
+                "units": self.units,
+                "split": self.split,
+                "same_speaker": self.same_speaker,
+                "continuation_sentences": self.continuation_sentences,
+                "seed": self.seed,
+                "results": {name: result.to_dict() for name, result in results.items()},
             }
             with atomic_path(Path(self.output)) as path:
                 path.write_text(json.dumps(description, indent=2) + "\n")
@@ -91,7 +101,13 @@ class EvaluateChoice(Callback):
         if self._items is None:
             path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "EvaluateChoice"))
             self._items = choice_items(
-                UnitCorpus(self.units, self.split), TextTokenizer.load(path), vocabulary, self.kind, self.num_items,
-                self.continuation_sentences, self.same_speaker, self.seed,
+                UnitCorpus(self.units, self.split),
+                TextTokenizer.load(path),
+                vocabulary,
+                self.kind,
+                self.num_items,
+                self.continuation_sentences,
+                self.same_speaker,
+                self.seed,
             )
         return self._items

@@ -69,8 +69,12 @@ class MLflowLogger(MLFlowLogger):
         lock = FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
         with lock:
             super().__init__(
-                experiment_name=experiment_name or "spiritlm", run_name=run_name, tracking_uri=address,
-                tags=dict(tags or {}), artifact_location=artifact_location, run_id=run_id,
+                experiment_name=experiment_name or "spiritlm",
+                run_name=run_name,
+                tracking_uri=address,
+                tags=dict(tags or {}),
+                artifact_location=artifact_location,
+                run_id=run_id,
             )
             if local and _on_rank_zero():
                 self._mlflow_client.search_experiments(max_results=1)
@@ -141,8 +145,11 @@ class MLflowLogger(MLFlowLogger):
         run_id = self.run_id
         assert run_id is not None
         known = self._mlflow_client.get_run(run_id).data.params
-        new = [Param(name[:KEY_LENGTH], str(value)[:PARAMETER_LENGTH]) for name, value in values.items()
-               if name[:KEY_LENGTH] not in known]
+        new = [
+            Param(name[:KEY_LENGTH], str(value)[:PARAMETER_LENGTH])
+            for name, value in values.items()
+            if name[:KEY_LENGTH] not in known
+        ]
         for start in range(0, len(new), BATCH_SIZE):
             self._mlflow_client.log_batch(run_id, params=new[start : start + BATCH_SIZE])
 

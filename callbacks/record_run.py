@@ -183,8 +183,11 @@ class RecordRun(SaveConfigCallback):
 
     @staticmethod
     def _checkpoint_folders(trainer: Trainer) -> list[Path]:
-        found = [callback.dirpath for callback in trainer.checkpoint_callbacks
-                 if isinstance(callback, ModelCheckpoint) and callback.dirpath]
+        found = [
+            callback.dirpath
+            for callback in trainer.checkpoint_callbacks
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath
+        ]
         return [Path(folder) for folder in found] or [Path(trainer.default_root_dir)]
 
     @staticmethod

@@ -65,9 +65,7 @@ class ResynthesizeUtterances(Callback):
             self._log(trainer, pl_module.best_network, batch, place)
 
     def _log(self, trainer: Trainer, network: Vocoder, batch: UnitWaveformBatch, place: int) -> None:
-        frames = min(
-            int(batch.lengths[place]), max(1, int(self.seconds * network.sample_rate / network.hop_length))
-        )
+        frames = min(int(batch.lengths[place]), max(1, int(self.seconds * network.sample_rate / network.hop_length)))
         units, speaker = batch.units[place, :frames], batch.speakers[place]
         original = batch.waveforms[place, : frames * network.hop_length].float().cpu()
         with torch.inference_mode():
@@ -111,13 +109,7 @@ def spectrogram_figure(panels: dict[str, Tensor], sample_rate: int) -> Figure:
         if len(waveform) > log_mel.padding:
             values = log_mel(waveform[None])[0].clamp(min=-8).numpy()
             axis.imshow(
-                values,
-                origin="lower",
-                aspect="auto",
-                extent=(0, seconds, 0, 64),
-                cmap="magma",
-                vmin=-8,
-                vmax=2,
+                values, origin="lower", aspect="auto", extent=(0, seconds, 0, 64), cmap="magma", vmin=-8, vmax=2
             )
             f0, _ = yin_f0(waveform[None], sample_rate)
             pitch = axis.twinx()

@@ -61,7 +61,8 @@ class WriteUnits(Callback):
         }
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
         plan.finished = {
-            position for position, part in enumerate(plan.parts)
+            position
+            for position, part in enumerate(plan.parts)
             if part_is_finished(self.home(part), part.index, self._fingerprints[position])
         }
         trainer.strategy.barrier("units planned")
@@ -75,8 +76,13 @@ class WriteUnits(Callback):
         return self.folder / part.corpus / part.split
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: WaveformBatch,
-        batch_idx: int, dataloader_idx: int = 0,
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: WaveformBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the units of a batch; write its part once that is complete."""
         assert self._plan is not None
@@ -104,7 +110,8 @@ class WriteUnits(Callback):
                 frame_rate=tokenizer.frame_rate,
                 num_units=tokenizer.cardinality,
                 provenance={
-                    "tokenizer": str(pl_module.folder), "tokenizer_sha256": tokenizer.fingerprint,
+                    "tokenizer": str(pl_module.folder),
+                    "tokenizer_sha256": tokenizer.fingerprint,
                     "corpora": list(self._plan.sources),
                 },
             )

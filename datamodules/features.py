@@ -54,8 +54,18 @@ class FeatureDataModule(WaveformDataModule):
     ) -> None:
         """Keep the settings; nothing is read before `setup`."""
         super().__init__(
-            corpora, batch_seconds, crop_seconds, None, predict_splits, part_size,
-            sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers,
+            corpora,
+            batch_seconds,
+            crop_seconds,
+            None,
+            predict_splits,
+            part_size,
+            sample_rate,
+            min_seconds,
+            max_seconds,
+            limit_seconds,
+            seed,
+            num_workers,
         )
         self.features = features
         self.augmentation = augmentation
@@ -74,9 +84,7 @@ class FeatureDataModule(WaveformDataModule):
             self.extractor.eval().requires_grad_(False)
         expected = self.extractor.sample_rate
         if expected != self.sample_rate:
-            raise ValueError(
-                f"sample_rate must be the extractor's {expected}, but is {self.sample_rate} instead"
-            )
+            raise ValueError(f"sample_rate must be the extractor's {expected}, but is {self.sample_rate} instead")
 
     @torch.no_grad()
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -94,6 +102,5 @@ class FeatureDataModule(WaveformDataModule):
             waveforms, sample_lengths = self.augmentation(batch.waveforms, batch.lengths, seed)
             augmented, augmented_lengths = extractor(waveforms, sample_lengths)
         return FeatureBatch(
-            features=features, lengths=lengths, ids=batch.ids,
-            augmented=augmented, augmented_lengths=augmented_lengths,
+            features=features, lengths=lengths, ids=batch.ids, augmented=augmented, augmented_lengths=augmented_lengths
         )

@@ -73,12 +73,7 @@ class InterleavedDataModule(LightningDataModule):
         self.streams = {name: _stream(value) for name, value in streams.items()}
         for name in self.streams:
             self._kind(name)
-        self.row_length, self.batch_size, self.num_workers, self.seed = (
-            row_length,
-            batch_size,
-            num_workers,
-            seed,
-        )
+        self.row_length, self.batch_size, self.num_workers, self.seed = (row_length, batch_size, num_workers, seed)
         self.interleaving, self.loss_on = interleaving, loss_on
         self.expected_vocabulary, self.val_rows = vocabulary, val_rows
         self._mixture: Mixture | None = None
@@ -114,8 +109,9 @@ class InterleavedDataModule(LightningDataModule):
         """Read the manifests and check that they fit together and to the expected vocabulary."""
         vocabulary = self.vocabulary
         if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
-            raise ValueError(f"vocabulary must be that of the blocks, {vocabulary}, "
-                             f"but is {self.expected_vocabulary} instead")
+            raise ValueError(
+                f"vocabulary must be that of the blocks, {vocabulary}, but is {self.expected_vocabulary} instead"
+            )
 
     def train_dataloader(self) -> TrainingLoader:
         """Training batches: as the trainer's `max_steps` need, or else a pass over the slowest stream."""
@@ -130,11 +126,14 @@ class InterleavedDataModule(LightningDataModule):
         identity = {
             "seed": self.seed,
             "row_length": self.row_length,
-            **{f"streams.{name}": {
-                "weight": self.streams[name].weight,
-                "interleaving": repr(stream.interleaving),
-                "manifest": stream.manifest.sha256,
-            } for name, stream in zip(self.streams, mixture.streams, strict=True)},
+            **{
+                f"streams.{name}": {
+                    "weight": self.streams[name].weight,
+                    "interleaving": repr(stream.interleaving),
+                    "manifest": stream.manifest.sha256,
+                }
+                for name, stream in zip(self.streams, mixture.streams, strict=True)
+            },
         }
         return TrainingLoader(
             mixture,
@@ -157,8 +156,9 @@ class InterleavedDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> list[EvaluationLoader]:
         predicted = self.loss_on.table(self.vocabulary)
         return [
-            EvaluationLoader(self._open(name, split, VALIDATION_SEED), self._share(), predicted=predicted,
-                             num_rows=self.val_rows)
+            EvaluationLoader(
+                self._open(name, split, VALIDATION_SEED), self._share(), predicted=predicted, num_rows=self.val_rows
+            )
             for name in self._split_streams(split)
         ]
 
@@ -181,9 +181,7 @@ class InterleavedDataModule(LightningDataModule):
     def _kind(self, name: str) -> str:
         kind = self.streams[name].kind or name
         if kind not in KINDS:
-            raise ValueError(
-                f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead"
-            )
+            raise ValueError(f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead")
         return kind
 
     def _share(self) -> Share:

@@ -75,9 +75,7 @@ class VisitLoader(DataLoader[Any]):
         self.sampler.first = 0 if first >= len(self.sampler) else first
 
 
-def visit_loader(
-    module: LightningDataModule, dataset: Dataset[Any], plan: Plan, num_workers: int
-) -> VisitLoader:
+def visit_loader(module: LightningDataModule, dataset: Dataset[Any], plan: Plan, num_workers: int) -> VisitLoader:
     """A loader for this rank of the trainer that the data module is attached to, if any."""
     trainer = module.trainer
     rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)

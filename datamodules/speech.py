@@ -189,8 +189,7 @@ class WaveformDataModule(SpeechDataModule):
         """Read manifests, and labels if asked for; for `predict`, plan the parts."""
         if stage == "predict":
             self.plan = plan_corpus(
-                self.corpora, splits=self.predict_splits, part_size=self.part_size,
-                batch_seconds=self.batch_seconds,
+                self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )
         super().setup(stage)
 
@@ -205,8 +204,7 @@ class WaveformDataModule(SpeechDataModule):
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Crops of waveforms."""
         return WaveformCrops(
-            self.cuts[split], self.sample_rate, self.crop_seconds, self.seed,
-            self._units.get(split), self.label_rate,
+            self.cuts[split], self.sample_rate, self.crop_seconds, self.seed, self._units.get(split), self.label_rate
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:

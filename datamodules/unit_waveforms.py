@@ -100,8 +100,14 @@ class UnitWaveformDataModule(SpeechDataModule):
         """Segments of this split."""
         assert self.speakers is not None and self.hop_length is not None
         return UnitSegments(
-            self.cuts[split], self._units[split], self.speakers, self.sample_rate, self.hop_length,
-            self.segment_frames if training else self.validation_frames, self.seed, training,
+            self.cuts[split],
+            self._units[split],
+            self.speakers,
+            self.sample_rate,
+            self.hop_length,
+            self.segment_frames if training else self.validation_frames,
+            self.seed,
+            training,
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
@@ -111,7 +117,6 @@ class UnitWaveformDataModule(SpeechDataModule):
             counts = -(-frames // self.segment_frames) * self._repeats(split)
             return fixed_batches(counts, self.batch_size, seed=self.seed, epoch=epoch)
         return fixed_batches(np.ones_like(frames), self.validation_batch_size, seed=0, epoch=0, shuffle=False)
-
 
     def _repeats(self, split: str) -> np.ndarray:
         """Visits of each utterance in one epoch."""
@@ -133,8 +138,15 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
     """Visit to segments; where they start is a pure function of seed, epoch and place in the batch."""
 
     def __init__(
-        self, cuts: list[MonoCut], units: UnitIndex, speakers: tuple[str, ...], sample_rate: int,
-        hop_length: int, segment_frames: int, seed: int, random: bool,
+        self,
+        cuts: list[MonoCut],
+        units: UnitIndex,
+        speakers: tuple[str, ...],
+        sample_rate: int,
+        hop_length: int,
+        segment_frames: int,
+        seed: int,
+        random: bool,
     ) -> None:
         """Keep what a worker needs."""
         self.cuts = cuts

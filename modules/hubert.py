@@ -14,14 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.speech.hubert import (
-    STAGE,
-    HubertConfig,
-    HubertNetwork,
-    HubertPrediction,
-    labels_at_frames,
-    start_from,
-)
+from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
 
 
 class HubertModule(LightningModule):
@@ -109,9 +102,7 @@ class HubertModule(LightningModule):
         if batch.labels is None or batch.label_rate is None:
             raise ValueError("data must have labels (data.labels: folders of units), but has none instead")
         prediction: HubertPrediction = self.network(batch.waveforms, batch.lengths)
-        targets = labels_at_frames(
-            batch.labels, batch.label_rate, prediction.logits.shape[1], self.config.frame_rate
-        )
+        targets = labels_at_frames(batch.labels, batch.label_rate, prediction.logits.shape[1], self.config.frame_rate)
         known = prediction.inside & (targets >= 0)
         log = partial(self.log, batch_size=len(batch.ids), sync_dist=stage == "val")
         total = self.penalty_weight * prediction.penalty
@@ -137,8 +128,7 @@ class HubertModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and, if asked for, linear decay."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, betas=self.betas, eps=1e-6,
-            weight_decay=self.weight_decay,
+            self.parameters(), lr=self.learning_rate, betas=self.betas, eps=1e-6, weight_decay=self.weight_decay
         )
         factor = partial(trapezoid, warmup_steps=self.warmup_steps, decay_steps=self.decay_steps)
         schedule = LambdaLR(optimizer, factor)

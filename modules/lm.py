@@ -112,8 +112,7 @@ class LanguageModelModule(LightningModule):
             self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
 
     def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by norm and log it; gradients that are not finite are dropped: the step changes nothing."""
         if getattr(self.trainer.model, "optimizer", None) is not None:

@@ -149,8 +149,7 @@ class CTCQuantizerModule(QuantizerModule):
         assert isinstance(teacher, Quantizer)
         if teacher.num_units != self.network.num_units:
             raise ValueError(
-                f"config.num_units must be the teacher's {teacher.num_units}, "
-                f"but is {self.network.num_units} instead"
+                f"config.num_units must be the teacher's {teacher.num_units}, but is {self.network.num_units} instead"
             )
         self._teacher = [teacher]
 
@@ -165,8 +164,12 @@ class CTCQuantizerModule(QuantizerModule):
         clean = ctc_loss(self.network, batch.features, batch.lengths, targets)
         loss = augmented + self.clean_weight * clean
         values = {f"{stage}/loss": loss, f"{stage}/loss_augmented": augmented, f"{stage}/loss_clean": clean}
-        self.log_dict({name: value.detach() for name, value in values.items()}, batch_size=len(batch.ids),
-                      sync_dist=stage == "val", prog_bar=False)
+        self.log_dict(
+            {name: value.detach() for name, value in values.items()},
+            batch_size=len(batch.ids),
+            sync_dist=stage == "val",
+            prog_bar=False,
+        )
         return loss
 
     def training_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor:

@@ -70,7 +70,7 @@ class Zero3Strategy(DeepSpeedStrategy):
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
                 "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own prints only
-            },
+            }
         )
         self._alive: HfDeepSpeedConfig | None = None
 

@@ -17,8 +17,11 @@ class Batch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch with its tensors on a device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: value.to(device, non_blocking=non_blocking)
-                   for name, value in values.items() if isinstance(value, Tensor)}
+        tensors = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
         return replace(self, **tensors)
 
 

@@ -78,8 +78,11 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     network_class = getattr(import_module(module_name), class_name)
     config_class = network_class.config_class
     known = {field.name for field in fields(config_class)}
-    values = {name: tuple(value) if isinstance(value, list) else value
-              for name, value in description["config"].items() if name in known}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["config"].items()
+        if name in known
+    }
     network: nn.Module = network_class(config_class(**values))
     network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
     return network.to(device).eval()

@@ -100,13 +100,13 @@ class TextTokenizer:
             try:
                 return cls(_SentencePiece(model.read_bytes()))
             except RuntimeError as error:
-                raise ValueError(
-                    f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}"
-                ) from None
+                raise ValueError(f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}") from None
         if any((path / name).is_file() for name in HUGGING_FACE_FILES):
             return cls(_HuggingFace(path))
-        raise FileNotFoundError(f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
-                                f"transformers tokenizer, but is {path} instead")
+        raise FileNotFoundError(
+            f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
+            f"transformers tokenizer, but is {path} instead"
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -169,19 +169,28 @@ def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) ->
         if too_low and vocab_size is None:  # a script of many characters
             return _train(texts, int(too_low[1]))
         if too_high:
-            raise ValueError(f"vocab_size must be at most {too_high[1]} for this text, "
-                             f"but is {vocab_size} instead") from None
+            raise ValueError(
+                f"vocab_size must be at most {too_high[1]} for this text, but is {vocab_size} instead"
+            ) from None
         if too_low:
-            raise ValueError(f"vocab_size must be at least {too_low[1]} for this text, "
-                             f"but is {vocab_size} instead") from None
+            raise ValueError(
+                f"vocab_size must be at least {too_low[1]} for this text, but is {vocab_size} instead"
+            ) from None
         raise ValueError(f"text must suit SentencePiece, but does not: {error}") from None
 
 
 def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
     model = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, model_type="bpe", vocab_size=vocab_size,
-        byte_fallback=True, character_coverage=1.0, max_sentence_length=1 << 20, num_threads=1, minloglevel=2,
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocab_size,
+        byte_fallback=True,
+        character_coverage=1.0,
+        max_sentence_length=1 << 20,
+        num_threads=1,
+        minloglevel=2,
     )
     return TextTokenizer(_SentencePiece(model.getvalue()))
 

@@ -48,8 +48,14 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, lowest in (("num_text", 1), ("num_units", 1), ("num_pitches", 0), ("num_styles", 0),
-                             ("num_tasks", 0), ("multiple_of", 1)):
+        for name, lowest in (
+            ("num_text", 1),
+            ("num_units", 1),
+            ("num_pitches", 0),
+            ("num_styles", 0),
+            ("num_tasks", 0),
+            ("multiple_of", 1),
+        ):
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
@@ -134,8 +140,12 @@ class Vocabulary:
         """Printed form of a speech or modality token, such as `[Hu12]`; None for text."""
         kind = self.kind(token)
         if kind is TokenKind.MODALITY:
-            names = {self.text_marker: "[Text]", self.speech_marker: "[Speech]",
-                     self.task_offset: "[ASR]", self.task_offset + 1: "[TTS]"}
+            names = {
+                self.text_marker: "[Text]",
+                self.speech_marker: "[Speech]",
+                self.task_offset: "[ASR]",
+                self.task_offset + 1: "[TTS]",
+            }
             return names[token]
         prefixes = {TokenKind.UNIT: "Hu", TokenKind.PITCH: "Pi", TokenKind.STYLE: "St"}
         if kind not in prefixes:

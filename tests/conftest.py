@@ -32,11 +32,19 @@ def make_tone_corpus(folder: Path, name: str = "tones", train: int = 8, held_out
                 time += seconds
             cut_id = f"{name}-{split}-{index}"
             num_samples = save_wav(folder / "audio" / f"{cut_id}.wav", torch.cat(parts))
-            cuts[split].append(make_cut(
-                cut_id, folder / "audio" / f"{cut_id}.wav", sample_rate=16_000, num_samples=num_samples,
-                text=" ".join(word.text for word in words), speaker=f"speaker{index % 2}", words=words,
-                phones=words, custom={"story": cut_id},
-            ))
+            cuts[split].append(
+                make_cut(
+                    cut_id,
+                    folder / "audio" / f"{cut_id}.wav",
+                    sample_rate=16_000,
+                    num_samples=num_samples,
+                    text=" ".join(word.text for word in words),
+                    speaker=f"speaker{index % 2}",
+                    words=words,
+                    phones=words,
+                    custom={"story": cut_id},
+                )
+            )
     save_corpus(folder, cuts, name=name, source="test", licence="none")
     return folder
 

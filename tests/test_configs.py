@@ -10,8 +10,15 @@ from spiritlm_pl.cli.configs import config_folder, find_config, shipped_configs
 from spiritlm_pl.cli.training import SpiritCLI
 
 # What the machine at hand may lack; the parts themselves are still parsed and built in the strategy tests.
-HERE = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto",
-        "--trainer.logger=false", "--trainer.callbacks=null", "--trainer.precision=32-true"]
+HERE = [
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.num_nodes=1",
+    "--trainer.strategy=auto",
+    "--trainer.logger=false",
+    "--trainer.callbacks=null",
+    "--trainer.precision=32-true",
+]
 
 
 def base_of(name: str) -> list[str]:
@@ -30,8 +37,13 @@ def test_it_is_instantiated(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         warnings.simplefilter("ignore")
         monkeypatch.setattr("sys.argv", ["spiritlm", *given, *HERE])
         cli = SpiritCLI(
-            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-            parser_kwargs={"parser_mode": "omegaconf+"}, auto_configure_optimizers=False, run=False,
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            auto_configure_optimizers=False,
+            run=False,
         )
     assert isinstance(cli.model, LightningModule) and isinstance(cli.datamodule, LightningDataModule)
 

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 IMPORT_ALL = """
 import pkgutil, importlib, spiritlm_pl
-names = [m.name for m in pkgutil.walk_packages(spiritlm_pl.__path__, "spiritlm_pl.") if m.name != "spiritlm_pl.__main__"]
+names = [module.name for module in pkgutil.walk_packages(spiritlm_pl.__path__, "spiritlm_pl.")]
+names.remove("spiritlm_pl.__main__")
 for name in names: importlib.import_module(name)
 assert "spiritlm_pl.modules.lm" in names
 print(spiritlm_pl.__file__)
@@ -23,7 +24,9 @@ assert "lm/base_7b" in shipped_configs()
 def test_the_wheel_is_whole(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
-        check=True, capture_output=True, timeout=300,
+        check=True,
+        capture_output=True,
+        timeout=300,
     )
     wheel = next(tmp_path.glob("*.whl"))
     site = tmp_path / "site"
@@ -34,7 +37,11 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     sources = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
     assert {name.removeprefix("spiritlm_pl/conf/") for name in names if name.endswith(".yaml")} == sources
     result = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        [sys.executable, "-c", IMPORT_ALL],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
         env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr

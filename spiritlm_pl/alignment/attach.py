@@ -69,7 +69,7 @@ def _stretches(tokens: list[_Piece], aligned: list[_Piece]) -> Iterator[tuple[in
             assert left is not None
             differ = not (left.startswith(right) or right.startswith(left))
             longer_left = len(left) > len(right)
-            following = aligned[j:j + 1] if longer_left else tokens[i:i + 1]
+            following = aligned[j : j + 1] if longer_left else tokens[i : i + 1]
             if differ or not following or following[0].letters is None:
                 raise AlignmentError(
                     f"word {first_i + 1} of the transcript is {tokens[first_i].text!r}, "
@@ -152,7 +152,8 @@ def within(items: Sequence[Word], start: float, duration: float) -> list[Word]:
     """Items of a recording whose middle lies in [start, start + duration), with times from `start`."""
     return [
         replace(item, start=item.start - start, end=item.end - start)
-        for item in items if start <= (item.start + item.end) / 2 < start + duration
+        for item in items
+        if start <= (item.start + item.end) / 2 < start + duration
     ]
 
 
@@ -175,9 +176,7 @@ def _from_items(items: Sequence[AlignmentItem]) -> list[Word]:
 
 
 def _to_items(words: Sequence[Word]) -> list[AlignmentItem]:
-    return [
-        AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4), score_of(w)) for w in words
-    ]
+    return [AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4), score_of(w)) for w in words]
 
 
 def attach_alignment(

@@ -52,8 +52,10 @@ def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:
     """Raise AlignmentError unless the words found are those expected, in order of time."""
     names = [word.text for word in found]
     if names != list(expected):
-        at = next((i for i, pair in enumerate(zip(names, expected, strict=False)) if pair[0] != pair[1]),
-                  min(len(names), len(expected)))
+        at = next(
+            (i for i, pair in enumerate(zip(names, expected, strict=False)) if pair[0] != pair[1]),
+            min(len(names), len(expected)),
+        )
         got, wanted = (" ".join(row[at : at + 3]) or "the end" for row in (names, list(expected)))
         raise AlignmentError(f"word {at + 1} must be {wanted!r}, but is {got!r} instead")
     for before, after in zip(found, found[1:], strict=False):

@@ -102,9 +102,7 @@ def align_words(
     star = log_probs.shape[1]
     log_probs = torch.cat([log_probs, log_probs.new_zeros(len(log_probs), 1)], 1)  # (T, C + 1)
     spans = _place(network, log_probs, [classes or [star] for classes in spelled])
-    return [
-        _word(network, word, members, star, len(waveform)) for word, members in zip(words, spans, strict=True)
-    ]
+    return [_word(network, word, members, star, len(waveform)) for word, members in zip(words, spans, strict=True)]
 
 
 def _emit(network: CTCNetwork, waveform: Tensor) -> Tensor:
@@ -121,13 +119,11 @@ def _place(network: CTCNetwork, log_probs: Tensor, spelled: list[list[int]]) -> 
     """Spans in frames of the characters of each word, on the best path through (T, C)."""
     between = [] if network.delimiter is None else [network.delimiter]
     owners = [(index, c) for index, classes in enumerate(spelled) for c in (*classes, *between)]
-    owners = owners[:len(owners) - len(between)]  # none after the last word
+    owners = owners[: len(owners) - len(between)]  # none after the last word
     targets = [c for _, c in owners]
     needed = len(targets) + sum(a == b for a, b in zip(targets, targets[1:], strict=False))
     if needed > len(log_probs):
-        raise AlignmentError(
-            f"audio is too short for its transcript: {len(log_probs)} frames for {needed} characters"
-        )
+        raise AlignmentError(f"audio is too short for its transcript: {len(log_probs)} frames for {needed} characters")
     path, scores = forced_align(log_probs[None], torch.tensor([targets]), blank=network.blank)
     spans = merge_tokens(path[0], scores[0].exp(), blank=network.blank)
     if [span.token for span in spans] != targets:

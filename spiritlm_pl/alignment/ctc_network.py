@@ -150,8 +150,7 @@ def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> CTCNe
         )
     if max(vocabulary.values(), default=0) >= config.vocab_size:
         raise ValueError(
-            f"vocab.json must have classes below {config.vocab_size}, "
-            f"but has {max(vocabulary.values())} instead"
+            f"vocab.json must have classes below {config.vocab_size}, but has {max(vocabulary.values())} instead"
         )
     normalize = bool(processor.get("do_normalize", True))
 
@@ -164,10 +163,15 @@ def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> CTCNe
     hop_length, offset = frame_geometry(config.conv_kernel, config.conv_stride)
     delimiter = vocabulary.get(tokens.get("word_delimiter_token", "|"))
     characters = {
-        character: index for character, index in vocabulary.items()
+        character: index
+        for character, index in vocabulary.items()
         if len(character) == 1 and not character.isspace() and index not in (config.pad_token_id, delimiter)
     }
     return CTCNetwork(
-        log_probs=log_probs, characters=characters, blank=config.pad_token_id, delimiter=delimiter,
-        hop_length=hop_length, offset=offset,
+        log_probs=log_probs,
+        characters=characters,
+        blank=config.pad_token_id,
+        delimiter=delimiter,
+        hop_length=hop_length,
+        offset=offset,
     )

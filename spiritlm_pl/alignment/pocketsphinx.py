@@ -66,7 +66,8 @@ class PocketsphinxAligner:
             segments = list(decoder.seg() or ())
             timed = [
                 Word(_VARIANT.sub("", s.word), s.start_frame / _FRAME_RATE, (s.end_frame + 1) / _FRAME_RATE)
-                for s in segments if _is_word(s.word)
+                for s in segments
+                if _is_word(s.word)
             ]
             check_words(timed, words)
             return Aligned(timed, self._find_phones(decoder, data) if self.phones else [])
@@ -82,7 +83,8 @@ class PocketsphinxAligner:
             return []
         return [
             Word(phone.name, phone.start / _FRAME_RATE, (phone.start + phone.duration) / _FRAME_RATE)
-            for word in decoder.get_alignment() if _is_word(word.name)
+            for word in decoder.get_alignment()
+            if _is_word(word.name)
             for phone in word
         ]
 

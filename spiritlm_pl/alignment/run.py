@@ -105,9 +105,7 @@ def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
     return done
 
 
-def _outcomes(
-    todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None
-) -> Iterator[Outcome]:
+def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None) -> Iterator[Outcome]:
     done = _read_cache(cache)
     keys = [(cut.id, _key(aligner, cut)) for cut in todo]
     missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
@@ -145,12 +143,17 @@ def align_corpus(
     todo = [cut for cuts in splits.values() for cut in cuts if overwrite or not word_alignment(cut)]
     cache = corpus / CACHE_FILE
     outcomes = {outcome.id: outcome for outcome in _outcomes(todo, aligner, cache, num_jobs)}
-    failed = [Skipped(cut.id, str(cut.recording.sources[0].source), outcomes[cut.id].reason or "")
-              for cut in todo if outcomes[cut.id].reason is not None]
+    failed = [
+        Skipped(cut.id, str(cut.recording.sources[0].source), outcomes[cut.id].reason or "")
+        for cut in todo
+        if outcomes[cut.id].reason is not None
+    ]
     if todo and len(failed) == sum(len(cuts) for cuts in splits.values()):
         cache.unlink()
-        raise ValueError(f"corpus must have utterances that can be aligned, but none can (the first: "
-                         f"{failed[0].id}: {failed[0].reason})")
+        raise ValueError(
+            f"corpus must have utterances that can be aligned, but none can (the first: "
+            f"{failed[0].id}: {failed[0].reason})"
+        )
     num_words = 0
     for split, cuts in splits.items():
         updated = [_with_outcome(cut, outcomes.get(cut.id)) for cut in cuts]
@@ -159,9 +162,15 @@ def align_corpus(
             write_cuts(corpus, split, updated)
     write_jsonl(corpus / UNALIGNED_FILE, failed)
     total = sum(len(cuts) for cuts in splits.values())
-    report = {"method": aligner.name, "settings": repr(aligner), "aligned": total - len(failed),
-              "newly_aligned": len(todo) - len(failed), "unaligned": len(failed), "words": num_words,
-              "code_version": code_version()}
+    report = {
+        "method": aligner.name,
+        "settings": repr(aligner),
+        "aligned": total - len(failed),
+        "newly_aligned": len(todo) - len(failed),
+        "unaligned": len(failed),
+        "words": num_words,
+        "code_version": code_version(),
+    }
     with atomic_path(corpus / REPORT_FILE) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     cache.unlink()

@@ -137,9 +137,7 @@ def _find(tiers: list[Tier], name: str, path: str | Path) -> Tier:
     return found[0]
 
 
-def textgrid_alignment(
-    path: str | Path, word_tier: str = "words", phone_tier: str | None = None
-) -> Aligned:
+def textgrid_alignment(path: str | Path, word_tier: str = "words", phone_tier: str | None = None) -> Aligned:
     """Words and phones of a TextGrid file, empty and silent intervals left out; times as in the file.
 
     Args:

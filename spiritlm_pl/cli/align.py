@@ -38,6 +38,8 @@ def align(
     chosen = make_aligner(method, source=source, network=network, device=device, phones=phones)
     jobs = 1 if method == "ctc" and device != "cpu" else num_jobs
     report = align_corpus(corpus, chosen, overwrite=overwrite, num_jobs=jobs)
-    print(f"{corpus}: {report['aligned']} utterances aligned ({report['newly_aligned']} now), "
-          f"{report['words']} words; {report['unaligned']} could not be"
-          + (f", listed in {Path(corpus) / 'unaligned.jsonl'}" if report["unaligned"] else ""))
+    print(
+        f"{corpus}: {report['aligned']} utterances aligned ({report['newly_aligned']} now), "
+        f"{report['words']} words; {report['unaligned']} could not be"
+        + (f", listed in {Path(corpus) / 'unaligned.jsonl'}" if report["unaligned"] else "")
+    )

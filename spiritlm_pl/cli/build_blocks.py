@@ -50,4 +50,6 @@ def build_blocks(
     )
     print(f"{'':<20}{'blocks':>8}{'documents':>12}{'text tokens':>14}{'speech tokens':>15}")
     for name, row in summary.items():
-        print(f"{name:<20}{row['blocks']:>8,}{row['documents']:>12,}{row['text_tokens']:>14,}{row['speech_tokens']:>15,}")
+        print(
+            f"{name:<20}{row['blocks']:>8,}{row['documents']:>12,}{row['text_tokens']:>14,}{row['speech_tokens']:>15,}"
+        )

@@ -9,10 +9,7 @@ from spiritlm_pl.lm.consolidate import consolidate_checkpoint
 
 
 def consolidate(
-    checkpoint: Path,
-    output: Path,
-    text_tokenizer: str | None = None,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    checkpoint: Path, output: Path, text_tokenizer: str | None = None, dtype: Literal["float32", "bfloat16"] = "float32"
 ) -> None:
     """Merge a checkpoint of the language model, sharded by ZeRO-3 or not, into one model folder.
 

@@ -39,8 +39,9 @@ def units(
     }
     write_report(out, reports)
     for row in unit_table(reports):
-        print("  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value)
-                        for name, value in row.items()))
+        print(
+            "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
+        )
 
 
 def choice(
@@ -72,8 +73,10 @@ def choice(
     results = evaluate_choice(network, pairs, vocabulary)
     write_report(out, {name: result.to_dict() for name, result in results.items()})
     for name, result in results.items():
-        print(f"{name:<18}{100 * result.accuracy:6.1f} %   95 % interval {100 * result.low:.1f} to "
-              f"{100 * result.high:.1f}   of {result.num_items}, chance 50")
+        print(
+            f"{name:<18}{100 * result.accuracy:6.1f} %   95 % interval {100 * result.low:.1f} to "
+            f"{100 * result.high:.1f}   of {result.num_items}, chance 50"
+        )
 
 
 def resynthesis(
@@ -119,8 +122,11 @@ def resynthesis(
         durations = ends - torch.from_numpy(utterance.unit_starts.astype("int64"))
         runs = torch.from_numpy(utterance.units.astype("int64"))
         made = network.synthesize(runs, cut.supervisions[0].speaker, durations)
-        pairs.append(Resynthesis(id=cut.id, text=cut.supervisions[0].text,
-                                 original=load_waveform(cut, network.sample_rate), made=made))
+        pairs.append(
+            Resynthesis(
+                id=cut.id, text=cut.supervisions[0].text, original=load_waveform(cut, network.sample_rate), made=made
+            )
+        )
     report = evaluate_resynthesis(pairs, whisper_folder=whisper, sample_rate=network.sample_rate)
     write_report(out, report.as_dict())
     for judge, scores in report.recognition.items():

@@ -32,43 +32,76 @@ DEFAULT_MODEL = "quickstart/model"
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
-        prog="spiritlm generate", description="Continue a prompt of text and speech.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="spiritlm generate",
+        description="Continue a prompt of text and speech.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     prompt = parser.add_argument_group("prompt (any mix, in the order given)")
-    prompt.add_argument("--text", dest="prompt", action="append", type=Text, metavar="WORDS", default=[],
-                        help="a piece of text")
-    prompt.add_argument("--speech", dest="prompt", action="append", type=Speech, metavar="FILE",
-                        help="a piece of speech: an audio file of any sample rate and number of channels")
+    prompt.add_argument(
+        "--text", dest="prompt", action="append", type=Text, metavar="WORDS", default=[], help="a piece of text"
+    )
+    prompt.add_argument(
+        "--speech",
+        dest="prompt",
+        action="append",
+        type=Speech,
+        metavar="FILE",
+        help="a piece of speech: an audio file of any sample rate and number of channels",
+    )
     answer = parser.add_argument_group("answer")
-    answer.add_argument("--output", choices=OUTPUT_MODALITIES, default="any",
-                        help="what may be generated (default: %(default)s)")
-    answer.add_argument("--num-samples", type=int, default=1, metavar="N",
-                        help="answers (default: %(default)s)")
-    answer.add_argument("--out", type=Path, default=Path("generated"), metavar="FOLDER",
-                        help="where wav files are written (default: %(default)s)")
-    answer.add_argument("--speaker", default="0", metavar="VOICE",
-                        help="the vocoder's voice, by name or number (default: %(default)s)")
+    answer.add_argument(
+        "--output", choices=OUTPUT_MODALITIES, default="any", help="what may be generated (default: %(default)s)"
+    )
+    answer.add_argument("--num-samples", type=int, default=1, metavar="N", help="answers (default: %(default)s)")
+    answer.add_argument(
+        "--out",
+        type=Path,
+        default=Path("generated"),
+        metavar="FOLDER",
+        help="where wav files are written (default: %(default)s)",
+    )
+    answer.add_argument(
+        "--speaker", default="0", metavar="VOICE", help="the vocoder's voice, by name or number (default: %(default)s)"
+    )
     sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
-    sampling.add_argument("--temperature", type=float, default=0.8, metavar="T",
-                          help="higher is wilder (default: %(default)s)")
-    sampling.add_argument("--top-p", type=float, default=0.95, metavar="P",
-                          help="sample from the likeliest tokens of this probability (default: %(default)s)")
-    sampling.add_argument("--top-k", type=int, default=0, metavar="K",
-                          help="sample from the K likeliest tokens; 0 for all (default: %(default)s)")
+    sampling.add_argument(
+        "--temperature", type=float, default=0.8, metavar="T", help="higher is wilder (default: %(default)s)"
+    )
+    sampling.add_argument(
+        "--top-p",
+        type=float,
+        default=0.95,
+        metavar="P",
+        help="sample from the likeliest tokens of this probability (default: %(default)s)",
+    )
+    sampling.add_argument(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="sample from the K likeliest tokens; 0 for all (default: %(default)s)",
+    )
     sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
-    sampling.add_argument("--max-new-tokens", type=int, metavar="N",
-                          help="default: 50 to text, 200 from text to speech, 300 otherwise")
-    sampling.add_argument("--seed", type=int, default=0, metavar="N",
-                          help="the same seed gives the same answer (default: %(default)s)")
+    sampling.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="default: 50 to text, 200 from text to speech, 300 otherwise"
+    )
+    sampling.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same answer (default: %(default)s)"
+    )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", type=Path, default=Path(DEFAULT_MODEL), metavar="FOLDER",
-                       help="what training has exported (default: %(default)s)")
+    model.add_argument(
+        "--model",
+        type=Path,
+        default=Path(DEFAULT_MODEL),
+        metavar="FOLDER",
+        help="what training has exported (default: %(default)s)",
+    )
     model.add_argument("--lm", type=Path, metavar="FOLDER", help=f"language model (default: MODEL/{LM})")
-    model.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER",
-                       help=f"default: MODEL/{SPEECH_TOKENIZER}, if it is there")
-    model.add_argument("--vocoder", type=Path, metavar="FOLDER",
-                       help=f"default: MODEL/{VOCODER}, if it is there")
+    model.add_argument(
+        "--speech-tokenizer", type=Path, metavar="FOLDER", help=f"default: MODEL/{SPEECH_TOKENIZER}, if it is there"
+    )
+    model.add_argument("--vocoder", type=Path, metavar="FOLDER", help=f"default: MODEL/{VOCODER}, if it is there")
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
     return parser
 

@@ -12,13 +12,31 @@ from spiritlm_pl.lm.plan import GIB, Memory, ModelSize, memory, model_size, toke
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
 PRESETS: dict[str, dict[str, Any]] = {
-    "llama-2-7b": {**LLAMA, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
-                   "num_attention_heads": 32},
-    "llama-1b": {**LLAMA, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22,
-                 "num_attention_heads": 32, "num_key_value_heads": 4},
-    "smollm2-135m": {**LLAMA, "vocab_size": 49_664, "hidden_size": 576, "intermediate_size": 1536,
-                     "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-                     "tie_word_embeddings": True},
+    "llama-2-7b": {
+        **LLAMA,
+        "hidden_size": 4096,
+        "intermediate_size": 11_008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
+    "llama-1b": {
+        **LLAMA,
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+    },
+    "smollm2-135m": {
+        **LLAMA,
+        "vocab_size": 49_664,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
 }
 PUBLISHED = (
     "Published (arXiv 2402.05755, App. A): Llama 2 7B, 64 x A100-80GB, 4 rows of 4096 a GPU: 21k A100 hours,\n"
@@ -76,10 +94,20 @@ def _memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_le
     for name in ("ZeRO", "weights", "grads", "Adam", "working", "layers", "sum", "recomp.", "sum", "host", "fits"):
         table.add_column(name, justify="left" if name in ("ZeRO", "fits") else "right", no_wrap=True)
     for stage, offload in ((0, False), (1, False), (2, False), (3, False), (3, True)):
-        kept, recomputed = (memory(size, gpus, stage, rows, row_length, checkpointing, offload)
-                            for checkpointing in (False, True))
-        cells = (kept.weights, kept.gradients, kept.optimizer, kept.working, kept.activations, kept.gpu,
-                 recomputed.activations, recomputed.gpu, kept.host)
+        kept, recomputed = (
+            memory(size, gpus, stage, rows, row_length, checkpointing, offload) for checkpointing in (False, True)
+        )
+        cells = (
+            kept.weights,
+            kept.gradients,
+            kept.optimizer,
+            kept.working,
+            kept.activations,
+            kept.gpu,
+            recomputed.activations,
+            recomputed.gpu,
+            kept.host,
+        )
         name = f"{stage}+offload" if offload else str(stage)
         table.add_row(name, *(f"{cell / GIB:.1f}" for cell in cells), _verdict(kept, recomputed, capacity))
     return table
@@ -93,8 +121,14 @@ def _verdict(kept: Memory, recomputed: Memory, capacity: float) -> str:
 
 
 def _print_time(
-    console: Console, size: ModelSize, gpus: int, row_length: int, steps: int, tokens_per_step: int,
-    peak_tflops: float, mfu: float,
+    console: Console,
+    size: ModelSize,
+    gpus: int,
+    row_length: int,
+    steps: int,
+    tokens_per_step: int,
+    peak_tflops: float,
+    mfu: float,
 ) -> None:
     for recompute in (False, True):
         speed = tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, recompute)

@@ -41,8 +41,14 @@ def stories(
     from spiritlm_pl.corpora.spoken import speak_stories
 
     speak_stories(
-        out, count=count, seed=seed, voices=voices, speed=speed, validation_fraction=validation_fraction,
-        test_fraction=test_fraction, num_jobs=num_jobs,
+        out,
+        count=count,
+        seed=seed,
+        voices=voices,
+        speed=speed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 
@@ -72,8 +78,14 @@ def text(
     from spiritlm_pl.corpora.spoken import speak_text
 
     speak_text(
-        file, out, seed=seed, voices=voices, speed=speed, validation_fraction=validation_fraction,
-        test_fraction=test_fraction, num_jobs=num_jobs,
+        file,
+        out,
+        seed=seed,
+        voices=voices,
+        speed=speed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 
@@ -103,8 +115,13 @@ def debian_prompts(
     from spiritlm_pl.corpora.prompts import prepare_prompts
 
     prepare_prompts(
-        out, source=source, any_version=any_version, seed=seed, validation_fraction=validation_fraction,
-        test_fraction=test_fraction, num_jobs=num_jobs,
+        out,
+        source=source,
+        any_version=any_version,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 
@@ -153,11 +170,20 @@ def folder(
         utterances = read_table(table, audio, language)
     else:
         utterances = read_folder(audio, language, speaker_level)
-    rules = Rules(min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate,
-                  spoken_text=spoken_text)
+    rules = Rules(
+        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
+    )
     collect(
-        out, utterances, rules, name=Path(audio).name, source=str(Path(table or audio).resolve()), licence=licence,
-        seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction, num_jobs=num_jobs,
+        out,
+        utterances,
+        rules,
+        name=Path(audio).name,
+        source=str(Path(table or audio).resolve()),
+        licence=licence,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 
@@ -202,9 +228,16 @@ def lhotse_recipe(
     parts = run_recipe(recipe, corpus_dir, options)
     utterances = parts_to_splits(parts) or [u for cuts in parts.values() for u in utterances_of(cuts)]
     collect(
-        out, utterances, Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
-        name=recipe, source=str(Path(corpus_dir).resolve()), licence=licence, seed=seed,
-        validation_fraction=validation_fraction, test_fraction=test_fraction, num_jobs=num_jobs,
+        out,
+        utterances,
+        Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
+        name=recipe,
+        source=str(Path(corpus_dir).resolve()),
+        licence=licence,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 
@@ -244,10 +277,16 @@ def lhotse_manifest(
     from spiritlm_pl.corpora.lhotse_source import read_manifest, utterances_of
 
     collect(
-        out, utterances_of(read_manifest(manifest, supervisions)),
+        out,
+        utterances_of(read_manifest(manifest, supervisions)),
         Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
-        name=name or Path(manifest).name.split(".")[0], source=str(Path(manifest).resolve()), licence=licence,
-        seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction, num_jobs=num_jobs,
+        name=name or Path(manifest).name.split(".")[0],
+        source=str(Path(manifest).resolve()),
+        licence=licence,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
     )
     _report(out)
 

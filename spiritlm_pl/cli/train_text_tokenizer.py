@@ -24,14 +24,19 @@ def train(
         text: text files, one sentence or paragraph a line.
         vocab_size: number of pieces; left out, as many as the text gives, at most 1,000.
     """
-    lines = [*_corpus_texts(corpora or []), *_unit_texts(units or []),
-             *(line for name in text or [] for _, line in file_texts(Path(name)))]
+    lines = [
+        *_corpus_texts(corpora or []),
+        *_unit_texts(units or []),
+        *(line for name in text or [] for _, line in file_texts(Path(name))),
+    ]
     tokenizer = train_text_tokenizer(lines, vocab_size)
     tokenizer.save(out)
     words = sum(len(line.split()) for line in lines)
     pieces = sum(len(tokenizer.encode(line)) for line in lines)
-    print(f"{out}: {tokenizer.vocab_size:,} pieces from {len(lines):,} texts, "
-          f"{words:,} words, {pieces / max(words, 1):.2f} pieces a word")
+    print(
+        f"{out}: {tokenizer.vocab_size:,} pieces from {len(lines):,} texts, "
+        f"{words:,} words, {pieces / max(words, 1):.2f} pieces a word"
+    )
 
 
 def _corpus_texts(folders: list[str]) -> Iterator[str]:

@@ -24,9 +24,7 @@ class AudioError(ValueError):
     """A file that cannot be used as audio; the message says why."""
 
 
-def load_audio_file(
-    path: str | Path, start: float = 0.0, duration: float | None = None
-) -> tuple[Tensor, int]:
+def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None = None) -> tuple[Tensor, int]:
     """Decode a file, or a part of it.
 
     Args:
@@ -92,7 +90,6 @@ def _decode_with_av(path: Path) -> tuple[Tensor, int]:
     if not chunks:
         raise AudioError(f"audio file has no samples: {path}")
     return torch.from_numpy(np.concatenate(chunks, axis=1)), rate
-
 
 
 def to_mono(waveform: Tensor, rate: int, sample_rate: int = SAMPLE_RATE) -> Tensor:

@@ -57,6 +57,11 @@ def collect(
         splits, shared = drop_shared_transcripts(by_split)
         skipped += shared
     return save_corpus(
-        out, splits, name=name, source=source, licence=licence, skipped=skipped,
+        out,
+        splits,
+        name=name,
+        source=source,
+        licence=licence,
+        skipped=skipped,
         arguments={"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction},
     )

@@ -32,9 +32,7 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
-            [apt, "download", *names], cwd=folder, capture_output=True, text=True, timeout=600
-        )
+        done = subprocess.run([apt, "download", *names], cwd=folder, capture_output=True, text=True, timeout=600)
     except subprocess.TimeoutExpired as error:
         raise PackageError(f"apt-get download {' '.join(names)} took more than 10 minutes") from error
     packages = find_packages(names, folder)

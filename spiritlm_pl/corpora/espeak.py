@@ -29,15 +29,18 @@ _ALIASES = {"en-gb": "en"}  # the library knows British English by its file name
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("position", ctypes.c_int),
-        ("length", ctypes.c_int), ("milliseconds", ctypes.c_int), ("sample", ctypes.c_int),
-        ("user", ctypes.c_void_p), ("name", ctypes.c_char * 8),
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
     ]
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,7 @@ class Speaker:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         data = espeakng_loader.get_data_path().encode()
-        self.sample_rate: int = self._library.espeak_Initialize(
-            _SYNCHRONOUS, 500, data, _PHONEME_EVENTS | _DO_NOT_EXIT
-        )
+        self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 500, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
         if self.sample_rate <= 0:
             raise OSError(f"eSpeak NG did not start with the voices in {data.decode()}")
         self._chunks: list[bytes] = []

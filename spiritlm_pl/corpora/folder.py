@@ -47,9 +47,7 @@ def read_folder(folder: str | Path, language: str = "en", speaker_level: int | N
     return _distinct(utterances)
 
 
-def read_table(
-    table: str | Path, audio_root: str | Path | None = None, language: str = "en"
-) -> list[Utterance]:
+def read_table(table: str | Path, audio_root: str | Path | None = None, language: str = "en") -> list[Utterance]:
     """Rows of a .csv, or .tsv, with a header that names columns of paths, texts and, if known, speakers.
 
     Args:

@@ -59,13 +59,13 @@ class Rules:
         """Check the ranges."""
         if not 0 < self.min_duration < self.max_duration:
             raise ValueError(
-                f"min_duration must be in (0, max_duration = {self.max_duration}), "
-                f"but is {self.min_duration} instead"
+                f"min_duration must be in (0, max_duration = {self.max_duration}), but is {self.min_duration} instead"
             )
 
 
 def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCut | Skipped:
     """Check one utterance, convert its audio if it must be, and describe it."""
+
     def skip(reason: str) -> Skipped:
         return Skipped(utterance.id, str(utterance.path), reason)
 
@@ -94,9 +94,16 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         num_samples = save_wav(path, to_mono(waveform, rate))
     to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
     return make_cut(
-        utterance.id, path, sample_rate=SAMPLE_RATE, num_samples=num_samples, text=to_text(utterance.text),
-        speaker=utterance.speaker, language=utterance.language, words=utterance.words,
-        phones=utterance.phones, custom=utterance.custom,
+        utterance.id,
+        path,
+        sample_rate=SAMPLE_RATE,
+        num_samples=num_samples,
+        text=to_text(utterance.text),
+        speaker=utterance.speaker,
+        language=utterance.language,
+        words=utterance.words,
+        phones=utterance.phones,
+        custom=utterance.custom,
     )
 
 

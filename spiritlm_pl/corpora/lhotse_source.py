@@ -123,12 +123,20 @@ def utterances_of(cuts: CutSet, prefix: str = "") -> list[Utterance]:
         if source.type != "file":
             raise ValueError(f"audio must be in files, but {cut.recording.id} is of type {source.type!r} instead")
         whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-3
-        result.append(Utterance(
-            prefix + supervision.id, Path(source.source), supervision.text or "",
-            supervision.speaker or "unknown", (supervision.language or "en"), cut.start,
-            None if whole else cut.duration, _tier(supervision.alignment, _WORD_TIERS),
-            _tier(supervision.alignment, _PHONE_TIERS), supervision.custom,
-        ))
+        result.append(
+            Utterance(
+                prefix + supervision.id,
+                Path(source.source),
+                supervision.text or "",
+                supervision.speaker or "unknown",
+                (supervision.language or "en"),
+                cut.start,
+                None if whole else cut.duration,
+                _tier(supervision.alignment, _WORD_TIERS),
+                _tier(supervision.alignment, _PHONE_TIERS),
+                supervision.custom,
+            )
+        )
     return result
 
 

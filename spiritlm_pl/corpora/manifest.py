@@ -110,8 +110,11 @@ class _Absolute:
 def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
     """Write one split (an unfinished write leaves the previous file); gives the number of cuts."""
     root, count = Path(folder), 0
-    with (atomic_path(cuts_path(folder, split)) as path, path.open("wb") as raw,
-          gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0) as stream):
+    with (
+        atomic_path(cuts_path(folder, split)) as path,
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0) as stream,
+    ):
         for cut in cuts:
             line = json.dumps(_replace_source(cut, root, absolute=False).to_dict(), ensure_ascii=False)
             stream.write(line.encode() + b"\n")
@@ -161,8 +164,14 @@ def save_corpus(
         counts[split] = write_cuts(root, split, members)
         seconds[split] = round(sum(cut.duration for cut in members), 2)
     info = {
-        "name": name, "source": source, "licence": licence, "utterances": counts, "seconds": seconds,
-        "skipped": len(left_out), "arguments": dict(arguments or {}), "code_version": code_version(),
+        "name": name,
+        "source": source,
+        "licence": licence,
+        "utterances": counts,
+        "seconds": seconds,
+        "skipped": len(left_out),
+        "arguments": dict(arguments or {}),
+        "code_version": code_version(),
     }
     with atomic_path(root / INFO_FILE) as path:
         path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -191,16 +200,23 @@ def make_cut(
     """A cut over a whole mono file of `num_samples` samples."""
     duration = num_samples / sample_rate
     recording = Recording(
-        id=cut_id, sources=[AudioSource(type="file", channels=[0], source=str(path))],
-        sampling_rate=sample_rate, num_samples=num_samples, duration=duration,
+        id=cut_id,
+        sources=[AudioSource(type="file", channels=[0], source=str(path))],
+        sampling_rate=sample_rate,
+        num_samples=num_samples,
+        duration=duration,
     )
     supervision = SupervisionSegment(
-        id=cut_id, recording_id=cut_id, start=0.0, duration=duration, text=text, speaker=speaker,
-        language=language, custom=dict(custom) if custom else None,
+        id=cut_id,
+        recording_id=cut_id,
+        start=0.0,
+        duration=duration,
+        text=text,
+        speaker=speaker,
+        language=language,
+        custom=dict(custom) if custom else None,
     )
-    cut = MonoCut(
-        id=cut_id, start=0.0, duration=duration, channel=0, recording=recording, supervisions=[supervision]
-    )
+    cut = MonoCut(id=cut_id, start=0.0, duration=duration, channel=0, recording=recording, supervisions=[supervision])
     return with_alignment(cut, words, phones)
 
 

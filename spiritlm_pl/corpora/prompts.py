@@ -122,16 +122,20 @@ def prepare_prompts(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             key = name.removesuffix(".g722")
-            utterances.append(
-                Utterance(f"prompts-{key.replace('/', '-')}", path, transcripts.get(key, ""), SPEAKER)
-            )
+            utterances.append(Utterance(f"prompts-{key.replace('/', '-')}", path, transcripts.get(key, ""), SPEAKER))
         cuts, skipped = ingest(utterances, out, Rules(symbols=SYMBOLS), num_jobs)
     (out / "LICENCE.txt").write_text(notice)
     return save_corpus(
-        out, split_by_transcript(cuts, validation_fraction, test_fraction, seed), name="prompts",
+        out,
+        split_by_transcript(cuts, validation_fraction, test_fraction, seed),
+        name="prompts",
         source="Debian packages " + ", ".join(PACKAGES),
         licence="CC-BY-SA-3.0, voice of Allison Smith; see LICENCE.txt",
-        arguments={"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction,
-                   "content_sha256": found},
+        arguments={
+            "seed": seed,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+            "content_sha256": found,
+        },
         skipped=[replace(row, path=str(Path(row.path).relative_to(folder))) for row in skipped],
     )

@@ -22,9 +22,7 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
         raise ValueError(f"validation_fraction + test_fraction must be below 1, but is {total} instead")
 
 
-def assign_splits(
-    keys: Iterable[Key], validation_fraction: float, test_fraction: float, seed: int
-) -> dict[Key, str]:
+def assign_splits(keys: Iterable[Key], validation_fraction: float, test_fraction: float, seed: int) -> dict[Key, str]:
     """Draw a split for every distinct key, in exact proportions.
 
     Every split whose fraction is above 0 gets at least one key, as long as there are keys enough.
@@ -59,9 +57,7 @@ def split_by_transcript(
     return result
 
 
-def drop_shared_transcripts(
-    splits: Mapping[str, Sequence[MonoCut]]
-) -> tuple[dict[str, list[MonoCut]], list[Skipped]]:
+def drop_shared_transcripts(splits: Mapping[str, Sequence[MonoCut]]) -> tuple[dict[str, list[MonoCut]], list[Skipped]]:
     """Keep splits that a corpus brings, but leave out cuts whose words are also in a later split.
 
     Test is kept whole, validation loses what is in test, train what is in either.

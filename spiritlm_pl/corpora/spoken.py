@@ -40,10 +40,16 @@ def speak_line(line: Line) -> MonoCut:
     waveform = torch.from_numpy(spoken.samples).float()[None] / 32768
     num_samples = save_wav(line.path, to_mono(waveform, spoken.sample_rate))
     return make_cut(
-        line.id, line.path, sample_rate=SAMPLE_RATE, num_samples=num_samples,
-        text=" ".join(word.text for word in spoken.words), speaker=f"espeak-{line.voice.name}",
-        language=line.voice.name.partition("-")[0].partition("+")[0], words=spoken.words,
-        phones=spoken.phones, custom=line.custom,
+        line.id,
+        line.path,
+        sample_rate=SAMPLE_RATE,
+        num_samples=num_samples,
+        text=" ".join(word.text for word in spoken.words),
+        speaker=f"espeak-{line.voice.name}",
+        language=line.voice.name.partition("-")[0].partition("+")[0],
+        words=spoken.words,
+        phones=spoken.phones,
+        custom=line.custom,
     )
 
 
@@ -74,8 +80,15 @@ def _speak_corpus(
 
 
 def speak_stories(
-    out: str | Path, *, count: int, seed: int, voices: Sequence[str], speed: int,
-    validation_fraction: float, test_fraction: float, num_jobs: int | None = None,
+    out: str | Path,
+    *,
+    count: int,
+    seed: int,
+    voices: Sequence[str],
+    speed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    num_jobs: int | None = None,
 ) -> dict[str, Any]:
     """Make the story corpus; every story is told once, by one of the voices in turn.
 
@@ -87,23 +100,51 @@ def speak_stories(
     speakers = make_voices(voices, speed)
     stories = write_stories(count, seed)
     lines = [
-        Line(story.id, story.text, speakers[index % len(speakers)], out / "audio" / f"{story.id}.wav",
-             {"story": story.id, "sentence_ends": story.sentence_ends,
-              "animal": story.animal, "place": story.place, "thing": story.thing})
+        Line(
+            story.id,
+            story.text,
+            speakers[index % len(speakers)],
+            out / "audio" / f"{story.id}.wav",
+            {
+                "story": story.id,
+                "sentence_ends": story.sentence_ends,
+                "animal": story.animal,
+                "place": story.place,
+                "thing": story.thing,
+            },
+        )
         for index, story in enumerate(stories)
     ]
     splits = assign_splits([story.text for story in stories], validation_fraction, test_fraction, seed)
     return _speak_corpus(
-        out, lines, [splits[story.text] for story in stories], num_jobs,
-        name="stories", source="eSpeak NG reading the built-in story grammar", licence=LICENCE + "Apache-2.0",
-        arguments={"count": count, "seed": seed, "voices": list(voices), "speed": speed,
-                   "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+        out,
+        lines,
+        [splits[story.text] for story in stories],
+        num_jobs,
+        name="stories",
+        source="eSpeak NG reading the built-in story grammar",
+        licence=LICENCE + "Apache-2.0",
+        arguments={
+            "count": count,
+            "seed": seed,
+            "voices": list(voices),
+            "speed": speed,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+        },
     )
 
 
 def speak_text(
-    file: str | Path, out: str | Path, *, seed: int, voices: Sequence[str], speed: int,
-    validation_fraction: float, test_fraction: float, num_jobs: int | None = None,
+    file: str | Path,
+    out: str | Path,
+    *,
+    seed: int,
+    voices: Sequence[str],
+    speed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    num_jobs: int | None = None,
 ) -> dict[str, Any]:
     """Have the sentences of a text file said, by the voices in turn; a sentence is said once.
 
@@ -131,8 +172,19 @@ def speak_text(
     ]
     splits = assign_splits([words for words, _ in ordered], validation_fraction, test_fraction, seed)
     return _speak_corpus(
-        out, lines, [splits[words] for words, _ in ordered], num_jobs,
-        name=file.stem, source=f"eSpeak NG reading {file.name}", licence=LICENCE + "the text's own licence",
-        arguments={"file": str(file), "seed": seed, "voices": list(voices), "speed": speed,
-                   "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+        out,
+        lines,
+        [splits[words] for words, _ in ordered],
+        num_jobs,
+        name=file.stem,
+        source=f"eSpeak NG reading {file.name}",
+        licence=LICENCE + "the text's own licence",
+        arguments={
+            "file": str(file),
+            "seed": seed,
+            "voices": list(voices),
+            "speed": speed,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+        },
     )

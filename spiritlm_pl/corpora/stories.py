@@ -17,11 +17,7 @@ OPENINGS = (
     "A {mood} {animal} slept beside the {place}.",
     "A {mood} {animal} lived near the {place}.",
 )
-FINDINGS = (
-    "There he found a {colour} {thing}.",
-    "Somebody gave him a {colour} {thing}.",
-    "He saw a {colour} {thing}.",
-)
+FINDINGS = ("There he found a {colour} {thing}.", "Somebody gave him a {colour} {thing}.", "He saw a {colour} {thing}.")
 MIDDLES = (
     "The {animal} liked the {thing} very much.",
     "Soon the {animal} lost the {thing}.",
@@ -87,9 +83,12 @@ def write_stories(count: int, seed: int = 0) -> list[Story]:
     stories: dict[tuple[str, ...], Story] = {}
     while len(stories) < count:
         words = {
-            "animal": generator.choice(ANIMALS), "place": generator.choice(PLACES),
-            "thing": generator.choice(THINGS), "colour": generator.choice(COLOURS),
-            "time": generator.choice(TIMES), "mood": generator.choice(MOODS),
+            "animal": generator.choice(ANIMALS),
+            "place": generator.choice(PLACES),
+            "thing": generator.choice(THINGS),
+            "colour": generator.choice(COLOURS),
+            "time": generator.choice(TIMES),
+            "mood": generator.choice(MOODS),
         }
         sentences = tuple(generator.choice(templates).format(**words) for templates in TEMPLATES)
         if sentences not in stories:
@@ -103,6 +102,9 @@ def vocabulary() -> set[str]:
     fields = (ANIMALS, PLACES, THINGS, COLOURS, TIMES, MOODS)
     fixed = {
         word.strip(".").lower()
-        for templates in TEMPLATES for sentence in templates for word in sentence.split() if "{" not in word
+        for templates in TEMPLATES
+        for sentence in templates
+        for word in sentence.split()
+        if "{" not in word
     }
     return fixed.union(*fields)

@@ -11,12 +11,18 @@ from spiritlm_pl.corpora.numbers import expand_numbers
 
 _NOTES = re.compile(r"\[[^\]]*\]|<[^>]*>|\{[^}]*\}")  # stage directions: [beep], <laughs>
 _SYMBOLS = {
-    "&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at", "°": "degrees", "€": "euros",
-    "$": "dollars", "£": "pounds", "#": "number",
+    "&": "and",
+    "%": "percent",
+    "+": "plus",
+    "=": "equals",
+    "@": "at",
+    "°": "degrees",
+    "€": "euros",
+    "$": "dollars",
+    "£": "pounds",
+    "#": "number",
 }
-_QUOTES = str.maketrans(
-    {**dict.fromkeys("’‘ʼ`", "'"), **dict.fromkeys("–—−", "-"), **dict.fromkeys("“”", '"')}
-)
+_QUOTES = str.maketrans({**dict.fromkeys("’‘ʼ`", "'"), **dict.fromkeys("–—−", "-"), **dict.fromkeys("“”", '"')})
 _MONEY = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)")
 _INITIALS = re.compile(r"\b(?:[A-Za-z]\.){2,}")
 

@@ -139,21 +139,26 @@ def choice_items(
         if half is not None:
             halves.append(half)
     if len(halves) < 2:
-        raise ValueError(f"corpus must hold at least two {kind} that can be cut, but {corpus.folder} has "
-                         f"{len(halves)} instead")
+        raise ValueError(
+            f"corpus must hold at least two {kind} that can be cut, but {corpus.folder} has {len(halves)} instead"
+        )
     key = derive(0, seed)
     halves.sort(key=lambda half: derive(key, name_key(half.id)))
     items = []
     for place, half in enumerate(halves[:num_items]):
         other = _another(half, halves[place + 1 :] + halves[:place], same_speaker)
         if other is not None:
-            items.append(ChoiceItem(half.id, other.id, half.words[: half.cut], half.words[half.cut :],
-                                    other.words[other.cut :]))
+            items.append(
+                ChoiceItem(half.id, other.id, half.words[: half.cut], half.words[half.cut :], other.words[other.cut :])
+            )
     return items
 
 
 def _cut(
-    utterance: UnitUtterance, frame_rate: float, tokenizer: TextTokenizer, vocabulary: Vocabulary,
+    utterance: UnitUtterance,
+    frame_rate: float,
+    tokenizer: TextTokenizer,
+    vocabulary: Vocabulary,
     continuation_sentences: int,
 ) -> _Half | None:
     cut = cut_place(utterance, continuation_sentences)
@@ -176,8 +181,7 @@ def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half 
 
 
 def sequence(
-    context: Sequence[Word], continuation: Sequence[Word], direction: tuple[Modality, Modality],
-    vocabulary: Vocabulary,
+    context: Sequence[Word], continuation: Sequence[Word], direction: tuple[Modality, Modality], vocabulary: Vocabulary
 ) -> tuple[list[int], int]:
     """Token ids of a context with a continuation, and how many tokens at the end are to be scored.
 
@@ -284,7 +288,9 @@ def evaluate_choice(
             raise ValueError(f"directions must be among {', '.join(DIRECTIONS)}, but one is {name!r} instead")
     sequences = [
         sequence(item.context, continuation, DIRECTIONS[name], vocabulary)
-        for name in directions for item in items for continuation in (item.right, item.wrong)
+        for name in directions
+        for item in items
+        for continuation in (item.right, item.wrong)
     ]
     totals = log_likelihoods(model, sequences, batch_tokens, rank, world_size)
     counts = torch.tensor([scored for _, scored in sequences])

@@ -22,9 +22,7 @@ def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -
     return (decibels - decibels.max()).clamp(min=FLOOR_DB)
 
 
-def spectrogram_figure(
-    waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None
-) -> Figure:
+def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None) -> Figure:
     """Spectrograms above each other on one time axis.
 
     Args:
@@ -84,8 +82,10 @@ def comparison_figure(
         places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
         errors = None
         if intervals and name in intervals:
-            errors = [[value - low for value, (low, _) in zip(values, intervals[name], strict=True)],
-                      [high - value for value, (_, high) in zip(values, intervals[name], strict=True)]]
+            errors = [
+                [value - low for value, (low, _) in zip(values, intervals[name], strict=True)],
+                [high - value for value, (_, high) in zip(values, intervals[name], strict=True)],
+            ]
         colour = COLOURS[index % len(COLOURS)]
         bars = axes.bar(places, values, width * 0.94, label=name, color=colour, yerr=errors, capsize=3)
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)

@@ -210,20 +210,14 @@ def whisper_recogniser(folder: str | Path) -> Recogniser:
         ValueError: if there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise ValueError(
-            f"whisper_folder must be a folder with a faster-whisper model, but is {folder} instead"
-        )
+        raise ValueError(f"whisper_folder must be a folder with a faster-whisper model, but is {folder} instead")
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
 
     def recognise(waveform: Tensor) -> str:
         segments, _ = model.transcribe(
-            waveform.float().numpy(),
-            language="en",
-            beam_size=1,
-            temperature=0.0,
-            condition_on_previous_text=False,
+            waveform.float().numpy(), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
         )
         return " ".join(segment.text for segment in segments)
 

@@ -15,9 +15,7 @@ from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, OutputModality
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 
-def allowed_tokens(
-    vocabulary: Vocabulary, output: OutputModality, num_rows: int, eos_id: int | None = None
-) -> Tensor:
+def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int, eos_id: int | None = None) -> Tensor:
     """Mask (V,), True = may be generated.
 
     Forced text bans all speech and modality tokens, forced speech all text and modality tokens; the end of

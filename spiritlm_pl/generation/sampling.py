@@ -64,8 +64,7 @@ class GenerationSettings:
             raise ValueError(f"temperature must be above 0, but is {self.temperature} instead")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], but is {self.top_p} instead")
-        for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1),
-                             ("min_speech_units", 0)):
+        for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1), ("min_speech_units", 0)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
@@ -98,8 +97,8 @@ def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "c
     mask = torch.zeros(len(sequences), length, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
         if sequence:
-            tokens[row, -len(sequence):] = torch.as_tensor(sequence)
-            mask[row, -len(sequence):] = True
+            tokens[row, -len(sequence) :] = torch.as_tensor(sequence)
+            mask[row, -len(sequence) :] = True
     return tokens.to(device), mask.to(device)
 
 
@@ -108,9 +107,7 @@ def context_length(model: PreTrainedModel) -> int | None:
     return getattr(model.config, "max_position_embeddings", None)
 
 
-def _processors(
-    mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]
-) -> LogitsProcessorList:
+def _processors(mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]) -> LogitsProcessorList:
     processors = LogitsProcessorList([AllowOnly(mask)])
     if settings.greedy:
         return processors
@@ -161,19 +158,30 @@ def continue_tokens(
     longest = max(len(prompt) for prompt in prompts)
     if context is not None:
         if longest >= context:
-            raise ValueError(f"prompt must be shorter than the model's context of {context} tokens, "
-                             f"but has {longest} tokens instead")
+            raise ValueError(
+                f"prompt must be shorter than the model's context of {context} tokens, but has {longest} tokens instead"
+            )
         limit = min(limit, context - longest)
     tokens, attention_mask = left_pad(prompts, model.device)
     mask = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     config = GenerationConfig(
-        max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=True, pad_token_id=0,
-        eos_token_id=eos_id, bos_token_id=None, repetition_penalty=1.0,
+        max_new_tokens=limit,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        pad_token_id=0,
+        eos_token_id=eos_id,
+        bos_token_id=None,
+        repetition_penalty=1.0,
     )
     watchers = StoppingCriteriaList([_ReportProgress(progress, longest, limit)] if progress else [])
     generated: Tensor = cast(Any, model).generate(
-        tokens, attention_mask=attention_mask.long(), generation_config=config,
-        logits_processor=_processors(mask, settings, seeds), stopping_criteria=watchers, synced_gpus=synced,
+        tokens,
+        attention_mask=attention_mask.long(),
+        generation_config=config,
+        logits_processor=_processors(mask, settings, seeds),
+        stopping_criteria=watchers,
+        synced_gpus=synced,
     )
     return [_until(row, eos_id) for row in generated[:, longest:].tolist()]
 

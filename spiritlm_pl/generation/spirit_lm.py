@@ -160,9 +160,16 @@ class SpiritLM:
             batch = jobs[start : start + settings.batch_size]
             limit = max(settings.limit(prompt.last, output) for prompt, _ in batch)
             continued = continue_tokens(
-                self.model, [prompt.tokens for prompt, _ in batch], self.vocabulary, output, settings,
-                limit=limit, seeds=[seed for _, seed in batch], eos_id=self.text_tokenizer.eos_id,
-                synced=synced, progress=progress,
+                self.model,
+                [prompt.tokens for prompt, _ in batch],
+                self.vocabulary,
+                output,
+                settings,
+                limit=limit,
+                seeds=[seed for _, seed in batch],
+                eos_id=self.text_tokenizer.eos_id,
+                synced=synced,
+                progress=progress,
             )
             for (prompt, _), tokens in zip(batch, continued, strict=True):
                 own = settings.limit(prompt.last, output)
@@ -197,8 +204,10 @@ class SpiritLM:
             raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
         waveform = _waveform(speech, self.speech_tokenizer.sample_rate)
         if len(waveform) < self.speech_tokenizer.hop_length:
-            raise ValueError(f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
-                             f"but has {len(waveform)} instead")
+            raise ValueError(
+                f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
+                f"but has {len(waveform)} instead"
+            )
         waveforms = waveform[None].to(self.model.device)
         lengths = torch.tensor([len(waveform)], device=waveforms.device)
         units = self.speech_tokenizer.encode(waveforms, lengths)[0]

@@ -25,9 +25,7 @@ class Segment:
     values: tuple[int, ...]
 
 
-def encode_segments(
-    segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any"
-) -> list[int]:
+def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any") -> list[int]:
     """Token ids of a prompt, ready to be continued in the output modality.
 
     Raises:

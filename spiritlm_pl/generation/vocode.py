@@ -33,11 +33,7 @@ class UnitVocoder(Protocol):
 
 @torch.inference_mode()
 def speak_continuation(
-    vocoder: UnitVocoder,
-    prompt: Tensor,
-    units: Tensor,
-    speaker: str | int = 0,
-    prompt_durations: Tensor | None = None,
+    vocoder: UnitVocoder, prompt: Tensor, units: Tensor, speaker: str | int = 0, prompt_durations: Tensor | None = None
 ) -> Tensor:
     """Waveform (S,) of the continuation of a speech prompt.
 

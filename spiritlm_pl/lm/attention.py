@@ -64,7 +64,12 @@ def pass_through_mask(batch: TokenBatch) -> Tensor:
 
 
 def document_attention(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Packing, scale: float, dropout: float = 0.0,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Packing,
+    scale: float,
+    dropout: float = 0.0,
     window: int | None = None,
 ) -> Tensor:
     """Causal attention inside every document.
@@ -86,8 +91,16 @@ def document_attention(
     if varlen_attn is not None and query.is_cuda and half and not dropout:
         back = -1 if window is None else window - 1
         return varlen_attn(
-            query, key, value, bounds.cu_seqlens, bounds.cu_seqlens, bounds.longest, bounds.longest,
-            scale=scale, window_size=(back, 0), enable_gqa=grouped,
+            query,
+            key,
+            value,
+            bounds.cu_seqlens,
+            bounds.cu_seqlens,
+            bounds.longest,
+            bounds.longest,
+            scale=scale,
+            window_size=(back, 0),
+            enable_gqa=grouped,
         )
     by_matmul = query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout
     pieces = []
@@ -99,8 +112,14 @@ def document_attention(
             attended = _matmul_attention(one_query, one_key, one_value, scale)
         else:
             attended = F.scaled_dot_product_attention(
-                one_query[None], one_key[None], one_value[None], attn_mask=mask, dropout_p=dropout,
-                is_causal=mask is None, scale=scale, enable_gqa=grouped,
+                one_query[None],
+                one_key[None],
+                one_value[None],
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=mask is None,
+                scale=scale,
+                enable_gqa=grouped,
             )[0]
         pieces.append(attended.transpose(0, 1))
     return torch.cat(pieces)
@@ -131,9 +150,16 @@ def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
 
 
 def packed_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float | None = None, dropout: float = 0.0, bounds: Packing | None = None,
-    sliding_window: int | None = None, **kwargs: Any,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    bounds: Packing | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """The attention function `transformers` calls: packed with `bounds`, plain scaled dot product without.
 
@@ -154,8 +180,15 @@ def packed_attention(
     """
     if bounds is None:
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
-            sliding_window=sliding_window, **kwargs,
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            sliding_window=sliding_window,
+            **kwargs,
         )
     batch, _, length, _ = query.shape
     if torch.is_autocast_enabled(query.device.type):  # rotary positions leave queries and keys in fp32

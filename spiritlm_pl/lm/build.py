@@ -140,8 +140,11 @@ def token_losses(
     if cross_documents:
         positions = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
     outputs = network.base_model(
-        input_ids=batch.tokens, position_ids=positions, use_cache=False,
-        attention_mask=attention.pass_through_mask(batch), bounds=bounds,
+        input_ids=batch.tokens,
+        position_ids=positions,
+        use_cache=False,
+        attention_mask=attention.pass_through_mask(batch),
+        bounds=bounds,
     )
     wanted = batch.loss_mask[:, 1:]
     if not cross_documents:  # the last token of a document knows nothing of the next one

@@ -17,8 +17,7 @@ NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a f
 
 
 def consolidate_checkpoint(
-    checkpoint: str | Path, folder: str | Path, text_tokenizer: str | None = None,
-    dtype: torch.dtype = torch.float32,
+    checkpoint: str | Path, folder: str | Path, text_tokenizer: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Path:
     """Write the weights of a trainer's checkpoint as a language model folder.
 

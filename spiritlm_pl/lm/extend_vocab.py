@@ -48,8 +48,12 @@ def _draw_new_rows(matrix: Tensor, num_old: int, generator: torch.Generator) -> 
 
 
 def extend_checkpoint(
-    base: str, folder: str | Path, vocabulary: Vocabulary, rope_theta: float | None = None,
-    text_tokenizer: str | None = None, seed: int = 0,
+    base: str,
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    rope_theta: float | None = None,
+    text_tokenizer: str | None = None,
+    seed: int = 0,
 ) -> Path:
     """Read a base model, extend it, and write it with its text tokenizer and `spiritlm.json`.
 

@@ -21,8 +21,11 @@ STAGE = "language_model"
 
 
 def save_lm(
-    folder: str | Path, network: PreTrainedModel, vocabulary: Vocabulary,
-    text_tokenizer: TextTokenizer | None = None, weights: dict[str, Tensor] | None = None,
+    folder: str | Path,
+    network: PreTrainedModel,
+    vocabulary: Vocabulary,
+    text_tokenizer: TextTokenizer | None = None,
+    weights: dict[str, Tensor] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
     """Write a model folder; a previous one stays whole until the new one is complete.
@@ -37,9 +40,7 @@ def save_lm(
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    description = {
-        "stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {}),
-    }
+    description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
         network.save_pretrained(new, state_dict=weights)

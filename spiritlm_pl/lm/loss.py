@@ -52,8 +52,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int,
-        z_loss: float,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         need_bias = bias is not None and ctx.needs_input_grad[2]
@@ -102,7 +101,9 @@ class _ChunkedLoss(torch.autograd.Function):
             None if hidden_grad is None else hidden_grad * total_grad.to(hidden_grad.dtype),
             None if weight_grad is None else (weight_grad * total_grad).to(weight_dtype),
             None if bias_grad is None else (bias_grad * total_grad).to(bias_dtype),
-            None, None, None,
+            None,
+            None,
+            None,
         )
 
 
@@ -131,7 +132,11 @@ def next_token_loss(
         offset = None if bias is None else bias.to(hidden.dtype)
         if settings.method == "torch":
             losses = F.linear_cross_entropy(
-                hidden, matrix, targets, linear_bias=offset, reduction="none",
+                hidden,
+                matrix,
+                targets,
+                linear_bias=offset,
+                reduction="none",
                 options=nn.LinearCrossEntropyOptions(batch_chunk_size=settings.chunk),
             ).float()
             return losses.sum(), losses.detach()

@@ -28,8 +28,13 @@ class AdamWSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, low, high in (("lr", 0, float("inf")), ("beta1", 0, 1), ("beta2", 0, 1),
-                                ("eps", 0, 1), ("weight_decay", 0, 1)):
+        for name, low, high in (
+            ("lr", 0, float("inf")),
+            ("beta1", 0, 1),
+            ("beta2", 0, 1),
+            ("eps", 0, 1),
+            ("weight_decay", 0, 1),
+        ):
             value = getattr(self, name)
             if not low <= value < high:
                 raise ValueError(f"{name} must be in [{low}, {high}), but is {value} instead")
@@ -64,5 +69,5 @@ def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True)
     """
     groups = decay_groups(network, settings.weight_decay)
     return torch.optim.AdamW(
-        groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=fused,
+        groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=fused
     )

@@ -74,8 +74,14 @@ class Memory:
 
 
 def memory(
-    size: ModelSize, gpus: int, stage: int, rows: int, row_length: int, checkpointing: bool,
-    offload_optimizer: bool = False, loss_chunk: int = 1024,
+    size: ModelSize,
+    gpus: int,
+    stage: int,
+    rows: int,
+    row_length: int,
+    checkpointing: bool,
+    offload_optimizer: bool = False,
+    loss_chunk: int = 1024,
 ) -> Memory:
     """Peak memory of one GPU.
 
@@ -113,8 +119,12 @@ def memory(
     if stage >= 3 and gpus > 1:
         working += 2 * 2 * size.largest_layer  # this layer's weights and the next one's
     return Memory(
-        weights=weights, gradients=gradients, optimizer=optimizer, activations=a_token * tokens,
-        working=working, host=host,
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=a_token * tokens,
+        working=working,
+        host=host,
     )
 
 

@@ -94,8 +94,7 @@ def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
     step = second.angle() - first.angle() - advance
     step = step - 2 * torch.pi * torch.round(step / (2 * torch.pi)) + advance
     phase = torch.cat([first.angle()[..., :1], step[..., :-1]], dim=-1).cumsum(-1)
-    return torch.istft(torch.polar(magnitude, phase), size, hop, window=window,
-                       length=round(waveforms.shape[1] / rate))
+    return torch.istft(torch.polar(magnitude, phase), size, hop, window=window, length=round(waveforms.shape[1] / rate))
 
 
 def _resample_by(waveforms: Tensor, factor: float) -> Tensor:

@@ -61,9 +61,7 @@ def bucketed_batches(
     return [batches[i] for i in random.permutation(len(batches))] if shuffle else batches
 
 
-def fixed_batches(
-    counts: Indices, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True
-) -> list[Indices]:
+def fixed_batches(counts: Indices, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
     """Batches of `batch_size` visits, utterance i being visited `counts[i]` times an epoch.
 
     The last batch may be smaller; it is filled up from the beginning where there is more than one batch.

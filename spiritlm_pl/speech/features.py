@@ -73,8 +73,12 @@ class MFCCFeatures(nn.Module):
             n_mfcc=config.num_coefficients,
             log_mels=True,
             melkwargs={
-                "n_fft": self.fft_size, "win_length": self.window, "hop_length": self.step,
-                "n_mels": config.num_mels, "center": False, "f_min": 20.0,
+                "n_fft": self.fft_size,
+                "win_length": self.window,
+                "hop_length": self.step,
+                "n_mels": config.num_mels,
+                "center": False,
+                "f_min": 20.0,
             },
         )
 

@@ -23,8 +23,19 @@ from spiritlm_pl.speech.mel_frontend import MelFrontend
 STAGE = "hubert"
 EXTRACTOR_MODES = ("group_norm", "layer_norm", "mel")
 ENCODER_SHAPE = (
-    "kernels", "strides", "channels", "embed_dim", "num_layers", "num_heads", "feed_forward_dim", "final_dim",
-    "pos_conv_kernel", "pos_conv_groups", "extractor_mode", "conv_bias", "layer_norm_first",
+    "kernels",
+    "strides",
+    "channels",
+    "embed_dim",
+    "num_layers",
+    "num_heads",
+    "feed_forward_dim",
+    "final_dim",
+    "pos_conv_kernel",
+    "pos_conv_groups",
+    "extractor_mode",
+    "conv_bias",
+    "layer_norm_first",
 )
 
 
@@ -88,9 +99,7 @@ class HubertConfig:
                 f"strides must be as many as kernels {len(self.kernels)}, but are {len(self.strides)} instead"
             )
         if self.extractor_mode not in EXTRACTOR_MODES:
-            raise ValueError(
-                f"extractor_mode must be one of {EXTRACTOR_MODES}, but is {self.extractor_mode!r} instead"
-            )
+            raise ValueError(f"extractor_mode must be one of {EXTRACTOR_MODES}, but is {self.extractor_mode!r} instead")
         if self.pad_edges and self.receptive_field < self.hop_length:
             raise ValueError(
                 f"kernels must cover at least the hop of {self.hop_length} samples, "
@@ -187,8 +196,19 @@ class HubertNetwork(nn.Module):
         self.config = config
         self.encoder = build_encoder(config)
         self.mask = MaskGenerator(
-            config.embed_dim, config.mask_prob, "static", 0.0, config.mask_length, False, 1,
-            0.0, "static", 0.0, 10, False, 1,
+            config.embed_dim,
+            config.mask_prob,
+            "static",
+            0.0,
+            config.mask_length,
+            False,
+            1,
+            0.0,
+            "static",
+            0.0,
+            10,
+            False,
+            1,
         )
         self.projection = nn.Linear(config.embed_dim, config.final_dim)
         self.classes = nn.Parameter(torch.empty(config.num_classes, config.final_dim).uniform_())

@@ -66,9 +66,7 @@ class KMeans(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Units (B, T) of features (B, T, D); lengths are not needed."""
         if features.shape[-1] != self.feature_dim:
-            raise ValueError(
-                f"features must have {self.feature_dim} columns, but have {features.shape[-1]} instead"
-            )
+            raise ValueError(f"features must have {self.feature_dim} columns, but have {features.shape[-1]} instead")
         with torch.autocast(features.device.type, enabled=False):
             return nearest(self.standardize(features), self.centroids)[0]
 

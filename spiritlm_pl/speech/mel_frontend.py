@@ -35,8 +35,13 @@ class MelFrontend(nn.Module):
         window = sample_rate // 40
         self.size = 1 << (window - 1).bit_length()
         self.mel = MelSpectrogram(
-            sample_rate, n_fft=self.size, win_length=window, hop_length=self.step,
-            n_mels=channels // self.group, center=False, f_min=20.0,
+            sample_rate,
+            n_fft=self.size,
+            win_length=window,
+            hop_length=self.step,
+            n_mels=channels // self.group,
+            center=False,
+            f_min=20.0,
         )
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:

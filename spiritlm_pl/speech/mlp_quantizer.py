@@ -33,8 +33,7 @@ class MLPQuantizerConfig:
         """Check the ranges."""
         if self.num_units < 1 or self.feature_dim < 1:
             raise ValueError(
-                "num_units and feature_dim must be at least 1, "
-                f"but are {self.num_units} and {self.feature_dim} instead"
+                f"num_units and feature_dim must be at least 1, but are {self.num_units} and {self.feature_dim} instead"
             )
 
 
@@ -49,8 +48,10 @@ class MLPQuantizer(nn.Module):
         self.config = config
         first, second = config.hidden
         self.layers = nn.Sequential(
-            nn.Linear(config.feature_dim, first), nn.LeakyReLU(),
-            nn.Linear(first, second), nn.LeakyReLU(),
+            nn.Linear(config.feature_dim, first),
+            nn.LeakyReLU(),
+            nn.Linear(first, second),
+            nn.LeakyReLU(),
             nn.Linear(second, config.num_units + 1),
         )
 
@@ -104,5 +105,5 @@ def ctc_loss(network: MLPQuantizer, features: Tensor, lengths: Tensor, targets: 
     counts = torch.tensor([len(units.values) for units in targets])
     values = torch.cat([units.values for units in targets]).to(features.device)
     return functional.ctc_loss(
-        log_probs, values, lengths.cpu(), counts, blank=network.blank, reduction="sum", zero_infinity=True,
+        log_probs, values, lengths.cpu(), counts, blank=network.blank, reduction="sum", zero_infinity=True
     ) / counts.sum().clamp(min=1)

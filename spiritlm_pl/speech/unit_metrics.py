@@ -165,8 +165,16 @@ def unit_report(
 def unit_table(reports: Mapping[str, Mapping[str, float]]) -> list[dict[str, str | float]]:
     """One row a tokenizer with the same columns, the baseline where it stands in `reports`."""
     columns = [
-        "codebook_use", "perplexity", "units_per_second", "phone_purity", "cluster_purity", "pnmi",
-        "speaker_pnmi", "unit_edit_distance",
+        "codebook_use",
+        "perplexity",
+        "units_per_second",
+        "phone_purity",
+        "cluster_purity",
+        "pnmi",
+        "speaker_pnmi",
+        "unit_edit_distance",
     ]
-    return [{"tokenizer": name, **{column: values[column] for column in columns if column in values}}
-            for name, values in reports.items()]
+    return [
+        {"tokenizer": name, **{column: values[column] for column in columns if column in values}}
+        for name, values in reports.items()
+    ]

@@ -117,8 +117,9 @@ def read_manifest(folder: str | Path) -> Manifest:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f"blocks must be a folder with {MANIFEST} (made by spiritlm build-blocks), "
-                                f"but {folder} has none")
+        raise FileNotFoundError(
+            f"blocks must be a folder with {MANIFEST} (made by spiritlm build-blocks), but {folder} has none"
+        )
     data = path.read_bytes()
     try:
         description = json.loads(data)
@@ -134,9 +135,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             sha256=sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}"
-        ) from None
+        raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
 
 
 def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
@@ -151,13 +150,12 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
         raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise ValueError(
-            f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again"
-        )
+        raise ValueError(f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again")
     checksum = file_sha256(path)
     if checksum != entry.sha256:
-        raise ValueError(f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; "
-                         "build the blocks again")
+        raise ValueError(
+            f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
+        )
     try:
         return Documents(**_mapped(path))
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:

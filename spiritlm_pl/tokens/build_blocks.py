@@ -94,20 +94,16 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def write_stream(
-    folder: Path,
-    kind: str,
-    documents: Shuffler,
-    vocabulary: Vocabulary,
-    block_tokens: int,
-    sources: dict[str, Any],
+    folder: Path, kind: str, documents: Shuffler, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]
 ) -> None:
     """Write shuffled documents as blocks of about equal size; an earlier build stays until this is done."""
     fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, stale):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        entries = [write_block(fresh, number, part, vocabulary)
-                   for number, part in enumerate(documents.blocks(block_tokens))]
+        entries = [
+            write_block(fresh, number, part, vocabulary) for number, part in enumerate(documents.blocks(block_tokens))
+        ]
         write_manifest(fresh, kind, vocabulary, entries, sources)
         if folder.exists():
             folder.rename(stale)
@@ -145,8 +141,9 @@ def build_blocks(
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
-    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=_num_units(corpora), num_tasks=num_tasks,
-                            multiple_of=multiple_of)
+    vocabulary = Vocabulary(
+        num_text=tokenizer.vocab_size, num_units=_num_units(corpora), num_tasks=num_tasks, multiple_of=multiple_of
+    )
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
@@ -158,8 +155,9 @@ def build_blocks(
             "seed": seed,
         }
         with ExitStack() as stack:
-            streams = {kind: stack.enter_context(Shuffler(Path(out) / split / f".{kind}.shuffle", seed))
-                       for kind in KINDS}
+            streams = {
+                kind: stack.enter_context(Shuffler(Path(out) / split / f".{kind}.shuffle", seed)) for kind in KINDS
+            }
             seconds = dict.fromkeys(KINDS, 0.0)
             for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
                 streams[kind].add(document)
@@ -201,8 +199,9 @@ def _documents(
 
 def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
     """The corpora that have this split; every one must have a training split."""
-    return [UnitCorpus(folder, split) for folder in units
-            if split == "train" or (Path(folder) / split / MANIFEST).is_file()]
+    return [
+        UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
+    ]
 
 
 def _num_units(corpora: dict[str, list[UnitCorpus]]) -> int:

@@ -23,18 +23,20 @@ from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
 MANIFEST = "manifest.json"
 FINGERPRINT = b"spiritlm_fingerprint"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
-SCHEMA = pa.schema([
-    ("id", pa.string()),
-    ("corpus", pa.string()),
-    ("speaker", pa.string()),
-    ("duration", pa.float64()),
-    ("text", pa.string()),
-    ("words", pa.list_(WORD)),
-    ("units", pa.list_(pa.uint16())),
-    ("unit_starts", pa.list_(pa.uint32())),
-    ("num_frames", pa.uint32()),
-    ("custom", pa.string()),
-])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("corpus", pa.string()),
+        ("speaker", pa.string()),
+        ("duration", pa.float64()),
+        ("text", pa.string()),
+        ("words", pa.list_(WORD)),
+        ("units", pa.list_(pa.uint16())),
+        ("unit_starts", pa.list_(pa.uint32())),
+        ("num_frames", pa.uint32()),
+        ("custom", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,7 @@ class Interleaving:
         for name in ("text_span", "speech_span"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
-                raise ValueError(
-                    f"{name} must be (low, high) with 1 <= low <= high, but is ({low}, {high}) instead"
-                )
+                raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, but is ({low}, {high}) instead")
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise if the mode needs tokens that the vocabulary lacks.
@@ -66,9 +64,7 @@ class Interleaving:
             ValueError: for ASR+TTS pairs without task markers.
         """
         if self.mode == "asr_tts" and vocabulary.num_tasks < 2:
-            raise ValueError(
-                f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead"
-            )
+            raise ValueError(f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +86,7 @@ class Pieces:
     marker: npt.NDArray[np.int32]
 
 
-def visit(
-    documents: Documents, order: Integers, key: int, options: Interleaving, vocabulary: Vocabulary
-) -> Pieces:
+def visit(documents: Documents, order: Integers, key: int, options: Interleaving, vocabulary: Vocabulary) -> Pieces:
     """Cut the documents of a block into pieces.
 
     Args:
@@ -151,8 +145,13 @@ def _spans(
 
 
 def _pieces(
-    documents: Documents, vocabulary: Vocabulary,
-    document: Integers, modality: Integers, start: Integers, stop: Integers, task: int,
+    documents: Documents,
+    vocabulary: Vocabulary,
+    document: Integers,
+    modality: Integers,
+    start: Integers,
+    stop: Integers,
+    task: int,
 ) -> Pieces:
     """Slices of words [start, stop); empty ones vanish, markers stand where the modality changes."""
     speech = modality == Modality.SPEECH

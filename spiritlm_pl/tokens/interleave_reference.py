@@ -32,9 +32,7 @@ def visit_document(document: Document, key: int, options: Interleaving, vocabula
     return tokens
 
 
-def _groups(
-    words: Sequence[Word], key: int, options: Interleaving
-) -> Iterator[tuple[Modality, Sequence[Word]]]:
+def _groups(words: Sequence[Word], key: int, options: Interleaving) -> Iterator[tuple[Modality, Sequence[Word]]]:
     """Words in the order of the sequence, each group in one modality."""
     first = Modality(derive(key, 0) >> 63)
     other = Modality(1 - first)

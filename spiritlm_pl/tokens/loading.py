@@ -159,8 +159,10 @@ class TrainingLoader:
         saved = state["identity"]
         for name in sorted({*saved, *self.identity}):
             if saved.get(name) != self.identity.get(name):
-                raise ValueError(f"{name} must be what the checkpoint was trained with, {saved.get(name)!r}, "
-                                 f"but is {self.identity.get(name)!r} instead")
+                raise ValueError(
+                    f"{name} must be what the checkpoint was trained with, {saved.get(name)!r}, "
+                    f"but is {self.identity.get(name)!r} instead"
+                )
         self._start(row=state["rows"], step=state["step"])
 
 
@@ -168,13 +170,7 @@ class EvaluationLoader:
     """A fixed draw of one stream, every row once; ranks that run out of rows get padding."""
 
     def __init__(
-        self,
-        stream: TokenStream,
-        share: Share,
-        *,
-        predicted: Tensor,
-        num_rows: int | None = None,
-        num_workers: int = 0,
+        self, stream: TokenStream, share: Share, *, predicted: Tensor, num_rows: int | None = None, num_workers: int = 0
     ) -> None:
         """Wire a loader.
 

@@ -87,19 +87,14 @@ class Mixture:
 
     def rows_until_all_read(self) -> int:
         """Rows of whole cycles after which every stream has been read once at least."""
-        cycles = [
-            -(-stream.rows_per_epoch // quota)
-            for stream, quota in zip(self.streams, self.quotas, strict=True)
-        ]
+        cycles = [-(-stream.rows_per_epoch // quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         return max(cycles) * len(self.slots)
 
     def rows(self, first: int, end: int) -> Rows:
         """Rows [first, end) of the run, in order."""
         numbers = np.arange(first, end, dtype=np.int64)
         stream_of = self.slots[numbers % len(self.slots)]
-        within = (numbers // len(self.slots)) * np.array(self.quotas)[stream_of] + self.ranks[
-            numbers % len(self.slots)
-        ]
+        within = (numbers // len(self.slots)) * np.array(self.quotas)[stream_of] + self.ranks[numbers % len(self.slots)]
         parts, places = [], []
         for number, stream in enumerate(self.streams):
             chosen = np.flatnonzero(stream_of == number)

@@ -56,9 +56,7 @@ class Rows:
         if len(parts) == 1:
             return parts[0]
         starts = bounds(np.array([part.tokens.size for part in parts]))
-        lows = [
-            part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)
-        ]
+        lows = [part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)]
         return cls(
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([*lows, starts[-1:].astype(np.int32)]),
@@ -69,9 +67,7 @@ class Rows:
 class PackedBlock:
     """One visit to one block, cut into rows; tokens are gathered only for the rows asked for."""
 
-    def __init__(
-        self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary
-    ) -> None:
+    def __init__(self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary) -> None:
         """Lay out the rows.
 
         Args:
@@ -146,8 +142,9 @@ class PackedBlock:
         payload[starts[marked] - low] = marker[marked]
         return payload
 
-    def _segments(self, cuts: Integers, repeated: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32],
-                                                                                npt.NDArray[np.bool_]]:
+    def _segments(
+        self, cuts: Integers, repeated: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Bounds of the segments of some rows, and which of them are padding."""
         rows = len(cuts) - 1
         offsets = np.arange(rows, dtype=np.int64) * self.row_length
@@ -159,8 +156,9 @@ class PackedBlock:
         used = np.diff(cuts)
         filled = used + (repeated & (used > 0))
         ends = offsets + filled
-        bound = np.concatenate([offsets[filled > 0], offsets[row] + inner - cuts[row] + repeated[row],
-                                ends[filled < self.row_length]])
+        bound = np.concatenate(
+            [offsets[filled > 0], offsets[row] + inner - cuts[row] + repeated[row], ends[filled < self.row_length]]
+        )
         kind = np.zeros(len(bound), dtype=bool)
         kind[len(bound) - int((filled < self.row_length).sum()) :] = True
         sorting = np.argsort(bound, kind="stable")

@@ -105,11 +105,13 @@ def plan_corpus(
                 chunk = own[start : start + part_size]
                 durations = np.array([cut.duration for cut in chunk])
                 batches = bucketed_batches(durations, batch_seconds, seed=0, epoch=0, shuffle=False)
-                parts.append(Part(
-                    corpus=corpus,
-                    split=split,
-                    index=index,
-                    ids=tuple(cut.id for cut in chunk),
-                    batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
-                ))
+                parts.append(
+                    Part(
+                        corpus=corpus,
+                        split=split,
+                        index=index,
+                        ids=tuple(cut.id for cut in chunk),
+                        batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
+                    )
+                )
     return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=tuple(str(f) for f in folders))

@@ -44,9 +44,7 @@ def between(draw: int, low: int, high: int) -> int:
     return low + (((draw >> 32) * (high - low + 1)) >> 32)
 
 
-def between_many(
-    draws: Keys, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def between_many(draws: Keys, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """`between` for arrays."""
     width = (high - low + 1).astype(np.uint64)
     return low + (((draws >> np.uint64(32)) * width) >> np.uint64(32)).astype(np.int64)

@@ -23,9 +23,7 @@ from spiritlm_pl.tokens.rng import derive, derive_many, name_key
 
 RANDOM_LENGTH = ("interleaved", "none")
 TRIALS = 8  # visits from which the room of a block is estimated
-MANY_BLOCKS = (
-    3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
-)
+MANY_BLOCKS = 3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
 SLACK = 1.01  # for blocks that were not tried
 REDRAWS = 1_000
 OPEN_BLOCKS = 4  # blocks kept mapped
@@ -59,8 +57,10 @@ class TokenStream:
             raise ValueError(f"blocks must hold documents, but {folder} has none")
         self.row_length = row_length
         self.vocabulary = self.manifest.vocabulary
-        self.interleaving = interleaving if self.manifest.kind == "aligned" else Interleaving(
-            mode="text" if self.manifest.kind == "text" else "speech"
+        self.interleaving = (
+            interleaving
+            if self.manifest.kind == "aligned"
+            else Interleaving(mode="text" if self.manifest.kind == "text" else "speech")
         )
         self.interleaving.check(self.vocabulary)
         self.dtype = token_dtype(self.vocabulary)

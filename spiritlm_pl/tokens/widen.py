@@ -31,9 +31,7 @@ class LossOn:
     def __post_init__(self) -> None:
         """Something must be predicted."""
         if not (self.text or self.speech or self.markers):
-            raise ValueError(
-                "loss_on must name something, but text, speech and markers are all false instead"
-            )
+            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
         """(num_rows,) bool, which ids are predicted."""
@@ -57,9 +55,7 @@ def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
     starts = rows.cu_seqlens[:-1].astype(np.int64)
     lengths = np.diff(rows.cu_seqlens)
     row = starts // size[1]
-    numbers = (
-        np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]
-    )  # of a segment in its row
+    numbers = np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]  # of a segment in its row
     numbers[rows.padding] = -1
     tokens = torch.from_numpy(rows.tokens.astype(np.int64))
     positions = torch.from_numpy((np.arange(tokens.numel()) - np.repeat(starts, lengths)).reshape(size))

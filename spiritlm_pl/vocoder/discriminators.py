@@ -64,9 +64,7 @@ class MultiPeriodDiscriminator(Discriminator):
                 for a, b in zip(sizes, sizes[1:], strict=False)
             ]
             layers.append(weight_norm(nn.Conv2d(sizes[-1], sizes[-1], (5, 1), padding=(2, 0))))
-            self.stacks.append(
-                ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0))))
-            )
+            self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
         """Judge waveforms (B, S), one judgement a period."""
@@ -132,8 +130,7 @@ class SpectrogramDiscriminator(Discriminator):
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
             layers: list[nn.Module] = [weight_norm(nn.Conv2d(1, channels, (7, 5), (2, 2), padding=(3, 2)))]
             layers += [
-                weight_norm(nn.Conv2d(channels, channels, (5, 3), (2, stride), padding=(2, 1)))
-                for stride in (1, 2, 1)
+                weight_norm(nn.Conv2d(channels, channels, (5, 3), (2, stride), padding=(2, 1))) for stride in (1, 2, 1)
             ]
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(channels, 1, 3, padding=1))))
 

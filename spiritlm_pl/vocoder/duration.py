@@ -20,21 +20,15 @@ class DurationPredictor(nn.Module):
         dropout: probability of dropping an activation.
     """
 
-    def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: int = 3, dropout: float = 0.5
-    ) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: int = 3, dropout: float = 0.5) -> None:
         """Build the layers."""
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, but is {kernel_size} instead")
         padding = kernel_size // 2
-        self.conv1 = nn.Sequential(
-            nn.Conv1d(in_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU()
-        )
+        self.conv1 = nn.Sequential(nn.Conv1d(in_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
         self.ln1 = nn.LayerNorm(hidden_channels)
-        self.conv2 = nn.Sequential(
-            nn.Conv1d(hidden_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU()
-        )
+        self.conv2 = nn.Sequential(nn.Conv1d(hidden_channels, hidden_channels, kernel_size, padding=padding), nn.ReLU())
         self.ln2 = nn.LayerNorm(hidden_channels)
         self.proj = nn.Linear(hidden_channels, 1)
         self.dropout = nn.Dropout(dropout)

@@ -38,9 +38,7 @@ def yin_f0(
     head = torch.fft.rfft(frames[..., :window], n=size)
     cross = torch.fft.irfft(torch.fft.rfft(frames, n=size) * head.conj(), n=size)[..., : longest + 1]
     energy = F.pad(frames.square().cumsum(-1), (1, 0))
-    energies = (
-        energy[..., window : window + longest + 1] - energy[..., : longest + 1]
-    )  # of the shifted windows
+    energies = energy[..., window : window + longest + 1] - energy[..., : longest + 1]  # of the shifted windows
     difference = (energies[..., :1] + energies - 2 * cross).clamp(min=0)  # (B, F, L + 1)
     lags = torch.arange(1, longest + 1, device=waveforms.device)
     normalised = difference[..., 1:] * lags / difference[..., 1:].cumsum(-1).clamp(min=1e-8)  # lag l at l - 1

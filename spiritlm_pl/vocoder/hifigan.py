@@ -101,9 +101,7 @@ class HiFiGANGenerator(nn.Module):
             padding = (size - rate) // 2
             self.ups.append(weight_norm(nn.ConvTranspose1d(channels, channels // 2, size, rate, padding)))
             channels //= 2
-            for kernel_size, dilations in zip(
-                config.resblock_kernel_sizes, config.resblock_dilations, strict=True
-            ):
+            for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
                 self.resblocks.append(ResidualBlock(channels, kernel_size, tuple(dilations)))
         self.conv_post = weight_norm(nn.Conv1d(channels, 1, 7, padding=3))
 

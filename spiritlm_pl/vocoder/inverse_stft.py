@@ -42,14 +42,10 @@ class InverseSTFTConfig(VocoderConfig):
         """Check that frames and hops fit."""
         super().__post_init__()
         if self.hop_length % self.upsampling:
-            raise ValueError(
-                f"upsampling must divide hop_length {self.hop_length}, but is {self.upsampling} instead"
-            )
+            raise ValueError(f"upsampling must divide hop_length {self.hop_length}, but is {self.upsampling} instead")
         hop = self.frame_hop
         if self.n_fft < 2 * hop or (self.n_fft - hop) % 2:
-            raise ValueError(
-                f"n_fft must be {hop} plus an even number of at least {hop}, but is {self.n_fft} instead"
-            )
+            raise ValueError(f"n_fft must be {hop} plus an even number of at least {hop}, but is {self.n_fft} instead")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, but is {self.kernel_size} instead")
 
@@ -118,15 +114,10 @@ class InverseSTFTGenerator(nn.Module):
 
         def blocks(number: int) -> nn.Sequential:
             return nn.Sequential(
-                *(
-                    ConvNeXtBlock(channels, config.hidden_channels, config.kernel_size, scale)
-                    for _ in range(number)
-                )
+                *(ConvNeXtBlock(channels, config.hidden_channels, config.kernel_size, scale) for _ in range(number))
             )
 
-        self.embed = nn.Conv1d(
-            config.conditioning_dim, channels, config.kernel_size, padding=config.kernel_size // 2
-        )
+        self.embed = nn.Conv1d(config.conditioning_dim, channels, config.kernel_size, padding=config.kernel_size // 2)
         self.embed_norm = nn.LayerNorm(channels)
         self.unit_blocks = blocks(config.unit_blocks)
         self.upsample = nn.Linear(channels, channels * config.upsampling)

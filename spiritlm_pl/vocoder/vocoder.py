@@ -95,9 +95,7 @@ class Vocoder(nn.Module):
             return speaker
         if speaker not in self.config.speakers:
             names = ", ".join(self.config.speakers)
-            raise ValueError(
-                f"speaker must be one of {names} or in [0, {self.num_speakers}), but is {speaker} instead"
-            )
+            raise ValueError(f"speaker must be one of {names} or in [0, {self.num_speakers}), but is {speaker} instead")
         return self.config.speakers.index(str(speaker))
 
     def condition(self, units: Tensor, speakers: Tensor, styles: Tensor | None = None) -> Tensor:
@@ -152,9 +150,7 @@ class Vocoder(nn.Module):
             return torch.zeros(0)
         if int(units.min()) < 0 or int(units.max()) >= self.config.num_units:
             wrong = units[(units < 0) | (units >= self.config.num_units)][0]
-            raise ValueError(
-                f"units must be in [0, {self.config.num_units}), but one is {int(wrong)} instead"
-            )
+            raise ValueError(f"units must be in [0, {self.config.num_units}), but one is {int(wrong)} instead")
         speakers = torch.tensor([self.speaker_id(speaker)], device=device)
         styles = None if style is None else torch.tensor([style], device=device)
         training = self.training

@@ -40,8 +40,11 @@ def test_words_and_phones_come_to_the_cut_with_scores() -> None:
     [
         ("Dial 42 now", ["dial", "forty", "two", "now"], ["Dial", "42", "now"]),
         ("dial forty two", ["dial", "42"], ["dial", "forty two"]),
-        ("It's at the well-known door", ["it", "'s", "at the", "well-known", "door"],
-         ["It's", "at the", "well-known", "door"]),
+        (
+            "It's at the well-known door",
+            ["it", "'s", "at the", "well-known", "door"],
+            ["It's", "at the", "well-known", "door"],
+        ),
         ("we cannot go", ["we", "can", "not", "go"], ["we", "cannot", "go"]),
         ("see Zworykin there", ["see", "<unk>", "there"], ["see", "Zworykin", "there"]),
         ("oh 🙂 yes [laughs loudly]", ["sil", "oh", "<eps>", "yes", "[noise]"], ["oh", "yes"]),

@@ -74,9 +74,7 @@ def test_path_is_the_best_of_all_paths() -> None:
 
     rows = (row for row in itertools.product(range(3), repeat=7) if collapse(row) == [1, 2, 2])
     best = max(rows, key=lambda row: sum(float(log_probs[t, c]) for t, c in enumerate(row)))
-    spans = [
-        [t for t, _ in members] for c, members in itertools.groupby(enumerate(best), lambda item: item[1]) if c
-    ]
+    spans = [[t for t, _ in members] for c, members in itertools.groupby(enumerate(best), lambda item: item[1]) if c]
     expected = [(spans[0][0], spans[1][-1] + 1), (spans[2][0], spans[2][-1] + 1)]
     assert [(round(w.start * 160), round(w.end * 160)) for w in words] == expected
 
@@ -105,8 +103,12 @@ def test_unknown_words_are_refused_by_name_or_laid_on_a_star() -> None:
 
 @pytest.mark.parametrize(
     ("words", "samples", "message"),
-    [([], 1600, "no word"), (["abababababab"], 1600, "10 frames for 12"), (["aaaaaa"], 1600, "10 frames for 11"),
-     (["a"], 100, "audio is too short: 0.006 s")],
+    [
+        ([], 1600, "no word"),
+        (["abababababab"], 1600, "10 frames for 12"),
+        (["aaaaaa"], 1600, "10 frames for 11"),
+        (["a"], 100, "audio is too short: 0.006 s"),
+    ],
 )
 def test_utterances_that_cannot_be_aligned_give_a_reason(words: list[str], samples: int, message: str) -> None:
     network = network_of("-" * 10, {"a": 1, "b": 2})
@@ -158,9 +160,18 @@ def test_mms_fa_is_wired_as_torchaudio_says(monkeypatch: pytest.MonkeyPatch) -> 
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = Wav2Vec2Config(
-        vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(10, 8), num_feat_extract_layers=2,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, pad_token_id=0,
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_kernel=(10, 8),
+        conv_stride=(10, 8),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        pad_token_id=0,
     )
     Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "ctc")
     (tmp_path / "ctc" / "vocab.json").write_text(json.dumps(VOCABULARY))

@@ -20,7 +20,9 @@ def test_textgrid_folder(tmp_path: Path) -> None:
     for cut_id in ("speaker/a", "a", "elsewhere/a"):
         found = aligner.align(cut_id, None, ["dial", "forty", "two"])
         assert found.words == [
-            AlignedWord("dial", 0.1, 0.5), AlignedWord("forty", 0.5, 0.8125), AlignedWord("two", 0.8125, 1.0)
+            AlignedWord("dial", 0.1, 0.5),
+            AlignedWord("forty", 0.5, 0.8125),
+            AlignedWord("two", 0.8125, 1.0),
         ]
         assert found.phones == [Word("D", 0.1, 0.3)]
     with pytest.raises(AlignmentError, match="word 1 of the transcript is 'dual', but is 'dial'"):

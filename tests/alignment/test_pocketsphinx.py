@@ -25,11 +25,19 @@ TEXTS = {"a": "we found seven apples under the table", "b": "please open the zor
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    spoken = [speak_line(Line(name, text, Voice("en-us", 150), tmp_path / "audio" / f"{name}.wav"))
-              for name, text in TEXTS.items()]
+    spoken = [
+        speak_line(Line(name, text, Voice("en-us", 150), tmp_path / "audio" / f"{name}.wav"))
+        for name, text in TEXTS.items()
+    ]
     save_wav(tmp_path / "audio" / "n.wav", torch.randn(8_000, generator=torch.Generator().manual_seed(0)) * 0.01)
-    nothing = make_cut("n", tmp_path / "audio" / "n.wav", sample_rate=16_000, num_samples=8_000,
-                       text="far too many words for half a second of noise to hold them", speaker="x")
+    nothing = make_cut(
+        "n",
+        tmp_path / "audio" / "n.wav",
+        sample_rate=16_000,
+        num_samples=8_000,
+        text="far too many words for half a second of noise to hold them",
+        speaker="x",
+    )
     save_corpus(tmp_path, {"train": [*spoken, nothing]}, name="n", source="s", licence="l")
     return tmp_path
 

@@ -5,7 +5,7 @@ import pytest
 from spiritlm_pl.alignment.textgrid import parse_textgrid, read_textgrid, textgrid_alignment
 from spiritlm_pl.corpora.manifest import Word
 
-LONG = '''File type = "ooTextFile"
+LONG = """File type = "ooTextFile"
 Object class = "TextGrid"
 
 xmin = 0
@@ -58,9 +58,9 @@ item []:
         points [1]:
             number = 0.75
             mark = "ding"
-'''
+"""
 
-SHORT = '''File type = "ooTextFile"
+SHORT = """File type = "ooTextFile"
 Object class = "TextGrid"
 
 0
@@ -102,7 +102,7 @@ Object class = "TextGrid"
 1
 0.75
 "ding"
-'''
+"""
 WORDS = [Word("déjà", 0.25, 0.6), Word('say "9 to 5" ! now', 0.6, 1.2)]
 
 
@@ -124,8 +124,10 @@ def test_long_and_short_are_the_same() -> None:
 
 
 def test_comments_numbers_in_names_and_old_headers() -> None:
-    text = '"ooTextFile short"\n"TextGrid"\n! 7 tiers "x"\n0 1 <exists> 1 tier: "IntervalTier" "tier 2"\n' \
-           'from 0 to 1 s, 1 interval: 0.1 2e-1 "a\nb"'
+    text = (
+        '"ooTextFile short"\n"TextGrid"\n! 7 tiers "x"\n0 1 <exists> 1 tier: "IntervalTier" "tier 2"\n'
+        'from 0 to 1 s, 1 interval: 0.1 2e-1 "a\nb"'
+    )
     (tier,) = parse_textgrid(text)
     assert (tier.name, tier.intervals) == ("tier 2", [Word("a\nb", 0.1, 0.2)])
     assert parse_textgrid('"ooTextFile" "TextGrid" 0 1 <absent>') == []

@@ -34,10 +34,18 @@ class Exported(BoringModel):
 
 def fit(*arguments: str, ckpt_path: str | None = None) -> Trainer:
     cli = LightningCLI(
-        Exported, BoringDataModule, save_config_callback=RecordRun, run=False, seed_everything_default=0,
+        Exported,
+        BoringDataModule,
+        save_config_callback=RecordRun,
+        run=False,
+        seed_everything_default=0,
         trainer_defaults={
-            "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False,
-            "log_every_n_steps": 1, "limit_val_batches": 1, "default_root_dir": "run",
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+            "limit_val_batches": 1,
+            "default_root_dir": "run",
             "callbacks": [ModelCheckpoint("run/checkpoints", save_last=True)],
         },
         args=["--trainer.logger=spiritlm_pl.callbacks.mlflow_logger.MLflowLogger", *arguments],
@@ -118,9 +126,16 @@ def test_without_a_tracker_the_configuration_is_kept_as_a_file(here):
 
 def test_an_exported_network_names_its_run(here):
     logger = MLflowLogger("exports")
-    trainer = Trainer(accelerator="cpu", max_steps=1, logger=logger, enable_progress_bar=False,
-                      enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0,
-                      callbacks=[ExportNetwork("exported")])
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=logger,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[ExportNetwork("exported")],
+    )
     trainer.fit(Exported(), BoringDataModule())
     note = json.loads(Path("exported/tracking.json").read_text())
     assert (note["run_id"], note["stage"]) == (logger.run_id, "test_record_run")

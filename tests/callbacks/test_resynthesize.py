@@ -80,9 +80,7 @@ def test_places_are_spread() -> None:
 
 
 def test_a_picture_of_anything() -> None:
-    figure = spectrogram_figure(
-        {"tone": torch.sin(torch.arange(8000) * 0.1), "nothing": torch.zeros(10)}, 16_000
-    )
+    figure = spectrogram_figure({"tone": torch.sin(torch.arange(8000) * 0.1), "nothing": torch.zeros(10)}, 16_000)
     assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["tone", "nothing"]
 
 

@@ -26,8 +26,12 @@ from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_fol
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
-STORIES = ("the cat sat down the cat ate", "a dog ran off a dog slept", "one cow came home one cow sang",
-           "my hen got up my hen danced")
+STORIES = (
+    "the cat sat down the cat ate",
+    "a dog ran off a dog slept",
+    "one cow came home one cow sang",
+    "my hen got up my hen danced",
+)
 SETTINGS = GenerationSettings(max_new_tokens=30, min_speech_units=1)
 
 
@@ -40,11 +44,19 @@ class TinyModule(LightningModule):
 
     def configure_model(self):
         torch.manual_seed(0)
-        self.network = LlamaForCausalLM(LlamaConfig(
-            vocab_size=self.vocabulary.num_rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, max_position_embeddings=128, attention_dropout=0.5, bos_token_id=None,
-            eos_token_id=None,
-        ))
+        self.network = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=self.vocabulary.num_rows,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=128,
+                attention_dropout=0.5,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
 
     def training_step(self, batch, batch_idx):
         noise = torch.randint(2, batch.shape)
@@ -65,13 +77,18 @@ def folder(tmp_path, monkeypatch):
     utterances = []
     for number, text in enumerate(STORIES):
         words = text.split()
-        utterances.append(UnitUtterance(
-            id=f"stories/{number}", text=text, num_frames=25 * len(words), duration=float(len(words)),
-            words=tuple(TimedWord(word, float(i), i + 1.0) for i, word in enumerate(words)),
-            units=(np.arange(2 * len(words)) % 20).astype(np.uint16),
-            unit_starts=(np.arange(2 * len(words)) * 25 // 2).astype(np.uint32),
-            custom={"story": number, "sentence_ends": [4, len(words)]},
-        ))
+        utterances.append(
+            UnitUtterance(
+                id=f"stories/{number}",
+                text=text,
+                num_frames=25 * len(words),
+                duration=float(len(words)),
+                words=tuple(TimedWord(word, float(i), i + 1.0) for i, word in enumerate(words)),
+                units=(np.arange(2 * len(words)) % 20).astype(np.uint16),
+                unit_starts=(np.arange(2 * len(words)) * 25 // 2).astype(np.uint32),
+                custom={"story": number, "sentence_ends": [4, len(words)]},
+            )
+        )
     write_part(tmp_path / "units" / "test", 0, utterances, "f")
     finish_folder(tmp_path / "units" / "test", 1, frame_rate=25.0, num_units=20, provenance={})
     config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
@@ -84,16 +101,33 @@ def train(callbacks, logger=False):
     module = TinyModule(vocabulary, "text")
     torch.manual_seed(1)
     data = DataLoader(torch.randint(vocabulary.num_tokens - 1, (8, 12)), batch_size=2)
-    trainer = Trainer(accelerator="cpu", max_steps=4, logger=logger, callbacks=callbacks, val_check_interval=2,
-                      limit_val_batches=1, enable_progress_bar=False, enable_model_summary=False,
-                      enable_checkpointing=False, log_every_n_steps=1)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=4,
+        logger=logger,
+        callbacks=callbacks,
+        val_check_interval=2,
+        limit_val_batches=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+    )
     trainer.fit(module, data, data)
     return trainer, module
 
 
 def samples(**options):
-    return GenerateSamples(texts=["the cat"], units="units", split="test", num_utterances=1, vocoder="vocoder",
-                           settings=SETTINGS, every_n_steps=2, **options)
+    return GenerateSamples(
+        texts=["the cat"],
+        units="units",
+        split="test",
+        num_utterances=1,
+        vocoder="vocoder",
+        settings=SETTINGS,
+        every_n_steps=2,
+        **options,
+    )
 
 
 def test_training_is_the_same_bit_for_bit_with_samples_and_choice(folder):
@@ -142,17 +176,25 @@ def test_sharded_training_makes_the_same_samples_and_choices(folder):
 
     vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     torch.manual_seed(0)
-    network = LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=128, initializer_range=0.3,
-    ))
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.num_rows,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=128,
+            initializer_range=0.3,
+        )
+    )
     save_lm("start", network, vocabulary)
     texts = []
     for processes in (1, 2):
         worker = Path(__file__).with_name("zero3_samples_worker.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run([sys.executable, worker, str(processes)], env=environment, capture_output=True,
-                              text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, worker, str(processes)], env=environment, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         events = EventAccumulator(f"tb/lightning_logs/version_{processes}")
         events.Reload()

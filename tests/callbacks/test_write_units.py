@@ -23,8 +23,12 @@ def tokenizer(tmp_path: Path) -> Path:
 
 def predict(tokenizer: Path, corpus: Path, folder: Path, **settings: object) -> None:
     trainer = Trainer(
-        accelerator="cpu", devices=1, logger=False, callbacks=[WriteUnits(str(folder))],
-        enable_progress_bar=False, **settings,  # type: ignore[arg-type]
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=[WriteUnits(str(folder))],
+        enable_progress_bar=False,
+        **settings,  # type: ignore[arg-type]
     )
     data = WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
     trainer.predict(TokenizeModule(str(tokenizer)), data)
@@ -54,7 +58,11 @@ def test_interrupted_and_resumed_is_the_same(tokenizer: Path, tone_corpus: Path,
 def test_two_ranks_write_the_same_shards(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
     predict(tokenizer, tone_corpus, tmp_path / "one")
     trainer = Trainer(
-        accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False, enable_progress_bar=False,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_spawn",
+        logger=False,
+        enable_progress_bar=False,
         callbacks=[WriteUnits(str(tmp_path / "two"))],
     )
     data = WaveformDataModule([str(tone_corpus)], part_size=3, batch_seconds=4.0)

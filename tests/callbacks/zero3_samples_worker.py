@@ -33,8 +33,13 @@ class Rows(Dataset[TokenBatch]):
         tokens = (torch.arange(2 * LENGTH).view(2, LENGTH) + index) % 40
         positions = torch.arange(LENGTH).expand_as(tokens)
         return TokenBatch(
-            tokens=tokens, position_ids=positions, segment_ids=torch.zeros_like(tokens), max_seqlen=LENGTH,
-            cu_seqlens=torch.arange(0, 2 * LENGTH + 1, LENGTH, dtype=torch.int32), loss_mask=positions > 0, step=index,
+            tokens=tokens,
+            position_ids=positions,
+            segment_ids=torch.zeros_like(tokens),
+            max_seqlen=LENGTH,
+            cu_seqlens=torch.arange(0, 2 * LENGTH + 1, LENGTH, dtype=torch.int32),
+            loss_mask=positions > 0,
+            step=index,
         )
 
 
@@ -42,15 +47,30 @@ def main() -> None:
     processes = int(sys.argv[1])
     lightning.seed_everything(1)
     vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
-    module = LanguageModelModule(LanguageModelConfig(checkpoint="start"), vocabulary, AdamWSettings(lr=1e-4),
-                                 text_tokenizer="text")
-    samples = GenerateSamples(texts=["the cat", "a dog"], units="units", split="test", num_utterances=1,
-                              settings=GenerationSettings(max_new_tokens=8, min_speech_units=1), every_n_steps=1)
+    module = LanguageModelModule(
+        LanguageModelConfig(checkpoint="start"), vocabulary, AdamWSettings(lr=1e-4), text_tokenizer="text"
+    )
+    samples = GenerateSamples(
+        texts=["the cat", "a dog"],
+        units="units",
+        split="test",
+        num_utterances=1,
+        settings=GenerationSettings(max_new_tokens=8, min_speech_units=1),
+        every_n_steps=1,
+    )
     trainer = lightning.Trainer(
-        accelerator="cpu", devices=processes, max_steps=3, limit_val_batches=1, val_check_interval=2,
-        logger=TensorBoardLogger("tb", version=processes), enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+        devices=processes,
+        max_steps=3,
+        limit_val_batches=1,
+        val_check_interval=2,
+        logger=TensorBoardLogger("tb", version=processes),
+        enable_progress_bar=False,
+        enable_model_summary=False,
         strategy="auto" if processes == 1 else Zero3Strategy(persistent_below=0, pin_memory=False),
-        use_distributed_sampler=False, enable_checkpointing=False, log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
         callbacks=[samples, EvaluateChoice("units", output=f"choice_{processes}.json", batch_tokens=64)],
     )
     loader = DataLoader(Rows(), batch_size=None)

@@ -41,7 +41,11 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: 
     (tmp_path / "mine.yaml").write_text("seed_everything: 1\n")
     assert find_config("mine.yaml") == Path("mine.yaml")
     assert resolve_configs(["fit", "--config=lm/base_7b", "--x", "lm/base_7b"]) == [
-        "fit", f"--config={expected}", "--x", "lm/base_7b"]
+        "fit",
+        f"--config={expected}",
+        "--x",
+        "lm/base_7b",
+    ]
 
 
 def test_parts_are_not_offered_as_runnable() -> None:

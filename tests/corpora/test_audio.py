@@ -31,8 +31,18 @@ def test_bad_audio_is_skipped_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "truncated.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:9_000])
     flac = (tmp_path / "stereo.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
-    names = ["good.wav", "stereo.flac", "low.wav", "short.wav", "silent.wav", "zero.wav", "corrupt.wav",
-             "truncated.wav", "cut.flac", "missing.wav"]
+    names = [
+        "good.wav",
+        "stereo.flac",
+        "low.wav",
+        "short.wav",
+        "silent.wav",
+        "zero.wav",
+        "corrupt.wav",
+        "truncated.wav",
+        "cut.flac",
+        "missing.wav",
+    ]
     utterances = [Utterance(name, tmp_path / name, "hello 2", "me") for name in names]
     utterances.append(Utterance("emoji", tmp_path / "good.wav", "😀 !!", "me"))
     cuts, skipped = ingest(utterances, tmp_path / "out", Rules())
@@ -41,9 +51,16 @@ def test_bad_audio_is_skipped_with_its_reason(tmp_path: Path) -> None:
     assert cuts[1].duration == pytest.approx(48_000 / 44_100, abs=1e-3) and load_waveform(cuts[1]).dim() == 1
     reasons = {row.id: row.reason for row in skipped}
     assert len(reasons) == 9
-    for name, part in {"low.wav": "sample rate", "short.wav": "duration", "silent.wav": "silent",
-                       "zero.wav": "zero bytes", "corrupt.wav": "corrupt", "truncated.wav": "truncated",
-                       "missing.wav": "missing", "emoji": "no words"}.items():
+    for name, part in {
+        "low.wav": "sample rate",
+        "short.wav": "duration",
+        "silent.wav": "silent",
+        "zero.wav": "zero bytes",
+        "corrupt.wav": "corrupt",
+        "truncated.wav": "truncated",
+        "missing.wav": "missing",
+        "emoji": "no words",
+    }.items():
         assert part in reasons[name]
 
 
@@ -55,8 +72,16 @@ def test_all_skipped_is_an_error(tmp_path: Path) -> None:
 def test_corpus_folder_can_move(tmp_path: Path) -> None:
     folder = tmp_path / "before"
     save_wav(folder / "audio" / "a.wav", TONE)
-    cut = make_cut("a", folder / "audio" / "a.wav", sample_rate=16_000, num_samples=16_000, text="hi",
-                   speaker="me", words=[Word("hi", 0.25, 0.75)], custom={"story": "s"})
+    cut = make_cut(
+        "a",
+        folder / "audio" / "a.wav",
+        sample_rate=16_000,
+        num_samples=16_000,
+        text="hi",
+        speaker="me",
+        words=[Word("hi", 0.25, 0.75)],
+        custom={"story": "s"},
+    )
     save_corpus(folder, {"train": [cut]}, name="n", source="s", licence="l")
     moved = folder.rename(tmp_path / "after")
     for lazy in (False, True):

@@ -53,8 +53,10 @@ def test_prompts_from_packages(tmp_path: Path) -> None:
     source.mkdir()
     noise = torch.randint(0, 256, (16_000,), dtype=torch.uint8).numpy().tobytes()  # any bytes are G.722
     lines = "; comment\na: Press # now.\ndigits/1: one\nbeep: [a beep]\nsilence/1: 1 second\n"
-    _deb(source / f"{PACKAGES[0]}_1_all.deb",
-         {f"{SOUNDS}{n}.g722": noise for n in ("a", "digits/1", "beep", "silence/1")} | {"doc/copyright": b"CC"})
+    _deb(
+        source / f"{PACKAGES[0]}_1_all.deb",
+        {f"{SOUNDS}{n}.g722": noise for n in ("a", "digits/1", "beep", "silence/1")} | {"doc/copyright": b"CC"},
+    )
     _deb(source / f"{PACKAGES[1]}_1_all.deb", {"doc/core-sounds-en.txt.gz": gzip.compress(lines.encode())})
     with pytest.raises(ValueError, match="SHA-256"):
         prepare_prompts(tmp_path / "out", source=source)
@@ -87,7 +89,7 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
     assert len(cuts) == 4 and {cut.supervisions[0].speaker for cut in cuts} == {"ann"}
     table = tmp_path / "table.tsv"
-    table.write_text("path\tsentence\tclient_id\nann/0.wav\t\"A quote\ty\nann/9.wav\tgone\ty\n")
+    table.write_text('path\tsentence\tclient_id\nann/0.wav\t"A quote\ty\nann/9.wav\tgone\ty\n')
     folder(str(audio), str(tmp_path / "out2"), table=str(table), spoken_text=False, num_jobs=1)
     assert _texts(tmp_path / "out2", "train") == ['"A quote']
     table.write_text("a\tb\n")
@@ -101,8 +103,13 @@ def test_librispeech_layout_keeps_its_parts(tmp_path: Path) -> None:
         number = len(list(root.rglob("*.flac")))
         _flac(root / part / "19" / f"{number}" / f"19-{number}-0000.flac")
         (root / part / "19" / f"{number}" / f"19-{number}.trans.txt").write_text(f"19-{number}-0000 {text}\n")
-    lhotse_recipe("librispeech", str(root), str(tmp_path / "out"), num_jobs=1,
-                  options={"dataset_parts": ["train-clean-5", "dev-clean-2"]})
+    lhotse_recipe(
+        "librispeech",
+        str(root),
+        str(tmp_path / "out"),
+        num_jobs=1,
+        options={"dataset_parts": ["train-clean-5", "dev-clean-2"]},
+    )
     assert _texts(tmp_path / "out", "train") == ["one two"]
     assert _texts(tmp_path / "out", "validation") == ["shared"]
     info = read_info(tmp_path / "out")
@@ -120,7 +127,10 @@ def test_mls_layout(tmp_path: Path) -> None:
     )
     lhotse_recipe("mls", str(tmp_path / "mls"), str(tmp_path / "out"), options={"opus": False}, num_jobs=1)
     assert [_texts(tmp_path / "out", split) for split in SPLITS] == [
-        ["sentence of train"], ["sentence of dev"], ["sentence of test"]]
+        ["sentence of train"],
+        ["sentence of dev"],
+        ["sentence of test"],
+    ]
 
 
 def test_recipe_errors(tmp_path: Path) -> None:
@@ -134,8 +144,15 @@ def test_recipe_errors(tmp_path: Path) -> None:
 
 def test_manifest_keeps_word_times_and_cuts_out_of_long_files(tmp_path: Path) -> None:
     _flac(tmp_path / "long.flac", 3)
-    cut = make_cut("long", tmp_path / "long.flac", sample_rate=16_000, num_samples=48_000, text="hi there",
-                   speaker="me", words=[Word("hi", 0.25, 0.5), Word("there", 0.5, 0.75)])
+    cut = make_cut(
+        "long",
+        tmp_path / "long.flac",
+        sample_rate=16_000,
+        num_samples=48_000,
+        text="hi there",
+        speaker="me",
+        words=[Word("hi", 0.25, 0.5), Word("there", 0.5, 0.75)],
+    )
     part = cut.truncate(offset=0.0, duration=1.0, preserve_id=True)
     write_cuts(tmp_path, "train", [part])
     CutSet.from_cuts([part]).to_file(tmp_path / "cuts.jsonl.gz")

@@ -7,19 +7,37 @@ from spiritlm_pl.corpora.splitting import assign_splits
 from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken_words, written_tokens
 
 
-@pytest.mark.parametrize(("written", "said"), [
-    ("42", "forty two"), ("1,234", "one thousand two hundred thirty four"), ("28.8", "twenty eight point eight"),
-    ("3rd", "third"), ("20th", "twentieth"), ("1905", "nineteen oh five"), ("1990s", "nineteen nineties"),
-    ("007", "zero zero seven"), ("-5", "minus five"), ("2000000", "two million"), ("10-20", "ten-twenty"),
-])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("42", "forty two"),
+        ("1,234", "one thousand two hundred thirty four"),
+        ("28.8", "twenty eight point eight"),
+        ("3rd", "third"),
+        ("20th", "twentieth"),
+        ("1905", "nineteen oh five"),
+        ("1990s", "nineteen nineties"),
+        ("007", "zero zero seven"),
+        ("-5", "minus five"),
+        ("2000000", "two million"),
+        ("10-20", "ten-twenty"),
+    ],
+)
 def test_numbers(written: str, said: str) -> None:
     assert expand_numbers(written) == said
 
 
-@pytest.mark.parametrize(("written", "said"), [
-    ("Press * now!", "press star now"), ("😀 ... 🎉", ""), ("[beep] <noise>", ""), ("It’s 3D.", "it's three d"),
-    ("$5.50 & 100%", "five point five zero dollars and one hundred percent"), ("A.M. Café", "a m café"),
-])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Press * now!", "press star now"),
+        ("😀 ... 🎉", ""),
+        ("[beep] <noise>", ""),
+        ("It’s 3D.", "it's three d"),
+        ("$5.50 & 100%", "five point five zero dollars and one hundred percent"),
+        ("A.M. Café", "a m café"),
+    ],
+)
 def test_spoken_form(written: str, said: str) -> None:
     assert spoken_form(written, {"*": "star"}) == said
 

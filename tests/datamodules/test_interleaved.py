@@ -32,10 +32,7 @@ def blocks(tmp_path: Path) -> Path:
                     text = kind != "speech"
                     speech = kind != "text"
                     words = [
-                        Word(
-                            rng.integers(0, 100, 2 * text).tolist(),
-                            rng.integers(102, 132, 5 * speech).tolist(),
-                        )
+                        Word(rng.integers(0, 100, 2 * text).tolist(), rng.integers(102, 132, 5 * speech).tolist())
                         for _ in range(rng.integers(5, 30))
                     ]
                     documents.append(Document(1000 * number + index, words))
@@ -46,8 +43,13 @@ def blocks(tmp_path: Path) -> Path:
 
 def datamodule(blocks: Path, **options) -> InterleavedDataModule:
     streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "speech", "aligned")}
-    values = {"row_length": 64, "batch_size": 2, "num_workers": 0,
-              "interleaving": Interleaving(text_span=(4, 10), speech_span=(3, 6)), **options}
+    values = {
+        "row_length": 64,
+        "batch_size": 2,
+        "num_workers": 0,
+        "interleaving": Interleaving(text_span=(4, 10), speech_span=(3, 6)),
+        **options,
+    }
     return InterleavedDataModule(streams, **values)
 
 
@@ -75,15 +77,21 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(
-    model: Recorder, data: InterleavedDataModule, folder: Path, checkpoint: Path | None = None, **options
-) -> None:
+def fit(model: Recorder, data: InterleavedDataModule, folder: Path, checkpoint: Path | None = None, **options) -> None:
     values = {"max_steps": 12, "limit_val_batches": 0, **options}
     on_exception = values.pop("save_on_exception", False)
     trainer = Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[ModelCheckpoint(folder, every_n_train_steps=5, save_top_k=-1, filename="{step}",
-                                   save_on_exception=on_exception)], **values,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            ModelCheckpoint(
+                folder, every_n_train_steps=5, save_top_k=-1, filename="{step}", save_on_exception=on_exception
+            )
+        ],
+        **values,
     )
     trainer.fit(model, data, ckpt_path=checkpoint, weights_only=False)
 
@@ -119,13 +127,7 @@ def test_resume_under_the_trainer_is_exact(blocks: Path, tmp_path: Path, accumul
     fit(whole, datamodule(blocks), tmp_path / "whole", **options)
     assert len(whole.batches) == 12 * accumulate
     again = Recorder()
-    fit(
-        again,
-        datamodule(blocks, num_workers=1),
-        tmp_path / "whole",
-        tmp_path / "whole" / "step=5.ckpt",
-        **options,
-    )
+    fit(again, datamodule(blocks, num_workers=1), tmp_path / "whole", tmp_path / "whole" / "step=5.ckpt", **options)
     assert tokens(again.batches) == tokens(whole.batches[5 * accumulate :])
 
 
@@ -135,8 +137,13 @@ def test_an_interrupted_step_is_done_again(blocks: Path, tmp_path: Path, accumul
     whole, stopped, again = Recorder(), Recorder(stop_at=7), Recorder()
     fit(whole, datamodule(blocks), tmp_path / "whole", accumulate_grad_batches=accumulate)
     with pytest.raises(RuntimeError, match="stopped"):
-        fit(stopped, datamodule(blocks), tmp_path / "stopped", accumulate_grad_batches=accumulate,
-            save_on_exception=True)
+        fit(
+            stopped,
+            datamodule(blocks),
+            tmp_path / "stopped",
+            accumulate_grad_batches=accumulate,
+            save_on_exception=True,
+        )
     [saved] = (tmp_path / "stopped").glob("*step=7*.ckpt")
     fit(again, datamodule(blocks), tmp_path / "stopped", saved, accumulate_grad_batches=accumulate)
     assert tokens([*stopped.batches, *again.batches]) == tokens(whole.batches)
@@ -155,6 +162,7 @@ def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:
         data = datamodule(blocks)
         loader = data.train_dataloader()
         from spiritlm_pl.tokens.loading import Share
+
         loader.share = Share(batch_size=2, rank=rank, world_size=ranks)
         return loader
 
@@ -177,8 +185,7 @@ def test_shipped_parts_are_parsed(name: str) -> None:
 
 
 def test_validation_is_the_same_every_time(blocks: Path) -> None:
-    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
-                      enable_model_summary=False)
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False)
     seen = []
     for _ in range(2):
         model = Recorder()

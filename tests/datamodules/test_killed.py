@@ -54,7 +54,10 @@ def train(tmp_path: Path, name: str, workers: int, die_at: int) -> tuple[int, di
     log = tmp_path / f"{name}.log"
     arguments = [str(tmp_path / "blocks"), str(tmp_path / name), str(log), str(workers), str(die_at)]
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, *arguments], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", TRAIN, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
     )
     lines = [line.split(maxsplit=1) for line in log.read_text().splitlines()]
@@ -67,8 +70,10 @@ def test_every_batch_after_a_kill_is_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for kind, units in (("text", 0), ("aligned", 5)):
         documents = [
-            Document(number, [Word(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist())
-                              for _ in range(20)])
+            Document(
+                number,
+                [Word(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist()) for _ in range(20)],
+            )
             for number in range(30)
         ]
         folder = tmp_path / "blocks" / "train" / kind

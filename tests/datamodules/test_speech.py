@@ -26,9 +26,14 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
         rows = []
         for cut in load_corpora([tone_corpus], split)[0]:
             frames = np.arange(int(cut.duration * 25))
-            rows.append(UnitUtterance(
-                id=cut.id, units=frames.astype(np.uint16), unit_starts=frames.astype(np.uint32), num_frames=len(frames),
-            ))
+            rows.append(
+                UnitUtterance(
+                    id=cut.id,
+                    units=frames.astype(np.uint16),
+                    unit_starts=frames.astype(np.uint32),
+                    num_frames=len(frames),
+                )
+            )
         write_part(tmp_path / "units" / split, 0, rows, "x")
         finish_folder(tmp_path / "units" / split, 1, frame_rate=25.0, num_units=1000, provenance={})
     return tmp_path / "units"
@@ -108,8 +113,14 @@ class Recorder(LightningModule):
 
 def run(data: WaveformDataModule, folder: Path, steps: int, resume: bool = False) -> list[tuple[str, float]]:
     trainer = Trainer(
-        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
         callbacks=[ModelCheckpoint(folder, filename="last", every_n_train_steps=1, enable_version_counter=False)],
     )
     model = Recorder()
@@ -123,11 +134,9 @@ def run(data: WaveformDataModule, folder: Path, steps: int, resume: bool = False
 def test_a_resumed_run_sees_the_next_batches(tone_corpus: Path, tmp_path: Path, view: str, stop: int) -> None:
     def data(workers: int) -> WaveformDataModule:
         if view == "waveforms":
-            return WaveformDataModule(
-                [str(tone_corpus)], crop_seconds=0.8, batch_seconds=1.6, num_workers=workers
-            )
+            return WaveformDataModule([str(tone_corpus)], crop_seconds=0.8, batch_seconds=1.6, num_workers=workers)
         return FeatureDataModule(
-            [str(tone_corpus)], features=MFCCConfig(), batch_seconds=4.0, augmentation=Augmentation(probability=1.0),
+            [str(tone_corpus)], features=MFCCConfig(), batch_seconds=4.0, augmentation=Augmentation(probability=1.0)
         )
 
     whole = run(data(0), tmp_path / "whole", 9)

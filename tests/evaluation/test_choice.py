@@ -36,9 +36,14 @@ def story(index, speaker):
     codes = [sum(map(ord, word)) % 50 for word in words]
     units = np.array([value for code in codes for value in (code, (code + 1) % 50)], dtype=np.uint16)
     return UnitUtterance(
-        id=f"story{index}", speaker=speaker, text=" ".join(words), duration=6.0, num_frames=150,
+        id=f"story{index}",
+        speaker=speaker,
+        text=" ".join(words),
+        duration=6.0,
+        num_frames=150,
         words=tuple(TimedWord(word, float(i), i + 0.8) for i, word in enumerate(words)),
-        units=units, unit_starts=np.arange(12, dtype=np.uint32) * 25 // 2,
+        units=units,
+        unit_starts=np.arange(12, dtype=np.uint32) * 25 // 2,
         custom={"story": index, "sentence_ends": [3, 6]},
     )
 
@@ -46,8 +51,10 @@ def story(index, speaker):
 @pytest.fixture
 def corpus(tmp_path):
     utterances = [story(index, f"voice{index % 2}") for index in range(12)]
-    plain = [UnitUtterance(**{**vars(utterance), "id": f"plain{i}", "custom": {}})
-             for i, utterance in enumerate(utterances[:3])]
+    plain = [
+        UnitUtterance(**{**vars(utterance), "id": f"plain{i}", "custom": {}})
+        for i, utterance in enumerate(utterances[:3])
+    ]
     write_part(tmp_path / "test", 0, utterances + plain, "f")
     finish_folder(tmp_path / "test", 1, frame_rate=25.0, num_units=50, provenance={})
     return UnitCorpus(tmp_path, "test")
@@ -56,10 +63,17 @@ def corpus(tmp_path):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=VOCABULARY.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=64, initializer_range=0.3,
-    )).eval()
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY.num_rows,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=64,
+            initializer_range=0.3,
+        )
+    ).eval()
 
 
 def test_items_pair_a_story_with_another_ending_of_the_same_voice(corpus):
@@ -84,11 +98,19 @@ def test_plain_sentences_are_cut_in_the_middle(corpus):
 
 def test_merged_words_are_counted_as_what_they_say():
     utterance = story(0, "a")
-    merged = UnitUtterance(**{**vars(utterance), "words": (
-        TimedWord("a cat", 0, 1), TimedWord("came", 1, 2), TimedWord("the cat ate", 2, 4))})
+    merged = UnitUtterance(
+        **{
+            **vars(utterance),
+            "words": (TimedWord("a cat", 0, 1), TimedWord("came", 1, 2), TimedWord("the cat ate", 2, 4)),
+        }
+    )
     assert cut_place(merged, 1) == 2
-    across = UnitUtterance(**{**vars(utterance), "words": (
-        TimedWord("a cat", 0, 1), TimedWord("came the", 1, 2), TimedWord("cat ate", 2, 3))})
+    across = UnitUtterance(
+        **{
+            **vars(utterance),
+            "words": (TimedWord("a cat", 0, 1), TimedWord("came the", 1, 2), TimedWord("cat ate", 2, 3)),
+        }
+    )
     assert cut_place(across, 1) is None  # no alignment says where the sentence ends
     missing = UnitUtterance(**{**vars(utterance), "words": utterance.words[:-1]})
     assert cut_place(missing, 1) is None
@@ -106,15 +128,18 @@ def test_a_marker_stands_where_the_modality_changes():
 @torch.no_grad()
 def test_scores_equal_a_plain_loop(model):
     generator = torch.Generator().manual_seed(1)
-    sequences = [(torch.randint(90, (length,), generator=generator).tolist(), scored)
-                 for length, scored in ((5, 2), (9, 8), (20, 4), (3, 1), (64, 30))]
+    sequences = [
+        (torch.randint(90, (length,), generator=generator).tolist(), scored)
+        for length, scored in ((5, 2), (9, 8), (20, 4), (3, 1), (64, 30))
+    ]
     expected = []
     for tokens, scored in sequences:
         logs = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
         expected.append(sum(logs[i - 1, tokens[i]].item() for i in range(len(tokens) - scored, len(tokens))))
     for batch_tokens in (8192, 20):
-        torch.testing.assert_close(log_likelihoods(model, sequences, batch_tokens), torch.tensor(expected),
-                                   rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            log_likelihoods(model, sequences, batch_tokens), torch.tensor(expected), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_ranks_share_the_batches(model, monkeypatch):
@@ -131,8 +156,11 @@ def test_ranks_share_the_batches(model, monkeypatch):
 
 def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
     items = choice_items(corpus, Letters(), VOCABULARY, num_items=4)
-    rows = [sequence(item.context, item.right, direction, VOCABULARY)[0]
-            for item in items for direction in DIRECTIONS.values()]
+    rows = [
+        sequence(item.context, item.right, direction, VOCABULARY)[0]
+        for item in items
+        for direction in DIRECTIONS.values()
+    ]
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(40):
         loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)

@@ -26,10 +26,18 @@ def model_folder(tmp_path_factory):
     torch.manual_seed(0)
     text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
     vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
-    network = LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary.num_rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=128, bos_token_id=None, eos_token_id=None,
-    ))
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.num_rows,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=128,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
     save_lm(folder / "lm", network, vocabulary, text)
     features = MFCCFeatures(MFCCConfig())
     quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))
@@ -64,8 +72,20 @@ def test_the_order_of_the_prompt_is_kept():
 
 
 def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):
-    arguments = ["--text", "the cat", "--speech", str(model_folder / "tone.wav"), "--output", "speech",
-                 "--num-samples", "2", "--max-new-tokens", "12", "--speaker", "bert"]
+    arguments = [
+        "--text",
+        "the cat",
+        "--speech",
+        str(model_folder / "tone.wav"),
+        "--output",
+        "speech",
+        "--num-samples",
+        "2",
+        "--max-new-tokens",
+        "12",
+        "--speaker",
+        "bert",
+    ]
     code, out, _ = generate(*arguments)
     assert code == 0
     assert out.count("[speech, ") == 2

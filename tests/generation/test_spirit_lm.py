@@ -50,8 +50,14 @@ class Tones:
 def model():
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY.num_rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=256, bos_token_id=None, eos_token_id=None,
+        vocab_size=VOCABULARY.num_rows,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=None,
         initializer_range=0.5,
     )
     return LlamaForCausalLM(config).eval()
@@ -63,8 +69,7 @@ def spirit_lm(model):
 
 
 def describe(answers):
-    return [[piece.text if isinstance(piece, Text) else piece.units.tolist() for piece in pieces]
-            for pieces in answers]
+    return [[piece.text if isinstance(piece, Text) else piece.units.tolist() for piece in pieces] for pieces in answers]
 
 
 def test_forced_output_holds_one_modality(spirit_lm):
@@ -97,7 +102,7 @@ def test_tokens_agree_with_generation_without_a_cache(spirit_lm, model):
         if expected[-1] == 29:
             break
     answer = spirit_lm.generate([Text("abc")], "text", GenerationSettings(greedy=True, max_new_tokens=12))[0]
-    expected = [token for token in expected[len(prompt):] if token != 29]
+    expected = [token for token in expected[len(prompt) :] if token != 29]
     assert spirit_lm.text_tokenizer.encode("".join(piece.text for piece in answer)) == expected
 
 
@@ -120,9 +125,14 @@ def test_settings_of_the_paper():
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [([], "empty"), ([Text("")], "empty"), ([Text("a" * 300)], "context of 256 tokens, but has 301"),
-     ([Speech("missing.wav")], "missing.wav does not exist"), ([Speech()], "audio or units"),
-     ([Speech(torch.zeros(100))], "at least 640 samples")],
+    [
+        ([], "empty"),
+        ([Text("")], "empty"),
+        ([Text("a" * 300)], "context of 256 tokens, but has 301"),
+        ([Speech("missing.wav")], "missing.wav does not exist"),
+        ([Speech()], "audio or units"),
+        ([Speech(torch.zeros(100))], "at least 640 samples"),
+    ],
 )
 def test_bad_prompts_are_named(spirit_lm, prompt, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):

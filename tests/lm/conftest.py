@@ -9,8 +9,15 @@ from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.vocabulary import Vocabulary
 
-TINY = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
+TINY = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
 
 
 @pytest.fixture
@@ -32,9 +39,13 @@ def make_batch(vocabulary: Vocabulary) -> Callable[..., TokenBatch]:
         positions = torch.cat([torch.arange(length) for length in flat.tolist()]).view(shape)
         segments = torch.cat([torch.full((length,), i) for row in lengths for i, length in enumerate(row)])
         return TokenBatch(
-            tokens=torch.randint(0, vocabulary.num_tokens, shape, generator=generator), position_ids=positions,
-            segment_ids=segments.view(shape), max_seqlen=int(flat.max()), loss_mask=torch.ones(shape).bool(),
-            cu_seqlens=torch.cat((torch.zeros(1), flat.cumsum(0))).int(), step=0,
+            tokens=torch.randint(0, vocabulary.num_tokens, shape, generator=generator),
+            position_ids=positions,
+            segment_ids=segments.view(shape),
+            max_seqlen=int(flat.max()),
+            loss_mask=torch.ones(shape).bool(),
+            cu_seqlens=torch.cat((torch.zeros(1), flat.cumsum(0))).int(),
+            step=0,
         )
 
     return make

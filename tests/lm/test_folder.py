@@ -56,8 +56,14 @@ def test_other_folders_are_refused(tmp_path):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
-    config = LlamaConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48,
-                         num_hidden_layers=1, num_attention_heads=4, tie_word_embeddings=tied)
+    config = LlamaConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        tie_word_embeddings=tied,
+    )
     torch.manual_seed(0)
     base = LlamaForCausalLM(config).eval()
     base.save_pretrained(tmp_path / "base")

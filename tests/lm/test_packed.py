@@ -11,10 +11,24 @@ from spiritlm_pl.lm.attention import Packing, document_attention
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, token_losses
 
 OTHERS = [
-    {"model_type": "qwen2", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-     "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True},
-    {"model_type": "mistral", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-     "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 6},
+    {
+        "model_type": "qwen2",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
+    {
+        "model_type": "mistral",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "sliding_window": 6,
+    },
 ]
 
 
@@ -87,8 +101,10 @@ def test_bf16_products_agree_with_the_kernel(window):
 def test_generation_of_a_training_model_is_the_plain_models(tiny, vocabulary):
     torch.manual_seed(0)
     network = build_network(tiny, vocabulary).eval()
-    prompt = {"input_ids": torch.tensor([[1, 2, 3, 4], [0, 0, 7, 8]]),
-              "attention_mask": torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])}
+    prompt = {
+        "input_ids": torch.tensor([[1, 2, 3, 4], [0, 0, 7, 8]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]),
+    }
     options = {"max_new_tokens": 6, "do_sample": False, "use_cache": True, "pad_token_id": 0}
     ours = network.generate(**prompt, **options)
     network.set_attn_implementation("eager")

@@ -49,12 +49,19 @@ def test_llama_2_7b_is_as_published():
 
 def test_kept_activations_are_the_measured_ones():
     """The plan's bytes a token and layer against what autograd saves in bf16 with flash attention."""
+
     def saved(layers: int) -> int:
         config = AutoConfig.for_model(
-            "llama", hidden_size=128, intermediate_size=192, num_hidden_layers=layers, num_attention_heads=4,
-            num_key_value_heads=2, vocab_size=64,
+            "llama",
+            hidden_size=128,
+            intermediate_size=192,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=64,
         )
         from transformers import AutoModelForCausalLM
+
         network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
         seen = {}

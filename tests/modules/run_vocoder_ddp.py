@@ -12,11 +12,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     model = module(ema_decay=0.5, adversarial_start=1)
     fit = trainer(
-        folder,
-        max_steps=3,
-        devices=2,
-        strategy="ddp_find_unused_parameters_true",
-        use_distributed_sampler=False,
+        folder, max_steps=3, devices=2, strategy="ddp_find_unused_parameters_true", use_distributed_sampler=False
     )
     data = [tones(seed=10 * fit.global_rank + step) for step in range(3)]
     loader = DataLoader(data, batch_size=None)  # type: ignore[arg-type]

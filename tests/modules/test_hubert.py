@@ -20,16 +20,31 @@ from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
 MINIATURE = HubertConfig(
-    kernels=(20, 8, 8, 8), strides=(10, 4, 4, 4), channels=16, extractor_mode="layer_norm", embed_dim=32,
-    num_layers=2, num_heads=2, feed_forward_dim=64, pos_conv_kernel=15, pos_conv_groups=4, num_classes=8,
+    kernels=(20, 8, 8, 8),
+    strides=(10, 4, 4, 4),
+    channels=16,
+    extractor_mode="layer_norm",
+    embed_dim=32,
+    num_layers=2,
+    num_heads=2,
+    feed_forward_dim=64,
+    pos_conv_kernel=15,
+    pos_conv_groups=4,
+    num_classes=8,
     final_dim=16,
 )
 
 
 def fit(model: LightningModule, data: WaveformDataModule, epochs: int = 2) -> dict[str, torch.Tensor]:
     trainer = Trainer(
-        accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
     )
     trainer.fit(model, data)
     return dict(trainer.callback_metrics)
@@ -48,7 +63,10 @@ def test_two_iterations_and_both_quantizers(tone_corpus: Path, tmp_path: Path) -
 
     def tokenize(tokenizer: str) -> str:
         trainer = Trainer(
-            accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_progress_bar=False,
             callbacks=[WriteUnits(f"{tokenizer}-units")],
         )
         trainer.predict(TokenizeModule(tokenizer), WaveformDataModule(corpora))

@@ -22,8 +22,14 @@ from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.vocabulary import Vocabulary
 
-LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
-         "num_attention_heads": 4, "max_position_embeddings": 64}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +43,10 @@ def corpus(tmp_path_factory):
     units = (vocabulary.unit_offset, vocabulary.pitch_offset)
     for split in ("train", "validation"):
         for kind, number in (("text", 0), ("aligned", 5)):
-            words = [[Word(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist())
-                      for _ in range(20)] for _ in range(30)]
+            words = [
+                [Word(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist()) for _ in range(20)]
+                for _ in range(30)
+            ]
             documents = [Document(index, document) for index, document in enumerate(words)]
             path = folder / "blocks" / split / kind
             write_manifest(path, kind, vocabulary, [write_block(path, 0, documents, vocabulary)], {})
@@ -52,29 +60,57 @@ def make_data(folder):
 
 def make_trainer(steps=4, callbacks=(), **options):
     return lightning.Trainer(
-        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=1, use_distributed_sampler=False, gradient_clip_val=1.0,
-        callbacks=list(callbacks), enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+        callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         **options,
     )
 
 
 def make_module(**options):
-    return LanguageModelModule(LanguageModelConfig(config=LLAMA), optimizer=AdamWSettings(lr=1e-2),
-                               schedule=Constant(1), units_per_second=18.0, **options)
+    return LanguageModelModule(
+        LanguageModelConfig(config=LLAMA),
+        optimizer=AdamWSettings(lr=1e-2),
+        schedule=Constant(1),
+        units_per_second=18.0,
+        **options,
+    )
 
 
 def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path):
     folder, vocabulary = corpus
     module = make_module(text_tokenizer=str(folder / "text_tokenizer"))
-    trainer = make_trainer(30, [Throughput(peak=1e12)], check_val_every_n_epoch=None, val_check_interval=30,
-                           num_sanity_val_steps=0)
+    trainer = make_trainer(
+        30, [Throughput(peak=1e12)], check_val_every_n_epoch=None, val_check_interval=30, num_sanity_val_steps=0
+    )
     trainer.fit(module, make_data(folder))
     metrics = trainer.callback_metrics
-    assert {"train/loss", "train/loss_text", "train/loss_speech", "train/perplexity_text", "train/gradient_norm",
-            "train/perplexity_speech", "train/speech_bits_per_second", "train/skipped_steps",
-            "val/loss", "val/loss_text", "val/loss_speech", "val/text/loss", "val/aligned/loss_speech",
-            "perf/tokens_per_second", "perf/mfu", "perf/memory_gib"} <= set(metrics)
+    assert {
+        "train/loss",
+        "train/loss_text",
+        "train/loss_speech",
+        "train/perplexity_text",
+        "train/gradient_norm",
+        "train/perplexity_speech",
+        "train/speech_bits_per_second",
+        "train/skipped_steps",
+        "val/loss",
+        "val/loss_text",
+        "val/loss_speech",
+        "val/text/loss",
+        "val/aligned/loss_speech",
+        "perf/tokens_per_second",
+        "perf/mfu",
+        "perf/memory_gib",
+    } <= set(metrics)
     assert metrics["train/loss_text"] < np.log(vocabulary.num_rows) - 0.5
     assert metrics["perf/tokens"] == 30 * 2 * 64
     expected = metrics["train/loss_speech"] / np.log(2) * 18

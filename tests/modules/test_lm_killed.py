@@ -22,8 +22,10 @@ def make_blocks(folder: Path) -> None:
     rng = np.random.default_rng(0)
     for kind, units in (("text", 0), ("aligned", 5)):
         documents = [
-            Document(number, [Word(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist())
-                              for _ in range(20)])
+            Document(
+                number,
+                [Word(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist()) for _ in range(20)],
+            )
             for number in range(30)
         ]
         path = folder / "train" / kind
@@ -34,7 +36,10 @@ def train(blocks: Path, folder: Path, die_at: int, workers: int) -> tuple[int, d
     folder.mkdir(exist_ok=True)
     arguments = (blocks, folder, STEPS, die_at, workers)
     done = subprocess.run(
-        [sys.executable, WORKER, *map(str, arguments)], capture_output=True, text=True, timeout=200,
+        [sys.executable, WORKER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr

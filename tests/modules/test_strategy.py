@@ -20,8 +20,15 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 WORKER = Path(__file__).parent / "zero3_worker.py"
 VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
-LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "max_position_embeddings": 64, "tie_word_embeddings": True}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}
 
 
 def start(
@@ -30,7 +37,10 @@ def start(
     folder.mkdir()
     arguments = [str(folder), str(processes), str(first), "8", str(base), *([str(checkpoint)] if checkpoint else [])]
     return subprocess.Popen(
-        [sys.executable, str(WORKER), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, str(WORKER), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 

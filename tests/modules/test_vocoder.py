@@ -37,11 +37,7 @@ def tones(size: int = 4, frames: int = 8, seed: int = 0) -> UnitWaveformBatch:
     waveforms = torch.sin(2 * torch.pi * cycles) * torch.where(speakers == 0, 0.3, 0.1)[:, None]
     waveforms[-1, (frames - 2) * HOP :] = 0
     return UnitWaveformBatch(
-        units=units,
-        waveforms=waveforms,
-        lengths=lengths,
-        speakers=speakers,
-        ids=[str(i) for i in range(size)],
+        units=units, waveforms=waveforms, lengths=lengths, speakers=speakers, ids=[str(i) for i in range(size)]
     )
 
 

@@ -17,8 +17,14 @@ from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 
-LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "max_position_embeddings": 64}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 
 
 class Record(Callback):
@@ -39,15 +45,35 @@ def main() -> None:
     lightning.seed_everything(7)
     streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "aligned")}
     trainer = lightning.Trainer(
-        accelerator="cpu", devices=1, max_steps=last_step, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, gradient_clip_val=1.0, limit_val_batches=0,
-        callbacks=[ModelCheckpoint(folder, every_n_train_steps=3, filename="{step}", save_top_k=1, monitor="step",
-                                   mode="max", save_last=True), Record(folder / "losses.txt", die_at)],
+        accelerator="cpu",
+        devices=1,
+        max_steps=last_step,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        callbacks=[
+            ModelCheckpoint(
+                folder,
+                every_n_train_steps=3,
+                filename="{step}",
+                save_top_k=1,
+                monitor="step",
+                mode="max",
+                save_last=True,
+            ),
+            Record(folder / "losses.txt", die_at),
+        ],
     )
     last = folder / "last.ckpt"
     trainer.fit(
-        LanguageModelModule(LanguageModelConfig(config=LLAMA), optimizer=AdamWSettings(lr=1e-2),
-                            schedule=Cosine(total_steps=20, warmup_steps=3)),
+        LanguageModelModule(
+            LanguageModelConfig(config=LLAMA),
+            optimizer=AdamWSettings(lr=1e-2),
+            schedule=Cosine(total_steps=20, warmup_steps=3),
+        ),
         datamodule=InterleavedDataModule(streams, row_length=64, batch_size=2, num_workers=workers),
         ckpt_path=last if last.exists() else None,
     )

@@ -41,8 +41,15 @@ class Rows(Dataset[TokenBatch]):
         positions = torch.arange(DOCUMENT).repeat(2).expand_as(tokens)
         segments = torch.arange(2).repeat_interleave(DOCUMENT).expand_as(tokens)
         bounds = torch.arange(0, tokens.numel() + 1, DOCUMENT, dtype=torch.int32)
-        return TokenBatch(tokens=tokens, position_ids=positions, segment_ids=segments, cu_seqlens=bounds,
-                          max_seqlen=DOCUMENT, loss_mask=positions > 0, step=step)
+        return TokenBatch(
+            tokens=tokens,
+            position_ids=positions,
+            segment_ids=segments,
+            cu_seqlens=bounds,
+            max_seqlen=DOCUMENT,
+            loss_mask=positions > 0,
+            step=step,
+        )
 
 
 class Losses(Callback):
@@ -68,13 +75,18 @@ def main() -> None:
     folder, processes, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     base, checkpoint = sys.argv[5], sys.argv[6] if len(sys.argv) > 6 else None
     lightning.seed_everything(1)
-    module = LanguageModelModule(LanguageModelConfig(checkpoint=base), VOCABULARY, AdamWSettings(lr=1e-2),
-                                 Constant(3))
+    module = LanguageModelModule(LanguageModelConfig(checkpoint=base), VOCABULARY, AdamWSettings(lr=1e-2), Constant(3))
     losses = Losses()
     trainer = lightning.Trainer(
-        accelerator="cpu", devices=processes, max_steps=last, logger=False, gradient_clip_val=1.0,
+        accelerator="cpu",
+        devices=processes,
+        max_steps=last,
+        logger=False,
+        gradient_clip_val=1.0,
         strategy="auto" if processes == 1 else Zero3Strategy(persistent_below=0, pin_memory=False),
-        use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         callbacks=[losses, ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1)],
     )
     trainer.fit(module, datamodule=Data(first), ckpt_path=checkpoint)

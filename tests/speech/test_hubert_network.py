@@ -14,8 +14,18 @@ def test_published_layouts() -> None:
 def test_logits_are_torchaudios() -> None:
     torch.manual_seed(0)
     config = HubertConfig(
-        kernels=(20, 8, 8, 8), strides=(10, 4, 4, 4), channels=8, embed_dim=16, num_layers=1, num_heads=2,
-        feed_forward_dim=16, pos_conv_kernel=3, pos_conv_groups=2, num_classes=7, final_dim=5, dropout=0.0,
+        kernels=(20, 8, 8, 8),
+        strides=(10, 4, 4, 4),
+        channels=8,
+        embed_dim=16,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_dim=16,
+        pos_conv_kernel=3,
+        pos_conv_groups=2,
+        num_classes=7,
+        final_dim=5,
+        dropout=0.0,
     )
     network = HubertNetwork(config)
     prediction = network(torch.randn(2, 16_000), torch.tensor([16_000, 12_000]))

@@ -10,8 +10,17 @@ from spiritlm_pl.speech.kmeans import KMeansConfig, fit_kmeans
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
 MINIATURE = HubertConfig(
-    kernels=(20, 8, 8, 8), strides=(10, 4, 4, 4), channels=16, extractor_mode="layer_norm", embed_dim=32,
-    num_layers=2, num_heads=2, feed_forward_dim=64, pos_conv_kernel=15, pos_conv_groups=4, num_classes=10,
+    kernels=(20, 8, 8, 8),
+    strides=(10, 4, 4, 4),
+    channels=16,
+    extractor_mode="layer_norm",
+    embed_dim=32,
+    num_layers=2,
+    num_heads=2,
+    feed_forward_dim=64,
+    pos_conv_kernel=15,
+    pos_conv_groups=4,
+    num_classes=10,
     final_dim=16,
 )
 
@@ -65,8 +74,10 @@ def test_tokenizer_round_trip_chunks_and_short_audio(tmp_path: Path) -> None:
     for units, again in zip(tokenizer.encode(waveforms, lengths), loaded.encode(waveforms, lengths), strict=True):
         assert torch.equal(units.frames(), again.frames())
     assert [units.num_frames for units in loaded.encode(waveforms, lengths)] == [75, 46, 0]
-    chunks = [loaded.encode(waveforms[:1, s : s + 16_000], torch.tensor([16_000]))[0].frames()
-              for s in range(0, 48_000, 16_000)]
+    chunks = [
+        loaded.encode(waveforms[:1, s : s + 16_000], torch.tensor([16_000]))[0].frames()
+        for s in range(0, 48_000, 16_000)
+    ]
     assert torch.equal(loaded.encode(waveforms, lengths)[0].frames(), torch.cat(chunks))
 
 

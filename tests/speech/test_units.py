@@ -32,7 +32,7 @@ def test_report_of_a_corpus(tone_corpus: Path) -> None:
     tokenizer = PhoneticTokenizer(extractor, fit_kmeans(features[0], KMeansConfig(num_units=10, feature_dim=39)))
     report = unit_report(tokenizer, [tone_corpus], augmented_utterances=1)
     assert {"pnmi", "unit_edit_distance", "speaker_pnmi", "pnmi/tones"} <= set(report)
-    row, = unit_table({"MFCC": report})
+    (row,) = unit_table({"MFCC": report})
     assert row["tokenizer"] == "MFCC" and 0 <= float(row["pnmi"]) <= 1
 
 
@@ -72,6 +72,7 @@ def test_mlp_learns_by_ctc() -> None:
         loss.backward()
         optimizer.step()
     found = network(features, lengths)
-    agreement = [torch.equal(Units.from_frames(row).values, units.values)
-                 for row, units in zip(found, targets, strict=True)]
+    agreement = [
+        torch.equal(Units.from_frames(row).values, units.values) for row, units in zip(found, targets, strict=True)
+    ]
     assert loss.item() < 0.5 and sum(agreement) >= 7

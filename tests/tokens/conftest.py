@@ -25,8 +25,10 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
 
     documents = []
     for index in range(number):
-        words = [Word(text() if kind != "speech" else [], speech() if kind != "text" else [])
-                 for _ in range(rng.integers(1, 40))]
+        words = [
+            Word(text() if kind != "speech" else [], speech() if kind != "text" else [])
+            for _ in range(rng.integers(1, 40))
+        ]
         if kind != "aligned":
             words = [
                 Word(

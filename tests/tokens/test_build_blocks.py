@@ -18,8 +18,12 @@ SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the 
 
 def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs: list[int]) -> UnitUtterance:
     return UnitUtterance(
-        id=name, text=text, duration=1.5, words=tuple(TimedWord(*word) for word in words),
-        units=np.arange(len(runs), dtype=np.uint16) % 7, unit_starts=np.array(runs, dtype=np.uint32),
+        id=name,
+        text=text,
+        duration=1.5,
+        words=tuple(TimedWord(*word) for word in words),
+        units=np.arange(len(runs), dtype=np.uint16) % 7,
+        unit_starts=np.array(runs, dtype=np.uint32),
         num_frames=runs[-1] + 1 if runs else 0,
     )
 
@@ -44,24 +48,21 @@ def units(tmp_path: Path) -> Path:
 
 
 def test_units_go_to_the_word_in_which_their_run_starts() -> None:
-    said = utterance("u", "", [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
-                     [0, 4, 9, 10, 13, 18, 19, 20, 30])
+    said = utterance(
+        "u",
+        "",
+        [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
+        [0, 4, 9, 10, 13, 18, 19, 20, 30],
+    )
     parts = words_of_units(said, 25.0)  # word starts at frames 5, 10, 12, 20
-    assert [len(part) for part in parts] == [
-        3,
-        1,
-        3,
-        2,
-    ]  # leading silence to the first, pauses to the one before
+    assert [len(part) for part in parts] == [3, 1, 3, 2]  # leading silence to the first, pauses to the one before
     assert np.array_equal(np.concatenate(parts), said.units)
 
 
 def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extra = tmp_path / "extra.txt"
     extra.write_text("the mat\n\nby the cat\n")
-    run(
-        ["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]", "--text", f"[{extra}]"]
-    )
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]", "--text", f"[{extra}]"])
     run(
         [
             "build-blocks",
@@ -83,13 +84,15 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
         for kind in ("text", "speech", "aligned"):
             manifest = read_manifest(tmp_path / "blocks" / split / kind)
             assert manifest.kind == kind and manifest.vocabulary.num_units == 7
-            assert (
-                manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
-            )
+            assert manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
             documents[split, kind] = manifest.num_documents
     assert documents == {
-        ("train", "text"): 3 + 1 + 2, ("train", "speech"): 4, ("train", "aligned"): 3,
-        ("validation", "text"): 2, ("validation", "speech"): 2, ("validation", "aligned"): 1,
+        ("train", "text"): 3 + 1 + 2,
+        ("train", "speech"): 4,
+        ("train", "aligned"): 3,
+        ("validation", "text"): 2,
+        ("validation", "speech"): 2,
+        ("validation", "aligned"): 1,
     }
     manifest = read_manifest(tmp_path / "blocks" / "validation" / "aligned")
     assert manifest.sources["seconds"] == 1.5
@@ -115,9 +118,7 @@ def test_blocks_are_the_same_again_and_shuffled_by_seed(units: Path, tmp_path: P
     assert len(list((tmp_path / "one" / "train" / "speech").glob("block-*"))) == 1
 
 
-def test_a_failed_build_leaves_the_last_one(
-    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
     arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
     build_blocks(*arguments)
@@ -147,11 +148,7 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         ({"text": [str(tmp_path / "none.txt")]}, FileNotFoundError, "none.txt is not there"),
         ({"text_validation": 1.0}, ValueError, r"text_validation must be in \[0, 1\), but is 1.0 instead"),
     ):
-        values = {
-            "units": [str(units)],
-            "text_tokenizer": str(tmp_path / "tokenizer"),
-            "out": str(tmp_path / "out"),
-        }
+        values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})
 

@@ -17,9 +17,16 @@ from spiritlm_pl.tokens.corpus_store import (
 
 def utterance(name: str) -> UnitUtterance:
     return UnitUtterance(
-        id=name, corpus="c", speaker="s", duration=0.2, text="hello", words=(TimedWord("hello", 0.0, 0.15),),
-        units=np.array([7, 499, 7], dtype=np.uint16), unit_starts=np.array([0, 2, 3], dtype=np.uint32),
-        num_frames=5, custom={"story": name, "sentence_ends": [1]},
+        id=name,
+        corpus="c",
+        speaker="s",
+        duration=0.2,
+        text="hello",
+        words=(TimedWord("hello", 0.0, 0.15),),
+        units=np.array([7, 499, 7], dtype=np.uint16),
+        unit_starts=np.array([0, 2, 3], dtype=np.uint32),
+        num_frames=5,
+        custom={"story": name, "sentence_ends": [1]},
     )
 
 

@@ -12,11 +12,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
 
-words = st.builds(
-    Word,
-    st.lists(st.integers(0, 49), max_size=4),
-    st.lists(st.integers(52, 71), max_size=6),
-)
+words = st.builds(Word, st.lists(st.integers(0, 49), max_size=4), st.lists(st.integers(52, 71), max_size=6))
 documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
 spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 options = st.builds(Interleaving, mode=st.sampled_from(MODES), text_span=spans, speech_span=spans)
@@ -33,14 +29,10 @@ def reference_rows(
     sequences: list[list[int]], num_rows: int, row_length: int
 ) -> tuple[list[list[int]], list[int], list[bool]]:
     """Rows, segment bounds and padding flags, token by token."""
-    stream = [(token, number, place) for number, sequence in enumerate(sequences)
-              for place, token in enumerate(sequence)]
-    markers = {
-        VOCABULARY.text_marker,
-        VOCABULARY.speech_marker,
-        VOCABULARY.task_offset,
-        VOCABULARY.task_offset + 1,
-    }
+    stream = [
+        (token, number, place) for number, sequence in enumerate(sequences) for place, token in enumerate(sequence)
+    ]
+    markers = {VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.task_offset, VOCABULARY.task_offset + 1}
     rows, bounds, padding = [], [], []
     for row in range(num_rows):
         part = stream[row * len(stream) // num_rows : (row + 1) * len(stream) // num_rows]
@@ -85,17 +77,13 @@ def test_spans_alternate_and_keep_to_their_lengths() -> None:
     words = [Word([index], [vocabulary.unit_offset + index]) for index in range(5_000)]
     how = Interleaving(text_span=(10, 30), speech_span=(5, 15))
     tokens = visit_document(Document(7, words), 3, how, vocabulary)
-    places = [place for place, token in enumerate(tokens)
-              if token in (vocabulary.text_marker, vocabulary.speech_marker)]
-    assert [tokens[a] != tokens[b] for a, b in zip(places, places[1:], strict=False)] == [True] * (
-        len(places) - 1
-    )
+    places = [
+        place for place, token in enumerate(tokens) if token in (vocabulary.text_marker, vocabulary.speech_marker)
+    ]
+    assert [tokens[a] != tokens[b] for a, b in zip(places, places[1:], strict=False)] == [True] * (len(places) - 1)
     lengths = {vocabulary.text_marker: set(), vocabulary.speech_marker: set()}
     for place, following in zip(places, places[1:], strict=False):
         lengths[tokens[place]].add(following - place - 1)
-    assert lengths == {
-        vocabulary.text_marker: set(range(10, 31)),
-        vocabulary.speech_marker: set(range(5, 16)),
-    }
+    assert lengths == {vocabulary.text_marker: set(range(10, 31)), vocabulary.speech_marker: set(range(5, 16))}
     said = [token % (vocabulary.num_text + 2) for token in tokens if token not in lengths]
     assert said == list(range(5_000))  # every word once, in order, in one modality

@@ -15,13 +15,7 @@ from spiritlm_pl.tokens.widen import LossOn
 
 @pytest.mark.parametrize(
     ("weights", "expected"),
-    [
-        ([1, 1, 1], [1, 1, 1]),
-        ([0.5, 0.3, 0.2], [5, 3, 2]),
-        ([1 / 3] * 3, [1, 1, 1]),
-        ([2.0], [1]),
-        ([98, 1, 1], None),
-    ],
+    [([1, 1, 1], [1, 1, 1]), ([0.5, 0.3, 0.2], [5, 3, 2]), ([1 / 3] * 3, [1, 1, 1]), ([2.0], [1]), ([98, 1, 1], None)],
 )
 def test_quotas(weights: list[float], expected: list[int] | None) -> None:
     assert quotas(weights) == (expected or [98, 1, 1])
@@ -44,9 +38,7 @@ def test_a_cycle_spreads_its_streams(counts: list[int]) -> None:
 @pytest.fixture
 def mixture(make_blocks) -> Mixture:
     streams = [
-        TokenStream(
-            make_blocks(kind, blocks=2, documents=20)[0], 48, 0, Interleaving(text_span=(4, 10)), kind
-        )
+        TokenStream(make_blocks(kind, blocks=2, documents=20)[0], 48, 0, Interleaving(text_span=(4, 10)), kind)
         for kind in ("text", "speech", "aligned")
     ]
     return Mixture(streams, [2, 1, 1])
@@ -66,8 +58,9 @@ def test_streams_are_read_in_order(mixture: Mixture) -> None:
     assert joined.padding.tolist() == rows.padding.tolist()
 
 
-def training(mixture: Mixture, rank: int = 0, ranks: int = 1, batch: int = 2, workers: int = 0, seed: int = 0,
-             ) -> TrainingLoader:
+def training(
+    mixture: Mixture, rank: int = 0, ranks: int = 1, batch: int = 2, workers: int = 0, seed: int = 0
+) -> TrainingLoader:
     return TrainingLoader(
         mixture,
         Share(batch_size=batch, rank=rank, world_size=ranks),
@@ -114,9 +107,7 @@ def test_the_next_epoch_of_the_trainer_goes_on(mixture: Mixture) -> None:
 
 def test_a_state_of_other_data_is_refused(mixture: Mixture) -> None:
     state = training(mixture).state_dict()
-    with pytest.raises(
-        ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"
-    ):
+    with pytest.raises(ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"):
         training(mixture, seed=1).load_state_dict(state)
 
 
@@ -124,8 +115,10 @@ def test_a_state_of_other_data_is_refused(mixture: Mixture) -> None:
 def test_evaluation_reads_every_row_once_on_equally_many_batches(mixture: Mixture, ranks: int) -> None:
     stream = mixture.streams[0]
     predicted = LossOn().table(mixture.vocabulary)
-    loaders = [EvaluationLoader(stream, Share(batch_size=4, rank=rank, world_size=ranks), predicted=predicted)
-               for rank in range(ranks)]
+    loaders = [
+        EvaluationLoader(stream, Share(batch_size=4, rank=rank, world_size=ranks), predicted=predicted)
+        for rank in range(ranks)
+    ]
     batches = [list(loader) for loader in loaders]
     assert {len(part) for part in batches} == {len(loaders[0])}
     rows = [
@@ -142,6 +135,7 @@ def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> Non
     from spiritlm_pl.tokens.blocks import write_block, write_manifest
     from spiritlm_pl.tokens.documents import Document, Word
     from spiritlm_pl.vocabulary import Vocabulary
+
     other = Vocabulary(num_text=7, num_units=3)
     entry = write_block(tmp_path / "other", 0, [Document(1, [Word([1], [])])], other)
     write_manifest(tmp_path / "other", "text", other, [entry], {})

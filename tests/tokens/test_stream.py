@@ -38,8 +38,13 @@ def content(rows: Rows) -> Counter[int]:
 def test_every_token_comes_once_an_epoch(make_blocks, kind: str, row_length: int) -> None:
     folder, written, _ = make_blocks(kind)
     stream = TokenStream(folder, row_length, 0, Interleaving())
-    there = Counter(token for part in written for document in part for word in document.words
-                    for token in (*word.text, *word.speech))
+    there = Counter(
+        token
+        for part in written
+        for document in part
+        for word in document.words
+        for token in (*word.text, *word.speech)
+    )
     for epoch in range(2):
         rows = stream.rows(epoch * stream.rows_per_epoch, (epoch + 1) * stream.rows_per_epoch)
         assert content(rows) == there
@@ -47,10 +52,15 @@ def test_every_token_comes_once_an_epoch(make_blocks, kind: str, row_length: int
 
 def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> None:
     vocabulary = Vocabulary(num_text=2_000, num_units=2_000, multiple_of=1)
-    documents = [Document(number, [Word([word], [vocabulary.unit_offset + word])
-                                   for word in range(40 * number, 40 * number + 40)]) for number in range(50)]
-    entries = [write_block(tmp_path, number, documents[10 * number : 10 * number + 10], vocabulary)
-               for number in range(5)]
+    documents = [
+        Document(
+            number, [Word([word], [vocabulary.unit_offset + word]) for word in range(40 * number, 40 * number + 40)]
+        )
+        for number in range(50)
+    ]
+    entries = [
+        write_block(tmp_path, number, documents[10 * number : 10 * number + 10], vocabulary) for number in range(5)
+    ]
     write_manifest(tmp_path, "aligned", vocabulary, entries, {})
     stream = TokenStream(tmp_path, 32, 3, Interleaving(**SHORT))
     spoken, orders = [], []
@@ -60,12 +70,8 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
         tokens = [token for token in flat if token not in (vocabulary.text_marker, vocabulary.speech_marker)]
         words = [token if token < vocabulary.num_text else token - vocabulary.unit_offset for token in tokens]
         assert sorted(words) == list(range(2_000))
-        assert all(
-            b == a + 1 for a, b in zip(words, words[1:], strict=False) if b % 40
-        )  # documents stay in order
-        spoken.append(
-            {word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.unit_offset}
-        )
+        assert all(b == a + 1 for a, b in zip(words, words[1:], strict=False) if b % 40)  # documents stay in order
+        spoken.append({word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.unit_offset})
         orders.append(words[::40])
     assert len({frozenset(words) for words in spoken}) == len({tuple(order) for order in orders}) == 3
     share = sum(map(len, spoken)) / 6_000
@@ -75,9 +81,7 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
 def _valid(rows: Rows) -> list[int]:
     """0 for tokens, -1 for padding."""
     lengths = rows.cu_seqlens[1:] - rows.cu_seqlens[:-1]
-    return [
-        -int(padding) for padding, length in zip(rows.padding, lengths, strict=True) for _ in range(length)
-    ]
+    return [-int(padding) for padding, length in zip(rows.padding, lengths, strict=True) for _ in range(length)]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -117,9 +121,7 @@ def test_damaged_blocks_are_named(make_blocks) -> None:
     with pytest.raises(ValueError, match=rf"{path.name} must have SHA-256"):
         read()
     path.write_bytes(whole[:-1])
-    with pytest.raises(
-        ValueError, match=rf"{path.name} must have {len(whole)} bytes, but has {len(whole) - 1}"
-    ):
+    with pytest.raises(ValueError, match=rf"{path.name} must have {len(whole)} bytes, but has {len(whole) - 1}"):
         read()
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"{path.name} is missing"):

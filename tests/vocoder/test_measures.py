@@ -13,9 +13,7 @@ from spiritlm_pl.vocoder.mel import LogMel, MelLoss, MultiResolutionSTFTLoss
 
 def voice(f0: float, seconds: float = 1.0) -> torch.Tensor:
     times = torch.arange(int(16_000 * seconds)) / 16_000
-    return (
-        0.1 * sum((torch.sin(2 * math.pi * f0 * k * times) / k for k in range(1, 8)), torch.zeros(()))[None]
-    )
+    return 0.1 * sum((torch.sin(2 * math.pi * f0 * k * times) / k for k in range(1, 8)), torch.zeros(()))[None]
 
 
 def test_collapse_gives_runs_back() -> None:
@@ -25,9 +23,7 @@ def test_collapse_gives_runs_back() -> None:
     values, durations, whole = collapse(units, lengths)
     for row, length in enumerate(lengths.tolist()):
         kept = durations[row] > 0
-        assert (
-            values[row, kept].repeat_interleave(durations[row, kept]).tolist() == units[row, :length].tolist()
-        )
+        assert values[row, kept].repeat_interleave(durations[row, kept]).tolist() == units[row, :length].tolist()
         assert (values[row, kept].diff() != 0).all()
         assert int(whole[row].sum()) == max(0, int(kept.sum()) - 2)
 

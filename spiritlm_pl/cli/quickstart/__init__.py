@@ -36,8 +36,10 @@ def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2000, c
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     runner.run(console)
     console.print(rich_table(write_report()))
-    console.print(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. "
-                  f"The table and its picture: {ROOT}/report.md, {ROOT}/report.png")
+    console.print(
+        f"Done in {(time.monotonic() - start) / 60:.1f} minutes. "
+        f"The table and its picture: {ROOT}/report.md, {ROOT}/report.png"
+    )
     console.print(
         "\nLook:  mlflow ui                       (losses, samples and pictures of every stage)"
         f"\nHear:  {SAMPLES}/resynthesis/            (real recordings beside their resynthesis)"

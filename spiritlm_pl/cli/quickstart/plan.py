@@ -54,42 +54,154 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
     samples = (f"--out={SAMPLES}", f"--model={MODEL}", "--seed=0")
     return [
         Stage(name="prompts", title="real speech: fetch, align", commands=real_speech(source), threads=2, minutes=0.5),
-        Stage(name="stories", title="spoken stories", threads=2, minutes=0.4,
-              commands=(("prepare", "stories", STORIES, f"--count={stories}"),)),
-        Stage(name="mfcc", title="MFCC units (baseline)", needs=("prompts", "stories"), threads=2, minutes=0.5,
-              commands=(fit("quantizer/quickstart_mfcc", budget), ("predict", "--config", "tokenize/quickstart_mfcc"))),
-        Stage(name="hubert_1", title="HuBERT, iteration 1", needs=("mfcc",), threads=2, minutes=0.9,
-              run_folders=(f"{ROOT}/runs/hubert_1",), commands=(
-                  fit("hubert/quickstart", budget), fit("quantizer/quickstart_hubert_1", budget),
-                  ("predict", "--config", "tokenize/quickstart_hubert_1"))),
-        Stage(name="hubert_2", title="HuBERT, iteration 2", needs=("hubert_1",), threads=2, minutes=0.7,
-              run_folders=(f"{ROOT}/runs/hubert_2",),
-              commands=(fit("hubert/quickstart", budget, "--config", "hubert/quickstart_iteration2"),)),
-        Stage(name="units", title="HuBERT units, corpus tokenised", needs=("hubert_2",), threads=2, minutes=0.4,
-              commands=(fit("quantizer/quickstart", budget), ("predict", "--config", "tokenize/quickstart"))),
-        Stage(name="blocks", title="text tokenizer, training blocks", needs=("units",), threads=2, minutes=0.1,
-              commands=(("train-text-tokenizer", TEXT_TOKENIZER, "--corpora", f"[{PROMPTS}, {STORIES}]"),
-                        ("build-blocks", f"[{', '.join(units)}]", TEXT_TOKENIZER, str(BLOCKS), "--multiple_of=64"))),
-        Stage(name="vocoder", title="vocoder", needs=("units",), threads=2, minutes=5,
-              run_folders=(f"{ROOT}/runs/vocoder",), commands=(fit("vocoder/quickstart", budget),)),
-        Stage(name="lm", title="language model, interleaved", needs=("blocks", "vocoder"), minutes=5,
-              run_folders=(f"{ROOT}/runs/lm",), commands=(fit("lm/base_quickstart", budget),)),
-        Stage(name="lm_separate", title="language model, not interleaved", needs=("blocks", "vocoder"), minutes=5,
-              run_folders=(f"{ROOT}/runs/lm_separate",),
-              commands=(fit("lm/base_quickstart", budget, "--config", "lm/overlay_quickstart_separate"),)),
-        Stage(name="measure_units", title="measure units", needs=("units",), minutes=0.4, commands=(
-            ("evaluate", "units", f'{{"mfcc": "{ROOT}/tokenizer_mfcc", "hubert": "{MODEL}/speech_tokenizer"}}',
-             f"[{PROMPTS}, {STORIES}]", f"{REPORTS}/units.json"),)),
-        Stage(name="measure_lm", title="measure language models", needs=("lm", "lm_separate"), minutes=0.6,
-              commands=tuple(
-            ("evaluate", "choice", lm, f"{UNITS}/{corpus}", f"{REPORTS}/choice_{name}_{kind}.json", f"--kind={kind}")
-            for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
-            for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
-            if corpus == "stories" or source != "synthetic")),
-        Stage(name="measure_vocoder", title="measure resynthesis", needs=("vocoder",), minutes=0.6, commands=(
-            ("evaluate", "resynthesis", f"{MODEL}/vocoder", f"{UNITS}/prompts", PROMPTS, f"{REPORTS}/resynthesis.json",
-             f"--audio={SAMPLES}/resynthesis"),)),
-        Stage(name="samples", title="samples in all directions", needs=("lm", "vocoder"), minutes=0.3, commands=tuple(
-            ("generate", "--text", "One morning the fox reached the river.", "--output", output,
-             f"--out={SAMPLES}/text_to_{output}", *samples[1:]) for output in ("text", "speech"))),
+        Stage(
+            name="stories",
+            title="spoken stories",
+            threads=2,
+            minutes=0.4,
+            commands=(("prepare", "stories", STORIES, f"--count={stories}"),),
+        ),
+        Stage(
+            name="mfcc",
+            title="MFCC units (baseline)",
+            needs=("prompts", "stories"),
+            threads=2,
+            minutes=0.5,
+            commands=(fit("quantizer/quickstart_mfcc", budget), ("predict", "--config", "tokenize/quickstart_mfcc")),
+        ),
+        Stage(
+            name="hubert_1",
+            title="HuBERT, iteration 1",
+            needs=("mfcc",),
+            threads=2,
+            minutes=0.9,
+            run_folders=(f"{ROOT}/runs/hubert_1",),
+            commands=(
+                fit("hubert/quickstart", budget),
+                fit("quantizer/quickstart_hubert_1", budget),
+                ("predict", "--config", "tokenize/quickstart_hubert_1"),
+            ),
+        ),
+        Stage(
+            name="hubert_2",
+            title="HuBERT, iteration 2",
+            needs=("hubert_1",),
+            threads=2,
+            minutes=0.7,
+            run_folders=(f"{ROOT}/runs/hubert_2",),
+            commands=(fit("hubert/quickstart", budget, "--config", "hubert/quickstart_iteration2"),),
+        ),
+        Stage(
+            name="units",
+            title="HuBERT units, corpus tokenised",
+            needs=("hubert_2",),
+            threads=2,
+            minutes=0.4,
+            commands=(fit("quantizer/quickstart", budget), ("predict", "--config", "tokenize/quickstart")),
+        ),
+        Stage(
+            name="blocks",
+            title="text tokenizer, training blocks",
+            needs=("units",),
+            threads=2,
+            minutes=0.1,
+            commands=(
+                ("train-text-tokenizer", TEXT_TOKENIZER, "--corpora", f"[{PROMPTS}, {STORIES}]"),
+                ("build-blocks", f"[{', '.join(units)}]", TEXT_TOKENIZER, str(BLOCKS), "--multiple_of=64"),
+            ),
+        ),
+        Stage(
+            name="vocoder",
+            title="vocoder",
+            needs=("units",),
+            threads=2,
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/vocoder",),
+            commands=(fit("vocoder/quickstart", budget),),
+        ),
+        Stage(
+            name="lm",
+            title="language model, interleaved",
+            needs=("blocks", "vocoder"),
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/lm",),
+            commands=(fit("lm/base_quickstart", budget),),
+        ),
+        Stage(
+            name="lm_separate",
+            title="language model, not interleaved",
+            needs=("blocks", "vocoder"),
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/lm_separate",),
+            commands=(fit("lm/base_quickstart", budget, "--config", "lm/overlay_quickstart_separate"),),
+        ),
+        Stage(
+            name="measure_units",
+            title="measure units",
+            needs=("units",),
+            minutes=0.4,
+            commands=(
+                (
+                    "evaluate",
+                    "units",
+                    f'{{"mfcc": "{ROOT}/tokenizer_mfcc", "hubert": "{MODEL}/speech_tokenizer"}}',
+                    f"[{PROMPTS}, {STORIES}]",
+                    f"{REPORTS}/units.json",
+                ),
+            ),
+        ),
+        Stage(
+            name="measure_lm",
+            title="measure language models",
+            needs=("lm", "lm_separate"),
+            minutes=0.6,
+            commands=tuple(
+                (
+                    "evaluate",
+                    "choice",
+                    lm,
+                    f"{UNITS}/{corpus}",
+                    f"{REPORTS}/choice_{name}_{kind}.json",
+                    f"--kind={kind}",
+                )
+                for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
+                for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
+                if corpus == "stories" or source != "synthetic"
+            ),
+        ),
+        Stage(
+            name="measure_vocoder",
+            title="measure resynthesis",
+            needs=("vocoder",),
+            minutes=0.6,
+            commands=(
+                (
+                    "evaluate",
+                    "resynthesis",
+                    f"{MODEL}/vocoder",
+                    f"{UNITS}/prompts",
+                    PROMPTS,
+                    f"{REPORTS}/resynthesis.json",
+                    f"--audio={SAMPLES}/resynthesis",
+                ),
+            ),
+        ),
+        Stage(
+            name="samples",
+            title="samples in all directions",
+            needs=("lm", "vocoder"),
+            minutes=0.3,
+            commands=tuple(
+                (
+                    "generate",
+                    "--text",
+                    "One morning the fox reached the river.",
+                    "--output",
+                    output,
+                    f"--out={SAMPLES}/text_to_{output}",
+                    *samples[1:],
+                )
+                for output in ("text", "speech")
+            ),
+        ),
     ]

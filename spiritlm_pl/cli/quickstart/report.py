@@ -50,8 +50,9 @@ def corpus_rows() -> list[Row]:
         if info:
             minutes = sum(info["seconds"].values()) / 60
             count = sum(info["utterances"].values())
-            rows.append(Row("corpora", f"{title}: minutes", f"{minutes:.0f}", f"{count} utterances, "
-                            f"{info['skipped']} skipped"))
+            rows.append(
+                Row("corpora", f"{title}: minutes", f"{minutes:.0f}", f"{count} utterances, {info['skipped']} skipped")
+            )
     return rows
 
 
@@ -60,12 +61,17 @@ def unit_rows() -> list[Row]:
     reports = _read(REPORTS / "units.json")
     if not reports:
         return []
-    named = (("pnmi", "phone information (PNMI)", ".3f"), ("phone_purity", "phone purity", ".3f"),
-             ("codebook_use", "codebook use", ".2f"), ("units_per_second", "units a second", ".1f"),
-             ("unit_edit_distance", "edits under augmentation, %", ".0f"))
+    named = (
+        ("pnmi", "phone information (PNMI)", ".3f"),
+        ("phone_purity", "phone purity", ".3f"),
+        ("codebook_use", "codebook use", ".2f"),
+        ("units_per_second", "units a second", ".1f"),
+        ("unit_edit_distance", "edits under augmentation, %", ".0f"),
+    )
     return [
         Row("HuBERT units", title, format(reports["hubert"][key], form), f"MFCC {format(reports['mfcc'][key], form)}")
-        for key, title, form in named if key in reports["hubert"] and key in reports["mfcc"]
+        for key, title, form in named
+        if key in reports["hubert"] and key in reports["mfcc"]
     ]
 
 
@@ -76,8 +82,14 @@ def training_rows() -> list[Row]:
     rows = []
     for key, title in (("val/aligned/loss_text", "aligned text"), ("val/aligned/loss_speech", "aligned speech")):
         if key in interleaved and key in separate:
-            rows.append(Row("language model", f"held-out loss, {title}", f"{interleaved[key]:.2f}",
-                            f"not interleaved {separate[key]:.2f}"))
+            rows.append(
+                Row(
+                    "language model",
+                    f"held-out loss, {title}",
+                    f"{interleaved[key]:.2f}",
+                    f"not interleaved {separate[key]:.2f}",
+                )
+            )
     return rows
 
 
@@ -89,11 +101,14 @@ def choice_rows() -> list[Row]:
         for direction in DIRECTIONS:
             if direction in interleaved and direction in separate:
                 found, other = interleaved[direction], separate[direction]
-                rows.append(Row(
-                    "language model", f"{SHORT[direction]} choice, {found['num_items']} {title}, %",
-                    f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})",
-                    f"not interleaved {100 * other['accuracy']:.1f}, chance 50",
-                ))
+                rows.append(
+                    Row(
+                        "language model",
+                        f"{SHORT[direction]} choice, {found['num_items']} {title}, %",
+                        f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})",
+                        f"not interleaved {100 * other['accuracy']:.1f}, chance 50",
+                    )
+                )
     return rows
 
 
@@ -103,10 +118,22 @@ def resynthesis_rows() -> list[Row]:
     rows = []
     for judge, scores in report.get("recognition", {}).items():
         made, original = scores["resynthesis"], scores["original"]
-        rows.append(Row("vocoder", f"words that {judge} hears right, %", f"{made['word_accuracy']:.0f}",
-                        f"originals {original['word_accuracy']:.0f}"))
-        rows.append(Row("vocoder", f"character error rate, {judge}, %", f"{made['character_error_rate']:.0f}",
-                        f"originals {original['character_error_rate']:.0f}"))
+        rows.append(
+            Row(
+                "vocoder",
+                f"words that {judge} hears right, %",
+                f"{made['word_accuracy']:.0f}",
+                f"originals {original['word_accuracy']:.0f}",
+            )
+        )
+        rows.append(
+            Row(
+                "vocoder",
+                f"character error rate, {judge}, %",
+                f"{made['character_error_rate']:.0f}",
+                f"originals {original['character_error_rate']:.0f}",
+            )
+        )
     if report:
         rows.append(Row("vocoder", "mel distance", f"{report['mel_distance']:.2f}", "originals 0"))
     return rows
@@ -146,7 +173,9 @@ def draw(path: Path) -> None:
         [SHORT[direction] for direction in DIRECTIONS],
         {way: [100 * found[d]["accuracy"] for d in DIRECTIONS] for way, found in ways.items()},
         {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
-        chance=50, ylabel="right continuation chosen, %", title="Which continuation belongs to this story?",
+        chance=50,
+        ylabel="right continuation chosen, %",
+        title="Which continuation belongs to this story?",
     )
     figure.savefig(path, dpi=130)
 

@@ -104,7 +104,7 @@ class Stage:
         trainers = iter(self.run_folders)
         commands = []
         for words in self.commands:
-            folder = next(trainers, "") if words[0] == "fit" else ""
-            going_on = folder and any(Path(folder).glob("checkpoints/last*.ckpt"))
+            run_folder = next(trainers, "") if words[0] == "fit" else ""
+            going_on = run_folder and any(Path(run_folder).glob("checkpoints/last*.ckpt"))
             commands.append((*words, "--ckpt_path=last") if going_on else words)
         return commands
