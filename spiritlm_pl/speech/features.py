@@ -19,6 +19,20 @@ from spiritlm_pl.speech.contract import exact_hop
 ANALYSIS_RATE = 100  # Hz
 
 
+def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Zero mean and unit deviation over the valid frames of an utterance; removes much of speaker and channel.
+
+    Args:
+        frames: (B, T, D).
+        lengths: valid frames (B,).
+    """
+    inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]).unsqueeze(-1)
+    count = lengths.clamp(min=1)[:, None, None]
+    mean = (frames * inside).sum(1, keepdim=True) / count
+    variance = ((frames - mean).square() * inside).sum(1, keepdim=True) / count
+    return (frames - mean) / (variance + 1e-5).sqrt()
+
+
 @dataclass(frozen=True, kw_only=True)
 class MFCCConfig:
     """What to compute.
@@ -29,8 +43,7 @@ class MFCCConfig:
         num_coefficients: cepstra, before deltas.
         num_mels: mel bands below the cosine transform.
         pooling: "mean" averages the 100 Hz frames of a frame, "stack" concatenates them.
-        normalize: subtract the utterance's mean and divide by its deviation, which removes much of speaker
-            and channel.
+        normalize: subtract the utterance's mean and divide by its deviation.
     """
 
     sample_rate: int = 16_000
@@ -115,7 +128,7 @@ class MFCCFeatures(nn.Module):
         deltas = self._extend_last(compute_deltas(cepstra), fine)
         features = torch.cat([cepstra, deltas, compute_deltas(deltas)], dim=1).transpose(1, 2)  # (B, F, 3C)
         if self.config.normalize:
-            features = self._normalize(features, fine)
+            features = normalize_frames(features, fine)
         features = features.reshape(batch, longest, self.group, -1)
         pooled = features.mean(2) if self.config.pooling == "mean" else features.flatten(2)
         return pooled, num_frames
@@ -126,12 +139,3 @@ class MFCCFeatures(nn.Module):
         last = (lengths - 1).clamp(min=0)[:, None, None]
         index = torch.arange(values.shape[-1], device=values.device)[None, None].minimum(last)
         return values.gather(-1, index.expand(*values.shape[:2], -1))
-
-    @staticmethod
-    def _normalize(features: Tensor, lengths: Tensor) -> Tensor:
-        """Zero mean and unit deviation over the valid frames of (B, F, C)."""
-        inside = (torch.arange(features.shape[1], device=features.device) < lengths[:, None]).unsqueeze(-1)
-        count = lengths.clamp(min=1)[:, None, None]
-        mean = (features * inside).sum(1, keepdim=True) / count
-        variance = ((features - mean).square() * inside).sum(1, keepdim=True) / count
-        return (features - mean) / (variance + 1e-5).sqrt()

@@ -18,6 +18,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from torchaudio.models.wav2vec2.components import MaskGenerator
 
 from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.speech.features import normalize_frames
 from spiritlm_pl.speech.mel_frontend import MelFrontend
 
 STAGE = "hubert"
@@ -235,9 +236,11 @@ class HubertFeaturesConfig(HubertConfig):
 
     Args:
         layer: whose output is the features, from 1.
+        normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
     """
 
     layer: int = 11
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         """Check the layer too."""
@@ -260,9 +263,9 @@ class HubertFeatures(nn.Module):
         self.encoder.encoder.transformer.layers = layers[: config.layer]
 
     @classmethod
-    def from_network(cls, network: HubertNetwork, layer: int) -> "HubertFeatures":
+    def from_network(cls, network: HubertNetwork, layer: int, normalize: bool = False) -> "HubertFeatures":
         """The first layers of a trained network, in evaluation mode."""
-        features = cls(HubertFeaturesConfig(**asdict(network.config), layer=layer))
+        features = cls(HubertFeaturesConfig(**asdict(network.config), layer=layer, normalize=normalize))
         weights: Mapping[str, Tensor] = network.encoder.state_dict()
         own = features.encoder.state_dict()
         features.encoder.load_state_dict({name: weights[name] for name in own})
@@ -292,7 +295,7 @@ class HubertFeatures(nn.Module):
             return waveforms.new_zeros(len(waveforms), 0, self.feature_dim), torch.zeros_like(lengths)
         convolved, num_frames = self._convolve(padded, padded_lengths)
         hidden = self.encoder.encoder.extract_features(convolved, num_frames, self.config.layer)[-1]
-        return hidden, num_frames
+        return normalize_frames(hidden, num_frames) if self.config.normalize else hidden, num_frames
 
     def _convolve(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, T, C) of the convolutions; group norm sees an utterance without its padding."""
@@ -319,16 +322,18 @@ class HubertLayer:
     Args:
         folder: an exported network of stage "hubert", loaded when it is needed.
         layer: whose output is the features, from 1.
+        normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
     """
 
     folder: str
     layer: int
+    normalize: bool = False
 
     def build(self) -> HubertFeatures:
         """Load the extractor."""
         network = load_network(self.folder, STAGE)
         assert isinstance(network, HubertNetwork)
-        return HubertFeatures.from_network(network, self.layer)
+        return HubertFeatures.from_network(network, self.layer, self.normalize)
 
 
 def start_from(network: HubertNetwork, folder: str) -> None:

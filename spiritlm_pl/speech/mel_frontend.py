@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
-from spiritlm_pl.speech.features import ANALYSIS_RATE
+from spiritlm_pl.speech.features import ANALYSIS_RATE, normalize_frames
 
 
 class MelFrontend(nn.Module):
@@ -54,9 +54,7 @@ class MelFrontend(nn.Module):
             frames = (self.mel(padded) + 1e-6).log().transpose(1, 2)[:, : longest * self.group]  # (B, F, bands)
         own = torch.full((batch,), samples, device=waveforms.device) if lengths is None else lengths
         counts = own // (self.step * self.group)
-        fine = (counts * self.group)[:, None, None]
-        inside = torch.arange(frames.shape[1], device=frames.device)[None, :, None] < fine
-        mean = (frames * inside).sum(1, keepdim=True) / fine.clamp(min=1)
-        variance = ((frames - mean).square() * inside).sum(1, keepdim=True) / fine.clamp(min=1)
-        frames = (frames - mean) / (variance + 1e-5).sqrt() * inside
+        fine = counts * self.group
+        inside = torch.arange(frames.shape[1], device=frames.device) < fine[:, None]
+        frames = normalize_frames(frames, fine) * inside.unsqueeze(-1)
         return frames.reshape(batch, longest, -1), None if lengths is None else counts
