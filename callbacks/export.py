@@ -1,5 +1,6 @@
 """Writes the trained network as a folder that the next stage and `spiritlm generate` load."""
 
+import json
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -7,6 +8,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.callbacks.record_run import write_run_file
+from spiritlm_pl.checkpoint import METRICS_FILE
+from spiritlm_pl.provenance import atomic_path
 
 
 class Exporting(Protocol):
@@ -17,13 +20,13 @@ class Exporting(Protocol):
 
 
 class ExportNetwork(Callback):
-    """Calls the module's `export` when training ends, and names the run in the folder.
+    """Calls the module's `export` when training ends; the run and its last figures are noted in the folder.
 
     Args:
-        dirpath: where to.
+        dirpath: where to; None for the folder `export` in the trainer's `default_root_dir`.
     """
 
-    def __init__(self, dirpath: str) -> None:
+    def __init__(self, dirpath: str | None = None) -> None:
         """Keep the folder."""
         self.dirpath = dirpath
 
@@ -38,7 +41,11 @@ class ExportNetwork(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export; all ranks take part, since shards have to be gathered."""
-        cast(Exporting, pl_module).export(self.dirpath)
+        folder = Path(self.dirpath or Path(trainer.default_root_dir) / "export")
+        cast(Exporting, pl_module).export(str(folder))
         trainer.strategy.barrier("export")
         if trainer.is_global_zero:
-            write_run_file(Path(self.dirpath), trainer, pl_module)
+            write_run_file(folder, trainer, pl_module)
+            figures = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+            with atomic_path(folder / METRICS_FILE) as path:
+                path.write_text(json.dumps(figures, indent=2) + "\n")

@@ -16,6 +16,7 @@ from torch import nn
 from spiritlm_pl.provenance import atomic_path, code_version
 
 CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.json"  # the last figures of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -11,7 +11,7 @@ from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
 
 
-def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2000, cores: int | None = None) -> None:
+def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, cores: int | None = None) -> None:
     """Fetch real speech, train every stage in miniature, measure and show what was learnt.
 
     Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept.

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
+from spiritlm_pl.checkpoint import METRICS_FILE
 from spiritlm_pl.cli.quickstart.plan import CORPORA, MODEL, REPORTS, SEPARATE_LM
 from spiritlm_pl.cli.quickstart.stage import ROOT
 from spiritlm_pl.provenance import atomic_path
 
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
 SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text": "S→T", "text_to_speech": "T→S"}
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
