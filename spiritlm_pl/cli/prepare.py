@@ -1,6 +1,7 @@
 """`spiritlm prepare KIND OUT ...`: make a corpus folder."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from spiritlm_pl.corpora.manifest import read_info
@@ -225,20 +226,21 @@ def lhotse_recipe(
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.lhotse_source import parts_to_splits, run_recipe, utterances_of
 
-    parts = run_recipe(recipe, corpus_dir, options)
-    utterances = parts_to_splits(parts) or [u for cuts in parts.values() for u in utterances_of(cuts)]
-    collect(
-        out,
-        utterances,
-        Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
-        name=recipe,
-        source=str(Path(corpus_dir).resolve()),
-        licence=licence,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-    )
+    with TemporaryDirectory() as scratch:
+        parts = run_recipe(recipe, corpus_dir, options, scratch)
+        utterances = parts_to_splits(parts) or [u for cuts in parts.values() for u in utterances_of(cuts)]
+        collect(
+            out,
+            utterances,
+            Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
+            name=recipe,
+            source=str(Path(corpus_dir).resolve()),
+            licence=licence,
+            seed=seed,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            num_jobs=num_jobs,
+        )
     _report(out)
 
 

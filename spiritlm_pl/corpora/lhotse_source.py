@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet, RecordingSet, SupervisionSet, load_manifest, recipes
-from lhotse.cut import MonoCut
+from lhotse.cut import Cut, MonoCut
 
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import SPLITS, Word
 
+SLACK = 0.05  # seconds by which a manifest may round
 _WORD_TIERS = ("word", "words")
 _PHONE_TIERS = ("phone", "phones", "phoneme", "phonemes")
 
@@ -32,13 +33,17 @@ def split_of_part(part: str) -> str | None:
     return None
 
 
-def run_recipe(name: str, corpus_dir: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, CutSet]:
+def run_recipe(
+    name: str, corpus_dir: str | Path, options: Mapping[str, Any] | None, scratch: str | Path
+) -> dict[str, CutSet]:
     """Cuts by part of a corpus on disk.
 
     Args:
         name: of a recipe of lhotse, such as librispeech, mls or voxpopuli.
         corpus_dir: the corpus as it was downloaded.
         options: further arguments of `lhotse.recipes.prepare_<name>`.
+        scratch: folder for what the recipe writes (manifests, annotations that it fetches), unless the options
+            name another `output_dir`; must stay until the cuts are read.
 
     Raises:
         ValueError: if there is no such recipe, it does not take these options, or finds nothing.
@@ -54,7 +59,8 @@ def run_recipe(name: str, corpus_dir: str | Path, options: Mapping[str, Any] | N
     if unknown:
         raise ValueError(f"options must be among {', '.join(allowed)}, but are {', '.join(sorted(unknown))} instead")
     try:
-        manifests = prepare(corpus_dir=corpus_dir, **(options or {}))
+        written = {"output_dir": scratch} if "output_dir" in allowed else {}
+        manifests = prepare(corpus_dir=corpus_dir, **written | dict(options or {}))
     except AssertionError as error:
         raise ValueError(f"corpus_dir must be laid out as {name} is, but {corpus_dir} is not ({error})") from error
     parts = dict(_find_parts("", manifests))
@@ -97,14 +103,22 @@ def read_manifest(cuts_or_recordings: str | Path, supervisions: str | Path | Non
     )
 
 
+def _is_covered(cut: Cut) -> bool:
+    """Whether a cut is one transcribed segment, and no longer than that."""
+    if len(cut.supervisions) != 1:
+        return False
+    only = cut.supervisions[0]
+    return bool(only.start <= SLACK and only.end >= cut.duration - SLACK)
+
+
 def one_supervision_each(cuts: CutSet) -> Iterator[MonoCut]:
-    """Cuts as they are where they have one supervision; others taken apart.
+    """Cuts as they are where one supervision covers them; else each supervision cut out.
 
     Raises:
         ValueError: if a cut is of several channels or mixed.
     """
     for cut in cuts:
-        parts = [cut] if len(cut.supervisions) == 1 else cut.trim_to_supervisions(keep_overlapping=False)
+        parts = [cut] if _is_covered(cut) else cut.trim_to_supervisions(keep_overlapping=False)
         for part in parts:
             if not isinstance(part, MonoCut):
                 raise ValueError(f"cuts must be of one channel, but {cut.id} is a {type(part).__name__} instead")

@@ -133,6 +133,23 @@ def test_mls_layout(tmp_path: Path) -> None:
     ]
 
 
+def test_voxpopuli_layout_cuts_segments_out_of_sessions(tmp_path: Path) -> None:
+    audio = tmp_path / "voxpopuli" / "raw_audios" / "pl" / "2019" / "session_pl.ogg"
+    audio.parent.mkdir(parents=True)
+    soundfile.write(audio, TONE.repeat(4).numpy(), 16_000)
+    rows = ["session_id|speaker_id|gender|split|start_time|end_time|original_text|normed_text"]
+    for index, part in enumerate(("train", "dev", "test", "invalid")):
+        rows.append(f"session|7|female|{part}|{index}.0|{index}.5|Zdanie.|zdanie {part}")
+    annotations = tmp_path / "annotations"
+    annotations.mkdir()
+    with gzip.open(annotations / "asr_pl.tsv.gz", "wt") as file:
+        file.write("\n".join(rows) + "\n")
+    options = {"lang": "pl", "output_dir": str(annotations)}
+    lhotse_recipe("voxpopuli", str(tmp_path / "voxpopuli"), str(tmp_path / "out"), options=options, num_jobs=1)
+    assert [_texts(tmp_path / "out", split) for split in SPLITS] == [["zdanie train"], ["zdanie dev"], ["zdanie test"]]
+    assert next(iter(load_cuts(tmp_path / "out", "test"))).duration == pytest.approx(0.5)
+
+
 def test_recipe_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="recipe must be one of lhotse"):
         lhotse_recipe("nothing", str(tmp_path), str(tmp_path / "o"))
