@@ -29,6 +29,7 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
             rows.append(
                 UnitUtterance(
                     id=cut.id,
+                    corpus="tones",
                     units=frames.astype(np.uint16),
                     unit_starts=frames.astype(np.uint32),
                     num_frames=len(frames),
@@ -86,6 +87,17 @@ def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) ->
     assert all(torch.equal(a.units, b.units) for a, b in zip(batches, again, strict=True))
     with pytest.raises(ValueError, match="lacks speaker1"):
         UnitWaveformDataModule([str(tone_corpus)], [str(units)], speakers=["speaker0"]).setup("fit")
+
+
+def test_repeats_of_a_corpus(tone_corpus: Path, units: Path) -> None:
+    def visits(repeats: int | dict[str, int]) -> int:
+        data = UnitWaveformDataModule([str(tone_corpus)], [str(units)], segment_frames=12, repeats=repeats)
+        data.setup("fit")
+        return sum(len(batch) for batch in data.visits("train", epoch=0, training=True))
+
+    assert visits({"tones": 3}) == visits(3) == 3 * visits(1)
+    with pytest.raises(ValueError, match="repeats must name all corpora, but lacks tones"):
+        visits({"others": 2})
 
 
 class Recorder(LightningModule):

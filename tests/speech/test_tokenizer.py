@@ -33,10 +33,11 @@ def extractors() -> list[torch.nn.Module]:
         MFCCFeatures(MFCCConfig(frame_rate=50.0, pooling="stack", normalize=False)),
         HubertFeatures.from_network(HubertNetwork(MINIATURE), 1),
         HubertFeatures.from_network(HubertNetwork(group_norm), 2),
+        HubertFeatures.from_network(HubertNetwork(MINIATURE), 2, normalize=True),
     ]
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", range(5))
 def test_features_do_not_depend_on_the_batch(index: int) -> None:
     extractor = extractors()[index]
     assert isinstance(extractor, FeatureExtractor)
@@ -49,6 +50,15 @@ def test_features_do_not_depend_on_the_batch(index: int) -> None:
     for row in range(2):
         alone, _ = extractor(waveforms[row : row + 1, : lengths[row]], lengths[row : row + 1])
         torch.testing.assert_close(features[row, : frames[row]], alone[0], rtol=1e-3, atol=1e-4)
+
+
+def test_normalised_features_of_an_utterance() -> None:
+    extractor = extractors()[4]
+    features, frames = extractor(0.1 * torch.randn(2, 32_000), torch.tensor([32_000, 20_000]))
+    for row in range(2):
+        own = features[row, : frames[row]]
+        torch.testing.assert_close(own.mean(0), torch.zeros(32), rtol=0, atol=1e-4)
+        torch.testing.assert_close(own.var(0, unbiased=False), torch.ones(32), rtol=0, atol=1e-2)
 
 
 def test_units_collapse_and_repeat() -> None:
