@@ -11,14 +11,11 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from matplotlib.figure import Figure
-from torch import Tensor
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.callbacks.media import log_audio, log_figure
+from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.modules.vocoder import VocoderModule
-from spiritlm_pl.vocoder.f0 import yin_f0
-from spiritlm_pl.vocoder.mel import LogMel
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
@@ -79,7 +76,7 @@ class ResynthesizeUtterances(Callback):
         log_audio(trainer, f"{name}.true_durations", made, rate, step)
         log_audio(trainer, f"{name}.predicted_durations", spoken, rate, step)
         panels = {"original": original, "true durations": made, "predicted durations": spoken}
-        log_figure(trainer, f"{name}.spectrograms", spectrogram_figure(panels, rate), step)
+        log_figure(trainer, f"{name}.spectrograms", spectrogram_figure(panels, rate, f0=True), step)
 
 
 def chosen_places(num_utterances: int, num_batches: int, batch_size: int) -> dict[int, list[int]]:
@@ -90,35 +87,3 @@ def chosen_places(num_utterances: int, num_batches: int, batch_size: int) -> dic
         if len(taken) < batch_size:
             taken.append(len(taken))
     return places
-
-
-def spectrogram_figure(panels: dict[str, Tensor], sample_rate: int) -> Figure:
-    """Log-mel spectrograms one below the other, on one time axis, with the F0 contour.
-
-    Args:
-        panels: title to waveform (S,).
-        sample_rate: Hz.
-    """
-    hop = sample_rate // 100
-    log_mel = LogMel(sample_rate, n_fft=4 * hop, hop=hop, num_mels=64)
-    longest = max(len(waveform) for waveform in panels.values()) / sample_rate
-    figure = Figure(figsize=(9, 2.2 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-    for axis, (title, waveform) in zip(axes, panels.items(), strict=True):
-        seconds = len(waveform) / sample_rate
-        if len(waveform) > log_mel.padding:
-            values = log_mel(waveform[None])[0].clamp(min=-8).numpy()
-            axis.imshow(
-                values, origin="lower", aspect="auto", extent=(0, seconds, 0, 64), cmap="magma", vmin=-8, vmax=2
-            )
-            f0, _ = yin_f0(waveform[None], sample_rate)
-            pitch = axis.twinx()
-            times = torch.arange(f0.shape[1]) / 100
-            pitch.plot(times, torch.where(f0[0] > 0, f0[0], torch.nan), color="cyan", linewidth=1)
-            pitch.set_ylim(50, 450)
-            pitch.set_ylabel("F0 (Hz)")
-        axis.set_title(title, fontsize=9)
-        axis.set_ylabel("mel band")
-        axis.set_xlim(0, longest)
-    axes[-1].set_xlabel("time (s)")
-    return figure

@@ -98,7 +98,7 @@ def resynthesis(
         out: JSON file to write.
         split: which split to measure on.
         utterances: at most so many; all when left out.
-        audio: folder for the first wav files and their picture, original beside resynthesis; none when left out.
+        audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
         whisper: folder of a faster-whisper model, a second judge.
     """
     import torch
@@ -141,13 +141,12 @@ def _save_examples(folder: Path, pairs: Sequence[Any], sample_rate: int) -> None
     from spiritlm_pl.evaluation.figures import spectrogram_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    titled: dict[str, Any] = {}
     for pair in pairs:
         name = pair.id.replace("/", "_")
         save_wav(folder / f"{name}_original.wav", pair.original, sample_rate)
         save_wav(folder / f"{name}_resynthesis.wav", pair.made, sample_rate)
-        titled |= {f"original: {pair.text}": pair.original, "resynthesis": pair.made}
-    spectrogram_figure(titled, sample_rate).savefig(folder / "spectrograms.png", dpi=120)
+        panels = {f"original: {pair.text}": pair.original, "resynthesis": pair.made}
+        spectrogram_figure(panels, sample_rate, f0=True).savefig(folder / f"{name}.png", dpi=120)
 
 
 COMMANDS = {"units": units, "choice": choice, "resynthesis": resynthesis}

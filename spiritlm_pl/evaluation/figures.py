@@ -4,13 +4,19 @@ Shapes: S samples, F frequencies, T frames.
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from spiritlm_pl.vocoder.f0 import yin_f0
+
 COLOURS = ("#2f6db5", "#c9c9c9", "#e0883a", "#5a9e5f", "#8c6bb1")
 FLOOR_DB = -80.0
+F0_RATE = 100.0  # Hz
+LONGEST_TITLE = 100  # characters
 
 
 def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -> Tensor:
@@ -22,13 +28,16 @@ def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -
     return (decibels - decibels.max()).clamp(min=FLOOR_DB)
 
 
-def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None) -> Figure:
+def spectrogram_figure(
+    waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None, f0: bool = False
+) -> Figure:
     """Spectrograms above each other on one time axis.
 
     Args:
         waveforms: title to waveform (S,).
         sample_rate: Hz.
         split: time in seconds to mark, such as the end of a prompt.
+        f0: draw the pitch contour, too.
 
     Raises:
         ValueError: if there is nothing to draw.
@@ -41,13 +50,24 @@ def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int, split:
         extent = (0.0, len(waveform) / sample_rate, 0.0, sample_rate / 2000)
         image = log_spectrogram(waveform).numpy()
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0)
-        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left")
         axes.set_ylabel("kHz")
+        if f0:
+            _draw_f0(axes, waveform, sample_rate)
         if split is not None:
             axes.axvline(split, color="white", linewidth=1, linestyle="--")
     rows[-1].set_xlim(0, max(max(len(waveform) for waveform in waveforms.values()) / sample_rate, 0.01))
     rows[-1].set_xlabel("seconds")
     return figure
+
+
+def _draw_f0(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
+    hertz = yin_f0(waveform[None].detach().cpu(), sample_rate, frame_rate=F0_RATE)[0][0]
+    pitch = axes.twinx()
+    times = torch.arange(len(hertz)) / F0_RATE
+    pitch.plot(times, torch.where(hertz > 0, hertz, torch.nan), color="cyan", linewidth=1)
+    pitch.set_ylim(50, 450)
+    pitch.set_ylabel("F0, Hz")
 
 
 def comparison_figure(

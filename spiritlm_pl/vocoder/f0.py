@@ -30,6 +30,8 @@ def yin_f0(
     if not 0 < f_min < f_max:
         raise ValueError(f"f_min must be in (0, {f_max}), but is {f_min} instead")
     hop = round(sample_rate / frame_rate)
+    if waveforms.shape[1] < hop:
+        return waveforms.new_zeros(len(waveforms), 0), waveforms.new_zeros(len(waveforms), 0, dtype=torch.bool)
     shortest, longest = int(sample_rate / f_max), int(sample_rate / f_min) + 1
     window = 2 * longest
     padded = F.pad(waveforms.float(), (window // 2, window // 2 + longest))

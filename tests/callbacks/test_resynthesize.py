@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.callbacks import resynthesize
-from spiritlm_pl.callbacks.resynthesize import ResynthesizeUtterances, chosen_places, spectrogram_figure
+from spiritlm_pl.callbacks.resynthesize import ResynthesizeUtterances, chosen_places
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
@@ -77,11 +77,6 @@ def test_places_are_spread() -> None:
     assert chosen_places(2, 10, 8) == {0: [0], 5: [0]}
     assert chosen_places(3, 1, 8) == {0: [0, 1, 2]}
     assert chosen_places(3, 1, 2) == {0: [0, 1]}
-
-
-def test_a_picture_of_anything() -> None:
-    figure = spectrogram_figure({"tone": torch.sin(torch.arange(8000) * 0.1), "nothing": torch.zeros(10)}, 16_000)
-    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["tone", "nothing"]
 
 
 def test_wrong_settings_are_named() -> None:

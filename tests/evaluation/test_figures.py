@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from spiritlm_pl.evaluation.figures import comparison_figure, spectrogram_figure
+
+TONE = torch.sin(torch.arange(8000) * 0.1)  # 255 Hz at 16 kHz
+
+
+def test_spectrograms_of_anything() -> None:
+    long_title = "word " * 50
+    figure = spectrogram_figure({"tone": TONE, long_title: torch.zeros(10)}, 16_000, split=0.2, f0=True)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles[0] == "tone" and len(titles[1]) <= 100 and titles[1].endswith(" ...")
+    contours = [axes.lines[0].get_ydata() for axes in figure.axes if axes.get_ylabel() == "F0, Hz"]
+    assert torch.as_tensor(contours[0]).nanmedian().item() == pytest.approx(16_000 * 0.1 / (2 * torch.pi), rel=0.02)
+    with pytest.raises(ValueError, match="waveforms must hold at least one"):
+        spectrogram_figure({}, 16_000)
+
+
+def test_bars_stand_for_their_values() -> None:
+    figure = comparison_figure(["a", "b"], {"x": [1, 2], "y": [3, 4]}, {"x": [(0.5, 1.5), (2, 2)]}, chance=2)
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="series x must have 1 values, but has 2"):
+        comparison_figure(["a"], {"x": [1, 2]})
