@@ -75,21 +75,26 @@ def unit_rows() -> list[Row]:
     ]
 
 
-def training_rows() -> list[Row]:
-    """Held-out losses of the trained networks."""
+def hubert_rows() -> list[Row]:
+    """How well HuBERT predicts the units that are hidden from it."""
+    rows = []
+    for iteration in (1, 2):
+        metrics = _read(ROOT / f"hubert_{iteration}" / METRICS_FILE)
+        if metrics:
+            value = f"{100 * metrics['val/accuracy_masked']:.0f}"
+            rows.append(Row("HuBERT", f"iteration {iteration}: masked units predicted, %", value, "chance 0.5"))
+    return rows
+
+
+def loss_rows() -> list[Row]:
+    """Held-out losses of what both language models have seen."""
+    rows = []
     interleaved = _read(MODEL / "lm" / METRICS_FILE)
     separate = _read(Path(SEPARATE_LM) / METRICS_FILE)
-    rows = []
-    for key, title in (("val/aligned/loss_text", "aligned text"), ("val/aligned/loss_speech", "aligned speech")):
+    for key, title in (("val/text/loss", "text"), ("val/speech/loss", "speech")):
         if key in interleaved and key in separate:
-            rows.append(
-                Row(
-                    "language model",
-                    f"held-out loss, {title}",
-                    f"{interleaved[key]:.2f}",
-                    f"not interleaved {separate[key]:.2f}",
-                )
-            )
+            value, other = f"{interleaved[key]:.2f}", f"not interleaved {separate[key]:.2f}"
+            rows.append(Row("language model", f"held-out loss of {title} alone, nats a token", value, other))
     return rows
 
 
@@ -135,13 +140,13 @@ def resynthesis_rows() -> list[Row]:
             )
         )
     if report:
-        rows.append(Row("vocoder", "mel distance", f"{report['mel_distance']:.2f}", "originals 0"))
+        rows.append(Row("vocoder", "F0 error, semitones", f"{report['f0_error_semitones']:.1f}", "originals 0"))
     return rows
 
 
 def all_rows() -> list[Row]:
     """The whole table."""
-    return [*corpus_rows(), *unit_rows(), *training_rows(), *choice_rows(), *resynthesis_rows()]
+    return [*corpus_rows(), *hubert_rows(), *unit_rows(), *loss_rows(), *choice_rows(), *resynthesis_rows()]
 
 
 def rich_table(rows: list[Row]) -> Table:
