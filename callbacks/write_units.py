@@ -2,7 +2,7 @@
 
 The data module plans the parts before any rank starts; a rank computes whole parts, so a part has the same
 bytes in any run. A part appears when it is complete, and a later run of the same tokenizer over the same
-corpus leaves it out; rank zero writes the manifests at the end.
+corpus leaves it out, unless it was damaged since; rank zero writes the manifests at the end.
 """
 
 import hashlib
@@ -60,16 +60,14 @@ class WriteUnits(Callback):
             position: part_fingerprint(plan, part, sha256) for position, part in enumerate(plan.parts)
         }
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
-        plan.finished = {
-            position
-            for position, part in enumerate(plan.parts)
-            if part_is_finished(self.home(part), part.index, self._fingerprints[position])
-        }
-        trainer.strategy.barrier("units planned")
+        finished: set[int] = set()
         if trainer.is_global_zero:
             for position, part in enumerate(plan.parts):
-                if position not in plan.finished:
+                if part_is_finished(self.home(part), part.index, self._fingerprints[position]):
+                    finished.add(position)
+                else:
                     (self.home(part) / MANIFEST).unlink(missing_ok=True)
+        plan.finished = trainer.strategy.broadcast(finished)  # every rank must share out the same parts
 
     def home(self, part: Part) -> Path:
         """The folder of a part."""
@@ -95,8 +93,14 @@ class WriteUnits(Callback):
                 rows = [utterance(self._plan, name, found[name]) for name in part.ids]
                 write_part(self.home(part), part.index, rows, self._fingerprints[position])
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the manifests when all ranks are done."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the manifests when all ranks are done.
+
+        Unlike `on_predict_end`, this is also called on a rank that had nothing to do, and not after an error.
+
+        Raises:
+            FileNotFoundError: if a part is missing because the run was cut short.
+        """
         assert self._plan is not None and isinstance(pl_module, TokenizeModule)
         trainer.strategy.barrier("units written")
         if not trainer.is_global_zero:

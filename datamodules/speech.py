@@ -188,6 +188,7 @@ class WaveformDataModule(SpeechDataModule):
     def setup(self, stage: str) -> None:
         """Read manifests, and labels if asked for; for `predict`, plan the parts."""
         if stage == "predict":
+            self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer parts than ranks
             self.plan = plan_corpus(
                 self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )

@@ -1,8 +1,9 @@
 """Tokenised corpus: Parquet shards of deduplicated units, the source of truth for every later stage.
 
-A folder `<units>/<split>` holds `part-00000.parquet ...` and, once all are there, `manifest.json` with the
-rows, bytes and SHA-256 of each. A part appears by renaming, and carries the fingerprint of the run that made
-it, so that a half-written or foreign part is never taken for a finished one.
+A folder `<units>/<split>` holds `part-00000.parquet ...`, beside each the rows, bytes and SHA-256 that it was
+written with (`part-00000.json`), and, once all are there, `manifest.json` with those of all. A part appears by
+renaming, and carries the fingerprint of the run that made it, so that a half-written, damaged or foreign part
+is never taken for a finished one.
 
 Shapes: R runs of equal units, T frames.
 """
@@ -88,27 +89,53 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
+def _entry_path(path: Path) -> Path:
+    """Where a part's rows, bytes and SHA-256 stand."""
+    return path.with_suffix(".json")
+
+
 def write_part(folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str) -> Path:
-    """Write one part atomically; after an error, what was there before is as it was."""
+    """Write one part atomically, and beside it what the manifest is to say of it.
+
+    After an error, what was there before is as it was, or is no longer taken for finished.
+    """
     columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
     schema = SCHEMA.with_metadata({FINGERPRINT: fingerprint.encode()})
-    with atomic_path(folder / part_name(index)) as path:
-        pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
-    return folder / part_name(index)
+    path = folder / part_name(index)
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+        size, digest = temporary.stat().st_size, file_sha256(temporary)
+    entry = {"name": path.name, "rows": len(utterances), "bytes": size, "sha256": digest}
+    with atomic_path(_entry_path(path)) as temporary:
+        temporary.write_text(json.dumps(entry) + "\n")
+    return path
+
+
+def check_part(path: Path, entry: Mapping[str, Any]) -> None:
+    """Compare a part with what was said of it when it was written.
+
+    Raises:
+        FileNotFoundError: if the part is missing.
+        ValueError: if its size or its SHA-256 is another.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must have been written, but is missing")
+    if (size := path.stat().st_size) != entry["bytes"]:
+        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
+    if (digest := file_sha256(path)) != entry["sha256"]:
+        raise ValueError(f"SHA-256 of {path} must be {entry['sha256'][:16]}, but is {digest[:16]} instead")
 
 
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
-    """Whether a part is there, readable, and made by the run with this fingerprint."""
+    """Whether a part is there, undamaged, and made by the run with this fingerprint."""
     path = folder / part_name(index)
-    if not path.is_file():
-        return False
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError):
+        check_part(path, json.loads(_entry_path(path).read_text()))
+    except (OSError, ValueError, KeyError):
         return False
-    return bool(metadata.get(FINGERPRINT) == fingerprint.encode())
+    return bool((pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint.encode())
 
 
 def finish_folder(
@@ -120,13 +147,10 @@ def finish_folder(
         FileNotFoundError: if a part is missing.
     """
     files = []
-    for index in range(num_parts):
-        path = folder / part_name(index)
-        if not path.is_file():
+    for path in (folder / part_name(index) for index in range(num_parts)):
+        if not path.is_file() or not _entry_path(path).is_file():
             raise FileNotFoundError(f"{path} must have been written, but is missing")
-        rows = pq.read_metadata(path).num_rows
-        size, digest = path.stat().st_size, file_sha256(path)
-        files.append({"name": path.name, "rows": rows, "bytes": size, "sha256": digest})
+        files.append(json.loads(_entry_path(path).read_text()))  # as written: damage since then stays visible
     manifest = {
         "frame_rate": frame_rate,
         "num_units": num_units,
@@ -142,6 +166,7 @@ def finish_folder(
     for path in folder.glob("part-*.parquet"):
         if path.name not in names:
             path.unlink()
+            _entry_path(path).unlink(missing_ok=True)
     return manifest
 
 
@@ -215,15 +240,12 @@ class UnitCorpus(Sequence[UnitUtterance]):
     def _open(self, part: int) -> pa.Table:
         file = self.manifest["files"][part]
         path = self.folder / file["name"]
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is named by {MANIFEST}, but is missing")
         if self.verify:
-            size, expected = path.stat().st_size, file["sha256"]
-            if size != file["bytes"]:
-                raise ValueError(f"{path} must have {file['bytes']} bytes, but has {size} instead")
-            if (digest := file_sha256(path)) != expected:
-                raise ValueError(f"SHA-256 of {path} must be {expected[:16]}, but is {digest[:16]} instead")
-        return pq.read_table(path).combine_chunks()
+            check_part(path, file)
+        try:
+            return pq.read_table(path).combine_chunks()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 
 
 class UnitIndex(Mapping[str, UnitUtterance]):

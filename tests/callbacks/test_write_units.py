@@ -22,13 +22,13 @@ def tokenizer(tmp_path: Path) -> Path:
 
 
 def predict(tokenizer: Path, corpus: Path, folder: Path, **settings: object) -> None:
+    values = {"devices": 1, **settings}
     trainer = Trainer(
         accelerator="cpu",
-        devices=1,
         logger=False,
         callbacks=[WriteUnits(str(folder))],
         enable_progress_bar=False,
-        **settings,  # type: ignore[arg-type]
+        **values,  # type: ignore[arg-type]
     )
     data = WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
     trainer.predict(TokenizeModule(str(tokenizer)), data)
@@ -54,20 +54,58 @@ def test_interrupted_and_resumed_is_the_same(tokenizer: Path, tone_corpus: Path,
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+def test_killed_before_the_manifests(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    predict(tokenizer, tone_corpus, tmp_path)
+    manifests = {path: path.read_bytes() for path in tmp_path.rglob("tones/*/manifest.json")}
+    assert len(manifests) == 3
+    parts = contents(tmp_path)
+    for path in manifests:
+        path.unlink()
+    with pytest.warns(UserWarning, match="across ranks is zero"):  # nothing is left to compute
+        predict(tokenizer, tone_corpus, tmp_path)
+    assert {path: path.read_bytes() for path in manifests} == manifests and contents(tmp_path) == parts
+
+
+def test_no_manifests_after_an_error(
+    tokenizer: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(tokenizer, tone_corpus, tmp_path)
+    (tmp_path / "tones" / "train" / "part-00001.parquet").unlink()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(TokenizeModule, "predict_step", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(tokenizer, tone_corpus, tmp_path)
+    assert not (tmp_path / "tones" / "train" / "manifest.json").exists()
+
+
+def test_a_damaged_part_is_redone(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    predict(tokenizer, tone_corpus, tmp_path)
+    whole = contents(tmp_path)
+    path = tmp_path / "tones" / "train" / "part-00001.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[200] ^= 1  # in the middle of the data: the schema can still be read
+    path.write_bytes(damaged)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("part-*.parquet")}
+    predict(tokenizer, tone_corpus, tmp_path)
+    assert contents(tmp_path) == whole
+    assert {part for part, time in before.items() if part.stat().st_mtime_ns != time} == {path}
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*local rank has zero length")
 def test_two_ranks_write_the_same_shards(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
     predict(tokenizer, tone_corpus, tmp_path / "one")
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=2,
-        strategy="ddp_spawn",
-        logger=False,
-        enable_progress_bar=False,
-        callbacks=[WriteUnits(str(tmp_path / "two"))],
-    )
-    data = WaveformDataModule([str(tone_corpus)], part_size=3, batch_seconds=4.0)
-    trainer.predict(TokenizeModule(str(tokenizer)), data)
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    two = {"devices": 2, "strategy": "ddp_spawn"}
+    predict(tokenizer, tone_corpus, tmp_path / "two", **two)
+    whole = contents(tmp_path / "one")
+    assert contents(tmp_path / "two") == whole
+    manifest = tmp_path / "two" / "tones" / "train" / "manifest.json"
+    (manifest.parent / "part-00001.parquet").unlink()  # one part for two ranks
+    predict(tokenizer, tone_corpus, tmp_path / "two", **two)
+    assert contents(tmp_path / "two") == whole and manifest.is_file()
 
 
 def test_another_tokenizer_redoes_all(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:

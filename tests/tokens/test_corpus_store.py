@@ -48,7 +48,7 @@ def test_what_is_written_is_read(units: Path) -> None:
     expected = utterance("b")
     assert unit_frames(found).tolist() == [7, 7, 499, 7, 7] and found.units.dtype == np.uint16
     assert found.words == expected.words and found.custom == expected.custom and found.text == "hello"
-    assert not (units / "train" / "part-00002.parquet").exists()
+    assert not list((units / "train").glob("part-00002.*"))
 
 
 def test_only_own_whole_parts_are_finished(units: Path) -> None:
@@ -56,8 +56,24 @@ def test_only_own_whole_parts_are_finished(units: Path) -> None:
     assert part_is_finished(folder, 0, "print") and not part_is_finished(folder, 0, "another")
     assert not part_is_finished(folder, 7, "print")
     path = folder / "part-00000.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
+    content = path.read_bytes()
+    for damaged in (content[:-20], content[:200] + bytes([content[200] ^ 1]) + content[201:]):
+        path.write_bytes(damaged)
+        assert not part_is_finished(folder, 0, "print")
+    path.write_bytes(content)
+    assert part_is_finished(folder, 0, "print")
+    path.with_suffix(".json").unlink()  # as if killed between the two
     assert not part_is_finished(folder, 0, "print")
+
+
+def test_finishing_does_not_bless_damage(units: Path) -> None:
+    path = units / "train" / "part-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    finish_folder(units / "train", 2, frame_rate=25.0, num_units=500, provenance={})
+    with pytest.raises(ValueError, match=r"SHA-256 of .*part-00001.parquet must be"):
+        UnitCorpus(units)[2]
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
@@ -73,6 +89,13 @@ def test_damage_is_named(units: Path, damage: str) -> None:
     assert corpus[0].id == "a"
     with pytest.raises((ValueError, FileNotFoundError), match="part-00001.parquet"):
         corpus[2]
+
+
+def test_damage_is_named_without_checksums(units: Path) -> None:
+    path = units / "train" / "part-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="part-00001.parquet must be a readable part, but is damaged"):
+        UnitCorpus(units, verify=False)[2]
 
 
 def test_an_unfinished_corpus(tmp_path: Path) -> None:
@@ -93,4 +116,5 @@ def test_a_failed_write_keeps_the_previous_part(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_part(tmp_path, 0, [utterance("b")], "print")
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before and part_is_finished(tmp_path, 0, "print")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["part-00000.json", "part-00000.parquet"]
