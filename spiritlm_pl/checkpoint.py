@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -53,12 +54,15 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
     """The `config.json` of an exported network.
 
     Raises:
-        ValueError: if the folder is no exported network, or one of another stage.
+        ValueError: if the folder is no exported network, a damaged one, or one of another stage.
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
-    description: dict[str, Any] = json.loads(path.read_text())
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"checkpoint must hold a readable {CONFIG_FILE}, but {path} is damaged: {error}") from error
     if description.get("stage") != stage:
         raise ValueError(
             f"checkpoint must be of stage {stage!r}, but {folder} is of stage {description.get('stage')!r} instead"
@@ -70,7 +74,7 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     """Rebuild an exported network of this project, in evaluation mode.
 
     Raises:
-        ValueError: if the folder holds another stage, or its class does not belong to this project.
+        ValueError: if the folder holds another stage or damaged files, or its class does not belong to this project.
     """
     description = read_config(folder, stage)
     module_name, _, class_name = description["class_path"].rpartition(".")
@@ -85,5 +89,10 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
         if name in known
     }
     network: nn.Module = network_class(config_class(**values))
-    network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
+    path = Path(folder) / WEIGHTS_FILE
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint must hold readable weights, but {path} is damaged: {error}") from error
+    network.load_state_dict(weights)
     return network.to(device).eval()

@@ -5,6 +5,7 @@ move to files by the first bits of that hash; afterwards the files are sorted on
 """
 
 import pickle
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,13 +20,16 @@ TOKENS_IN_MEMORY = 1 << 23
 
 
 class Shuffler:
-    """Takes documents in any order and gives them back in an order that depends on their keys and the seed only."""
+    """Takes documents in any order and gives them back in an order that depends on their keys and the seed only.
+
+    To be used as a context, which owns the folder.
+    """
 
     def __init__(self, folder: Path, seed: int, tokens_in_memory: int = TOKENS_IN_MEMORY) -> None:
         """Nothing is written before it has to be.
 
         Args:
-            folder: for the files of a shuffle that is too large; removed on exit.
+            folder: for the files of a shuffle that is too large; removed on entry and on exit.
             seed: of the order.
             tokens_in_memory: how much to keep before writing files.
         """
@@ -35,17 +39,15 @@ class Shuffler:
         self._kept_tokens = 0
 
     def __enter__(self) -> Self:
-        """Use as a context, so that files are removed."""
+        """Start without files: a killed shuffle has left its own."""
+        self._remove_files()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove the files."""
-        if self.folder.exists():
-            for path in self.folder.iterdir():
-                path.unlink()
-            self.folder.rmdir()
+        self._remove_files()
 
     def add(self, document: Document) -> None:
         """Take one document."""
@@ -77,6 +79,10 @@ class Shuffler:
             if part:
                 yield part
         assert not list(islice(documents, 1))
+
+    def _remove_files(self) -> None:
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def _place(self, document: Document) -> tuple[int, int]:
         return derive(self.key, document.key), document.key

@@ -1,5 +1,6 @@
 """`spiritlm generate` with real folders of every part, all of them tiny and untrained."""
 
+import shutil
 import sys
 
 import pytest
@@ -124,3 +125,13 @@ def test_damaged_audio_is_named(generate, tmp_path):
     for name in ("empty.wav", "noise.wav"):
         code, _, err = generate("--speech", name)
         assert code == 2 and name in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_damaged_model_is_named(generate, model_folder, tmp_path, name):
+    shutil.copytree(model_folder / "vocoder", tmp_path / "damaged")
+    path = tmp_path / "damaged" / name
+    path.write_bytes(path.read_bytes()[:-5])
+    code, _, err = generate("--text", "the cat", "--vocoder", str(path.parent))
+    assert code == 2 and err.count("\n") == 1
+    assert f"{path} is damaged" in err

@@ -172,3 +172,16 @@ def test_a_shuffle_on_disk_is_the_shuffle_in_memory(tmp_path: Path, block_tokens
     assert sorted(keys) == [document.key for document in documents] != keys
     sizes = [sum(documents[key // 7919].num_tokens for key in part) for part in whole]
     assert max(sizes) < block_tokens + 11
+
+
+def test_a_shuffle_does_not_take_in_what_a_killed_one_left(tmp_path: Path) -> None:
+    for memory in (10, 10**9):
+        killed = Shuffler(tmp_path / "spill", 0, tokens_in_memory=10)
+        for number in range(50):
+            killed.add(Document(number, [Word([1, 2, 3], [])]))
+        assert any((tmp_path / "spill").iterdir())
+        with Shuffler(tmp_path / "spill", 0, memory) as shuffler:
+            for number in range(100, 120):
+                shuffler.add(Document(number, [Word([1], [])]))
+            keys = [document.key for part in shuffler.blocks(8) for document in part]
+        assert sorted(keys) == list(range(100, 120))
