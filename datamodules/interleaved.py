@@ -6,12 +6,14 @@ goes on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.s
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
 
-from spiritlm_pl.tokens.blocks import KINDS, MANIFEST
+from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, Manifest, read_manifest
 from spiritlm_pl.tokens.interleave import Interleaving
 from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.tokens.mixture import Mixture
@@ -85,14 +87,14 @@ class InterleavedDataModule(LightningDataModule):
         Raises:
             FileNotFoundError, ValueError: if blocks are missing or do not fit together.
         """
-        return self._train_mixture().vocabulary
+        return self._manifests[0].vocabulary
 
     @property
     def units_per_second(self) -> float | None:
         """Speech tokens in a second of speech, after deduplication; None where the blocks do not say."""
-        for stream in self._train_mixture().streams:
-            if seconds := stream.manifest.sources.get("seconds"):
-                return sum(block.speech_tokens for block in stream.manifest.blocks) / float(seconds)
+        for manifest in self._manifests:
+            if seconds := manifest.sources.get("seconds"):
+                return sum(block.speech_tokens for block in manifest.blocks) / float(seconds)
         return None
 
     @property
@@ -107,6 +109,8 @@ class InterleavedDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the manifests and check that they fit together and to the expected vocabulary."""
+        if stage == "fit":
+            self._train_mixture()
         vocabulary = self.vocabulary
         if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
             raise ValueError(
@@ -126,6 +130,8 @@ class InterleavedDataModule(LightningDataModule):
         identity = {
             "seed": self.seed,
             "row_length": self.row_length,
+            "loss_on": repr(self.loss_on),
+            "streams": list(self.streams),  # in their order, which decides whose turn is first
             **{
                 f"streams.{name}": {
                     "weight": self.streams[name].weight,
@@ -154,13 +160,24 @@ class InterleavedDataModule(LightningDataModule):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> list[EvaluationLoader]:
+        streams = [self._open(name, split, VALIDATION_SEED) for name in self._split_streams(split)]
+        for stream in streams:
+            if stream.vocabulary != self.vocabulary:
+                raise ValueError(
+                    f"vocabulary of {stream.folder} must be {self.vocabulary}, but is {stream.vocabulary} instead"
+                )
         predicted = self.loss_on.table(self.vocabulary)
         return [
-            EvaluationLoader(
-                self._open(name, split, VALIDATION_SEED), self._share(), predicted=predicted, num_rows=self.val_rows
-            )
-            for name in self._split_streams(split)
+            EvaluationLoader(stream, self._share(), predicted=predicted, num_rows=self.val_rows) for stream in streams
         ]
+
+    @cached_property
+    def _manifests(self) -> list[Manifest]:
+        """Of the training blocks, or where there are none (`validate`) of the first split that has blocks."""
+        split = next((split for split in SPLITS if self._split_streams(split)), "train")
+        if split == "train":
+            return [stream.manifest for stream in self._train_mixture().streams]
+        return [read_manifest(self._folder(name, split)) for name in self._split_streams(split)]
 
     def _train_mixture(self) -> Mixture:
         if self._mixture is None:
