@@ -40,7 +40,7 @@ class EvaluateChoice(Callback):
     def __init__(
         self,
         units: str,
-        split: str = "test",
+        split: str = "validation",
         text_tokenizer: str | None = None,
         kind: Literal["stories", "sentences"] = "stories",
         num_items: int | None = 200,
@@ -58,6 +58,10 @@ class EvaluateChoice(Callback):
         self.same_speaker, self.seed, self.directions = same_speaker, seed, tuple(directions)
         self.batch_tokens, self.output, self.name = batch_tokens, output, name
         self._items: list[ChoiceItem] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the items, to fail before training rather than in it."""
+        self._load(pl_module, cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice")))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At validation, but not in the sanity check."""

@@ -20,7 +20,9 @@ class Exporting(Protocol):
 
 
 class ExportNetwork(Callback):
-    """Calls the module's `export` when training ends; the run and its last figures are noted in the folder.
+    """Calls the module's `export` when a fit ends, also one that had nothing left to do.
+
+    The run and its last figures are noted in the folder.
 
     Args:
         dirpath: where to; None for the folder `export` in the trainer's `default_root_dir`.
@@ -39,7 +41,7 @@ class ExportNetwork(Callback):
         if not callable(getattr(pl_module, "export", None)):
             raise ValueError(f"module must have an export method, but is {type(pl_module).__name__} instead")
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export; all ranks take part, since shards have to be gathered."""
         folder = Path(self.dirpath or Path(trainer.default_root_dir) / "export")
         cast(Exporting, pl_module).export(str(folder))
@@ -47,5 +49,7 @@ class ExportNetwork(Callback):
         if trainer.is_global_zero:
             write_run_file(folder, trainer, pl_module)
             figures = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+            if not figures:  # nothing was left to do: those of the training before stay
+                return
             with atomic_path(folder / METRICS_FILE) as path:
                 path.write_text(json.dumps(figures, indent=2) + "\n")

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
 from spiritlm_pl.callbacks.bystander import bystander, part
@@ -143,6 +144,11 @@ class GenerateSamples(Callback):
         self._prompts: list[NamedPrompt] | None = None
         self._spirit_lm: SpiritLM | None = None
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read prompts and networks, to fail before training rather than in it."""
+        with isolate_rng():
+            self._load(trainer, pl_module, cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples")))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
@@ -185,7 +191,8 @@ class GenerateSamples(Callback):
             return self._spirit_lm
         vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "GenerateSamples"))
         path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "GenerateSamples"))
-        tokenizer = None if self.speech_tokenizer is None else PhoneticTokenizer.load(self.speech_tokenizer)
+        device = trainer.strategy.root_device
+        tokenizer = None if self.speech_tokenizer is None else PhoneticTokenizer.load(self.speech_tokenizer, device)
         vocoder = None
         if self.vocoder is not None and trainer.is_global_zero:
             vocoder = cast(UnitVocoder, load_network(self.vocoder, "vocoder"))

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger, flatten
+from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.provenance import atomic_path, code_version
 
 if TYPE_CHECKING:
@@ -60,11 +60,21 @@ def mlflow_logger(trainer: Trainer) -> MLflowLogger | None:
 
 def parents(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Folders that model or data name and that another run made: name of the key, note of the run."""
-    for name, value in flatten({key: config.get(key) or {} for key in ("model", "data")}).items():
+    for name, value in _leaves({key: config.get(key) or {} for key in ("model", "data")}):
         if isinstance(value, str) and 0 < len(value) < MAX_PATH and "\n" not in value:
             note = read_run_file(value)
             if note is not None:
                 yield name, note
+
+
+def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested mappings and lists, with the dotted names of their keys."""
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
+    if inner is None:
+        yield name, values
+        return
+    for key, value in inner:
+        yield from _leaves(value, f"{name}.{key}" if name else str(key))
 
 
 def parent_tags(config: dict[str, Any]) -> dict[str, str]:
@@ -105,13 +115,12 @@ class RecordRun(SaveConfigCallback):
         with atomic_path(Path(trainer.default_root_dir) / name) as path:
             path.write_text(self.parser.dump(self.config, skip_none=False))
 
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open or continue the MLflow run; only now is it known whether a checkpoint was restored."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open or continue the MLflow run."""
         self._open_run(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open or continue the MLflow run, and remember it where a resumed fit will look."""
-        self._open_run(trainer, pl_module)
+        """Remember the MLflow run where a resumed fit will look."""
         logger = mlflow_logger(trainer)
         if logger is None or not trainer.is_global_zero:
             return
@@ -188,7 +197,8 @@ class RecordRun(SaveConfigCallback):
             for callback in trainer.checkpoint_callbacks
             if isinstance(callback, ModelCheckpoint) and callback.dirpath
         ]
-        return [Path(folder) for folder in found] or [Path(trainer.default_root_dir)]
+        # A job that its cluster stops leaves a checkpoint in the root folder.
+        return [*(Path(folder) for folder in found), Path(trainer.default_root_dir)]
 
     @staticmethod
     def _name_checkpoints(trainer: Trainer) -> None:

@@ -1,12 +1,18 @@
 """`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
 
 import sys
+import zipfile
+from pathlib import Path
+from typing import Any
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.cli.configs import resolve_configs
+
+CHECKPOINTS = "checkpoints"
 
 
 class SpiritCLI(LightningCLI):
@@ -16,21 +22,48 @@ class SpiritCLI(LightningCLI):
         """Every run is seeded, with 0 unless told otherwise."""
         parser.set_defaults({"seed_everything": 0})
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Checkpoints go where the next run of the same configuration finds its last one."""
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(Path(trainer.default_root_dir) / CHECKPOINTS)
+        return trainer
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse what is no checkpoint. The configuration given counts, not the one that a checkpoint was made with."""
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if path is not None and Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"ckpt_path must be a whole checkpoint, but {path} is damaged or something else")
+
 
 def run_trainer(arguments: list[str]) -> None:
     """Run one trainer subcommand.
 
     Args:
         arguments: the subcommand and its options, as on the command line.
+
+    Raises:
+        ValueError: if a checkpoint is of another module, or of another size.
     """
-    sys.argv = ["spiritlm", *resolve_configs(arguments)]  # LightningCLI warns about arguments from elsewhere
-    SpiritCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_callback=RecordRun,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
-        auto_configure_optimizers=False,
-    )
+    # LightningCLI warns about arguments from elsewhere; Lightning starts further ranks by the first word.
+    sys.argv = [sys.argv[0], *resolve_configs(arguments)]
+    try:
+        SpiritCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RecordRun,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
+            auto_configure_optimizers=False,
+        )
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        first, *details = str(error).splitlines()
+        raise ValueError(
+            f"checkpoint must be of the module and size of the configuration ({first} {details[0].strip()[:200]} ...)"
+        ) from error

@@ -1,4 +1,4 @@
-"""Trains a tiny LM on two ranks under ZeRO-3 with samples and choice; started by test_zero3_samples.py.
+"""Trains a tiny LM on two ranks under ZeRO-3 with samples and choice; started by test_samples_and_choice.py.
 
 Usage: zero3_samples_worker.py PROCESSES, in a folder with `text`, `units` and the model
 `start`; writes tb/ and choice_PROCESSES.json.
@@ -71,7 +71,7 @@ def main() -> None:
         use_distributed_sampler=False,
         enable_checkpointing=False,
         log_every_n_steps=1,
-        callbacks=[samples, EvaluateChoice("units", output=f"choice_{processes}.json", batch_tokens=64)],
+        callbacks=[samples, EvaluateChoice("units", split="test", output=f"choice_{processes}.json", batch_tokens=64)],
     )
     loader = DataLoader(Rows(), batch_size=None)
     trainer.fit(module, loader, loader)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spiritlm_pl.cli.quickstart.plan import fit
 from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import Stage
 
@@ -18,6 +19,25 @@ def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
     assert stage.key({"p": "2"}) != first
     config.write_text("x: 2\n")
     assert stage.key({"p": "1"}) != first
+
+
+def test_a_key_follows_the_parts_of_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tmp_path / "parts" / "model.yaml"
+    part.parent.mkdir()
+    part.write_text("x: 1\n")
+    monkeypatch.setattr("spiritlm_pl.cli.quickstart.stage.config_folder", lambda: tmp_path)
+    stage = Stage(name="a", title="A", commands=(("fit", "--config", "lm/base_quickstart"),))
+    first = stage.key({})
+    part.write_text("x: 2\n")
+    assert stage.key({}) != first
+
+
+def test_the_budget_scales_the_steps_of_the_last_overlay() -> None:
+    overlaid = fit(0.1, "hubert/quickstart", "hubert/quickstart_iteration2")
+    assert overlaid[-1] == "--trainer.max_steps=50" and overlaid.count("--config") == 2
+    assert fit(0.1, "hubert/quickstart")[-1] == "--trainer.max_steps=100"
+    assert fit(1.0, "hubert/quickstart") == ("fit", "--config", "hubert/quickstart")
+    assert fit(0.1, "quantizer/quickstart") == ("fit", "--config", "quantizer/quickstart")  # counts in epochs
 
 
 @pytest.mark.slow

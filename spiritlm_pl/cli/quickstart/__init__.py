@@ -1,6 +1,8 @@
 """`spiritlm quickstart`: the whole path in miniature, by the commands and configurations of the real one."""
 
 import os
+import shutil
+import sys
 import time
 
 from rich.console import Console
@@ -40,11 +42,14 @@ def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, c
         f"Done in {(time.monotonic() - start) / 60:.1f} minutes. "
         f"The table and its picture: {ROOT}/report.md, {ROOT}/report.png"
     )
+    recording = next(iter(sorted(SAMPLES.glob("resynthesis/*_original.wav"))), "FILE.wav")
+    programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(
-        "\nLook:  mlflow ui                       (losses, samples and pictures of every stage)"
-        f"\nHear:  {SAMPLES}/resynthesis/            (real recordings beside their resynthesis)"
-        "\nTry:   spiritlm generate --text 'One morning the fox reached the river.' --output speech"
-        f"\n       spiritlm generate --speech {SAMPLES}/resynthesis/*_original.wav --output any"
+        f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
+        f"\nHear:  {SAMPLES}/resynthesis/   (real recordings beside their resynthesis)"
+        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech"
+        f"\n       {programs}spiritlm generate --speech {recording} --output any"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {MODEL})",
         markup=False,
+        soft_wrap=True,
     )

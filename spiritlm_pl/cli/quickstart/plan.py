@@ -16,13 +16,14 @@ SEPARATE_LM = f"{ROOT}/lm_separate"
 SHORTEST_RUN = 4  # optimizer steps
 
 
-def fit(config: str, budget: float, *overrides: str) -> tuple[str, ...]:
-    """The command that trains by a configuration, with its number of steps scaled by the budget."""
-    command: tuple[str, ...] = ("fit", "--config", config)
-    steps = OmegaConf.load(find_config(config)).trainer.get("max_steps")
-    if budget != 1 and steps:
-        command += (f"--trainer.max_steps={max(SHORTEST_RUN, round(steps * budget))}",)
-    return command + overrides
+def fit(budget: float, *configs: str) -> tuple[str, ...]:
+    """The command that trains by a configuration and its overlays, with the number of steps scaled by the budget."""
+    command = ("fit", *(word for config in configs for word in ("--config", config)))
+    steps = [OmegaConf.select(OmegaConf.load(find_config(config)), "trainer.max_steps") for config in configs]
+    last = next((count for count in reversed(steps) if count), None)
+    if budget == 1 or last is None:
+        return command
+    return (*command, f"--trainer.max_steps={max(SHORTEST_RUN, round(last * budget))}")
 
 
 def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
@@ -67,7 +68,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             needs=("prompts", "stories"),
             threads=2,
             minutes=0.5,
-            commands=(fit("quantizer/quickstart_mfcc", budget), ("predict", "--config", "tokenize/quickstart_mfcc")),
+            commands=(fit(budget, "quantizer/quickstart_mfcc"), ("predict", "--config", "tokenize/quickstart_mfcc")),
         ),
         Stage(
             name="hubert_1",
@@ -77,8 +78,8 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             minutes=0.9,
             run_folders=(f"{ROOT}/runs/hubert_1",),
             commands=(
-                fit("hubert/quickstart", budget),
-                fit("quantizer/quickstart_hubert_1", budget),
+                fit(budget, "hubert/quickstart"),
+                fit(budget, "quantizer/quickstart_hubert_1"),
                 ("predict", "--config", "tokenize/quickstart_hubert_1"),
             ),
         ),
@@ -89,7 +90,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             threads=2,
             minutes=0.7,
             run_folders=(f"{ROOT}/runs/hubert_2",),
-            commands=(fit("hubert/quickstart", budget, "--config", "hubert/quickstart_iteration2"),),
+            commands=(fit(budget, "hubert/quickstart", "hubert/quickstart_iteration2"),),
         ),
         Stage(
             name="units",
@@ -97,7 +98,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             needs=("hubert_2",),
             threads=2,
             minutes=0.4,
-            commands=(fit("quantizer/quickstart", budget), ("predict", "--config", "tokenize/quickstart")),
+            commands=(fit(budget, "quantizer/quickstart"), ("predict", "--config", "tokenize/quickstart")),
         ),
         Stage(
             name="blocks",
@@ -117,7 +118,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             threads=2,
             minutes=5,
             run_folders=(f"{ROOT}/runs/vocoder",),
-            commands=(fit("vocoder/quickstart", budget),),
+            commands=(fit(budget, "vocoder/quickstart"),),
         ),
         Stage(
             name="lm",
@@ -125,7 +126,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             needs=("blocks", "vocoder"),
             minutes=5,
             run_folders=(f"{ROOT}/runs/lm",),
-            commands=(fit("lm/base_quickstart", budget),),
+            commands=(fit(budget, "lm/base_quickstart"),),
         ),
         Stage(
             name="lm_separate",
@@ -133,7 +134,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             needs=("blocks", "vocoder"),
             minutes=5,
             run_folders=(f"{ROOT}/runs/lm_separate",),
-            commands=(fit("lm/base_quickstart", budget, "--config", "lm/overlay_quickstart_separate"),),
+            commands=(fit(budget, "lm/base_quickstart", "lm/overlay_quickstart_separate"),),
         ),
         Stage(
             name="measure_units",

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spiritlm_pl.cli.configs import CONFIG_OPTIONS, find_config
+from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
 from spiritlm_pl.provenance import atomic_path
 
 ROOT = Path("quickstart")
@@ -57,8 +57,11 @@ class Stage:
         return LOGS / f"{self.name}.log"
 
     def key(self, parents: Mapping[str, str]) -> str:
-        """Hash of the commands, the texts of their configurations and the parents' keys."""
+        """Hash of the commands, the texts of their configurations and of all parts, and the parents' keys."""
         digest = hashlib.sha256(json.dumps(self.commands).encode())
+        parts = sorted((config_folder() / "parts").rglob("*.yaml")) if self.configs else []
+        for path in parts:  # whichever of them the configurations name
+            digest.update(path.read_bytes())
         for name in self.configs:
             digest.update(find_config(name).read_bytes())
         for name in self.needs:
