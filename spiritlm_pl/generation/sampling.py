@@ -79,15 +79,17 @@ class GenerationSettings:
         return TEXT_TO_SPEECH_TOKENS if output == "speech" and prompt is Modality.TEXT else SPEECH_TOKENS
 
 
-class _ReportProgress(StoppingCriteria):
-    """Never stops; tells how far generation is."""
+class _OwnLimits(StoppingCriteria):
+    """Stops every row at its own limit, and tells how far generation is."""
 
-    def __init__(self, progress: Progress, prompt_length: int, limit: int) -> None:
-        self.progress, self.prompt_length, self.limit = progress, prompt_length, limit
+    def __init__(self, prompt_length: int, limits: Sequence[int], progress: Progress | None) -> None:
+        self.prompt_length, self.limits, self.progress = prompt_length, torch.tensor(limits), progress
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
-        self.progress(input_ids.shape[1] - self.prompt_length, self.limit)
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        done = input_ids.shape[1] - self.prompt_length
+        if self.progress:
+            self.progress(done, int(self.limits.max()))
+        return (self.limits <= done).to(input_ids.device)
 
 
 def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -120,7 +122,27 @@ def _processors(mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]
     return processors
 
 
-@torch.no_grad()
+def batches_within(
+    context: int | None, prompts: Sequence[Sequence[int]], limits: Sequence[int], batch_size: int
+) -> list[slice]:
+    """Rows in their order, in batches that end within the context although short prompts are padded.
+
+    Args:
+        context: tokens; None for any number.
+        prompts: token ids of the rows.
+        limits: new tokens of each row, at most; a row alone ends within the context.
+        batch_size: rows of a batch at most.
+    """
+    batches: list[slice] = []
+    first = longest = most = 0
+    for row, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+        longest, most = max(longest, len(prompt)), max(most, limit)
+        if row - first == batch_size or (context is not None and longest + most > context):
+            batches.append(slice(first, row))
+            first, longest, most = row, len(prompt), limit
+    return [*batches, slice(first, len(prompts))] if prompts else []
+
+
 def continue_tokens(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -128,13 +150,13 @@ def continue_tokens(
     output: OutputModality,
     settings: GenerationSettings,
     *,
-    limit: int,
+    limits: Sequence[int],
     seeds: Sequence[int],
     eos_id: int | None = None,
     synced: bool = False,
     progress: Progress | None = None,
 ) -> list[list[int]]:
-    """Continue one batch of prompts.
+    """Continue prompts; what one of them gets does not depend on the others.
 
     Args:
         model: causal language model in evaluation mode.
@@ -142,11 +164,11 @@ def continue_tokens(
         vocabulary: layout of the ids.
         output: modality that is allowed.
         settings: sampling options.
-        limit: new tokens at most.
+        limits: new tokens of each prompt, at most; the model's context may leave room for fewer.
         seeds: one for each prompt.
         eos_id: ends a sequence; None if nothing does.
         synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
-        progress: called after every token with the number of tokens done and at most.
+        progress: called after every token of a batch with the number of tokens done and at most.
 
     Returns:
         B lists of new token ids, without the end of the sequence.
@@ -155,17 +177,35 @@ def continue_tokens(
         ValueError: if a prompt leaves no room in the model's context.
     """
     context = context_length(model)
-    longest = max(len(prompt) for prompt in prompts)
     if context is not None:
+        longest = max((len(prompt) for prompt in prompts), default=0)
         if longest >= context:
             raise ValueError(
                 f"prompt must be shorter than the model's context of {context} tokens, but has {longest} tokens instead"
             )
-        limit = min(limit, context - longest)
+        limits = [min(limit, context - len(prompt)) for prompt, limit in zip(prompts, limits, strict=True)]
+    allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
+    continued: list[list[int]] = []
+    for rows in batches_within(context, prompts, limits, settings.batch_size):
+        processors = _processors(allowed, settings, seeds[rows])
+        continued += _continue_batch(model, prompts[rows], limits[rows], processors, eos_id, synced, progress)
+    return continued
+
+
+@torch.no_grad()
+def _continue_batch(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    processors: LogitsProcessorList,
+    eos_id: int | None,
+    synced: bool,
+    progress: Progress | None,
+) -> list[list[int]]:
     tokens, attention_mask = left_pad(prompts, model.device)
-    mask = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
+    length = tokens.shape[1]
     config = GenerationConfig(
-        max_new_tokens=limit,
+        max_new_tokens=max(limits),
         do_sample=False,
         num_beams=1,
         use_cache=True,
@@ -174,16 +214,16 @@ def continue_tokens(
         bos_token_id=None,
         repetition_penalty=1.0,
     )
-    watchers = StoppingCriteriaList([_ReportProgress(progress, longest, limit)] if progress else [])
     generated: Tensor = cast(Any, model).generate(
         tokens,
         attention_mask=attention_mask.long(),
         generation_config=config,
-        logits_processor=_processors(mask, settings, seeds),
-        stopping_criteria=watchers,
+        logits_processor=processors,
+        stopping_criteria=StoppingCriteriaList([_OwnLimits(length, limits, progress)]),
         synced_gpus=synced,
     )
-    return [_until(row, eos_id) for row in generated[:, longest:].tolist()]
+    rows = zip(generated[:, length:].tolist(), limits, strict=True)
+    return [_until(row[:limit], eos_id) for row, limit in rows]
 
 
 def _until(tokens: list[int], eos_id: int | None) -> list[int]:

@@ -153,28 +153,24 @@ class SpiritLM:
         """
         settings = settings or GenerationSettings()
         encoded = [self.encode_prompt(prompt, output) for prompt in prompts]
-        seeds = range(settings.seed, settings.seed + settings.num_samples)
-        jobs = [(prompt, seed) for prompt in encoded for seed in seeds]
-        answers: list[list[Piece]] = []
-        for start in range(0, len(jobs), settings.batch_size):
-            batch = jobs[start : start + settings.batch_size]
-            limit = max(settings.limit(prompt.last, output) for prompt, _ in batch)
-            continued = continue_tokens(
-                self.model,
-                [prompt.tokens for prompt, _ in batch],
-                self.vocabulary,
-                output,
-                settings,
-                limit=limit,
-                seeds=[seed for _, seed in batch],
-                eos_id=self.text_tokenizer.eos_id,
-                synced=synced,
-                progress=progress,
-            )
-            for (prompt, _), tokens in zip(batch, continued, strict=True):
-                own = settings.limit(prompt.last, output)
-                answers.append(self._decode(prompt, tokens[:own], output, settings.min_speech_units))
         size = settings.num_samples
+        jobs = [(prompt, settings.seed + sample) for prompt in encoded for sample in range(size)]
+        continued = continue_tokens(
+            self.model,
+            [prompt.tokens for prompt, _ in jobs],
+            self.vocabulary,
+            output,
+            settings,
+            limits=[settings.limit(prompt.last, output) for prompt, _ in jobs],
+            seeds=[seed for _, seed in jobs],
+            eos_id=self.text_tokenizer.eos_id,
+            synced=synced,
+            progress=progress,
+        )
+        answers = [
+            self._decode(prompt, tokens, output, settings.min_speech_units)
+            for (prompt, _), tokens in zip(jobs, continued, strict=True)
+        ]
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
     def encode_prompt(self, prompt: Sequence[Piece], output: OutputModality = "any") -> _Prompt:

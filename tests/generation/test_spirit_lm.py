@@ -5,6 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.sampling import batches_within
 from spiritlm_pl.speech.contract import Units
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -91,6 +92,49 @@ def test_answers_do_not_depend_on_the_batch_or_touch_the_global_random_state(spi
     alone = [spirit_lm.generate(prompt, "any", settings) for prompt in prompts]
     assert [describe(answers) for answers in together] == [describe(answers) for answers in alone]
     assert describe(together[0])[0] != describe(together[0])[1]
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_a_long_prompt_does_not_shorten_the_others(spirit_lm, monkeypatch, batch_size):
+    monkeypatch.setattr(spirit_lm.text_tokenizer, "eos_id", None, raising=False)
+    prompts = [[Text("abc")], [Text("a" * 250)], [Text("ab")], [Text("a" * 200)]]
+    settings = GenerationSettings(max_new_tokens=40, batch_size=batch_size)
+    together = [answers[0][0].text for answers in spirit_lm.generate_batch(prompts, "text", settings)]
+    assert [len(text) for text in together] == [40, 5, 40, 40]  # 250 letters and [Text] leave room for 5 of 256
+    assert together == [spirit_lm.generate(prompt, "text", settings)[0][0].text for prompt in prompts]
+
+
+def test_prompts_of_both_modalities_have_their_own_limits(spirit_lm, monkeypatch):
+    monkeypatch.setattr("spiritlm_pl.generation.sampling.TEXT_TO_SPEECH_TOKENS", 7)
+    monkeypatch.setattr("spiritlm_pl.generation.sampling.SPEECH_TOKENS", 12)
+    lengths = []
+    monkeypatch.setattr(
+        spirit_lm, "_decode", lambda prompt, tokens, *_: lengths.append((prompt.last, len(tokens))) or []
+    )
+    monkeypatch.setattr(spirit_lm.text_tokenizer, "eos_id", None, raising=False)
+    calls = []
+    spirit_lm.generate_batch(
+        [[Text("abc")], [Speech(units=torch.tensor([1, 5]))]], "speech", progress=lambda *done: calls.append(done)
+    )
+    assert lengths == [(Modality.TEXT, 7), (Modality.SPEECH, 12)]
+    assert calls == [(done, 12) for done in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("context", "lengths", "expected"),
+    [
+        (None, [1, 90, 1, 1, 1], [3, 2]),
+        (100, [91, 80, 5, 5, 5], [1, 3, 1]),
+        (100, [5, 5, 95, 5, 5], [2, 1, 2]),
+        (100, [99], [1]),
+        (100, [], []),
+    ],
+)
+def test_batches_end_within_the_context(context, lengths, expected):
+    limits = [10 if context is None else min(10, context - length) for length in lengths]
+    found = batches_within(context, [[0] * length for length in lengths], limits, 3)
+    assert [rows.stop - rows.start for rows in found] == expected
+    assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(len(lengths)))
 
 
 def test_tokens_agree_with_generation_without_a_cache(spirit_lm, model):
