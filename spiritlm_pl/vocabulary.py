@@ -35,7 +35,7 @@ class Vocabulary:
         num_units: phonetic units (500 clusters and, in the release, one CTC blank).
         num_pitches: pitch codes, 0 for Base and 64 for Expressive.
         num_styles: style clusters, 0 for Base and 100 for Expressive.
-        num_tasks: task markers after all speech tokens, 2 ([ASR], [TTS]) for the ASR+TTS ablation.
+        num_tasks: task markers after all speech tokens: none, or 2 ([ASR], [TTS]) for the ASR+TTS ablation.
         multiple_of: the number of rows of the embedding is padded to a multiple of this.
     """
 
@@ -53,12 +53,13 @@ class Vocabulary:
             ("num_units", 1),
             ("num_pitches", 0),
             ("num_styles", 0),
-            ("num_tasks", 0),
             ("multiple_of", 1),
         ):
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
+        if self.num_tasks not in (0, 2):
+            raise ValueError(f"num_tasks must be 0 or 2, but is {self.num_tasks} instead")
 
     @property
     def text_marker(self) -> int:
@@ -103,6 +104,14 @@ class Vocabulary:
     def marker(self, modality: Modality) -> int:
         """Id of the token that opens a piece of this modality."""
         return self.text_marker if modality is Modality.TEXT else self.speech_marker
+
+    def change_marker(self, modality: Modality) -> int:
+        """Id of the token at a change to this modality: [ASR] or [TTS] where there are tasks, else its marker."""
+        return self.task_offset + modality if self.num_tasks else self.marker(modality)
+
+    def opened_by(self) -> dict[int, Modality]:
+        """Ids of all tokens that open a piece, and what they open."""
+        return {token(modality): modality for modality in Modality for token in (self.marker, self.change_marker)}
 
     def unit_token(self, unit: int) -> int:
         """Id of a phonetic unit.

@@ -181,18 +181,32 @@ def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half 
 
 
 def sequence(
-    context: Sequence[Word], continuation: Sequence[Word], direction: tuple[Modality, Modality], vocabulary: Vocabulary
+    context: Sequence[Word],
+    continuation: Sequence[Word],
+    direction: tuple[Modality, Modality],
+    vocabulary: Vocabulary,
+    limit: int | None = None,
 ) -> tuple[list[int], int]:
     """Token ids of a context with a continuation, and how many tokens at the end are to be scored.
 
     A modality token at a change belongs to the context: it says what is asked for.
+
+    Args:
+        context: words.
+        continuation: words.
+        direction: modality of the context and of the continuation.
+        vocabulary: layout of the token ids.
+        limit: tokens at most. The context loses its beginning; a continuation that would leave nothing of it
+            loses its end. None for any number.
     """
     first, second = direction
-    tokens = [vocabulary.marker(first), *_tokens(context, first)]
-    if second is not first:
-        tokens.append(vocabulary.marker(second))
-    scored = _tokens(continuation, second)
-    return tokens + scored, len(scored)
+    said, asked = _tokens(context, first), _tokens(continuation, second)
+    change = [] if second is first else [vocabulary.change_marker(second)]
+    if limit is not None:
+        room = limit - 1 - len(change)
+        asked = asked[: room - 1]
+        said = said[-(room - len(asked)) :]
+    return [vocabulary.marker(first), *said, *change, *asked], len(asked)
 
 
 def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
@@ -211,36 +225,27 @@ def log_likelihoods(
 
     Args:
         model: causal language model in evaluation mode.
-        sequences: token ids, and how many at the end are scored; beginnings are cut to the context.
+        sequences: token ids, and how many at the end are scored.
         batch_tokens: tokens of a batch, padding included.
         rank: of this process; ranks share the batches, and make equally many calls of the model.
         world_size: number of processes.
     """
-    limit = context_length(model)
-    cut = [_fit(tokens, scored, limit) for tokens, scored in sequences]
-    order = sorted(range(len(cut)), key=lambda index: len(cut[index][0]))
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]))
     batches: list[list[int]] = []
     for index in order:
-        if not batches or (len(batches[-1]) + 1) * len(cut[index][0]) > batch_tokens:
+        if not batches or (len(batches[-1]) + 1) * len(sequences[index][0]) > batch_tokens:
             batches.append([])
         batches[-1].append(index)
-    scores = torch.zeros(len(cut), device=model.device)
+    scores = torch.zeros(len(sequences), device=model.device)
     for turn in range(-(-len(batches) // world_size)):
         number = turn * world_size + rank
         batch = batches[min(number, len(batches) - 1)]
-        values = _score(model, [cut[index] for index in batch])
+        values = _score(model, [sequences[index] for index in batch])
         if number < len(batches):
             scores[batch] = values
     if world_size > 1:
         torch.distributed.all_reduce(scores)
     return scores.cpu()
-
-
-def _fit(tokens: list[int], scored: int, limit: int | None) -> tuple[list[int], int]:
-    """Cut a sequence to the context, keeping its first modality token."""
-    if limit is None or len(tokens) <= limit:
-        return tokens, scored
-    return [tokens[0], *tokens[len(tokens) - limit + 1 :]], min(scored, limit - 1)
 
 
 def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
@@ -286,8 +291,9 @@ def evaluate_choice(
     for name in directions:
         if name not in DIRECTIONS:
             raise ValueError(f"directions must be among {', '.join(DIRECTIONS)}, but one is {name!r} instead")
+    limit = context_length(model)
     sequences = [
-        sequence(item.context, continuation, DIRECTIONS[name], vocabulary)
+        sequence(item.context, continuation, DIRECTIONS[name], vocabulary, limit)
         for name in directions
         for item in items
         for continuation in (item.right, item.wrong)

@@ -1,6 +1,7 @@
 """Between pieces and the one stream of tokens (Spirit LM, arXiv 2402.05755, section 3.1).
 
 A modality token stands at the start and at every change of modality; a forced output modality opens its own.
+Where the vocabulary has task markers (appendix A, ASR+TTS), these stand at the changes instead.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output:
         if not segment.values:
             continue
         if segment.modality is not current:
-            tokens.append(vocabulary.marker(segment.modality))
+            opening = vocabulary.marker if current is None else vocabulary.change_marker
+            tokens.append(opening(segment.modality))
             current = segment.modality
         if segment.modality is Modality.SPEECH:
             tokens.extend(vocabulary.unit_token(unit) for unit in segment.values)
@@ -47,7 +49,7 @@ def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output:
             tokens.extend(segment.values)
     wanted = FORCED.get(output)
     if wanted is not None and wanted is not current:
-        tokens.append(vocabulary.marker(wanted))
+        tokens.append(vocabulary.change_marker(wanted))
     return tokens
 
 
@@ -70,12 +72,12 @@ def decode_tokens(
         if values and not short:
             segments.append(Segment(current, tuple(values)))
 
-    markers = {vocabulary.marker(modality): modality for modality in Modality}
+    opened_by = vocabulary.opened_by()
     for token in tokens:
-        if token in markers:
-            if markers[token] is not current:
+        if token in opened_by:
+            if opened_by[token] is not current:
                 close()
-                current, values, opened_here = markers[token], [], True
+                current, values, opened_here = opened_by[token], [], True
             continue
         kind = vocabulary.kind(token)
         if kind is TokenKind.UNIT and current is Modality.SPEECH:

@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.evaluation.choice import (
     DIRECTIONS,
+    ChoiceItem,
     choice_items,
     cut_place,
     evaluate_choice,
@@ -123,6 +124,42 @@ def test_a_marker_stands_where_the_modality_changes():
     to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
     assert to_speech == ([text, 1, 2, speech, 51, 52], 2)
     assert sequence(words, more, DIRECTIONS["speech_to_text"], VOCABULARY) == ([speech, 50, text, 3], 1)
+
+
+def test_task_markers_say_what_is_asked_for():
+    vocabulary = Vocabulary(num_text=40, num_units=50, num_tasks=2, multiple_of=32)
+    asr, tts = vocabulary.task_offset, vocabulary.task_offset + 1
+    words, more = [Word([1, 2], [50])], [Word([3], [51, 52])]
+    assert sequence(words, more, DIRECTIONS["text_to_text"], vocabulary) == ([40, 1, 2, 3], 1)
+    assert sequence(words, more, DIRECTIONS["text_to_speech"], vocabulary) == ([40, 1, 2, tts, 51, 52], 2)
+    assert sequence(words, more, DIRECTIONS["speech_to_text"], vocabulary) == ([41, 50, asr, 3], 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "direction", "expected"),
+    [
+        (6, "text_to_text", ([40, 3, 4, 7, 7, 7], 3)),
+        (4, "text_to_text", ([40, 4, 7, 7], 2)),  # a token of the context stays, the continuation loses its end
+        (6, "speech_to_text", ([41, 54, 40, 7, 7, 7], 3)),
+        (5, "speech_to_text", ([41, 54, 40, 7, 7], 2)),
+        (None, "text_to_text", ([40, 1, 2, 3, 4, 7, 7, 7], 3)),
+    ],
+)
+def test_what_is_cut_keeps_its_markers_and_its_count(limit, direction, expected):
+    context = [Word([i], [50 + i]) for i in range(1, 5)]
+    assert sequence(context, [Word([7], [60])] * 3, DIRECTIONS[direction], VOCABULARY, limit) == expected
+
+
+def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
+    for parameter in model.model.layers.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(model.model.embed_tokens.weight)  # the same hidden state everywhere
+    torch.nn.init.zeros_(model.lm_head.weight)
+    torch.nn.init.constant_(model.lm_head.weight[5], 0.1)  # token 5 is likelier than all others
+    likely, long = [Word([5], [])] * 30, [Word([6], [])] * 200  # the context is of 64 tokens
+    for right, wrong, accuracy in ((likely, long, 1.0), (long, likely, 0.0)):
+        item = ChoiceItem("a", "b", [Word([1], [])] * 5, right, wrong)
+        assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=10, num_units=30)
 TEXT, SPEECH, UNIT = 10, 11, 12
+WITH_TASKS = Vocabulary(num_text=10, num_units=30, num_tasks=2)
+ASR, TTS = 42, 43
 
 
 def text(*values):
@@ -52,3 +54,31 @@ def test_short_speech_is_dropped_unless_it_continues_the_prompt():
 
 def test_padding_rows_and_strays_are_no_content():
     assert decode_tokens([1, UNIT, VOCABULARY.num_tokens, 2], VOCABULARY, Modality.TEXT) == [text(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("segments", "output", "tokens"),
+    [
+        ([text(1)], "any", [TEXT, 1]),
+        ([text(1)], "speech", [TEXT, 1, TTS]),
+        ([speech(1)], "text", [SPEECH, UNIT + 1, ASR]),
+        ([speech(1)], "speech", [SPEECH, UNIT + 1]),
+        ([text(1), speech(2)], "any", [TEXT, 1, TTS, UNIT + 2]),
+        ([speech(2), text(1)], "text", [SPEECH, UNIT + 2, ASR, 1]),
+    ],
+)
+def test_task_markers_stand_at_the_changes(segments, output, tokens):
+    assert [WITH_TASKS.name(token) for token in (ASR, TTS)] == ["[ASR]", "[TTS]"]
+    assert encode_segments(segments, WITH_TASKS, output) == tokens
+
+
+def test_task_markers_change_the_modality():
+    assert decode_tokens([1, 2, TTS, UNIT, UNIT + 1], WITH_TASKS, Modality.TEXT) == [text(1, 2), speech(0, 1)]
+    assert decode_tokens([UNIT, ASR, 3, SPEECH, UNIT], WITH_TASKS, Modality.SPEECH) == [speech(0), text(3), speech(0)]
+    assert decode_tokens([1, ASR, 2], VOCABULARY, Modality.TEXT) == [text(1, 2)]  # no task markers, padding rows
+
+
+@pytest.mark.parametrize("num_tasks", [-1, 1, 3])
+def test_there_are_two_tasks_or_none(num_tasks):
+    with pytest.raises(ValueError, match=f"num_tasks must be 0 or 2, but is {num_tasks} instead"):
+        Vocabulary(num_tasks=num_tasks)
