@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lightning import Trainer
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -79,11 +79,6 @@ def log_figure(trainer: Trainer, name: str, figure: "Figure", step: int) -> None
             logger.experiment.log_figure(logger.run_id, figure, artifact_file(name, step, ".png"))
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(name, figure, step, close=False)
-
-
-def keeps_media(logger: Logger) -> bool:
-    """Whether a logger takes text, audio and pictures."""
-    return isinstance(logger, MLFlowLogger | TensorBoardLogger)
 
 
 def _log_mlflow_audio(logger: MLFlowLogger, artifact: str, waveform: Tensor, sample_rate: int) -> None:

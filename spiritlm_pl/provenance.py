@@ -36,15 +36,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_sha256(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files of a folder, in hex."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(file_sha256(path).encode())
-    return digest.hexdigest()
-
-
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to, and rename it to `path` if all went well.

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
+from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
 
 EPILOG = """\
 examples:
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     answer.add_argument(
         "--output", choices=OUTPUT_MODALITIES, default="any", help="what may be generated (default: %(default)s)"
     )
-    answer.add_argument("--num-samples", type=int, default=1, metavar="N", help="answers (default: %(default)s)")
+    answer.add_argument("--num-samples", type=int, metavar="N", help="answers (default: %(default)s)")
     answer.add_argument(
         "--out",
         type=Path,
@@ -65,29 +66,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--speaker", default="0", metavar="VOICE", help="the vocoder's voice, by name or number (default: %(default)s)"
     )
     sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
-    sampling.add_argument(
-        "--temperature", type=float, default=0.8, metavar="T", help="higher is wilder (default: %(default)s)"
-    )
+    sampling.add_argument("--temperature", type=float, metavar="T", help="higher is wilder (default: %(default)s)")
     sampling.add_argument(
         "--top-p",
         type=float,
-        default=0.95,
         metavar="P",
         help="sample from the likeliest tokens of this probability (default: %(default)s)",
     )
     sampling.add_argument(
-        "--top-k",
-        type=int,
-        default=0,
-        metavar="K",
-        help="sample from the K likeliest tokens; 0 for all (default: %(default)s)",
+        "--top-k", type=int, metavar="K", help="sample from the K likeliest tokens; 0 for all (default: %(default)s)"
     )
     sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     sampling.add_argument(
-        "--max-new-tokens", type=int, metavar="N", help="default: 50 to text, 200 from text to speech, 300 otherwise"
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help=f"default: {TEXT_TOKENS} to text, {TEXT_TO_SPEECH_TOKENS} from text to speech, {SPEECH_TOKENS} otherwise",
     )
     sampling.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same answer (default: %(default)s)"
+        "--seed", type=int, metavar="N", help="the same seed gives the same answer (default: %(default)s)"
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -103,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--vocoder", type=Path, metavar="FOLDER", help=f"default: MODEL/{VOCODER}, if it is there")
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
+    parser.set_defaults(**asdict(GenerationSettings()))
     return parser
 
 
@@ -180,11 +178,9 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from spiritlm_pl.generation.sampling import GenerationSettings
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
-    names = {field.name for field in fields(GenerationSettings)}
-    settings = GenerationSettings(**{name: value for name, value in vars(options).items() if name in names})
+    settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     speaker = int(options.speaker) if options.speaker.isdigit() else options.speaker
     disable_progress_bar()  # of reading the weights

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import asdict
 
 import pytest
 import soundfile
@@ -11,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.cli.generate import build_parser
 from spiritlm_pl.cli.main import main
-from spiritlm_pl.generation import Speech, Text
+from spiritlm_pl.generation import GenerationSettings, Speech, Text
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
@@ -70,6 +71,12 @@ def test_the_order_of_the_prompt_is_kept():
     prompt = build_parser().parse_args("--text a --speech b.wav --text c --output text --text d".split()).prompt
     assert [type(piece) for piece in prompt] == [Text, Speech, Text, Text]
     assert [getattr(piece, "text", None) or piece.audio for piece in prompt] == ["a", "b.wav", "c", "d"]
+
+
+def test_the_defaults_are_those_of_the_settings():
+    settings = GenerationSettings()
+    options = build_parser().parse_args([])
+    assert {name: getattr(options, name) for name in asdict(settings)} == asdict(settings)
 
 
 def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):
