@@ -22,11 +22,11 @@ from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 SAMPLE_RATE = 16_000
 
 
-def hubert(part: str, layer: int) -> HubertFeatures:
+def hubert(part: str, layer: int, normalize: bool = False) -> HubertFeatures:
     """Features of a randomly initialised HuBERT of a shipped size."""
     values = OmegaConf.to_container(OmegaConf.load(config_folder() / "parts" / "model" / f"{part}.yaml"))
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return HubertFeatures.from_network(HubertNetwork(HubertConfig(**values)), layer).eval()
+    return HubertFeatures.from_network(HubertNetwork(HubertConfig(**values)), layer, normalize)
 
 
 def measure(tokenizer: PhoneticTokenizer, seconds: float, batch: int, repeats: int) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     extractors: dict[str, tuple[FeatureExtractor, int]] = {
         "MFCC": (MFCCConfig(frame_rate=25.0).build(), 200),
-        "HuBERT quickstart": (hubert("hubert_tiny", 3), 200),
+        "HuBERT quickstart": (hubert("hubert_tiny", 1, normalize=True), 200),
         "HuBERT base 25 Hz": (hubert("hubert_base_25hz", 11), 500),
     }
     print(f"{options.threads} thread(s), {options.seconds:g} s utterances")

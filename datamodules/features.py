@@ -97,7 +97,8 @@ class FeatureDataModule(WaveformDataModule):
         features, lengths = extractor(batch.waveforms, batch.lengths)
         augmented = augmented_lengths = None
         if self.augmentation is not None:
-            epoch = self.trainer.current_epoch if self.trainer else 0
+            training = self.trainer is not None and self.trainer.training
+            epoch = self.trainer.current_epoch if training else 0  # validation hears the same at every visit
             seed = zlib.crc32("\n".join(batch.ids).encode()) + self.seed * 1_000_003 + epoch
             waveforms, sample_lengths = self.augmentation(batch.waveforms, batch.lengths, seed)
             augmented, augmented_lengths = extractor(waveforms, sample_lengths)

@@ -4,7 +4,7 @@ Shapes: B batch, T frames, hop samples a frame.
 """
 
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -134,6 +134,14 @@ def speaker_of(cut: MonoCut) -> str:
     return cut.supervisions[0].speaker or "unknown"
 
 
+def run_durations(utterance: UnitUtterance) -> Indices:
+    """Frames of the run that starts at each frame (T,), 0 where none starts."""
+    starts = utterance.unit_starts.astype(np.int64)
+    durations = np.zeros(utterance.num_frames, dtype=np.int64)
+    durations[starts] = np.diff(starts, append=utterance.num_frames)
+    return durations
+
+
 class UnitSegments(Dataset[UnitWaveformBatch]):
     """Visit to segments; where they start is a pure function of seed, epoch and place in the batch."""
 
@@ -160,26 +168,33 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
 
     def __getitem__(self, visit: Visit) -> UnitWaveformBatch:
         """The batch of a visit; shorter utterances are padded with their last unit and silence."""
-        units, waveforms, lengths, speakers = [], [], [], []
+        units, durations, waveforms, lengths, speakers = [], [], [], [], []
         place = zlib.crc32(np.array(visit.indices).tobytes())
         draws = generator(self.seed, visit.epoch, place, 2).random(len(visit.indices))
         for draw, index in zip(draws, visit.indices, strict=True):
             cut = self.cuts[index]
-            frames = unit_frames(self.units[cut.id]).astype(np.int64)
+            utterance = self.units[cut.id]
+            frames = unit_frames(utterance).astype(np.int64)
             room = max(0, len(frames) - self.segment_frames)
             start = int(draw * (room + 1)) if self.random else 0
             segment = frames[start : start + self.segment_frames]
             waveform = load_waveform(cut, self.sample_rate)
             waveform = waveform[start * self.hop_length : (start + len(segment)) * self.hop_length]
             units.append(segment)
+            durations.append(run_durations(utterance)[start : start + self.segment_frames])
             waveforms.append(waveform)
             lengths.append(len(segment))
             speakers.append(self.speakers[speaker_of(cut)])
         longest = self.segment_frames if self.random else max(lengths)
+
+        def stack(rows: list[Indices], mode: Literal["edge", "constant"]) -> torch.Tensor:
+            return torch.from_numpy(np.stack([np.pad(row, (0, longest - len(row)), mode=mode) for row in rows]))
+
         return UnitWaveformBatch(
-            units=torch.from_numpy(np.stack([np.pad(u, (0, longest - len(u)), mode="edge") for u in units])),
+            units=stack(units, "edge"),
             waveforms=torch.stack([pad(w, (0, longest * self.hop_length - len(w))) for w in waveforms]),
             lengths=torch.tensor(lengths),
             speakers=torch.tensor(speakers),
             ids=[self.cuts[index].id for index in visit.indices],
+            durations=stack(durations, "constant"),
         )

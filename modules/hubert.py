@@ -3,6 +3,7 @@
 Shapes: B batch, T frames, K classes.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -14,13 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
 
 
 class HubertModule(LightningModule):
     """Masked prediction with weights for hidden and visible frames.
 
-    Masks and dropout of a step are drawn from a seed made of `seed`, step and rank, so that a resumed run
+    Masks and dropout are drawn from a seed made of `seed`, step, micro-batch and rank, so that a resumed run
     goes on as an uninterrupted one.
 
     Args:
@@ -33,7 +35,7 @@ class HubertModule(LightningModule):
         betas: of AdamW.
         weight_decay: of AdamW.
         warmup_steps: steps of linear growth of the learning rate.
-        decay_steps: step at which linear decay reaches zero; None keeps the rate constant.
+        decay_steps: step at which linear decay reaches zero; None: the last one of the training.
         seed: of masks and dropout.
     """
 
@@ -84,8 +86,9 @@ class HubertModule(LightningModule):
             )
 
     def on_train_batch_start(self, batch: WaveformBatch, batch_idx: int) -> None:
-        """Draw masks and dropout from the step."""
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4099 + self.global_rank)
+        """Draw masks and dropout from the step and the micro-batch in it."""
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank, micro_batch))
 
     def training_step(self, batch: WaveformBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -126,11 +129,12 @@ class HubertModule(LightningModule):
         return total
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up and, if asked for, linear decay."""
+        """AdamW with warm-up and linear decay."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, betas=self.betas, eps=1e-6, weight_decay=self.weight_decay
         )
-        factor = partial(trapezoid, warmup_steps=self.warmup_steps, decay_steps=self.decay_steps)
+        decay_steps = self.trainer.estimated_stepping_batches if self.decay_steps is None else self.decay_steps
+        factor = partial(trapezoid, warmup_steps=self.warmup_steps, decay_steps=decay_steps)
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -146,10 +150,10 @@ def perplexity(distribution: Tensor) -> Tensor:
     return (-(distribution * distribution.clamp(min=1e-9).log()).sum()).exp()
 
 
-def trapezoid(step: int, *, warmup_steps: int, decay_steps: int | None) -> float:
-    """Factor on the learning rate: linear growth, then constant or linear decay to zero."""
+def trapezoid(step: int, *, warmup_steps: int, decay_steps: float) -> float:
+    """Factor on the learning rate: linear growth, then linear decay to zero; an endless run does not decay."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    if decay_steps is None:
+    if decay_steps == math.inf:
         return 1.0
     return max(0.0, (decay_steps - step) / max(1, decay_steps - warmup_steps))

@@ -17,7 +17,7 @@ from spiritlm_pl.modules.hubert import perplexity
 from spiritlm_pl.speech.contract import Quantizer, Units
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
-from spiritlm_pl.speech.tokenizer import QUANTIZER, PhoneticTokenizer
+from spiritlm_pl.speech.tokenizer import EXTRACTOR, QUANTIZER, PhoneticTokenizer
 
 
 class QuantizerModule(LightningModule):
@@ -52,6 +52,21 @@ class QuantizerModule(LightningModule):
 def valid_frames(features: Tensor, lengths: Tensor) -> Tensor:
     """The frames (N, D) of features (B, T, D) before each end."""
     return features[torch.arange(features.shape[1], device=features.device) < lengths[:, None]]
+
+
+def check_extractor(extractor: nn.Module, teacher: str) -> None:
+    """Check that a tokenizer folder reads the features that an extractor gives.
+
+    Raises:
+        ValueError: if its extractor has another configuration or other weights.
+    """
+    theirs = load_network(Path(teacher) / EXTRACTOR, "features")
+    if theirs.config != extractor.config:
+        raise ValueError(f"data.features must be the teacher's {theirs.config}, but is {extractor.config} instead")
+    weights = extractor.state_dict()
+    other = [name for name, value in theirs.state_dict().items() if not torch.equal(value, weights[name].cpu())]
+    if other:
+        raise ValueError(f"data.features must be the network of teacher {teacher}, but differs in {other[0]} instead")
 
 
 class KMeansModule(QuantizerModule):
@@ -143,10 +158,13 @@ class CTCQuantizerModule(QuantizerModule):
         """Load the teacher.
 
         Raises:
-            ValueError: if it has another number of units than the network.
+            ValueError: if it has another number of units than the network, or reads other features than the data's.
         """
         teacher = load_network(Path(self.teacher_folder) / QUANTIZER, "quantizer")
         assert isinstance(teacher, Quantizer)
+        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        if extractor is not None:
+            check_extractor(extractor, self.teacher_folder)
         if teacher.num_units != self.network.num_units:
             raise ValueError(
                 f"config.num_units must be the teacher's {teacher.num_units}, but is {self.network.num_units} instead"

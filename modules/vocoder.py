@@ -6,7 +6,9 @@ A GAN has two optimizers, which DeepSpeed strategies do not take: train under DD
 Shapes: B batch, T frames, S = T * hop_length samples, R runs of equal units.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,17 +16,21 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.lm import TrainingDivergedError
+from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
 from spiritlm_pl.vocoder.f0 import f0_error
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
+from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
@@ -33,12 +39,15 @@ METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_erro
 class VocoderModule(LightningModule):
     """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
 
+    Crops and dropout are drawn from a seed made of `seed`, step and rank, so that a resumed run goes on as an
+    uninterrupted one.
+
     Args:
         network: the vocoder, by type of generator.
         discriminators: any number; none trains on reconstruction alone.
         generator_optimizer: makes the optimizer of the network.
         discriminator_optimizer: makes the optimizer of the discriminators.
-        generator_scheduler: makes its learning rate schedule.
+        generator_scheduler: makes its learning rate schedule, or a cycle as long as the training.
         discriminator_scheduler: the discriminators' schedule, stepped only while they train.
         scheduler_interval: when the schedules step.
         mel_weight: of the L1 distance of log-mel spectrograms.
@@ -47,10 +56,12 @@ class VocoderModule(LightningModule):
         adversarial_weight: of the generator's adversarial loss.
         feature_matching_weight: of the distance of the discriminators' activations.
         duration_weight: of the duration predictor's loss.
-        adversarial_start: step at which the discriminators begin.
+        adversarial_start: step at which the discriminators begin; below 1, the share of the training before it.
         discriminator_frames: unit frames of a segment that the discriminators see, anywhere in it; None: all.
         gradient_clip: largest gradient norm of each half.
         ema_decay: exponential average of the weights, for validation and export; None: no average.
+        max_nonfinite_steps: how many steps in a row may be skipped because a gradient is not finite.
+        seed: of crops and dropout.
     """
 
     def __init__(
@@ -59,7 +70,7 @@ class VocoderModule(LightningModule):
         discriminators: Sequence[Discriminator],
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        generator_scheduler: LRSchedulerCallable | None = None,
+        generator_scheduler: LRSchedulerCallable | OneCycle | None = None,
         discriminator_scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "epoch",
         mel_weight: float = 45.0,
@@ -68,15 +79,23 @@ class VocoderModule(LightningModule):
         adversarial_weight: float = 1.0,
         feature_matching_weight: float = 2.0,
         duration_weight: float = 1.0,
-        adversarial_start: int = 0,
+        adversarial_start: int | float = 0,
         discriminator_frames: int | None = None,
         gradient_clip: float = 1000.0,
         ema_decay: float | None = None,
+        max_nonfinite_steps: int = 10,
+        seed: int = 0,
     ) -> None:
         """Keep the networks, the weights and the optimizers' makers."""
         super().__init__()
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
+        if adversarial_start < 0 or (adversarial_start >= 1 and adversarial_start % 1):
+            raise ValueError(f"adversarial_start must be a step or a share below 1, but is {adversarial_start} instead")
+        if max_nonfinite_steps < 1:
+            raise ValueError(f"max_nonfinite_steps must be at least 1, but is {max_nonfinite_steps} instead")
+        if isinstance(generator_scheduler, OneCycle) and scheduler_interval != "step":
+            raise ValueError(f"scheduler_interval of OneCycle must be 'step', but is {scheduler_interval!r} instead")
         self.automatic_optimization = False
         self.network = network
         self.discriminators = nn.ModuleList(discriminators)
@@ -92,9 +111,13 @@ class VocoderModule(LightningModule):
         self.adversarial_weight, self.feature_matching_weight = adversarial_weight, feature_matching_weight
         self.duration_weight = duration_weight
         self.adversarial_start = adversarial_start
+        self.first_adversarial_step = 0  # set with the optimizers
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
-        self.skipped_steps = 0
+        self.seed = seed
+        self.max_nonfinite_steps = max_nonfinite_steps
+        self.skipped_steps = 0  # all of the run
+        self.skipped_in_a_row = 0
         self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in METRICS})
 
     @property
@@ -126,12 +149,13 @@ class VocoderModule(LightningModule):
         """One optimizer and, optionally, one schedule for the network and for the discriminators.
 
         Raises:
-            ValueError: if a one-cycle schedule is over before the training is.
+            ValueError: if a one-cycle schedule is over before the training is, or the training has no end and a
+                part of it is asked for.
         """
         halves = [self.network, self.discriminators] if len(self.discriminators) else [self.network]
         optimizers = [make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)]
         schedulers = [
-            make(optimizer)
+            self._schedule(make, optimizer)
             for make, optimizer in zip(self.scheduler_factories, optimizers, strict=False)
             if make is not None
         ]
@@ -141,7 +165,24 @@ class VocoderModule(LightningModule):
                     f"total_steps of OneCycleLR must be at least trainer.max_steps {self.trainer.max_steps}, "
                     f"but is {scheduler.total_steps} instead"
                 )
+        start = self.adversarial_start
+        self.first_adversarial_step = round(start * self._total_steps()) if 0 < start < 1 else int(start)
         return optimizers, schedulers
+
+    def _schedule(self, make: LRSchedulerCallable | OneCycle, optimizer: Optimizer) -> Any:
+        if isinstance(make, OneCycle):
+            return LambdaLR(optimizer, partial(make.factor, total_steps=self._total_steps()))
+        return make(optimizer)
+
+    def _total_steps(self) -> int:
+        total = self.trainer.estimated_stepping_batches
+        if total == math.inf:
+            raise ValueError(f"trainer.max_steps must be given here, but is {self.trainer.max_steps} instead")
+        return int(total)
+
+    def on_train_batch_start(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
+        """Draw crops and dropout from the step."""
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
 
     def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
         """One step of the discriminators, once they have started, and one of the network."""
@@ -152,13 +193,14 @@ class VocoderModule(LightningModule):
         if self.stft_loss is not None:
             losses["stft"] = self.stft_loss(made, real)
             total = total + self.stft_weight * losses["stft"]
-        adversarial = len(self.discriminators) > 0 and self.global_step >= self.adversarial_start
+        adversarial = len(self.discriminators) > 0 and self.global_step >= self.first_adversarial_step
         generator_optimizer, *rest = self._optimizers()
+        norms: list[Tensor] = []
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
             real_crop, made_crop = real[:, start:end], made[:, start:end]
             losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
-            self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)
+            norms += [self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)]
             self.toggle_optimizer(generator_optimizer)
             with torch.no_grad():
                 real_judgements = self._judge(real_crop)
@@ -167,7 +209,7 @@ class VocoderModule(LightningModule):
             losses["feature_matching"] = feature_matching_loss(real_judgements, made_judgements)
             total = total + self.adversarial_weight * losses["adversarial"]
             total = total + self.feature_matching_weight * losses["feature_matching"]
-        norm = self._descend(generator_optimizer, total, self.network, counted=True)
+        norms += [self._descend(generator_optimizer, total, self.network, counted=True)]
         if adversarial:
             self.untoggle_optimizer(generator_optimizer)
         if self.average is not None:
@@ -175,12 +217,31 @@ class VocoderModule(LightningModule):
         if self.scheduler_interval == "step":
             self._step_schedulers(adversarial)
         self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
-        self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norm}, prog_bar=True)
+        self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norms[-1]}, prog_bar=True)
+        self._count_skipped(not all(bool(norm.isfinite()) for norm in norms))
+
+    def _count_skipped(self, skipped: bool) -> None:
+        self.skipped_steps += skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        self.log("train/skipped_steps", float(self.skipped_steps))
+        if self.skipped_in_a_row >= self.max_nonfinite_steps:
+            raise TrainingDivergedError(
+                f"gradients must be finite, but were not for {self.skipped_in_a_row} steps in a row up to "
+                f"step {self.global_step}; they were skipped and the last checkpoint is as it was"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of skipped steps."""
+        checkpoint["skipped_steps"] = [self.skipped_steps, self.skipped_in_a_row]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting skipped steps."""
+        self.skipped_steps, self.skipped_in_a_row = checkpoint.get("skipped_steps", (0, 0))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that go by epochs."""
         if self.scheduler_interval == "epoch":
-            self._step_schedulers(self.global_step >= self.adversarial_start)
+            self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
         """Forget sums that another stage may have left as inference tensors."""
@@ -192,9 +253,9 @@ class VocoderModule(LightningModule):
         network = self.best_network
         made = self._speak(network, batch)
         semitones, voicing = f0_error(made, batch.waveforms, network.sample_rate)
-        values, durations, whole = collapse(batch.units, batch.lengths)
-        predicted = durations_from_log(network.predict_log_durations(values))
-        frames_off = (predicted - durations).abs()[whole].float().mean()
+        values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
+        predicted = durations_from_log(network.predict_log_durations(values, mask))
+        frames_off = (predicted - durations).abs()[durations > 0].float().mean()
         results = {
             "mel_distance": self.mel_loss(made, batch.waveforms),
             "f0_error_semitones": semitones,
@@ -227,8 +288,8 @@ class VocoderModule(LightningModule):
         return waveforms * (position < batch.lengths[:, None] * network.hop_length)
 
     def _duration_loss(self, batch: UnitWaveformBatch) -> Tensor:
-        values, durations, whole = collapse(batch.units, batch.lengths)
-        return duration_loss(self.network.predict_log_durations(values), durations, whole)
+        values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
+        return duration_loss(self.network.predict_log_durations(values, mask), durations)
 
     def _judge(self, waveforms: Tensor) -> list[Judgement]:
         return [judgement for discriminator in self.discriminators for judgement in discriminator(waveforms)]
@@ -246,7 +307,6 @@ class VocoderModule(LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(half.parameters(), self.gradient_clip)
         if not torch.isfinite(norm):
             optimizer.zero_grad()  # without gradients the step changes nothing, and still counts
-            self.skipped_steps += 1
         (optimizer if counted else optimizer.optimizer).step()
         return norm
 

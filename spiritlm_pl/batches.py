@@ -73,6 +73,8 @@ class UnitWaveformBatch(Batch):
         lengths: (B,) int64 number of valid frames.
         speakers: (B,) int64.
         ids: B cut ids.
+        durations: (B, T) int64 frames of the run that starts here, to its end beyond the segment; 0 where none
+            starts. None: no run reaches beyond the segment.
     """
 
     units: Tensor
@@ -80,6 +82,7 @@ class UnitWaveformBatch(Batch):
     lengths: Tensor
     speakers: Tensor
     ids: list[str]
+    durations: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

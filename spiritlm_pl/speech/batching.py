@@ -34,6 +34,12 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
+def step_seed(seed: int, step: int, rank: int = 0, micro_batch: int = 0) -> int:
+    """Seed of what one rank draws in one micro-batch of one optimizer step (masks, dropout, crops)."""
+    # CPU generators keep 32 bits of it: the last factor spreads micro-batches over these.
+    return (seed * 1_000_003 + step) * 4099 + rank + micro_batch * 2_654_435_761
+
+
 def bucketed_batches(
     durations: npt.NDArray[np.float64], max_seconds: float, *, seed: int, epoch: int, shuffle: bool = True
 ) -> list[Indices]:

@@ -226,7 +226,8 @@ class HubertNetwork(nn.Module):
         hidden = self.encoder.encoder.transformer(hidden, attention_mask=attention_mask)
         projected = functional.normalize(self.projection(hidden).float(), dim=-1)
         classes = functional.normalize(self.classes.float(), dim=-1)
-        logits = projected @ classes.T / self.config.temperature  # (B, T, K)
+        with torch.autocast(hidden.device.type, enabled=False):  # or the product would be rounded again
+            logits = projected @ classes.T / self.config.temperature  # (B, T, K)
         return HubertPrediction(logits, masked & ~outside, ~outside, penalty)
 
 
@@ -337,7 +338,7 @@ class HubertLayer:
 
 
 def start_from(network: HubertNetwork, folder: str) -> None:
-    """Copy the weights of an earlier iteration, but for the class embeddings if their number changed.
+    """Copy the weights of an earlier iteration, but for the class embeddings: its clusters were other ones.
 
     Raises:
         ValueError: if the earlier network has another encoder.
@@ -348,7 +349,4 @@ def start_from(network: HubertNetwork, folder: str) -> None:
         new, old = getattr(network.config, name), getattr(earlier.config, name)
         if new != old:
             raise ValueError(f"{name} must be {old} as in {folder}, but is {new} instead")
-    weights = earlier.state_dict()
-    if earlier.config.num_classes != network.config.num_classes:
-        weights["classes"] = network.classes.detach()
-    network.load_state_dict(weights)
+    network.load_state_dict({**earlier.state_dict(), "classes": network.classes.detach()})

@@ -67,13 +67,13 @@ class KMeans(nn.Module):
         """Units (B, T) of features (B, T, D); lengths are not needed."""
         if features.shape[-1] != self.feature_dim:
             raise ValueError(f"features must have {self.feature_dim} columns, but have {features.shape[-1]} instead")
-        with torch.autocast(features.device.type, enabled=False):
-            return nearest(self.standardize(features), self.centroids)[0]
+        return nearest(self.standardize(features), self.centroids)[0]
 
 
 def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the nearest centroid (K, D) of points (..., D), and the squared distance to it."""
-    scores = centroids.square().sum(-1) - 2 * points @ centroids.T  # (..., K), |p|^2 left out
+    with torch.autocast(points.device.type, enabled=False):  # differences of large numbers
+        scores = centroids.square().sum(-1) - 2 * points @ centroids.T  # (..., K), |p|^2 left out
     score, index = scores.min(-1)
     return index, (score + points.square().sum(-1)).clamp(min=0)
 
@@ -149,19 +149,23 @@ class MinibatchKMeans(nn.Module):
 
     @torch.no_grad()
     def start(self, features: Tensor, lloyd_iterations: int = 5) -> None:
-        """Standardise and place the centroids by this rank's share (N, D) of the first frames."""
+        """Standardise and place the centroids by this rank's share (N, D) of the first frames.
+
+        The frames of each cluster count as frames seen, so that the first updates refine the centroids.
+        """
         network = self.network
         frames = gather_frames(features.float())
         network.mean.copy_(frames.double().mean(0))
         network.deviation.copy_(frames.double().std(0, unbiased=False).clamp(min=1e-5))
         points = network.standardize(frames)
         centroids = kmeans_plus_plus(points, network.num_units, self._generator())
+        counts = torch.zeros_like(self.counts)
         for _ in range(lloyd_iterations):
             sums, counts = cluster_sums(points, nearest(points, centroids)[0], network.num_units)
             means = sums / counts.clamp(min=1)[:, None]
             centroids = torch.where(counts[:, None] > 0, means, centroids).float()
         network.centroids.copy_(centroids)
-        self.counts.zero_()
+        self.counts.copy_(counts)
         self.updates += 1
 
     @torch.no_grad()

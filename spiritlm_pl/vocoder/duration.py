@@ -1,6 +1,6 @@
 """How many frames each unit lasts, predicted from deduplicated units (as in FastSpeech 2, Ren et al., 2021).
 
-The network regresses log(1 + d). It trains beside the generator, on runs counted in the same segments.
+The network regresses log(1 + d). It trains beside the generator, on the runs that start in the same segments.
 
 Shapes: B batch, T frames, R runs of equal units, C channels.
 """
@@ -33,10 +33,11 @@ class DurationPredictor(nn.Module):
         self.proj = nn.Linear(hidden_channels, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, embedded: Tensor) -> Tensor:
-        """Predict log(1 + d) (B, R) of embedded runs (B, R, C)."""
-        x = self.conv1(embedded.transpose(1, 2)).transpose(1, 2)
-        x = self.dropout(self.ln1(x))
+    def forward(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Predict log(1 + d) (B, R) of embedded runs (B, R, C), the mask (B, R) True where there is a run."""
+        inside = 1 if mask is None else mask[..., None]  # beyond the runs, convolutions see zeros as at any edge
+        x = self.conv1((embedded * inside).transpose(1, 2)).transpose(1, 2)
+        x = self.dropout(self.ln1(x)) * inside
         x = self.conv2(x.transpose(1, 2)).transpose(1, 2)
         x = self.dropout(self.ln2(x))
         return self.proj(x).squeeze(-1)
@@ -47,17 +48,19 @@ def durations_from_log(log_durations: Tensor) -> Tensor:
     return (log_durations.exp() - 1).round().clamp(min=1).long()
 
 
-def collapse(units: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def collapse(units: Tensor, lengths: Tensor, durations: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Collapse runs of equal units.
 
     Args:
         units: (B, T) int64 frame-rate units.
         lengths: (B,) number of valid frames.
+        durations: (B, T) int64 whole duration of the run that starts at a frame, 0 where none starts; None counts
+            the frames at hand.
 
     Returns:
-        Run values (B, R), run durations in frames (B, R), both 0 after the last run, and a mask (B, R) of the
-        runs seen whole: the first and the last run of a segment may be cut by its edges. R is T whatever the
-        runs are: one shape of batch keeps convolution kernels from being planned anew at every step.
+        Run values (B, R), run durations in frames (B, R), 0 where a run started before the segment, and a mask
+        (B, R) of the runs. R is T whatever the runs are: one shape of batch keeps convolution kernels from being
+        planned anew at every step.
     """
     num_frames = units.shape[1]
     position = torch.arange(num_frames, device=units.device)
@@ -66,13 +69,13 @@ def collapse(units: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     changes[:, 1:] = units[:, 1:] != units[:, :-1]
     first = changes & valid
     run = (first.cumsum(1) - 1).clamp(min=0)  # (B, T) which run a frame belongs to
-    durations = torch.zeros_like(units).scatter_add_(1, run, valid.long())
-    values = torch.zeros_like(units).scatter_add_(1, run, units * first)
-    whole = (position > 0) & (position < first.sum(1, keepdim=True) - 1)
-    return values, durations, whole
+    counted = valid.long() if durations is None else durations * first
+    values, lasting = (torch.zeros_like(units).scatter_add_(1, run, source) for source in (units * first, counted))
+    return values, lasting, position < first.sum(1, keepdim=True)
 
 
-def duration_loss(log_durations: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of log(1 + d) over the runs of the mask; all arguments (B, R)."""
+def duration_loss(log_durations: Tensor, durations: Tensor) -> Tensor:
+    """Mean squared error of log(1 + d) over the runs of known duration d, not 0; both arguments (B, R)."""
+    known = durations > 0
     squared = F.mse_loss(log_durations.float(), torch.log1p(durations.float()), reduction="none")
-    return (squared * mask).sum() / mask.sum().clamp(min=1)
+    return (squared * known).sum() / known.sum().clamp(min=1)

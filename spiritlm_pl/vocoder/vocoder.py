@@ -115,9 +115,9 @@ class Vocoder(nn.Module):
         waveforms: Tensor = self.generator(self.condition(units, speakers, styles))
         return waveforms
 
-    def predict_log_durations(self, units: Tensor) -> Tensor:
-        """Predict log(1 + d) (B, R) of deduplicated units (B, R)."""
-        predicted: Tensor = self.duration_predictor(self.unit_embedding(units))
+    def predict_log_durations(self, units: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Predict log(1 + d) (B, R) of deduplicated units (B, R), the mask (B, R) False beyond them."""
+        predicted: Tensor = self.duration_predictor(self.unit_embedding(units), mask)
         return predicted
 
     @torch.no_grad()

@@ -89,6 +89,38 @@ def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) ->
         UnitWaveformDataModule([str(tone_corpus)], [str(units)], speakers=["speaker0"]).setup("fit")
 
 
+def test_runs_have_their_whole_duration(tone_corpus: Path, tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        rows = []
+        for cut in load_corpora([tone_corpus], split)[0]:
+            starts = np.arange(0, int(cut.duration * 25), 5)
+            rows.append(
+                UnitUtterance(
+                    id=cut.id,
+                    corpus="tones",
+                    units=np.arange(len(starts), dtype=np.uint16),
+                    unit_starts=starts.astype(np.uint32),
+                    num_frames=int(starts[-1]) + 9,
+                )
+            )
+        write_part(tmp_path / "runs" / split, 0, rows, "x")
+        finish_folder(tmp_path / "runs" / split, 1, frame_rate=25.0, num_units=1000, provenance={})
+    data = UnitWaveformDataModule([str(tone_corpus)], [str(tmp_path / "runs")], segment_frames=12, batch_size=4)
+    data.setup("fit")
+    last = {cut.id: len(data._units["train"][cut.id].units) - 1 for cut in data.cuts["train"]}
+    cut_off = 0
+    for batch in data.train_dataloader():
+        assert batch.durations is not None
+        for units, durations, name in zip(batch.units, batch.durations, batch.ids, strict=True):
+            values, seen = units.unique_consecutive(return_counts=True)
+            starts = seen.cumsum(0) - seen
+            expected = torch.where(values == last[name], 9, 5)
+            assert torch.equal(durations[starts[1:]], expected[1:]) and durations[0] in (0, expected[0])
+            assert int((durations > 0).sum()) == len(values) - int(durations[0] == 0)
+            cut_off += int(seen[-1] < expected[-1])
+    assert cut_off > 0
+
+
 def test_repeats_of_a_corpus(tone_corpus: Path, units: Path) -> None:
     def visits(repeats: int | dict[str, int]) -> int:
         data = UnitWaveformDataModule([str(tone_corpus)], [str(units)], segment_frames=12, repeats=repeats)

@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 from torch.utils.data import DataLoader
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.modules.lm import TrainingDivergedError
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
@@ -21,15 +24,17 @@ from spiritlm_pl.vocoder.discriminators import (
 )
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 HOP = 640
 
 
 def tones(size: int = 4, frames: int = 8, seed: int = 0) -> UnitWaveformBatch:
-    """Unit u is a tone of (2 + u) * 100 Hz, quieter for speaker 1; the last segment is shorter."""
+    """Unit u is a tone of (2 + u) * 100 Hz for two frames, quieter for speaker 1; the last segment is shorter."""
     generator = torch.Generator().manual_seed(seed)
-    units = torch.randint(0, 3, (size, frames // 2), generator=generator).repeat_interleave(2, dim=1)
+    units = torch.randint(1, 3, (size, frames // 2), generator=generator).cumsum(1) % 3
+    units = units.repeat_interleave(2, dim=1)
     speakers = torch.arange(size) % 2
     lengths = torch.full((size,), frames)
     lengths[-1] = frames - 2
@@ -41,7 +46,7 @@ def tones(size: int = 4, frames: int = 8, seed: int = 0) -> UnitWaveformBatch:
     )
 
 
-def module(**changes: Any) -> VocoderModule:
+def module(duration_dropout: float = 0.0, **changes: Any) -> VocoderModule:
     seed_everything(0, verbose=False)
     config = InverseSTFTConfig(
         num_units=3,
@@ -52,7 +57,7 @@ def module(**changes: Any) -> VocoderModule:
         unit_blocks=1,
         frame_blocks=1,
         duration_channels=8,
-        duration_dropout=0.0,
+        duration_dropout=duration_dropout,
     )
     arguments: dict[str, Any] = {
         "discriminators": [SpectrogramDiscriminator((256,), channels=4)],
@@ -138,15 +143,18 @@ def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:
-    straight = module(ema_decay=0.5, discriminator_frames=None)
-    trainer(tmp_path, max_epochs=2).fit(straight, loader(4), loader(1))
-    first = module(ema_decay=0.5, discriminator_frames=None)
-    half = trainer(tmp_path, max_epochs=1)
-    half.fit(first, loader(4), loader(1))
-    half.save_checkpoint(tmp_path / "half.ckpt")
-    resumed = module(ema_decay=0.5, discriminator_frames=None)
+    def model() -> VocoderModule:
+        """Draws crops and dropout, and takes schedule and start of the discriminators from the trainer."""
+        return module(duration_dropout=0.5, ema_decay=0.5, generator_scheduler=OneCycle(), adversarial_start=0.3)
+
+    straight = model()
+    save = LambdaCallback(on_train_epoch_end=lambda fit, _: fit.save_checkpoint(tmp_path / f"{fit.current_epoch}.ckpt"))
+    trainer(tmp_path, max_epochs=2, callbacks=[save]).fit(straight, loader(4), loader(1))
+    assert straight.first_adversarial_step == 2
+    resumed = model()
+    torch.manual_seed(1234)
     trainer(tmp_path, max_epochs=2).fit(
-        resumed, loader(4), loader(1), ckpt_path=tmp_path / "half.ckpt", weights_only=False
+        resumed, loader(4), loader(1), ckpt_path=tmp_path / "0.ckpt", weights_only=False
     )
     for name, value in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, msg=name)
@@ -160,14 +168,46 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)  # type: ignore[arg-type]
     fit = trainer(tmp_path, max_steps=1)
     fit.fit(model, data, loader(1))
-    assert model.skipped_steps == 1
+    assert model.skipped_steps == 1 and fit.callback_metrics["train/skipped_steps"] == 1
     for name, value in model.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_a_run_that_diverged_ends(tmp_path: Path) -> None:
+    model = module(max_nonfinite_steps=3)
+    broken = replace(tones(), waveforms=torch.full_like(tones().waveforms, torch.nan))
+    batches = [broken, broken, tones(), *[broken] * 7]
+    data: DataLoader[UnitWaveformBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    with pytest.raises(TrainingDivergedError, match="not for 3 steps in a row up to step 6"):
+        trainer(tmp_path, max_steps=10).fit(model, data, loader(1))
+    assert model.skipped_steps == 5
+
+
+def test_schedule_and_start_follow_the_length_of_the_run(tmp_path: Path) -> None:
+    for steps in (4, 8):
+        model = module(generator_scheduler=OneCycle(warmup=0.5, first=0.1, last=0.0), adversarial_start=0.5)
+        rates = []
+        fit = trainer(tmp_path, max_steps=steps)
+        fit.callbacks.append(  # type: ignore[attr-defined]
+            LambdaCallback(
+                on_train_batch_start=lambda *_: rates.append(model.lr_schedulers()[0].get_last_lr()[0])  # noqa: B023
+            )
+        )
+        fit.fit(model, loader(8), loader(1))
+        assert model.first_adversarial_step == steps // 2
+        assert rates[0] == pytest.approx(5e-4) and rates[steps // 2 - 1] == pytest.approx(5e-3)
+        assert rates[-1] == pytest.approx(0.0)
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ema_decay must be in \(0, 1\), but is 1"):
         module(ema_decay=1.0)
+    with pytest.raises(ValueError, match=r"adversarial_start must be a step or a share below 1, but is 1.5"):
+        module(adversarial_start=1.5)
+    with pytest.raises(ValueError, match="scheduler_interval of OneCycle must be 'step', but is 'epoch'"):
+        module(generator_scheduler=OneCycle(), scheduler_interval="epoch")
+    with pytest.raises(ValueError, match="max_nonfinite_steps must be at least 1, but is 0"):
+        module(max_nonfinite_steps=0)
     model = module()
     fit = trainer(tmp_path, max_steps=1)
     fit.datamodule = type("Data", (), {"speakers": ("eve",), "num_units": 3})()  # type: ignore[attr-defined]

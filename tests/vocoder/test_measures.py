@@ -20,21 +20,36 @@ def test_collapse_gives_runs_back() -> None:
     torch.manual_seed(0)
     units = torch.randint(0, 3, (5, 40))
     lengths = torch.tensor([40, 1, 17, 39, 2])
-    values, durations, whole = collapse(units, lengths)
+    values, durations, mask = collapse(units, lengths)
     for row, length in enumerate(lengths.tolist()):
         kept = durations[row] > 0
+        assert torch.equal(kept, mask[row])
         assert values[row, kept].repeat_interleave(durations[row, kept]).tolist() == units[row, :length].tolist()
         assert (values[row, kept].diff() != 0).all()
-        assert int(whole[row].sum()) == max(0, int(kept.sum()) - 2)
+
+
+def test_long_runs_are_seen_as_often_as_they_are() -> None:
+    random = torch.Generator().manual_seed(0)
+    size = (10_000,)
+    true = torch.randint(1, 4, size, generator=random)
+    true = torch.where(torch.rand(size, generator=random) < 0.1, torch.randint(10, 31, size, generator=random), true)
+    units = (torch.arange(len(true)) % 50).repeat_interleave(true)
+    lasting = torch.zeros_like(units)
+    lasting[true.cumsum(0) - true] = true
+    places = torch.randint(0, len(units) - 28, (2000,), generator=random)[:, None] + torch.arange(28)
+    _, durations, mask = collapse(units[places], torch.full((2000,), 28), lasting[places])
+    seen = durations[durations > 0]
+    assert float((seen >= 10).float().mean()) == pytest.approx(float((true >= 10).float().mean()), rel=0.1)
+    assert int((mask & (durations == 0)).sum(1).max()) == 1  # the run that started before the segment
 
 
 def test_durations_are_at_least_one_and_round() -> None:
     log_durations = torch.log1p(torch.tensor([0.1, 1.0, 2.4, 2.6, 7.0]))
     assert durations_from_log(log_durations).tolist() == [1, 1, 2, 3, 7]
     durations = torch.tensor([[1, 3, 9]])
-    mask = torch.tensor([[True, True, False]])
-    assert duration_loss(torch.log1p(durations.float()), durations, mask) == 0
-    assert duration_loss(torch.zeros(1, 3), durations, torch.zeros_like(mask)) == 0
+    assert duration_loss(torch.log1p(durations.float()), durations) == 0
+    assert duration_loss(torch.tensor([[math.log(2), math.log(4), 5.0]]), torch.tensor([[1, 3, 0]])) < 1e-12
+    assert duration_loss(torch.zeros(1, 3), torch.zeros_like(durations)) == 0
 
 
 def test_adversarial_losses() -> None:

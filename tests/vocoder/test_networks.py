@@ -94,6 +94,14 @@ def test_synthesize_repeats_units_by_their_durations() -> None:
     assert len(vocoder.synthesize([], 0)) == 0
 
 
+def test_durations_do_not_depend_on_the_padding() -> None:
+    vocoder = small("stft").eval()
+    units = torch.randint(0, 10, (2, 9))
+    mask = torch.arange(9) < torch.tensor([[9], [4]])
+    predicted = vocoder.predict_log_durations(units, mask)
+    torch.testing.assert_close(predicted[1, :4], vocoder.predict_log_durations(units[1:, :4])[0])
+
+
 def test_wrong_input_is_named() -> None:
     vocoder = small("stft")
     with pytest.raises(ValueError, match=r"units must be in \[0, 10\), but one is 10"):
