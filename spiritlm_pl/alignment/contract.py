@@ -10,10 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from spiritlm_pl.corpora.manifest import Word
-
-
-class AlignmentError(ValueError):
-    """An utterance that cannot be aligned; the message says why."""
+from spiritlm_pl.corpora.word_times import AlignmentError
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 
-from spiritlm_pl.alignment.contract import Aligned, AlignmentError
+from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork, load_folder, load_mms_fa
-from spiritlm_pl.alignment.words import AlignedWord
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
+from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
 
 MMS_FA = "MMS_FA"
+Unknown = Literal["error", "star"]
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +48,7 @@ class CTCAligner:
 
     network: str = MMS_FA
     device: str = "cpu"
-    unknown: Literal["error", "star"] = "error"
+    unknown: Unknown = "error"
     name: str = "ctc"
     needs_audio: bool = True
 
@@ -80,7 +81,7 @@ def spell(network: CTCNetwork, word: str) -> list[int]:
 
 @torch.inference_mode()
 def align_words(
-    network: CTCNetwork, waveform: Tensor, words: Sequence[str], unknown: Literal["error", "star"] = "error"
+    network: CTCNetwork, waveform: Tensor, words: Sequence[str], unknown: Unknown = "error"
 ) -> list[AlignedWord]:
     """Times and scores of words in a waveform (S,) at 16 kHz.
 

@@ -9,7 +9,7 @@ Source: the description of the format in NIST's scoring toolkit (sctk).
 import math
 from pathlib import Path
 
-from spiritlm_pl.alignment.words import AlignedWord, is_silence
+from spiritlm_pl.corpora.word_times import AlignedWord, is_silence
 
 
 def _parse_line(fields: list[str]) -> tuple[tuple[str, str], AlignedWord]:

@@ -1,7 +1,6 @@
 """Aligners that listen to nothing: times come from a folder of TextGrid files, or from a CTM file.
 
-Utterances are found by the id of their cut; times count from the start of the cut. For cuts that are parts
-of an aligned recording, use `attach.attach_alignment` with `of_recording`.
+Utterances are found by the id of their cut; times count from the start of the cut.
 """
 
 from collections.abc import Sequence
@@ -11,11 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from spiritlm_pl.alignment.attach import spoken_times
-from spiritlm_pl.alignment.contract import Aligned, AlignmentError
+from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctm import read_ctm
 from spiritlm_pl.alignment.textgrid import textgrid_alignment
-from spiritlm_pl.alignment.words import AlignedWord
+from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, spoken_times
 
 
 @lru_cache(maxsize=2)

@@ -11,9 +11,10 @@ from functools import lru_cache
 import pocketsphinx
 from torch import Tensor
 
-from spiritlm_pl.alignment.contract import Aligned, AlignmentError, check_words
+from spiritlm_pl.alignment.contract import Aligned, check_words
 from spiritlm_pl.alignment.pronunciation import guess_pronunciation
 from spiritlm_pl.corpora.manifest import Word
+from spiritlm_pl.corpora.word_times import AlignmentError
 
 _FRAME_RATE = 100
 _VARIANT = re.compile(r"\(\d+\)$")

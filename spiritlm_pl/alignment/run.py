@@ -6,14 +6,14 @@ interrupted run goes on where it stopped.
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lhotse import MonoCut
 
-from spiritlm_pl.alignment.contract import Aligned, Aligner, AlignmentError
+from spiritlm_pl.alignment.contract import Aligner
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
@@ -26,7 +26,8 @@ from spiritlm_pl.corpora.manifest import (
     write_jsonl,
 )
 from spiritlm_pl.corpora.parallel import parallel_map
-from spiritlm_pl.corpora.transcripts import written_tokens
+from spiritlm_pl.corpora.transcripts import unreadable, written_tokens
+from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, token_times
 from spiritlm_pl.provenance import atomic_path, code_version
 
 CACHE_FILE = ".alignment.jsonl"
@@ -40,14 +41,14 @@ class Outcome:
 
     id: str
     key: str
-    words: list[Word] = field(default_factory=list)
-    phones: list[Word] = field(default_factory=list)
+    words: Sequence[Word] = ()
+    phones: Sequence[Word] = ()
     reason: str | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Outcome":
         """Inverse of `asdict`."""
-        items = {kind: [Word(**word) for word in values[kind]] for kind in ("words", "phones")}
+        items = {kind: [AlignedWord(**word) for word in values[kind]] for kind in ("words", "phones")}
         return cls(values["id"], values["key"], reason=values["reason"], **items)
 
 
@@ -57,34 +58,21 @@ class _Job:
 
     def __call__(self, cut: MonoCut) -> Outcome:
         key = _key(self.aligner, cut)
-        tokens = written_tokens(cut.supervisions[0].text or "")
+        supervision = cut.supervisions[0]
+        text = supervision.text or ""
+        tokens = written_tokens(text)
         if not tokens:
             return Outcome(cut.id, key, reason="transcript has no words")
+        unknown = unreadable(text, supervision.language or "en")
+        if unknown is not None:
+            return Outcome(cut.id, key, reason=f"{unknown!r} has numbers or symbols, which are read in English only")
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
             aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])
+            words = token_times(tokens, aligned.words, cut.duration)
+            return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration))
         except (AlignmentError, AudioError) as error:
             return Outcome(cut.id, key, reason=str(error))
-        return _clip(Outcome(cut.id, key, group_tokens(tokens, aligned), aligned.phones), cut.duration)
-
-
-def _clip(outcome: Outcome, duration: float) -> Outcome:
-    """Times rounded up beyond the end of the cut are brought back to it."""
-    words, phones = (
-        [Word(w.text, min(w.start, duration), min(w.end, duration)) for w in items]
-        for items in (outcome.words, outcome.phones)
-    )
-    return Outcome(outcome.id, outcome.key, words, phones)
-
-
-def group_tokens(tokens: list[tuple[str, list[str]]], aligned: Aligned) -> list[Word]:
-    """Times of written tokens from the times of the words that are said for them."""
-    result, position = [], 0
-    for token, words in tokens:
-        said = aligned.words[position : position + len(words)]
-        result.append(Word(token, said[0].start, said[-1].end))
-        position += len(words)
-    return result
 
 
 def _key(aligner: Aligner, cut: MonoCut) -> str:
@@ -178,6 +166,6 @@ def align_corpus(
 
 
 def _with_outcome(cut: MonoCut, outcome: Outcome | None) -> MonoCut:
-    if outcome is None or outcome.reason is not None:
+    if outcome is None:
         return cut
     return with_alignment(cut, outcome.words, outcome.phones)

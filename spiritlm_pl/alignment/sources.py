@@ -9,11 +9,11 @@ from typing import Literal
 from lhotse.cut import MonoCut
 from torch import Tensor
 
-from spiritlm_pl.alignment.attach import cut_alignment, spoken_times
-from spiritlm_pl.alignment.contract import Aligned, Aligner, AlignmentError
-from spiritlm_pl.alignment.ctc import CTCAligner
+from spiritlm_pl.alignment.contract import Aligned, Aligner
+from spiritlm_pl.alignment.ctc import CTCAligner, Unknown
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
-from spiritlm_pl.corpora.lhotse_source import one_supervision_each, read_manifest
+from spiritlm_pl.corpora.lhotse_source import aligned_phones, aligned_words, one_supervision_each, read_manifest
+from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 
 Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 
@@ -46,11 +46,15 @@ class LhotseAligner:
         cut = _aligned_cuts(self.path).get(cut_id)
         if cut is None:
             raise AlignmentError(f"{self.path} has no supervision {cut_id}")
-        aligned = cut_alignment(cut)
-        return Aligned(spoken_times(words, aligned.words), aligned.phones)
+        found = aligned_words(cut)
+        if not found:
+            raise AlignmentError(f"{self.path} has no word times of {cut_id}")
+        return Aligned(spoken_times(words, found), aligned_phones(cut))
 
 
-def make_aligner(method: Method, *, source: str | None, network: str, device: str, phones: bool) -> Aligner:
+def make_aligner(
+    method: Method, *, source: str | None, network: str, device: str, phones: bool, unknown: Unknown = "error"
+) -> Aligner:
     """An aligner by name; see `spiritlm align --help` for the arguments.
 
     Raises:
@@ -62,7 +66,7 @@ def make_aligner(method: Method, *, source: str | None, network: str, device: st
 
         return PocketsphinxAligner(phones)
     if method == "ctc":
-        aligner = CTCAligner(network, device)
+        aligner = CTCAligner(network, device, unknown)
         aligner.load()  # a network that is not there is an error at once
         return aligner
     if source is None:

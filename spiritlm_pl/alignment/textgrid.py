@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spiritlm_pl.alignment.contract import Aligned
-from spiritlm_pl.alignment.words import is_silence
 from spiritlm_pl.corpora.manifest import Word
+from spiritlm_pl.corpora.word_times import is_silence
 
 _TOKEN = re.compile(
     r'"(?P<text>(?:[^"]|"")*)"|<(?P<flag>\w+)>|(?P<comment>!.*)'

@@ -10,6 +10,7 @@ def align(
     source: str | None = None,
     network: str = "MMS_FA",
     device: str = "cpu",
+    unknown: Literal["error", "star"] = "error",
     phones: bool = True,
     overwrite: bool = False,
     num_jobs: int | None = None,
@@ -25,9 +26,12 @@ def align(
             already there: textgrid (a folder of Praat files named after the utterances), ctm (one file), lhotse
             (a manifest of cuts with alignments).
         source: the folder or file of textgrid, ctm and lhotse.
-        network: of ctc: MMS_FA (torchaudio downloads its weights once) or a folder with a CTC checkpoint of
+        network: of ctc: MMS_FA (torchaudio downloads its weights once, licence CC-BY-NC 4.0; it knows the letters
+            a to z only, so transcripts in other scripts must be romanised) or a folder with a CTC checkpoint of
             transformers.
         device: of ctc: cpu, cuda, cuda:1, ...
+        unknown: of ctc: words of which the network knows no letter are an error of their utterance, or get the
+            sound between their neighbours (star).
         phones: pocketsphinx finds phones too (for phone purity), in a second pass.
         overwrite: align utterances that have times already, too.
         num_jobs: processes; one a core if not given, and one for ctc on a GPU.
@@ -35,7 +39,9 @@ def align(
     from spiritlm_pl.alignment.run import align_corpus
     from spiritlm_pl.alignment.sources import make_aligner
 
-    chosen = make_aligner(method, source=source, network=network, device=device, phones=phones)
+    chosen = make_aligner(method, source=source, network=network, device=device, phones=phones, unknown=unknown)
+    if method == "ctc" and network == "MMS_FA":
+        print("licence of the weights of MMS_FA: CC-BY-NC 4.0 (Meta)")
     jobs = 1 if method == "ctc" and device != "cpu" else num_jobs
     report = align_corpus(corpus, chosen, overwrite=overwrite, num_jobs=jobs)
     print(

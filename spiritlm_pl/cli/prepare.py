@@ -15,6 +15,8 @@ def _report(out: str | Path) -> None:
     )
     skipped = f"; {info['skipped']} skipped, listed in {Path(out) / 'skipped.jsonl'}" if info["skipped"] else ""
     print(f"{out}: {parts}{skipped}")
+    print(f"word times: {info['aligned']} of {sum(info['utterances'].values())} utterances")
+    print(f"licence: {info['licence']}")
 
 
 def stories(
@@ -70,7 +72,8 @@ def text(
         file: a UTF-8 text file; repeated sentences are said once.
         out: the corpus folder to write.
         seed: draws the splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2; those of other languages than English
+            say no numbers and symbols: such sentences are skipped.
         speed: words a minute, 80 to 450.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -157,7 +160,8 @@ def folder(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
-        spoken_text: keep transcripts as the words that are said (lower case, numbers written out).
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
+            utterances of other languages that have any are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -194,6 +198,7 @@ def lhotse_recipe(
     corpus_dir: str,
     out: str,
     options: dict[str, Any] | None = None,
+    language: str = "en",
     licence: str = "see the corpus",
     min_duration: float = 0.2,
     max_duration: float = 100.0,
@@ -213,10 +218,12 @@ def lhotse_recipe(
         corpus_dir: the corpus as it was downloaded.
         out: the corpus folder to write.
         options: further arguments of the recipe, such as {"dataset_parts": ["dev-clean"]} or {"lang": "en"}.
+        language: of utterances for which the corpus names none.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case, numbers written out).
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
+            utterances of other languages that have any are skipped), else as written.
         seed: draws the splits, if the corpus has none.
         validation_fraction: share of the sentences in the validation split, if the corpus has none.
         test_fraction: share of the sentences in the test split, if the corpus has none.
@@ -228,7 +235,9 @@ def lhotse_recipe(
 
     with TemporaryDirectory() as scratch:
         parts = run_recipe(recipe, corpus_dir, options, scratch)
-        utterances = parts_to_splits(parts) or [u for cuts in parts.values() for u in utterances_of(cuts)]
+        utterances = parts_to_splits(parts, language) or [
+            u for cuts in parts.values() for u in utterances_of(cuts, language)
+        ]
         collect(
             out,
             utterances,
@@ -249,6 +258,7 @@ def lhotse_manifest(
     out: str,
     supervisions: str | None = None,
     name: str | None = None,
+    language: str = "en",
     licence: str = "see the corpus",
     min_duration: float = 0.2,
     max_duration: float = 100.0,
@@ -258,17 +268,19 @@ def lhotse_manifest(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> None:
-    """Make a corpus of lhotse manifests; word times in them are kept.
+    """Make a corpus of lhotse manifests; word times in them are kept where they fit the utterance and its words.
 
     Args:
         manifest: a manifest of cuts, or of recordings together with `supervisions`.
         out: the corpus folder to write.
         supervisions: a manifest of supervisions, if `manifest` is of recordings.
         name: name of the corpus; that of the file if not given.
+        language: of utterances for which the corpus names none.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case, numbers written out).
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
+            utterances of other languages that have any are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -280,7 +292,7 @@ def lhotse_manifest(
 
     collect(
         out,
-        utterances_of(read_manifest(manifest, supervisions)),
+        utterances_of(read_manifest(manifest, supervisions), language),
         Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
         name=name or Path(manifest).name.split(".")[0],
         source=str(Path(manifest).resolve()),

@@ -59,6 +59,11 @@ class Voice:
     pitch: int = 50
     pitch_range: int = 50
 
+    @property
+    def language(self) -> str:
+        """Its language: en for en-us+f2."""
+        return self.name.partition("+")[0].partition("-")[0]
+
 
 @dataclass(frozen=True)
 class Spoken:

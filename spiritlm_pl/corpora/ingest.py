@@ -15,14 +15,19 @@ from lhotse import MonoCut
 from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, AudioError, load_audio_file, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
 from spiritlm_pl.corpora.parallel import parallel_map
-from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words
+from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
+from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
 SILENCE = 1e-4  # peak below which there is nothing to hear
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file."""
+    """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file.
+
+    A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the
+    start of the utterance; words that do not fit it, or say something else than the text, are left out.
+    """
 
     id: str
     path: Path
@@ -31,6 +36,7 @@ class Utterance:
     language: str = "en"
     start: float = 0.0
     duration: float | None = None
+    channel: int | None = None
     words: tuple[Word, ...] = ()
     phones: tuple[Word, ...] = ()
     custom: dict[str, Any] | None = None
@@ -44,8 +50,8 @@ class Rules:
         min_duration: seconds.
         max_duration: seconds.
         min_sample_rate: Hz; what was sampled lower lacks the upper half of the spectrum.
-        spoken_text: keep the transcript as the words that are said (lower case, numbers written out), else
-            as written.
+        spoken_text: keep the transcript as the words that are said (lower case; numbers and symbols written out
+            in English, utterances of other languages that have any are skipped), else as written.
         symbols: names of symbols that this corpus reads in its own way.
     """
 
@@ -71,6 +77,11 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
 
     if not spoken_words(utterance.text, rules.symbols):
         return skip("transcript has no words")
+    unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
+    if unknown is not None:
+        return skip(
+            f"transcript must have numbers and symbols in words if it is not English, but has {unknown!r} instead"
+        )
     try:
         waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
     except AudioError as error:
@@ -83,28 +94,45 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     if not rules.min_duration <= seconds <= rules.max_duration:
         bounds = f"[{rules.min_duration}, {rules.max_duration}]"
         return skip(f"duration must be in {bounds} s, but is {seconds:.2f} instead")
+    num_channels = waveform.shape[0]
+    if utterance.channel is not None:
+        if utterance.channel >= num_channels:
+            return skip(f"channel must be below {num_channels}, but is {utterance.channel} instead")
+        waveform = waveform[utterance.channel][None]
     if not bool(torch.isfinite(waveform).all()):
         return skip("samples are not finite")
     if float(waveform.abs().max()) < SILENCE:
         return skip("audio is silent")
     path, num_samples = utterance.path.resolve(), waveform.shape[1]
     whole = utterance.start == 0 and utterance.duration is None
-    if not whole or rate != SAMPLE_RATE or waveform.shape[0] > 1 or path.suffix.lower() in RAW_FORMATS:
+    if not whole or rate != SAMPLE_RATE or num_channels > 1 or path.suffix.lower() in RAW_FORMATS:
         path = audio_folder / f"{utterance.id.replace('/', '_')}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))
     to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
+    text = to_text(utterance.text)
+    words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
     return make_cut(
         utterance.id,
         path,
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
-        text=to_text(utterance.text),
+        text=text,
         speaker=utterance.speaker,
         language=utterance.language,
-        words=utterance.words,
-        phones=utterance.phones,
+        words=words,
+        phones=phones,
         custom=utterance.custom,
     )
+
+
+def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:
+    """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
+    tokens = written_tokens(text)
+    try:
+        words = spoken_times([word for _, said in tokens for word in said], utterance.words)
+        return token_times(tokens, words, duration), fit_times(utterance.phones, duration)
+    except AlignmentError:  # `spiritlm align` finds others
+        return [], []
 
 
 def ingest(

@@ -4,15 +4,18 @@ Cuts keep the word times that a corpus brings. Parts that a corpus calls train, 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet, RecordingSet, SupervisionSet, load_manifest, recipes
-from lhotse.cut import Cut, MonoCut
+from lhotse.cut import Cut, MonoCut, MultiCut
+from lhotse.supervision import AlignmentItem, SupervisionSegment
+from lhotse.utils import fastcopy
 
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import SPLITS, Word
+from spiritlm_pl.corpora.word_times import AlignedWord, is_silence
 
 SLACK = 0.05  # seconds by which a manifest may round
 _WORD_TIERS = ("word", "words")
@@ -111,55 +114,113 @@ def _is_covered(cut: Cut) -> bool:
     return bool(only.start <= SLACK and only.end >= cut.duration - SLACK)
 
 
-def one_supervision_each(cuts: CutSet) -> Iterator[MonoCut]:
+def one_supervision_each(cuts: Iterable[Cut]) -> list[MonoCut]:
     """Cuts as they are where one supervision covers them; else each supervision cut out.
 
+    Words and phones come out with times from the start of their cut. By lhotse's definition they are in time of
+    the recording and stay so when a cut is cut out, but some corpora count from the cut or from the segment:
+    what fits most utterances is taken to be meant for all.
+
     Raises:
-        ValueError: if a cut is of several channels or mixed.
+        ValueError: if a cut is mixed, has no recording, or has an utterance of several channels.
     """
+    parts: list[MonoCut] = []
+    origins: list[tuple[float, float, float]] = []  # of times in the recording, the cut, the segment; seconds
     for cut in cuts:
-        parts = [cut] if _is_covered(cut) else cut.trim_to_supervisions(keep_overlapping=False)
-        for part in parts:
-            if not isinstance(part, MonoCut):
-                raise ValueError(f"cuts must be of one channel, but {cut.id} is a {type(part).__name__} instead")
-            yield part
+        if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
+            raise ValueError(f"cuts must be of one recording, but {cut.id} is a {type(cut).__name__} instead")
+        covered = isinstance(cut, MonoCut) and _is_covered(cut)
+        for part in [cut] if covered else [_cut_out(cut, supervision) for supervision in cut.supervisions]:
+            parts.append(part)
+            origins.append((part.start, part.start - cut.start, 0.0))
+    fits = [sum(map(_fits, parts, column)) for column in zip(*origins, strict=True)] or [0]
+    best = fits.index(max(fits))
+    return [_shifted(part, -origin[best]) for part, origin in zip(parts, origins, strict=True)]
 
 
-def utterances_of(cuts: CutSet, prefix: str = "") -> list[Utterance]:
-    """One utterance for each supervision of mono cuts, with its words and phones where they are aligned.
+def _cut_out(cut: MonoCut | MultiCut, supervision: SupervisionSegment) -> MonoCut:
+    """One supervision of a cut as a cut of its own; lhotse's own would lose those that end a little late."""
+    channel = cut.channel if isinstance(cut, MonoCut) else supervision.channel
+    if not isinstance(channel, int):
+        raise ValueError(f"utterances must be of one channel, but {supervision.id} is of {channel} instead")
+    return MonoCut(
+        id=supervision.id,
+        start=max(0.0, round(cut.start + supervision.start, 8)),
+        duration=supervision.duration,
+        channel=channel,
+        recording=cut.recording,
+        supervisions=[fastcopy(supervision, start=0.0)],
+    )
+
+
+def _fits(cut: MonoCut, origin: float) -> bool:
+    """Whether a cut has words, all of them within it if their times count from `origin`."""
+    words = _tier(cut, _WORD_TIERS)
+    first, last = origin - SLACK, origin + cut.duration + SLACK
+    return bool(words) and all(first <= word.start and word.end <= last for word in words)
+
+
+def _shifted(cut: MonoCut, seconds: float) -> MonoCut:
+    """The cut with its words and phones moved."""
+    (supervision,) = cut.supervisions
+    if seconds == 0 or not supervision.alignment:
+        return cut
+    moved = {kind: [item.with_offset(seconds) for item in items] for kind, items in supervision.alignment.items()}
+    return fastcopy(cut, supervisions=[fastcopy(supervision, alignment=moved)])
+
+
+def aligned_words(cut: MonoCut) -> list[Word]:
+    """Words of a cut of `one_supervision_each`; empty where it was not aligned."""
+    return _tier(cut, _WORD_TIERS)
+
+
+def aligned_phones(cut: MonoCut) -> list[Word]:
+    """Phones of a cut of `one_supervision_each`; empty where there are none."""
+    return _tier(cut, _PHONE_TIERS)
+
+
+def _tier(cut: MonoCut, names: tuple[str, ...]) -> list[Word]:
+    alignment: Mapping[str, list[AlignmentItem]] = cut.supervisions[0].alignment or {}
+    items = next((alignment[name] for name in names if name in alignment), [])
+    return [AlignedWord(i.symbol, i.start, i.end, i.score) for i in items if not is_silence(i.symbol)]
+
+
+def utterances_of(cuts: Iterable[Cut], language: str = "en") -> list[Utterance]:
+    """One utterance for each supervision, with its words and phones where they are aligned.
+
+    Args:
+        cuts: of one corpus.
+        language: of supervisions that do not name theirs.
 
     Raises:
-        ValueError: if audio is not kept in files.
+        ValueError: if audio is not kept in files, or an utterance is of several channels.
     """
     result = []
     for cut in one_supervision_each(cuts):
-        supervision, source = cut.supervisions[0], cut.recording.sources[0]
+        supervision = cut.supervisions[0]
+        source = next((s for s in cut.recording.sources if cut.channel in s.channels), cut.recording.sources[0])
         if source.type != "file":
             raise ValueError(f"audio must be in files, but {cut.recording.id} is of type {source.type!r} instead")
         whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-3
         result.append(
             Utterance(
-                prefix + supervision.id,
+                supervision.id,
                 Path(source.source),
                 supervision.text or "",
                 supervision.speaker or "unknown",
-                (supervision.language or "en"),
+                supervision.language or language,
                 cut.start,
                 None if whole else cut.duration,
-                _tier(supervision.alignment, _WORD_TIERS),
-                _tier(supervision.alignment, _PHONE_TIERS),
+                source.channels.index(cut.channel) if len(source.channels) > 1 else None,
+                tuple(aligned_words(cut)),
+                tuple(aligned_phones(cut)),
                 supervision.custom,
             )
         )
     return result
 
 
-def _tier(alignment: Mapping[str, Any] | None, names: tuple[str, ...]) -> tuple[Word, ...]:
-    items = next((alignment[name] for name in names if name in alignment), ()) if alignment else ()
-    return tuple(Word(item.symbol, item.start, item.start + item.duration) for item in items if item.symbol.strip())
-
-
-def parts_to_splits(parts: Mapping[str, CutSet]) -> dict[str, list[Utterance]] | None:
+def parts_to_splits(parts: Mapping[str, CutSet], language: str = "en") -> dict[str, list[Utterance]] | None:
     """Utterances by split where every part's name tells its split and train is there; else None."""
     named = {part: split_of_part(part) for part in parts}
     if None in named.values() or "train" not in named.values():
@@ -167,5 +228,5 @@ def parts_to_splits(parts: Mapping[str, CutSet]) -> dict[str, list[Utterance]] |
     result: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     for part, split in named.items():
         assert split is not None
-        result[split] += utterances_of(parts[part])
+        result[split] += utterances_of(parts[part], language)
     return result

@@ -158,9 +158,10 @@ def save_corpus(
     (root / INFO_FILE).unlink(missing_ok=True)
     left_out = list(skipped)
     write_jsonl(root / SKIPPED_FILE, left_out)
-    counts, seconds = {}, {}
+    counts, seconds, aligned = {}, {}, 0
     for split in SPLITS:
         members = list(cuts.get(split, ()))
+        aligned += sum(bool(word_alignment(cut)) for cut in members)
         counts[split] = write_cuts(root, split, members)
         seconds[split] = round(sum(cut.duration for cut in members), 2)
     info = {
@@ -169,6 +170,7 @@ def save_corpus(
         "licence": licence,
         "utterances": counts,
         "seconds": seconds,
+        "aligned": aligned,
         "skipped": len(left_out),
         "arguments": dict(arguments or {}),
         "code_version": code_version(),
@@ -222,15 +224,14 @@ def make_cut(
 
 def with_alignment(cut: MonoCut, words: Iterable[Word], phones: Iterable[Word] = ()) -> MonoCut:
     """The cut with these words and phones in place of those it had."""
-    alignment = {
-        kind: [
-            AlignmentItem(w.text, round(w.start, 4), round(w.end - w.start, 4), getattr(w, "score", None))
-            for w in items
-        ]
-        for kind, items in (("word", words), ("phone", phones))
-    }
+    alignment = {kind: [_to_item(word) for word in items] for kind, items in (("word", words), ("phone", phones))}
     present = {kind: items for kind, items in alignment.items() if items} or None
     return fastcopy(cut, supervisions=[fastcopy(cut.supervisions[0], alignment=present)])
+
+
+def _to_item(word: Word) -> AlignmentItem:
+    start, end = round(word.start, 4), round(word.end, 4)  # both, so that neighbours that touch still do
+    return AlignmentItem(word.text, start, round(end - start, 4), getattr(word, "score", None))
 
 
 def _alignment(cut: MonoCut, kind: str) -> list[Word]:

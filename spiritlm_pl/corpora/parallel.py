@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 import torch
@@ -16,13 +18,37 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+_stop: Event | None = None  # of a worker: set once nobody waits for its results
+
+
+def _start_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_uninterrupted` cannot do it
     torch.set_num_threads(1)
 
 
 def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]
+    assert _stop is not None
+    results = []
+    for item in items:
+        if _stop.is_set():
+            break
+        results.append(function(item))
+    return results
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the end; processes started within never see it: it is the parent's business."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def num_workers(num_jobs: int | None, num_items: int) -> int:
@@ -66,12 +92,16 @@ def parallel_map(
             context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all
         size = max(1, min(64, len(items) // (workers * 8)))
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
-        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+        stop = context.Event()
+        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
         try:
-            futures = [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
+            futures: list[Future[list[Result]]] = []
+            with _uninterrupted():  # the first calls start the workers
+                futures += [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
             for future in futures:
                 results = future.result()
                 yield from results
                 progress.advance(task, len(results))
         finally:
+            stop.set()
             executor.shutdown(cancel_futures=True)

@@ -13,11 +13,11 @@ from lhotse import MonoCut
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.espeak import Voice, speaker
-from spiritlm_pl.corpora.manifest import SPLITS, make_cut, save_corpus
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, Skipped, make_cut, save_corpus
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
 from spiritlm_pl.corpora.stories import write_stories
-from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form
+from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, unreadable
 
 LICENCE = "speech made by eSpeak NG (GPL-3.0-or-later program; its output is free of it) from text under: "
 DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
@@ -46,7 +46,7 @@ def speak_line(line: Line) -> MonoCut:
         num_samples=num_samples,
         text=" ".join(word.text for word in spoken.words),
         speaker=f"espeak-{line.voice.name}",
-        language=line.voice.name.partition("-")[0].partition("+")[0],
+        language=line.voice.language,
         words=spoken.words,
         phones=spoken.phones,
         custom=line.custom,
@@ -73,6 +73,7 @@ def _speak_corpus(
     out: Path, lines: Sequence[Line], splits: Sequence[str], num_jobs: int | None, **description: Any
 ) -> dict[str, Any]:
     (out / "audio").mkdir(parents=True, exist_ok=True)
+    (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus is about to go
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
     for split, cut in zip(splits, parallel_map(speak_line, lines, num_jobs, "speaking"), strict=True):
         cuts[split].append(cut)
@@ -166,16 +167,25 @@ def speak_text(
     speakers = make_voices(voices, speed)
     ordered = list(reversed(sentences.items()))
     names = [f"{file.stem}-{index:06d}" for index in range(len(ordered))]
-    lines = [
-        Line(name, sentence, speakers[index % len(speakers)], out / "audio" / f"{name}.wav")
-        for index, (name, (_, sentence)) in enumerate(zip(names, ordered, strict=True))
-    ]
-    splits = assign_splits([words for words, _ in ordered], validation_fraction, test_fraction, seed)
+    lines, keys, skipped = [], [], []
+    for index, (name, (words, sentence)) in enumerate(zip(names, ordered, strict=True)):
+        voice = speakers[index % len(speakers)]
+        unknown = unreadable(sentence, voice.language)
+        if unknown is None:
+            lines.append(Line(name, sentence, voice, out / "audio" / f"{name}.wav"))
+            keys.append(words)
+        else:
+            reason = f"sentence must have numbers and symbols in words for voice {voice.name}, but has {unknown!r}"
+            skipped.append(Skipped(name, str(file), f"{reason} instead"))
+    if not lines:
+        raise ValueError(f"file must hold sentences that can be said, but all were skipped ({skipped[0].reason})")
+    splits = assign_splits(keys, validation_fraction, test_fraction, seed)
     return _speak_corpus(
         out,
         lines,
-        [splits[words] for words, _ in ordered],
+        [splits[words] for words in keys],
         num_jobs,
+        skipped=skipped,
         name=file.stem,
         source=f"eSpeak NG reading {file.name}",
         licence=LICENCE + "the text's own licence",

@@ -1,11 +1,13 @@
 """Transcripts: from what was written to the words that are said.
 
 A transcript is a row of written tokens (split at spaces), each of which is said as zero or more words of
-lower-case letters and apostrophes: "42," as "forty two", an emoji as nothing.
+lower-case letters and apostrophes: "42," as "forty two", an emoji as nothing. Numbers and symbols are said in
+English only; `unreadable` finds them in transcripts of other languages.
 """
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from spiritlm_pl.corpora.numbers import expand_numbers
 
@@ -33,8 +35,32 @@ def clean_transcript(text: str) -> str:
     return " ".join(_NOTES.sub(" ", text).split())
 
 
-def spoken_words(text: str, symbols: dict[str, str] | None = None) -> list[str]:
-    """Words that are said for a piece of text, lower case; empty if nothing is.
+def is_english(language: str) -> bool:
+    """Whether a language tag or name (en-GB, eng, English) stands for English."""
+    return language.lower().replace("_", "-").partition("-")[0] in ("en", "eng", "english")
+
+
+def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = None) -> str | None:
+    """First token whose digits or symbols would have to be said in another language than English; else None.
+
+    Args:
+        text: written text.
+        language: its language.
+        symbols: names of symbols, in this language.
+    """
+    if is_english(language):
+        return None
+    unnamed = set(_SYMBOLS) - set(symbols or ())
+    tokens = clean_transcript(text).split()
+    return next((token for token in tokens if any(c in unnamed or _is_number(c) for c in token)), None)
+
+
+def _is_number(character: str) -> bool:
+    return character.isnumeric() and not character.isalpha()  # numerals that are also letters are read as such
+
+
+def spoken_words(text: str, symbols: Mapping[str, str] | None = None) -> list[str]:
+    """Words that are said for a piece of text, lower case, numbers in English; empty if nothing is.
 
     Args:
         text: written text.
@@ -53,7 +79,7 @@ def spoken_words(text: str, symbols: dict[str, str] | None = None) -> list[str]:
     return [word for word in words if any(c.isalpha() for c in word)]
 
 
-def spoken_form(text: str, symbols: dict[str, str] | None = None) -> str:
+def spoken_form(text: str, symbols: Mapping[str, str] | None = None) -> str:
     """The words that are said, in one line; `spoken_form(spoken_form(x)) == spoken_form(x)`."""
     return " ".join(spoken_words(text, symbols))
 

@@ -10,9 +10,10 @@ import torchaudio
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from spiritlm_pl.alignment.contract import Aligner, AlignmentError
+from spiritlm_pl.alignment.contract import Aligner
 from spiritlm_pl.alignment.ctc import CTCAligner, align_words, spell
 from spiritlm_pl.alignment.ctc_network import CTCNetwork, frame_geometry, load_folder, load_mms_fa
+from spiritlm_pl.corpora.word_times import AlignmentError
 
 VOCABULARY = {"<pad>": 0, "<unk>": 1, "|": 2, "A": 3, "B": 4, "C": 5, "D": 6, "O": 7, "'": 8}
 

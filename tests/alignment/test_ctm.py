@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.alignment.ctm import read_ctm
-from spiritlm_pl.alignment.words import AlignedWord
+from spiritlm_pl.corpora.word_times import AlignedWord
 
 
 def test_words_by_recording_and_channel(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.alignment.contract import Aligner, AlignmentError
+from spiritlm_pl.alignment.contract import Aligner
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
-from spiritlm_pl.alignment.words import AlignedWord
 from spiritlm_pl.corpora.manifest import Word
+from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
 
 GRID = (
     '"ooTextFile" "TextGrid" 0 1 <exists> 2 "IntervalTier" "words" 0 1 3 0 0.1 "" 0.1 0.5 "dial" 0.5 1 "42" '

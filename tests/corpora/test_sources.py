@@ -97,6 +97,21 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         folder(str(audio), str(tmp_path / "out3"), table=str(table))
 
 
+def test_numbers_of_other_languages_are_not_read_in_english(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = tmp_path / "audio"
+    for name, words in {"a": "Mam psy, koty!", "b": "Mam 42 psy", "c": "psy & koty"}.items():
+        save_wav(audio / f"{name}.wav", TONE)
+        (audio / f"{name}.txt").write_text(words)
+    folder(str(audio), str(tmp_path / "out"), language="pl", licence="CC0-1.0", num_jobs=1)
+    out = capsys.readouterr().out
+    assert "2 skipped" in out and "licence: CC0-1.0" in out
+    assert [text for split in SPLITS for text in _texts(tmp_path / "out", split)] == ["mam psy koty"]
+    skipped = (tmp_path / "out" / "skipped.jsonl").read_text()
+    assert "must have numbers and symbols in words if it is not English, but has '42' instead" in skipped
+    folder(str(audio), str(tmp_path / "written"), language="pl", spoken_text=False, num_jobs=1)
+    assert "Mam 42 psy" in [text for split in SPLITS for text in _texts(tmp_path / "written", split)]
+
+
 def test_librispeech_layout_keeps_its_parts(tmp_path: Path) -> None:
     root = tmp_path / "LibriSpeech"
     for part, text in (("train-clean-5", "ONE TWO"), ("train-clean-5", "SHARED"), ("dev-clean-2", "SHARED")):

@@ -67,3 +67,14 @@ def test_text_corpus_and_its_errors(tmp_path: Path) -> None:
         text(str(file), str(tmp_path / "out"))
     with pytest.raises(FileNotFoundError):
         text(str(tmp_path / "none.txt"), str(tmp_path / "out"))
+
+
+def test_foreign_voices_say_no_english_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_text("Mam dwa psy.\n\nMam 42 koty.\n\nTo jest dom.")
+    text(str(file), str(tmp_path / "out"), voices=("pl",), test_fraction=0.0, num_jobs=1)
+    texts = {c.supervisions[0].text for split in SPLITS for c in load_cuts(tmp_path / "out", split)}
+    assert texts == {"mam dwa psy", "to jest dom"} and "1 skipped" in capsys.readouterr().out
+    file.write_text("Mam 42 koty.")
+    with pytest.raises(ValueError, match="all were skipped .*voice pl, but has '42'"):
+        text(str(file), str(tmp_path / "out"), voices=("pl",), num_jobs=1)

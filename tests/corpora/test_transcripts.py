@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from spiritlm_pl.corpora.numbers import expand_numbers
 from spiritlm_pl.corpora.splitting import assign_splits
-from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken_words, written_tokens
+from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken_words, unreadable, written_tokens
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,25 @@ def test_splits_are_exact_and_disjoint() -> None:
     assert len(splits) == 100 and names.count("test") == 10 and names.count("validation") == 5
     with pytest.raises(ValueError, match="test_fraction must be in"):
         assign_splits([1], 0.1, 1.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "token"),
+    [
+        ("Mam 42 psy & 3 koty, 5%", "pl", "42"),
+        ("dom & ogród", "pl", "&"),
+        ("dom & ogród", "polish", "&"),
+        ("½ litra", "pl", "1⁄2"),
+        ("zażółć, gęślą - jaźń! [5 s]", "pl", None),
+        ("press * now", "de", None),
+        ("二つ", "ja", None),
+        ("I have 42 dogs & 5%", "English", None),
+        ("42", "en_GB", None),
+    ],
+)
+def test_numbers_and_symbols_of_other_languages_are_found(text: str, language: str, token: str | None) -> None:
+    assert unreadable(text, language) == token
+
+
+def test_a_symbol_with_a_name_can_be_read() -> None:
+    assert unreadable("naciśnij #", "pl", {"#": "krzyżyk"}) is None

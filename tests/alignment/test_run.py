@@ -1,0 +1,104 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.alignment import ctc
+from spiritlm_pl.alignment.ctc_network import CTCNetwork
+from spiritlm_pl.alignment.files import CTMAligner
+from spiritlm_pl.alignment.run import align_corpus
+from spiritlm_pl.cli.align import align
+from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, make_cut, save_corpus, word_alignment
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two utterances of half a second with times."""
+    return make_corpus(tmp_path / "corpus", {"one": "oh yes", "two": "oh no"})
+
+
+def make_corpus(folder: Path, texts: dict[str, str], language: str = "en") -> Path:
+    cuts = []
+    for name, text in texts.items():
+        path = folder / "audio" / f"{name}.wav"
+        samples = save_wav(path, 0.1 * torch.randn(8_000, generator=torch.Generator().manual_seed(0)))
+        words = [Word(word, i / 10, (i + 1) / 10) for i, word in enumerate(text.split())]
+        cut = make_cut(
+            name, path, sample_rate=16_000, num_samples=samples, text=text, speaker="x", language=language, words=words
+        )
+        cuts.append(cut)
+    save_corpus(folder, {"train": cuts}, name="n", source="s", licence="l")
+    return folder
+
+
+def write_ctm(corpus: Path, where: Callable[[str], float | None]) -> CTMAligner:
+    """A CTM of the times in a corpus, those of each cut moved by `where` (seconds), or left out."""
+    lines = []
+    for split in SPLITS:
+        for cut in load_cuts(corpus, split):
+            offset = where(cut.id)
+            lines += [
+                f"{cut.id} 1 {w.start + offset:.2f} 0.10 {w.text} 0.8\n"
+                for w in word_alignment(cut)
+                if offset is not None
+            ]
+    path = corpus.parent / "words.ctm"
+    path.write_text("".join(lines))
+    return CTMAligner(str(path))
+
+
+def times_of(corpus: Path) -> dict[str, list[float]]:
+    return {cut.id: [word.start for word in word_alignment(cut)] for cut in load_cuts(corpus, "train")}
+
+
+def test_times_beyond_the_cut_are_not_aligned(corpus: Path) -> None:
+    report = align_corpus(corpus, write_ctm(corpus, lambda name: 0.1 if name == "one" else 100.0), overwrite=True)
+    assert (report["aligned"], report["unaligned"], report["words"]) == (1, 1, 2)
+    (row,) = map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
+    assert row["id"] == "two" and row["reason"] == "'oh' lies at 100.000 to 100.100 s, outside of the cut of 0.500 s"
+
+
+def test_what_fails_loses_its_old_times(corpus: Path) -> None:
+    align_corpus(corpus, write_ctm(corpus, lambda name: 0.1 if name == "one" else None), overwrite=True)
+    assert times_of(corpus) == {"one": [0.1, 0.2], "two": []}
+    assert json.loads((corpus / "unaligned.jsonl").read_text())["id"] == "two"
+
+
+def test_a_corpus_of_which_nothing_fits_stays_as_it_is(corpus: Path) -> None:
+    before = times_of(corpus)
+    with pytest.raises(ValueError, match="none can .*outside of the cut"):
+        align_corpus(corpus, write_ctm(corpus, lambda _: 100.0), overwrite=True)
+    assert times_of(corpus) == before
+
+
+def test_scores_are_kept(corpus: Path) -> None:
+    align_corpus(corpus, write_ctm(corpus, lambda _: 0.1), overwrite=True)
+    for cut in load_cuts(corpus, "train"):
+        alignment = cut.supervisions[0].alignment
+        assert alignment is not None and [item.score for item in alignment["word"]] == [0.8, 0.8]
+
+
+def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers are not read in English; what must be romanised gives a reason; unknown words can be a star."""
+    letters = {letter: index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 1)}
+    network = CTCNetwork(log_probs=lambda w: torch.zeros(len(w) // 320, 27).log_softmax(-1), characters=letters)
+    monkeypatch.setattr(ctc, "load_mms_fa", lambda _: network)
+    ctc._network.cache_clear()
+    texts = {"pl": "mam psy", "digits": "mam 42 psy", "ru": "привет мир", "mixed": "mam мир"}
+    corpus = make_corpus(tmp_path / "corpus", texts, "pl")
+    align(str(corpus), method="ctc", overwrite=True, num_jobs=1)
+    assert "CC-BY-NC 4.0" in capsys.readouterr().out
+    reasons = {
+        row["id"]: row["reason"] for row in map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
+    }
+    assert reasons == {
+        "digits": "'42' has numbers or symbols, which are read in English only",
+        "ru": "no word has a character that the network knows: привет мир",
+        "mixed": "words without a character that the network knows: мир",
+    }
+    align(str(corpus), method="ctc", unknown="star", num_jobs=1)
+    assert {name for name, times in times_of(corpus).items() if times} == {"pl", "mixed"}
+    ctc._network.cache_clear()

@@ -1,0 +1,74 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+from spiritlm_pl.corpora.parallel import parallel_map
+from slow import slow
+
+if __name__ == "__main__":
+    try:
+        for result in parallel_map(slow, range(640), 2, "waiting"):
+            pass
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+SLOW = """
+import time
+from pathlib import Path
+
+def slow(item):
+    Path(f"{item}.done").touch()
+    time.sleep(0.2)
+    return item
+"""
+
+
+def alive_in_group(group: int) -> list[str]:
+    """Processes of a group, but for zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, owner = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it ended meanwhile
+        if int(owner) == group and state != "Z":
+            found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("started", [False, True], ids=["as workers start", "as workers work"])
+def test_interrupt_ends_all_processes_at_once_and_in_silence(tmp_path: Path, started: bool) -> None:
+    (tmp_path / "main.py").write_text(SCRIPT)
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "main.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if list(tmp_path.glob("*.done")) if started else len(children.read_text().split()) > 1:
+            break
+        time.sleep(0.02)
+    begin = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert time.monotonic() - begin < 15 and len(list(tmp_path.glob("*.done"))) < 40
+    while time.monotonic() < begin + 20 and alive_in_group(process.pid):
+        time.sleep(0.1)
+    assert not alive_in_group(process.pid)
