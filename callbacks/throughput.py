@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.lm.attention import packing
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
 from spiritlm_pl.modules.lm import LanguageModelModule, log_interval
 
@@ -16,7 +17,7 @@ from spiritlm_pl.modules.lm import LanguageModelModule, log_interval
 class Throughput(Callback):
     """Logs `perf/tokens_per_second` (all ranks), `perf/tokens`, `perf/mfu`, `perf/memory_gib`.
 
-    Time between the end of one training batch and the next validation or checkpoint counts; validation does not.
+    All time between the ends of training batches counts, saving of checkpoints too; validation does not.
 
     Args:
         peak: operations a second of one device, where it is not known (CPUs, unlisted GPUs); MFU is left out
@@ -59,11 +60,11 @@ class Throughput(Callback):
         if self._start is None:  # the first batch after a pause starts the clock
             self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
             return
-        lengths = batch.cu_seqlens.diff().double()
-        context = float((lengths.square().sum() / lengths.sum() / 2).item()) if len(lengths) else 0.0
+        lengths = packing(batch, cast(LanguageModelModule, pl_module).network_config.cross_documents).lengths
+        context = sum(length**2 for length in lengths) / sum(lengths) / 2 if lengths else 0.0
         self._tokens += tokens
         self._operations += tokens * training_flops(self._weights, self._width, context)
-        if (batch_idx + 1) % log_interval(trainer):
+        if trainer.global_step == batch.step or trainer.global_step % log_interval(trainer):
             return
         _synchronize(pl_module.device)
         seconds = time.perf_counter() - self._start

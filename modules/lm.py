@@ -29,6 +29,23 @@ def log_interval(trainer: Trainer) -> int:
     return int(cast(Any, trainer).log_every_n_steps)  # set by its logger connector
 
 
+def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
+    """Set the trainer's counts of batches back to the start of the optimizer step that a checkpoint cuts in two.
+
+    The gradients of a step's first batches are not saved, and the data starts with the whole step again.
+
+    Args:
+        checkpoint: the trainer's, changed in place.
+        accumulate: batches of a step from now on; those of the saved run are in the checkpoint.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        steps, begun = divmod(counts["processed"], checkpoint.get("accumulate", accumulate))
+        open_hooks = 0 if begun else counts["processed"] - counts["completed"]
+        batches = steps * accumulate
+        counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
+
+
 class LanguageModelModule(LightningModule):
     """Next-token prediction over packed rows."""
 
@@ -65,6 +82,7 @@ class LanguageModelModule(LightningModule):
         self.max_nonfinite_steps = max_nonfinite_steps
         self.nonfinite_steps = 0  # all of the run
         self.nonfinite_in_a_row = 0
+        self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
 
     def configure_model(self) -> None:
@@ -76,8 +94,11 @@ class LanguageModelModule(LightningModule):
         """Check that data and model speak of the same tokens.
 
         Raises:
-            ValueError: if the vocabularies differ.
+            ValueError: if the vocabularies differ, or gradients are to be clipped by value.
         """
+        algorithm = self.trainer.gradient_clip_algorithm
+        if algorithm is not None and algorithm != "norm":
+            raise ValueError(f"gradient_clip_algorithm must be norm, but is {algorithm.value} instead")
         data = getattr(self.trainer, "datamodule", None)
         theirs = getattr(data, "vocabulary", None)
         if theirs is None and self.given_vocabulary is None:
@@ -88,8 +109,19 @@ class LanguageModelModule(LightningModule):
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 
+    def on_train_start(self) -> None:
+        """Forget what an earlier run left of a step."""
+        self._step_sums = None
+
     def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
-        """Loss of one batch, a mean over the predicted tokens of all ranks."""
+        """Loss of one batch, a mean over the predicted tokens of all ranks.
+
+        The gradient of a step of several batches is the plain mean of theirs, however many tokens each predicts;
+        what is logged is the mean over all tokens that the step has predicted.
+
+        Raises:
+            ValueError: if the batch belongs to another step than the trainer's.
+        """
         if batch.step != self.trainer.global_step:
             raise ValueError(
                 f"batch must belong to step {self.trainer.global_step} of the trainer, but belongs to step "
@@ -97,14 +129,18 @@ class LanguageModelModule(LightningModule):
             )
         total, losses, targets = self._losses(batch)
         sums = self._all_ranks(loss_sums(losses, targets, self.vocabulary))
-        self.log("train/loss", sums[0] / sums[1].clamp(min=1), prog_bar=True)
+        step_sums = self._step_sums = sums if self._step_sums is None else self._step_sums + sums
+        self.log("train/loss", step_sums[0] / step_sums[1].clamp(min=1), prog_bar=True)
         if (self.trainer.global_step + 1) % log_interval(self.trainer) == 0:
-            metrics = loss_metrics(sums, self.units_per_second)
+            metrics = loss_metrics(step_sums, self.units_per_second)
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
         return total * self.trainer.world_size / sums[1].clamp(min=1)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
-        """Log DeepSpeed's gradient norm, and count a step that it has skipped."""
+        """After a step's last batch, log DeepSpeed's gradient norm, and count a step that it has skipped."""
+        if self.trainer.global_step == batch.step:
+            return  # more batches of this step come
+        self._step_sums = None
         engine: Any = self.trainer.model
         skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
         if skipped is not None:  # DeepSpeed looks at the gradients itself
@@ -162,20 +198,23 @@ class LanguageModelModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, its learning rate stepping with the optimizer."""
         optimizer = build_adamw(self.network, self.optimizer_settings)
-        scheduler = LambdaLR(optimizer, self.schedule)
+        scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
+        checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
             "config": self.network.config.to_json_string(use_diff=False),
             "vocabulary": self.vocabulary.to_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps."""
+        """Go on counting skipped steps; a step that was not finished is done again."""
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
+        if self._trainer is not None:
+            redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 
     def export(self, folder: str) -> None:
         """Write the model as a Hugging Face folder with `spiritlm.json`; every rank calls, rank zero writes.

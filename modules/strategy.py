@@ -26,6 +26,10 @@ class IntegerBatches(DeepSpeedPrecision):
         """The batch as it is."""
         return data
 
+    def backward(self, tensor: Tensor, model: Any, *args: Any, **kwargs: Any) -> None:
+        """Back-propagate a loss that Lightning has already divided by the number of accumulated batches."""
+        super().backward(tensor, model, *args, scale_wrt_gas=False, **kwargs)
+
 
 class Zero3Strategy(DeepSpeedStrategy):
     """DeepSpeed ZeRO stage 3 on CUDA over NCCL, or on CPU over gloo."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spiritlm_pl.lm.extend_vocab import extend_checkpoint
+from spiritlm_pl.lm.extend_vocab import extend_checkpoint, model_folder
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -14,6 +14,7 @@ def extend_vocab(
     num_pitches: int = 0,
     num_styles: int = 0,
     num_tasks: int = 0,
+    multiple_of: int = 256,
     rope_theta: float | None = None,
     text_tokenizer: str | None = None,
     seed: int = 0,
@@ -27,13 +28,19 @@ def extend_vocab(
         num_pitches: pitch codes; 0 for Base.
         num_styles: style clusters; 0 for Base.
         num_tasks: task markers; 2 for the ASR and TTS ablation.
+        multiple_of: the number of embedding rows is padded to a multiple of this, as that of the blocks was.
         rope_theta: new base of the rotary positions (Spirit LM: 100000); left out, the model's own.
         text_tokenizer: SentencePiece model or tokenizer folder, where the base folder has none.
         seed: of the new embeddings.
     """
-    pieces = TextTokenizer.load(text_tokenizer or base).vocab_size
+    pieces = TextTokenizer.load(text_tokenizer or model_folder(base)).vocab_size
     vocabulary = Vocabulary(
-        num_text=pieces, num_units=num_units, num_pitches=num_pitches, num_styles=num_styles, num_tasks=num_tasks
+        num_text=pieces,
+        num_units=num_units,
+        num_pitches=num_pitches,
+        num_styles=num_styles,
+        num_tasks=num_tasks,
+        multiple_of=multiple_of,
     )
     written = extend_checkpoint(base, output, vocabulary, rope_theta, text_tokenizer, seed)
     print(f"wrote {written}: {vocabulary.num_tokens} tokens in {vocabulary.num_rows} rows")

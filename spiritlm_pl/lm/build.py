@@ -68,7 +68,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
         )
     if settings.rope_theta is not None:
         set_rope_theta(config, settings.rope_theta)
-    config.use_cache = False
+    config.use_cache = True  # exported for generation; training asks for none
     return config
 
 

@@ -1,6 +1,9 @@
 """A trainer's checkpoint, one file or the shards of ZeRO-3, to one language model folder."""
 
 import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,11 @@ def consolidate_checkpoint(
         dtype: of the weights that are written.
 
     Raises:
-        ValueError: if the checkpoint is not one of a language model.
+        ValueError: if the checkpoint is damaged, or not one of a language model.
     """
     checkpoint = Path(checkpoint)
     description, weights = _read_shards(checkpoint) if checkpoint.is_dir() else _read_file(checkpoint)
-    values = json.loads(description["config"])
-    config = AutoConfig.for_model(**values)
+    config = AutoConfig.for_model(**{**json.loads(description["config"]), "use_cache": True})
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)
     weights = {name.removeprefix(PREFIX): value.to(dtype) for name, value in weights.items()}
@@ -49,7 +51,8 @@ def consolidate_checkpoint(
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"{NOT_OURS}, but {path} does not exist")
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with _readable(path):
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(loaded, dict) or "language_model" not in loaded:
         raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
     return loaded["language_model"], loaded["state_dict"]
@@ -61,7 +64,18 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{NOT_OURS}, but {path} holds no {TAG}/*model_states.pt")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # our own run's; holds classes
+    with _readable(states[0]):
+        loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # our own run's; holds classes
     if "language_model" not in loaded:
         raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
-    return loaded["language_model"], get_fp32_state_dict_from_zero_checkpoint(str(path), tag=TAG)
+    with _readable(path):
+        return loaded["language_model"], get_fp32_state_dict_from_zero_checkpoint(str(path), tag=TAG)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What torch and DeepSpeed raise over damaged files, as a ValueError that names the file."""
+    try:
+        yield
+    except (RuntimeError, EOFError, pickle.UnpicklingError, AssertionError) as error:
+        raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {error}") from error

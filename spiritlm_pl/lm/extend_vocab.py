@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -16,6 +17,28 @@ from spiritlm_pl.lm.build import checkpoint_config, set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
+
+DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, weights' index and text tokenizer
+
+
+def model_folder(base: str) -> Path:
+    """The folder of a model, downloaded into the hub's cache where `base` is no folder.
+
+    Args:
+        base: folder or hub name.
+
+    Raises:
+        ValueError: if it is neither, or cannot be downloaded.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.safetensors"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.bin"]))
+    except (OSError, ValueError) as error:  # no network, no such model, no access, no name
+        raise ValueError(f"base must be a folder or a hub model within reach, but is {base!r}: {error}") from error
+    return folder
 
 
 def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0) -> None:
@@ -68,14 +91,15 @@ def extend_checkpoint(
     Raises:
         ValueError: if base or tokenizer cannot be read, or the tokenizer does not have `num_text` pieces.
     """
-    config = checkpoint_config(base)
-    tokenizer = TextTokenizer.load(text_tokenizer or base)
+    source = model_folder(base)
+    config = checkpoint_config(str(source))
+    tokenizer = TextTokenizer.load(text_tokenizer or source)
     if tokenizer.vocab_size != vocabulary.num_text:
         raise ValueError(
             f"num_text must be the text tokenizer's {tokenizer.vocab_size} pieces, but is {vocabulary.num_text}"
         )
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
-    network = AutoModelForCausalLM.from_pretrained(base, config=config, dtype="auto")
+    network = AutoModelForCausalLM.from_pretrained(source, config=config, dtype="auto")
     extend_embeddings(network, vocabulary, seed)
     return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})

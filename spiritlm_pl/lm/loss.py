@@ -127,6 +127,8 @@ def next_token_loss(
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     with torch.autocast(hidden.device.type, enabled=False):
         if settings.method in ("auto", "chunked"):
+            if not torch.is_grad_enabled():  # which `forward` of a Function cannot see
+                hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
             return _ChunkedLoss.apply(hidden, weight, bias, targets, settings.chunk, settings.z_loss)
         matrix = weight.to(hidden.dtype)
         offset = None if bias is None else bias.to(hidden.dtype)

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from copy import copy
 
 
 class Schedule(ABC):
@@ -23,6 +24,10 @@ class Schedule(ABC):
             return (step + 1) / self.warmup_steps
         return self.after_warmup(step)
 
+    def within(self, max_steps: int) -> "Schedule":
+        """The schedule in a run of so many steps (-1 for no end): as it is, unless its length is the run's."""
+        return self
+
     @abstractmethod
     def after_warmup(self, step: int) -> float:
         """The factor at a step that is not in the warm-up."""
@@ -39,23 +44,43 @@ class Constant(Schedule):
 class Cosine(Schedule):
     """Warm-up, then half a cosine down to a floor (Loshchilov & Hutter, 2017)."""
 
-    def __init__(self, total_steps: int, warmup_steps: int = 2000, floor: float = 0.1) -> None:
+    def __init__(self, total_steps: int | None = None, warmup_steps: int = 2000, floor: float = 0.1) -> None:
         """Set the length.
 
         Args:
-            total_steps: step at which the floor is reached.
+            total_steps: step at which the floor is reached; None for the last one of the run (that was begun: a
+                run that is taken up keeps its schedule).
             warmup_steps: steps of linear growth.
             floor: last factor, in [0, 1].
         """
         super().__init__(warmup_steps)
-        if total_steps <= warmup_steps:
+        if total_steps is not None and total_steps <= warmup_steps:
             raise ValueError(f"total_steps must be above warmup_steps {warmup_steps}, but is {total_steps}")
         if not 0 <= floor <= 1:
             raise ValueError(f"floor must be in [0, 1], but is {floor} instead")
         self.total_steps = total_steps
         self.floor = floor
 
+    def within(self, max_steps: int) -> "Cosine":
+        """The schedule in a run of so many steps; one shorter than the warm-up never comes to its end.
+
+        Raises:
+            ValueError: if neither the schedule nor the run (-1) has a length.
+        """
+        if self.total_steps is not None:
+            return self
+        filled = copy(self)
+        filled.total_steps = self._known_length(max_steps if max_steps > 0 else None)
+        return filled
+
+    @staticmethod
+    def _known_length(total_steps: int | None) -> int:
+        if total_steps is None:
+            raise ValueError("total_steps must be given where the trainer has no max_steps, but is None instead")
+        return total_steps
+
     def after_warmup(self, step: int) -> float:
         """Half a cosine from 1 to the floor, which then stays."""
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        total_steps = self._known_length(self.total_steps)
+        progress = min(1.0, (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -3,7 +3,8 @@
 Micro-batch i of the run takes rows [i * W * B, (i + 1) * W * B) of the mixture, rank r the r-th share of
 them. What has to be remembered to go on is the number of rows consumed; it is the same on every rank, and
 still exact when the number of ranks, the batch size or the number of workers changes. Seed, options and
-manifest hashes are kept with it and compared, because with other data row p would be another row.
+manifest hashes are kept with it and compared, because with other data row p would be another row. Only whole
+optimizer steps count: the gradients of a step's first batches are lost with the process, and it is done again.
 
 Shapes: B rows of a rank's batch, W ranks, T row length.
 """
@@ -142,16 +143,17 @@ class TrainingLoader:
             yield widen(rows, step, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and steps consumed, the same on every rank, and what they are rows of."""
+        """Rows and whole steps consumed, the same on every rank, and what they are rows of."""
         batches = self._processed() - self._processed_before if self._processed else self.handed_out
+        steps = batches // self.share.accumulate
         return {
-            "rows": self.base_row + batches * self.share.rows_per_batch,
-            "step": self.base_step + batches // self.share.accumulate,
+            "rows": self.base_row + steps * self.share.accumulate * self.share.rows_per_batch,
+            "step": self.base_step + steps,
             "identity": self.identity,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the rows of a saved state.
+        """Go on after the whole steps of a saved state.
 
         Raises:
             ValueError: if the data, the seed or an option of the data are not those of the saved run.

@@ -21,7 +21,7 @@ def quotas(weights: list[float]) -> list[int]:
     """Slots of each stream in a cycle: the shortest cycle that is exact, or else the closest one.
 
     Raises:
-        ValueError: if a weight is not positive.
+        ValueError: if a weight is not positive, or too small beside the others.
     """
     if not weights or min(weights) <= 0:
         raise ValueError(f"weights must be positive, but are {weights} instead")
@@ -36,7 +36,11 @@ def quotas(weights: list[float]) -> list[int]:
             best, smallest = counts, error
         if error < EXACT:
             break
-    assert best is not None
+    if best is None:
+        raise ValueError(
+            f"weights must have shares that a cycle of {LONGEST_CYCLE} rows can give (each above "
+            f"1/{2 * LONGEST_CYCLE} of the sum), but are {weights} instead"
+        )
     return [int(count) for count in best]
 
 
@@ -64,7 +68,7 @@ class Mixture:
             weights: share of each, any positive scale.
 
         Raises:
-            ValueError: if the vocabularies differ or a weight is not positive.
+            ValueError: if the vocabularies differ, or a weight is not positive or too small beside the others.
         """
         first = streams[0]
         for stream in streams[1:]:

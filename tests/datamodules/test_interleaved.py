@@ -1,6 +1,7 @@
 """The DataModule under a trainer: typed batches, steps, exact resume, ranks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.modules.lm import redo_unfinished_step
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.interleave import Interleaving
@@ -54,24 +56,30 @@ def datamodule(blocks: Path, **options) -> InterleavedDataModule:
 
 
 class Recorder(LightningModule):
-    """Keeps every batch; stops dead at a step if asked to."""
+    """Keeps every batch, and takes a step up as the language model does; stops dead before a batch if asked to."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_before: int | None = None) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.batches: list[TokenBatch] = []
         self.validated: list[TokenBatch] = []
-        self.stop_at = stop_at
+        self.stop_before = stop_before
 
     def training_step(self, batch: TokenBatch, _: int) -> torch.Tensor:
         assert batch.step == self.global_step
-        if self.global_step == self.stop_at:
+        if len(self.batches) == self.stop_before:
             raise RuntimeError("stopped")
         self.batches.append(batch)
         return self.weight * batch.tokens.float().mean()
 
     def validation_step(self, batch: TokenBatch, _: int, dataloader_idx: int = 0) -> None:
         self.validated.append(batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        redo_unfinished_step(checkpoint, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -132,9 +140,9 @@ def test_resume_under_the_trainer_is_exact(blocks: Path, tmp_path: Path, accumul
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_an_interrupted_step_is_done_again(blocks: Path, tmp_path: Path, accumulate: int) -> None:
-    whole, stopped, again = Recorder(), Recorder(stop_at=7), Recorder()
+@pytest.mark.parametrize(("accumulate", "done"), [(1, 0), (2, 0), (2, 1), (3, 2)])
+def test_an_interrupted_step_is_done_again(blocks: Path, tmp_path: Path, accumulate: int, done: int) -> None:
+    whole, stopped, again = Recorder(), Recorder(stop_before=7 * accumulate + done), Recorder()
     fit(whole, datamodule(blocks), tmp_path / "whole", accumulate_grad_batches=accumulate)
     with pytest.raises(RuntimeError, match="stopped"):
         fit(
@@ -146,7 +154,17 @@ def test_an_interrupted_step_is_done_again(blocks: Path, tmp_path: Path, accumul
         )
     [saved] = (tmp_path / "stopped").glob("*step=7*.ckpt")
     fit(again, datamodule(blocks), tmp_path / "stopped", saved, accumulate_grad_batches=accumulate)
-    assert tokens([*stopped.batches, *again.batches]) == tokens(whole.batches)
+    assert tokens([*stopped.batches[: 7 * accumulate], *again.batches]) == tokens(whole.batches)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_another_accumulation_goes_on_with_the_same_rows(blocks: Path, tmp_path: Path) -> None:
+    whole, again = Recorder(), Recorder()
+    fit(whole, datamodule(blocks), tmp_path / "whole", accumulate_grad_batches=2)
+    halves = datamodule(blocks, batch_size=1)
+    fit(again, halves, tmp_path / "whole", tmp_path / "whole" / "step=5.ckpt", accumulate_grad_batches=4)
+    rows = [row for batch in tokens(again.batches) for row in batch]
+    assert rows == [row for batch in tokens(whole.batches[10:]) for row in batch]
 
 
 def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:

@@ -27,6 +27,8 @@ def test_a_folder_is_read_as_it_was_written(tmp_path, tiny, tokenizer):
     tokens = torch.tensor([[1, 2, 3]])
     with torch.no_grad():
         torch.testing.assert_close(loaded(tokens).logits, network(tokens).logits)
+    saved = [json.loads(path.read_text()) for path in (tmp_path / "lm").glob("*config.json")]
+    assert len(saved) == 2 and all(values.get("use_cache", True) for values in saved)
     again = build_network(LanguageModelConfig(checkpoint=str(tmp_path / "lm")), vocabulary)
     torch.testing.assert_close(again.state_dict(), network.state_dict())
 
@@ -54,8 +56,8 @@ def test_other_folders_are_refused(tmp_path):
         read_vocabulary(tmp_path)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
+def save_base(folder, tokenizer, tied=False):
+    """A text model of the tokenizer's size, and its folder."""
     config = LlamaConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=32,
@@ -66,8 +68,14 @@ def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
     )
     torch.manual_seed(0)
     base = LlamaForCausalLM(config).eval()
-    base.save_pretrained(tmp_path / "base")
-    tokenizer.save(tmp_path / "base")
+    base.save_pretrained(folder)
+    tokenizer.save(folder)
+    return base
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
+    base = save_base(tmp_path / "base", tokenizer, tied)
     extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=300, rope_theta=1e5)
     network, text, vocabulary = load_lm(tmp_path / "new")
     assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=300)
@@ -78,6 +86,31 @@ def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
     torch.testing.assert_close(old, base.get_output_embeddings().weight)
     assert new.std().item() == pytest.approx(old.std().item(), rel=0.1)
     assert (network.get_input_embeddings().weight is network.get_output_embeddings().weight) == tied
+
+
+def test_a_model_of_the_hub_is_downloaded(tmp_path, tokenizer, monkeypatch, capsys):
+    save_base(tmp_path / "cache", tokenizer)
+    wanted = []
+
+    def download(name, allow_patterns):
+        wanted.append((name, *allow_patterns))
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr("spiritlm_pl.lm.extend_vocab.snapshot_download", download)
+    extend_vocab("some/model", tmp_path / "new", num_units=20, multiple_of=16)
+    network, text, vocabulary = load_lm(tmp_path / "new")
+    assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    assert text.encode("the cat") == tokenizer.encode("the cat")
+    assert json.loads((tmp_path / "new" / "spiritlm.json").read_text())["base"] == "some/model"
+    assert {patterns for patterns in wanted} == {("some/model", "*.json", "*.model", "*.txt", "*.safetensors")}
+
+
+@pytest.mark.parametrize("name", ["some/model", "/no/where"])
+def test_a_model_out_of_reach_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=f"base must be a folder or a hub model within reach, but is '{name}'"):
+        extend_vocab(name, tmp_path / "new")
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):

@@ -38,6 +38,17 @@ def test_value_and_gradients(method, z_loss, bias):
         assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_no_gradient_is_formed_where_none_is_wanted(mode, monkeypatch):
+    hidden, targets = torch.randn(9, 8), torch.arange(9)
+    weight, bias = (torch.nn.Parameter(torch.randn(*shape)) for shape in ((20, 8), (20,)))
+    expected = next_token_loss(hidden, weight, bias, targets, LossSettings(chunk=4))
+    monkeypatch.setattr(torch, "zeros_like", lambda *_, **__: pytest.fail("a buffer for gradients"))
+    monkeypatch.setattr(torch.Tensor, "scatter_add_", lambda *_, **__: pytest.fail("a gradient of the logits"))
+    with mode():
+        assert_close(next_token_loss(hidden, weight, bias, targets, LossSettings(chunk=4)), expected)
+
+
 def test_under_autocast_gradients_keep_the_dtype_of_parameters():
     torch.manual_seed(0)
     hidden, weight = torch.randn(9, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)

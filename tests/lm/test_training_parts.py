@@ -24,6 +24,17 @@ def test_schedules():
         Cosine(total_steps=5)
 
 
+def test_a_schedule_is_as_long_as_the_run():
+    cosine, given = Cosine(warmup_steps=2), Cosine(total_steps=12, warmup_steps=2)
+    assert [cosine.within(12)(step) for step in range(20)] == [given(step) for step in range(20)]
+    assert given.within(40) is given and Constant(4).within(-1)(9) == 1.0
+    assert [Cosine(warmup_steps=4).within(2)(step) for step in range(3)] == [0.25, 0.5, 0.75]
+    assert Cosine(warmup_steps=2).within(2)(2) == 1.0
+    for unknown in (lambda: cosine.within(-1), lambda: cosine(5)):
+        with pytest.raises(ValueError, match="total_steps must be given where the trainer has no max_steps"):
+            unknown()
+
+
 def test_only_matrices_decay(tiny, vocabulary):
     network = build_network(tiny, vocabulary)
     decayed, others = decay_groups(network, 0.1)

@@ -3,6 +3,7 @@
 import resource
 import signal
 import warnings
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from spiritlm_pl.callbacks import throughput
 from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
-from spiritlm_pl.lm.schedule import Constant
+from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule, TrainingDivergedError
 from spiritlm_pl.text import train_text_tokenizer
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
@@ -53,9 +55,9 @@ def corpus(tmp_path_factory):
     return folder, vocabulary
 
 
-def make_data(folder):
+def make_data(folder, batch_size=2):
     streams = {kind: StreamConfig(folder=str(folder / "blocks")) for kind in ("text", "aligned")}
-    return InterleavedDataModule(streams, row_length=64, batch_size=2, num_workers=0, val_rows=4)
+    return InterleavedDataModule(streams, row_length=64, batch_size=batch_size, num_workers=0, val_rows=4)
 
 
 def make_trainer(steps=4, callbacks=(), **options):
@@ -169,6 +171,98 @@ def test_training_stops_after_many_of_them(corpus, tmp_path):
     assert torch.equal(module.network.get_input_embeddings().weight, poison.weights[2])
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(saved["network.model.embed_tokens.weight"], poison.weights[2])
+
+
+class Record(Callback):
+    """Keeps loss and gradient norm of every step; stops dead before a batch if asked to."""
+
+    def __init__(self, stop_before=None):
+        self.values, self.weights, self.seen, self.stop_before = {}, {}, 0, stop_before
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self.seen == self.stop_before:
+            raise RuntimeError("stopped")
+        self.seen += 1
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step > batch.step:
+            values = {name: trainer.callback_metrics[f"train/{name}"].item() for name in ("loss", "gradient_norm")}
+            self.values[trainer.global_step] = values
+            self.weights = {name: value.detach().clone() for name, value in pl_module.network.named_parameters()}
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_step_cut_in_two_is_done_again_exactly(corpus, tmp_path):
+    def fit(record, folder, checkpoint=None):
+        saves = ModelCheckpoint(tmp_path / folder, save_top_k=-1, filename="{step}", save_on_exception=True)
+        lightning.seed_everything(3)
+        trainer = make_trainer(5, [record, saves], limit_val_batches=0, accumulate_grad_batches=3)
+        trainer.fit(make_module(), make_data(corpus[0]), ckpt_path=checkpoint)
+
+    whole, stopped, again = Record(), Record(stop_before=2 * 3 + 1), Record()
+    fit(whole, "whole")
+    with pytest.raises(RuntimeError, match="stopped"):
+        fit(stopped, "stopped")
+    [saved] = (tmp_path / "stopped").glob("*step=2*.ckpt")
+    fit(again, "again", saved)
+    assert {**stopped.values, **again.values} == whole.values and sorted(again.values) == [3, 4, 5]
+    assert again.seen == 3 * 3
+    torch.testing.assert_close(again.weights, whole.weights, rtol=0, atol=0)
+
+
+def test_the_loss_of_a_step_is_that_of_all_its_batches(corpus):
+    def first_step(batch_size, accumulate):
+        record = Record()
+        lightning.seed_everything(3)
+        trainer = make_trainer(1, [record], limit_val_batches=0, accumulate_grad_batches=accumulate)
+        trainer.fit(make_module(), make_data(corpus[0], batch_size))
+        assert record.values[1]["loss"] == trainer.callback_metrics["train/loss"].item()
+        return trainer.callback_metrics
+
+    whole, parts = first_step(4, 1), first_step(1, 4)
+    for name in ("loss", "loss_text", "loss_speech"):
+        assert parts[f"train/{name}"].item() == pytest.approx(whole[f"train/{name}"].item(), rel=1e-5)
+
+
+def test_a_step_that_deepspeed_skips_counts_once(corpus):
+    module = make_module(max_nonfinite_steps=2)
+    logged = {}
+    module.log = lambda name, value: logged.update({name: value})
+    engine = SimpleNamespace(optimizer=SimpleNamespace(overflow=False), get_global_grad_norm=lambda: 1.5)
+    trainer = module.trainer = SimpleNamespace(model=engine, global_step=0)
+    for step, overflow in enumerate((False, True, False, True)):
+        for last in (False, False, True):  # the flag stays as it was until DeepSpeed's next step
+            if last:
+                trainer.global_step, engine.optimizer.overflow = step + 1, overflow
+            module.on_train_batch_end(None, SimpleNamespace(step=step), 0)
+    assert module.nonfinite_steps == logged["train/skipped_steps"] == 2 and module.nonfinite_in_a_row == 1
+    assert logged["train/gradient_norm"] == 1.5
+    trainer.global_step = 5
+    with pytest.raises(TrainingDivergedError, match="not for 2 steps in a row"):
+        module.on_train_batch_end(None, SimpleNamespace(step=4), 0)
+
+
+def test_clipping_by_value_is_refused(corpus):
+    trainer = make_trainer(gradient_clip_algorithm="value")
+    with pytest.raises(ValueError, match="gradient_clip_algorithm must be norm, but is value instead"):
+        trainer.fit(make_module(), make_data(corpus[0]))
+
+
+def test_a_schedule_without_an_end_is_refused(corpus):
+    module = LanguageModelModule(LanguageModelConfig(config=LLAMA), schedule=Cosine(warmup_steps=1))
+    with pytest.raises(ValueError, match="total_steps must be given where the trainer has no max_steps"):
+        make_trainer(-1, max_epochs=1, limit_val_batches=0).fit(module, make_data(corpus[0]))
+
+
+def test_utilisation_counts_attention_across_documents(corpus, monkeypatch):
+    seen, contexts = [], {}
+    monkeypatch.setattr(throughput, "training_flops", lambda weights, width, context: seen.append(context) or 1.0)
+    for crossing in (False, True):
+        seen.clear()
+        module = LanguageModelModule(LanguageModelConfig(config=LLAMA, cross_documents=crossing))
+        make_trainer(4, [Throughput(1e12)], limit_val_batches=0).fit(module, make_data(corpus[0]))
+        contexts[crossing] = list(seen)
+    assert set(contexts[True]) == {64 / 2} and max(contexts[False]) < 64 / 2
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):

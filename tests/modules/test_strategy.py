@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,12 +33,12 @@ LLAMA = {
 
 
 def start(
-    folder: Path, processes: int, first: int, base: Path, checkpoint: Path | None = None
+    folder: Path, processes: int, base: Path, accumulate: int = 1, first: int = 0, checkpoint: str | None = None
 ) -> subprocess.Popen[str]:
-    folder.mkdir()
-    arguments = [str(folder), str(processes), str(first), "8", str(base), *([str(checkpoint)] if checkpoint else [])]
+    folder.mkdir(exist_ok=True)
+    arguments = [folder, processes, accumulate, first, 8, base, *([checkpoint] if checkpoint else [])]
     return subprocess.Popen(
-        [sys.executable, str(WORKER), *arguments],
+        [sys.executable, str(WORKER), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -45,10 +46,18 @@ def start(
     )
 
 
-def losses(process: subprocess.Popen[str], folder: Path) -> dict[int, float]:
+def losses(process: subprocess.Popen[str], folder: Path) -> dict[int, list[float]]:
+    """Loss and gradient norm after every step."""
     printed, _ = process.communicate(timeout=280)
     assert process.returncode == 0, printed
-    return {int(step): loss for step, loss in json.loads((folder / "losses.json").read_text()).items()}
+    return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+
+
+def agree(measured: dict[int, list[float]], expected: dict[int, list[float]]) -> None:
+    assert sorted(measured) == sorted(expected) == list(range(1, 9))
+    ours, theirs = (torch.tensor([pairs[step] for step in range(1, 9)]) for pairs in (measured, expected))
+    torch.testing.assert_close(ours[:, 0], theirs[:, 0], rtol=1e-4, atol=0)
+    torch.testing.assert_close(ours[:, 1], theirs[:, 1], rtol=2e-3, atol=0)
 
 
 @pytest.mark.slow
@@ -56,14 +65,20 @@ def test_zero3_agrees_with_one_process_resumes_and_consolidates(tmp_path: Path) 
     torch.manual_seed(0)
     base = save_lm(tmp_path / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
     one, two = tmp_path / "one", tmp_path / "two"
-    single, sharded = start(one, 1, 0, base), start(two, 2, 0, base)
+    single, sharded = start(one, 1, base), start(two, 2, base)
     expected, measured = losses(single, one), losses(sharded, two)
-    assert sorted(measured) == list(range(1, 9)) and measured[8] < measured[1] - 0.3
-    assert measured == pytest.approx(expected, rel=1e-4)
+    agree(measured, expected)
+    assert measured[8][0] < measured[1][0] - 0.3
+    assert sorted(path.name for path in two.glob("*.ckpt")) == ["last.ckpt", *(f"step={n}.ckpt" for n in (4, 6, 8))]
+    assert (two / "step=8.ckpt").is_dir() and (two / "last.ckpt").readlink() == Path("step=8.ckpt")
 
-    again = tmp_path / "again"
-    resumed = losses(start(again, 2, 4, base, two / "step=4.ckpt"), again)
-    assert resumed == {step: measured[step] for step in range(5, 9)}
+    again, halves = tmp_path / "again", tmp_path / "halves"
+    shutil.copytree(two / "step=4.ckpt", again / "step=4.ckpt")  # a run that was stopped after step 4
+    (again / "last.ckpt").symlink_to("step=4.ckpt")
+    accumulating = start(halves, 2, base, accumulate=2)
+    resumed = losses(start(again, 2, base, first=4, checkpoint="last"), again)
+    assert {step: resumed[step] for step in range(5, 9)} == {step: measured[step] for step in range(5, 9)}
+    agree(losses(accumulating, halves), expected)
 
     consolidate(two / "step=8.ckpt", tmp_path / "merged")
     merged, exported = (load_file(folder / "model.safetensors") for folder in (tmp_path / "merged", two / "export"))
@@ -91,3 +106,15 @@ def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
         consolidate_checkpoint(tmp_path / "empty.ckpt", tmp_path / "out")
     with pytest.raises(ValueError, match="missing.ckpt does not exist"):
         consolidate_checkpoint(tmp_path / "missing.ckpt", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not a zip", b"", b"\x80\x02}q\x00(X"])
+def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cut.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint must be whole, but .*cut.ckpt cannot be read"):
+        consolidate_checkpoint(tmp_path / "cut.ckpt", tmp_path / "out")
+    states = tmp_path / "shards.ckpt" / "checkpoint" / "mp_rank_00_model_states.pt"
+    states.parent.mkdir(parents=True)
+    states.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint must be whole, but .*model_states.pt cannot be read"):
+        consolidate_checkpoint(tmp_path / "shards.ckpt", tmp_path / "out")

@@ -1,7 +1,7 @@
 """Trains a tiny LM on rows made up from the step; started by test_strategy.py, twice under ZeRO-3.
 
-Usage: zero3_worker.py FOLDER PROCESSES FIRST_STEP LAST_STEP BASE_MODEL [CHECKPOINT]
-Writes FOLDER/losses.json (rank zero), FOLDER/step=N.ckpt and FOLDER/export.
+Usage: zero3_worker.py FOLDER PROCESSES ACCUMULATE FIRST_STEP LAST_STEP BASE_MODEL [CHECKPOINT]
+Writes FOLDER/losses.json (rank zero: loss and gradient norm of every step), FOLDER/step=N.ckpt and FOLDER/export.
 """
 
 import json
@@ -26,17 +26,18 @@ ROWS, DOCUMENT = 4, 16
 
 
 class Rows(Dataset[TokenBatch]):
-    def __init__(self, rank: int, world: int, first: int) -> None:
-        self.rank, self.world, self.first = rank, world, first
+    def __init__(self, rank: int, world: int, first: int, accumulate: int) -> None:
+        self.rank, self.world, self.first, self.accumulate = rank, world, first, accumulate
 
     def __len__(self) -> int:
         return 1000
 
     def __getitem__(self, index: int) -> TokenBatch:
-        step = self.first + index
+        step, part = self.first + index // self.accumulate, index % self.accumulate * self.world + self.rank
+        parts = self.world * self.accumulate
         generator = torch.Generator().manual_seed(step)
         steps = torch.randint(1, 4, (ROWS, 2 * DOCUMENT), generator=generator)
-        mine = slice(self.rank * ROWS // self.world, (self.rank + 1) * ROWS // self.world)
+        mine = slice(part * ROWS // parts, (part + 1) * ROWS // parts)
         tokens = (steps.cumsum(1) % VOCABULARY.num_tokens)[mine]
         positions = torch.arange(DOCUMENT).repeat(2).expand_as(tokens)
         segments = torch.arange(2).repeat_interleave(DOCUMENT).expand_as(tokens)
@@ -54,29 +55,38 @@ class Rows(Dataset[TokenBatch]):
 
 class Losses(Callback):
     def __init__(self) -> None:
-        self.values: dict[int, float] = {}
+        self.values: dict[int, list[float]] = {}
 
-    def on_train_batch_end(self, trainer, *args):  # type: ignore[no-untyped-def]
-        self.values[trainer.global_step] = float(trainer.callback_metrics["train/loss"])
+    def on_train_batch_start(self, trainer, *args):  # type: ignore[no-untyped-def]
+        if "train/gradient_norm" in trainer.callback_metrics:  # not before the first step
+            pair = [float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "gradient_norm")]
+            self.values.setdefault(trainer.global_step, pair)
+
+    on_train_end = on_train_batch_start
 
 
 class Data(lightning.LightningDataModule):
     vocabulary = VOCABULARY
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, accumulate: int) -> None:
         super().__init__()
-        self.first = first
+        self.first, self.accumulate = first, accumulate
 
     def train_dataloader(self) -> DataLoader[TokenBatch]:
-        return DataLoader(Rows(self.trainer.global_rank, self.trainer.world_size, self.first), batch_size=None)
+        rows = Rows(self.trainer.global_rank, self.trainer.world_size, self.first, self.accumulate)
+        return DataLoader(rows, batch_size=None)
 
 
 def main() -> None:
-    folder, processes, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    base, checkpoint = sys.argv[5], sys.argv[6] if len(sys.argv) > 6 else None
+    folder = Path(sys.argv[1])
+    processes, accumulate, first, last = (int(value) for value in sys.argv[2:6])
+    base, checkpoint = sys.argv[6], sys.argv[7] if len(sys.argv) > 7 else None
     lightning.seed_everything(1)
     module = LanguageModelModule(LanguageModelConfig(checkpoint=base), VOCABULARY, AdamWSettings(lr=1e-2), Constant(3))
     losses = Losses()
+    saves = ModelCheckpoint(
+        folder, filename="{step}", every_n_train_steps=2, save_top_k=3, monitor="step", mode="max", save_last="link"
+    )
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=processes,
@@ -87,9 +97,10 @@ def main() -> None:
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[losses, ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1)],
+        accumulate_grad_batches=accumulate,
+        callbacks=[losses, saves],
     )
-    trainer.fit(module, datamodule=Data(first), ckpt_path=checkpoint)
+    trainer.fit(module, datamodule=Data(first, accumulate), ckpt_path=checkpoint)
     if processes > 1:
         assert all(parameter.ds_shape for parameter in module.parameters())
         assert all(parameter.numel() == 0 for parameter in module.parameters()), "not sharded"

@@ -26,6 +26,12 @@ def test_weights_must_be_positive() -> None:
         quotas([1.0, 0.0])
 
 
+def test_weights_too_far_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"cycle of 1000 rows .*above 1/2000 of the sum.*, but are \[1, 10000\]"):
+        quotas([1, 10_000])
+    assert quotas([1, 1500]) == [1, 999]
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
 def test_a_cycle_spreads_its_streams(counts: list[int]) -> None:
     slots = cycle(counts)
