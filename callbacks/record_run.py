@@ -7,7 +7,6 @@ checkpoints remembers the run, so that a resumed fit goes on with it. A folder w
 exported network) that the configuration of model or data names is a parent.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,12 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
+from spiritlm_pl.lineage import ancestors, read_note, write_note
 from spiritlm_pl.provenance import atomic_path, code_version
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-RUN_FILE = "tracking.json"
 CONFIG_FILE = "config.yaml"
 MAX_PATH = 1024
 
@@ -34,23 +33,24 @@ def stage_name(pl_module: LightningModule) -> str:
     return type(pl_module).__module__.rpartition(".")[2]
 
 
+def config_file(trainer: Trainer) -> Path:
+    """Where the resolved configuration of this command is kept."""
+    command = str(trainer.state.fn.value) if trainer.state.fn else TrainerFn.FITTING.value
+    name = CONFIG_FILE if command == TrainerFn.FITTING else f"config_{command}.yaml"
+    return Path(trainer.default_root_dir) / name
+
+
 def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
     """Leave a note in a folder about the run that makes it."""
     logger = mlflow_logger(trainer)
-    note = {
-        "stage": stage_name(pl_module),
-        "run_id": logger.run_id if logger else None,
-        "tracking_uri": logger.tracking_uri if logger else None,
-        "code_version": code_version(),
-    }
-    with atomic_path(Path(folder) / RUN_FILE) as path:
-        path.write_text(json.dumps(note, indent=2) + "\n")
-
-
-def read_run_file(folder: str | Path) -> dict[str, Any] | None:
-    """The note of `write_run_file`; None where there is none."""
-    path = Path(folder) / RUN_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    record = next((callback for callback in trainer.callbacks if isinstance(callback, RecordRun)), None)  # type: ignore[attr-defined]
+    write_note(
+        folder,
+        stage_name(pl_module),
+        [] if record is None else named_folders(record.configuration()),
+        run_id=logger.run_id if logger else None,
+        tracking_uri=logger.tracking_uri if logger else None,
+    )
 
 
 def mlflow_logger(trainer: Trainer) -> MLflowLogger | None:
@@ -58,31 +58,28 @@ def mlflow_logger(trainer: Trainer) -> MLflowLogger | None:
     return next((logger for logger in trainer.loggers if isinstance(logger, MLflowLogger)), None)
 
 
-def parents(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Folders that model or data name and that another run made: name of the key, note of the run."""
-    for name, value in _leaves({key: config.get(key) or {} for key in ("model", "data")}):
-        if isinstance(value, str) and 0 < len(value) < MAX_PATH and "\n" not in value:
-            note = read_run_file(value)
-            if note is not None:
-                yield name, note
+def named_folders(config: dict[str, Any]) -> list[str]:
+    """Folders that the configuration of model or data names and that some run made."""
+    values = _leaves([config.get(key) for key in ("model", "data")])
+    names = (value for value in values if isinstance(value, str) and 0 < len(value) < MAX_PATH and "\n" not in value)
+    return [name for name in names if read_note(name) is not None]
 
 
-def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of nested mappings and lists, with the dotted names of their keys."""
-    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
-    if inner is None:
-        yield name, values
-        return
-    for key, value in inner:
-        yield from _leaves(value, f"{name}.{key}" if name else str(key))
+def _leaves(values: Any) -> Iterator[Any]:
+    """Values of nested mappings and lists."""
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _leaves(value)
+    else:
+        yield values
 
 
 def parent_tags(config: dict[str, Any]) -> dict[str, str]:
     """Tags that name the stages and runs that a configuration builds on."""
-    notes = [note for _, note in parents(config)]
-    tags = {f"parent.{note['stage']}": note["run_id"] or note["code_version"] for note in notes}
-    if notes:
-        tags["parent_stage"] = ", ".join(sorted({note["stage"] for note in notes}))
+    folders = named_folders(config)
+    tags = {f"parent.{stage}": run for stage, run in ancestors(folders).items()}
+    if folders:
+        tags["parent_stage"] = ", ".join(sorted({str((read_note(folder) or {})["stage"]) for folder in folders}))
     return tags
 
 
@@ -91,7 +88,7 @@ def continued_run(trainer: Trainer) -> str | None:
     if trainer.ckpt_path is None or trainer.state.fn is not TrainerFn.FITTING:
         return None
     checkpoint = Path(str(trainer.ckpt_path)).resolve()
-    notes = (read_run_file(folder) for folder in (checkpoint, *checkpoint.parents[:3]))
+    notes = (read_note(folder) for folder in (checkpoint, *checkpoint.parents[:3]))
     note = next((note for note in notes if note is not None), None)
     return None if note is None else note["run_id"]
 
@@ -108,11 +105,14 @@ class RecordRun(SaveConfigCallback):
         self._monitor: SystemMetricsMonitor | None = None
         self._opened = False
 
+    def configuration(self) -> dict[str, Any]:
+        """The resolved configuration as plain values."""
+        config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        return config
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the configuration as a file; only rank zero calls."""
-        command = str(trainer.state.fn.value) if trainer.state.fn else stage
-        name = CONFIG_FILE if command == TrainerFn.FITTING else f"config_{command}.yaml"
-        with atomic_path(Path(trainer.default_root_dir) / name) as path:
+        with atomic_path(config_file(trainer)) as path:
             path.write_text(self.parser.dump(self.config, skip_none=False))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,7 +156,7 @@ class RecordRun(SaveConfigCallback):
             tags |= {"resumed": str(times), "resumed_from": str(trainer.ckpt_path)}
             name = f"config_resumed_{times}.yaml"
         text = self.parser.dump(self.config, skip_none=False)
-        config = yaml.safe_load(text)
+        config = self.configuration()
         logger.set_tags(tags | parent_tags(config))
         logger.log_hyperparams(config)
         logger.experiment.log_text(logger.run_id, text, f"config/{name}")

@@ -7,6 +7,7 @@ corpus leaves it out, unless it was damaged since; rank zero writes the manifest
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lhotse import MonoCut
 from lightning import Callback, LightningModule, Trainer
 
 from spiritlm_pl.batches import WaveformBatch
+from spiritlm_pl.callbacks.record_run import config_file, write_run_file
 from spiritlm_pl.corpora.manifest import word_alignment
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.speech.contract import Units
@@ -94,7 +96,7 @@ class WriteUnits(Callback):
                 write_part(self.home(part), part.index, rows, self._fingerprints[position])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the manifests when all ranks are done.
+        """Write the manifests when all ranks are done, and what the units were made by.
 
         Unlike `on_predict_end`, this is also called on a rank that had nothing to do, and not after an error.
 
@@ -107,6 +109,11 @@ class WriteUnits(Callback):
             return
         tokenizer = pl_module.tokenizer
         assert tokenizer is not None
+        for corpus in sorted({part.corpus for part in self._plan.parts}):
+            write_run_file(self.folder / corpus, trainer, pl_module)
+        config = config_file(trainer)
+        if config.is_file():
+            shutil.copy(config, self.folder)
         for home in sorted({self.home(part) for part in self._plan.parts}):
             finish_folder(
                 home,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from spiritlm_pl.lineage import write_note
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, read_manifest, write_block, write_manifest
@@ -178,6 +179,7 @@ def build_blocks(
                     shutil.rmtree(folder, ignore_errors=True)
     if not result:
         raise ValueError("units and text must hold documents, but hold none")
+    write_note(out, "build_blocks", units)
     return result
 
 

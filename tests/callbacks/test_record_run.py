@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from spiritlm_pl.callbacks.export import ExportNetwork
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger, flatten, tracking_address
 from spiritlm_pl.callbacks.record_run import RecordRun
+from spiritlm_pl.lineage import write_note
 from spiritlm_pl.provenance import code_version
 
 
@@ -76,10 +77,8 @@ def here(tmp_path, monkeypatch, empty_store):
     "ignore:Checkpoint directory .* exists and is not empty", "ignore:You're resuming from a checkpoint"
 )
 def test_a_run_records_its_configuration_and_a_resumed_one_continues_it(here):
-    (here / "parent").mkdir()
-    (here / "parent" / "tracking.json").write_text(
-        json.dumps({"stage": "hubert", "run_id": "abc", "tracking_uri": None, "code_version": "1"})
-    )
+    write_note("features", "hubert", [], run_id="abc")
+    write_note("parent", "quantizer", ["features"], run_id="def")
     long = "y" * 2000
     trainer = fit("--trainer.max_steps=2", "--model.base=parent", f"--model.note={long}")
     client = MlflowClient(f"sqlite:///{here}/mlflow.db")
@@ -90,7 +89,8 @@ def test_a_run_records_its_configuration_and_a_resumed_one_continues_it(here):
     tags = run.data.tags
     assert (tags["stage"], tags["command"]) == ("test_record_run", "fit")
     assert tags["code_version"] == code_version()
-    assert (tags["parent_stage"], tags["parent.hubert"]) == ("hubert", "abc")
+    assert tags["parent_stage"] == "quantizer"
+    assert (tags["parent.quantizer"], tags["parent.hubert"]) == ("def", "abc")
     assert tags["checkpoint.last"] == str(here / "run" / "checkpoints" / "last.ckpt")
     assert run.info.artifact_uri.startswith((here / "mlruns").as_uri())
     text = Path(client.download_artifacts(run.info.run_id, "config/config.yaml")).read_text()

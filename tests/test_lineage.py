@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from spiritlm_pl.lineage import ancestors, read_note, write_note
+from spiritlm_pl.provenance import code_version
+
+
+def test_a_note_names_all_that_a_folder_was_made_from(tmp_path: Path) -> None:
+    hubert, units, blocks = tmp_path / "hubert", tmp_path / "units", tmp_path / "blocks"
+    write_note(hubert, "hubert", [tmp_path / "nothing"], run_id="h", tracking_uri="sqlite:///x.db")
+    write_note(units, "tokenize", [hubert])
+    write_note(blocks, "build_blocks", [units, tmp_path])
+    note = read_note(blocks)
+    assert note is not None and note["stage"] == "build_blocks" and note["run_id"] is None
+    assert note["ancestors"] == {"hubert": "h", "tokenize": code_version()}
+    assert ancestors([hubert, blocks]) == {**note["ancestors"], "build_blocks": code_version()}
+    assert read_note(tmp_path) is None and ancestors([]) == {}
