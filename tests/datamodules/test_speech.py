@@ -148,7 +148,7 @@ class Recorder(LightningModule):
             self.seen.append((",".join(batch.ids), float(batch.waveforms.abs().sum())))
         return self.weight * 0.0
 
-    def validation_step(self, batch: WaveformBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: WaveformBatch | FeatureBatch, batch_idx: int) -> None:
         pass
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -187,6 +187,32 @@ def test_a_resumed_run_sees_the_next_batches(tone_corpus: Path, tmp_path: Path, 
     start = run(data(0), tmp_path / "parts", stop)
     rest = run(data(1 if view == "waveforms" else 0), tmp_path / "parts", 9, resume=True)
     assert start + rest == whole
+
+
+def test_validation_hears_the_same_augmentation_in_every_epoch(tone_corpus: Path) -> None:
+    class Listener(Recorder):
+        def validation_step(self, batch: WaveformBatch | FeatureBatch, batch_idx: int) -> None:
+            assert isinstance(batch, FeatureBatch) and batch.augmented is not None
+            heard.append(float(batch.augmented.sum()))
+
+    heard: list[float] = []
+    augmentation = Augmentation(probability=1.0)
+    data = FeatureDataModule([str(tone_corpus)], MFCCConfig(), augmentation=augmentation, batch_seconds=100.0)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=1,
+        use_distributed_sampler=False,
+    )
+    model = Listener()
+    trainer.fit(model, data)
+    assert len(heard) == 4 and len(set(heard)) == 1
+    assert len({value for _, value in model.seen}) == 3
 
 
 def test_no_usable_utterance(tone_corpus: Path) -> None:

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import torch
 from torchaudio.models.wav2vec2.components import LogitGenerator, _compute_logits
 
-from spiritlm_pl.speech.hubert import HubertConfig, HubertNetwork, labels_at_frames
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, labels_at_frames, start_from
 
 
 def test_published_layouts() -> None:
@@ -39,6 +42,28 @@ def test_logits_are_torchaudios() -> None:
     # torchaudio puts the right class first and its copy at minus infinity.
     expected = torch.nn.functional.cross_entropy(theirs, torch.zeros(9, dtype=torch.long))
     torch.testing.assert_close(torch.nn.functional.cross_entropy(ours, labels), expected)
+
+
+def test_logits_are_not_rounded_under_autocast() -> None:
+    torch.manual_seed(0)
+    network = HubertNetwork(
+        HubertConfig(extractor_mode="mel", channels=40, embed_dim=16, num_layers=1, num_heads=2, feed_forward_dim=16,
+                     pos_conv_kernel=3, pos_conv_groups=2, num_classes=7, final_dim=5)
+    )  # fmt: skip
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(torch.randn(1, 16_000), torch.tensor([16_000])).logits
+    assert logits.dtype == torch.float32 and not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_next_iteration_has_classes_of_its_own(tmp_path: Path) -> None:
+    config = HubertConfig(extractor_mode="mel", channels=40, embed_dim=16, num_layers=1, num_heads=2,
+                          feed_forward_dim=16, pos_conv_kernel=3, pos_conv_groups=2, num_classes=7)  # fmt: skip
+    earlier, network = HubertNetwork(config), HubertNetwork(config)
+    save_network(tmp_path, earlier, STAGE)
+    drawn = network.classes.clone()
+    start_from(network, str(tmp_path))
+    assert torch.equal(network.classes, drawn)
+    assert torch.equal(network.projection.weight, earlier.projection.weight)
 
 
 def test_labels_of_another_rate() -> None:

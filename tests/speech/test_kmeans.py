@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, fit_kmeans, nearest
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest
 
 CONFIG = KMeansConfig(num_units=6, feature_dim=3)
 
@@ -17,8 +17,39 @@ def blobs(count: int = 600) -> torch.Tensor:
 
 def test_it_finds_separate_clusters() -> None:
     points = blobs()
-    units = fit_kmeans(points, CONFIG, epochs=2, batch=100)(points)
+    network = KMeans(CONFIG)
+    fitter = MinibatchKMeans(network)
+    fitter.start(points[:200])
+    for batch in points[200:].split(100):
+        fitter.update(batch)
+    units = network(points)
     assert all(len(units[first::6].unique()) == 1 for first in range(6)) and len(units.unique()) == 6
+
+
+def test_updates_refine_what_the_start_found() -> None:
+    torch.manual_seed(0)
+    points = torch.randn(60, 8)[torch.randint(60, (6000,))] + 0.7 * torch.randn(6000, 8)
+    network = KMeans(KMeansConfig(num_units=40, feature_dim=8))
+    fitter = MinibatchKMeans(network)
+
+    def inertia() -> float:
+        return float(nearest(network.standardize(points[4000:]), network.centroids)[1].mean())
+
+    fitter.start(points[:3000])
+    start = inertia()
+    fitter.update(points[3000:3200])
+    assert inertia() < 1.005 * start
+    fitter.update(points[3200:4000])
+    assert inertia() < start
+
+
+def test_distances_under_autocast() -> None:
+    network = KMeans(CONFIG)
+    network.centroids.copy_(100 + torch.randn(6, 3))
+    points = 100 + torch.randn(50, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = nearest(points, network.centroids)
+    assert rounded[1].dtype == torch.float32 and torch.equal(rounded[0], nearest(points, network.centroids)[0])
 
 
 def test_dead_clusters_come_back() -> None:

@@ -6,7 +6,7 @@ import torch
 from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, SpeechTokenizer, Units
 from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
-from spiritlm_pl.speech.kmeans import KMeansConfig, fit_kmeans
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
 MINIATURE = HubertConfig(
@@ -75,7 +75,8 @@ def test_tokenizer_round_trip_chunks_and_short_audio(tmp_path: Path) -> None:
     waveforms = 0.1 * torch.randn(3, 48_000)
     lengths = torch.tensor([48_000, 30_000, 0])
     features, _ = extractor(waveforms, lengths)
-    quantizer = fit_kmeans(features[0], KMeansConfig(num_units=8, feature_dim=32), epochs=1)
+    quantizer = KMeans(KMeansConfig(num_units=8, feature_dim=32))
+    MinibatchKMeans(quantizer).start(features[0])
     tokenizer = PhoneticTokenizer(extractor, quantizer, chunk_seconds=1.0)
     assert isinstance(tokenizer, SpeechTokenizer) and isinstance(quantizer, Quantizer)
     assert (tokenizer.hop_length, tokenizer.frame_rate, tokenizer.cardinality) == (640, 25.0, 8)

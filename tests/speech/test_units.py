@@ -7,7 +7,7 @@ from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.speech.augment import Augmentation, stretch
 from spiritlm_pl.speech.contract import Units
 from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.kmeans import KMeansConfig, fit_kmeans
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss, fill_blanks
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 from spiritlm_pl.speech.unit_metrics import UnitStatistics, unit_report, unit_table
@@ -29,7 +29,9 @@ def test_statistics_of_known_units() -> None:
 def test_report_of_a_corpus(tone_corpus: Path) -> None:
     extractor = MFCCConfig().build()
     features, _ = extractor(torch.randn(1, 160_000), torch.tensor([160_000]))
-    tokenizer = PhoneticTokenizer(extractor, fit_kmeans(features[0], KMeansConfig(num_units=10, feature_dim=39)))
+    quantizer = KMeans(KMeansConfig(num_units=10, feature_dim=39))
+    MinibatchKMeans(quantizer).start(features[0])
+    tokenizer = PhoneticTokenizer(extractor, quantizer)
     report = unit_report(tokenizer, [tone_corpus], augmented_utterances=1)
     assert {"pnmi", "unit_edit_distance", "speaker_pnmi", "pnmi/tones"} <= set(report)
     (row,) = unit_table({"MFCC": report})
