@@ -3,6 +3,7 @@
 import resource
 import signal
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning
@@ -13,6 +14,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from spiritlm_pl.callbacks import throughput
 from spiritlm_pl.callbacks.throughput import Throughput
+from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
@@ -43,7 +46,7 @@ def corpus(tmp_path_factory):
     vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=30, multiple_of=16)
     rng = np.random.default_rng(0)
     units = (vocabulary.unit_offset, vocabulary.pitch_offset)
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         for kind, number in (("text", 0), ("aligned", 5)):
             words = [
                 [Word(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist()) for _ in range(20)]
@@ -117,6 +120,8 @@ def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path):
     assert metrics["perf/tokens"] == 30 * 2 * 64
     expected = metrics["train/loss_speech"] / np.log(2) * 18
     assert metrics["train/speech_bits_per_second"] == pytest.approx(float(expected), rel=1e-4)
+    tested = trainer.test(module, make_data(folder), verbose=False)
+    assert {"test/loss", "test/text/loss", "test/aligned/loss_speech"} <= {name for part in tested for name in part}
     module.export(str(tmp_path / "lm"))
     network, text, read = load_lm(tmp_path / "lm")
     assert read == vocabulary == module.vocabulary and text.vocab_size == vocabulary.num_text
@@ -283,3 +288,21 @@ def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):
         signal.signal(signal.SIGXFSZ, ignored)
     assert path.read_bytes() == before
     torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["base_7b", "base_smollm", "base_quickstart"])
+def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "logger=false", "precision=32-true"]
+    options = [f"--trainer.{option}" for option in here]
+    monkeypatch.setattr("sys.argv", ["spiritlm", f"--config={find_config(f'lm/{name}')}", *options])
+    trainer = SpiritCLI(
+        lightning.LightningModule,
+        lightning.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        parser_kwargs={"parser_mode": "omegaconf+"},
+        auto_configure_optimizers=False,
+        run=False,
+    ).trainer
+    assert trainer.checkpoint_callback.dirpath == str(Path(trainer.default_root_dir).absolute() / "checkpoints")
