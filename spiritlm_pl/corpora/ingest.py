@@ -156,13 +156,15 @@ def ingest(
     if len(set(ids)) < len(ids):
         double = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
+    if not ids:
+        raise ValueError("corpus must have usable utterances, but the source has none instead")
     job = _Job(Path(out).resolve() / "audio", rules)
     results = list(parallel_map(job, utterances, num_jobs, "checking audio"))
     cuts = [result for result in results if isinstance(result, MonoCut)]
     skipped = [result for result in results if isinstance(result, Skipped)]
     if not cuts:
-        first = f" (the first: {skipped[0].path}: {skipped[0].reason})" if skipped else ""
-        raise ValueError(f"corpus must have usable utterances, but all {len(skipped)} were skipped{first}")
+        first = f"the first: {skipped[0].path}: {skipped[0].reason}"
+        raise ValueError(f"corpus must have usable utterances, but all {len(skipped)} were skipped ({first})")
     return cuts, skipped
 
 

@@ -4,6 +4,7 @@ Cuts keep the word times that a corpus brings. Parts that a corpus calls train, 
 """
 
 import inspect
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,21 +90,29 @@ def read_manifest(cuts_or_recordings: str | Path, supervisions: str | Path | Non
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if the files are of other kinds.
+        ValueError: if the files are damaged or of other kinds.
     """
     for path in (cuts_or_recordings, supervisions):
         if path is not None and not Path(path).is_file():
             raise FileNotFoundError(f"manifest must be a file, but {path} is missing instead")
-    first = load_manifest(cuts_or_recordings)
+    first = _load(cuts_or_recordings)
     if isinstance(first, CutSet):
         return first
-    second = load_manifest(supervisions) if supervisions is not None else None
+    second = _load(supervisions) if supervisions is not None else None
     if isinstance(first, RecordingSet) and isinstance(second, SupervisionSet):
         return CutSet.from_manifests(recordings=first, supervisions=second)
     raise ValueError(
         "manifest must be of cuts, or of recordings with --supervisions, "
         f"but is {type(first).__name__} with {type(second).__name__} instead"
     )
+
+
+def _load(path: str | Path) -> Any:
+    try:
+        return load_manifest(path)
+    # whatever lhotse, gzip and json make of damage
+    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, AssertionError, zlib.error) as error:
+        raise ValueError(f"manifest must be one of lhotse, but {path} is not ({error!r})") from error
 
 
 def _is_covered(cut: Cut) -> bool:

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,13 @@ def test_language_that_a_corpus_does_not_name(tmp_path: Path) -> None:
     segments = [segment("s0", 0.0, "", 0.0), segment("s1", 2.0, "", 0.0, language="de")]
     cuts = cuts_of(tmp_path / "long.wav", [tone(200)], segments)
     assert [u.language for u in utterances_of(cuts, "pl")] == ["pl", "de"]
+
+
+def test_damaged_manifests_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    cuts_of(tmp_path / "long.wav", [tone(200)], [segment("s0", 0.0, "a b", 0.0)]).to_file(path)
+    whole = path.read_bytes()
+    for content in (b"", b"xx", whole[: len(whole) // 2], whole[:-4], gzip.compress(b'{"a": 1}'), gzip.compress(b"{")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cuts.jsonl.gz is not|the source has none"):
+            lhotse_manifest(str(path), str(tmp_path / "out"), num_jobs=1)
