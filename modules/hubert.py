@@ -7,7 +7,6 @@ import math
 from functools import partial
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
@@ -15,11 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
 
 
-class HubertModule(LightningModule):
+class HubertModule(HeldOutModule):
     """Masked prediction with weights for hidden and visible frames.
 
     Masks and dropout are drawn from a seed made of `seed`, step, micro-batch and rank, so that a resumed run
@@ -98,7 +98,7 @@ class HubertModule(LightningModule):
         """Loss and accuracy on held-out utterances; the masks are the same at every visit."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch_idx)
-            self._step(batch, "val")
+            self._step(batch, self.held_out)
 
     def _step(self, batch: WaveformBatch, stage: str) -> Tensor:
         assert self.network is not None
@@ -107,7 +107,7 @@ class HubertModule(LightningModule):
         prediction: HubertPrediction = self.network(batch.waveforms, batch.lengths)
         targets = labels_at_frames(batch.labels, batch.label_rate, prediction.logits.shape[1], self.config.frame_rate)
         known = prediction.inside & (targets >= 0)
-        log = partial(self.log, batch_size=len(batch.ids), sync_dist=stage == "val")
+        log = partial(self.log, batch_size=len(batch.ids), sync_dist=stage != "train")
         total = self.penalty_weight * prediction.penalty
         for name, chosen, weight in (
             ("masked", known & prediction.masked, self.masked_weight),

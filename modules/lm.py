@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,6 +16,7 @@ from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.schedule import Constant, Schedule
+from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -46,7 +47,7 @@ def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
 
 
-class LanguageModelModule(LightningModule):
+class LanguageModelModule(HeldOutModule):
     """Next-token prediction over packed rows."""
 
     def __init__(
@@ -186,11 +187,11 @@ class LanguageModelModule(LightningModule):
         """Log `val/loss`, `val/loss_text`, `val/loss_speech` ..., over all streams and for every stream."""
         if not self._validation_sums:
             return
-        names = getattr(getattr(self.trainer, "datamodule", None), "val_streams", None)
+        names = getattr(getattr(self.trainer, "datamodule", None), f"{self.held_out}_streams", None)
         totals = {index: self._all_ranks(sums) for index, sums in sorted(self._validation_sums.items())}
-        parts = {"val": torch.stack(list(totals.values())).sum(0)}
+        parts = {self.held_out: torch.stack(list(totals.values())).sum(0)}
         if len(totals) > 1:
-            parts |= {f"val/{names[index] if names else index}": sums for index, sums in totals.items()}
+            parts |= {f"{self.held_out}/{names[index] if names else index}": sums for index, sums in totals.items()}
         for prefix, sums in parts.items():
             metrics = loss_metrics(sums, self.units_per_second)
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from spiritlm_pl.batches import FeatureBatch
 from spiritlm_pl.checkpoint import load_network, save_network
+from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.hubert import perplexity
 from spiritlm_pl.speech.contract import Quantizer, Units
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
@@ -20,7 +20,7 @@ from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, c
 from spiritlm_pl.speech.tokenizer import EXTRACTOR, QUANTIZER, PhoneticTokenizer
 
 
-class QuantizerModule(LightningModule):
+class QuantizerModule(HeldOutModule):
     """What both kinds share: the data's features must fit, and a whole tokenizer is exported."""
 
     network: KMeans | MLPQuantizer
@@ -127,8 +127,8 @@ class KMeansModule(QuantizerModule):
         index, distances = nearest(frames, self.network.centroids)
         counts = torch.bincount(index, minlength=self.network.num_units)
         size = max(len(frames), 1)
-        self.log("val/inertia", distances.mean(), batch_size=size, sync_dist=True, prog_bar=True)
-        self.log("val/perplexity", perplexity(counts / size), batch_size=size, sync_dist=True)
+        self.log(f"{self.held_out}/inertia", distances.mean(), batch_size=size, sync_dist=True, prog_bar=True)
+        self.log(f"{self.held_out}/perplexity", perplexity(counts / size), batch_size=size, sync_dist=True)
 
 
 class CTCQuantizerModule(QuantizerModule):
@@ -185,7 +185,7 @@ class CTCQuantizerModule(QuantizerModule):
         self.log_dict(
             {name: value.detach() for name, value in values.items()},
             batch_size=len(batch.ids),
-            sync_dist=stage == "val",
+            sync_dist=stage != "train",
             prog_bar=False,
         )
         return loss
@@ -196,7 +196,7 @@ class CTCQuantizerModule(QuantizerModule):
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
         """The same on held-out utterances."""
-        self._losses(batch, "val")
+        self._losses(batch, self.held_out)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW at a constant rate."""

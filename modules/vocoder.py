@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torchmetrics import MeanMetric
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.lm import TrainingDivergedError
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.vocoder.discriminators import Discriminator
@@ -36,7 +36,7 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
 
 
-class VocoderModule(LightningModule):
+class VocoderModule(HeldOutModule):
     """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
 
     Crops and dropout are drawn from a seed made of `seed`, step and rank, so that a resumed run goes on as an
@@ -265,7 +265,7 @@ class VocoderModule(LightningModule):
         for name, value in results.items():
             metric = self._metric(name)
             metric.update(value)
-            self.log(f"val/{name}", metric, batch_size=len(batch.ids), prog_bar=name == "mel_distance")
+            self.log(f"{self.held_out}/{name}", metric, batch_size=len(batch.ids), prog_bar=name == "mel_distance")
 
     def export(self, folder: str) -> None:
         """Write the network, averaged if there is an average, for `load_network(folder, "vocoder")`."""

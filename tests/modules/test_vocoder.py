@@ -115,6 +115,9 @@ def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
     fit.fit(model, loader(40), loader(1))
     assert float(fit.callback_metrics["val/mel_distance"]) < 0.5 * start
     assert float(fit.callback_metrics["train/loss_duration"]) < 0.05
+    (tested,) = fit.test(model, loader(1), verbose=False)  # the batch of validation
+    assert tested["test/mel_distance"] == pytest.approx(float(fit.callback_metrics["test/mel_distance"]))
+    assert tested["test/mel_distance"] < 0.5 * start
     model.export(str(tmp_path / "vocoder"))
     loaded = load_network(tmp_path / "vocoder", "vocoder")
     assert isinstance(loaded, Vocoder)
