@@ -101,7 +101,7 @@ def test_two_iterations_and_both_quantizers(make_corpus: Callable[..., Path], tm
         module = HubertModule(MINIATURE, initial, 1.0, 1.0, penalty_weight=0.0, learning_rate=3e-3, warmup_steps=2)
         metrics = fit(module, data, epochs=10)
         # Shuffled labels give an accuracy below 0.5 and a loss above the entropy of the labels.
-        assert metrics["val/accuracy_masked"] > 0.7
+        assert metrics["val/accuracy_masked"] > 0.65
         assert metrics["val/loss_masked"] < 0.6 * metrics["val/perplexity_labels"].log()
         initial = str(tmp_path / f"hubert{iteration}")
         module.export(initial)
