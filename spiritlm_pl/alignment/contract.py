@@ -54,6 +54,8 @@ def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:
             min(len(names), len(expected)),
         )
         got, wanted = (" ".join(row[at : at + 3]) or "the end" for row in (names, list(expected)))
+        if at == len(names):
+            raise AlignmentError(f"the words do not fit the audio: they are lost from word {at + 1} on, {wanted!r}")
         raise AlignmentError(f"word {at + 1} must be {wanted!r}, but is {got!r} instead")
     for before, after in zip(found, found[1:], strict=False):
         if after.start < before.start or before.end < before.start:

@@ -90,7 +90,7 @@ def parallel_map(
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all
-        size = max(1, min(64, len(items) // (workers * 8)))
+        size = max(1, min(8, len(items) // (workers * 8)))  # small: an interrupt loses what is half done
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
         stop = context.Event()
         executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spiritlm_pl.alignment.contract import check_words
 from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
 from spiritlm_pl.alignment.pronunciation import guess_pronunciation
 from spiritlm_pl.alignment.run import CACHE_FILE, align_corpus
@@ -11,6 +12,7 @@ from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.espeak import Voice
 from spiritlm_pl.corpora.manifest import (
+    Word,
     load_cuts,
     make_cut,
     phone_alignment,
@@ -19,6 +21,7 @@ from spiritlm_pl.corpora.manifest import (
     word_alignment,
 )
 from spiritlm_pl.corpora.spoken import Line, speak_line
+from spiritlm_pl.corpora.word_times import AlignmentError
 
 TEXTS = {"a": "we found seven apples under the table", "b": "please open the zorbix now"}
 
@@ -101,3 +104,11 @@ def test_times_from_a_manifest_and_errors(corpus: Path, tmp_path_factory: pytest
     for cut, reference in zip(load_cuts(other, "train"), load_cuts(corpus, "train"), strict=True):
         assert word_alignment(cut) == word_alignment(reference)
     assert load_waveform(cuts[0]).numel() > 16_000
+
+
+def test_words_that_are_lost_are_named() -> None:
+    found = [Word("we", 0.0, 0.1)]
+    with pytest.raises(AlignmentError, match="do not fit the audio: they are lost from word 2 on, 'found it'"):
+        check_words(found, ["we", "found", "it"])
+    with pytest.raises(AlignmentError, match="word 1 must be 'you', but is 'we' instead"):
+        check_words(found, ["you"])
