@@ -27,7 +27,7 @@ class SpiritCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(Path(trainer.default_root_dir) / CHECKPOINTS)
+                callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
         return trainer
 
     def _parse_ckpt_path(self) -> None:
