@@ -176,7 +176,7 @@ class VocoderModule(HeldOutModule):
 
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
-        if total == math.inf:
+        if not 0 < total < math.inf:
             raise ValueError(f"trainer.max_steps must be given here, but is {self.trainer.max_steps} instead")
         return int(total)
 

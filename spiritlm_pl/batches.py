@@ -94,7 +94,6 @@ class TokenBatch(Batch):
         position_ids: (B, T) int64, from 0 in every document segment.
         segment_ids: (B, T) int64, which document of its row a token belongs to; -1 for padding.
         cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened (B * T) batch, padding runs included.
-        max_seqlen: the longest segment.
         loss_mask: (B, T) bool, True where this token is to be predicted.
         step: the optimizer step this batch belongs to, checked against the trainer's.
     """
@@ -103,6 +102,5 @@ class TokenBatch(Batch):
     position_ids: Tensor
     segment_ids: Tensor
     cu_seqlens: Tensor
-    max_seqlen: int
     loss_mask: Tensor
     step: int

@@ -220,6 +220,9 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     fit.datamodule = type("Data", (), {"speakers": None, "num_units": 500})()  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="num_units must be at least the data's 500, but is 3"):
         model.setup("fit")
+    endless = trainer(tmp_path, max_epochs=-1)
+    with pytest.raises(ValueError, match="trainer.max_steps must be given here, but is -1"):
+        endless.fit(module(generator_scheduler=OneCycle()), loader(1), loader(1))
     short = module(generator_scheduler=lambda optimizer: OneCycleLR(optimizer, 1e-3, total_steps=3))
     with pytest.raises(ValueError, match="total_steps of OneCycleLR must be at least trainer.max_steps 4, but is 3"):
         trainer(tmp_path, max_steps=4).fit(short, loader(1), loader(1))
