@@ -58,7 +58,6 @@ class Rows(Dataset[TokenBatch]):
             tokens=tokens,
             position_ids=positions,
             segment_ids=segments,
-            max_seqlen=max(lengths),
             cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).int(),
             loss_mask=positions > 0,
             step=step,

@@ -91,8 +91,11 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     network: nn.Module = network_class(config_class(**values))
     path = Path(folder) / WEIGHTS_FILE
     try:
-        weights = load_file(path)
+        network.load_state_dict(load_file(path))
     except SafetensorError as error:
         raise ValueError(f"checkpoint must hold readable weights, but {path} is damaged: {error}") from error
-    network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"checkpoint must hold the weights that its configuration says, but {path} does not: {error}"
+        ) from error
     return network.to(device).eval()

@@ -83,7 +83,7 @@ def guarded(action: Callable[[], None]) -> int:
     try:
         action()
     except KeyboardInterrupt:
-        print("spiritlm: interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
+        print("spiritlm: interrupted; nothing that was finished is lost, run the same command again", file=sys.stderr)
         return 128 + signal.SIGINT
     except USER_ERRORS as error:
         print(f"spiritlm: error: {error}", file=sys.stderr)

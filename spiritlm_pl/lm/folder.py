@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -93,7 +94,10 @@ def load_lm(
         ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
     """
     vocabulary = read_vocabulary(folder)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
+    try:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
+    except SafetensorError as error:
+        raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     rows = len(cast(Tensor, network.get_input_embeddings().weight))
     if rows != vocabulary.num_rows:
         raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")

@@ -68,7 +68,6 @@ def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
         position_ids=positions,
         segment_ids=segments,
         cu_seqlens=torch.from_numpy(rows.cu_seqlens),
-        max_seqlen=int(lengths.max()),
         loss_mask=loss_mask,
         step=step,
     )

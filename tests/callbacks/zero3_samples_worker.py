@@ -36,7 +36,6 @@ class Rows(Dataset[TokenBatch]):
             tokens=tokens,
             position_ids=positions,
             segment_ids=torch.zeros_like(tokens),
-            max_seqlen=LENGTH,
             cu_seqlens=torch.arange(0, 2 * LENGTH + 1, LENGTH, dtype=torch.int32),
             loss_mask=positions > 0,
             step=index,

@@ -42,7 +42,6 @@ def make_batch(vocabulary: Vocabulary) -> Callable[..., TokenBatch]:
             tokens=torch.randint(0, vocabulary.num_tokens, shape, generator=generator),
             position_ids=positions,
             segment_ids=segments.view(shape),
-            max_seqlen=int(flat.max()),
             loss_mask=torch.ones(shape).bool(),
             cu_seqlens=torch.cat((torch.zeros(1), flat.cumsum(0))).int(),
             step=0,

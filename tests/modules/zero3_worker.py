@@ -47,7 +47,6 @@ class Rows(Dataset[TokenBatch]):
             position_ids=positions,
             segment_ids=segments,
             cu_seqlens=bounds,
-            max_seqlen=DOCUMENT,
             loss_mask=positions > 0,
             step=step,
         )
