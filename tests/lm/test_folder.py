@@ -48,6 +48,14 @@ def test_a_failed_write_keeps_the_previous_folder(tmp_path, tiny, vocabulary, mo
     assert [path.name for path in tmp_path.iterdir()] == ["lm"]
 
 
+def test_damaged_weights_are_named(tmp_path, tiny, vocabulary, tokenizer):
+    folder = save_lm(tmp_path / "lm", build_network(tiny, vocabulary), vocabulary, tokenizer)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=f"{folder} is damaged"):
+        load_lm(folder)
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must be a folder with spiritlm.json"):
         read_vocabulary(tmp_path)
