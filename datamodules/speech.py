@@ -205,7 +205,13 @@ class WaveformDataModule(SpeechDataModule):
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Crops of waveforms."""
         return WaveformCrops(
-            self.cuts[split], self.sample_rate, self.crop_seconds, self.seed, self._units.get(split), self.label_rate
+            self.cuts[split],
+            self.sample_rate,
+            self.crop_seconds,
+            self.seed,
+            self._units.get(split),
+            self.label_rate,
+            training,
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
@@ -235,13 +241,15 @@ class WaveformCrops(Dataset[WaveformBatch]):
         seed: int,
         units: UnitIndex | None = None,
         label_rate: float | None = None,
+        training: bool = True,
     ) -> None:
-        """Keep what a worker needs."""
+        """Keep what a worker needs; crops that are not for training are the same in every epoch."""
         self.cuts = cuts
         self.sample_rate = sample_rate
         self.seed = seed
         self.units = units
         self.label_rate = label_rate
+        self.training = training
         self.crop = None if crop_seconds is None else round(crop_seconds * sample_rate)
         self.snap = 1 if label_rate is None else round(sample_rate / label_rate)  # crops start with a label
 
@@ -249,12 +257,13 @@ class WaveformCrops(Dataset[WaveformBatch]):
         """The batch of a visit."""
         waveforms: list[Tensor] = []
         labels: list[Tensor] = []
+        epoch = visit.epoch if self.training else 0  # the trainer counts epochs for validation, too
         for index in visit.indices:
             waveform = load_waveform(self.cuts[index], self.sample_rate)
             start, length = 0, len(waveform)
             if self.crop is not None and length > self.crop:
                 places = (length - self.crop) // self.snap + 1
-                start = int(generator(self.seed, visit.epoch, index, 1).integers(places)) * self.snap
+                start = int(generator(self.seed, epoch, index, 1).integers(places)) * self.snap
                 length = self.crop
             waveforms.append(waveform[start : start + length])
             if self.units is not None:

@@ -17,12 +17,9 @@ from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.held_out import HeldOutModule
+from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.vocabulary import Vocabulary
-
-
-class TrainingDivergedError(ValueError):
-    """Gradients were not finite too many steps in a row; the weights are those before the first of them."""
 
 
 def log_interval(trainer: Trainer) -> int:
@@ -72,17 +69,13 @@ class LanguageModelModule(HeldOutModule):
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
         """
         super().__init__()
-        if max_nonfinite_steps < 1:
-            raise ValueError(f"max_nonfinite_steps must be at least 1, but is {max_nonfinite_steps} instead")
         self.network_config = network
         self.given_vocabulary = vocabulary
         self.optimizer_settings = optimizer
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
         self.text_tokenizer = text_tokenizer
-        self.max_nonfinite_steps = max_nonfinite_steps
-        self.nonfinite_steps = 0  # all of the run
-        self.nonfinite_in_a_row = 0
+        self.skipped = SkippedSteps(max_nonfinite_steps)
         self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
 
@@ -145,7 +138,7 @@ class LanguageModelModule(HeldOutModule):
         engine: Any = self.trainer.model
         skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
         if skipped is not None:  # DeepSpeed looks at the gradients itself
-            self._count_nonfinite(bool(skipped))
+            self._count_skipped(bool(skipped))
             self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
 
     def configure_gradient_clipping(
@@ -159,18 +152,11 @@ class LanguageModelModule(HeldOutModule):
         finite = bool(norm.isfinite())
         if not finite:
             optimizer.zero_grad(set_to_none=True)
-        self._count_nonfinite(not finite)
+        self._count_skipped(not finite)
         self.log("train/gradient_norm", norm)
 
-    def _count_nonfinite(self, nonfinite: bool) -> None:
-        self.nonfinite_in_a_row = self.nonfinite_in_a_row + 1 if nonfinite else 0
-        self.nonfinite_steps += nonfinite
-        self.log("train/skipped_steps", float(self.nonfinite_steps))
-        if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
-            raise TrainingDivergedError(
-                f"gradients must be finite, but were not for {self.nonfinite_in_a_row} steps in a row up to "
-                f"step {self.trainer.global_step}; they were skipped and the last checkpoint is as it was"
-            )
+    def _count_skipped(self, skipped: bool) -> None:
+        self.log("train/skipped_steps", self.skipped.count(skipped, self.trainer.global_step))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the sums of the last validation."""
@@ -204,7 +190,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
-        checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
+        checkpoint["skipped_steps"] = self.skipped.state_dict()
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
             "config": self.network.config.to_json_string(use_diff=False),
@@ -213,7 +199,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps; a step that was not finished is done again."""
-        self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
+        self.skipped.load_state_dict(checkpoint["skipped_steps"])
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 

@@ -23,7 +23,7 @@ from torchmetrics import MeanMetric
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.modules.held_out import HeldOutModule
-from spiritlm_pl.modules.lm import TrainingDivergedError
+from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
@@ -92,8 +92,6 @@ class VocoderModule(HeldOutModule):
             raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
         if adversarial_start < 0 or (adversarial_start >= 1 and adversarial_start % 1):
             raise ValueError(f"adversarial_start must be a step or a share below 1, but is {adversarial_start} instead")
-        if max_nonfinite_steps < 1:
-            raise ValueError(f"max_nonfinite_steps must be at least 1, but is {max_nonfinite_steps} instead")
         if isinstance(generator_scheduler, OneCycle) and scheduler_interval != "step":
             raise ValueError(f"scheduler_interval of OneCycle must be 'step', but is {scheduler_interval!r} instead")
         self.automatic_optimization = False
@@ -115,9 +113,7 @@ class VocoderModule(HeldOutModule):
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
         self.seed = seed
-        self.max_nonfinite_steps = max_nonfinite_steps
-        self.skipped_steps = 0  # all of the run
-        self.skipped_in_a_row = 0
+        self.skipped = SkippedSteps(max_nonfinite_steps)
         self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in METRICS})
 
     @property
@@ -218,25 +214,16 @@ class VocoderModule(HeldOutModule):
             self._step_schedulers(adversarial)
         self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
         self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norms[-1]}, prog_bar=True)
-        self._count_skipped(not all(bool(norm.isfinite()) for norm in norms))
-
-    def _count_skipped(self, skipped: bool) -> None:
-        self.skipped_steps += skipped
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
-        self.log("train/skipped_steps", float(self.skipped_steps))
-        if self.skipped_in_a_row >= self.max_nonfinite_steps:
-            raise TrainingDivergedError(
-                f"gradients must be finite, but were not for {self.skipped_in_a_row} steps in a row up to "
-                f"step {self.global_step}; they were skipped and the last checkpoint is as it was"
-            )
+        skipped = not all(bool(norm.isfinite()) for norm in norms)
+        self.log("train/skipped_steps", self.skipped.count(skipped, self.global_step))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps."""
-        checkpoint["skipped_steps"] = [self.skipped_steps, self.skipped_in_a_row]
+        checkpoint["skipped_steps"] = self.skipped.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps."""
-        self.skipped_steps, self.skipped_in_a_row = checkpoint.get("skipped_steps", (0, 0))
+        self.skipped.load_state_dict(checkpoint["skipped_steps"])
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that go by epochs."""

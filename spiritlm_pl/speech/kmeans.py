@@ -217,18 +217,3 @@ def cluster_sums(points: Tensor, index: Tensor, num_units: int) -> tuple[Tensor,
     sums = torch.zeros(num_units, points.shape[-1], dtype=torch.float64, device=points.device)
     sums.index_add_(0, index, points.double())
     return sums, torch.bincount(index, minlength=num_units).double()
-
-
-def fit_kmeans(
-    features: Tensor, config: KMeansConfig, *, epochs: int = 5, batch: int = 10_000, seed: int = 0
-) -> KMeans:
-    """Cluster frames (N, D) that fit in memory."""
-    network = KMeans(config)
-    trainer = MinibatchKMeans(network, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(features), generator=generator)
-    trainer.start(features[order[: max(batch, 20 * config.num_units)]])
-    for _ in range(epochs):
-        for rows in torch.randperm(len(features), generator=generator).split(batch):
-            trainer.update(features[rows])
-    return network.eval()

@@ -8,7 +8,7 @@ from spiritlm_pl.callbacks.write_units import WriteUnits
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.kmeans import KMeansConfig, fit_kmeans
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
@@ -17,7 +17,8 @@ from spiritlm_pl.tokens.corpus_store import UnitCorpus
 def tokenizer(tmp_path: Path) -> Path:
     extractor = MFCCConfig().build()
     features, _ = extractor(torch.randn(1, 160_000), torch.tensor([160_000]))
-    quantizer = fit_kmeans(features[0], KMeansConfig(num_units=12, feature_dim=39), epochs=1)
+    quantizer = KMeans(KMeansConfig(num_units=12, feature_dim=39))
+    MinibatchKMeans(quantizer).start(features[0])
     return PhoneticTokenizer(extractor, quantizer).save(tmp_path / "tokenizer")
 
 

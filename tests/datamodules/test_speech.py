@@ -71,6 +71,17 @@ def test_labels_follow_the_crop(tone_corpus: Path, units: Path) -> None:
     assert len(seen) > 2
 
 
+def test_held_out_crops_are_the_same_in_every_epoch(tone_corpus: Path) -> None:
+    data = WaveformDataModule([str(tone_corpus)], crop_seconds=0.5, batch_seconds=4.0)
+    data.setup("fit")
+    for loader, same in ((data.val_dataloader(), True), (data.train_dataloader(), False)):
+        seen = []
+        for epoch in (0, 1):
+            loader.sampler.epoch = epoch  # as the trainer does
+            seen.append({name: wave for batch in loader for name, wave in zip(batch.ids, batch.waveforms, strict=True)})
+        assert all(torch.equal(wave, seen[1][name]) for name, wave in seen[0].items()) == same
+
+
 def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) -> None:
     data = UnitWaveformDataModule([str(tone_corpus)], [str(units)], segment_frames=12, batch_size=4)
     data.setup("fit")

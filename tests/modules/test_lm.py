@@ -21,7 +21,8 @@ from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
-from spiritlm_pl.modules.lm import LanguageModelModule, TrainingDivergedError
+from spiritlm_pl.modules.lm import LanguageModelModule
+from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.text import train_text_tokenizer
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
@@ -240,7 +241,7 @@ def test_a_step_that_deepspeed_skips_counts_once(corpus):
             if last:
                 trainer.global_step, engine.optimizer.overflow = step + 1, overflow
             module.on_train_batch_end(None, SimpleNamespace(step=step), 0)
-    assert module.nonfinite_steps == logged["train/skipped_steps"] == 2 and module.nonfinite_in_a_row == 1
+    assert module.skipped.total == logged["train/skipped_steps"] == 2 and module.skipped.in_a_row == 1
     assert logged["train/gradient_norm"] == 1.5
     trainer.global_step = 5
     with pytest.raises(TrainingDivergedError, match="not for 2 steps in a row"):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import load_network
-from spiritlm_pl.modules.lm import TrainingDivergedError
+from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)  # type: ignore[arg-type]
     fit = trainer(tmp_path, max_steps=1)
     fit.fit(model, data, loader(1))
-    assert model.skipped_steps == 1 and fit.callback_metrics["train/skipped_steps"] == 1
+    assert model.skipped.total == 1 and fit.callback_metrics["train/skipped_steps"] == 1
     for name, value in model.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
@@ -183,7 +183,7 @@ def test_a_run_that_diverged_ends(tmp_path: Path) -> None:
     data: DataLoader[UnitWaveformBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     with pytest.raises(TrainingDivergedError, match="not for 3 steps in a row up to step 6"):
         trainer(tmp_path, max_steps=10).fit(model, data, loader(1))
-    assert model.skipped_steps == 5
+    assert model.skipped.total == 5
 
 
 def test_schedule_and_start_follow_the_length_of_the_run(tmp_path: Path) -> None:
