@@ -2,6 +2,7 @@
 
 import math
 import random
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def make_tone_corpus(folder: Path, name: str = "tones", train: int = 8, held_out
             )
     save_corpus(folder, cuts, name=name, source="test", licence="none")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def master_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port for the ranks of this test, outside the range from which the system gives ports to everybody."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        return
 
 
 @pytest.fixture(scope="session")
