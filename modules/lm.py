@@ -190,7 +190,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
-        checkpoint["skipped_steps"] = self.skipped.state_dict()
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed has skipped_steps of its own
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
             "config": self.network.config.to_json_string(use_diff=False),
@@ -199,7 +199,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps; a step that was not finished is done again."""
-        self.skipped.load_state_dict(checkpoint["skipped_steps"])
+        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 

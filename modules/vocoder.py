@@ -219,11 +219,11 @@ class VocoderModule(HeldOutModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps."""
-        checkpoint["skipped_steps"] = self.skipped.state_dict()
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps."""
-        self.skipped.load_state_dict(checkpoint["skipped_steps"])
+        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that go by epochs."""
