@@ -224,7 +224,9 @@ class SpiritLM:
             else:
                 units = torch.tensor(segment.values)
                 before = prompt.speech if index == 0 and continues else None
-                pieces.append(self._speak(units, before))
+                spoken = self._speak(units, before)
+                if spoken.audio is None or len(spoken.waveform):  # the prompt's last unit, repeated, adds nothing
+                    pieces.append(spoken)
         return pieces
 
     def _speak(self, units: Tensor, before: Speech | None) -> Speech:

@@ -159,6 +159,14 @@ def test_speech_that_continues_speech_is_spoken_with_its_prompt(spirit_lm):
     assert piece.waveform[-1] == piece.units[-1] / 19
 
 
+def test_a_repeated_last_unit_of_the_prompt_is_no_answer(spirit_lm, monkeypatch):
+    loud = torch.full((6400,), 0.5)  # unit 9
+    tokens = [VOCABULARY.unit_offset + 9, VOCABULARY.marker(Modality.TEXT), 3]
+    monkeypatch.setattr("spiritlm_pl.generation.spirit_lm.continue_tokens", lambda *args, **named: [tokens])
+    (pieces,) = spirit_lm.generate([Speech(loud, 16_000)])
+    assert [piece.text for piece in pieces] == ["d"]
+
+
 def test_settings_of_the_paper():
     settings = GenerationSettings()
     assert (settings.temperature, settings.top_p, settings.min_speech_units) == (0.8, 0.95, 25)
