@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
 from spiritlm_pl.callbacks.bystander import bystander, part
@@ -33,7 +34,7 @@ class EvaluateChoice(Callback):
         seed: of the pairs.
         directions: names out of `spiritlm_pl.evaluation.choice.DIRECTIONS`.
         batch_tokens: tokens of a batch.
-        output: JSON file with the latest results; None for none.
+        output: JSON file with the latest results of a fit; None for none.
         name: goes between `accuracy` and the direction, to tell several of these callbacks apart.
     """
 
@@ -87,7 +88,7 @@ class EvaluateChoice(Callback):
             )
         prefix = f"{stage}/accuracy_{self.name}_" if self.name else f"{stage}/accuracy_"
         pl_module.log_dict({prefix + name: result.accuracy for name, result in results.items()})
-        if self.output is not None and trainer.is_global_zero:
+        if self.output is not None and trainer.is_global_zero and trainer.state.fn is TrainerFn.FITTING:
             description = {
                 "step": trainer.global_step,
                 "kind": self.kind,

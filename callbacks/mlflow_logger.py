@@ -106,10 +106,19 @@ class MLflowLogger(MLFlowLogger):
         """Whether the run has been opened."""
         return bool(self._initialized)
 
-    def name_stage(self, stage: str) -> None:
-        """Name the experiment after the stage, unless the configuration did; before the run is opened."""
-        if self._named_by_stage and not self._initialized:
+    def name_stage(self, stage: str, run: str) -> None:
+        """Name experiment and run, unless the configuration did; before the run is opened.
+
+        Args:
+            stage: such as `lm`, for the experiment.
+            run: for the run.
+        """
+        if self._initialized:
+            return
+        if self._named_by_stage:
             self._experiment_name = stage
+        if self._run_name is None:
+            self._run_name = run
 
     @rank_zero_only
     def resume(self, run_id: str) -> bool:

@@ -145,7 +145,7 @@ class RecordRun(SaveConfigCallback):
             return
         self._opened = True
         stage, command = stage_name(pl_module), str(trainer.state.fn.value if trainer.state.fn else "")
-        logger.name_stage(stage)
+        logger.name_stage(stage, Path(trainer.default_root_dir).name)
         run_id = continued_run(trainer)
         resumed = run_id is not None and logger.resume(run_id)
         assert logger.run_id is not None

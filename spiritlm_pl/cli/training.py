@@ -30,6 +30,23 @@ class SpiritCLI(LightningCLI):
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
         return trainer
 
+    def before_validate(self) -> None:
+        """Do not measure untrained weights where the last checkpoint was asked for."""
+        self._check_last()
+
+    def before_test(self) -> None:
+        """As before validate."""
+        self._check_last()
+
+    def _check_last(self) -> None:
+        if self.config[self.subcommand].get("ckpt_path") != "last":
+            return
+        folders = [c.dirpath for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
+        if not any(any(Path(folder).glob("*.ckpt")) for folder in folders):
+            raise ValueError(
+                f"ckpt_path must name a checkpoint, but there is no last one in {', '.join(map(str, folders))}"
+            )
+
     def _parse_ckpt_path(self) -> None:
         """Refuse what is no checkpoint. The configuration given counts, not the one that a checkpoint was made with."""
         subcommand = self.config.get("subcommand")

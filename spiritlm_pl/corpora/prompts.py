@@ -128,7 +128,7 @@ def prepare_prompts(
     return save_corpus(
         out,
         split_by_transcript(cuts, validation_fraction, test_fraction, seed),
-        name="prompts",
+        name=out.name,
         source="Debian packages " + ", ".join(PACKAGES),
         licence="CC-BY-SA-3.0, voice of Allison Smith; see LICENCE.txt",
         arguments={

@@ -122,7 +122,7 @@ def speak_stories(
         lines,
         [splits[story.text] for story in stories],
         num_jobs,
-        name="stories",
+        name=out.name,
         source="eSpeak NG reading the built-in story grammar",
         licence=LICENCE + "Apache-2.0",
         arguments={
@@ -186,7 +186,7 @@ def speak_text(
         [splits[words] for words in keys],
         num_jobs,
         skipped=skipped,
-        name=file.stem,
+        name=out.name,
         source=f"eSpeak NG reading {file.name}",
         licence=LICENCE + "the text's own licence",
         arguments={

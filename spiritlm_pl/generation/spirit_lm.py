@@ -204,6 +204,8 @@ class SpiritLM:
                 f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
                 f"but has {len(waveform)} instead"
             )
+        if not bool(waveform.isfinite().all()):
+            raise ValueError("a speech prompt must hold finite samples, but has some that are not")
         waveforms = waveform[None].to(self.model.device)
         lengths = torch.tensor([len(waveform)], device=waveforms.device)
         units = self.speech_tokenizer.encode(waveforms, lengths)[0]

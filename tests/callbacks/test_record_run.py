@@ -89,6 +89,7 @@ def test_a_run_records_its_configuration_and_a_resumed_one_continues_it(here):
     tags = run.data.tags
     assert (tags["stage"], tags["command"]) == ("test_record_run", "fit")
     assert tags["code_version"] == code_version()
+    assert run.info.run_name == "run"  # the last part of default_root_dir
     assert tags["parent_stage"] == "quantizer"
     assert (tags["parent.quantizer"], tags["parent.hubert"]) == ("def", "abc")
     assert tags["checkpoint.last"] == str(here / "run" / "checkpoints" / "last.ckpt")

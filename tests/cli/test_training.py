@@ -47,6 +47,12 @@ def test_resuming_and_checkpoints_that_do_not_fit(tone_corpus: Path, tmp_path: P
     assert other.returncode == 2 and "checkpoint must be of the module and size" in other.stderr
     assert "Traceback" not in other.stderr
 
+    command = [str(PROGRAM), "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt_path=last"]
+    command += [f"--data.init_args.corpora=[{tone_corpus}]", "--trainer.default_root_dir=elsewhere"]
+    command += ["--trainer.callbacks=null", "--trainer.enable_checkpointing=true", "--trainer.logger=false"]
+    untrained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert untrained.returncode == 2 and "there is no last one in" in untrained.stderr
+
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     damaged = fit_clusters(tmp_path, tone_corpus, f"--ckpt_path={checkpoint}")
     assert damaged.returncode == 2 and f"but {checkpoint} is damaged" in damaged.stderr

@@ -184,6 +184,7 @@ def test_settings_of_the_paper():
         ([Speech("missing.wav")], "missing.wav does not exist"),
         ([Speech()], "audio or units"),
         ([Speech(torch.zeros(100))], "at least 640 samples"),
+        ([Speech(torch.full((6400,), torch.nan))], "finite samples"),
     ],
 )
 def test_bad_prompts_are_named(spirit_lm, prompt, message):

@@ -80,7 +80,7 @@ def hubert_rows() -> list[Row]:
     rows = []
     for iteration in (1, 2):
         metrics = _read(ROOT / f"hubert_{iteration}" / METRICS_FILE)
-        if metrics:
+        if "val/accuracy_masked" in metrics:
             value = f"{100 * metrics['val/accuracy_masked']:.0f}"
             rows.append(Row("HuBERT", f"iteration {iteration}: masked units predicted, %", value, "chance 0.5"))
     return rows
