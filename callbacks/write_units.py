@@ -2,12 +2,14 @@
 
 The data module plans the parts before any rank starts; a rank computes whole parts, so a part has the same
 bytes in any run. A part appears when it is complete, and a later run of the same tokenizer over the same
-corpus leaves it out, unless it was damaged since; rank zero writes the manifests at the end.
+corpus leaves it out, unless it was damaged since; rank zero writes the manifests at the end. Recordings that
+cannot be read are left out, listed in `skipped.jsonl` and tried again once their file has changed.
 """
 
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.callbacks.record_run import config_file, write_run_file
-from spiritlm_pl.corpora.manifest import word_alignment
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, Skipped, word_alignment, write_jsonl
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.speech.contract import Units
 from spiritlm_pl.speech.tokenizer import tokenizer_fingerprint
@@ -25,6 +27,7 @@ from spiritlm_pl.tokens.corpus_store import (
     TimedWord,
     UnitUtterance,
     finish_folder,
+    num_parts,
     part_is_finished,
     write_part,
 )
@@ -44,7 +47,8 @@ class WriteUnits(Callback):
         self._plan: CorpusPlan | None = None
         self._fingerprints: dict[int, str] = {}
         self._position: dict[str, int] = {}
-        self._pending: dict[int, dict[str, Units]] = {}
+        self._pending: dict[int, dict[str, Units | Skipped]] = {}
+        self._unreadable: list[Skipped] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out which parts are finished, before the data module makes its loader.
@@ -64,12 +68,25 @@ class WriteUnits(Callback):
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
         finished: set[int] = set()
         if trainer.is_global_zero:
-            for position, part in enumerate(plan.parts):
-                if part_is_finished(self.home(part), part.index, self._fingerprints[position]):
-                    finished.add(position)
-                else:
-                    (self.home(part) / MANIFEST).unlink(missing_ok=True)
+            for home, positions in self._homes().items():
+                done = {
+                    position
+                    for position in positions
+                    if part_is_finished(home, plan.parts[position].index, self._fingerprints[position])
+                }
+                finished |= done
+                if len(done) < len(positions) or num_parts(home) > len(positions):
+                    check_same_corpus(home, plan.sources[home.parent.name])
+                    (home / MANIFEST).unlink(missing_ok=True)
         plan.finished = trainer.strategy.broadcast(finished)  # every rank must share out the same parts
+
+    def _homes(self) -> dict[Path, list[int]]:
+        """Positions of the parts of each folder."""
+        assert self._plan is not None
+        homes: dict[Path, list[int]] = {}
+        for position, part in enumerate(self._plan.parts):
+            homes.setdefault(self.home(part), []).append(position)
+        return homes
 
     def home(self, part: Part) -> Path:
         """The folder of a part."""
@@ -86,14 +103,20 @@ class WriteUnits(Callback):
     ) -> None:
         """Keep the units of a batch; write its part once that is complete."""
         assert self._plan is not None
-        for name, units in zip(batch.ids, outputs, strict=True):
-            self._pending.setdefault(self._position[name], {})[name] = units
+        done = dict(zip(batch.ids, outputs, strict=True)) | {item.id: item for item in batch.skipped}
+        for name, result in done.items():
+            self._pending.setdefault(self._position[name], {})[name] = result
         for position in list(self._pending):
             part = self._plan.parts[position]
             if len(self._pending[position]) == len(part.ids):
                 found = self._pending.pop(position)
-                rows = [utterance(self._plan, name, found[name]) for name in part.ids]
-                write_part(self.home(part), part.index, rows, self._fingerprints[position])
+                skipped = [item for item in found.values() if isinstance(item, Skipped)]
+                if len(skipped) == len(part.ids):
+                    self._unreadable += skipped  # rather a disk that is not there than so many broken files
+                    continue
+                units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
+                rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
+                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the manifests when all ranks are done, and what the units were made by.
@@ -101,7 +124,8 @@ class WriteUnits(Callback):
         Unlike `on_predict_end`, this is also called on a rank that had nothing to do, and not after an error.
 
         Raises:
-            FileNotFoundError: if a part is missing because the run was cut short.
+            FileNotFoundError: if a part is missing because the run was cut short, or because none of its
+                recordings could be read.
         """
         assert self._plan is not None and isinstance(pl_module, TokenizeModule)
         trainer.strategy.barrier("units written")
@@ -109,23 +133,65 @@ class WriteUnits(Callback):
             return
         tokenizer = pl_module.tokenizer
         assert tokenizer is not None
-        for corpus in sorted({part.corpus for part in self._plan.parts}):
-            write_run_file(self.folder / corpus, trainer, pl_module)
+        homes = self._homes()
+        unfinished = [home for home in homes if not (home / MANIFEST).is_file()]
+        if not unfinished:
+            print(f"{self.folder} has the units of all {len(homes)} splits already: nothing was done")
+            return
+        for folder in sorted({home.parent for home in unfinished}):
+            write_run_file(folder, trainer, pl_module)
         config = config_file(trainer)
         if config.is_file():
             shutil.copy(config, self.folder)
-        for home in sorted({self.home(part) for part in self._plan.parts}):
-            finish_folder(
-                home,
-                sum(self.home(part) == home for part in self._plan.parts),
-                frame_rate=tokenizer.frame_rate,
-                num_units=tokenizer.cardinality,
-                provenance={
-                    "tokenizer": str(pl_module.folder),
-                    "tokenizer_sha256": tokenizer.fingerprint,
-                    "corpora": list(self._plan.sources),
-                },
-            )
+        missing: list[str] = []
+        for home in unfinished:
+            try:
+                manifest = finish_folder(
+                    home,
+                    [self._fingerprints[position] for position in homes[home]],
+                    frame_rate=tokenizer.frame_rate,
+                    num_units=tokenizer.cardinality,
+                    provenance={
+                        "tokenizer": str(pl_module.folder),
+                        "tokenizer_sha256": tokenizer.fingerprint,
+                        "corpora": list(self._plan.sources[home.parent.name]),
+                    },
+                )
+            except FileNotFoundError as error:
+                missing.append(str(error))
+            else:
+                list_skipped(home, manifest)
+        if missing:
+            reasons = [f"no utterance of it could be read ({item.reason})" for item in self._unreadable[:1]]
+            raise FileNotFoundError(": ".join([missing[0], *reasons]))
+
+
+def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:
+    """Write down what a split lacks, and say how much that is."""
+    skipped = [item for file in manifest["files"] for item in file["skipped"]]
+    write_jsonl(home / SKIPPED_FILE, skipped)
+    if skipped:
+        total = manifest["rows"] + len(skipped)
+        first = skipped[0]["reason"]
+        print(f"{home}: skipped {len(skipped)} of {total} utterances, see {SKIPPED_FILE}; the first: {first}")
+
+
+def check_same_corpus(home: Path, sources: Sequence[str]) -> None:
+    """Check that units that are about to be replaced are of the same corpus.
+
+    Raises:
+        ValueError: if they were made from other folders, and one of these is still there.
+    """
+    path = home / MANIFEST
+    if not path.is_file():
+        return
+    recorded = [Path(name).resolve() for name in json.loads(path.read_text())["provenance"]["corpora"]]
+    others = [name for name in recorded if name.is_dir() and name not in {Path(name).resolve() for name in sources}]
+    if others:
+        raise ValueError(
+            f"folder must not hold units of another corpus of the same name, but {home} was made from {others[0]} "
+            f"instead of {', '.join(sources)}: give another folder, or remove {home.parent}"
+        )
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from spiritlm_pl.batches import WaveformBatch
-from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
 from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, unit_frames
@@ -293,11 +294,18 @@ class PlannedUtterances(Dataset[WaveformBatch]):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> WaveformBatch:
-        """One batch of the plan."""
-        ids = self.batches[index]
-        waveforms = [load_waveform(self.cuts[name], self.sample_rate) for name in ids]
+        """One batch of the plan, without what cannot be read."""
+        waveforms: dict[str, Tensor] = {}
+        skipped: list[Skipped] = []
+        for name in self.batches[index]:
+            cut = self.cuts[name]
+            try:
+                waveforms[name] = load_waveform(cut, self.sample_rate)
+            except AudioError as error:
+                skipped.append(Skipped(name, cut.recording.sources[0].source, str(error)))
         return WaveformBatch(
-            waveforms=pad_sequence(waveforms, batch_first=True),
-            lengths=torch.tensor([len(waveform) for waveform in waveforms]),
-            ids=list(ids),
+            waveforms=pad_sequence([*waveforms.values()], batch_first=True) if waveforms else torch.zeros(0, 0),
+            lengths=torch.tensor([len(waveform) for waveform in waveforms.values()], dtype=torch.long),
+            ids=list(waveforms),
+            skipped=tuple(skipped),
         )

@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from spiritlm_pl.corpora.manifest import Skipped
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -35,6 +37,7 @@ class WaveformBatch(Batch):
         ids: B cut ids.
         labels: (B, L) int64 frame-rate units to predict (HuBERT), -1 after the end; None when not asked for.
         label_rate: labels a second; None with `labels`.
+        skipped: utterances that belong here, but could not be read.
     """
 
     waveforms: Tensor
@@ -42,6 +45,7 @@ class WaveformBatch(Batch):
     ids: list[str]
     labels: Tensor | None = None
     label_rate: float | None = None
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
 
 MANIFEST = "manifest.json"
-FINGERPRINT = b"spiritlm_fingerprint"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 SCHEMA = pa.schema(
     [
@@ -94,23 +94,37 @@ def _entry_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def write_part(folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str) -> Path:
-    """Write one part atomically, and beside it what the manifest is to say of it.
+def write_part(
+    folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str, skipped: Sequence[Skipped] = ()
+) -> Path:
+    """Write one part atomically, and beside it what the manifest is to say of it: also what was left out.
 
     After an error, what was there before is as it was, or is no longer taken for finished.
     """
     columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
-    schema = SCHEMA.with_metadata({FINGERPRINT: fingerprint.encode()})
     path = folder / part_name(index)
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
         size, digest = temporary.stat().st_size, file_sha256(temporary)
-    entry = {"name": path.name, "rows": len(utterances), "bytes": size, "sha256": digest}
+    left_out = [asdict(item) | {"bytes": _size(item.path)} for item in skipped]
+    entry = {
+        "name": path.name,
+        "rows": len(utterances),
+        "bytes": size,
+        "sha256": digest,
+        "skipped": left_out,
+        "fingerprint": fingerprint,
+    }
     with atomic_path(_entry_path(path)) as temporary:
         temporary.write_text(json.dumps(entry) + "\n")
     return path
+
+
+def _size(path: str | Path) -> int | None:
+    """Bytes of a file, None where there is none."""
+    return Path(path).stat().st_size if Path(path).is_file() else None
 
 
 def check_part(path: Path, entry: Mapping[str, Any]) -> None:
@@ -129,28 +143,48 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
-    """Whether a part is there, undamaged, and made by the run with this fingerprint."""
+    """Whether a part is there, undamaged, made by the run with this fingerprint, and what it skipped is as it was."""
     path = folder / part_name(index)
     try:
-        check_part(path, json.loads(_entry_path(path).read_text()))
+        entry = json.loads(_entry_path(path).read_text())
+        as_it_was = all(_size(item["path"]) == item["bytes"] for item in entry["skipped"])
+        if entry["fingerprint"] != fingerprint or not as_it_was:
+            return False
+        check_part(path, entry)
     except (OSError, ValueError, KeyError):
         return False
-    return bool((pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint.encode())
+    return True
+
+
+def num_parts(folder: Path) -> int:
+    """Parts in the manifest of a split, 0 where there is none."""
+    path = folder / MANIFEST
+    return len(json.loads(path.read_text())["files"]) if path.is_file() else 0
 
 
 def finish_folder(
-    folder: Path, num_parts: int, *, frame_rate: float, num_units: int, provenance: Mapping[str, Any]
+    folder: Path, fingerprints: Sequence[str], *, frame_rate: float, num_units: int, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write the manifest of a split whose parts are all there, and remove parts of earlier, larger runs.
 
+    Args:
+        folder: of the split.
+        fingerprints: that the parts, in their order, were written with.
+        frame_rate: frames a second.
+        num_units: of the tokenizer.
+        provenance: what the units were made of and by.
+
     Raises:
-        FileNotFoundError: if a part is missing.
+        FileNotFoundError: if a part is missing, or is still that of another run.
     """
     files = []
-    for path in (folder / part_name(index) for index in range(num_parts)):
-        if not path.is_file() or not _entry_path(path).is_file():
-            raise FileNotFoundError(f"{path} must have been written, but is missing")
-        files.append(json.loads(_entry_path(path).read_text()))  # as written: damage since then stays visible
+    for index, fingerprint in enumerate(fingerprints):
+        path = folder / part_name(index)
+        found = path.is_file() and _entry_path(path).is_file()
+        entry = json.loads(_entry_path(path).read_text()) if found else {}
+        if entry.get("fingerprint") != fingerprint:
+            raise FileNotFoundError(f"{path} must have been written by this run, but was not")
+        files.append(entry)  # as written: damage since then stays visible
     manifest = {
         "frame_rate": frame_rate,
         "num_units": num_units,

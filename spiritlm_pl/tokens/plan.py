@@ -43,13 +43,13 @@ class CorpusPlan:
         corpora: the corpus that each utterance belongs to.
         parts: all parts of all splits.
         finished: positions in `parts` that need not be done.
-        sources: folders of the corpora.
+        sources: folders of each corpus by its name.
     """
 
     cuts: Mapping[str, MonoCut]
     corpora: Mapping[str, str]
     parts: Sequence[Part]
-    sources: tuple[str, ...]
+    sources: Mapping[str, tuple[str, ...]]
     finished: set[int] = field(default_factory=set)
 
     def remaining(self, rank: int, world_size: int) -> list[Part]:
@@ -114,4 +114,8 @@ def plan_corpus(
                         batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
                     )
                 )
-    return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=tuple(str(f) for f in folders))
+    sources: dict[str, tuple[str, ...]] = {}
+    for folder in folders:
+        name = corpus_name(folder)
+        sources[name] = (*sources.get(name, ()), str(folder))
+    return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=sources)

@@ -90,7 +90,7 @@ def folder(tmp_path, monkeypatch):
             )
         )
     write_part(tmp_path / "units" / "test", 0, utterances, "f")
-    finish_folder(tmp_path / "units" / "test", 1, frame_rate=25.0, num_units=20, provenance={})
+    finish_folder(tmp_path / "units" / "test", ["f"], frame_rate=25.0, num_units=20, provenance={})
     config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
     save_network("vocoder", InverseSTFTVocoder(config), "vocoder")
     return tmp_path

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,12 +7,18 @@ import torch
 from lightning import Trainer
 
 from spiritlm_pl.callbacks.write_units import WriteUnits
+from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 from spiritlm_pl.tokens.corpus_store import UnitCorpus
+
+
+@pytest.fixture
+def own_corpus(tone_corpus: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tone_corpus, tmp_path / "corpora" / tone_corpus.name))
 
 
 @pytest.fixture
@@ -67,6 +75,62 @@ def test_killed_before_the_manifests(tokenizer: Path, tone_corpus: Path, tmp_pat
     assert {path: path.read_bytes() for path in manifests} == manifests and contents(tmp_path) == parts
 
 
+def test_broken_recordings_are_skipped_listed_and_tried_again(
+    tokenizer: Path, own_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(tokenizer, own_corpus, tmp_path / "whole")
+    cuts = list(load_cuts(own_corpus, "train"))
+    zero, missing = (Path(cuts[index].recording.sources[0].source) for index in (0, 5))
+    contents_of = {path: path.read_bytes() for path in (zero, missing)}
+    zero.write_bytes(b"")
+    missing.unlink()
+    predict(tokenizer, own_corpus, tmp_path / "units")
+    home = tmp_path / "units" / "tones" / "train"
+    assert "train: skipped 2 of 8 utterances, see skipped.jsonl; the first:" in capsys.readouterr().out
+    listed = [json.loads(line) for line in (home / "skipped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in listed] == [cuts[0].id, cuts[5].id]
+    assert "zero bytes" in listed[0]["reason"] and "missing" in listed[1]["reason"]
+    corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
+    assert corpus.ids() == [cut.id for cut in cuts if cut.id not in {cuts[0].id, cuts[5].id}]
+    for path, content in contents_of.items():
+        path.write_bytes(content)
+    predict(tokenizer, own_corpus, tmp_path / "units")
+    assert contents(tmp_path / "units") == contents(tmp_path / "whole")
+    assert (home / "skipped.jsonl").read_text() == ""
+
+
+def test_audio_that_is_not_there_replaces_nothing(tokenizer: Path, own_corpus: Path, tmp_path: Path) -> None:
+    predict(tokenizer, own_corpus, tmp_path / "units")
+    changed = PhoneticTokenizer.load(tokenizer)
+    changed.chunk_seconds = 50.0
+    (own_corpus / "audio").rename(tmp_path / "elsewhere")
+    before = contents(tmp_path / "units")
+    with pytest.raises(FileNotFoundError, match="by this run, but was not: no utterance of it could be read"):
+        predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units")
+    assert contents(tmp_path / "units") == before
+
+
+def test_another_corpus_of_the_same_name(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    predict(tokenizer, tone_corpus, tmp_path / "units")
+    before = contents(tmp_path / "units")
+    other = tmp_path / "other" / tone_corpus.name
+    shutil.copytree(tone_corpus, other)
+    cuts = list(load_cuts(other, "train"))
+    write_cuts(other, "train", cuts[:-1])
+    with pytest.raises(ValueError, match="folder must not hold units of another corpus of the same name"):
+        predict(tokenizer, other, tmp_path / "units")
+    assert contents(tmp_path / "units") == before and UnitCorpus(tmp_path / "units" / "tones", "train")
+
+
+def test_nothing_to_do(tokenizer: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict(tokenizer, tone_corpus, tmp_path / "units")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("*.*")}
+    with pytest.warns(UserWarning, match="across ranks is zero"):
+        predict(tokenizer, tone_corpus, tmp_path / "units")
+    assert "has the units of all 3 splits already: nothing was done" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("*.*")} == files
+
+
 def test_no_manifests_after_an_error(
     tokenizer: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,10 +177,11 @@ def test_another_tokenizer_redoes_all(tokenizer: Path, tone_corpus: Path, tmp_pa
     predict(tokenizer, tone_corpus, tmp_path / "units")
     changed = PhoneticTokenizer.load(tokenizer)
     changed.chunk_seconds = 50.0
-    before = contents(tmp_path / "units")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("part-*.parquet")}
     predict(changed.save(tmp_path / "changed"), tone_corpus, tmp_path / "units")
-    after = contents(tmp_path / "units")
-    assert before.keys() == after.keys() and all(before[name] != after[name] for name in before)
+    assert before and all(path.stat().st_mtime_ns != time for path, time in before.items())
+    corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
+    assert corpus.manifest["provenance"]["tokenizer"] == str(tmp_path / "changed")
 
 
 def test_training_with_it_is_refused(tokenizer: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
                 )
             )
         write_part(tmp_path / "units" / split, 0, rows, "x")
-        finish_folder(tmp_path / "units" / split, 1, frame_rate=25.0, num_units=1000, provenance={})
+        finish_folder(tmp_path / "units" / split, ["x"], frame_rate=25.0, num_units=1000, provenance={})
     return tmp_path / "units"
 
 
@@ -115,7 +115,7 @@ def test_runs_have_their_whole_duration(tone_corpus: Path, tmp_path: Path) -> No
                 )
             )
         write_part(tmp_path / "runs" / split, 0, rows, "x")
-        finish_folder(tmp_path / "runs" / split, 1, frame_rate=25.0, num_units=1000, provenance={})
+        finish_folder(tmp_path / "runs" / split, ["x"], frame_rate=25.0, num_units=1000, provenance={})
     data = UnitWaveformDataModule([str(tone_corpus)], [str(tmp_path / "runs")], segment_frames=12, batch_size=4)
     data.setup("fit")
     last = {cut.id: len(data._units["train"][cut.id].units) - 1 for cut in data.cuts["train"]}

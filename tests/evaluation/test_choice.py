@@ -57,7 +57,7 @@ def corpus(tmp_path):
         for i, utterance in enumerate(utterances[:3])
     ]
     write_part(tmp_path / "test", 0, utterances + plain, "f")
-    finish_folder(tmp_path / "test", 1, frame_rate=25.0, num_units=50, provenance={})
+    finish_folder(tmp_path / "test", ["f"], frame_rate=25.0, num_units=50, provenance={})
     return UnitCorpus(tmp_path, "test")
 
 

@@ -30,7 +30,7 @@ def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs:
 
 def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
     write_part(folder / split, 0, utterances, "test")
-    finish_folder(folder / split, 1, frame_rate=25.0, num_units=num_units, provenance={})
+    finish_folder(folder / split, ["test"], frame_rate=25.0, num_units=num_units, provenance={})
     return folder
 
 

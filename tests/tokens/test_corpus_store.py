@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.tokens.corpus_store import (
     TimedWord,
     UnitCorpus,
@@ -36,7 +37,7 @@ def units(tmp_path: Path) -> Path:
     write_part(folder, 0, [utterance("a"), utterance("b")], "print")
     write_part(folder, 1, [utterance("c")], "print")
     write_part(folder, 2, [utterance("stale")], "other")
-    finish_folder(folder, 2, frame_rate=25.0, num_units=500, provenance={"tokenizer": "t"})
+    finish_folder(folder, ["print", "print"], frame_rate=25.0, num_units=500, provenance={"tokenizer": "t"})
     return tmp_path / "units"
 
 
@@ -66,12 +67,27 @@ def test_only_own_whole_parts_are_finished(units: Path) -> None:
     assert not part_is_finished(folder, 0, "print")
 
 
+def test_finishing_does_not_take_a_part_of_another_run(units: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="part-00001.parquet must have been written by this run"):
+        finish_folder(units / "train", ["print", "new"], frame_rate=25.0, num_units=500, provenance={})
+
+
+def test_a_part_that_skipped_is_finished_until_the_recording_changes(tmp_path: Path) -> None:
+    recording = tmp_path / "b.wav"
+    recording.touch()
+    skipped = [Skipped("b", str(recording), "zero bytes"), Skipped("c", str(tmp_path / "c.wav"), "missing")]
+    write_part(tmp_path, 0, [utterance("a")], "print", skipped)
+    assert part_is_finished(tmp_path, 0, "print")
+    recording.write_bytes(b"mended")
+    assert not part_is_finished(tmp_path, 0, "print")
+
+
 def test_finishing_does_not_bless_damage(units: Path) -> None:
     path = units / "train" / "part-00001.parquet"
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content)
-    finish_folder(units / "train", 2, frame_rate=25.0, num_units=500, provenance={})
+    finish_folder(units / "train", ["print", "print"], frame_rate=25.0, num_units=500, provenance={})
     with pytest.raises(ValueError, match=r"SHA-256 of .*part-00001.parquet must be"):
         UnitCorpus(units)[2]
 
@@ -103,7 +119,7 @@ def test_an_unfinished_corpus(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
         UnitCorpus(tmp_path)
     with pytest.raises(FileNotFoundError, match="part-00001.parquet"):
-        finish_folder(tmp_path / "train", 2, frame_rate=25.0, num_units=9, provenance={})
+        finish_folder(tmp_path / "train", ["print", "print"], frame_rate=25.0, num_units=9, provenance={})
 
 
 def test_a_failed_write_keeps_the_previous_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
