@@ -39,10 +39,11 @@ DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
 
 @dataclass(frozen=True)
 class NamedPrompt:
-    """A prompt with a name for the tracker."""
+    """A prompt with a name for the tracker, and what it says or where it is from."""
 
     name: str
     pieces: Sequence[Piece]
+    content: str
 
 
 def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
@@ -64,7 +65,8 @@ def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
             continue
         text = " ".join(word.word for word in utterance.words[:half])
         units = torch.from_numpy(utterance.units[:count].astype("int64"))
-        prompts += [NamedPrompt(utterance.id, [Text(text)]), NamedPrompt(utterance.id, [Speech(units=units)])]
+        pieces: list[Piece] = [Text(text), Speech(units=units)]
+        prompts += [NamedPrompt(utterance.id, [piece], text) for piece in pieces]
     if not prompts:
         raise ValueError(f"corpus must hold utterances with word times, but {folder} ({split}) has none")
     return prompts
@@ -196,8 +198,8 @@ class GenerateSamples(Callback):
         vocoder = None
         if self.vocoder is not None and trainer.is_global_zero:
             vocoder = cast(UnitVocoder, load_network(self.vocoder, "vocoder"))
-        prompts = [NamedPrompt(f"text{number}", [Text(text)]) for number, text in enumerate(self.texts)]
-        prompts += [NamedPrompt(f"recording{n}", [Speech(path)]) for n, path in enumerate(self.recordings)]
+        prompts = [NamedPrompt(f"text{number}", [Text(text)], text) for number, text in enumerate(self.texts)]
+        prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
             prompts += corpus_prompts(self.units, self.split, self.num_utterances)
         self._prompts = prompts
@@ -220,7 +222,11 @@ class GenerateSamples(Callback):
                 continue
             suffix = f"_{sample}" if len(samples) > 1 else ""
             log_audio(trainer, name + suffix, waveform, sample_rate, step)
-            figure = spectrogram_figure({f"{name}{suffix}, step {step}": waveform}, sample_rate)
+            written = " ".join(piece.text for piece in pieces if isinstance(piece, Text))
+            title = f"step {step}, after \u201c{prompt.content}\u201d" + (
+                f": \u201c{written}\u201d and" if written else ""
+            )
+            figure = spectrogram_figure({title: waveform}, sample_rate)
             log_figure(trainer, name + suffix, figure, step)
 
 

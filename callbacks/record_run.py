@@ -75,9 +75,13 @@ def _leaves(values: Any) -> Iterator[Any]:
 
 
 def parent_tags(config: dict[str, Any]) -> dict[str, str]:
-    """Tags that name the stages and runs that a configuration builds on."""
+    """Tags that name the stages that a configuration builds on: runs as `parent.*`, code versions as `code.*`."""
     folders = named_folders(config)
-    tags = {f"parent.{stage}": run for stage, run in ancestors(folders).items()}
+    tags: dict[str, str] = {}
+    for stage, made in ancestors(folders).items():
+        tags[f"code.{stage}"] = str(made["code_version"])
+        if made["run_id"]:
+            tags[f"parent.{stage}"] = made["run_id"]
     if folders:
         tags["parent_stage"] = ", ".join(sorted({str((read_note(folder) or {})["stage"]) for folder in folders}))
     return tags

@@ -14,12 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.modules.held_out import HeldOutModule
+from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
 
 
-class HubertModule(HeldOutModule):
+class HubertModule(StageModule):
     """Masked prediction with weights for hidden and visible frames.
 
     Masks and dropout are drawn from a seed made of `seed`, step, micro-batch and rank, so that a resumed run

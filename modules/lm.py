@@ -16,8 +16,8 @@ from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
+from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -44,7 +44,7 @@ def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
 
 
-class LanguageModelModule(HeldOutModule):
+class LanguageModelModule(StageModule):
     """Next-token prediction over packed rows."""
 
     def __init__(
@@ -190,6 +190,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed has skipped_steps of its own
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
@@ -199,6 +200,7 @@ class LanguageModelModule(HeldOutModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps; a step that was not finished is done again."""
+        super().on_load_checkpoint(checkpoint)
         self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)

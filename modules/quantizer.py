@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from spiritlm_pl.batches import FeatureBatch
 from spiritlm_pl.checkpoint import load_network, save_network
-from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.hubert import perplexity
+from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.contract import Quantizer, Units
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
 from spiritlm_pl.speech.tokenizer import EXTRACTOR, QUANTIZER, PhoneticTokenizer
 
 
-class QuantizerModule(HeldOutModule):
+class QuantizerModule(StageModule):
     """What both kinds share: the data's features must fit, and a whole tokenizer is exported."""
 
     network: KMeans | MLPQuantizer

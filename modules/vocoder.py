@@ -22,8 +22,8 @@ from torchmetrics import MeanMetric
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.modules.held_out import HeldOutModule
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
+from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
@@ -36,7 +36,7 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
 
 
-class VocoderModule(HeldOutModule):
+class VocoderModule(StageModule):
     """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
 
     Crops and dropout are drawn from a seed made of `seed`, step and rank, so that a resumed run goes on as an
@@ -219,10 +219,12 @@ class VocoderModule(HeldOutModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["nonfinite_steps"] = self.skipped.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting skipped steps."""
+        super().on_load_checkpoint(checkpoint)
         self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
 
     def on_train_epoch_end(self) -> None:

@@ -43,15 +43,14 @@ def read_note(folder: str | Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def ancestors(folders: Iterable[str | Path]) -> dict[str, str]:
+def ancestors(folders: Iterable[str | Path]) -> dict[str, dict[str, str | None]]:
     """The stages that made these folders and all that those were made from.
 
     Returns:
-        stage to the id of its run, or to the code version where there was none; of two runs of a stage the
-        later one.
+        stage to its `run_id` (None where no tracker ran) and `code_version`; of two runs of a stage the later one.
     """
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, str | None]] = {}
     for note in filter(None, map(read_note, folders)):
         found |= note.get("ancestors", {})
-        found[note["stage"]] = note["run_id"] or note["code_version"]
+        found[note["stage"]] = {key: note[key] for key in ("run_id", "code_version")}
     return found

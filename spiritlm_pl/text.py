@@ -65,7 +65,7 @@ class _HuggingFace:
         self.space = " " if self._encode(" cat") == inner else ""  # some tokenizers add the space themselves
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def encode_word(self, word: str) -> list[int]:
         return self._encode(self.space + word)

@@ -11,6 +11,7 @@ def test_a_note_names_all_that_a_folder_was_made_from(tmp_path: Path) -> None:
     write_note(blocks, "build_blocks", [units, tmp_path])
     note = read_note(blocks)
     assert note is not None and note["stage"] == "build_blocks" and note["run_id"] is None
-    assert note["ancestors"] == {"hubert": "h", "tokenize": code_version()}
-    assert ancestors([hubert, blocks]) == {**note["ancestors"], "build_blocks": code_version()}
+    untracked = {"run_id": None, "code_version": code_version()}
+    assert note["ancestors"] == {"hubert": {**untracked, "run_id": "h"}, "tokenize": untracked}
+    assert ancestors([hubert, blocks]) == {**note["ancestors"], "build_blocks": untracked}
     assert read_note(tmp_path) is None and ancestors([]) == {}

@@ -4,6 +4,8 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 CONFIG_OPTIONS = ("--config", "-c")
 
 
@@ -42,12 +44,25 @@ def find_config(name: str) -> Path:
 
 
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Replace configuration names after `--config` by their files; YAML text and other arguments stay."""
+    """Replace configuration names after `--config` by their files; other arguments stay.
+
+    Raises:
+        FileNotFoundError: if there is no such configuration.
+        ValueError: if a file is not YAML.
+    """
     resolved = list(arguments)
     for index, argument in enumerate(arguments):
         option, separator, value = argument.partition("=")
         if separator and option in CONFIG_OPTIONS:
-            resolved[index] = f"{option}={find_config(value)}"
+            resolved[index] = f"{option}={_checked(find_config(value))}"
         elif index > 0 and arguments[index - 1] in CONFIG_OPTIONS:
-            resolved[index] = str(find_config(argument))
+            resolved[index] = str(_checked(find_config(argument)))
     return resolved
+
+
+def _checked(path: Path) -> Path:
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config must be YAML, but {path} is not: {' '.join(str(error).split())}") from None
+    return path

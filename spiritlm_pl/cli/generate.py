@@ -86,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
     sampling.add_argument(
         "--seed", type=int, metavar="N", help="the same seed gives the same answer (default: %(default)s)"
     )
+    sampling.add_argument(
+        "--min-speech-units",
+        type=int,
+        metavar="N",
+        help="with --output any, shorter stretches of speech are dropped (default: %(default)s)",
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--model",
@@ -144,14 +150,16 @@ def write_answers(answers: list[list[Piece]], folder: Path) -> None:
             print(f"--- {number} ---")
         if not pieces:
             print("(nothing)")
-        for index, piece in enumerate(pieces, start=1):
+        spoken = 0
+        for piece in pieces:
             if isinstance(piece, Text):
                 print(piece.text)
             elif piece.audio is None:
                 assert piece.units is not None
                 print("".join(f"[Hu{unit}]" for unit in piece.units.tolist()))
             else:
-                path = folder / f"answer{number}_{index}.wav"
+                spoken += 1
+                path = folder / f"answer{number}_{spoken}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_wav(path, piece.waveform, piece.sample_rate)
                 print(f"[speech, {len(piece.waveform) / piece.sample_rate:.1f} s: {path}]")

@@ -24,6 +24,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+PARSER_DETAILS = (
+    "Does not validate against any",
+    "Subtypes:",
+    "Errors:",
+    "Given value",
+    "Expected a <class 'NoneType'>",
+)
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
@@ -75,6 +82,12 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"command must be one of {known}, but is {command!r} instead")
 
 
+def told(error: Exception) -> str:
+    """A user's error in one line; of what a parser says of all the types that it tried, the reasons."""
+    lines = [line.strip().removeprefix("- ") for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(PARSER_DETAILS))
+
+
 def guarded(action: Callable[[], None]) -> int:
     """Exit code of an action: 0, 2 after a user's error (told in one line), 130 after Ctrl-C."""
     if os.environ.get("SPIRITLM_TRACEBACK"):
@@ -86,7 +99,7 @@ def guarded(action: Callable[[], None]) -> int:
         print("spiritlm: interrupted; nothing that was finished is lost, run the same command again", file=sys.stderr)
         return 128 + signal.SIGINT
     except USER_ERRORS as error:
-        print(f"spiritlm: error: {error}", file=sys.stderr)
+        print(f"spiritlm: error: {told(error)}", file=sys.stderr)
         return 2
     return 0
 

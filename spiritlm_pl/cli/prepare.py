@@ -1,5 +1,6 @@
 """`spiritlm prepare KIND OUT ...`: make a corpus folder."""
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,9 @@ def _report(out: str | Path) -> None:
     print(f"{out}: {parts}{skipped}")
     print(f"word times: {info['aligned']} of {sum(info['utterances'].values())} utterances")
     print(f"licence: {info['licence']}")
+    empty = [split for split, count in info["utterances"].items() if not count]
+    if empty:
+        print(f"warning: no utterance for {' and '.join(empty)}: give more data or a larger fraction", file=sys.stderr)
 
 
 def stories(

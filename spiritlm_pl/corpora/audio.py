@@ -17,6 +17,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 SAMPLE_RATE = 16_000
+SILENCE = 1e-4  # peak below which there is nothing to hear
 RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
 
 

@@ -1,6 +1,7 @@
 """A folder of audio and transcripts: `x.txt` beside `x.wav`, or a table of paths and texts."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from spiritlm_pl.corpora.ingest import Utterance
@@ -17,7 +18,8 @@ _SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 def read_folder(folder: str | Path, language: str = "en", speaker_level: int | None = None) -> list[Utterance]:
     """Audio files at any depth, each with the text file of the same name.
 
-    An audio file without one comes with an empty transcript, and is reported as such when it is checked.
+    An audio file without one comes without a text, and a text file without audio as an audio file that is missing:
+    both are reported when they are checked.
 
     Args:
         folder: where to look.
@@ -33,18 +35,24 @@ def read_folder(folder: str | Path, language: str = "en", speaker_level: int | N
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
+    texts = {path: _text_file(path) for path in paths}
+    orphans = {path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES} - set(texts.values())
     utterances = []
-    for path in paths:
+    for path in [*paths, *(text.with_suffix(".wav") for text in sorted(orphans))]:
         relative = path.relative_to(folder)
-        texts = [path.with_name(path.stem + suffix) for suffix in TEXT_SUFFIXES]
-        found = next((text for text in texts if text.is_file()), None)
-        text = found.read_text(encoding="utf-8", errors="replace") if found else ""
+        text = texts.get(path)
+        content = text.read_text(encoding="utf-8", errors="replace") if text else None
         parents = relative.parts[:-1]
         speaker = folder.name
         if speaker_level is not None and speaker_level < len(parents):
             speaker = parents[speaker_level]
-        utterances.append(Utterance(_identifier(relative), path, text, speaker, language))
+        utterances.append(Utterance(_identifier(relative), path, content, speaker, language))
     return _distinct(utterances)
+
+
+def _text_file(audio: Path) -> Path | None:
+    found = (audio.with_name(audio.stem + suffix) for suffix in TEXT_SUFFIXES)
+    return next((text for text in found if text.is_file()), None)
 
 
 def read_table(table: str | Path, audio_root: str | Path | None = None, language: str = "en") -> list[Utterance]:
@@ -99,5 +107,5 @@ def _distinct(utterances: list[Utterance]) -> list[Utterance]:
     for u in utterances:
         number = seen[u.id] = seen.get(u.id, 0) + 1
         name = u.id if number == 1 else f"{u.id}-{number}"
-        result.append(Utterance(name, u.path, u.text, u.speaker, u.language))
+        result.append(replace(u, id=name))
     return result

@@ -12,26 +12,25 @@ from typing import Any
 import torch
 from lhotse import MonoCut
 
-from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, AudioError, load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, SILENCE, AudioError, load_audio_file, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
-
-SILENCE = 1e-4  # peak below which there is nothing to hear
 
 
 @dataclass(frozen=True)
 class Utterance:
     """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file.
 
-    A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the
-    start of the utterance; words that do not fit it, or say something else than the text, are left out.
+    A `text` of None means that the source has none. A `channel` of the file (0 the first) is taken alone; None
+    mixes all. Times of words and phones count from the start of the utterance; words that do not fit it, or say
+    something else than the text, are left out.
     """
 
     id: str
     path: Path
-    text: str
+    text: str | None
     speaker: str
     language: str = "en"
     start: float = 0.0
@@ -75,6 +74,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     def skip(reason: str) -> Skipped:
         return Skipped(utterance.id, str(utterance.path), reason)
 
+    if utterance.text is None:
+        return skip("there is no transcript beside it")
     if not spoken_words(utterance.text, rules.symbols):
         return skip("transcript has no words")
     unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
@@ -106,7 +107,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     path, num_samples = utterance.path.resolve(), waveform.shape[1]
     whole = utterance.start == 0 and utterance.duration is None
     if not whole or rate != SAMPLE_RATE or num_channels > 1 or path.suffix.lower() in RAW_FORMATS:
-        path = audio_folder / f"{utterance.id.replace('/', '_')}.wav"
+        name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
+        path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))
     to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
     text = to_text(utterance.text)

@@ -67,6 +67,8 @@ class GenerationSettings:
         for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1), ("min_speech_units", 0)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
+        if self.greedy and self.num_samples > 1:
+            raise ValueError(f"num_samples must be 1 with greedy, but is {self.num_samples} instead")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, but is {self.max_new_tokens} instead")
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from spiritlm_pl.corpora.audio import SILENCE, load_waveform
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
 from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments
@@ -206,6 +207,8 @@ class SpiritLM:
             )
         if not bool(waveform.isfinite().all()):
             raise ValueError("a speech prompt must hold finite samples, but has some that are not")
+        if float(waveform.abs().max()) < SILENCE:
+            raise ValueError("a speech prompt must hold sound, but is silent")
         waveforms = waveform[None].to(self.model.device)
         lengths = torch.tensor([len(waveform)], device=waveforms.device)
         units = self.speech_tokenizer.encode(waveforms, lengths)[0]
@@ -258,6 +261,4 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
     path = Path(speech.audio)
     if not path.is_file():
         raise FileNotFoundError(f"speech prompt must be an audio file, but {path} does not exist")
-    from spiritlm_pl.corpora.audio import load_waveform
-
     return load_waveform(path, sample_rate)

@@ -2,8 +2,7 @@
 
 - speech: every utterance with units.
 - aligned: every utterance with units and word times. A run of units belongs to the word in which it starts;
-what
-  is said before the first word goes to the first word, and a pause to the word before it.
+  what is said before the first word goes to the first word, and a pause to the word before it.
 - text: lines of text files, and the transcripts of the corpora.
 
 Documents are shuffled once over all blocks, by a hash of their ids and the seed.
@@ -97,21 +96,21 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
 def write_stream(
     folder: Path, kind: str, documents: Shuffler, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]
 ) -> None:
-    """Write shuffled documents as blocks of about equal size; an earlier build stays until this is done."""
-    fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (fresh, stale):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        entries = [
-            write_block(fresh, number, part, vocabulary) for number, part in enumerate(documents.blocks(block_tokens))
-        ]
-        write_manifest(fresh, kind, vocabulary, entries, sources)
-        if folder.exists():
-            folder.rename(stale)
+    """Write shuffled documents as blocks of about equal size."""
+    parts = enumerate(documents.blocks(block_tokens))
+    entries = [write_block(folder, number, part, vocabulary) for number, part in parts]
+    write_manifest(folder, kind, vocabulary, entries, sources)
+
+
+def put_in_place(fresh: Path, folder: Path) -> None:
+    """Replace a stream by the one that was built, or take it away when none was."""
+    stale = fresh.with_name(f"{fresh.name}.old")
+    if folder.exists():
+        stale.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(stale)
+    if fresh.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(folder)
-    finally:
-        for leftover in (fresh, stale):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def build_blocks(
@@ -148,39 +147,51 @@ def build_blocks(
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
-    result: dict[str, dict[str, int]] = {}
-    for split in splits:
-        sources = {
-            "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
-            "text": {str(path): file_sha256(path) for path in files},
-            "seed": seed,
-        }
-        with ExitStack() as stack:
-            streams = {
-                kind: stack.enter_context(Shuffler(Path(out) / split / f".{kind}.shuffle", seed)) for kind in KINDS
+    fresh = Path(out) / ".new"  # an earlier build stays until all of this one is done
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        for split in splits:
+            sources = {
+                "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
+                "text": {str(path): file_sha256(path) for path in files},
+                "seed": seed,
             }
-            seconds = dict.fromkeys(KINDS, 0.0)
-            for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
-                streams[kind].add(document)
-                seconds[kind] += duration
-            for path in files:
-                for name, line in file_texts(path):
-                    if _text_split(line, text_validation) == split:
-                        found = text_document(name, line, tokenizer)
-                        if found is not None:  # a line of nothing but control characters
-                            streams["text"].add(found)
-            for kind, documents in streams.items():
-                folder = Path(out) / split / kind
-                if documents.num_documents:
-                    spoken = {} if kind == "text" else {"seconds": seconds[kind]}
-                    write_stream(folder, kind, documents, vocabulary, block_tokens, {**sources, **spoken})
-                    result[f"{split}/{kind}"] = _summary(folder)
-                else:
-                    shutil.rmtree(folder, ignore_errors=True)
-    if not result:
-        raise ValueError("units and text must hold documents, but hold none")
+            with ExitStack() as stack:
+                streams = {
+                    kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed)) for kind in KINDS
+                }
+                seconds = dict.fromkeys(KINDS, 0.0)
+                for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
+                    streams[kind].add(document)
+                    seconds[kind] += duration
+                for path in files:
+                    for document in _file_documents(path, tokenizer, split, text_validation):
+                        streams["text"].add(document)
+                for kind, documents in streams.items():
+                    if documents.num_documents:
+                        spoken = {} if kind == "text" else {"seconds": seconds[kind]}
+                        write_stream(
+                            fresh / split / kind, kind, documents, vocabulary, block_tokens, {**sources, **spoken}
+                        )
+        built = [(split, kind) for split in splits for kind in KINDS if (fresh / split / kind).is_dir()]
+        if not built:
+            raise ValueError("units and text must hold documents, but hold none")
+        for split in splits:
+            for kind in KINDS:
+                put_in_place(fresh / split / kind, Path(out) / split / kind)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     write_note(out, "build_blocks", units)
-    return result
+    return {f"{split}/{kind}": _summary(Path(out) / split / kind) for split, kind in built}
+
+
+def _file_documents(path: Path, tokenizer: TextTokenizer, split: str, text_validation: float) -> Iterator[Document]:
+    """The lines of a text file that belong to a split."""
+    for name, line in file_texts(path):
+        if _text_split(line, text_validation) == split:
+            document = text_document(name, line, tokenizer)
+            if document is not None:  # None: a line of nothing but control characters
+                yield document
 
 
 def _documents(

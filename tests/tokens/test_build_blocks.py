@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.text import TextTokenizer
@@ -122,17 +123,21 @@ def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeyp
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
     arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
     build_blocks(*arguments)
-    folder = tmp_path / "blocks" / "train" / "text"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    folder = tmp_path / "blocks"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    written: list[object] = []
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full_at_the_fourth(*given: object, **named: object) -> None:
+        written.append(given)
+        if len(written) == 4:  # of the validation split
+            raise OSError(28, "No space left on device")
+        save_file(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("spiritlm_pl.tokens.blocks.save_file", full)
+    monkeypatch.setattr("spiritlm_pl.tokens.blocks.save_file", full_at_the_fourth)
     with pytest.raises(OSError, match="No space left"):
-        build_blocks(*arguments)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+        build_blocks(*arguments, seed=1)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(folder.glob(".*"))
 
 
 def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
