@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -40,15 +41,23 @@ def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the end; processes started within never see it: it is the parent's business."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Ctrl-C waits until the end; processes started within never see it: it is the parent's business.
+
+    Children inherit the mask of this thread; the handler is for interrupts that reach another thread.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(signal.SIGINT, None)
 
 
 def num_workers(num_jobs: int | None, num_items: int) -> int:
