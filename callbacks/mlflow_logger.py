@@ -17,6 +17,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from spiritlm_pl.interrupts import interrupts_held
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -80,6 +82,8 @@ class MLflowLogger(MLFlowLogger):
                 self._mlflow_client.search_experiments(max_results=1)
         self.tracking_uri = address
         self.system_metrics = system_metrics
+        self._held = interrupts_held if local else nullcontext  # a transaction cut short keeps its lock
+        self.stopped = False  # by the user
         self._named_by_stage = experiment_name is None
 
     @property
@@ -121,6 +125,24 @@ class MLflowLogger(MLFlowLogger):
             self._run_name = run
 
     @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record figures under a step."""
+        with self._held():
+            super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def finalize(self, status: str = "success") -> None:
+        """Close the run; what the user stopped is KILLED, not FAILED.
+
+        Args:
+            status: success, failed or finished, as Lightning says.
+        """
+        with self._held():
+            super().finalize(status)
+            if self.stopped and self._initialized:
+                self._mlflow_client.set_terminated(str(self._run_id), "KILLED")
+
+    @rank_zero_only
     def resume(self, run_id: str) -> bool:
         """Go on with an earlier run; one that was opened meanwhile is removed.
 
@@ -160,7 +182,8 @@ class MLflowLogger(MLFlowLogger):
             if name[:KEY_LENGTH] not in known
         ]
         for start in range(0, len(new), BATCH_SIZE):
-            self._mlflow_client.log_batch(run_id, params=new[start : start + BATCH_SIZE])
+            with self._held():
+                self._mlflow_client.log_batch(run_id, params=new[start : start + BATCH_SIZE])
 
     @rank_zero_only
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -169,7 +192,8 @@ class MLflowLogger(MLFlowLogger):
 
         run_id = self.run_id
         assert run_id is not None
-        self._mlflow_client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+        with self._held():
+            self._mlflow_client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
 
 
 def _on_rank_zero() -> bool:

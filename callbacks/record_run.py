@@ -187,6 +187,9 @@ class RecordRun(SaveConfigCallback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Name the checkpoints that there are."""
         self._stop_monitor()
+        logger = mlflow_logger(trainer)
+        if logger is not None and isinstance(exception, KeyboardInterrupt):
+            logger.stopped = True
         self._name_checkpoints(trainer)
 
     def _stop_monitor(self) -> None:

@@ -6,6 +6,7 @@ an epoch has and what one visit gives.
 Shapes: B batch, S samples, L labels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUttera
     return {u.id: u for corpus in corpora for u in corpus}, frame_rate, num_units
 
 
-class SpeechDataModule(LightningDataModule):
+class SpeechDataModule(LightningDataModule, ABC):
     """Utterances of corpus folders, selected by length; views derive from it.
 
     Args:
@@ -114,13 +115,13 @@ class SpeechDataModule(LightningDataModule):
         """Whether a view can use an utterance."""
         return True
 
+    @abstractmethod
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """What turns a visit into a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
         """Batches of an epoch over all ranks."""
-        raise NotImplementedError
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
         def plan(epoch: int) -> list[Indices]:

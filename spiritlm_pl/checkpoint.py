@@ -4,6 +4,7 @@ What a stage exports and the next one loads. Optimizer state stays in the traine
 """
 
 import json
+import zipfile
 from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,16 @@ METRICS_FILE = "metrics.json"  # the last figures of the training that made the 
 WEIGHTS_FILE = "model.safetensors"
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest whole checkpoint of a trainer in a folder, None where there is none; links are followed.
+
+    Lightning's `last.ckpt` leads nowhere if the run was stopped between removing a checkpoint and linking the next.
+    """
+    found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
+    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
+    return max(whole, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:

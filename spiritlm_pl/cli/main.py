@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from spiritlm_pl import __version__
+from spiritlm_pl.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -54,7 +55,8 @@ def usage() -> str:
 
 def _load(target: str) -> Any:
     module_name, _, attribute = target.partition(":")
-    return getattr(import_module(module_name), attribute)
+    with interrupts_kill():
+        return getattr(import_module(module_name), attribute)
 
 
 def run(arguments: list[str]) -> None:
@@ -95,8 +97,9 @@ def guarded(action: Callable[[], None]) -> int:
         return 0
     try:
         action()
-    except KeyboardInterrupt:
-        print("spiritlm: interrupted; nothing that was finished is lost, run the same command again", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        advice = str(interrupt) or "nothing that was finished is lost, run the same command again"
+        print(f"spiritlm: interrupted; {advice}", file=sys.stderr)
         return 128 + signal.SIGINT
     except USER_ERRORS as error:
         print(f"spiritlm: error: {told(error)}", file=sys.stderr)

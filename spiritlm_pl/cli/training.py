@@ -1,15 +1,19 @@
 """`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
 
+import logging
+import signal
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
+from spiritlm_pl.checkpoint import newest_checkpoint
 from spiritlm_pl.cli.configs import resolve_configs
 
 CHECKPOINTS = "checkpoints"
@@ -30,22 +34,65 @@ class SpiritCLI(LightningCLI):
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
         return trainer
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Our progress bar, unless the configuration has another or wants none."""
+        given = config.get("callbacks") or []
+        if config.get("enable_progress_bar") is not False and not any(
+            isinstance(callback, ProgressBar) for callback in (given if isinstance(given, list) else [given])
+        ):
+            callbacks = [*callbacks, StepProgressBar()]
+        return super()._instantiate_trainer(config, callbacks)
+
+    def before_fit(self) -> None:
+        """Go on from the newest whole checkpoint, if the last one was asked for and there is any."""
+        self._find_last(needed=False)
+
     def before_validate(self) -> None:
         """Do not measure untrained weights where the last checkpoint was asked for."""
-        self._check_last()
+        self._find_last(needed=True)
 
     def before_test(self) -> None:
         """As before validate."""
-        self._check_last()
+        self._find_last(needed=True)
 
-    def _check_last(self) -> None:
-        if self.config[self.subcommand].get("ckpt_path") != "last":
+    def _checkpoint_folders(self) -> list[str]:
+        callbacks = self.trainer.checkpoint_callbacks
+        return [str(c.dirpath) for c in callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
+
+    def _newest_checkpoint(self) -> Path | None:
+        found = [path for path in map(newest_checkpoint, self._checkpoint_folders()) if path is not None]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def _find_last(self, needed: bool) -> None:
+        options = self.config_init[self.subcommand]
+        if options.get("ckpt_path") != "last":
             return
-        folders = [c.dirpath for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
-        if not any(any(Path(folder).glob("*.ckpt")) for folder in folders):
-            raise ValueError(
-                f"ckpt_path must name a checkpoint, but there is no last one in {', '.join(map(str, folders))}"
-            )
+        path = self._newest_checkpoint()
+        if path is not None:
+            options["ckpt_path"] = str(path)
+        elif needed:
+            folders = ", ".join(self._checkpoint_folders())
+            raise ValueError(f"ckpt_path must name a checkpoint, but there is no last one in {folders}")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """A run that is stopped says how to go on, and fails: as after Ctrl-C, or with 143 after SIGTERM."""
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException as error:
+            if self.trainer.received_sigterm:
+                print(f"spiritlm: terminated; {self._how_to_go_on(subcommand)}", file=sys.stderr)
+                raise SystemExit(128 + signal.SIGTERM) from error
+            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt(self._how_to_go_on(subcommand)) from error
+            raise
+
+    def _how_to_go_on(self, subcommand: str) -> str:
+        if subcommand != "fit":
+            return "run the same command again"
+        path = self._newest_checkpoint()
+        if path is None:
+            return "there is no checkpoint yet, the same command begins anew"
+        return f"add --ckpt_path=last to go on from {path}"
 
     def _parse_ckpt_path(self) -> None:
         """Refuse what is no checkpoint. The configuration given counts, not the one that a checkpoint was made with."""
@@ -53,6 +100,11 @@ class SpiritCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is not None and Path(path).is_file() and not zipfile.is_zipfile(path):
             raise ValueError(f"ckpt_path must be a whole checkpoint, but {path} is damaged or something else")
+
+
+def _is_no_advert(record: logging.LogRecord) -> bool:
+    """Lightning recommends services of its makers in every run."""
+    return "For seamless cloud" not in record.getMessage()
 
 
 def run_trainer(arguments: list[str]) -> None:
@@ -64,6 +116,7 @@ def run_trainer(arguments: list[str]) -> None:
     Raises:
         ValueError: if a checkpoint is of another module, or of another size.
     """
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
     # LightningCLI warns about arguments from elsewhere; Lightning starts further ranks by the first word.
     sys.argv = [sys.argv[0], *resolve_configs(arguments)]
     try:

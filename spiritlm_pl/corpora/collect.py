@@ -7,7 +7,7 @@ from typing import Any
 from lhotse import MonoCut
 
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import SPLITS, save_corpus
+from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript
 
 
@@ -45,12 +45,14 @@ def collect(
         ValueError: if nothing is usable.
     """
     check_fractions(validation_fraction, test_fraction)
+    parts = utterances if isinstance(utterances, Mapping) else {"": utterances}
+    flat = [u for split in ("", *SPLITS) for u in parts.get(split, ())]
+    with replaced_corpus(out):
+        cuts, skipped = ingest(flat, out, rules, num_jobs)
     if not isinstance(utterances, Mapping):
-        cuts, skipped = ingest(utterances, out, rules, num_jobs)
         splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     else:
         owner = {u.id: split for split in SPLITS for u in utterances.get(split, ())}
-        cuts, skipped = ingest([u for split in SPLITS for u in utterances.get(split, ())], out, rules, num_jobs)
         by_split: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
         for cut in cuts:
             by_split[owner[cut.id]].append(cut)

@@ -18,6 +18,7 @@ import numpy as np
 
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_words
+from spiritlm_pl.interrupts import interrupts_held
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _DO_NOT_EXIT, _UTF8 = 2, 0x01, 0x8000, 1
 _LIST_END, _WORD, _PHONE = 0, 1, 7
@@ -154,7 +155,8 @@ class Speaker:
         self._chunks.clear()
         self._events.clear()
         data = readable.encode()
-        self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
+        with interrupts_held():  # ctypes would swallow one that comes in the callback
+            self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).copy()
         groups = self._groups(starts, len(samples))
         timed_words: list[Word] = []

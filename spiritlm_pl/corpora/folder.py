@@ -38,9 +38,8 @@ def read_folder(folder: str | Path, language: str = "en", speaker_level: int | N
     texts = {path: _text_file(path) for path in paths}
     orphans = {path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES} - set(texts.values())
     utterances = []
-    for path in [*paths, *(text.with_suffix(".wav") for text in sorted(orphans))]:
+    for path, text in (*texts.items(), *((text.with_suffix(".wav"), text) for text in sorted(orphans))):
         relative = path.relative_to(folder)
-        text = texts.get(path)
         content = text.read_text(encoding="utf-8", errors="replace") if text else None
         parents = relative.parts[:-1]
         speaker = folder.name

@@ -11,7 +11,8 @@ seconds from the start of the cut. Time that no phone covers is silence.
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,17 @@ def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
         lazy: read while iterating (no `len`), for corpora that do not fit in memory.
 
     Raises:
-        FileNotFoundError: if the folder is no corpus.
+        FileNotFoundError: if the folder is no corpus, or an unfinished one.
         ValueError: if the file is damaged or there is no split of that name.
     """
     path = cuts_path(folder, split)
     if not path.is_file():
         raise FileNotFoundError(
             f"corpus must be a folder of `spiritlm prepare` with {path.name}, but is {folder} instead"
+        )
+    if not (Path(folder) / INFO_FILE).is_file():
+        raise FileNotFoundError(
+            f"corpus must be finished, but {folder} has no {INFO_FILE}: run the interrupted `spiritlm prepare` again"
         )
     root = Path(folder).resolve()
     if lazy:
@@ -178,6 +183,20 @@ def save_corpus(
     with atomic_path(root / INFO_FILE) as path:
         path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n")
     return info
+
+
+@contextmanager
+def replaced_corpus(folder: str | Path) -> Iterator[None]:
+    """While its audio is made anew, a folder is no corpus; it is the old one again if nothing was usable."""
+    path = Path(folder) / INFO_FILE
+    before = path.read_bytes() if path.is_file() else None
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except ValueError:
+        if before is not None:
+            path.write_bytes(before)
+        raise
 
 
 def read_info(folder: str | Path) -> dict[str, Any] | None:

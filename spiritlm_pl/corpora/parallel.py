@@ -4,16 +4,16 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spiritlm_pl.interrupts import interrupts_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,7 +25,7 @@ _stop: Event | None = None  # of a worker: set once nobody waits for its results
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_uninterrupted` cannot do it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot do it
     torch.set_num_threads(1)
 
 
@@ -37,27 +37,6 @@ def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
             break
         results.append(function(item))
     return results
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the end; processes started within never see it: it is the parent's business.
-
-    Children inherit the mask of this thread; the handler is for interrupts that reach another thread.
-    """
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-    if came and callable(handler):
-        handler(signal.SIGINT, None)
 
 
 def num_workers(num_jobs: int | None, num_items: int) -> int:
@@ -105,7 +84,7 @@ def parallel_map(
         executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
         try:
             futures: list[Future[list[Result]]] = []
-            with _uninterrupted():  # the first calls start the workers
+            with interrupts_held(from_children=True):  # the first calls start the workers
                 futures += [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
             for future in futures:
                 results = future.result()

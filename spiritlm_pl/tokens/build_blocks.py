@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from spiritlm_pl.interrupts import interrupts_held
 from spiritlm_pl.lineage import write_note
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.text import TextTokenizer
@@ -176,9 +177,10 @@ def build_blocks(
         built = [(split, kind) for split in splits for kind in KINDS if (fresh / split / kind).is_dir()]
         if not built:
             raise ValueError("units and text must hold documents, but hold none")
-        for split in splits:
-            for kind in KINDS:
-                put_in_place(fresh / split / kind, Path(out) / split / kind)
+        with interrupts_held():  # one vocabulary in all splits
+            for split in splits:
+                for kind in KINDS:
+                    put_in_place(fresh / split / kind, Path(out) / split / kind)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     write_note(out, "build_blocks", units)

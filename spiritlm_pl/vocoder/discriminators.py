@@ -5,6 +5,8 @@ Each maps waveforms (B, S) to a list of judgements, one a period, scale or resol
 Shapes: B batch, C channels, S samples, P period, K frequency bins, F frames.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +17,12 @@ from spiritlm_pl.vocoder.losses import Judgement
 SLOPE = 0.1
 
 
-class Discriminator(nn.Module):
+class Discriminator(nn.Module, ABC):
     """Waveforms (B, S) to judgements."""
 
+    @abstractmethod
     def forward(self, waveforms: Tensor) -> list[Judgement]:
         """Judge waveforms (B, S)."""
-        raise NotImplementedError
 
 
 class ConvStack(nn.Module):

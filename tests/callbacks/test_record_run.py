@@ -157,3 +157,12 @@ def test_the_address_is_taken_from_the_environment(monkeypatch):
 def test_flat_names():
     nested = {"a": {"b": [1, 2], "c": [{"d": None}, {}]}, "e": {}}
     assert flatten(nested) == {"a.b": [1, 2], "a.c.0.d": None, "a.c.1": {}, "e": {}}
+
+
+def test_what_the_user_stopped_is_killed_and_not_failed(here):
+    for stopped, status in ((True, "KILLED"), (False, "FAILED")):
+        logger = MLflowLogger("stopped")
+        logger.log_metrics({"loss": 1.0}, 0)
+        logger.stopped = stopped
+        logger.finalize("failed")
+        assert MlflowClient(f"sqlite:///{here}/mlflow.db").get_run(logger.run_id).info.status == status

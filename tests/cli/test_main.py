@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
-from spiritlm_pl.cli.main import COMMANDS, guarded, usage
+from spiritlm_pl.cli.main import COMMANDS, guarded, run, usage
 
 
 def run_command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -65,5 +65,13 @@ def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixt
     assert guarded(user_error) == 2
     assert capsys.readouterr().err == "spiritlm: error: rate must be positive, but is -1 instead\n"
     assert guarded(interrupt) == 130
+
+    def parser_error() -> None:
+        run(["fit", "--config", "lm/base_quickstart", "--data.init_args.foo=3"])
+
+    capsys.readouterr()
+    assert guarded(parser_error) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "InterleavedDataModule': Option 'foo' is not accepted" in err
     with pytest.raises(KeyError):
         guarded(bug)

@@ -1,24 +1,35 @@
 """Trainer commands as they are typed: several devices, resuming, checkpoints that do not fit."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from spiritlm_pl.checkpoint import newest_checkpoint
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
 
 
-def fit_clusters(folder: Path, corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
+def clusters_command(corpus: Path, *words: str, num_units: int = 4) -> list[str]:
     """Fit k-means to MFCCs, a trainer command that takes a second once it has been imported."""
-    command = [
+    return [
         *(str(PROGRAM), "fit", "--config", "quantizer/quickstart_mfcc", f"--data.init_args.corpora=[{corpus}]"),
         *(f"--model.init_args.config.num_units={num_units}", "--model.init_args.start_frames=100"),
         *("--trainer.callbacks.init_args.dirpath=tokenizer", "--trainer.enable_checkpointing=true"),
         *("--trainer.default_root_dir=run", "--trainer.logger=false", *words),
     ]
+
+
+def fit_clusters(folder: Path, corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
+    """Run `clusters_command` in a folder."""
+    command = clusters_command(corpus, *words, num_units=num_units)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
 
 
@@ -47,6 +58,12 @@ def test_resuming_and_checkpoints_that_do_not_fit(tone_corpus: Path, tmp_path: P
     assert other.returncode == 2 and "checkpoint must be of the module and size" in other.stderr
     assert "Traceback" not in other.stderr
 
+    stranger = torch.load(checkpoint, weights_only=False)
+    torch.save({**stranger, "stage_module": "HubertModule"}, tmp_path / "hubert.ckpt")
+    of_another = fit_clusters(tmp_path, tone_corpus, "--ckpt_path=hubert.ckpt")
+    assert of_another.returncode == 2
+    assert "checkpoint must be of KMeansModule, but is of HubertModule instead" in of_another.stderr
+
     command = [str(PROGRAM), "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt_path=last"]
     command += [f"--data.init_args.corpora=[{tone_corpus}]", "--trainer.default_root_dir=elsewhere"]
     command += ["--trainer.callbacks=null", "--trainer.enable_checkpointing=true", "--trainer.logger=false"]
@@ -56,3 +73,39 @@ def test_resuming_and_checkpoints_that_do_not_fit(tone_corpus: Path, tmp_path: P
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     damaged = fit_clusters(tmp_path, tone_corpus, f"--ckpt_path={checkpoint}")
     assert damaged.returncode == 2 and f"but {checkpoint} is damaged" in damaged.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_stopped_fit_says_how_to_go_on(tone_corpus: Path, tmp_path: Path, stop: str, code: int, word: str) -> None:
+    words = ("--trainer.max_steps=-1", "--trainer.max_epochs=100000", "--model.init_args.start_frames=1")
+    process = subprocess.Popen(
+        clusters_command(tone_corpus, *words),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not any(checkpoints.glob("*.ckpt")):
+        time.sleep(0.05)
+    process.send_signal(signal.Signals[stop])
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == code, told[-2000:]
+    assert f"spiritlm: {word}; add --ckpt_path=last to go on from {checkpoints}" in told and "Traceback" not in told
+
+
+def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path) is None
+    for number, name in enumerate(("step=8.ckpt", "step=16.ckpt")):
+        torch.save({}, tmp_path / name)
+        os.utime(tmp_path / name, (number, number))
+    (tmp_path / "half.ckpt").write_bytes(b"PK")
+    sharded = tmp_path / "sharded.ckpt"
+    sharded.mkdir()
+    (tmp_path / "last.ckpt").symlink_to("gone.ckpt")
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=16.ckpt"
+    (sharded / "latest").write_text("checkpoint")
+    assert newest_checkpoint(tmp_path) == sharded

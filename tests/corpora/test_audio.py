@@ -99,6 +99,9 @@ def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split must be"):
         load_cuts(tmp_path, "dev")
     (tmp_path / "cuts_train.jsonl.gz").write_bytes(b"not gzip")
+    with pytest.raises(FileNotFoundError, match="corpus must be finished, but .* has no corpus.json"):
+        load_cuts(tmp_path, "train")
+    (tmp_path / "corpus.json").write_text("{}")
     with pytest.raises(ValueError, match="damaged"):
         load_cuts(tmp_path, "train")
     with pytest.raises(AudioError, match="missing"):

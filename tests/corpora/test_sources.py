@@ -1,5 +1,6 @@
 import gzip
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -84,14 +85,27 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         save_wav(audio / f"ann/{index}.wav", TONE)
         (audio / f"ann/{index}.txt").write_text(f"Number {index}")
     save_wav(audio / "bob/untold.wav", TONE)
-    folder(str(audio), str(tmp_path / "out"), speaker_level=0, num_jobs=1)
-    assert "1 skipped" in capsys.readouterr().out
+    (audio / "bob/unheard.txt").write_text("Nobody recorded this")
+    folder(str(audio), str(tmp_path / "out"), speaker_level=0, validation_fraction=0.0, num_jobs=1)
+    said = capsys.readouterr()
+    assert "2 skipped" in said.out and "warning: no utterance for validation" in said.err
+    rows = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["reason"] for row in rows} == {
+        "bob-unheard": "audio file is missing",
+        "bob-untold": "there is no transcript beside it",
+    }
     cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
     assert len(cuts) == 4 and {cut.supervisions[0].speaker for cut in cuts} == {"ann"}
     table = tmp_path / "table.tsv"
     table.write_text('path\tsentence\tclient_id\nann/0.wav\t"A quote\ty\nann/9.wav\tgone\ty\n')
     folder(str(audio), str(tmp_path / "out2"), table=str(table), spoken_text=False, num_jobs=1)
     assert _texts(tmp_path / "out2", "train") == ['"A quote']
+    (audio / "empty.wav").touch()
+    table.write_text("path\tsentence\nempty.wav\tnothing usable\n")
+    before = read_info(tmp_path / "out2")
+    with pytest.raises(ValueError, match="all 1 were skipped"):
+        folder(str(audio), str(tmp_path / "out2"), table=str(table))
+    assert read_info(tmp_path / "out2") == before
     table.write_text("a\tb\n")
     with pytest.raises(ValueError, match="column of path"):
         folder(str(audio), str(tmp_path / "out3"), table=str(table))

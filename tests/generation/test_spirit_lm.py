@@ -185,6 +185,7 @@ def test_settings_of_the_paper():
         ([Speech()], "audio or units"),
         ([Speech(torch.zeros(100))], "at least 640 samples"),
         ([Speech(torch.full((6400,), torch.nan))], "finite samples"),
+        ([Speech(torch.full((6400,), 1e-6))], "must hold sound, but is silent"),
     ],
 )
 def test_bad_prompts_are_named(spirit_lm, prompt, message):

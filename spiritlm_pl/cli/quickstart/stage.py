@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
@@ -90,7 +91,7 @@ class Stage:
         start = time.monotonic()
         for words in self._resumed(key):
             print(f"\n$ spiritlm {' '.join(words)}", flush=True)
-            code = guarded(lambda words=words: run(list(words)))  # type: ignore[misc]
+            code = guarded(partial(run, list(words)))
             if code:
                 sys.exit(code)
         with atomic_path(STAMPS / f"{self.name}.json") as path:
@@ -98,6 +99,8 @@ class Stage:
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
         """The commands, those that train going on from their last checkpoint if it is of the same key."""
+        from spiritlm_pl.checkpoint import newest_checkpoint
+
         for folder in map(Path, self.run_folders):
             mark = folder / "stage.key"
             if mark.is_file() and mark.read_text() != key:
@@ -108,6 +111,6 @@ class Stage:
         commands = []
         for words in self.commands:
             run_folder = next(trainers, "") if words[0] == "fit" else ""
-            going_on = run_folder and any(Path(run_folder).glob("checkpoints/last*.ckpt"))
+            going_on = run_folder and newest_checkpoint(Path(run_folder) / "checkpoints")
             commands.append((*words, "--ckpt_path=last") if going_on else words)
         return commands
