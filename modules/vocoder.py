@@ -25,9 +25,9 @@ from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.batching import step_seed
+from spiritlm_pl.speech.yin import f0_error
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
-from spiritlm_pl.vocoder.f0 import f0_error
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spiritlm_pl.vocoder.f0 import yin_f0
+from spiritlm_pl.speech.yin import yin_f0
 
 COLOURS = ("#2f6db5", "#c9c9c9", "#e0883a", "#5a9e5f", "#8c6bb1")
 FLOOR_DB = -80.0

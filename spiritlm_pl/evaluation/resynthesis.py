@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 
-from spiritlm_pl.vocoder.f0 import f0_error
+from spiritlm_pl.speech.yin import f0_error
 from spiritlm_pl.vocoder.mel import MelLoss
 
 SAMPLE_RATE = 16_000
