@@ -1,6 +1,6 @@
 """What DataModules hand to LightningModules.
 
-Shapes: B batch, S samples, T tokens or frames, L labels, N documents of a batch.
+Shapes: B batch, S samples, T tokens or frames, F F0 frames, L labels, N documents of a batch.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -65,6 +65,23 @@ class FeatureBatch(Batch):
     ids: list[str]
     augmented: Tensor | None = None
     augmented_lengths: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class F0Batch(Batch):
+    """Crops of F0 contours (pitch VQ-VAE).
+
+    Attributes:
+        contours: (B, 2, F) float32, F0 in Hz less the mean, and voicing; 0 after the end.
+        means: (B,) float32 Hz, what was subtracted.
+        lengths: (B,) int64 number of frames.
+        ids: B cut ids.
+    """
+
+    contours: Tensor
+    means: Tensor
+    lengths: Tensor
+    ids: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

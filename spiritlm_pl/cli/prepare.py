@@ -197,6 +197,44 @@ def folder(
     _report(out)
 
 
+def amazon_queen(
+    out: str,
+    source: str | None = None,
+    any_version: bool = False,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 160 minutes.
+
+    The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
+    speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of
+    11 kHz, so nothing is above 5.5 kHz.
+
+    Args:
+        out: the corpus folder to write.
+        source: a folder with the .deb file, or with what it unpacks to, instead of apt-get.
+        any_version: accept another archive than that of the version this was tested with.
+        seed: draws the splits.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.amazon_queen import prepare_amazon_queen
+
+    prepare_amazon_queen(
+        out,
+        source=source,
+        any_version=any_version,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    _report(out)
+
+
 def lhotse_recipe(
     recipe: str,
     corpus_dir: str,
@@ -311,6 +349,7 @@ def lhotse_manifest(
 
 COMMANDS = {
     "debian_prompts": debian_prompts,
+    "amazon_queen": amazon_queen,
     "stories": stories,
     "text": text,
     "folder": folder,

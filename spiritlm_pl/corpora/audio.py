@@ -67,6 +67,8 @@ def _check_complete(path: Path, file: soundfile.SoundFile, num_read: int | None)
         with path.open("rb") as stream:
             riff_size = int.from_bytes(stream.read(8)[4:], "little")
         truncated = riff_size < 0xFFFFFFFF - 8 and riff_size + 8 > path.stat().st_size + 1
+    elif file.format == "MP3":
+        truncated = False  # without a table of its own, the length of an MP3 is a guess
     else:
         truncated = num_read is not None and num_read < promised
     if truncated:

@@ -10,7 +10,7 @@ from typing import Any
 
 from spiritlm_pl.corpora.debian import PackageError, fetch_packages, find_packages, read_package
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import save_corpus
+from spiritlm_pl.corpora.manifest import replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import split_by_transcript
 
 PACKAGES = ["asterisk-core-sounds-en-g722", "asterisk-core-sounds-en"]
@@ -113,7 +113,7 @@ def prepare_prompts(
             "--any_version true takes them as they are"
         )
     transcripts = parse_transcripts(gzip.decompress(files[TRANSCRIPTS]).decode("utf-8", "replace"))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
         utterances = []
         for name, data in sorted(files.items()):
             if not name.endswith(".g722") or name.startswith("silence/"):  # these say nothing

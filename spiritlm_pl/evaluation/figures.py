@@ -1,6 +1,6 @@
 """Pictures: spectrograms one above the other, and measurements beside their baselines.
 
-Shapes: S samples, F frequencies, T frames.
+Shapes: S samples, F frequencies or F0 frames, T frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,6 +68,25 @@ def _draw_f0(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
     pitch.plot(times, torch.where(hertz > 0, hertz, torch.nan), color="cyan", linewidth=1)
     pitch.set_ylim(50, 450)
     pitch.set_ylabel("F0, Hz")
+
+
+def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str = "") -> Figure:
+    """F0 contours over each other.
+
+    Args:
+        contours: name to F0 in Hz (F,), nan where unvoiced.
+        frame_rate: frames a second.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    for (name, hertz), colour in zip(contours.items(), COLOURS[::2] + COLOURS[1::2], strict=False):
+        axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("F0, Hz")
+    axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
 
 
 def comparison_figure(

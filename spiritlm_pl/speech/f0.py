@@ -183,6 +183,24 @@ class TorchaudioF0(YIN):
         return torch.where(super().row(waveform) > 0, found[0, : num_frames(len(waveform))], 0.0)
 
 
+def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
+    """An extractor by its name.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    kinds: dict[str, type[FCPE] | type[YAAPT] | type[YIN]] = {
+        "fcpe": FCPE,
+        "yaapt": YAAPT,
+        "yin": YIN,
+        "torchaudio": TorchaudioF0,
+    }
+    if kind not in kinds:
+        raise ValueError(f"extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
+    made = kinds[kind]()
+    return made.to(device) if isinstance(made, nn.Module) else made
+
+
 def contour(f0: Tensor, voiced: Tensor, mean: Tensor | None = None) -> Tensor:
     """What the VQ-VAE reads: F0 less its mean, and voicing.
 

@@ -7,10 +7,11 @@ import time
 
 from rich.console import Console
 
-from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, quickstart_stages
+from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, quickstart_stages
 from spiritlm_pl.cli.quickstart.report import rich_table, write_report
 from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
+from spiritlm_pl.corpora.manifest import load_cuts
 
 
 def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, cores: int | None = None) -> None:
@@ -42,13 +43,14 @@ def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, c
         f"Done in {(time.monotonic() - start) / 60:.1f} minutes. "
         f"The table and its picture: {ROOT}/report.md, {ROOT}/report.png"
     )
-    recording = next(iter(sorted(SAMPLES.glob("resynthesis/*_original.wav"))), "FILE.wav")
+    story = next(iter(load_cuts(STORIES, "test")))
+    recording = os.path.relpath(story.recording.sources[0].source)
     programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
         f"\nHear:  {SAMPLES}/resynthesis/   (real recordings beside their resynthesis)"
         f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech"
-        f"\n       {programs}spiritlm generate --speech {recording} --output any"
+        f"\n       {programs}spiritlm generate --speech {recording} --output text"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {MODEL})",
         markup=False,
         soft_wrap=True,

@@ -1,0 +1,70 @@
+"""Held-out F0 contours, original beside reconstructed, as pictures in the tracker.
+
+Shapes: B batch, F F0 frames.
+"""
+
+import re
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from spiritlm_pl.batches import F0Batch
+from spiritlm_pl.callbacks.media import log_figure
+from spiritlm_pl.callbacks.resynthesize import chosen_places
+from spiritlm_pl.evaluation.figures import contour_figure
+from spiritlm_pl.modules.pitch import PitchModule
+
+
+class PlotContours(Callback):
+    """Draws some utterances at every validation.
+
+    Args:
+        num_utterances: how many, spread evenly over the validation batches.
+    """
+
+    def __init__(self, num_utterances: int = 3) -> None:
+        """Check the number."""
+        if num_utterances < 1:
+            raise ValueError(f"num_utterances must be at least 1, but is {num_utterances} instead")
+        self.num_utterances = num_utterances
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fail early on another kind of module.
+
+        Raises:
+            ValueError: if the module trains no pitch VQ-VAE.
+        """
+        if not isinstance(pl_module, PitchModule):
+            raise ValueError(f"module must be a PitchModule, but is {type(pl_module).__name__} instead")
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: F0Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the utterances of this batch that were chosen."""
+        assert isinstance(pl_module, PitchModule)
+        if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
+            return
+        total = max(1, int(trainer.num_val_batches[dataloader_idx]))
+        network = pl_module.network
+        for place in chosen_places(self.num_utterances, total, len(batch.ids)).get(batch_idx, ()):
+            original = batch.contours[place, :, : int(batch.lengths[place])]
+            codes = network.encode(original[None])
+            if not codes.shape[1]:
+                continue
+            with torch.no_grad():
+                made = network.decode(codes)[0]
+            mean = batch.means[place]
+            curves = {
+                name: torch.where(values[1] > 0.5, values[0] + mean, torch.nan).float().cpu()
+                for name, values in (("original", original), ("from its codes", made))
+            }
+            name = f"contours/{re.sub(r'[^A-Za-z0-9._-]+', '_', batch.ids[place])}"
+            figure = contour_figure(curves, network.config.frame_rate, f"{batch.ids[place]}, {codes.shape[1]} codes")
+            log_figure(trainer, name, figure, trainer.global_step)

@@ -1,0 +1,126 @@
+"""F0 contours of a corpus, for the pitch VQ-VAE; `spiritlm extract-f0` has put them beside it.
+
+Shapes: B batch, F frames, 200 a second.
+"""
+
+import numpy as np
+import torch
+from lhotse import MonoCut
+from torch.utils.data import Dataset
+
+from spiritlm_pl.batches import F0Batch
+from spiritlm_pl.datamodules.speech import SpeechDataModule
+from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, contour
+from spiritlm_pl.speech.f0_store import Contour, load_f0
+
+FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
+
+
+class F0DataModule(SpeechDataModule):
+    """Random crops for training, whole contours for validation.
+
+    Args:
+        corpora: corpus folders.
+        f0: name under which their F0 was extracted.
+        speaker_means: subtract the mean of the speaker where it is known, else that of the utterance.
+        crop_frames: frames of a training crop; the release trains on 208.
+        batch_seconds: contours in a batch, padding included.
+        min_seconds: shorter utterances are left out of training and validation.
+        max_seconds: longer utterances are left out of training and validation; None keeps them.
+        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
+        seed: of shuffles and crops.
+        num_workers: processes that cut crops.
+    """
+
+    def __init__(
+        self,
+        corpora: list[str],
+        f0: str = "fcpe",
+        speaker_means: bool = True,
+        crop_frames: int = 208,
+        batch_seconds: float = 64.0,
+        min_seconds: float = 0.2,
+        max_seconds: float | None = None,
+        limit_seconds: float | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Keep the settings; nothing is read before `setup`."""
+        super().__init__(corpora, SAMPLE_RATE, min_seconds, max_seconds, limit_seconds, seed, num_workers)
+        if crop_frames < 1:
+            raise ValueError(f"crop_frames must be at least 1, but is {crop_frames} instead")
+        self.f0 = f0
+        self.speaker_means = speaker_means
+        self.crop_frames = crop_frames
+        self.batch_seconds = batch_seconds
+        self._contours: dict[str, dict[str, Contour]] = {}
+        self._means: dict[str, float] = {}
+
+    def usable(self, cut: MonoCut, split: str) -> bool:
+        """Only utterances whose F0 was extracted."""
+        if split not in self._contours:
+            self._contours[split] = {}
+            for corpus in self.corpora:
+                contours, means = load_f0(corpus, self.f0, split)
+                self._contours[split] |= contours
+                self._means |= means
+        return cut.id in self._contours[split]
+
+    def dataset(self, split: str, training: bool) -> Dataset[F0Batch]:
+        """Crops of this split."""
+        means = self._means if self.speaker_means else {}
+        crop = self.crop_frames if training else None
+        return F0Crops(self.cuts[split], self._contours[split], means, crop, self.seed)
+
+    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+        """Batches of similar length."""
+        durations = np.array([cut.duration for cut in self.cuts[split]])
+        if training:
+            durations = durations.clip(max=self.crop_frames / FRAME_RATE)
+        return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=training)
+
+
+class F0Crops(Dataset[F0Batch]):
+    """Visit to contours; crops are a pure function of seed, epoch and utterance."""
+
+    def __init__(
+        self,
+        cuts: list[MonoCut],
+        contours: dict[str, Contour],
+        means: dict[str, float],
+        crop_frames: int | None,
+        seed: int,
+    ) -> None:
+        """Keep what a worker needs."""
+        self.cuts, self.contours, self.means = cuts, contours, means
+        self.crop_frames, self.seed = crop_frames, seed
+
+    def __getitem__(self, visit: Visit) -> F0Batch:
+        """The batch of a visit."""
+        cuts = [self.cuts[index] for index in visit.indices]
+        found = [self.contours[cut.id] for cut in cuts]
+        longest = max(len(item.f0) for item in found)
+        f0, voiced = torch.zeros(len(cuts), longest), torch.zeros(len(cuts), longest, dtype=torch.bool)
+        for row, item in enumerate(found):
+            f0[row, : len(item.f0)] = torch.from_numpy(item.f0)
+            voiced[row, : len(item.f0)] = torch.from_numpy(item.voiced)
+        own = torch.where(voiced, f0, 0.0).sum(1) / voiced.sum(1).clamp(min=1)
+        known = torch.tensor([self.means.get(cut.supervisions[0].speaker or "", torch.nan) for cut in cuts])
+        means = torch.where(known.isnan(), own, known)
+        contours, lengths = contour(f0, voiced, means), torch.tensor([len(item.f0) for item in found])
+        if self.crop_frames is not None:
+            contours, lengths = self._cropped(contours, lengths, visit)
+        return F0Batch(contours=contours, means=means, lengths=lengths, ids=[cut.id for cut in cuts])
+
+    def _cropped(
+        self, contours: torch.Tensor, lengths: torch.Tensor, visit: Visit
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.crop_frames is not None
+        crops = contours.new_zeros(len(contours), contours.shape[1], self.crop_frames)
+        for row, (index, length) in enumerate(zip(visit.indices, lengths.tolist(), strict=True)):
+            room = max(0, length - self.crop_frames)
+            start = int(generator(self.seed, visit.epoch, index, 3).integers(room + 1))
+            part = contours[row, :, start : min(length, start + self.crop_frames)]
+            crops[row, :, : part.shape[1]] = part
+        return crops, lengths.clamp(max=self.crop_frames)

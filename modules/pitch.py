@@ -1,0 +1,133 @@
+"""Training of the pitch VQ-VAE (Spirit LM, arXiv 2402.05755, section 3.2).
+
+The losses are those of voiced F0 and of voicing, beside the commitment to the codes; the weights are not stated.
+
+Shapes: B batch, F F0 frames, T codes, D code dimension.
+"""
+
+import math
+from dataclasses import fields
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from spiritlm_pl.batches import F0Batch
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
+from spiritlm_pl.speech.kmeans import sum_over_ranks
+from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+
+STAGE = "pitch"
+
+
+class PitchModule(StageModule):
+    """A pitch VQ-VAE.
+
+    Args:
+        config: sizes.
+        f0_weight: of the squared error of F0 over voiced frames, in units of `f0_scale`.
+        voicing_weight: of the squared error of voicing.
+        commitment_weight: of the squared distance of latents to their codes.
+        f0_scale: Hz that count as one in the loss.
+        learning_rate: of AdamW.
+        betas: of AdamW.
+    """
+
+    def __init__(
+        self,
+        config: PitchVQVAEConfig,
+        f0_weight: float = 1.0,
+        voicing_weight: float = 1.0,
+        commitment_weight: float = 0.02,
+        f0_scale: float = 20.0,
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.8, 0.99),
+    ) -> None:
+        """Build the network."""
+        super().__init__()
+        if not f0_scale > 0:
+            raise ValueError(f"f0_scale must be above 0, but is {f0_scale} instead")
+        self.network = PitchVQVAE(config)
+        self.f0_weight, self.voicing_weight, self.commitment_weight = f0_weight, voicing_weight, commitment_weight
+        self.f0_scale, self.learning_rate, self.betas = f0_scale, learning_rate, betas
+        self._sums = torch.zeros(0)
+
+    def _whole_codes(self, batch: F0Batch) -> tuple[Tensor, Tensor]:
+        """Contours (B, 2, F') of whole codes, and which frames of them lie before the end (B, F')."""
+        size = self.network.frames_per_code
+        contours = batch.contours[..., : batch.contours.shape[-1] // size * size]
+        lengths = batch.lengths // size * size
+        return contours, torch.arange(contours.shape[-1], device=contours.device) < lengths[:, None]
+
+    def training_step(self, batch: F0Batch, batch_idx: int) -> Tensor | None:
+        """The loss of one batch; the codebook follows its latents."""
+        contours, inside = self._whole_codes(batch)
+        if not bool(inside.any()):
+            return None
+        latents = self.network.latents(contours)
+        inside_codes = inside[:, :: self.network.frames_per_code]
+        found = self.network.codebook.update(latents[inside_codes])
+        _, codes = self.network.codebook(latents)
+        commitment = (latents - codes)[inside_codes].square().mean()
+        made = self.network.decode_latents(latents + (codes - latents).detach())
+        loss = self._loss(made, contours, inside, commitment, "train", len(batch.ids))
+        self.log_dict({f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids))
+        return loss
+
+    def _loss(
+        self, made: Tensor, contours: Tensor, inside: Tensor, commitment: Tensor, stage: str, size: int
+    ) -> Tensor:
+        voiced = inside & (contours[:, 1] > 0)
+        f0 = ((made[:, 0] - contours[:, 0]) / self.f0_scale)[voiced].square().sum() / voiced.sum().clamp(min=1)
+        voicing = (made[:, 1] - contours[:, 1])[inside].square().mean()
+        loss = self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
+        values = {"loss": loss, "loss_f0": f0, "loss_voicing": voicing, "loss_commitment": commitment}
+        named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
+        self.log_dict(named, batch_size=size, sync_dist=stage != "train")
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        size = len(fields(F0Errors)) + self.network.cardinality
+        self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: F0Batch, batch_idx: int) -> None:
+        """Losses, and the F0 of the reconstruction beside the original's."""
+        contours, inside = self._whole_codes(batch)
+        if not bool(inside.any()):
+            return
+        latents = self.network.latents(contours)
+        index, codes = self.network.codebook(latents)
+        inside_codes = inside[:, :: self.network.frames_per_code]
+        commitment = (latents - codes)[inside_codes].square().mean()
+        made = self.network.decode_latents(codes)
+        self._loss(made, contours, inside, commitment, self.held_out, len(batch.ids))
+        errors = f0_errors(
+            made[:, 0] + batch.means[:, None],
+            made[:, 1] > 0.5,
+            contours[:, 0] + batch.means[:, None],
+            contours[:, 1] > 0,
+            inside,
+        )
+        counts = torch.bincount(index[inside_codes], minlength=self.network.cardinality)
+        self._sums += torch.cat([errors.sums(), counts.double()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Errors and codebook use over all ranks."""
+        sums, counts = sum_over_ranks(self._sums).split([len(fields(F0Errors)), self.network.cardinality])
+        shares = counts / counts.sum().clamp(min=1)
+        entropy = torch.special.entr(shares).sum() / math.log(2)
+        figures = F0Errors.from_sums(sums).figures()
+        figures |= {"codes_used": float((counts > 0).double().mean()), "codes_entropy": float(entropy)}
+        self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW at a constant rate."""
+        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, betas=self.betas)
+
+    def export(self, folder: str) -> None:
+        """Write the network."""
+        if self.global_rank == 0:
+            save_network(folder, self.network, STAGE)

@@ -1,0 +1,207 @@
+"""The F0 of a corpus, kept beside it: extracted once, read by every later stage.
+
+A folder `<corpus>/f0/<name>` holds `<split>-00000.parquet ...` (one row an utterance) and `info.json` with the
+extractor and the mean F0 of every speaker, in Hz over the voiced frames of the training split. A part appears by
+renaming and is kept by later runs if it is of the same utterances and settings, and nothing in it was skipped.
+
+Shapes: F frames, 200 a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
+from spiritlm_pl.provenance import atomic_path, code_version
+from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, num_frames
+from spiritlm_pl.tokens.plan import CorpusPlan, Part, plan_corpus
+
+INFO_FILE = "info.json"
+FINGERPRINT = b"spiritlm_f0"
+SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """F0 in Hz (F,), lines drawn over unvoiced frames, and voicing (F,)."""
+
+    f0: np.ndarray[Any, np.dtype[np.float32]]
+    voiced: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class F0Info:
+    """What was extracted.
+
+    Attributes:
+        extractor: its settings.
+        speaker_means: F0 in Hz by speaker.
+        utterances: how many have F0.
+        skipped: how many could not be read.
+        code_version: that did it.
+    """
+
+    extractor: dict[str, Any]
+    speaker_means: dict[str, float]
+    utterances: int
+    skipped: int
+    code_version: str
+
+
+def f0_folder(corpus: str | Path, name: str) -> Path:
+    """Where the F0 of an extractor of this name is kept."""
+    return Path(corpus) / "f0" / name
+
+
+def _fingerprint(plan: CorpusPlan, part: Part, settings: Mapping[str, Any]) -> bytes:
+    utterances = [(name, plan.cuts[name].duration) for name in part.ids]
+    return hashlib.sha256(json.dumps([dict(settings), utterances], sort_keys=True).encode()).digest()
+
+
+def _part_path(folder: Path, part: Part) -> Path:
+    return folder / f"{part.split}-{part.index:05d}.parquet"
+
+
+def extract_part(
+    plan: CorpusPlan, part: Part, extractor: F0Extractor, device: str
+) -> tuple[dict[str, Contour], list[Skipped]]:
+    """The contours of a part, and what could not be read."""
+    found: dict[str, Contour] = {}
+    skipped: list[Skipped] = []
+    for batch in part.batches:
+        waveforms = {}
+        for name in batch:
+            try:
+                waveforms[name] = load_waveform(plan.cuts[name], SAMPLE_RATE)
+            except AudioError as error:
+                skipped.append(Skipped(name, plan.cuts[name].recording.sources[0].source, str(error)))
+        if not waveforms:
+            continue
+        lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
+        padded = pad_sequence([*waveforms.values()], batch_first=True).to(device)
+        f0, voiced = (values.cpu().numpy() for values in extractor(padded, lengths))
+        for row, (name, length) in enumerate(zip(waveforms, lengths.tolist(), strict=True)):
+            frames = num_frames(length)
+            found[name] = Contour(f0[row, :frames], voiced[row, :frames])
+    return found, skipped
+
+
+def extract_corpus(
+    corpus: str | Path,
+    name: str,
+    extractor: F0Extractor,
+    settings: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    batch_seconds: float = 100.0,
+    part_size: int = 1000,
+) -> Iterator[tuple[int, int]]:
+    """Extract what is missing; gives (utterances done, utterances in all) after each part.
+
+    Args:
+        corpus: a corpus folder.
+        name: under which it is kept.
+        extractor: how.
+        settings: of the extractor; other ones redo all.
+        device: where to compute.
+        batch_seconds: audio in a batch, padding included.
+        part_size: utterances in a file.
+    """
+    plan = plan_corpus([corpus], part_size=part_size, batch_seconds=batch_seconds)
+    folder = f0_folder(corpus, name)
+    total, done = len(plan.cuts), 0
+    (folder / INFO_FILE).unlink(missing_ok=True)
+    skipped: list[Skipped] = []
+    for part in plan.parts:
+        path, fingerprint = _part_path(folder, part), _fingerprint(plan, part, settings)
+        if not _finished(path, fingerprint):
+            found, broken = extract_part(plan, part, extractor, device)
+            skipped += broken
+            if broken:
+                fingerprint = b""
+            rows = [name for name in part.ids if name in found]
+            columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
+            with atomic_path(path) as temporary:
+                table = pa.table(columns, schema=SCHEMA.with_metadata({FINGERPRINT: fingerprint}))
+                pq.write_table(table, temporary, compression="zstd")
+        done += len(part.ids)
+        yield done, total
+    known = {_part_path(folder, part) for part in plan.parts}
+    for path in folder.glob("*.parquet"):
+        if path not in known:
+            path.unlink()
+    write_jsonl(folder / SKIPPED_FILE, skipped)
+    info = F0Info(
+        extractor=dict(settings),
+        speaker_means=speaker_means(corpus, name),
+        utterances=total - len(skipped),
+        skipped=len(skipped),
+        code_version=code_version(),
+    )
+    with atomic_path(folder / INFO_FILE) as path:
+        path.write_text(json.dumps(asdict(info), indent=2) + "\n")
+
+
+def _finished(path: Path, fingerprint: bytes) -> bool:
+    try:
+        return bool((pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
+    """Mean F0 in Hz of each speaker over the voiced frames of the training split."""
+    speakers = {cut.id: cut.supervisions[0].speaker or "" for cut in load_cuts(corpus, "train")}
+    sums: dict[str, list[float]] = {}
+    for utterance, contour in _read(f0_folder(corpus, name), "train"):
+        if contour.voiced.any():
+            total = sums.setdefault(speakers[utterance], [0.0, 0.0])
+            total[0] += float(contour.f0[contour.voiced].sum(dtype=np.float64))
+            total[1] += float(contour.voiced.sum())
+    return {speaker: total / frames for speaker, (total, frames) in sorted(sums.items())}
+
+
+def _read(folder: Path, split: str) -> Iterator[tuple[str, Contour]]:
+    for path in sorted(folder.glob(f"{split}-*.parquet")):
+        try:
+            table = pq.read_table(path).combine_chunks()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+        for row in range(table.num_rows):
+            f0, voiced = (np.array(table[column][row].values) for column in ("f0", "voiced"))
+            yield table["id"][row].as_py(), Contour(f0, voiced)
+
+
+def read_f0_info(corpus: str | Path, name: str) -> F0Info:
+    """What was extracted under a name.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+    """
+    path = f0_folder(corpus, name) / INFO_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"F0 must have been extracted by `spiritlm extract-f0 {corpus}`, but {path} is missing")
+    return F0Info(**json.loads(path.read_text()))
+
+
+def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, Contour], dict[str, float]]:
+    """Contours of a split by utterance, and the mean F0 of every speaker.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+        ValueError: if a part is damaged, or there is no split of that name.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, but is {split!r} instead")
+    info = read_f0_info(corpus, name)
+    return dict(_read(f0_folder(corpus, name), split)), info.speaker_means
