@@ -94,7 +94,7 @@ def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
 
 
 def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None) -> Iterator[Outcome]:
-    done = _read_cache(cache)
+    done = _read_cache(cache) if aligner.needs_audio else {}  # times in files may have been corrected since
     keys = [(cut.id, _key(aligner, cut)) for cut in todo]
     missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
     with cache.open("a") as stream:

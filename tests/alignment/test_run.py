@@ -7,7 +7,7 @@ import torch
 
 from spiritlm_pl.alignment import ctc
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
-from spiritlm_pl.alignment.files import CTMAligner
+from spiritlm_pl.alignment.files import CTMAligner, _ctm
 from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import save_wav
@@ -72,6 +72,19 @@ def test_a_corpus_of_which_nothing_fits_stays_as_it_is(corpus: Path) -> None:
     with pytest.raises(ValueError, match="none can .*outside of the cut"):
         align_corpus(corpus, write_ctm(corpus, lambda _: 100.0), overwrite=True)
     assert times_of(corpus) == before
+
+
+def test_times_that_were_corrected_after_an_interrupt(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spiritlm_pl.alignment.run.write_cuts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            align_corpus(corpus, write_ctm(corpus, lambda _: 0.2), overwrite=True)
+    _ctm.cache_clear()  # as in a new process
+    align_corpus(corpus, write_ctm(corpus, lambda _: 0.1), overwrite=True)
+    assert times_of(corpus) == {"one": [0.1, 0.2], "two": [0.1, 0.2]}
 
 
 def test_scores_are_kept(corpus: Path) -> None:
