@@ -79,9 +79,8 @@ def parent_tags(config: dict[str, Any]) -> dict[str, str]:
     folders = named_folders(config)
     tags: dict[str, str] = {}
     for stage, made in ancestors(folders).items():
-        tags[f"code.{stage}"] = str(made["code_version"])
-        if made["run_id"]:
-            tags[f"parent.{stage}"] = made["run_id"]
+        named = {f"code.{stage}": made["code_version"], f"parent.{stage}": made["run_id"]}
+        tags |= {name: value for name, value in named.items() if value}
     if folders:
         tags["parent_stage"] = ", ".join(sorted({str((read_note(folder) or {})["stage"]) for folder in folders}))
     return tags

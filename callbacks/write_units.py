@@ -27,6 +27,7 @@ from spiritlm_pl.tokens.corpus_store import (
     TimedWord,
     UnitUtterance,
     finish_folder,
+    has_rows,
     num_parts,
     part_is_finished,
     write_part,
@@ -48,13 +49,14 @@ class WriteUnits(Callback):
         self._fingerprints: dict[int, str] = {}
         self._position: dict[str, int] = {}
         self._pending: dict[int, dict[str, Units | Skipped]] = {}
-        self._unreadable: list[Skipped] = []
+        self._unreadable: dict[int, list[Skipped]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out which parts are finished, before the data module makes its loader.
 
         Raises:
-            ValueError: if the data module has no plan, or the module is no tokenizer.
+            ValueError: if the data module has no plan, the module is no tokenizer, or the folder holds units of
+                another corpus of the same name.
         """
         plan = getattr(getattr(trainer, "datamodule", None), "plan", None)
         if not isinstance(plan, CorpusPlan) or not isinstance(pl_module, TokenizeModule):
@@ -66,19 +68,34 @@ class WriteUnits(Callback):
             position: part_fingerprint(plan, part, sha256) for position, part in enumerate(plan.parts)
         }
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
-        finished: set[int] = set()
+        found: tuple[set[int], str | None] = (set(), None)
         if trainer.is_global_zero:
-            for home, positions in self._homes().items():
-                done = {
-                    position
-                    for position in positions
-                    if part_is_finished(home, plan.parts[position].index, self._fingerprints[position])
-                }
-                finished |= done
-                if len(done) < len(positions) or num_parts(home) > len(positions):
-                    check_same_corpus(home, plan.sources[home.parent.name])
-                    (home / MANIFEST).unlink(missing_ok=True)
-        plan.finished = trainer.strategy.broadcast(finished)  # every rank must share out the same parts
+            found = self._look()
+        plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must share out the same parts
+        if refusal is not None:
+            raise ValueError(refusal)
+
+    def _look(self) -> tuple[set[int], str | None]:
+        """Positions of finished parts, and why the folder is refused; splits that change lose their manifest."""
+        assert self._plan is not None
+        finished: set[int] = set()
+        changing = []
+        for home, positions in self._homes().items():
+            done = {
+                position
+                for position in positions
+                if part_is_finished(home, self._plan.parts[position].index, self._fingerprints[position])
+            }
+            finished |= done
+            if len(done) < len(positions) or num_parts(home) > len(positions):
+                changing.append(home)
+        for home in changing:
+            refusal = of_another_corpus(home, self._plan.sources[home.parent.name])
+            if refusal is not None:
+                return finished, refusal
+        for home in changing:
+            (home / MANIFEST).unlink(missing_ok=True)
+        return finished, None
 
     def _homes(self) -> dict[Path, list[int]]:
         """Positions of the parts of each folder."""
@@ -112,7 +129,7 @@ class WriteUnits(Callback):
                 found = self._pending.pop(position)
                 skipped = [item for item in found.values() if isinstance(item, Skipped)]
                 if len(skipped) == len(part.ids):
-                    self._unreadable += skipped  # rather a disk that is not there than so many broken files
+                    self._unreadable[position] = skipped  # broken files, or a disk that is not there?
                     continue
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
                 rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
@@ -124,11 +141,13 @@ class WriteUnits(Callback):
         Unlike `on_predict_end`, this is also called on a rank that had nothing to do, and not after an error.
 
         Raises:
-            FileNotFoundError: if a part is missing because the run was cut short, or because none of its
-                recordings could be read.
+            FileNotFoundError: if a part is missing because the run was cut short, or because no recording of its
+                corpus could be read.
         """
         assert self._plan is not None and isinstance(pl_module, TokenizeModule)
         trainer.strategy.barrier("units written")
+        self._write_empty_parts()
+        trainer.strategy.barrier("empty parts written")
         if not trainer.is_global_zero:
             return
         tokenizer = pl_module.tokenizer
@@ -154,7 +173,7 @@ class WriteUnits(Callback):
                     provenance={
                         "tokenizer": str(pl_module.folder),
                         "tokenizer_sha256": tokenizer.fingerprint,
-                        "corpora": list(self._plan.sources[home.parent.name]),
+                        "corpora": [str(Path(name).resolve()) for name in self._plan.sources[home.parent.name]],
                     },
                 )
             except FileNotFoundError as error:
@@ -162,8 +181,21 @@ class WriteUnits(Callback):
             else:
                 list_skipped(home, manifest)
         if missing:
-            reasons = [f"no utterance of it could be read ({item.reason})" for item in self._unreadable[:1]]
-            raise FileNotFoundError(": ".join([missing[0], *reasons]))
+            reasons = [f"no utterance of the corpus could be read ({x[0].reason})" for x in self._unreadable.values()]
+            raise FileNotFoundError(": ".join([missing[0], *reasons[:1]]))
+
+    def _write_empty_parts(self) -> None:
+        """Write the parts of which nothing could be read, unless that is so of their whole corpus."""
+        assert self._plan is not None
+        readable = {
+            part.corpus
+            for position, part in enumerate(self._plan.parts)
+            if has_rows(self.home(part), part.index, self._fingerprints[position])
+        }
+        for position in [p for p in self._unreadable if self._plan.parts[p].corpus in readable]:
+            part = self._plan.parts[position]
+            skipped = self._unreadable.pop(position)
+            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped)
 
 
 def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:
@@ -176,22 +208,20 @@ def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:
         print(f"{home}: skipped {len(skipped)} of {total} utterances, see {SKIPPED_FILE}; the first: {first}")
 
 
-def check_same_corpus(home: Path, sources: Sequence[str]) -> None:
-    """Check that units that are about to be replaced are of the same corpus.
-
-    Raises:
-        ValueError: if they were made from other folders, and one of these is still there.
-    """
+def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
+    """Why units must not be replaced: they were made from another folder, which is still there; else None."""
     path = home / MANIFEST
     if not path.is_file():
-        return
-    recorded = [Path(name).resolve() for name in json.loads(path.read_text())["provenance"]["corpora"]]
-    others = [name for name in recorded if name.is_dir() and name not in {Path(name).resolve() for name in sources}]
-    if others:
-        raise ValueError(
-            f"folder must not hold units of another corpus of the same name, but {home} was made from {others[0]} "
-            f"instead of {', '.join(sources)}: give another folder, or remove {home.parent}"
-        )
+        return None
+    own = {Path(name).resolve() for name in sources}
+    recorded = [Path(name) for name in json.loads(path.read_text())["provenance"]["corpora"]]
+    others = [name for name in recorded if name.is_dir() and name.resolve() not in own]
+    if not others:
+        return None
+    return (
+        f"folder must not hold units of another corpus of the same name, but {home} was made from {others[0]} "
+        f"instead of {', '.join(sources)}: give another folder, or remove {home.parent}"
+    )
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:

@@ -101,7 +101,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         assert self.speakers is not None and self.hop_length is not None
         return UnitSegments(
             self.cuts[split],
-            self._units[split],
+            self._units.get(split, {}),  # an empty split has none
             self.speakers,
             self.sample_rate,
             self.hop_length,

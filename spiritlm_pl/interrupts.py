@@ -33,7 +33,8 @@ def interrupts_held(from_children: bool = False) -> Iterator[None]:
 @contextmanager
 def interrupts_kill() -> Iterator[None]:
     """Ctrl-C ends the process at once: for imports, where Python may swallow it, and nothing has begun yet."""
-    if threading.current_thread() is not threading.main_thread():
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a background job may ignore it
+    if threading.current_thread() is not threading.main_thread() or not usual:
         yield
         return
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)

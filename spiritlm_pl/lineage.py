@@ -51,6 +51,7 @@ def ancestors(folders: Iterable[str | Path]) -> dict[str, dict[str, str | None]]
     """
     found: dict[str, dict[str, str | None]] = {}
     for note in filter(None, map(read_note, folders)):
-        found |= note.get("ancestors", {})
+        for stage, made in note.get("ancestors", {}).items():
+            found[stage] = made if isinstance(made, dict) else {"run_id": made, "code_version": None}
         found[note["stage"]] = {key: note[key] for key in ("run_id", "code_version")}
     return found

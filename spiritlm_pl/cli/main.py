@@ -86,7 +86,9 @@ def run(arguments: list[str]) -> None:
 
 
 def told(error: Exception) -> str:
-    """A user's error in one line; of what a parser says of all the types that it tried, the reasons."""
+    """What is said of a user's error; of what a parser says of all the types that it tried, the reasons."""
+    if not isinstance(error, ArgumentError):
+        return str(error)
     lines = [line.strip().removeprefix("- ") for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(PARSER_DETAILS))
 

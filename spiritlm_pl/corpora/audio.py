@@ -67,12 +67,19 @@ def _check_complete(path: Path, file: soundfile.SoundFile, num_read: int | None)
         with path.open("rb") as stream:
             riff_size = int.from_bytes(stream.read(8)[4:], "little")
         truncated = riff_size < 0xFFFFFFFF - 8 and riff_size + 8 > path.stat().st_size + 1
-    elif file.format == "MP3":
-        truncated = False  # without a table of its own, the length of an MP3 is a guess
+    elif file.format == "MP3" and not _tells_its_length(path):
+        truncated = False  # the number of frames is a guess
     else:
         truncated = num_read is not None and num_read < promised
     if truncated:
         raise AudioError(f"audio file is truncated: {path}")
+
+
+def _tells_its_length(mp3: Path) -> bool:
+    """Whether an MP3 begins with a table of its length, as most do."""
+    with mp3.open("rb") as stream:
+        head = stream.read(1 << 16)
+    return b"Xing" in head or b"Info" in head
 
 
 def _decode_with_av(path: Path) -> tuple[Tensor, int]:

@@ -36,9 +36,16 @@ def read_folder(folder: str | Path, language: str = "en", speaker_level: int | N
     if not paths:
         raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
     texts = {path: _text_file(path) for path in paths}
-    orphans = {path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES} - set(texts.values())
+    spoken = {path.with_suffix("") for path in paths}
+    alone = [
+        text
+        for text in sorted(folder.rglob("*"))
+        if text.suffix.lower() in TEXT_SUFFIXES
+        and text.with_suffix("") not in spoken
+        and text.with_name(text.name.partition(".")[0]) not in spoken
+    ]
     utterances = []
-    for path, text in (*texts.items(), *((text.with_suffix(".wav"), text) for text in sorted(orphans))):
+    for path, text in (*texts.items(), *((text.with_suffix(".wav"), text) for text in alone)):
         relative = path.relative_to(folder)
         content = text.read_text(encoding="utf-8", errors="replace") if text else None
         parents = relative.parts[:-1]

@@ -50,7 +50,7 @@ def spectrogram_figure(
         extent = (0.0, len(waveform) / sample_rate, 0.0, sample_rate / 2000)
         image = log_spectrogram(waveform).numpy()
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0)
-        axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left")
+        _set_title(axes, title)
         axes.set_ylabel("kHz")
         if f0:
             _draw_f0(axes, waveform, sample_rate)
@@ -59,6 +59,11 @@ def spectrogram_figure(
     rows[-1].set_xlim(0, max(max(len(waveform) for waveform in waveforms.values()) / sample_rate, 0.01))
     rows[-1].set_xlabel("seconds")
     return figure
+
+
+def _set_title(axes: Axes, title: str) -> None:
+    """Any text may be in a title: it is no formula."""
+    axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left", parse_math=False)
 
 
 def _draw_f0(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
@@ -84,7 +89,7 @@ def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str
         axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
     axes.set_xlabel("seconds")
     axes.set_ylabel("F0, Hz")
-    axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left")
+    _set_title(axes, title)
     axes.legend(fontsize=8, frameon=False)
     return figure
 

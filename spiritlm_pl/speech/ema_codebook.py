@@ -53,6 +53,7 @@ class EMACodebook(nn.Module):
             used (share of the codes that a vector chose), entropy (bits), restarts (codes moved).
         """
         vectors = vectors.detach().float()
+        vectors = vectors[vectors.isfinite().all(1)]  # one nan would take its code, and then all
         if int(self.updates) == 0:
             self._place(torch.arange(len(self.codes), device=vectors.device), vectors)
         index, _ = nearest(vectors, self.codes)
@@ -76,6 +77,8 @@ class EMACodebook(nn.Module):
     def _place(self, which: Tensor, vectors: Tensor) -> None:
         """Put some codes on vectors of all ranks, drawn at random; twice on one only where there are too few."""
         candidates = gather_frames(vectors)
+        if not len(candidates):
+            return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
         order = torch.randperm(len(candidates), generator=generator).to(vectors.device)
         chosen = candidates[order.repeat(-(-len(which) // len(order)))[: len(which)]]

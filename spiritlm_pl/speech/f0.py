@@ -1,4 +1,4 @@
-"""F0 and voicing every 5 ms, by three extractors of one contract, and the contour that the pitch VQ-VAE reads.
+"""F0 and voicing every 5 ms, by four extractors of one contract, and the contour that the pitch VQ-VAE reads.
 
 Spirit LM (arXiv 2402.05755, section 3.2) trains on YAAPT's F0 and applies FCPE's for speed.
 
@@ -71,8 +71,6 @@ class FCPE(nn.Module):
         threshold: confidence below which a frame is unvoiced.
     """
 
-    OWN_HOP = 160
-
     def __init__(self, threshold: float = 0.05) -> None:
         """Load the weights that come with the package."""
         super().__init__()
@@ -84,9 +82,11 @@ class FCPE(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S)."""
-        f0 = self.network.infer(waveforms[..., None], SAMPLE_RATE, "local_argmax", self.threshold)[..., 0]
-        rows = [row[: length // self.OWN_HOP + 1] for row, length in zip(f0, lengths.tolist(), strict=True)]
+        """F0 and voicing (B, F) of waveforms (B, S), one by one: the network attends to all it is given."""
+        rows = []
+        for wave, length in zip(waveforms, lengths.tolist(), strict=True):
+            f0 = self.network.infer(wave[None, :length, None], SAMPLE_RATE, "local_argmax", self.threshold)
+            rows.append(f0[0, :, 0])
         return _at_frames(rows, lengths)
 
 
@@ -187,7 +187,7 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     """An extractor by its name.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is none of that name, or no such device.
     """
     kinds: dict[str, type[FCPE] | type[YAAPT] | type[YIN]] = {
         "fcpe": FCPE,
@@ -198,7 +198,12 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     if kind not in kinds:
         raise ValueError(f"extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
     made = kinds[kind]()
-    return made.to(device) if isinstance(made, nn.Module) else made
+    if not isinstance(made, nn.Module):
+        return made
+    try:
+        return made.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be one that is here, but is {device!r} instead ({error})") from error
 
 
 def contour(f0: Tensor, voiced: Tensor, mean: Tensor | None = None) -> Tensor:

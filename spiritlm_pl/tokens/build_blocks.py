@@ -181,9 +181,9 @@ def build_blocks(
             for split in splits:
                 for kind in KINDS:
                     put_in_place(fresh / split / kind, Path(out) / split / kind)
+            write_note(out, "build_blocks", units)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    write_note(out, "build_blocks", units)
     return {f"{split}/{kind}": _summary(Path(out) / split / kind) for split, kind in built}
 
 

@@ -108,7 +108,7 @@ def write_part(
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
         size, digest = temporary.stat().st_size, file_sha256(temporary)
-    left_out = [asdict(item) | {"bytes": _size(item.path)} for item in skipped]
+    left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     entry = {
         "name": path.name,
         "rows": len(utterances),
@@ -122,9 +122,12 @@ def write_part(
     return path
 
 
-def _size(path: str | Path) -> int | None:
-    """Bytes of a file, None where there is none."""
-    return Path(path).stat().st_size if Path(path).is_file() else None
+def file_state(path: str | Path) -> list[int] | None:
+    """What changes with a file: its bytes and the time of its last change; None where there is none."""
+    if not Path(path).is_file():
+        return None
+    state = Path(path).stat()
+    return [state.st_size, state.st_ctime_ns]
 
 
 def check_part(path: Path, entry: Mapping[str, Any]) -> None:
@@ -147,13 +150,20 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     path = folder / part_name(index)
     try:
         entry = json.loads(_entry_path(path).read_text())
-        as_it_was = all(_size(item["path"]) == item["bytes"] for item in entry["skipped"])
+        as_it_was = all(file_state(item["path"]) == item["state"] for item in entry["skipped"])
         if entry["fingerprint"] != fingerprint or not as_it_was:
             return False
         check_part(path, entry)
     except (OSError, ValueError, KeyError):
         return False
     return True
+
+
+def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
+    """Whether a part of the run with this fingerprint holds any utterance; it is not read."""
+    path = _entry_path(folder / part_name(index))
+    entry = json.loads(path.read_text()) if path.is_file() else {}
+    return bool(entry.get("fingerprint") == fingerprint and entry["rows"])
 
 
 def num_parts(folder: Path) -> int:

@@ -91,7 +91,15 @@ def plan_corpus(
     part_size: int = 1000,
     batch_seconds: float = 200.0,
 ) -> CorpusPlan:
-    """Cut corpora into parts of `part_size` utterances, and these into batches of similar lengths."""
+    """Cut corpora into parts of `part_size` utterances, and these into batches of similar lengths.
+
+    Raises:
+        ValueError: if `part_size` or `batch_seconds` is out of range, or two utterances have the same id.
+    """
+    if part_size < 1:
+        raise ValueError(f"part_size must be at least 1, but is {part_size} instead")
+    if not batch_seconds > 0:
+        raise ValueError(f"batch_seconds must be above 0, but is {batch_seconds} instead")
     cuts: dict[str, MonoCut] = {}
     corpora: dict[str, str] = {}
     parts: list[Part] = []

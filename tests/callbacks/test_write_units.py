@@ -105,7 +105,7 @@ def test_audio_that_is_not_there_replaces_nothing(tokenizer: Path, own_corpus: P
     changed.chunk_seconds = 50.0
     (own_corpus / "audio").rename(tmp_path / "elsewhere")
     before = contents(tmp_path / "units")
-    with pytest.raises(FileNotFoundError, match="by this run, but was not: no utterance of it could be read"):
+    with pytest.raises(FileNotFoundError, match="by this run, but was not: no utterance of the corpus could be read"):
         predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units")
     assert contents(tmp_path / "units") == before
 
@@ -120,6 +120,19 @@ def test_another_corpus_of_the_same_name(tokenizer: Path, tone_corpus: Path, tmp
     with pytest.raises(ValueError, match="folder must not hold units of another corpus of the same name"):
         predict(tokenizer, other, tmp_path / "units")
     assert contents(tmp_path / "units") == before and UnitCorpus(tmp_path / "units" / "tones", "train")
+
+
+def test_the_only_recording_of_a_part_is_broken(tokenizer: Path, own_corpus: Path, tmp_path: Path) -> None:
+    cut = list(load_cuts(own_corpus, "train"))[-1]  # parts of 3, 3 and 2
+    for broken in list(load_cuts(own_corpus, "train"))[-2:]:
+        Path(broken.recording.sources[0].source).write_bytes(b"")
+    predict(tokenizer, own_corpus, tmp_path / "units")
+    corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
+    assert len(corpus) == 6 and cut.id not in corpus.by_id() and len(list(corpus)) == 6
+    recording = Path(cut.recording.sources[0].source)
+    recording.write_bytes(b"")  # touched, and still broken
+    predict(tokenizer, own_corpus, tmp_path / "units")
+    assert len(UnitCorpus(tmp_path / "units" / "tones", "train")) == 6
 
 
 def test_nothing_to_do(tokenizer: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
