@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.datamodules.speech import SpeechDataModule
-from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, contour
+from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, contour, num_frames, voiced_mean
 from spiritlm_pl.speech.f0_store import Contour, load_f0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
@@ -22,7 +22,7 @@ class F0DataModule(SpeechDataModule):
 
     Args:
         corpora: corpus folders.
-        f0: name under which their F0 was extracted.
+        f0_name: under which their F0 was extracted.
         speaker_means: subtract the mean of the speaker where it is known, else that of the utterance.
         crop_frames: frames of a training crop; the release trains on 208.
         batch_seconds: contours in a batch, padding included.
@@ -36,7 +36,7 @@ class F0DataModule(SpeechDataModule):
     def __init__(
         self,
         corpora: list[str],
-        f0: str = "fcpe",
+        f0_name: str = "fcpe",
         speaker_means: bool = True,
         crop_frames: int = 208,
         batch_seconds: float = 64.0,
@@ -50,35 +50,57 @@ class F0DataModule(SpeechDataModule):
         super().__init__(corpora, SAMPLE_RATE, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         if crop_frames < 1:
             raise ValueError(f"crop_frames must be at least 1, but is {crop_frames} instead")
-        self.f0 = f0
+        self.f0_name = f0_name
         self.speaker_means = speaker_means
         self.crop_frames = crop_frames
         self.batch_seconds = batch_seconds
         self._contours: dict[str, dict[str, Contour]] = {}
-        self._means: dict[str, float] = {}
+        self._means: dict[str, dict[str, float]] = {}  # of the corpus of each utterance
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Only utterances whose F0 was extracted."""
-        if split not in self._contours:
+    def setup(self, stage: str) -> None:
+        """Read manifests and F0."""
+        for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}.get(stage, ()):
+            if split in self._contours:
+                continue
             self._contours[split] = {}
             for corpus in self.corpora:
-                contours, means = load_f0(corpus, self.f0, split)
+                contours, means = load_f0(corpus, self.f0_name, split)
                 self._contours[split] |= contours
-                self._means |= means
-        return cut.id in self._contours[split]
+                self._means |= dict.fromkeys(contours, means)
+        super().setup(stage)
+
+    def usable(self, cut: MonoCut, split: str) -> bool:
+        """Only utterances whose F0 was extracted.
+
+        Raises:
+            ValueError: if it was extracted from other audio.
+        """
+        found = self._contours[split].get(cut.id)
+        if found is None:
+            return False
+        frames = num_frames(round(cut.duration * SAMPLE_RATE))
+        if abs(len(found.f0) - frames) > 1:
+            raise ValueError(
+                f"F0 must be of the corpus as it is, but that of {cut.id} has {len(found.f0)} frames instead of "
+                f"{frames}: run `spiritlm extract-f0` again"
+            )
+        return True
 
     def dataset(self, split: str, training: bool) -> Dataset[F0Batch]:
         """Crops of this split."""
-        means = self._means if self.speaker_means else {}
-        crop = self.crop_frames if training else None
-        return F0Crops(self.cuts[split], self._contours[split], means, crop, self.seed)
+        members = self.cuts[split]
+        means = {}
+        for cut in members if self.speaker_means else ():
+            means[cut.id] = self._means[cut.id].get(cut.supervisions[0].speaker or "", float("nan"))
+        return F0Crops(members, self._contours[split], means, self.crop_frames if training else None, self.seed)
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Batches of similar length."""
+        """Crops, which are all of one length, or whole contours of similar length."""
         durations = np.array([cut.duration for cut in self.cuts[split]])
         if training:
-            durations = durations.clip(max=self.crop_frames / FRAME_RATE)
-        return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=training)
+            size = max(1, int(self.batch_seconds * FRAME_RATE / self.crop_frames))
+            return fixed_batches(np.ones(len(durations), dtype=np.int64), size, seed=self.seed, epoch=epoch)
+        return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=False)
 
 
 class F0Crops(Dataset[F0Batch]):
@@ -105,9 +127,8 @@ class F0Crops(Dataset[F0Batch]):
         for row, item in enumerate(found):
             f0[row, : len(item.f0)] = torch.from_numpy(item.f0)
             voiced[row, : len(item.f0)] = torch.from_numpy(item.voiced)
-        own = torch.where(voiced, f0, 0.0).sum(1) / voiced.sum(1).clamp(min=1)
-        known = torch.tensor([self.means.get(cut.supervisions[0].speaker or "", torch.nan) for cut in cuts])
-        means = torch.where(known.isnan(), own, known)
+        known = torch.tensor([self.means.get(cut.id, float("nan")) for cut in cuts])
+        means = torch.where(known.isnan(), voiced_mean(f0, voiced), known)
         contours, lengths = contour(f0, voiced, means), torch.tensor([len(item.f0) for item in found])
         if self.crop_frames is not None:
             contours, lengths = self._cropped(contours, lengths, visit)

@@ -11,6 +11,7 @@ from dataclasses import fields
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn.functional import pad
 
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.checkpoint import save_network
@@ -20,6 +21,11 @@ from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 STAGE = "pitch"
+
+
+def mean_square(values: Tensor) -> Tensor:
+    """Mean of the squares, 0 of none: a rank without a whole code goes on with the others."""
+    return values.square().sum() / max(1, values.numel())
 
 
 class PitchModule(StageModule):
@@ -54,23 +60,35 @@ class PitchModule(StageModule):
         self.f0_scale, self.learning_rate, self.betas = f0_scale, learning_rate, betas
         self._sums = torch.zeros(0)
 
+    def on_fit_start(self) -> None:
+        """Check that a crop holds a code.
+
+        Raises:
+            ValueError: if the data's crops are shorter than a code.
+        """
+        crop = getattr(getattr(self.trainer, "datamodule", None), "crop_frames", None)
+        if crop is not None and crop < self.network.frames_per_code:
+            raise ValueError(
+                f"data.crop_frames must be at least the {self.network.frames_per_code} frames of a code, "
+                f"but is {crop} instead"
+            )
+
     def _whole_codes(self, batch: F0Batch) -> tuple[Tensor, Tensor]:
-        """Contours (B, 2, F') of whole codes, and which frames of them lie before the end (B, F')."""
+        """Contours (B, 2, F') of whole codes, at least one, and which frames of them lie before the end (B, F')."""
         size = self.network.frames_per_code
-        contours = batch.contours[..., : batch.contours.shape[-1] // size * size]
+        contours = pad(batch.contours, (0, max(0, size - batch.contours.shape[-1])))
+        contours = contours[..., : contours.shape[-1] // size * size]
         lengths = batch.lengths // size * size
         return contours, torch.arange(contours.shape[-1], device=contours.device) < lengths[:, None]
 
-    def training_step(self, batch: F0Batch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: F0Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; the codebook follows its latents."""
         contours, inside = self._whole_codes(batch)
-        if not bool(inside.any()):
-            return None
         latents = self.network.latents(contours)
         inside_codes = inside[:, :: self.network.frames_per_code]
         found = self.network.codebook.update(latents[inside_codes])
         _, codes = self.network.codebook(latents)
-        commitment = (latents - codes)[inside_codes].square().mean()
+        commitment = mean_square((latents - codes)[inside_codes])
         made = self.network.decode_latents(latents + (codes - latents).detach())
         loss = self._loss(made, contours, inside, commitment, "train", len(batch.ids))
         self.log_dict({f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids))
@@ -80,8 +98,8 @@ class PitchModule(StageModule):
         self, made: Tensor, contours: Tensor, inside: Tensor, commitment: Tensor, stage: str, size: int
     ) -> Tensor:
         voiced = inside & (contours[:, 1] > 0)
-        f0 = ((made[:, 0] - contours[:, 0]) / self.f0_scale)[voiced].square().sum() / voiced.sum().clamp(min=1)
-        voicing = (made[:, 1] - contours[:, 1])[inside].square().mean()
+        f0 = mean_square(((made[:, 0] - contours[:, 0]) / self.f0_scale)[voiced])
+        voicing = mean_square((made[:, 1] - contours[:, 1])[inside])
         loss = self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
         values = {"loss": loss, "loss_f0": f0, "loss_voicing": voicing, "loss_commitment": commitment}
         named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
@@ -96,12 +114,10 @@ class PitchModule(StageModule):
     def validation_step(self, batch: F0Batch, batch_idx: int) -> None:
         """Losses, and the F0 of the reconstruction beside the original's."""
         contours, inside = self._whole_codes(batch)
-        if not bool(inside.any()):
-            return
         latents = self.network.latents(contours)
         index, codes = self.network.codebook(latents)
         inside_codes = inside[:, :: self.network.frames_per_code]
-        commitment = (latents - codes)[inside_codes].square().mean()
+        commitment = mean_square((latents - codes)[inside_codes])
         made = self.network.decode_latents(codes)
         self._loss(made, contours, inside, commitment, self.held_out, len(batch.ids))
         errors = f0_errors(

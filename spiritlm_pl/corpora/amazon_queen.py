@@ -22,7 +22,7 @@ from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.corpora.debian import PackageError, fetch_packages, find_packages, read_package
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, Skipped, load_cuts, replaced_corpus, save_corpus, word_alignment
-from spiritlm_pl.corpora.splitting import split_by_transcript
+from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGE = "flight-of-the-amazon-queen"
 ARCHIVE = "queen.1c"
@@ -56,10 +56,13 @@ def read_archive(data: bytes) -> dict[str, bytes]:
     """
     if not data.startswith(_MAGIC):
         raise PackageError(f"{ARCHIVE} must begin with {_MAGIC.decode()}, but begins with {data[:4]!r} instead")
-    (count,) = struct.unpack_from(">H", data, _TABLE - 2)
+    try:
+        (count,) = struct.unpack_from(">H", data, _TABLE - 2)
+        entries = [_ENTRY.unpack_from(data, _TABLE + index * _ENTRY.size) for index in range(count)]
+    except struct.error as error:
+        raise PackageError(f"{ARCHIVE} must be whole, but ends in its table ({error})") from error
     files = {}
-    for index in range(count):
-        name, _, offset, size = _ENTRY.unpack_from(data, _TABLE + index * _ENTRY.size)
+    for name, _, offset, size in entries:
         if offset + size > len(data):
             raise PackageError(f"{ARCHIVE} must be whole, but ends before {name.decode('latin-1')}")
         files[name.rstrip(b"\0").decode("latin-1")] = data[offset : offset + size]
@@ -82,6 +85,8 @@ def _strings(body: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
 def dialogue_lines(name: str, data: bytes) -> Iterator[Line]:
     """The clips of one dialogue."""
     body = data[_DIALOGUE:]
+    if len(body) < _HEADER.size:
+        raise PackageError(f"dialogue must be whole, but {name} has {len(data)} bytes instead")
     header = _HEADER.unpack_from(body)
     key, middle, end = header[2], header[11], header[12]
     character = re.sub(r"\d*\.DOG$", "", name).lower()
@@ -151,6 +156,7 @@ def prepare_amazon_queen(
         PackageError: if the package cannot be fetched or read.
         ValueError: if it is another one than expected.
     """
+    check_fractions(validation_fraction, test_fraction)
     out = Path(out)
     data, notice = _read_source(Path(source) if source else None)
     found = hashlib.sha256(data).hexdigest()
@@ -181,12 +187,15 @@ def prepare_amazon_queen(
         },
     }
     (out / "LICENCE.txt").write_text(notice)
-    save_corpus(out, split_by_transcript(cuts, validation_fraction, test_fraction, seed), **description)
-    align_corpus(out, PocketsphinxAligner(phones=True), num_jobs=num_jobs)
-    splits = {split: list(load_cuts(out, split)) for split in SPLITS}
+    splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
+    with tempfile.TemporaryDirectory() as folder:  # `out` is no corpus before it has been sorted out
+        save_corpus(folder, splits, **description)
+        align_corpus(folder, PocketsphinxAligner(phones=True), num_jobs=num_jobs)
+        splits = {split: list(load_cuts(folder, split)) for split in SPLITS}
     lost = [cut for members in splits.values() for cut in members if not word_alignment(cut)]
     skipped += [Skipped(cut.id, cut.id.removeprefix("queen-"), "clip does not align with its line") for cut in lost]
+    kept = {split: [cut for cut in members if word_alignment(cut)] for split, members in splits.items()}
+    info = save_corpus(out, kept, **description, skipped=skipped)
     for cut in lost:
         Path(cut.recording.sources[0].source).unlink(missing_ok=True)
-    kept = {split: [cut for cut in members if word_alignment(cut)] for split, members in splits.items()}
-    return save_corpus(out, kept, **description, skipped=skipped)
+    return info

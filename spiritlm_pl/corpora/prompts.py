@@ -11,7 +11,7 @@ from typing import Any
 from spiritlm_pl.corpora.debian import PackageError, fetch_packages, find_packages, read_package
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import replaced_corpus, save_corpus
-from spiritlm_pl.corpora.splitting import split_by_transcript
+from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGES = ["asterisk-core-sounds-en-g722", "asterisk-core-sounds-en"]
 SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison/"
@@ -102,6 +102,7 @@ def prepare_prompts(
         PackageError: if the packages cannot be fetched or read.
         ValueError: if they are other ones than expected.
     """
+    check_fractions(validation_fraction, test_fraction)
     out = Path(out)
     files, notice = _read_source(Path(source) if source else None)
     if TRANSCRIPTS not in files:

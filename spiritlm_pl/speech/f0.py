@@ -206,6 +206,11 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
         raise ValueError(f"device must be one that is here, but is {device!r} instead ({error})") from error
 
 
+def voiced_mean(f0: Tensor, voiced: Tensor) -> Tensor:
+    """Mean F0 in Hz (B,) over the voiced frames of F0 (B, F) and voicing (B, F); 0 without any voice."""
+    return torch.where(voiced, f0, 0.0).sum(1) / voiced.sum(1).clamp(min=1)
+
+
 def contour(f0: Tensor, voiced: Tensor, mean: Tensor | None = None) -> Tensor:
     """What the VQ-VAE reads: F0 less its mean, and voicing.
 
@@ -217,6 +222,6 @@ def contour(f0: Tensor, voiced: Tensor, mean: Tensor | None = None) -> Tensor:
     Returns:
         (B, 2, F); F0 of 0 stays 0.
     """
-    own = torch.where(voiced, f0, 0.0).sum(1) / voiced.sum(1).clamp(min=1)
+    own = voiced_mean(f0, voiced)
     mean = own if mean is None else torch.where(mean.isnan(), own, mean)
     return torch.stack([torch.where(f0 > 0, f0 - mean[:, None], 0.0), voiced.to(f0.dtype)], dim=1)

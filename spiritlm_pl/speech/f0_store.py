@@ -2,14 +2,14 @@
 
 A folder `<corpus>/f0/<name>` holds `<split>-00000.parquet ...` (one row an utterance) and `info.json` with the
 extractor and the mean F0 of every speaker, in Hz over the voiced frames of the training split. A part appears by
-renaming and is kept by later runs if it is of the same utterances and settings, and nothing in it was skipped.
+renaming and is kept by later runs if it is of the same utterances and settings, and what it skipped is as it was.
 
 Shapes: F frames, 200 a second.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
 from spiritlm_pl.provenance import atomic_path, code_version
 from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, num_frames
+from spiritlm_pl.tokens.corpus_store import file_state
 from spiritlm_pl.tokens.plan import CorpusPlan, Part, plan_corpus
 
 INFO_FILE = "info.json"
-FINGERPRINT = b"spiritlm_f0"
+FINGERPRINT, LEFT_OUT = b"spiritlm_f0", b"spiritlm_skipped"
 SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
 
 
@@ -96,6 +97,28 @@ def extract_part(
     return found, skipped
 
 
+def _write_part(path: Path, part: Part, found: Mapping[str, Contour], skipped: Sequence[Skipped], key: bytes) -> None:
+    rows = [name for name in part.ids if name in found]
+    columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
+    left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
+    schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+
+
+def _skipped_in(path: Path) -> list[dict[str, Any]]:
+    """What a part lacks, with the state that each file was in."""
+    return list(json.loads((pq.read_schema(path).metadata or {}).get(LEFT_OUT, b"[]")))
+
+
+def _finished(path: Path, fingerprint: bytes) -> bool:
+    try:
+        same = (pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint
+        return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))
+    except (OSError, pa.ArrowException):
+        return False
+
+
 def extract_corpus(
     corpus: str | Path,
     name: str,
@@ -116,55 +139,50 @@ def extract_corpus(
         device: where to compute.
         batch_seconds: audio in a batch, padding included.
         part_size: utterances in a file.
+
+    Raises:
+        ValueError: if none of the recordings of a part that is to be done can be read: rather a disk that is not
+            there than so many broken files. What was extracted before stays.
     """
     plan = plan_corpus([corpus], part_size=part_size, batch_seconds=batch_seconds)
     folder = f0_folder(corpus, name)
-    total, done = len(plan.cuts), 0
-    (folder / INFO_FILE).unlink(missing_ok=True)
-    skipped: list[Skipped] = []
+    total, done, held = len(plan.cuts), 0, []
     for part in plan.parts:
-        path, fingerprint = _part_path(folder, part), _fingerprint(plan, part, settings)
-        if not _finished(path, fingerprint):
-            found, broken = extract_part(plan, part, extractor, device)
-            skipped += broken
-            if broken:
-                fingerprint = b""
-            rows = [name for name in part.ids if name in found]
-            columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
-            with atomic_path(path) as temporary:
-                table = pa.table(columns, schema=SCHEMA.with_metadata({FINGERPRINT: fingerprint}))
-                pq.write_table(table, temporary, compression="zstd")
+        path, key = _part_path(folder, part), _fingerprint(plan, part, settings)
+        if not _finished(path, key):
+            found, skipped = extract_part(plan, part, extractor, device)
+            if found:
+                _write_part(path, part, found, skipped, key)
+            else:
+                held.append((path, part, skipped, key))
         done += len(part.ids)
         yield done, total
-    known = {_part_path(folder, part) for part in plan.parts}
-    for path in folder.glob("*.parquet"):
-        if path not in known:
-            path.unlink()
-    write_jsonl(folder / SKIPPED_FILE, skipped)
+    if len(held) == len(plan.parts):
+        raise ValueError(f"corpus must have recordings, but none can be read ({held[0][2][0].reason})")
+    for path, part, skipped, key in held:
+        _write_part(path, part, {}, skipped, key)
+    paths = [_part_path(folder, part) for part in plan.parts]
+    for path in set(folder.glob("*.parquet")) - set(paths):
+        path.unlink()
+    left_out = [item for path in paths for item in _skipped_in(path)]
+    write_jsonl(folder / SKIPPED_FILE, [{key: item[key] for key in ("id", "path", "reason")} for item in left_out])
     info = F0Info(
         extractor=dict(settings),
         speaker_means=speaker_means(corpus, name),
-        utterances=total - len(skipped),
-        skipped=len(skipped),
+        utterances=total - len(left_out),
+        skipped=len(left_out),
         code_version=code_version(),
     )
     with atomic_path(folder / INFO_FILE) as path:
         path.write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _finished(path: Path, fingerprint: bytes) -> bool:
-    try:
-        return bool((pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint)
-    except (OSError, pa.ArrowException):
-        return False
-
-
 def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
-    """Mean F0 in Hz of each speaker over the voiced frames of the training split."""
+    """Mean F0 in Hz of each speaker that has a name, over the voiced frames of the training split."""
     speakers = {cut.id: cut.supervisions[0].speaker or "" for cut in load_cuts(corpus, "train")}
     sums: dict[str, list[float]] = {}
     for utterance, contour in _read(f0_folder(corpus, name), "train"):
-        if contour.voiced.any():
+        if contour.voiced.any() and speakers.get(utterance):
             total = sums.setdefault(speakers[utterance], [0.0, 0.0])
             total[0] += float(contour.f0[contour.voiced].sum(dtype=np.float64))
             total[1] += float(contour.voiced.sum())
@@ -190,7 +208,10 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
     """
     path = f0_folder(corpus, name) / INFO_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"F0 must have been extracted by `spiritlm extract-f0 {corpus}`, but {path} is missing")
+        command = f"spiritlm extract-f0 {corpus} --name {name}"
+        raise FileNotFoundError(
+            f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
+        )
     return F0Info(**json.loads(path.read_text()))
 
 

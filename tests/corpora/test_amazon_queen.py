@@ -90,4 +90,4 @@ def test_clips_become_a_corpus(tmp_path: Path) -> None:
     assert "180006P1" in (tmp_path / "out" / "skipped.jsonl").read_text()
     assert (tmp_path / "out" / "LICENCE.txt").read_text() == "give it away"
     with pytest.raises(PackageError, match="source must be a folder with flight-of-the-amazon-queen"):
-        prepare_amazon_queen(tmp_path / "out2", source=tmp_path)
+        prepare_amazon_queen(tmp_path / "out2", source=tmp_path / "nothing")
