@@ -47,11 +47,12 @@ def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None
     if path.suffix.lower() not in RAW_FORMATS:
         try:
             with soundfile.SoundFile(path) as file:
-                file.seek(min(round(start * file.samplerate), file.frames))
-                frames = -1 if duration is None else round(duration * file.samplerate)
-                samples = file.read(frames, dtype="float32", always_2d=True)
-                _check_complete(path, file, len(samples) if duration is None and start == 0 else None)
-                return torch.from_numpy(samples.T.copy()), file.samplerate
+                if file.format != "MP3" or _tells_its_length(path):  # else it would read as much as it guesses
+                    file.seek(min(round(start * file.samplerate), file.frames))
+                    frames = -1 if duration is None else round(duration * file.samplerate)
+                    samples = file.read(frames, dtype="float32", always_2d=True)
+                    _check_complete(path, file, len(samples) if duration is None and start == 0 else None)
+                    return torch.from_numpy(samples.T.copy()), file.samplerate
         except soundfile.LibsndfileError:
             pass  # not one of libsndfile's formats, or damaged: FFmpeg has the last word
     waveform, rate = _decode_with_av(path)
@@ -67,8 +68,6 @@ def _check_complete(path: Path, file: soundfile.SoundFile, num_read: int | None)
         with path.open("rb") as stream:
             riff_size = int.from_bytes(stream.read(8)[4:], "little")
         truncated = riff_size < 0xFFFFFFFF - 8 and riff_size + 8 > path.stat().st_size + 1
-    elif file.format == "MP3" and not _tells_its_length(path):
-        truncated = False  # the number of frames is a guess
     else:
         truncated = num_read is not None and num_read < promised
     if truncated:

@@ -93,6 +93,18 @@ def test_corpus_folder_can_move(tmp_path: Path) -> None:
     torch.testing.assert_close(load_waveform(part), TONE[4_000:12_000], atol=1e-4, rtol=0)
 
 
+def test_the_end_of_an_mp3_is_known_where_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp3"
+    soundfile.write(path, TONE.repeat(10).numpy(), 16_000, format="MP3")
+    content = path.read_bytes()
+    assert abs(load_audio_file(path)[0].shape[1] - 160_000) < 3_000
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="truncated"):
+        load_audio_file(path)
+    path.write_bytes(content[content.find(content[:2], 4) :])  # without its first frame, the table
+    assert abs(load_audio_file(path)[0].shape[1] - 160_000) < 3_000
+
+
 def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="spiritlm prepare"):
         load_cuts(tmp_path, "train")

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from spiritlm_pl.evaluation.figures import comparison_figure, spectrogram_figure
+from spiritlm_pl.evaluation.figures import comparison_figure, contour_figure, spectrogram_figure
 
 TONE = torch.sin(torch.arange(8000) * 0.1)  # 255 Hz at 16 kHz
 
@@ -15,6 +17,19 @@ def test_spectrograms_of_anything() -> None:
     assert torch.as_tensor(contours[0]).nanmedian().item() == pytest.approx(16_000 * 0.1 / (2 * torch.pi), rel=0.02)
     with pytest.raises(ValueError, match="waveforms must hold at least one"):
         spectrogram_figure({}, 16_000)
+
+
+def test_titles_are_no_formulas(tmp_path: Path) -> None:
+    for title in ("after $_$", "50 $%$ off", r"$\frac$"):
+        spectrogram_figure({title: TONE}, 16_000).savefig(tmp_path / "a.png")
+        contour_figure({"original": torch.tensor([100.0, torch.nan])}, 200.0, title).savefig(tmp_path / "b.png")
+
+
+def test_contours_lie_over_each_other() -> None:
+    figure = contour_figure({"original": torch.arange(10.0), "made": torch.arange(5.0)}, 200.0, "x")
+    lines = figure.axes[0].lines
+    assert [len(line.get_ydata()) for line in lines] == [10, 5]
+    assert lines[0].get_xdata()[-1] == pytest.approx(9 / 200)
 
 
 def test_bars_stand_for_their_values() -> None:
