@@ -206,7 +206,7 @@ def amazon_queen(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> None:
-    """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 160 minutes.
+    """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 140 minutes.
 
     The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
     speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of

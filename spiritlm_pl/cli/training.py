@@ -46,6 +46,9 @@ class SpiritCLI(LightningCLI):
     def before_fit(self) -> None:
         """Go on from the newest whole checkpoint, if the last one was asked for and there is any."""
         self._find_last(needed=False)
+        path = self._newest_checkpoint()
+        if path is not None and not self.config_init[self.subcommand].get("ckpt_path"):
+            print(f"spiritlm: begins anew beside {path}; --ckpt_path=last would go on from it", file=sys.stderr)
 
     def before_validate(self) -> None:
         """Do not measure untrained weights where the last checkpoint was asked for."""

@@ -18,6 +18,8 @@ from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
+UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -76,6 +78,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
 
     if utterance.text is None:
         return skip("there is no transcript beside it")
+    if UNDECODED in utterance.text:
+        return skip("transcript is not UTF-8")
     if not spoken_words(utterance.text, rules.symbols):
         return skip("transcript has no words")
     unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None

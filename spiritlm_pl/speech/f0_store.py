@@ -135,17 +135,22 @@ def extract_corpus(
         corpus: a corpus folder.
         name: under which it is kept.
         extractor: how.
-        settings: of the extractor; other ones redo all.
+        settings: of the extractor.
         device: where to compute.
         batch_seconds: audio in a batch, padding included.
         part_size: utterances in a file.
 
     Raises:
-        ValueError: if none of the recordings of a part that is to be done can be read: rather a disk that is not
-            there than so many broken files. What was extracted before stays.
+        ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be read:
+            rather a disk that is not there than so many broken files. What was extracted before stays.
     """
     plan = plan_corpus([corpus], part_size=part_size, batch_seconds=batch_seconds)
     folder = f0_folder(corpus, name)
+    if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != dict(settings):
+        raise ValueError(
+            f"name must be another one for another extractor, but {folder} holds the F0 of {earlier} "
+            f"instead of {dict(settings)}"
+        )
     total, done, held = len(plan.cuts), 0, []
     for part in plan.parts:
         path, key = _part_path(folder, part), _fingerprint(plan, part, settings)
@@ -207,6 +212,8 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
         FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
     """
     path = f0_folder(corpus, name) / INFO_FILE
+    if not Path(corpus).is_dir():
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {corpus} is missing")
     if not path.is_file():
         command = f"spiritlm extract-f0 {corpus} --name {name}"
         raise FileNotFoundError(

@@ -86,12 +86,15 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (audio / f"ann/{index}.txt").write_text(f"Number {index}")
     save_wav(audio / "bob/untold.wav", TONE)
     (audio / "bob/unheard.txt").write_text("Nobody recorded this")
+    save_wav(audio / "bob/latin.wav", TONE)
+    (audio / "bob/latin.txt").write_bytes("caf\N{LATIN SMALL LETTER E WITH ACUTE} au lait".encode("latin-1"))
     folder(str(audio), str(tmp_path / "out"), speaker_level=0, validation_fraction=0.0, num_jobs=1)
     said = capsys.readouterr()
-    assert "2 skipped" in said.out and "warning: no utterance for validation" in said.err
+    assert "3 skipped" in said.out and "warning: no utterance for validation" in said.err
     rows = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {row["id"]: row["reason"] for row in rows} == {
         "bob-unheard": "audio file is missing",
+        "bob-latin": "transcript is not UTF-8",
         "bob-untold": "there is no transcript beside it",
     }
     cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]

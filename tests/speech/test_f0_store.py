@@ -37,7 +37,7 @@ def test_the_command_extracts_all_splits(corpus: Path, capsys: pytest.CaptureFix
     assert all(100 < mean < 900 for mean in means.values())
 
 
-def test_finished_parts_are_kept_and_other_settings_redo_all(corpus: Path) -> None:
+def test_finished_parts_are_kept_and_other_settings_refused(corpus: Path) -> None:
     extract(corpus)
     before = times(corpus)
     gone = next(iter(before))
@@ -45,8 +45,9 @@ def test_finished_parts_are_kept_and_other_settings_redo_all(corpus: Path) -> No
     extract(corpus)
     after = times(corpus)
     assert {path for path in before if before[path] != after[path]} == {gone}
-    extract(corpus, threshold=0.5)
-    assert all(times(corpus)[path] != time for path, time in after.items())
+    with pytest.raises(ValueError, match="name must be another one for another extractor"):
+        extract(corpus, threshold=0.5)
+    assert times(corpus) == after and read_f0_info(corpus, "yin").extractor == {"extractor": "yin"}
 
 
 def test_what_cannot_be_read_is_skipped_and_tried_again(corpus: Path) -> None:
