@@ -57,17 +57,13 @@ class F0DataModule(SpeechDataModule):
         self._contours: dict[str, dict[str, Contour]] = {}
         self._means: dict[str, dict[str, float]] = {}  # of the corpus of each utterance
 
-    def setup(self, stage: str) -> None:
-        """Read manifests and F0."""
-        for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}.get(stage, ()):
-            if split in self._contours:
-                continue
-            self._contours[split] = {}
-            for corpus in self.corpora:
-                contours, means = load_f0(corpus, self.f0_name, split)
-                self._contours[split] |= contours
-                self._means |= dict.fromkeys(contours, means)
-        super().setup(stage)
+    def read_split(self, split: str) -> None:
+        """Read the F0."""
+        self._contours[split] = {}
+        for corpus in self.corpora:
+            contours, means = load_f0(corpus, self.f0_name, split)
+            self._contours[split] |= contours
+            self._means |= dict.fromkeys(contours, means)
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Only utterances whose F0 was extracted.

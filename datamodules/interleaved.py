@@ -217,5 +217,5 @@ class InterleavedDataModule(LightningDataModule):
         return int(progress.processed)
 
 
-def _stream(value: StreamConfig | dict[str, object]) -> StreamConfig:
-    return value if isinstance(value, StreamConfig) else StreamConfig(**value)  # type: ignore[arg-type]
+def _stream(value: StreamConfig | dict[str, Any]) -> StreamConfig:
+    return value if isinstance(value, StreamConfig) else StreamConfig(**value)

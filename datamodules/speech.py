@@ -88,6 +88,7 @@ class SpeechDataModule(LightningDataModule, ABC):
                 self.cuts[split] = self._select(split)
 
     def _select(self, split: str) -> list[MonoCut]:
+        self.read_split(split)
         longest = float("inf") if self.max_seconds is None else self.max_seconds
         found, names = load_corpora(self.corpora, split)
         chosen: dict[str, list[MonoCut]] = {name: [] for name in names}
@@ -110,6 +111,9 @@ class SpeechDataModule(LightningDataModule, ABC):
         order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
         total = np.cumsum([cuts[i].duration for i in order])
         return [cuts[i] for i in sorted(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
+
+    def read_split(self, split: str) -> None:
+        """Read what a view needs beside the audio, before its utterances are chosen; of an empty split, too."""
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Whether a view can use an utterance."""
@@ -196,13 +200,14 @@ class WaveformDataModule(SpeechDataModule):
             )
         super().setup(stage)
 
+    def read_split(self, split: str) -> None:
+        """Read the labels, if there are any."""
+        if self.labels is not None:
+            self._units[split], self.label_rate, self.num_labels = load_units(self.labels, split)
+
     def usable(self, cut: MonoCut, split: str) -> bool:
         """With labels, only utterances that have them."""
-        if self.labels is None:
-            return True
-        if split not in self._units:
-            self._units[split], self.label_rate, self.num_labels = load_units(self.labels, split)
-        return cut.id in self._units[split]
+        return self.labels is None or cut.id in self._units[split]
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Crops of waveforms."""

@@ -88,11 +88,13 @@ class UnitWaveformDataModule(SpeechDataModule):
                 names = ", ".join(sorted(unknown))
                 raise ValueError(f"speakers must name all speakers of split {split!r}, but lacks {names}")
 
+    def read_split(self, split: str) -> None:
+        """Read the units."""
+        self._units[split], frame_rate, self.num_units = load_units(self.units, split)
+        self.hop_length = exact_hop(self.sample_rate, frame_rate)
+
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Only utterances that have been tokenised and have a frame."""
-        if split not in self._units:
-            self._units[split], frame_rate, self.num_units = load_units(self.units, split)
-            self.hop_length = exact_hop(self.sample_rate, frame_rate)
         found = self._units[split].get(cut.id)
         return found is not None and found.num_frames > 0
 
@@ -101,7 +103,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         assert self.speakers is not None and self.hop_length is not None
         return UnitSegments(
             self.cuts[split],
-            self._units.get(split, {}),  # an empty split has none
+            self._units[split],
             self.speakers,
             self.sample_rate,
             self.hop_length,

@@ -19,7 +19,7 @@ from typing import Any
 
 from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
 from spiritlm_pl.alignment.run import align_corpus
-from spiritlm_pl.corpora.debian import PackageError, fetch_packages, find_packages, read_package
+from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, Skipped, load_cuts, replaced_corpus, save_corpus, word_alignment
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
@@ -113,19 +113,11 @@ def _read_source(source: Path | None) -> tuple[bytes, str]:
     if source is not None and source.is_dir() and (archives := list(source.rglob(ARCHIVE))):
         notices = [path.read_text(errors="replace") for path in sorted(source.rglob(NOTICE))]
         return archives[0].read_bytes(), next(iter(notices), "")
-    with tempfile.TemporaryDirectory() as folder:
-        if source is None:
-            packages = fetch_packages([PACKAGE], Path(folder))
-        else:
-            packages = find_packages([PACKAGE], source.parent if source.suffix == ".deb" else source)
-        if not packages:
-            raise PackageError(f"source must be a folder with {PACKAGE} (.deb) or {ARCHIVE}, but is {source} instead")
-        files = read_package(packages[0])
+    files = package_files([PACKAGE], source)
     archive = next((data for name, data in files.items() if name.endswith(f"/{ARCHIVE}")), None)
     if archive is None:
-        raise PackageError(f"package must hold {ARCHIVE}, but {packages[0].name} does not")
-    notices = [data.decode("utf-8", "replace") for name, data in files.items() if name.endswith(f"/{NOTICE}")]
-    return archive, next(iter(notices), "")
+        raise PackageError(f"package must hold {ARCHIVE}, but {PACKAGE} does not")
+    return archive, licence_notice(files)
 
 
 def prepare_amazon_queen(

@@ -8,6 +8,8 @@ import lzma
 import shutil
 import subprocess
 import tarfile
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 _MAGIC = b"!<arch>\n"
@@ -49,6 +51,32 @@ def find_packages(names: list[str], folder: Path) -> list[Path]:
     """Those of the packages whose .deb lies in the folder (the newest by name), in the order of the names."""
     found = (sorted(folder.glob(f"{name}_*.deb")) for name in names)
     return [paths[-1] for paths in found if paths]
+
+
+def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
+    """Regular files of all the packages, by their path.
+
+    Args:
+        names: of the packages.
+        source: a folder with their .deb files, or one of these; None fetches them.
+
+    Raises:
+        PackageError: if they cannot be fetched, found or read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if source is None:
+            packages = fetch_packages(names, Path(folder))
+        else:
+            packages = find_packages(names, source.parent if source.suffix == ".deb" else source)
+        if len(packages) < len(names):
+            raise PackageError(f"source must be a folder with {' and '.join(names)} (.deb), but is {source} instead")
+        archives = [read_package(path) for path in packages]
+    return {name: data for archive in archives for name, data in archive.items()}
+
+
+def licence_notice(files: Mapping[str, bytes]) -> str:
+    """The copyright file of a package, empty where there is none."""
+    return next((data.decode("utf-8", "replace") for name, data in files.items() if name.endswith("/copyright")), "")
 
 
 def read_package(path: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.corpora.debian import PackageError, fetch_packages, find_packages, read_package
+from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
@@ -37,30 +37,16 @@ def parse_transcripts(text: str) -> dict[str, str]:
     return {name.strip(): said.strip() for name, said in rows}
 
 
-def _packages(source: Path | None, folder: Path) -> list[Path]:
-    if source is None:
-        return fetch_packages(PACKAGES, folder)
-    place = source.parent if source.suffix == ".deb" else source
-    packages = find_packages(PACKAGES, place)
-    if len(packages) < len(PACKAGES):
-        wanted = " and ".join(PACKAGES)
-        raise PackageError(f"source must be a folder with {wanted} (.deb), but is {source} instead")
-    return packages
-
-
 def _read_source(source: Path | None) -> tuple[dict[str, bytes], str]:
     """Prompts `name.g722` and the transcript file by name, and the licence notice."""
     if source is not None and source.is_dir() and any(source.rglob("*.g722")):
         return _read_unpacked(source)
-    with tempfile.TemporaryDirectory() as folder:
-        archives = [read_package(path) for path in _packages(source, Path(folder))]
-    files = {name: data for archive in archives for name, data in archive.items()}
+    files = package_files(PACKAGES, source)
     kept = {name.removeprefix(SOUNDS): data for name, data in files.items() if name.endswith(".g722")}
     listing = next((data for name, data in files.items() if name.endswith(TRANSCRIPTS)), None)
     if listing is not None:
         kept[TRANSCRIPTS] = listing
-    notices = [data.decode("utf-8", "replace") for name, data in files.items() if name.endswith("/copyright")]
-    return kept, next(iter(notices), "")
+    return kept, licence_notice(files)
 
 
 def _read_unpacked(source: Path) -> tuple[dict[str, bytes], str]:

@@ -8,7 +8,7 @@ Shapes: B batch, S samples, T frames.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +107,9 @@ class PhoneticTokenizer(nn.Module):
     def save(self, folder: str | Path) -> Path:
         """Write extractor, quantizer and settings; returns the folder."""
         folder = Path(folder)
-        save_network(folder / EXTRACTOR, self.extractor, stage="features")  # type: ignore[arg-type]
-        save_network(folder / QUANTIZER, self.quantizer, stage="quantizer")  # type: ignore[arg-type]
+        assert isinstance(self.extractor, nn.Module) and isinstance(self.quantizer, nn.Module)
+        save_network(folder / EXTRACTOR, self.extractor, stage="features")
+        save_network(folder / QUANTIZER, self.quantizer, stage="quantizer")
         description = {"stage": STAGE, "chunk_seconds": self.chunk_seconds, "code_version": code_version()}
         with atomic_path(folder / CONFIG_FILE) as path:
             path.write_text(json.dumps(description, indent=2) + "\n")
@@ -124,8 +125,8 @@ class PhoneticTokenizer(nn.Module):
         folder = Path(folder)
         description = _description(folder)
         tokenizer = cls(
-            load_network(folder / EXTRACTOR, "features"),  # type: ignore[arg-type]
-            load_network(folder / QUANTIZER, "quantizer"),  # type: ignore[arg-type]
+            cast(FeatureExtractor, load_network(folder / EXTRACTOR, "features")),
+            cast(Quantizer, load_network(folder / QUANTIZER, "quantizer")),
             chunk_seconds=description["chunk_seconds"],
             fingerprint=tokenizer_fingerprint(folder),
         )
