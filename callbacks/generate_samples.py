@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -19,10 +20,11 @@ from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.speech.expressive import load_tokenizer
 from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.build_blocks import words_of_units
+from spiritlm_pl.tokens.build_blocks import speech_of_words
 from spiritlm_pl.tokens.corpus_store import UnitCorpus
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -46,7 +48,7 @@ class NamedPrompt:
     content: str
 
 
-def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
+def corpus_prompts(folder: str, split: str, number: int, vocabulary: Vocabulary) -> list[NamedPrompt]:
     """The first halves of the first utterances of a tokenised corpus, as text and as speech.
 
     Raises:
@@ -60,12 +62,11 @@ def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
         half = len(utterance.words) // 2
         if half == 0:
             continue
-        count = sum(len(units) for units in words_of_units(utterance, corpus.frame_rate)[:half])
-        if count == 0:
+        tokens = np.concatenate(speech_of_words(utterance, corpus.layout, vocabulary)[:half])
+        if not len(tokens):
             continue
         text = " ".join(word.word for word in utterance.words[:half])
-        units = torch.from_numpy(utterance.units[:count].astype("int64"))
-        pieces: list[Piece] = [Text(text), Speech(units=units)]
+        pieces: list[Piece] = [Text(text), Speech(tokens=tuple(tokens.tolist()))]
         prompts += [NamedPrompt(utterance.id, [piece], text) for piece in pieces]
     if not prompts:
         raise ValueError(f"corpus must hold utterances with word times, but {folder} ({split}) has none")
@@ -73,13 +74,13 @@ def corpus_prompts(folder: str, split: str, number: int) -> list[NamedPrompt]:
 
 
 def describe(pieces: Sequence[Piece], vocabulary: Vocabulary) -> str:
-    """Pieces as one line of text; speech as its units."""
+    """Pieces as one line of text; speech as its tokens."""
     parts = []
     for piece in pieces:
         if isinstance(piece, Text):
             parts.append(f"[Text]{piece.text}")
-        elif piece.units is not None:
-            parts.append("[Speech]" + "".join(f"[Hu{unit}]" for unit in piece.units.tolist()))
+        elif piece.tokens is not None:
+            parts.append("[Speech]" + speech_string(piece.tokens, vocabulary))
         else:
             parts.append(f"[Speech]({piece.audio})")
     return "".join(parts)
@@ -194,14 +195,14 @@ class GenerateSamples(Callback):
         vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "GenerateSamples"))
         path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "GenerateSamples"))
         device = trainer.strategy.root_device
-        tokenizer = None if self.speech_tokenizer is None else PhoneticTokenizer.load(self.speech_tokenizer, device)
+        tokenizer = None if self.speech_tokenizer is None else load_tokenizer(self.speech_tokenizer, device)
         vocoder = None
         if self.vocoder is not None and trainer.is_global_zero:
             vocoder = cast(UnitVocoder, load_network(self.vocoder, "vocoder"))
         prompts = [NamedPrompt(f"text{number}", [Text(text)], text) for number, text in enumerate(self.texts)]
         prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
-            prompts += corpus_prompts(self.units, self.split, self.num_utterances)
+            prompts += corpus_prompts(self.units, self.split, self.num_utterances, vocabulary)
         self._prompts = prompts
         self._spirit_lm = SpiritLM(network, TextTokenizer.load(path), vocabulary, tokenizer, vocoder, self.speaker)
         return self._spirit_lm

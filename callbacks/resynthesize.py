@@ -63,11 +63,15 @@ class ResynthesizeUtterances(Callback):
 
     def _log(self, trainer: Trainer, network: Vocoder, batch: UnitWaveformBatch, place: int) -> None:
         frames = min(int(batch.lengths[place]), max(1, int(self.seconds * network.sample_rate / network.hop_length)))
-        units, speaker = batch.units[place, :frames], batch.speakers[place]
+        units, speaker = batch.units[place, :frames], int(batch.speakers[place])
+        pitches, styles = (None if codes is None else codes[place, :frames] for codes in (batch.pitches, batch.styles))
+        style = None if batch.global_styles is None else int(batch.global_styles[place])
+        starts = torch.ones_like(units, dtype=torch.bool)
+        starts[1:] = units[1:] != units[:-1]
+        run_pitches, run_styles = (None if codes is None else codes[starts] for codes in (pitches, styles))
         original = batch.waveforms[place, : frames * network.hop_length].float().cpu()
-        with torch.inference_mode():
-            made = network(units[None], speaker[None])[0].float().cpu()
-        spoken = network.synthesize(units.unique_consecutive(), int(speaker))
+        made = network.speak_frames(units, speaker, pitches, styles, style)
+        spoken = network.synthesize(units[starts], speaker, None, run_pitches, run_styles, style)
         name = f"resynthesis/{re.sub(r'[^A-Za-z0-9._-]+', '_', batch.ids[place])}"
         step, rate = trainer.global_step, network.sample_rate
         if name not in self._heard:

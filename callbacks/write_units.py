@@ -21,7 +21,7 @@ from spiritlm_pl.callbacks.record_run import config_file, write_run_file
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, Skipped, word_alignment, write_jsonl
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.speech.contract import Units
-from spiritlm_pl.speech.tokenizer import tokenizer_fingerprint
+from spiritlm_pl.speech.expressive import speech_fingerprint
 from spiritlm_pl.tokens.corpus_store import (
     MANIFEST,
     TimedWord,
@@ -46,6 +46,7 @@ class WriteUnits(Callback):
         """Keep the folder."""
         self.folder = Path(folder)
         self._plan: CorpusPlan | None = None
+        self._sha256 = ""
         self._fingerprints: dict[int, str] = {}
         self._position: dict[str, int] = {}
         self._pending: dict[int, dict[str, Units | Skipped]] = {}
@@ -62,10 +63,10 @@ class WriteUnits(Callback):
         if not isinstance(plan, CorpusPlan) or not isinstance(pl_module, TokenizeModule):
             raise ValueError("WriteUnits must run in predict, with a TokenizeModule and a WaveformDataModule")
         trainer.predict_loop.return_predictions = False  # a corpus of units does not fit in memory
-        sha256 = tokenizer_fingerprint(pl_module.folder)
+        self._sha256 = speech_fingerprint(pl_module.folder)
         self._plan = plan
         self._fingerprints = {
-            position: part_fingerprint(plan, part, sha256) for position, part in enumerate(plan.parts)
+            position: part_fingerprint(plan, part, self._sha256) for position, part in enumerate(plan.parts)
         }
         self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
         found: tuple[set[int], str | None] = (set(), None)
@@ -168,11 +169,10 @@ class WriteUnits(Callback):
                 manifest = finish_folder(
                     home,
                     [self._fingerprints[position] for position in homes[home]],
-                    frame_rate=tokenizer.frame_rate,
-                    num_units=tokenizer.cardinality,
+                    layout=tokenizer.layout,
                     provenance={
                         "tokenizer": str(pl_module.folder),
-                        "tokenizer_sha256": tokenizer.fingerprint,
+                        "tokenizer_sha256": self._sha256,
                         "corpora": [str(Path(name).resolve()) for name in self._plan.sources[home.parent.name]],
                     },
                 )
@@ -257,4 +257,6 @@ def utterance(plan: CorpusPlan, name: str, units: Units) -> UnitUtterance:
         unit_starts=units.starts.numpy().astype("uint32"),
         num_frames=units.num_frames,
         custom=custom,
+        pitches=None if units.pitches is None else units.pitches.numpy().astype("uint16"),
+        styles=None if units.styles is None else units.styles.numpy().astype("uint16"),
     )

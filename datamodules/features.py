@@ -4,7 +4,7 @@ Shapes: B batch, T frames, D feature dimension.
 """
 
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from spiritlm_pl.speech.augment import Augmentation
 from spiritlm_pl.speech.contract import FeatureExtractor
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.hubert import HubertLayer
+from spiritlm_pl.speech.style import StyleFeatures
 
 
 class FeatureDataModule(WaveformDataModule):
@@ -22,7 +23,7 @@ class FeatureDataModule(WaveformDataModule):
 
     Args:
         corpora: corpus folders.
-        features: which features: MFCCs by their configuration, or a layer of a trained HuBERT.
+        features: which features: MFCCs by their configuration, a layer of a trained HuBERT, or of a style encoder.
         augmentation: also give features of augmented audio; None for clean audio alone.
         batch_seconds: audio in a batch, padding included.
         crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
@@ -39,7 +40,7 @@ class FeatureDataModule(WaveformDataModule):
     def __init__(
         self,
         corpora: list[str],
-        features: MFCCConfig | HubertLayer,
+        features: MFCCConfig | HubertLayer | StyleFeatures,
         augmentation: Augmentation | None = None,
         batch_seconds: float = 100.0,
         crop_seconds: float | None = None,
@@ -57,15 +58,14 @@ class FeatureDataModule(WaveformDataModule):
             corpora,
             batch_seconds,
             crop_seconds,
-            None,
-            predict_splits,
-            part_size,
-            sample_rate,
-            min_seconds,
-            max_seconds,
-            limit_seconds,
-            seed,
-            num_workers,
+            predict_splits=predict_splits,
+            part_size=part_size,
+            sample_rate=sample_rate,
+            min_seconds=min_seconds,
+            max_seconds=max_seconds,
+            limit_seconds=limit_seconds,
+            seed=seed,
+            num_workers=num_workers,
         )
         self.features = features
         self.augmentation = augmentation
@@ -79,7 +79,7 @@ class FeatureDataModule(WaveformDataModule):
         """
         super().setup(stage)
         if self.extractor is None:
-            self.extractor = self.features.build()
+            self.extractor = cast(FeatureExtractor, self.features.build())
             assert isinstance(self.extractor, nn.Module)
             self.extractor.eval().requires_grad_(False)
         expected = self.extractor.sample_rate

@@ -24,24 +24,22 @@ from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
 from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, unit_frames
+from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.speech.f0_reader import StoredF0
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout, unit_frames
 from spiritlm_pl.tokens.plan import CorpusPlan, load_corpora, plan_corpus
 
 UnitIndex = Mapping[str, UnitUtterance]
 
 
-def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUtterance], float, int]:
-    """Units of one split of tokenised corpora by id, their frame rate, and how many different ones there are.
+def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUtterance], SpeechLayout]:
+    """Units of one split of tokenised corpora by id, and their layout.
 
     Raises:
-        ValueError: if the folders come from tokenizers of different rates or sizes.
+        ValueError: if the folders come from tokenizers of different rates, sizes or kinds.
     """
     corpora = [UnitCorpus(folder, split) for folder in folders]
-    facts = {(corpus.frame_rate, corpus.num_units) for corpus in corpora}
-    if len(facts) != 1:
-        raise ValueError(f"units must be of one frame rate and size, but are of {sorted(facts)} instead")
-    frame_rate, num_units = facts.pop()
-    return {u.id: u for corpus in corpora for u in corpus}, frame_rate, num_units
+    return {u.id: u for corpus in corpora for u in corpus}, common_layout(corpora)
 
 
 class SpeechDataModule(LightningDataModule, ABC):
@@ -156,6 +154,8 @@ class WaveformDataModule(SpeechDataModule):
         labels: tokenised corpora whose units are the labels; None for no labels.
         predict_splits: what `predict` runs over.
         part_size: utterances in a shard of `predict`.
+        f0_name: name of F0 that was extracted before, for `predict` by an expressive tokenizer, which then uses
+            the speakers' means, too; None lets the tokenizer extract it, less the mean of each utterance.
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
@@ -172,6 +172,7 @@ class WaveformDataModule(SpeechDataModule):
         labels: list[str] | None = None,
         predict_splits: tuple[str, ...] = ("train", "validation", "test"),
         part_size: int = 1000,
+        f0_name: str | None = None,
         sample_rate: int = 16_000,
         min_seconds: float = 0.2,
         max_seconds: float | None = None,
@@ -186,6 +187,8 @@ class WaveformDataModule(SpeechDataModule):
         self.labels = labels
         self.predict_splits = tuple(predict_splits)
         self.part_size = part_size
+        self.f0_name = f0_name
+        self._stored_f0: StoredF0 | None = None
         self.plan: CorpusPlan | None = None
         self.label_rate: float | None = None
         self.num_labels: int | None = None
@@ -198,12 +201,14 @@ class WaveformDataModule(SpeechDataModule):
             self.plan = plan_corpus(
                 self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )
+            self._stored_f0 = None if self.f0_name is None else StoredF0(self.corpora, self.f0_name)
         super().setup(stage)
 
     def read_split(self, split: str) -> None:
         """Read the labels, if there are any."""
         if self.labels is not None:
-            self._units[split], self.label_rate, self.num_labels = load_units(self.labels, split)
+            self._units[split], layout = load_units(self.labels, split)
+            self.label_rate, self.num_labels = layout.frame_rate, layout.num_units
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """With labels, only utterances that have them."""
@@ -232,7 +237,7 @@ class WaveformDataModule(SpeechDataModule):
         """Whole utterances of the parts that are not finished, part by part."""
         assert self.plan is not None
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        dataset = PlannedUtterances(self.plan, rank, world_size, self.sample_rate)
+        dataset = PlannedUtterances(self.plan, rank, world_size, self.sample_rate, self._stored_f0)
         sampler: DistributedSampler[Any] = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
@@ -289,11 +294,14 @@ class WaveformCrops(Dataset[WaveformBatch]):
 class PlannedUtterances(Dataset[WaveformBatch]):
     """Whole utterances of this rank's unfinished parts, in the batches of the plan."""
 
-    def __init__(self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int) -> None:
+    def __init__(
+        self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int, stored_f0: StoredF0 | None = None
+    ) -> None:
         """Choose this rank's parts."""
         self.cuts = plan.cuts
         self.batches = [batch for part in plan.remaining(rank, world_size) for batch in part.batches]
         self.sample_rate = sample_rate
+        self.stored_f0 = stored_f0
 
     def __len__(self) -> int:
         """Number of batches of this rank."""
@@ -309,9 +317,15 @@ class PlannedUtterances(Dataset[WaveformBatch]):
                 waveforms[name] = load_waveform(cut, self.sample_rate)
             except AudioError as error:
                 skipped.append(Skipped(name, cut.recording.sources[0].source, str(error)))
+        f0, voiced, means = None, None, None
+        if self.stored_f0 is not None and waveforms:
+            f0, voiced, means = self.stored_f0.batch([self.cuts[name] for name in waveforms])
         return WaveformBatch(
             waveforms=pad_sequence([*waveforms.values()], batch_first=True) if waveforms else torch.zeros(0, 0),
             lengths=torch.tensor([len(waveform) for waveform in waveforms.values()], dtype=torch.long),
             ids=list(waveforms),
             skipped=tuple(skipped),
+            f0=f0,
+            voiced=voiced,
+            f0_means=means,
         )

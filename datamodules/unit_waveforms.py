@@ -1,12 +1,15 @@
-"""Segments of frame-rate units with their waveform, for vocoders.
+"""Segments of frame-rate units with their waveform, and pitch and style codes where the units have them (vocoders).
 
 Shapes: B batch, T frames, hop samples a frame.
 """
 
 import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lhotse import MonoCut
 from torch.nn.functional import pad
@@ -16,8 +19,8 @@ from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
 from spiritlm_pl.speech.batching import Indices, Visit, fixed_batches, generator
-from spiritlm_pl.speech.contract import exact_hop
-from spiritlm_pl.tokens.corpus_store import UnitUtterance, unit_frames
+from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
+from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, unit_frames
 
 
 class UnitWaveformDataModule(SpeechDataModule):
@@ -29,6 +32,8 @@ class UnitWaveformDataModule(SpeechDataModule):
         corpora: corpus folders.
         units: tokenised corpora of the same utterances.
         speakers: names in the order of their indices; None takes all of the training split, sorted.
+        styles: names of global styles in the order of their indices, one of which an utterance has as
+            `custom["style"]`, "default" where it says nothing; None for no global styles.
         segment_frames: frames of a training segment.
         batch_size: segments in a batch.
         validation_frames: at most so many frames of a validation utterance.
@@ -47,6 +52,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         corpora: list[str],
         units: list[str],
         speakers: list[str] | None = None,
+        styles: list[str] | None = None,
         segment_frames: int = 32,
         batch_size: int = 16,
         validation_frames: int = 250,
@@ -63,35 +69,46 @@ class UnitWaveformDataModule(SpeechDataModule):
         super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         self.units = units
         self.speakers: tuple[str, ...] | None = None if speakers is None else tuple(speakers)
+        self.styles = tuple(styles or ())
         self.segment_frames = segment_frames
         self.batch_size = batch_size
         self.validation_frames = validation_frames
         self.validation_batch_size = validation_batch_size
         self.repeats = repeats
-        self.num_units: int | None = None
+        self.layout: SpeechLayout | None = None
+        self.common_codes: tuple[int, int] | None = None  # pitch and style
         self.hop_length: int | None = None
         self._units: dict[str, dict[str, UnitUtterance]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read manifests, units and the list of speakers.
+        """Read manifests, units and the list of speakers; of expressive training data, find the commonest codes.
 
         Raises:
-            ValueError: if `speakers` lacks a speaker of the data.
+            ValueError: if `speakers` or `styles` lacks one of the data.
         """
         super().setup(stage)
         if self.speakers is None:
             cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
             self.speakers = tuple(sorted({speaker_of(cut) for cut in cuts}))
         for split, members in self.cuts.items():
-            unknown = {speaker_of(cut) for cut in members} - set(self.speakers)
-            if unknown:
-                names = ", ".join(sorted(unknown))
-                raise ValueError(f"speakers must name all speakers of split {split!r}, but lacks {names}")
+            check_known("speakers", self.speakers, (speaker_of(cut) for cut in members), split)
+            if self.styles:
+                check_known("styles", self.styles, (style_of(cut) for cut in members), split)
+        if self.layout is not None and self.layout.expressive and "train" in self.cuts:
+            utterances = [self._units["train"][cut.id] for cut in self.cuts["train"]]
+            self.common_codes = commonest(u.pitches for u in utterances), commonest(u.styles for u in utterances)
 
     def read_split(self, split: str) -> None:
-        """Read the units."""
-        self._units[split], frame_rate, self.num_units = load_units(self.units, split)
-        self.hop_length = exact_hop(self.sample_rate, frame_rate)
+        """Read the units.
+
+        Raises:
+            ValueError: if they come from another tokenizer than those of another split.
+        """
+        self._units[split], layout = load_units(self.units, split)
+        if self.layout not in (None, layout):
+            raise ValueError(f"units must come from one tokenizer, but are of {self.layout}; split {split!r}: {layout}")
+        self.layout = layout
+        self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Only utterances that have been tokenised and have a frame."""
@@ -100,13 +117,14 @@ class UnitWaveformDataModule(SpeechDataModule):
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Segments of this split."""
-        assert self.speakers is not None and self.hop_length is not None
+        assert self.speakers is not None and self.layout is not None
         return UnitSegments(
             self.cuts[split],
             self._units[split],
             self.speakers,
+            self.styles,
             self.sample_rate,
-            self.hop_length,
+            self.layout,
             self.segment_frames if training else self.validation_frames,
             self.seed,
             training,
@@ -136,6 +154,29 @@ def speaker_of(cut: MonoCut) -> str:
     return cut.supervisions[0].speaker or "unknown"
 
 
+def style_of(cut: MonoCut) -> str:
+    """Name of the global style of an utterance, "default" if it has none."""
+    return str((cut.supervisions[0].custom or {}).get("style", "default"))
+
+
+def check_known(argument: str, known: Sequence[str], names: Iterable[str], split: str) -> None:
+    """Compare names of the data with the list of them.
+
+    Raises:
+        ValueError: if one is not in the list.
+    """
+    unknown = set(names) - set(known)
+    if unknown:
+        raise ValueError(
+            f"{argument} must name all {argument} of split {split!r}, but lacks {', '.join(sorted(unknown))}"
+        )
+
+
+def commonest(codes: Iterable[npt.NDArray[np.uint16] | None]) -> int:
+    """The code that occurs most often in the codes of utterances, the smallest of equals."""
+    return int(np.bincount(np.concatenate([row for row in codes if row is not None])).argmax())
+
+
 def run_durations(utterance: UnitUtterance) -> Indices:
     """Frames of the run that starts at each frame (T,), 0 where none starts."""
     starts = utterance.unit_starts.astype(np.int64)
@@ -152,8 +193,9 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         cuts: list[MonoCut],
         units: UnitIndex,
         speakers: tuple[str, ...],
+        styles: tuple[str, ...],
         sample_rate: int,
-        hop_length: int,
+        layout: SpeechLayout,
         segment_frames: int,
         seed: int,
         random: bool,
@@ -162,41 +204,54 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         self.cuts = cuts
         self.units = units
         self.speakers = {name: index for index, name in enumerate(speakers)}
+        self.styles = {name: index for index, name in enumerate(styles)}
         self.sample_rate = sample_rate
-        self.hop_length = hop_length
+        self.layout = layout
+        self.hop_length = exact_hop(sample_rate, layout.frame_rate)
         self.segment_frames = segment_frames
         self.seed = seed
         self.random = random
 
+    def frames(self, utterance: UnitUtterance) -> dict[str, Indices]:
+        """What an utterance has at each frame (T,): units, durations of runs, and pitch and style codes."""
+        found = {"units": unit_frames(utterance).astype(np.int64), "durations": run_durations(utterance)}
+        for name, rate in (("pitches", PITCH_RATE), ("styles", STYLE_RATE)) if self.layout.expressive else ():
+            times = round(self.layout.frame_rate / rate)
+            found[name] = at_frames(getattr(utterance, name), times, utterance.num_frames).astype(np.int64)
+        return found
+
     def __getitem__(self, visit: Visit) -> UnitWaveformBatch:
-        """The batch of a visit; shorter utterances are padded with their last unit and silence."""
-        units, durations, waveforms, lengths, speakers = [], [], [], [], []
+        """The batch of a visit; shorter utterances are padded with their last unit and codes, and silence."""
+        streams: dict[str, list[Indices]] = defaultdict(list)
+        waveforms, lengths = [], []
         place = zlib.crc32(np.array(visit.indices).tobytes())
         draws = generator(self.seed, visit.epoch, place, 2).random(len(visit.indices))
         for draw, index in zip(draws, visit.indices, strict=True):
             cut = self.cuts[index]
             utterance = self.units[cut.id]
-            frames = unit_frames(utterance).astype(np.int64)
-            room = max(0, len(frames) - self.segment_frames)
+            room = max(0, utterance.num_frames - self.segment_frames)
             start = int(draw * (room + 1)) if self.random else 0
-            segment = frames[start : start + self.segment_frames]
-            waveform = load_waveform(cut, self.sample_rate)
-            waveform = waveform[start * self.hop_length : (start + len(segment)) * self.hop_length]
-            units.append(segment)
-            durations.append(run_durations(utterance)[start : start + self.segment_frames])
-            waveforms.append(waveform)
-            lengths.append(len(segment))
-            speakers.append(self.speakers[speaker_of(cut)])
+            for name, frames in self.frames(utterance).items():
+                streams[name].append(frames[start : start + self.segment_frames])
+            length = len(streams["units"][-1])
+            waveforms.append(
+                load_waveform(cut, self.sample_rate)[start * self.hop_length :][: length * self.hop_length]
+            )
+            lengths.append(length)
         longest = self.segment_frames if self.random else max(lengths)
 
-        def stack(rows: list[Indices], mode: Literal["edge", "constant"]) -> torch.Tensor:
-            return torch.from_numpy(np.stack([np.pad(row, (0, longest - len(row)), mode=mode) for row in rows]))
+        def stack(name: str) -> torch.Tensor:
+            mode: Literal["edge", "constant"] = "constant" if name == "durations" else "edge"
+            return torch.from_numpy(
+                np.stack([np.pad(row, (0, longest - len(row)), mode=mode) for row in streams[name]])
+            )
 
+        cuts = [self.cuts[index] for index in visit.indices]
         return UnitWaveformBatch(
-            units=stack(units, "edge"),
             waveforms=torch.stack([pad(w, (0, longest * self.hop_length - len(w))) for w in waveforms]),
             lengths=torch.tensor(lengths),
-            speakers=torch.tensor(speakers),
-            ids=[self.cuts[index].id for index in visit.indices],
-            durations=stack(durations, "constant"),
+            speakers=torch.tensor([self.speakers[speaker_of(cut)] for cut in cuts]),
+            ids=[cut.id for cut in cuts],
+            global_styles=torch.tensor([self.styles[style_of(cut)] for cut in cuts]) if self.styles else None,
+            **{name: stack(name) for name in streams},
         )

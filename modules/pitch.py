@@ -7,14 +7,17 @@ Shapes: B batch, F F0 frames, T codes, D code dimension.
 
 import math
 from dataclasses import fields
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.optim import Optimizer
 
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
 from spiritlm_pl.speech.kmeans import sum_over_ranks
@@ -33,12 +36,12 @@ class PitchModule(StageModule):
 
     Args:
         config: sizes.
-        f0_weight: of the squared error of F0 over voiced frames, in units of `f0_scale`.
+        f0_weight: of the squared error of F0 over voiced frames, in units of the network's `f0_scale`.
         voicing_weight: of the squared error of voicing.
         commitment_weight: of the squared distance of latents to their codes.
-        f0_scale: Hz that count as one in the loss.
         learning_rate: of AdamW.
         betas: of AdamW.
+        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
 
     def __init__(
@@ -47,17 +50,16 @@ class PitchModule(StageModule):
         f0_weight: float = 1.0,
         voicing_weight: float = 1.0,
         commitment_weight: float = 0.02,
-        f0_scale: float = 20.0,
         learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.8, 0.99),
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Build the network."""
         super().__init__()
-        if not f0_scale > 0:
-            raise ValueError(f"f0_scale must be above 0, but is {f0_scale} instead")
         self.network = PitchVQVAE(config)
         self.f0_weight, self.voicing_weight, self.commitment_weight = f0_weight, voicing_weight, commitment_weight
-        self.f0_scale, self.learning_rate, self.betas = f0_scale, learning_rate, betas
+        self.learning_rate, self.betas = learning_rate, betas
+        self.skipped = SkippedSteps(max_nonfinite_steps)
         self._sums = torch.zeros(0)
 
     def on_fit_start(self) -> None:
@@ -98,13 +100,34 @@ class PitchModule(StageModule):
         self, made: Tensor, contours: Tensor, inside: Tensor, commitment: Tensor, stage: str, size: int
     ) -> Tensor:
         voiced = inside & (contours[:, 1] > 0)
-        f0 = mean_square(((made[:, 0] - contours[:, 0]) / self.f0_scale)[voiced])
+        f0 = mean_square(((made[:, 0] - contours[:, 0]) / self.network.config.f0_scale)[voiced])
         voicing = mean_square((made[:, 1] - contours[:, 1])[inside])
         loss = self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
         values = {"loss": loss, "loss_f0": f0, "loss_voicing": voicing, "loss_commitment": commitment}
         named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, batch_size=size, sync_dist=stage != "train")
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by norm; without finite gradients the step changes nothing, as the codebook took no such latents."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        finite = bool(norm.isfinite())
+        if not finite:
+            optimizer.zero_grad(set_to_none=True)
+        self.log("train/skipped_steps", self.skipped.count(not finite, self.trainer.global_step))
+        self.log("train/gradient_norm", norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of skipped steps."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting skipped steps."""
+        super().on_load_checkpoint(checkpoint)
+        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""

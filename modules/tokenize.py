@@ -1,24 +1,24 @@
-"""Running a phonetic tokenizer over a corpus with `predict`; a writer callback keeps what it gives."""
+"""Running a speech tokenizer over a corpus with `predict`; a writer callback keeps what it gives."""
 
 from lightning import LightningModule
 
 from spiritlm_pl.batches import WaveformBatch
-from spiritlm_pl.speech.contract import Units
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.speech.contract import SpeechTokenizer, Units
+from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
 
 
 class TokenizeModule(LightningModule):
     """A frozen tokenizer on the trainer's device.
 
     Args:
-        tokenizer: folder of a phonetic tokenizer.
+        tokenizer: folder of a speech tokenizer, phonetic or expressive.
     """
 
     def __init__(self, tokenizer: str) -> None:
         """Keep the folder; it is read in `setup`."""
         super().__init__()
         self.folder = tokenizer
-        self.tokenizer: PhoneticTokenizer | None = None
+        self.tokenizer: SpeechTokenizer | None = None
 
     def setup(self, stage: str) -> None:
         """Load the tokenizer.
@@ -29,9 +29,13 @@ class TokenizeModule(LightningModule):
         if stage != "predict":
             raise ValueError(f"a tokenizer is run by predict, but by {stage} instead")
         if self.tokenizer is None:
-            self.tokenizer = PhoneticTokenizer.load(self.folder)
+            self.tokenizer = load_tokenizer(self.folder)
 
     def predict_step(self, batch: WaveformBatch, batch_idx: int) -> list[Units]:
         """Units of every utterance of the batch."""
         assert self.tokenizer is not None
-        return self.tokenizer.encode(batch.waveforms, batch.lengths)
+        if batch.f0 is None or not isinstance(self.tokenizer, ExpressiveTokenizer):
+            return self.tokenizer.encode(batch.waveforms, batch.lengths)
+        assert batch.voiced is not None and batch.f0_means is not None
+        known = KnownF0(batch.f0, batch.voiced, batch.f0_means)
+        return self.tokenizer.encode(batch.waveforms, batch.lengths, known)

@@ -8,6 +8,7 @@ Shapes: B batch, T frames, S = T * hop_length samples, R runs of equal units.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -124,22 +125,17 @@ class VocoderModule(StageModule):
         return network
 
     def setup(self, stage: str) -> None:
-        """Check precision and that the data has the units and speakers that the network knows."""
+        """Check precision and data; an expressive network takes the data's commonest codes as its defaults."""
         if self.trainer.precision.startswith("16"):
             raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
         datamodule = getattr(self.trainer, "datamodule", None)
-        speakers = getattr(datamodule, "speakers", None)
-        if speakers is not None and tuple(speakers) != tuple(self.network.config.speakers):
-            raise ValueError(
-                f"network.config.speakers must be the data's speakers {list(speakers)}, "
-                f"but is {list(self.network.config.speakers)} instead"
-            )
-        num_units = getattr(datamodule, "num_units", None)
-        if num_units is not None and num_units > self.network.config.num_units:
-            raise ValueError(
-                f"network.config.num_units must be at least the data's {num_units}, "
-                f"but is {self.network.config.num_units} instead"
-            )
+        names = ("speakers", "styles", "layout", "common_codes")
+        speakers, styles, layout, common_codes = (getattr(datamodule, name, None) for name in names)
+        self.network.config.check_data(speakers, styles, layout)
+        if self.network.expressive and common_codes is not None:
+            pitch, style = common_codes
+            for network in (self.network, self.best_network):
+                network.config = replace(network.config, default_pitch=pitch, default_style=style)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer and, optionally, one schedule for the network and for the discriminators.
@@ -272,7 +268,7 @@ class VocoderModule(StageModule):
 
     def _speak(self, network: Vocoder, batch: UnitWaveformBatch) -> Tensor:
         """Waveforms (B, S), silent after the end of each segment, as the original is."""
-        waveforms = network(batch.units, batch.speakers)
+        waveforms = network(batch.units, batch.speakers, batch.pitches, batch.styles, batch.global_styles)
         position = torch.arange(waveforms.shape[1], device=waveforms.device)
         return waveforms * (position < batch.lengths[:, None] * network.hop_length)
 

@@ -38,6 +38,9 @@ class WaveformBatch(Batch):
         labels: (B, L) int64 frame-rate units to predict (HuBERT), -1 after the end; None when not asked for.
         label_rate: labels a second; None with `labels`.
         skipped: utterances that belong here, but could not be read.
+        f0: (B, F) Hz, where it was extracted before; None elsewhere.
+        voiced: (B, F) bool; None with `f0`.
+        f0_means: (B,) Hz, of the speakers, nan where unknown; None with `f0`.
     """
 
     waveforms: Tensor
@@ -46,6 +49,28 @@ class WaveformBatch(Batch):
     labels: Tensor | None = None
     label_rate: float | None = None
     skipped: tuple[Skipped, ...] = ()
+    f0: Tensor | None = None
+    voiced: Tensor | None = None
+    f0_means: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledBatch(Batch):
+    """Utterances or crops of them, with style and speaker.
+
+    Attributes:
+        waveforms: (B, S) float32 in [-1, 1], zero after the end.
+        lengths: (B,) int64 number of samples.
+        ids: B cut ids.
+        styles: (B,) int64, -1 where unknown.
+        speakers: (B,) int64, -1 where unknown.
+    """
+
+    waveforms: Tensor
+    lengths: Tensor
+    ids: list[str]
+    styles: Tensor
+    speakers: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +121,9 @@ class UnitWaveformBatch(Batch):
         ids: B cut ids.
         durations: (B, T) int64 frames of the run that starts here, to its end beyond the segment; 0 where none
             starts. None: no run reaches beyond the segment.
+        pitches: (B, T) int64 pitch code at each frame; None where units are Base.
+        styles: (B, T) int64 style code at each frame; None where units are Base.
+        global_styles: (B,) int64 style of the utterance; None when not asked for.
     """
 
     units: Tensor
@@ -104,6 +132,9 @@ class UnitWaveformBatch(Batch):
     speakers: Tensor
     ids: list[str]
     durations: Tensor | None = None
+    pitches: Tensor | None = None
+    styles: Tensor | None = None
+    global_styles: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,8 +58,18 @@ class Vocabulary:
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
+        if bool(self.num_pitches) != bool(self.num_styles):
+            raise ValueError(
+                "num_pitches and num_styles must both be 0 or both above, "
+                f"but are {self.num_pitches} and {self.num_styles} instead"
+            )
         if self.num_tasks not in (0, 2):
             raise ValueError(f"num_tasks must be 0 or 2, but is {self.num_tasks} instead")
+
+    @property
+    def expressive(self) -> bool:
+        """Whether there are pitch and style tokens."""
+        return self.num_pitches > 0
 
     @property
     def text_marker(self) -> int:

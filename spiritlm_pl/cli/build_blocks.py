@@ -11,6 +11,7 @@ def build_blocks(
     splits: tuple[str, ...] = ("train", "validation", "test"),
     transcripts: bool = True,
     text_validation: float = 0.01,
+    expressive: bool | None = None,
     num_tasks: int = 0,
     multiple_of: int = 256,
     block_tokens: int = 4_194_304,
@@ -30,6 +31,7 @@ def build_blocks(
         splits: splits to build; a corpus without a validation or test split is left out there.
         transcripts: put the transcripts of the corpora into the text stream too.
         text_validation: share of the lines of text files that goes to validation.
+        expressive: false leaves pitch and style out of shards that have them; all that is there when left out.
         num_tasks: 2 for the markers of ASR and TTS pairs, 0 otherwise.
         multiple_of: the number of embedding rows is padded to a multiple of this.
         block_tokens: tokens of one block, about.
@@ -43,6 +45,7 @@ def build_blocks(
         splits=splits,
         transcripts=transcripts,
         text_validation=text_validation,
+        expressive=expressive,
         num_tasks=num_tasks,
         multiple_of=multiple_of,
         block_tokens=block_tokens,

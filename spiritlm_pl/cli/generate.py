@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
+from spiritlm_pl.vocabulary import Vocabulary
 
 EPILOG = """\
 examples:
@@ -136,14 +137,16 @@ def progress_bar() -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_answers(answers: list[list[Piece]], folder: Path) -> None:
+def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabulary) -> None:
     """Print text, write speech to wav files, and print their names.
 
     Args:
         answers: the pieces of each.
         folder: where wav files go; created when there is speech.
+        vocabulary: names the tokens of speech that was not spoken.
     """
     from spiritlm_pl.corpora.audio import save_wav
+    from spiritlm_pl.generation.stream import speech_string
 
     for number, pieces in enumerate(answers, start=1):
         if len(answers) > 1:
@@ -155,8 +158,8 @@ def write_answers(answers: list[list[Piece]], folder: Path) -> None:
             if isinstance(piece, Text):
                 print(piece.text)
             elif piece.audio is None:
-                assert piece.units is not None
-                print("".join(f"[Hu{unit}]" for unit in piece.units.tolist()))
+                assert piece.tokens is not None
+                print(speech_string(piece.tokens, vocabulary))
             else:
                 spoken += 1
                 path = folder / f"answer{number}_{spoken}.wav"
@@ -195,9 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
     model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker)
     with progress_bar() as progress:
         answers = model.generate(options.prompt, options.output, settings, progress)
-    write_answers(answers, options.out)
+    write_answers(answers, options.out, model.vocabulary)
     if vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
-        print("no vocoder was given, so speech is shown as units", file=sys.stderr)
+        print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
 
 def _if_there(folder: Path) -> Path | None:

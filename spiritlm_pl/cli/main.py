@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("spiritlm_pl.cli.prepare:COMMANDS", "make corpus manifests from recordings or synthetic speech"),
     "align": ("spiritlm_pl.cli.align:align", "add word times to a corpus"),
     "extract-f0": ("spiritlm_pl.cli.extract_f0:extract_f0", "put the F0 of a corpus beside it"),
+    "join-tokenizers": ("spiritlm_pl.cli.join_tokenizers:join_tokenizers", "make one expressive tokenizer of three"),
     "train-text-tokenizer": ("spiritlm_pl.cli.train_text_tokenizer:train", "train a SentencePiece tokenizer"),
     "build-blocks": ("spiritlm_pl.cli.build_blocks:build_blocks", "turn unit shards and text into training blocks"),
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),

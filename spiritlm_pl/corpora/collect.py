@@ -7,7 +7,7 @@ from typing import Any
 from lhotse import MonoCut
 
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
+from spiritlm_pl.corpora.manifest import SPLITS, Skipped, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript
 
 
@@ -19,6 +19,7 @@ def collect(
     name: str,
     source: str,
     licence: str,
+    skipped: Sequence[Skipped] = (),
     seed: int = 0,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
@@ -33,6 +34,7 @@ def collect(
         name: name of the corpus.
         source: where it comes from.
         licence: under what licence its audio stands.
+        skipped: what the source itself had to leave out.
         seed: draws the splits.
         validation_fraction: share of sentences in the validation split, if there are no splits yet.
         test_fraction: share of sentences in the test split, if there are no splits yet.
@@ -48,7 +50,7 @@ def collect(
     parts = utterances if isinstance(utterances, Mapping) else {"": utterances}
     flat = [u for split in ("", *SPLITS) for u in parts.get(split, ())]
     with replaced_corpus(out):
-        cuts, skipped = ingest(flat, out, rules, num_jobs)
+        cuts, left_out = ingest(flat, out, rules, num_jobs, skipped)
     if not isinstance(utterances, Mapping):
         splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     else:
@@ -57,13 +59,13 @@ def collect(
         for cut in cuts:
             by_split[owner[cut.id]].append(cut)
         splits, shared = drop_shared_transcripts(by_split)
-        skipped += shared
+        left_out += shared
     return save_corpus(
         out,
         splits,
         name=name,
         source=source,
         licence=licence,
-        skipped=skipped,
+        skipped=left_out,
         arguments={"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction},
     )

@@ -7,6 +7,7 @@ Shapes: S samples.
 """
 
 import ctypes
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,7 +121,7 @@ class Speaker:
         if voice == self._voice:
             return
         name, _, variant = voice.name.partition("+")
-        known = not variant or (Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant).is_file()
+        known = not variant or _variant_file(variant).is_file()
         full_name = "+".join(filter(None, (_ALIASES.get(name, name), variant)))
         if not known or self._library.espeak_SetVoiceByName(full_name.encode()) != 0:
             raise ValueError(
@@ -220,6 +221,22 @@ def _readable(text: str) -> tuple[str, list[str], list[int]]:
             pieces.append(word + mark)
             position += len(pieces[-1]) + 1
     return " ".join(pieces), words, starts
+
+
+def _variant_file(variant: str) -> Path:
+    return Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant
+
+
+def whispering(name: str) -> str:
+    """The whispering voice of the same accent and sex; a voice takes one variant only, so the timbre goes.
+
+    Raises:
+        ValueError: if there is no such voice.
+    """
+    speaker().set_voice(Voice(name))
+    base, _, variant = name.partition("+")
+    female = variant and re.search(r"^\s*gender\s+female", _variant_file(variant).read_text(), re.MULTILINE)
+    return f"{base}+whisperf" if female else f"{base}+whisper"
 
 
 def partition(phones: Sequence[str], alone: Sequence[Sequence[str]]) -> list[slice]:

@@ -15,6 +15,21 @@ _TEXT_COLUMNS = ("text", "transcript", "sentence", "transcription")
 _SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 
 
+def audio_files(folder: str | Path) -> list[Path]:
+    """Audio at any depth, sorted by path.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no audio in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder must be a folder of audio, but {folder} is missing instead")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
+    return paths
+
+
 def read_folder(folder: str | Path, language: str = "en", speaker_level: int | None = None) -> list[Utterance]:
     """Audio files at any depth, each with the text file of the same name.
 
@@ -30,11 +45,7 @@ def read_folder(folder: str | Path, language: str = "en", speaker_level: int | N
         FileNotFoundError: if there is no such folder, or no audio in it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"folder must be a folder of audio, but {folder} is missing instead")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
+    paths = audio_files(folder)
     texts = {path: _text_file(path) for path in paths}
     spoken = {path.with_suffix("") for path in paths}
     alone = [

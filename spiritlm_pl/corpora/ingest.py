@@ -25,9 +25,9 @@ UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes 
 class Utterance:
     """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file.
 
-    A `text` of None means that the source has none. A `channel` of the file (0 the first) is taken alone; None
-    mixes all. Times of words and phones count from the start of the utterance; words that do not fit it, or say
-    something else than the text, are left out.
+    A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
+    A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
+    of the utterance; words that do not fit it, or say something else than the text, are left out.
     """
 
     id: str
@@ -41,6 +41,7 @@ class Utterance:
     words: tuple[Word, ...] = ()
     phones: tuple[Word, ...] = ()
     custom: dict[str, Any] | None = None
+    speech_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +77,9 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     def skip(reason: str) -> Skipped:
         return Skipped(utterance.id, str(utterance.path), reason)
 
-    if utterance.text is None:
-        return skip("there is no transcript beside it")
-    if UNDECODED in utterance.text:
-        return skip("transcript is not UTF-8")
-    if not spoken_words(utterance.text, rules.symbols):
-        return skip("transcript has no words")
-    unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
-    if unknown is not None:
-        return skip(
-            f"transcript must have numbers and symbols in words if it is not English, but has {unknown!r} instead"
-        )
+    fault = None if utterance.speech_only else _fault_of_text(utterance, rules)
+    if fault is not None:
+        return skip(fault)
     try:
         waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
     except AudioError as error:
@@ -115,7 +108,7 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))
     to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
-    text = to_text(utterance.text)
+    text = to_text(utterance.text or "")
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
     return make_cut(
         utterance.id,
@@ -131,6 +124,20 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     )
 
 
+def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
+    """Why the transcript cannot be used; None if it can."""
+    if utterance.text is None:
+        return "there is no transcript beside it"
+    if UNDECODED in utterance.text:
+        return "transcript is not UTF-8"
+    if not spoken_words(utterance.text, rules.symbols):
+        return "transcript has no words"
+    unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
+    if unknown is None:
+        return None
+    return f"transcript must have numbers and symbols in words if it is not English, but has {unknown!r} instead"
+
+
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:
     """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
     tokens = written_tokens(text)
@@ -142,7 +149,11 @@ def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word]
 
 
 def ingest(
-    utterances: Sequence[Utterance], out: str | Path, rules: Rules, num_jobs: int | None = None
+    utterances: Sequence[Utterance],
+    out: str | Path,
+    rules: Rules,
+    num_jobs: int | None = None,
+    left_out: Sequence[Skipped] = (),
 ) -> tuple[list[MonoCut], list[Skipped]]:
     """Check and convert utterances in parallel.
 
@@ -151,9 +162,10 @@ def ingest(
         out: the corpus folder; converted audio goes below it.
         rules: what enters.
         num_jobs: processes; None for one a core.
+        left_out: what the source itself has skipped.
 
     Returns:
-        usable cuts in the order given, and what was skipped.
+        usable cuts in the order given, and all that was skipped.
 
     Raises:
         ValueError: if two utterances have the same id, or none is usable.
@@ -162,12 +174,12 @@ def ingest(
     if len(set(ids)) < len(ids):
         double = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
-    if not ids:
+    if not ids and not left_out:
         raise ValueError("corpus must have usable utterances, but the source has none instead")
     job = _Job(Path(out).resolve() / "audio", rules)
     results = list(parallel_map(job, utterances, num_jobs, "checking audio"))
     cuts = [result for result in results if isinstance(result, MonoCut)]
-    skipped = [result for result in results if isinstance(result, Skipped)]
+    skipped = [*left_out, *(result for result in results if isinstance(result, Skipped))]
     if not cuts:
         first = f"the first: {skipped[0].path}: {skipped[0].reason}"
         raise ValueError(f"corpus must have usable utterances, but all {len(skipped)} were skipped ({first})")

@@ -41,8 +41,8 @@ def assign_splits(keys: Iterable[Key], validation_fraction: float, test_fraction
 
 
 def transcript_key(cut: MonoCut) -> str:
-    """What two utterances of the same sentence have in common."""
-    return spoken_form(cut.supervisions[0].text or "")
+    """What two utterances of the same sentence have in common; one without words has nothing in common with others."""
+    return spoken_form(cut.supervisions[0].text or "") or f"#{cut.id}"
 
 
 def split_by_transcript(

@@ -25,13 +25,14 @@ DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
 
 @dataclass(frozen=True)
 class Line:
-    """Something to be said by one voice."""
+    """Something to be said by one voice; the speaker is the voice where it has no other name."""
 
     id: str
     text: str
     voice: Voice
     path: Path
     custom: dict[str, Any] | None = None
+    speaker: str | None = None
 
 
 def speak_line(line: Line) -> MonoCut:
@@ -45,7 +46,7 @@ def speak_line(line: Line) -> MonoCut:
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
         text=" ".join(word.text for word in spoken.words),
-        speaker=f"espeak-{line.voice.name}",
+        speaker=f"espeak-{line.speaker or line.voice.name}",
         language=line.voice.language,
         words=spoken.words,
         phones=spoken.phones,
@@ -69,9 +70,10 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     return voices
 
 
-def _speak_corpus(
+def speak_lines(
     out: Path, lines: Sequence[Line], splits: Sequence[str], num_jobs: int | None, **description: Any
 ) -> dict[str, Any]:
+    """Make a corpus of lines, each with its split; the description is that of `save_corpus`."""
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus is about to go
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
@@ -117,7 +119,7 @@ def speak_stories(
         for index, story in enumerate(stories)
     ]
     splits = assign_splits([story.text for story in stories], validation_fraction, test_fraction, seed)
-    return _speak_corpus(
+    return speak_lines(
         out,
         lines,
         [splits[story.text] for story in stories],
@@ -180,7 +182,7 @@ def speak_text(
     if not lines:
         raise ValueError(f"file must hold sentences that can be said, but all were skipped ({skipped[0].reason})")
     splits = assign_splits(keys, validation_fraction, test_fraction, seed)
-    return _speak_corpus(
+    return speak_lines(
         out,
         lines,
         [splits[words] for words in keys],

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.build_blocks import aligned_document
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
@@ -135,7 +136,7 @@ def choice_items(
     for utterance in corpus:
         if bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
             continue
-        half = _cut(utterance, corpus.frame_rate, tokenizer, vocabulary, continuation_sentences)
+        half = _cut(utterance, corpus.layout, tokenizer, vocabulary, continuation_sentences)
         if half is not None:
             halves.append(half)
     if len(halves) < 2:
@@ -156,13 +157,13 @@ def choice_items(
 
 def _cut(
     utterance: UnitUtterance,
-    frame_rate: float,
+    layout: SpeechLayout,
     tokenizer: TextTokenizer,
     vocabulary: Vocabulary,
     continuation_sentences: int,
 ) -> _Half | None:
     cut = cut_place(utterance, continuation_sentences)
-    document = None if cut is None else aligned_document(utterance, frame_rate, tokenizer, vocabulary)
+    document = None if cut is None else aligned_document(utterance, layout, tokenizer, vocabulary)
     if document is None or cut is None:
         return None
     for words in (document.words[:cut], document.words[cut:]):

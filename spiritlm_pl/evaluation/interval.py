@@ -1,8 +1,39 @@
-"""How sure a measured share is (Wilson, 1927)."""
+"""How sure a measured figure is: shares (Wilson, 1927), and anything summed over utterances (bootstrap, Efron, 1979).
+
+Shapes: N utterances, R resamples.
+"""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 Z_95 = 1.959964
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: the figure.
+        low: lower end; None where one utterance tells nothing of others.
+        high: upper end.
+        count: utterances (or pairs of them) that it is measured on.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
@@ -17,3 +48,49 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
+
+
+def share_estimate(right: Sequence[bool], scale: float = 1.0) -> Estimate | None:
+    """How many are true, with Wilson's interval; None for nothing."""
+    if not right:
+        return None
+    low, high = wilson_interval(sum(right), len(right))
+    return Estimate(scale * sum(right) / len(right), scale * low, scale * high, len(right))
+
+
+def ratio_estimate(
+    above: Sequence[float], below: Sequence[float], scale: float = 1.0, through: Callable[[Any], Any] | None = None
+) -> Estimate | None:
+    """A ratio of sums over utterances, such as errors to words, with a bootstrap interval over the utterances.
+
+    Args:
+        above: (N,) what is counted, of each utterance.
+        below: (N,) what it is a share of; utterances that have nothing of it do not count.
+        scale: factor of the result.
+        through: applied to the ratio before that, such as a root.
+
+    Returns:
+        None if there is nothing to divide by.
+    """
+    pairs = np.array([(a, b) for a, b in zip(above, below, strict=True) if b], dtype=np.float64).reshape(-1, 2)
+    if not len(pairs):
+        return None
+    total = _ratio(pairs.sum(0)[None], scale, through)[0]
+    if len(pairs) == 1:
+        return Estimate(float(total), None, None, 1)
+    draws = np.random.default_rng(0).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), RESAMPLES)
+    low, high = np.quantile(_ratio(draws @ pairs, scale, through), (0.025, 0.975))  # (R, 2) to (R,)
+    return Estimate(float(total), float(low), float(high), len(pairs))
+
+
+def mean_estimate(values: Sequence[float | None]) -> Estimate | None:
+    """The mean over the utterances that have a value, with a bootstrap interval; None for nothing."""
+    found = [value for value in values if value is not None]
+    return ratio_estimate(found, [1.0] * len(found))
+
+
+def _ratio(
+    sums: npt.NDArray[np.float64], scale: float, through: Callable[[Any], Any] | None
+) -> npt.NDArray[np.float64]:
+    ratios = sums[:, 0] / sums[:, 1]
+    return scale * (ratios if through is None else through(ratios))

@@ -26,19 +26,21 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """A piece of speech: as audio, as units, or both. A prompt needs one of them; units win.
+    """A piece of speech: as audio, as tokens, as units. A prompt needs one of them; tokens win, then units.
 
     Args:
         audio: a file, or a (S,) waveform; None where there is no vocoder.
         sample_rate: of a waveform, Hz; a file knows its own.
         units: (R,) deduplicated phonetic units.
         durations: (R,) frames that each unit lasts, where known.
+        tokens: ids of the language model, pitch and style among the units where it has them.
     """
 
     audio: str | Path | Tensor | None = None
     sample_rate: int = 16_000
     units: Tensor | None = None
     durations: Tensor | None = None
+    tokens: tuple[int, ...] | None = None
 
     @property
     def waveform(self) -> Tensor:

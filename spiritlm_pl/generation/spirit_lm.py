@@ -4,7 +4,7 @@ Shapes: S samples, R runs of equal units.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,13 +15,15 @@ from transformers import PreTrainedModel
 from spiritlm_pl.corpora.audio import SILENCE, load_waveform
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
-from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments
-from spiritlm_pl.generation.vocode import UnitVocoder, speak_continuation
+from spiritlm_pl.generation.stream import SPEECH_KINDS, Segment, decode_tokens, encode_segments, speech_codes
+from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, speak, speak_continuation
+from spiritlm_pl.tokens.merge import speech_stream
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.speech.contract import SpeechTokenizer
+    from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
     from spiritlm_pl.text import TextTokenizer
+    from spiritlm_pl.vocoder.config import VocoderConfig
 
 Progress = Callable[[int, int], None]
 
@@ -85,25 +87,18 @@ class SpiritLM:
         """
         from spiritlm_pl.checkpoint import load_network
         from spiritlm_pl.lm.folder import load_lm
-        from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+        from spiritlm_pl.speech.expressive import load_tokenizer
         from spiritlm_pl.vocoder.vocoder import Vocoder
 
         model, text_tokenizer, vocabulary = load_lm(lm_folder, device)
-        speech_tokenizer = None if tokenizer_folder is None else PhoneticTokenizer.load(tokenizer_folder, device)
-        if speech_tokenizer is not None and speech_tokenizer.cardinality > vocabulary.num_units:
-            raise ValueError(
-                f"speech tokenizer must have at most the {vocabulary.num_units} units of the language model, "
-                f"but {tokenizer_folder} has {speech_tokenizer.cardinality} instead"
-            )
+        speech_tokenizer = None if tokenizer_folder is None else load_tokenizer(tokenizer_folder, device)
+        if speech_tokenizer is not None:
+            _check_tokenizer(speech_tokenizer.layout, vocabulary, tokenizer_folder)
         vocoder = None
         if vocoder_folder is not None:
             vocoder = cast(Vocoder, load_network(vocoder_folder, "vocoder", device))
             vocoder.speaker_id(speaker)
-            if vocoder.config.num_units < vocabulary.num_units:
-                raise ValueError(
-                    f"vocoder must know the {vocabulary.num_units} units of the language model, "
-                    f"but {vocoder_folder} knows {vocoder.config.num_units} instead"
-                )
+            _check_vocoder(vocoder.config, vocabulary, vocoder_folder)
         return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker)
 
     def generate(
@@ -187,16 +182,18 @@ class SpiritLM:
                 segments.append(Segment(Modality.TEXT, tuple(self.text_tokenizer.encode(piece.text))))
                 speech = None
             else:
-                speech = self._with_units(piece)
-                assert speech.units is not None
-                segments.append(Segment(Modality.SPEECH, tuple(speech.units.tolist())))
+                speech = self._with_tokens(piece)
+                assert speech.tokens is not None
+                segments.append(Segment(Modality.SPEECH, speech.tokens))
         tokens = encode_segments(segments, self.vocabulary, output)
-        last = next(segment.modality for segment in reversed(segments) if segment.values)
+        last = next(segment.modality for segment in reversed(segments) if segment.tokens)
         return _Prompt(tokens, last, speech)
 
-    def _with_units(self, speech: Speech) -> Speech:
-        if speech.units is not None:
+    def _with_tokens(self, speech: Speech) -> Speech:
+        if speech.tokens is not None:
             return speech
+        if speech.units is not None:
+            return replace(speech, tokens=tuple(self.vocabulary.unit_token(unit) for unit in speech.units.tolist()))
         if self.speech_tokenizer is None:
             raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
         waveform = _waveform(speech, self.speech_tokenizer.sample_rate)
@@ -212,8 +209,11 @@ class SpiritLM:
         waveforms = waveform[None].to(self.model.device)
         lengths = torch.tensor([len(waveform)], device=waveforms.device)
         units = self.speech_tokenizer.encode(waveforms, lengths)[0]
-        sample_rate = self.speech_tokenizer.sample_rate
-        return Speech(waveform, sample_rate, units.values.cpu(), units.durations().cpu())
+        pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
+        layout = self.speech_tokenizer.layout
+        stream = speech_stream(units.values.numpy(), units.starts.numpy(), pitches, styles, layout, self.vocabulary)
+        tokens = tuple(stream.ids(self.vocabulary).tolist())
+        return Speech(waveform, self.speech_tokenizer.sample_rate, units.values, units.durations(), tokens)
 
     def _decode(
         self, prompt: _Prompt, tokens: Sequence[int], output: OutputModality, min_speech_units: int
@@ -221,28 +221,60 @@ class SpiritLM:
         first = prompt.last if output == "any" else Modality.TEXT if output == "text" else Modality.SPEECH
         shortest = min_speech_units if output == "any" else 0
         continues = first is Modality.SPEECH and prompt.speech is not None and bool(tokens)
-        continues = continues and self.vocabulary.kind(tokens[0]).name == "UNIT"
+        continues = continues and self.vocabulary.kind(tokens[0]) in SPEECH_KINDS
         pieces: list[Piece] = []
         for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, first, shortest)):
             if segment.modality is Modality.TEXT:
-                pieces.append(Text(self.text_tokenizer.decode(list(segment.values))))
+                pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens))))
             else:
-                units = torch.tensor(segment.values)
                 before = prompt.speech if index == 0 and continues else None
-                spoken = self._speak(units, before)
+                spoken = self._speak(segment.tokens, before)
                 if spoken.audio is None or len(spoken.waveform):  # the prompt's last unit, repeated, adds nothing
                     pieces.append(spoken)
         return pieces
 
-    def _speak(self, units: Tensor, before: Speech | None) -> Speech:
+    def _speak(self, tokens: tuple[int, ...], before: Speech | None) -> Speech:
+        units = speech_codes(tokens, self.vocabulary)[0]
         if self.vocoder is None:
-            return Speech(units=units)
+            return Speech(units=units, tokens=tokens)
         if before is None:
-            waveform = self.vocoder.synthesize(units, self.speaker)
+            waveform = speak(self.vocoder, SpokenUnits(*speech_codes(tokens, self.vocabulary)), self.speaker)
         else:
-            assert before.units is not None
-            waveform = speak_continuation(self.vocoder, before.units, units, self.speaker, before.durations)
-        return Speech(waveform, self.vocoder.sample_rate, units)
+            assert before.tokens is not None
+            spoken = SpokenUnits(*speech_codes(before.tokens + tokens, self.vocabulary))
+            num_prompt = len(spoken.units) - len(units)
+            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.speaker, before.durations)
+        return Speech(waveform, self.vocoder.sample_rate, units, tokens=tokens)
+
+
+SIZES = ("num_units", "num_pitches", "num_styles")
+
+
+def _check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
+    """A Base model takes an expressive tokenizer, and leaves pitch and style aside."""
+    if vocabulary.expressive and not layout.expressive:
+        raise ValueError(
+            "speech tokenizer must give the pitch and style codes of the language model, "
+            f"but {folder} gives units alone"
+        )
+    for name in SIZES:
+        most, found = getattr(vocabulary, name), getattr(layout, name)
+        if most and found > most:
+            raise ValueError(
+                f"{name} of the speech tokenizer must be at most the language model's {most}, "
+                f"but of {folder} is {found} instead"
+            )
+
+
+def _check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
+    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them."""
+    for name in SIZES:
+        fewest, found = getattr(vocabulary, name), getattr(config, name)
+        if found < fewest and (found or name == "num_units"):
+            raise ValueError(
+                f"{name} of the vocoder must be at least the language model's {fewest}, "
+                f"but of {folder} is {found} instead"
+            )
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:

@@ -2,14 +2,22 @@
 
 A modality token stands at the start and at every change of modality; a forced output modality opens its own.
 Where the vocabulary has task markers (appendix A, ASR+TTS), these stand at the changes instead.
+
+Shapes: R runs of equal units.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.tokens.merge import split
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
+SPEECH_KINDS = (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE)
 FORCED: dict[OutputModality, Modality] = {"text": Modality.TEXT, "speech": Modality.SPEECH}
 
 
@@ -19,34 +27,31 @@ class Segment:
 
     Attributes:
         modality: of the values.
-        values: text token ids, or phonetic units.
+        tokens: text token ids, or ids of units, and of pitch and style among them.
     """
 
     modality: Modality
-    values: tuple[int, ...]
+    tokens: tuple[int, ...]
 
 
 def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any") -> list[int]:
     """Token ids of a prompt, ready to be continued in the output modality.
 
     Raises:
-        ValueError: if there is nothing in the prompt, or a unit is outside the vocabulary.
+        ValueError: if there is nothing in the prompt.
     """
-    if not any(segment.values for segment in segments):
+    if not any(segment.tokens for segment in segments):
         raise ValueError("prompt must hold at least one word or unit, but is empty instead")
     tokens: list[int] = []
     current: Modality | None = None
     for segment in segments:
-        if not segment.values:
+        if not segment.tokens:
             continue
         if segment.modality is not current:
             opening = vocabulary.marker if current is None else vocabulary.change_marker
             tokens.append(opening(segment.modality))
             current = segment.modality
-        if segment.modality is Modality.SPEECH:
-            tokens.extend(vocabulary.unit_token(unit) for unit in segment.values)
-        else:
-            tokens.extend(segment.values)
+        tokens.extend(segment.tokens)
     wanted = FORCED.get(output)
     if wanted is not None and wanted is not current:
         tokens.append(vocabulary.change_marker(wanted))
@@ -65,26 +70,45 @@ def decode_tokens(
         min_speech_units: stretches of speech opened by the model itself with fewer units are dropped.
     """
     segments: list[Segment] = []
-    current, values, opened_here = first, list[int](), False
+    current, kept, units, opened_here = first, list[int](), list[int](), False
 
     def close() -> None:
-        short = current is Modality.SPEECH and opened_here and len(values) < min_speech_units
-        if values and not short:
-            segments.append(Segment(current, tuple(values)))
+        short = current is Modality.SPEECH and len(units) < max(1, min_speech_units if opened_here else 1)
+        if kept and not short:
+            segments.append(Segment(current, tuple(kept)))
 
     opened_by = vocabulary.opened_by()
     for token in tokens:
         if token in opened_by:
             if opened_by[token] is not current:
                 close()
-                current, values, opened_here = opened_by[token], [], True
+                current, kept, units, opened_here = opened_by[token], [], [], True
             continue
         kind = vocabulary.kind(token)
-        if kind is TokenKind.UNIT and current is Modality.SPEECH:
-            unit = token - vocabulary.unit_offset
-            if not values or values[-1] != unit:  # units are deduplicated
-                values.append(unit)
-        elif kind is TokenKind.TEXT and current is Modality.TEXT:
-            values.append(token)
+        if kind is TokenKind.TEXT and current is Modality.TEXT:
+            kept.append(token)
+        elif kind in SPEECH_KINDS and current is Modality.SPEECH:
+            if kind is TokenKind.UNIT:
+                if units and units[-1] == token:  # units are deduplicated
+                    continue
+                units.append(token)
+            kept.append(token)
     close()
     return segments
+
+
+def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
+    """Units (R,), and the pitch and the style of each (R,), of speech token ids; -1 where there is none."""
+    ids = np.array(tokens, dtype=np.int64)
+    kinds, values = np.full(len(ids), TokenKind.UNIT, dtype=np.int64), np.zeros_like(ids)
+    for kind in SPEECH_KINDS:
+        start, end = vocabulary.kind_bounds()[kind]
+        chosen = (ids >= start) & (ids < end)
+        kinds[chosen], values[chosen] = kind, ids[chosen] - start
+    units, pitches, styles = (torch.from_numpy(part) for part in split(kinds, values))
+    return units, pitches, styles
+
+
+def speech_string(tokens: Sequence[int], vocabulary: Vocabulary) -> str:
+    """Printed form of speech tokens, such as `[St81][Pi13][Hu78]`."""
+    return "".join(vocabulary.name(token) or "" for token in tokens)

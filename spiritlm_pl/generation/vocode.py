@@ -2,9 +2,10 @@
 
 Where speech continues a speech prompt, both are spoken together and the prompt's share is cut off.
 
-Shapes: R runs of equal units, P units of the prompt, S samples.
+Shapes: R runs of equal units, S samples.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -27,31 +28,75 @@ class UnitVocoder(Protocol):
     def predict_log_durations(self, units: Tensor) -> Tensor:
         """Predict log(1 + d) (B, R) of deduplicated units (B, R)."""
 
-    def synthesize(self, units: Tensor, speaker: str | int = 0, durations: Tensor | None = None) -> Tensor:
-        """Speak (R,) deduplicated units lasting (R,) frames: (S,)."""
+    @property
+    def expressive(self) -> bool:
+        """Whether it takes pitch and style codes."""
+
+    def synthesize(
+        self,
+        units: Tensor,
+        speaker: str | int = 0,
+        durations: Tensor | None = None,
+        pitches: Tensor | None = None,
+        styles: Tensor | None = None,
+    ) -> Tensor:
+        """Speak (R,) deduplicated units lasting (R,) frames, with a pitch and a style code each (R,): (S,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpokenUnits:
+    """What is to be spoken.
+
+    Attributes:
+        units: (R,) deduplicated.
+        pitches: (R,) code of each unit, -1 where there is none.
+        styles: (R,) as pitches.
+    """
+
+    units: Tensor
+    pitches: Tensor
+    styles: Tensor
+
+    def after(self, start: int) -> "SpokenUnits":
+        """Without what stands before a place."""
+        return SpokenUnits(self.units[start:], self.pitches[start:], self.styles[start:])
+
+    def joined(self) -> "SpokenUnits":
+        """Runs that meet (a continuation that begins with the prompt's last unit) as one."""
+        first = torch.ones_like(self.units, dtype=torch.bool)
+        first[1:] = self.units[1:] != self.units[:-1]
+        return SpokenUnits(self.units[first], self.pitches[first], self.styles[first])
+
+
+def speak(vocoder: UnitVocoder, spoken: SpokenUnits, speaker: str | int, durations: Tensor | None = None) -> Tensor:
+    """Waveform (S,); a Base vocoder leaves pitch and style aside."""
+    codes = (spoken.pitches, spoken.styles) if vocoder.expressive else ()
+    return vocoder.synthesize(spoken.units, speaker, durations, *codes)
 
 
 @torch.inference_mode()
 def speak_continuation(
-    vocoder: UnitVocoder, prompt: Tensor, units: Tensor, speaker: str | int = 0, prompt_durations: Tensor | None = None
+    vocoder: UnitVocoder,
+    spoken: SpokenUnits,
+    num_prompt: int,
+    speaker: str | int = 0,
+    prompt_durations: Tensor | None = None,
 ) -> Tensor:
-    """Waveform (S,) of the continuation of a speech prompt.
+    """Waveform (S,) of the continuation of a speech prompt; empty if it adds no unit.
 
     Args:
         vocoder: speaks.
-        prompt: (P,) units of the prompt.
-        units: (R,) new units.
+        spoken: prompt and continuation.
+        num_prompt: units of the prompt.
         speaker: name or id of the voice.
-        prompt_durations: (P,) frames of the prompt's units; predicted when not given.
+        prompt_durations: (num_prompt,) frames of the prompt's units; predicted when not given.
     """
-    if len(prompt) and len(units) and int(prompt[-1]) == int(units[0]):
-        units = units[1:]  # the run has begun in the prompt
-    if not len(units):
+    spoken = spoken.joined()
+    if len(spoken.units) <= num_prompt:
         return torch.zeros(0)
-    joined = torch.cat([prompt, units])
     device = next((p.device for p in getattr(vocoder, "parameters", list)()), torch.device("cpu"))
-    durations = durations_from_log(vocoder.predict_log_durations(joined[None].to(device)))[0].cpu()
+    durations = durations_from_log(vocoder.predict_log_durations(spoken.units[None].to(device)))[0].cpu()
     if prompt_durations is not None:
-        durations[: len(prompt)] = prompt_durations
-    share = int(durations[: len(prompt)].sum()) * vocoder.hop_length
-    return vocoder.synthesize(joined, speaker, durations)[share:]
+        durations[:num_prompt] = prompt_durations
+    share = int(durations[:num_prompt].sum()) * vocoder.hop_length
+    return speak(vocoder, spoken, speaker, durations)[share:]

@@ -1,7 +1,7 @@
-"""Losses of text and of speech apart: sums and counts that add up over batches and ranks.
+"""Losses of each kind of token: sums and counts that add up over batches and ranks.
 
-Layout of a vector of sums (6,): loss and number of all predicted tokens, of text, of speech. Modality
-markers count in the first pair only.
+Layout of a vector of sums (12,): loss and number of all predicted tokens, of text, of speech, and of its units,
+pitches and styles. Modality markers count in the first pair only.
 """
 
 import math
@@ -9,16 +9,18 @@ import math
 import torch
 from torch import Tensor
 
-from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
+SUFFIXES = ("", "_text", "_speech", "_unit", "_pitch", "_style")
 LARGEST_LOSS = 50.0  # nats; where perplexities stop growing
 
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Sums (6,) of the losses (M,) of target tokens (M,), fp32."""
-    text = targets < vocabulary.num_text
-    speech = (targets >= vocabulary.unit_offset) & (targets < vocabulary.task_offset)
-    chosen = torch.stack((torch.ones_like(text), text, speech)).to(losses.dtype)  # (3, M)
+    """Sums (12,) of the losses (M,) of target tokens (M,), fp32."""
+    bounds = vocabulary.kind_bounds()
+    ranges = [(0, vocabulary.num_rows), bounds[TokenKind.TEXT], (vocabulary.unit_offset, vocabulary.task_offset)]
+    ranges += [bounds[kind] for kind in (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE)]
+    chosen = torch.stack([(targets >= first) & (targets < end) for first, end in ranges]).to(losses.dtype)  # (6, M)
     # no matmul: 0 * nan of one kind must not spoil the sum of another
     sums = torch.where(chosen > 0, losses, 0.0).sum(1)
     return torch.stack((sums, chosen.sum(1)), dim=1).flatten()
@@ -28,14 +30,14 @@ def loss_metrics(sums: Tensor, units_per_second: float | None) -> dict[str, floa
     """What sums mean: losses (nats a token), perplexities, and bits per second of speech.
 
     Args:
-        sums: (6,).
+        sums: (12,). Units are told apart from speech where there is pitch or style.
         units_per_second: speech tokens a second after deduplication; None where it is not known.
     """
-    values = sums.tolist()
+    pairs = dict(zip(SUFFIXES, sums.view(-1, 2).tolist(), strict=True))
     metrics: dict[str, float] = {}
-    for index, suffix in enumerate(("", "_text", "_speech")):
-        total, count = values[2 * index : 2 * index + 2]
-        if count:
+    units_are_all = pairs["_unit"][1] == pairs["_speech"][1]
+    for suffix, (total, count) in pairs.items():
+        if count and not (suffix == "_unit" and units_are_all):
             metrics[f"loss{suffix}"] = total / count
             metrics[f"perplexity{suffix}"] = math.exp(min(total / count, LARGEST_LOSS))
     if "loss_speech" in metrics and units_per_second is not None:

@@ -1,32 +1,64 @@
-"""What a phonetic speech tokenizer is made of: frame features, a quantizer, deduplicated units.
+"""What a speech tokenizer is made of: frame features, a quantizer, deduplicated units, and codes beside them.
 
 A tokenizer is `extractor -> quantizer -> Units`. Everything downstream (shards, language model, vocoder)
 knows these contracts only, so MFCC k-means, HuBERT k-means and published tokenizers are interchangeable.
 
-Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units.
+Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units, P pitch codes, Y style codes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (Spirit LM, section 3.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechLayout:
+    """Which kinds of tokens a tokenizer gives; pitch and style come together or not at all.
+
+    Attributes:
+        num_units: number of different units.
+        frame_rate: units a second, before runs are collapsed.
+        num_pitches: number of different pitch codes, 0 for Base.
+        num_styles: number of different style codes, 0 for Base.
+    """
+
+    num_units: int
+    frame_rate: float
+    num_pitches: int = 0
+    num_styles: int = 0
+
+    @property
+    def expressive(self) -> bool:
+        """Whether there are pitch and style codes."""
+        return self.num_pitches > 0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds."""
+        return ("units", "pitches", "styles") if self.expressive else ("units",)
+
 
 @dataclass(frozen=True)
 class Units:
-    """Phonetic units of one utterance, runs of equal frames collapsed to one.
+    """Phonetic units of one utterance, runs of equal frames collapsed to one, and what goes with them.
 
     Attributes:
         values: (R,) int64, neighbours differ.
         starts: (R,) int64 frame index at which each run starts; the first one is 0.
         num_frames: number of frames of the utterance.
+        pitches: (P,) int64 codes, `PITCH_RATE` a second; None for Base.
+        styles: (Y,) int64 codes, `STYLE_RATE` a second; None for Base.
     """
 
     values: Tensor
     starts: Tensor
     num_frames: int
+    pitches: Tensor | None = None
+    styles: Tensor | None = None
 
     @classmethod
     def from_frames(cls, frames: Tensor) -> "Units":
@@ -94,7 +126,7 @@ class Quantizer(Protocol):
 
 @runtime_checkable
 class SpeechTokenizer(Protocol):
-    """Waveforms to phonetic units."""
+    """Waveforms to phonetic units, with pitch and style codes where it is expressive."""
 
     @property
     def sample_rate(self) -> int:
@@ -116,12 +148,13 @@ class SpeechTokenizer(Protocol):
         """Number of different units."""
         ...
 
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Units of waveforms (B, S) with lengths (B,)."""
+    @property
+    def layout(self) -> SpeechLayout:
+        """Which kinds of tokens it gives."""
         ...
 
-    def save(self, folder: str | Path) -> Path:
-        """Write it to a folder, from which it can be loaded again."""
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
+        """Units of waveforms (B, S) with lengths (B,)."""
         ...
 
 

@@ -60,6 +60,8 @@ class EMACodebook(nn.Module):
         sums, counts = cluster_sums(vectors, index, len(self.codes))
         packed = sum_over_ranks(torch.cat([sums.flatten(), counts]))
         sums, counts = packed[: sums.numel()].view_as(sums), packed[sums.numel() :]
+        if not float(counts.sum()):  # no vectors at all: the first that come are the start
+            return {"used": 0.0, "entropy": 0.0, "restarts": 0.0}
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         self.codes.copy_(self.sums / self.counts.clamp(min=SMALLEST_WEIGHT)[:, None])

@@ -287,7 +287,6 @@ class HubertFeatures(nn.Module):
         """D."""
         return self.config.embed_dim
 
-    @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]

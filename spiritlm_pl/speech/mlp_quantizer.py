@@ -86,6 +86,47 @@ class MLPQuantizer(nn.Module):
         return fill_blanks(best, self.blank)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LinearQuantizerConfig:
+    """Size of the layer.
+
+    Args:
+        num_units: K.
+        feature_dim: D.
+    """
+
+    num_units: int = 100
+    feature_dim: int = 256
+
+
+class LinearQuantizer(nn.Module):
+    """Frame features to the best class of one linear layer, as the release's style encoder ends."""
+
+    config_class = LinearQuantizerConfig
+
+    def __init__(self, config: LinearQuantizerConfig) -> None:
+        """Random weights."""
+        super().__init__()
+        self.config = config
+        self.layer = nn.Linear(config.feature_dim, config.num_units)
+
+    @property
+    def num_units(self) -> int:
+        """K."""
+        return self.config.num_units
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return self.config.feature_dim
+
+    @torch.no_grad()
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Units (B, T) of features (B, T, D)."""
+        units: Tensor = self.layer(features).argmax(-1)
+        return units
+
+
 def fill_blanks(classes: Tensor, blank: int) -> Tensor:
     """Replace each blank of (B, T) by the unit on its left; before the first unit, by that one."""
     if classes.shape[1] == 0:

@@ -7,6 +7,7 @@ Shapes: B batch, F F0 frames, T codes, D code dimension, C channels (F0 less its
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ class PitchVQVAEConfig:
         residual_scale: scale residuals by 1 / sqrt(depth).
         frame_rate: F0 frames a second.
         decay: of the codebook's moving averages.
+        f0_scale: Hz that count as one inside. The release reads Hz (1), beside which a voicing of 0 or 1 is nothing
+            to the nearest code: set about the deviation of F0 from its mean to train a network of one's own.
     """
 
     num_codes: int = 64
@@ -45,6 +48,7 @@ class PitchVQVAEConfig:
     residual_scale: bool = False
     frame_rate: float = 200.0
     decay: float = 0.99
+    f0_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -53,6 +57,8 @@ class PitchVQVAEConfig:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
         if not 0 < self.decay < 1:
             raise ValueError(f"decay must be in (0, 1), but is {self.decay} instead")
+        if not 0 < self.f0_scale < inf:
+            raise ValueError(f"f0_scale must be above 0 and finite, but is {self.f0_scale} instead")
 
 
 class ResidualBlock(nn.Module):
@@ -128,7 +134,8 @@ class PitchVQVAE(nn.Module):
 
     def latents(self, contours: Tensor) -> Tensor:
         """Latents (B, T, D) of contours (B, C, F), T = F // frames_per_code."""
-        return self.encoder(contours).transpose(1, 2)
+        latents: Tensor = self.encoder(contours / self._units(contours))
+        return latents.transpose(1, 2)
 
     @torch.no_grad()
     def encode(self, contours: Tensor) -> Tensor:
@@ -145,4 +152,8 @@ class PitchVQVAE(nn.Module):
     def decode_latents(self, quantized: Tensor) -> Tensor:
         """Contours (B, C, T * frames_per_code) of codes or latents (B, T, D)."""
         contours: Tensor = self.decoder(quantized.transpose(1, 2))
-        return contours
+        return contours * self._units(contours)
+
+    def _units(self, contours: Tensor) -> Tensor:
+        """What of each channel counts as one inside (C, 1)."""
+        return contours.new_tensor([[self.config.f0_scale], [1.0]])

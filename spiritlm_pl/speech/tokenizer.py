@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spiritlm_pl.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
-from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, Units, exact_hop
+from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, SpeechLayout, Units, exact_hop
 
 STAGE = "speech_tokenizer"
 EXTRACTOR = "extractor"
@@ -77,6 +77,11 @@ class PhoneticTokenizer(nn.Module):
     def cardinality(self) -> int:
         """Number of different units."""
         return self.quantizer.num_units
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """Units alone."""
+        return SpeechLayout(num_units=self.cardinality, frame_rate=self.frame_rate)
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:

@@ -1,14 +1,13 @@
 """Unit shards and text to training blocks: one folder for each split and stream.
 
 - speech: every utterance with units.
-- aligned: every utterance with units and word times. A run of units belongs to the word in which it starts;
-  what is said before the first word goes to the first word, and a pause to the word before it.
+- aligned: every utterance with units and word times. A token belongs to the word in which it (a unit's or a
+  pitch's run) starts; what is said before the first word goes to the first word, and a pause to the word before it.
 - text: lines of text files, and the transcripts of the corpora.
 
 Documents are shuffled once over all blocks, by a hash of their ids and the seed.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,10 +19,12 @@ import numpy as np
 from spiritlm_pl.interrupts import interrupts_held
 from spiritlm_pl.lineage import write_note
 from spiritlm_pl.provenance import file_sha256
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, read_manifest, write_block, write_manifest
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream
 from spiritlm_pl.tokens.rng import between, name_key
 from spiritlm_pl.tokens.shuffling import Shuffler
 from spiritlm_pl.vocabulary import Vocabulary
@@ -32,12 +33,24 @@ ROUNDING = 1e-6  # seconds by which a frame may start before the word it belongs
 PARTS_IN_10_000 = 10_000
 
 
-def words_of_units(utterance: UnitUtterance, frame_rate: float) -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
-    """The units of each word of an aligned utterance: runs go to the word in which they start."""
+def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> SpeechTokens:
+    """The speech tokens of an utterance in their order.
+
+    Raises:
+        ValueError: if the vocabulary has pitch and style, but the utterance has not.
+    """
+    codes = utterance.pitches, utterance.styles
+    return speech_stream(utterance.units, utterance.unit_starts, *codes, layout, vocabulary)
+
+
+def speech_of_words(
+    utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary
+) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """The speech token ids of each word of an aligned utterance: tokens go to the word in which they start."""
+    tokens = speech_of(utterance, layout, vocabulary)
     starts = np.array([word.start for word in utterance.words])
-    times = utterance.unit_starts / frame_rate + ROUNDING
-    first = np.searchsorted(times, starts[1:], side="left")  # first run that starts within word 1, 2, ...
-    return np.split(utterance.units, np.maximum.accumulate(first)) if len(first) else [utterance.units]
+    first = np.searchsorted(tokens.times + ROUNDING, starts[1:], side="left")  # first token within word 1, 2, ...
+    return np.split(tokens.ids(vocabulary), np.maximum.accumulate(first)) if len(first) else [tokens.ids(vocabulary)]
 
 
 def spoken_text(utterance: UnitUtterance) -> str:
@@ -45,25 +58,22 @@ def spoken_text(utterance: UnitUtterance) -> str:
     return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
 
 
-def speech_document(utterance: UnitUtterance, vocabulary: Vocabulary) -> Document | None:
-    """The units of an utterance as one speech-only document, None if there are none."""
+def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> Document | None:
+    """The speech tokens of an utterance as one speech-only document, None if there are none."""
     if not len(utterance.units):
         return None
-    units = (utterance.units.astype(np.int64) + vocabulary.unit_offset).tolist()
-    return Document(name_key(utterance.id), [Word([], units)])
+    ids = speech_of(utterance, layout, vocabulary).ids(vocabulary).tolist()
+    return Document(name_key(utterance.id), [Word([], ids)])
 
 
 def aligned_document(
-    utterance: UnitUtterance, frame_rate: float, tokenizer: TextTokenizer, vocabulary: Vocabulary
+    utterance: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
 ) -> Document | None:
     """The words of an utterance in both modalities, None if it has no units or no word times."""
     if not len(utterance.units) or not utterance.words:
         return None
-    parts = words_of_units(utterance, frame_rate)
-    words = [
-        Word(tokenizer.encode(word.word), (units.astype(np.int64) + vocabulary.unit_offset).tolist())
-        for word, units in zip(utterance.words, parts, strict=True)
-    ]
+    parts = speech_of_words(utterance, layout, vocabulary)
+    words = [Word(tokenizer.encode(word.word), ids.tolist()) for word, ids in zip(utterance.words, parts, strict=True)]
     return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
 
 
@@ -122,6 +132,7 @@ def build_blocks(
     splits: tuple[str, ...] = ("train", "validation", "test"),
     transcripts: bool = True,
     text_validation: float = 0.01,
+    expressive: bool | None = None,
     num_tasks: int = 0,
     multiple_of: int = 256,
     block_tokens: int = 4_194_304,
@@ -142,9 +153,9 @@ def build_blocks(
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
-    vocabulary = Vocabulary(
-        num_text=tokenizer.vocab_size, num_units=_num_units(corpora), num_tasks=num_tasks, multiple_of=multiple_of
-    )
+    layout = common_layout([corpus for members in corpora.values() for corpus in members])
+    sizes = {"num_text": tokenizer.vocab_size, "num_tasks": num_tasks, "multiple_of": multiple_of}
+    vocabulary = _vocabulary(layout, expressive, **sizes)
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
@@ -203,8 +214,8 @@ def _documents(
     for corpus in corpora:
         for utterance in corpus:
             found = {
-                "speech": speech_document(utterance, vocabulary),
-                "aligned": aligned_document(utterance, corpus.frame_rate, tokenizer, vocabulary),
+                "speech": speech_document(utterance, corpus.layout, vocabulary),
+                "aligned": aligned_document(utterance, corpus.layout, tokenizer, vocabulary),
                 "text": text_document(utterance.id, spoken_text(utterance), tokenizer) if transcripts else None,
             }
             for kind, document in found.items():
@@ -219,13 +230,12 @@ def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
     ]
 
 
-def _num_units(corpora: dict[str, list[UnitCorpus]]) -> int:
-    sizes = {str(corpus.folder): corpus.num_units for part in corpora.values() for corpus in part}
-    if not sizes:
-        raise ValueError("units must name at least one tokenised corpus, but is empty instead")
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"units must come from one tokenizer, but num_units are {json.dumps(sizes)}")
-    return next(iter(sizes.values()))
+def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
+    """The vocabulary of all kinds of the shards, or of their units alone."""
+    if expressive and not layout.expressive:
+        raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
+    codes = {} if expressive is False else {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles}
+    return Vocabulary(num_units=layout.num_units, **codes, **sizes)
 
 
 def _check_file(path: Path) -> None:

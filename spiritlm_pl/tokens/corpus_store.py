@@ -1,16 +1,18 @@
 """Tokenised corpus: Parquet shards of deduplicated units, the source of truth for every later stage.
 
+Shards of an expressive tokenizer have two columns more, the pitch and the style codes at their own rates.
+
 A folder `<units>/<split>` holds `part-00000.parquet ...`, beside each the rows, bytes and SHA-256 that it was
 written with (`part-00000.json`), and, once all are there, `manifest.json` with those of all. A part appears by
 renaming, and carries the fingerprint of the run that made it, so that a half-written, damaged or foreign part
 is never taken for a finished one.
 
-Shapes: R runs of equal units, T frames.
+Shapes: R runs of equal units, T frames, P pitch codes, Y style codes.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import pyarrow.parquet as pq
 
 from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.speech.contract import SpeechLayout
 
 MANIFEST = "manifest.json"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
@@ -38,6 +41,8 @@ SCHEMA = pa.schema(
         ("custom", pa.string()),
     ]
 )
+CODES = ("pitches", "styles")
+EXPRESSIVE_SCHEMA = pa.schema([*SCHEMA, *((name, pa.list_(pa.uint16())) for name in CODES)])
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class UnitUtterance:
         unit_starts: (R,) uint32 frame index of each run's start.
         num_frames: T.
         custom: what the corpus says beyond that, as JSON values.
+        pitches: (P,) uint16 codes, `PITCH_RATE` a second; None in Base.
+        styles: (Y,) uint16 codes, `STYLE_RATE` a second; None in Base.
     """
 
     id: str
@@ -76,12 +83,20 @@ class UnitUtterance:
     unit_starts: np.ndarray[Any, np.dtype[np.uint32]]
     num_frames: int
     custom: dict[str, Any] = field(default_factory=dict)
+    pitches: np.ndarray[Any, np.dtype[np.uint16]] | None = None
+    styles: np.ndarray[Any, np.dtype[np.uint16]] | None = None
 
 
 def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """Frame-rate units (T,): every unit repeated for its run."""
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
     return np.repeat(utterance.units, durations)
+
+
+def at_frames(codes: np.ndarray[Any, np.dtype[np.uint16]], times: int, num_frames: int) -> np.ndarray[Any, Any]:
+    """Codes repeated so many times each, cut or held to (T,) frames."""
+    assert len(codes), "speech with units has codes"
+    return codes[np.minimum(np.arange(num_frames) // times, len(codes) - 1)]
 
 
 def part_name(index: int) -> str:
@@ -101,12 +116,15 @@ def write_part(
 
     After an error, what was there before is as it was, or is no longer taken for finished.
     """
-    columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
+    expressive = any(u.pitches is not None for u in utterances)
+    assert not expressive or all(u.pitches is not None and u.styles is not None for u in utterances)
+    schema = EXPRESSIVE_SCHEMA if expressive else SCHEMA
+    columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in schema.names}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
     path = folder / part_name(index)
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
         size, digest = temporary.stat().st_size, file_sha256(temporary)
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     entry = {
@@ -173,15 +191,14 @@ def num_parts(folder: Path) -> int:
 
 
 def finish_folder(
-    folder: Path, fingerprints: Sequence[str], *, frame_rate: float, num_units: int, provenance: Mapping[str, Any]
+    folder: Path, fingerprints: Sequence[str], *, layout: SpeechLayout, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write the manifest of a split whose parts are all there, and remove parts of earlier, larger runs.
 
     Args:
         folder: of the split.
         fingerprints: that the parts, in their order, were written with.
-        frame_rate: frames a second.
-        num_units: of the tokenizer.
+        layout: of the tokenizer.
         provenance: what the units were made of and by.
 
     Raises:
@@ -196,9 +213,8 @@ def finish_folder(
             raise FileNotFoundError(f"{path} must have been written by this run, but was not")
         files.append(entry)  # as written: damage since then stays visible
     manifest = {
-        "frame_rate": frame_rate,
-        "num_units": num_units,
-        "kinds": ["units"],
+        **asdict(layout),
+        "kinds": layout.kinds,
         "rows": sum(file["rows"] for file in files),
         "files": files,
         "code_version": code_version(),
@@ -239,14 +255,20 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self._read = lru_cache(maxsize=4)(self._open)
 
     @property
+    def layout(self) -> SpeechLayout:
+        """Kinds, sizes and rates of the tokenizer's tokens."""
+        known = {field.name for field in fields(SpeechLayout)}  # older manifests know of units alone
+        return SpeechLayout(**{name: value for name, value in self.manifest.items() if name in known})
+
+    @property
     def frame_rate(self) -> float:
         """Frames a second."""
-        return float(self.manifest["frame_rate"])
+        return self.layout.frame_rate
 
     @property
     def num_units(self) -> int:
         """Number of different units of the tokenizer."""
-        return int(self.manifest["num_units"])
+        return self.layout.num_units
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -292,6 +314,22 @@ class UnitCorpus(Sequence[UnitUtterance]):
             raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 
 
+def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
+    """The layout of tokenised corpora.
+
+    Raises:
+        ValueError: if there is none, or they come from tokenizers of different rates, sizes or kinds.
+    """
+    if not corpora:
+        raise ValueError("units must name at least one tokenised corpus, but is empty instead")
+    layouts = {str(corpus.folder): corpus.layout for corpus in corpora}
+    if len(set(layouts.values())) > 1:
+        raise ValueError(
+            "units must come from one tokenizer, but are of " + "; ".join(f"{k}: {v}" for k, v in layouts.items())
+        )
+    return next(iter(layouts.values()))
+
+
 class UnitIndex(Mapping[str, UnitUtterance]):
     """A tokenised corpus by utterance id."""
 
@@ -315,7 +353,8 @@ class UnitIndex(Mapping[str, UnitUtterance]):
 
 
 def _utterance(table: pa.Table, row: int) -> UnitUtterance:
-    values = {name: table[name][row] for name in SCHEMA.names}
+    values = {name: table[name][row] for name in table.column_names}
+    codes = {name: values[name].values.to_numpy(zero_copy_only=False) for name in CODES if name in values}
     return UnitUtterance(
         id=values["id"].as_py(),
         corpus=values["corpus"].as_py(),
@@ -327,4 +366,5 @@ def _utterance(table: pa.Table, row: int) -> UnitUtterance:
         unit_starts=values["unit_starts"].values.to_numpy(zero_copy_only=False),
         num_frames=values["num_frames"].as_py(),
         custom=json.loads(values["custom"].as_py()),
+        **codes,
     )

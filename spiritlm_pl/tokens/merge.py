@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 Integers = npt.NDArray[np.int64]
 AnyIntegers = npt.NDArray[np.integer[Any]]
 
-# Codes a second. The units' own rate is 25; the published stream counts their time with 24.99.
-UNIT_RATE, PITCH_RATE, STYLE_RATE = 24.99, 12.5, 1.0
+# Units a second: their own rate, and the one with which the published stream counts their time.
+BASE_RATE, UNIT_RATE = 25.0, 24.99
 NONE = -1  # a unit's pitch or style where the stream has none
 _ORDER = {TokenKind.STYLE: 0, TokenKind.PITCH: 1, TokenKind.UNIT: 2}
 
@@ -97,6 +98,37 @@ def merge(
     return SpeechTokens(
         np.concatenate(kinds).astype(np.int64)[order], np.concatenate(values).astype(np.int64)[order], time[order]
     )
+
+
+def speech_stream(
+    units: AnyIntegers,
+    unit_starts: AnyIntegers,
+    pitches: AnyIntegers | None,
+    styles: AnyIntegers | None,
+    layout: SpeechLayout,
+    vocabulary: Vocabulary,
+) -> SpeechTokens:
+    """The stream that a vocabulary asks for: all kinds, or for Base the units alone.
+
+    Args:
+        units: (R,) neighbours differ.
+        unit_starts: (R,) frame at which each starts.
+        pitches: (P,) codes; None where the tokenizer is Base.
+        styles: (Y,) codes; None where the tokenizer is Base.
+        layout: of the tokenizer.
+        vocabulary: of the language model.
+
+    Raises:
+        ValueError: if the vocabulary has pitch and style, but the tokenizer has not.
+    """
+    if not vocabulary.expressive:
+        return merge(units, unit_starts, unit_rate=layout.frame_rate)
+    if pitches is None or styles is None:
+        raise ValueError(
+            f"speech must have pitch and style codes for a vocabulary with {vocabulary.num_pitches} pitches and "
+            f"{vocabulary.num_styles} styles, but has units alone instead: take an expressive tokenizer"
+        )
+    return merge(units, unit_starts, pitches, styles, unit_rate=layout.frame_rate * UNIT_RATE / BASE_RATE)
 
 
 def split(kinds: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from spiritlm_pl.vocoder.vocoder import Vocoder, VocoderConfig
+from spiritlm_pl.vocoder.config import VocoderConfig
+from spiritlm_pl.vocoder.vocoder import Vocoder
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01

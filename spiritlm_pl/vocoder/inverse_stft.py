@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spiritlm_pl.vocoder.vocoder import Vocoder, VocoderConfig
+from spiritlm_pl.vocoder.config import VocoderConfig
+from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
 @dataclass(frozen=True, kw_only=True)

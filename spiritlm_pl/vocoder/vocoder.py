@@ -1,55 +1,23 @@
 """The unit vocoder (Polyak et al., 2021): embedded units and speaker, a generator, a duration predictor.
 
-Generators differ by type: `HiFiGANVocoder` and `InverseSTFTVocoder` fill in `generate`.
+An expressive one (arXiv 2402.05755, section 3.2) takes a pitch and a style code with each unit; beside that, a
+vocoder may know global styles, one for a whole utterance. Generators differ by type: `HiFiGANVocoder` and
+`InverseSTFTVocoder` set `generator`.
 
 Shapes: B batch, T frames, R runs of equal units, C channels of the conditioning, S = T * hop_length samples.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from spiritlm_pl.tokens.merge import NONE
+from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.duration import DurationPredictor, durations_from_log
 
-
-@dataclass(frozen=True, kw_only=True)
-class VocoderConfig:
-    """What every vocoder has, whatever its generator.
-
-    Args:
-        num_units: size of the unit vocabulary.
-        speakers: names of the voices; a speaker's id is its place here.
-        styles: names of the global styles (the published Base vocoder has them); empty for none.
-        embedding_dim: channels of the unit, speaker and style embeddings each.
-        sample_rate: of the waveform, Hz.
-        hop_length: samples a unit lasts.
-        duration_channels: hidden channels of the duration predictor.
-        duration_dropout: its dropout.
-    """
-
-    num_units: int = 500
-    speakers: tuple[str, ...] = ("speaker0", "speaker1", "speaker2", "speaker3")
-    styles: tuple[str, ...] = ()
-    embedding_dim: int = 128
-    sample_rate: int = 16_000
-    hop_length: int = 640
-    duration_channels: int = 128
-    duration_dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("num_units", "embedding_dim", "sample_rate", "hop_length", "duration_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
-        if not self.speakers:
-            raise ValueError("speakers must name at least one voice, but is empty instead")
-
-    @property
-    def conditioning_dim(self) -> int:
-        """Channels that a generator reads."""
-        return self.embedding_dim * (3 if self.styles else 2)
+Ids = Tensor | Sequence[int]
 
 
 class Vocoder(nn.Module):
@@ -63,6 +31,9 @@ class Vocoder(nn.Module):
         super().__init__()
         self.config = config
         self.unit_embedding = nn.Embedding(config.num_units, config.embedding_dim)
+        if config.expressive:
+            self.pitch_embedding = nn.Embedding(config.num_pitches, config.embedding_dim)
+            self.style_code_embedding = nn.Embedding(config.num_styles, config.embedding_dim)
         self.speaker_embedding = nn.Embedding(len(config.speakers), config.embedding_dim)
         if config.styles:
             self.style_embedding = nn.Embedding(len(config.styles), config.embedding_dim)
@@ -85,34 +56,81 @@ class Vocoder(nn.Module):
         """Number of voices."""
         return len(self.config.speakers)
 
+    @property
+    def expressive(self) -> bool:
+        """Whether it takes pitch and style codes."""
+        return self.config.expressive
+
     def speaker_id(self, speaker: str | int) -> int:
         """The id of a voice given by name or id.
 
         Raises:
             ValueError: if there is no such voice.
         """
-        if isinstance(speaker, int) and 0 <= speaker < self.num_speakers:
-            return speaker
-        if speaker not in self.config.speakers:
-            names = ", ".join(self.config.speakers)
-            raise ValueError(f"speaker must be one of {names} or in [0, {self.num_speakers}), but is {speaker} instead")
-        return self.config.speakers.index(str(speaker))
+        return _place("speaker", speaker, self.config.speakers)
 
-    def condition(self, units: Tensor, speakers: Tensor, styles: Tensor | None = None) -> Tensor:
-        """Embed units (B, T), speakers (B,) and styles (B,), concatenated in this order: (B, C, T)."""
-        parts = [self.unit_embedding(units), self._spread(self.speaker_embedding(speakers), units)]
+    def style_id(self, style: str | int) -> int:
+        """The id of a global style given by name or id.
+
+        Raises:
+            ValueError: if there is no such style.
+        """
+        if not self.config.styles:
+            raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
+        return _place("style", style, self.config.styles)
+
+    def condition(
+        self,
+        units: Tensor,
+        speakers: Tensor,
+        pitches: Tensor | None = None,
+        styles: Tensor | None = None,
+        global_styles: Tensor | None = None,
+    ) -> Tensor:
+        """Embed the streams and concatenate them to (B, C, T): units, pitches, style codes, speaker, global style."""
+        parts = [self.unit_embedding(units)]
+        if self.expressive:
+            for name, codes, embedding in (
+                ("pitches", pitches, self.pitch_embedding),
+                ("styles", styles, self.style_code_embedding),
+            ):
+                if codes is None:
+                    raise ValueError(f"{name} must be given to an expressive vocoder, but is None instead")
+                parts.append(embedding(codes))
+        parts.append(self._spread(self.speaker_embedding(speakers), units))
         if self.config.styles:
-            styles = torch.zeros_like(speakers) if styles is None else styles
-            parts.append(self._spread(self.style_embedding(styles), units))
+            global_styles = torch.zeros_like(speakers) if global_styles is None else global_styles
+            parts.append(self._spread(self.style_embedding(global_styles), units))
         return torch.cat(parts, dim=-1).transpose(1, 2)
 
     @staticmethod
     def _spread(embedded: Tensor, units: Tensor) -> Tensor:
         return embedded[:, None].expand(-1, units.shape[1], -1)
 
-    def forward(self, units: Tensor, speakers: Tensor, styles: Tensor | None = None) -> Tensor:
-        """Frame-rate units (B, T), speakers (B,), styles (B,) to waveforms (B, T * hop_length) in [-1, 1]."""
-        waveforms: Tensor = self.generator(self.condition(units, speakers, styles))
+    def forward(
+        self,
+        units: Tensor,
+        speakers: Tensor,
+        pitches: Tensor | None = None,
+        styles: Tensor | None = None,
+        global_styles: Tensor | None = None,
+    ) -> Tensor:
+        """Frames to waveforms.
+
+        Args:
+            units: (B, T) frame-rate units.
+            speakers: (B,) ids.
+            pitches: (B, T) the pitch code at each frame; Base ignores it.
+            styles: (B, T) the style code at each frame; Base ignores it.
+            global_styles: (B,) ids; the first where not given. A vocoder without global styles ignores it.
+
+        Returns:
+            (B, S) waveforms in [-1, 1].
+
+        Raises:
+            ValueError: if an expressive vocoder is given no pitches or no styles.
+        """
+        waveforms: Tensor = self.generator(self.condition(units, speakers, pitches, styles, global_styles))
         return waveforms
 
     def predict_log_durations(self, units: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -123,10 +141,12 @@ class Vocoder(nn.Module):
     @torch.no_grad()
     def synthesize(
         self,
-        units: Tensor | Sequence[int],
+        units: Ids,
         speaker: str | int = 0,
         durations: Tensor | None = None,
-        style: int | None = None,
+        pitches: Ids | None = None,
+        styles: Ids | None = None,
+        style: str | int | None = None,
     ) -> Tensor:
         """Speak deduplicated units.
 
@@ -134,34 +154,107 @@ class Vocoder(nn.Module):
             units: (R,) unit ids.
             speaker: name or id of the voice.
             durations: (R,) frames each unit lasts; predicted when not given.
-            style: id of the global style, where the vocoder has styles; 0 when not given.
+            pitches: (R,) pitch code of each unit, -1 where there is none; the configuration's `default_pitch`
+                takes the place of what is missing. Base ignores it.
+            styles: (R,) style code of each unit, as pitches.
+            style: name or id of the global style, where the vocoder has any; the first when not given.
 
         Returns:
             (S,) float32 waveform on the CPU, S = hop_length * sum of durations; empty for no units.
 
         Raises:
-            ValueError: if a unit or the speaker is unknown, or durations do not fit the units.
+            ValueError: if an id, the speaker or the style is unknown, or another argument does not fit the units.
         """
-        device = self.unit_embedding.weight.device
-        units = torch.as_tensor(units, dtype=torch.long, device=device)
-        if units.ndim != 1:
-            raise ValueError(f"units must have shape (R,), but have {tuple(units.shape)} instead")
+        units = self._units(units, "R")
+        pitches, styles = self._codes(units, pitches, styles)
         if len(units) == 0:
             return torch.zeros(0)
-        if int(units.min()) < 0 or int(units.max()) >= self.config.num_units:
-            wrong = units[(units < 0) | (units >= self.config.num_units)][0]
-            raise ValueError(f"units must be in [0, {self.config.num_units}), but one is {int(wrong)} instead")
-        speakers = torch.tensor([self.speaker_id(speaker)], device=device)
-        styles = None if style is None else torch.tensor([style], device=device)
-        training = self.training
-        self.eval()
         if durations is None:
-            durations = durations_from_log(self.predict_log_durations(units[None]))[0]
+            with _evaluating(self):
+                durations = durations_from_log(self.predict_log_durations(units[None]))[0]
         elif durations.shape != units.shape:
             raise ValueError(
                 f"durations must have shape {tuple(units.shape)}, but have {tuple(durations.shape)} instead"
             )
-        frames = units.repeat_interleave(durations.to(device))
-        waveform = self(frames[None], speakers, styles)[0]
-        self.train(training)
-        return waveform.float().cpu()
+        times = durations.to(units.device)
+        pitches, styles = (None if ids is None else ids.repeat_interleave(times) for ids in (pitches, styles))
+        return self.speak_frames(units.repeat_interleave(times), speaker, pitches, styles, style)
+
+    @torch.no_grad()
+    def speak_frames(
+        self,
+        units: Ids,
+        speaker: str | int = 0,
+        pitches: Ids | None = None,
+        styles: Ids | None = None,
+        style: str | int | None = None,
+    ) -> Tensor:
+        """Speak frame-rate units (T,), with the pitch and the style code at each frame (T,), as `synthesize`: (S,)."""
+        units = self._units(units, "T")
+        pitches, styles = self._codes(units, pitches, styles)
+        if len(units) == 0:
+            return torch.zeros(0)
+        speakers = units.new_tensor([self.speaker_id(speaker)])
+        global_styles = None if style is None else units.new_tensor([self.style_id(style)])
+        with _evaluating(self):
+            waveforms = self(
+                units[None],
+                speakers,
+                None if pitches is None else pitches[None],
+                None if styles is None else styles[None],
+                global_styles,
+            )
+        return waveforms[0].float().cpu()
+
+    def _units(self, units: Ids, axis: str) -> Tensor:
+        """Units of one axis on the network's device, checked."""
+        units = torch.as_tensor(units, dtype=torch.long, device=self.unit_embedding.weight.device)
+        if units.ndim != 1:
+            raise ValueError(f"units must have shape ({axis},), but have {tuple(units.shape)} instead")
+        _check_range("units", units, self.config.num_units)
+        return units
+
+    def _codes(self, units: Tensor, pitches: Ids | None, styles: Ids | None) -> tuple[Tensor | None, Tensor | None]:
+        """Pitch and style codes of the shape of units, the defaults where there are none; None for Base."""
+        if not self.expressive:
+            return None, None
+        config, found = self.config, []
+        for name, codes, size, default in (
+            ("pitches", pitches, config.num_pitches, config.default_pitch),
+            ("styles", styles, config.num_styles, config.default_style),
+        ):
+            codes = torch.full_like(units, NONE) if codes is None else torch.as_tensor(codes).to(units)
+            if codes.shape != units.shape:
+                raise ValueError(
+                    f"{name} must have shape {tuple(units.shape)}, that of units, but have {tuple(codes.shape)} instead"
+                )
+            found.append(codes.masked_fill(codes == NONE, default))
+            _check_range(name, found[-1], size)
+        return found[0], found[1]
+
+
+def _place(argument: str, name: str | int, names: Sequence[str]) -> int:
+    """Place of a name, or the place itself if it is a number."""
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
+    if name not in names:
+        known = ", ".join(names)
+        raise ValueError(f"{argument} must be one of {known} or in [0, {len(names)}), but is {name} instead")
+    return names.index(str(name))
+
+
+def _check_range(name: str, ids: Tensor, size: int) -> None:
+    wrong = ids[(ids < 0) | (ids >= size)]
+    if len(wrong):
+        raise ValueError(f"{name} must be in [0, {size}), but one is {int(wrong[0])} instead")
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -15,19 +15,25 @@ from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
 
-def batch(name: str) -> UnitWaveformBatch:
+def batch(name: str, expressive: bool = False) -> UnitWaveformBatch:
+    codes = {
+        "pitches": torch.tensor([[0, 0, 1, 1, 0, 0, 1, 1]]),
+        "styles": torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0]]),
+        "global_styles": torch.tensor([1]),
+    }
     return UnitWaveformBatch(
         units=torch.tensor([[1, 1, 2, 2, 2, 0, 0, 0]]),
         waveforms=0.1 * torch.randn(1, 8 * 640),
         lengths=torch.tensor([6]),
         speakers=torch.tensor([0]),
         ids=[name],
+        **(codes if expressive else {}),
     )
 
 
-def module() -> VocoderModule:
+def module(**changes: Any) -> VocoderModule:
     config = InverseSTFTConfig(num_units=3, speakers=("ann",), embedding_dim=4, channels=8, hidden_channels=8,
-                               unit_blocks=1, frame_blocks=1, duration_channels=4)  # fmt: skip
+                               unit_blocks=1, frame_blocks=1, duration_channels=4, **changes)  # fmt: skip
     return VocoderModule(
         InverseSTFTVocoder(config),
         [],
@@ -71,6 +77,24 @@ def test_same_utterances_at_every_validation(monkeypatch: pytest.MonkeyPatch) ->
         "resynthesis/say_2.original",
     ]
     assert samples["resynthesis/say_0.original"] == samples["resynthesis/say_0.true_durations"] == 6 * 640
+
+
+def test_codes_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(resynthesize, "log_audio", lambda _, name, wave, *rest: heard.update({name: wave}))
+    monkeypatch.setattr(resynthesize, "log_figure", lambda *_: None)
+    model = module(num_pitches=2, num_styles=2, styles=("calm", "glad"))
+    trainer = SimpleNamespace(
+        sanity_checking=False, is_global_zero=True, loggers=[0], num_val_batches=[1], global_step=0
+    )
+    said = batch("a", expressive=True)
+    ResynthesizeUtterances().on_validation_batch_end(trainer, model, None, said, 0)  # type: ignore[arg-type]
+    network = model.network.eval()
+    codes = [[0, 0, 1, 1, 0, 0]], [[1, 1, 1, 1, 1, 0]]
+    made = network(said.units[:, :6], said.speakers, *map(torch.tensor, codes), torch.tensor([1]))[0]
+    torch.testing.assert_close(heard["resynthesis/a.true_durations"], made.detach())
+    spoken = network.synthesize([1, 2, 0], 0, None, [0, 1, 0], [1, 1, 0], "glad")
+    torch.testing.assert_close(heard["resynthesis/a.predicted_durations"], spoken)
 
 
 def test_places_are_spread() -> None:

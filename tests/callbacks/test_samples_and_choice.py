@@ -21,6 +21,7 @@ from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.vocabulary import Vocabulary
@@ -90,7 +91,7 @@ def folder(tmp_path, monkeypatch):
             )
         )
     write_part(tmp_path / "units" / "test", 0, utterances, "f")
-    finish_folder(tmp_path / "units" / "test", ["f"], frame_rate=25.0, num_units=20, provenance={})
+    finish_folder(tmp_path / "units" / "test", ["f"], layout=SpeechLayout(num_units=20, frame_rate=25.0), provenance={})
     config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
     save_network("vocoder", InverseSTFTVocoder(config), "vocoder")
     return tmp_path

@@ -14,6 +14,7 @@ from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.speech.augment import Augmentation
 from spiritlm_pl.speech.batching import bucketed_batches, fixed_batches
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.tokens.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.plan import load_corpora
@@ -36,7 +37,9 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
                 )
             )
         write_part(tmp_path / "units" / split, 0, rows, "x")
-        finish_folder(tmp_path / "units" / split, ["x"], frame_rate=25.0, num_units=1000, provenance={})
+        finish_folder(
+            tmp_path / "units" / split, ["x"], layout=SpeechLayout(num_units=1000, frame_rate=25.0), provenance={}
+        )
     return tmp_path / "units"
 
 
@@ -85,7 +88,12 @@ def test_held_out_crops_are_the_same_in_every_epoch(tone_corpus: Path) -> None:
 def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) -> None:
     data = UnitWaveformDataModule([str(tone_corpus)], [str(units)], segment_frames=12, batch_size=4)
     data.setup("fit")
-    assert data.speakers == ("speaker0", "speaker1") and data.num_units == 1000 and data.hop_length == 640
+    assert (
+        data.speakers == ("speaker0", "speaker1")
+        and data.layout is not None
+        and data.layout.num_units == 1000
+        and data.hop_length == 640
+    )
     cuts = {cut.id: cut for cut in data.cuts["train"]}
     batches = list(data.train_dataloader())
     for batch in batches:
@@ -115,7 +123,9 @@ def test_runs_have_their_whole_duration(tone_corpus: Path, tmp_path: Path) -> No
                 )
             )
         write_part(tmp_path / "runs" / split, 0, rows, "x")
-        finish_folder(tmp_path / "runs" / split, ["x"], frame_rate=25.0, num_units=1000, provenance={})
+        finish_folder(
+            tmp_path / "runs" / split, ["x"], layout=SpeechLayout(num_units=1000, frame_rate=25.0), provenance={}
+        )
     data = UnitWaveformDataModule([str(tone_corpus)], [str(tmp_path / "runs")], segment_frames=12, batch_size=4)
     data.setup("fit")
     last = {cut.id: len(data._units["train"][cut.id].units) - 1 for cut in data.cuts["train"]}

@@ -15,6 +15,7 @@ from spiritlm_pl.evaluation.choice import (
     sequence,
 )
 from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.documents import Word
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -57,7 +58,7 @@ def corpus(tmp_path):
         for i, utterance in enumerate(utterances[:3])
     ]
     write_part(tmp_path / "test", 0, utterances + plain, "f")
-    finish_folder(tmp_path / "test", ["f"], frame_rate=25.0, num_units=50, provenance={})
+    finish_folder(tmp_path / "test", ["f"], layout=SpeechLayout(num_units=50, frame_rate=25.0), provenance={})
     return UnitCorpus(tmp_path, "test")
 
 

@@ -1,12 +1,14 @@
 """Prompts to answers, with a tiny Llama of random weights and stand-in tokenizers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import batches_within
-from spiritlm_pl.speech.contract import Units
+from spiritlm_pl.speech.contract import SpeechLayout, Units
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=30, num_units=20, multiple_of=64)
@@ -28,6 +30,7 @@ class Levels:
     """One unit a frame: how loud it is."""
 
     sample_rate, frame_rate, hop_length, cardinality = 16_000, 25.0, 640, 20
+    layout = SpeechLayout(num_units=20, frame_rate=25.0)
 
     def encode(self, waveforms, lengths):
         frames = waveforms.unfold(1, 640, 640).abs().amax(-1).mul(19).long()
@@ -37,7 +40,7 @@ class Levels:
 class Tones:
     """Speaks a unit as a constant level, two frames each."""
 
-    sample_rate, hop_length = 16_000, 640
+    sample_rate, hop_length, expressive = 16_000, 640, False
 
     def predict_log_durations(self, units):
         return torch.full(units.shape, 3.0).log()
@@ -197,3 +200,57 @@ def test_stereo_audio_of_another_rate_is_resampled(spirit_lm):
     prompt = spirit_lm.encode_prompt([Speech(torch.full((2, 44_100), 0.5), sample_rate=44_100)])
     assert prompt.last is Modality.SPEECH
     assert prompt.speech.durations.sum() == 25
+
+
+EXPRESSIVE = Vocabulary(num_text=30, num_units=20, num_pitches=4, num_styles=5, multiple_of=64)
+
+
+class Voices(Levels):
+    """Pitch and style beside the levels."""
+
+    layout = SpeechLayout(num_units=20, frame_rate=25.0, num_pitches=4, num_styles=5)
+
+    def encode(self, waveforms, lengths):
+        pitches, styles = torch.tensor([1, 2, 2, 3, 3]), torch.tensor([4])
+        return [replace(units, pitches=pitches, styles=styles) for units in super().encode(waveforms, lengths)]
+
+
+class Singer(Tones):
+    """Keeps what it is asked to speak."""
+
+    expressive = True
+
+    def synthesize(self, units, speaker=0, durations=None, pitches=None, styles=None):
+        self.asked = units.tolist(), pitches.tolist(), styles.tolist()
+        return super().synthesize(units, speaker, durations)
+
+
+def test_an_answer_goes_on_with_the_pitch_and_style_of_its_prompt(model, monkeypatch):
+    waveform = torch.linspace(0.1, 0.9, 6400)  # 10 frames
+    singer = Singer()
+    spirit_lm = SpiritLM(model, Letters(), EXPRESSIVE, Voices(), singer)
+    prompt = spirit_lm.encode_prompt([Speech(waveform)])
+    names = "".join(EXPRESSIVE.name(token) for token in prompt.tokens)
+    assert names.startswith("[Speech][St4][Pi1][Hu3][Hu4][Pi2][Hu6]") and names.count("[Pi2]") == 1
+    offset = EXPRESSIVE.unit_offset
+    tokens = [offset + 1, EXPRESSIVE.pitch_offset, offset + 2]
+    monkeypatch.setattr("spiritlm_pl.generation.spirit_lm.continue_tokens", lambda *args, **named: [tokens])
+    (piece,) = spirit_lm.generate([Speech(waveform)], "speech")[0]
+    units, pitches, styles = singer.asked
+    assert units[-2:] == [1, 2] and pitches[-2:] == [3, 0] and styles[-2:] == [4, 4]
+    assert piece.units.tolist() == [1, 2] and len(piece.waveform) == 2 * 2 * 640
+
+
+def test_a_base_model_leaves_pitch_and_style_aside(model):
+    singer = Singer()
+    spirit_lm = SpiritLM(model, Letters(), VOCABULARY, Voices(), singer)
+    prompt = spirit_lm.encode_prompt([Speech(torch.full((6400,), 0.5))])
+    assert prompt.tokens == [VOCABULARY.speech_marker, VOCABULARY.unit_offset + 9]
+    spirit_lm.generate([Text("abc")], "speech", GenerationSettings(max_new_tokens=5))
+    assert set(singer.asked[1]) == {-1}
+
+
+def test_an_expressive_model_wants_an_expressive_tokenizer(model):
+    spirit_lm = SpiritLM(model, Letters(), EXPRESSIVE, Levels(), None)
+    with pytest.raises(ValueError, match=r"must have pitch and style codes .* 4 pitches and 5 styles"):
+        spirit_lm.encode_prompt([Speech(torch.full((6400,), 0.5))])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments
+from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments, speech_codes, speech_string
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=10, num_units=30)
@@ -15,8 +15,8 @@ def text(*values):
     return Segment(Modality.TEXT, values)
 
 
-def speech(*values):
-    return Segment(Modality.SPEECH, values)
+def speech(*units):
+    return Segment(Modality.SPEECH, tuple(UNIT + unit for unit in units))
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,27 @@ def test_task_markers_change_the_modality():
 def test_there_are_two_tasks_or_none(num_tasks):
     with pytest.raises(ValueError, match=f"num_tasks must be 0 or 2, but is {num_tasks} instead"):
         Vocabulary(num_tasks=num_tasks)
+
+
+EXPRESSIVE = Vocabulary(num_text=10, num_units=30, num_pitches=4, num_styles=5)
+
+
+def expressive(string):
+    """Ids of a string such as "S1 P2 U3 U4"."""
+    offsets = {"U": EXPRESSIVE.unit_offset, "P": EXPRESSIVE.pitch_offset, "S": EXPRESSIVE.style_offset}
+    return [offsets[word[0]] + int(word[1:]) for word in string.split()]
+
+
+def test_pitch_and_style_stay_among_the_units():
+    tokens = [*expressive("S1 P2 U3 U3 P3 U3 U4"), TEXT, 5, SPEECH, *expressive("P1 S2")]
+    first, text_part = decode_tokens(tokens, EXPRESSIVE, Modality.SPEECH)  # speech without a unit is none
+    assert first == Segment(Modality.SPEECH, tuple(expressive("S1 P2 U3 P3 U4"))) and text_part == text(5)
+    assert speech_string(first.tokens, EXPRESSIVE) == "[St1][Pi2][Hu3][Pi3][Hu4]"
+    units, pitches, styles = speech_codes(first.tokens, EXPRESSIVE)
+    assert (units.tolist(), pitches.tolist(), styles.tolist()) == ([3, 4], [2, 3], [1, 1])
+
+
+def test_short_speech_is_counted_in_units():
+    tokens = [SPEECH, *expressive("S0 P1 U1 P2 U2 P3"), TEXT, 5]
+    assert decode_tokens([1, *tokens], EXPRESSIVE, Modality.TEXT, 3) == [text(1), text(5)]
+    assert len(decode_tokens([1, *tokens], EXPRESSIVE, Modality.TEXT, 2)) == 3

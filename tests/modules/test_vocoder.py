@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.modules.vocoder import VocoderModule
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
     MultiScaleDiscriminator,
@@ -24,31 +26,45 @@ from spiritlm_pl.vocoder.discriminators import (
 )
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.mel import MelLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 HOP = 640
 
 
-def tones(size: int = 4, frames: int = 8, seed: int = 0) -> UnitWaveformBatch:
-    """Unit u is a tone of (2 + u) * 100 Hz for two frames, quieter for speaker 1; the last segment is shorter."""
+def tones(size: int = 4, frames: int = 8, seed: int = 0, expressive: bool = False) -> UnitWaveformBatch:
+    """Unit u is a tone of (2 + u) * 100 Hz for two frames, quieter for speaker 1; the last segment is shorter.
+
+    Pitch code 1 is an octave up; style code 1 is quieter, and goes with global style 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     units = torch.randint(1, 3, (size, frames // 2), generator=generator).cumsum(1) % 3
     units = units.repeat_interleave(2, dim=1)
     speakers = torch.arange(size) % 2
     lengths = torch.full((size,), frames)
     lengths[-1] = frames - 2
-    cycles = ((2 + units) * 100 / 16_000).repeat_interleave(HOP, dim=1).cumsum(1)
-    waveforms = torch.sin(2 * torch.pi * cycles) * torch.where(speakers == 0, 0.3, 0.1)[:, None]
+    codes: dict[str, torch.Tensor] = {}
+    octaves, loudness = torch.zeros_like(units), torch.where(speakers == 0, 0.3, 0.1)
+    if expressive:
+        octaves = torch.randint(0, 2, (size, frames // 2), generator=generator).repeat_interleave(2, dim=1)
+        quieter = torch.arange(size) // 2 % 2
+        codes = {"pitches": octaves, "styles": quieter[:, None].expand(-1, frames), "global_styles": 1 - quieter}
+        loudness = loudness * torch.where(quieter == 0, 1.0, 0.5)
+    cycles = ((2 + units) * 2**octaves * 100 / 16_000).repeat_interleave(HOP, dim=1).cumsum(1)
+    waveforms = torch.sin(2 * torch.pi * cycles) * loudness[:, None]
     waveforms[-1, (frames - 2) * HOP :] = 0
-    return UnitWaveformBatch(
-        units=units, waveforms=waveforms, lengths=lengths, speakers=speakers, ids=[str(i) for i in range(size)]
-    )
+    ids = [str(i) for i in range(size)]
+    return UnitWaveformBatch(units=units, waveforms=waveforms, lengths=lengths, speakers=speakers, ids=ids, **codes)
 
 
-def module(duration_dropout: float = 0.0, **changes: Any) -> VocoderModule:
+EXPRESSIVE: dict[str, Any] = {"num_pitches": 2, "num_styles": 2, "styles": ("calm", "glad")}
+
+
+def module(duration_dropout: float = 0.0, expressive: bool = False, **changes: Any) -> VocoderModule:
     seed_everything(0, verbose=False)
     config = InverseSTFTConfig(
+        **(EXPRESSIVE if expressive else {}),
         num_units=3,
         speakers=("ann", "bob"),
         embedding_dim=8,
@@ -74,8 +90,9 @@ def module(duration_dropout: float = 0.0, **changes: Any) -> VocoderModule:
     return VocoderModule(**({"network": InverseSTFTVocoder(config)} | arguments | changes))
 
 
-def loader(number: int) -> DataLoader[UnitWaveformBatch]:
-    return DataLoader([tones(seed=i) for i in range(number)], batch_size=None)  # type: ignore[arg-type]
+def loader(number: int, expressive: bool = False) -> DataLoader[UnitWaveformBatch]:
+    batches = [tones(seed=i, expressive=expressive) for i in range(number)]
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
 def trainer(folder: Path, **changes: Any) -> Trainer:
@@ -108,14 +125,15 @@ def test_steps_are_batches_and_both_halves_move(tmp_path: Path) -> None:
     assert {"train/loss_mel", "train/loss_feature_matching", "train/loss_duration"} <= set(fit.callback_metrics)
 
 
-def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
-    model = module(ema_decay=0.8, generator_scheduler=None, adversarial_start=30)
+@pytest.mark.parametrize("expressive", [False, True])
+def test_it_learns_and_exports_the_average(tmp_path: Path, expressive: bool) -> None:
+    model = module(ema_decay=0.8, generator_scheduler=None, adversarial_start=30, expressive=expressive)
     fit = trainer(tmp_path, max_steps=40)
-    start = float(fit.validate(model, loader(1), verbose=False)[0]["val/mel_distance"])
-    fit.fit(model, loader(40), loader(1))
+    start = float(fit.validate(model, loader(1, expressive), verbose=False)[0]["val/mel_distance"])
+    fit.fit(model, loader(40, expressive), loader(1, expressive))
     assert float(fit.callback_metrics["val/mel_distance"]) < 0.5 * start
     assert float(fit.callback_metrics["train/loss_duration"]) < 0.05
-    (tested,) = fit.test(model, loader(1), verbose=False)  # the batch of validation
+    (tested,) = fit.test(model, loader(1, expressive), verbose=False)  # the batch of validation
     assert tested["test/mel_distance"] == pytest.approx(float(fit.callback_metrics["test/mel_distance"]))
     assert tested["test/mel_distance"] < 0.5 * start
     model.export(str(tmp_path / "vocoder"))
@@ -123,6 +141,30 @@ def test_it_learns_and_exports_the_average(tmp_path: Path) -> None:
     assert isinstance(loaded, Vocoder)
     for mine, theirs in zip(model.best_network.parameters(), loaded.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_it_speaks_at_the_pitch_that_it_is_told(tmp_path: Path) -> None:
+    """Two utterances that differ in their pitch codes alone; deaf to these, both distances would be the same."""
+    said = tones(2, expressive=True)
+    assert said.pitches is not None
+    units, pitches = said.units[:1].expand(2, -1), torch.stack([said.pitches[0], 1 - said.pitches[0]])
+    cycles = ((2 + units) * 2**pitches * 100 / 16_000).repeat_interleave(HOP, dim=1).cumsum(1)
+    batch = replace(
+        said,
+        units=units,
+        waveforms=0.3 * torch.sin(2 * torch.pi * cycles),
+        lengths=torch.tensor([8, 8]),
+        speakers=torch.tensor([0, 0]),
+        pitches=pitches,
+        styles=torch.zeros_like(units),
+        global_styles=torch.tensor([0, 0]),
+    )
+    data: DataLoader[UnitWaveformBatch] = DataLoader([batch] * 120, batch_size=None)  # type: ignore[arg-type]
+    model = module(expressive=True, discriminators=[], generator_scheduler=None)
+    trainer(tmp_path, max_steps=120).fit(model, data, loader(1, expressive=True))
+    made = torch.stack([model.network.speak_frames(units[0], pitches=codes) for codes in pitches])
+    right, swapped = (float(MelLoss()(made, wanted)) for wanted in (batch.waveforms, batch.waveforms.flip(0)))
+    assert right < 0.85 * swapped
 
 
 def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
@@ -148,17 +190,16 @@ def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
 def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:
     def model() -> VocoderModule:
         """Draws crops and dropout, and takes schedule and start of the discriminators from the trainer."""
-        return module(duration_dropout=0.5, ema_decay=0.5, generator_scheduler=OneCycle(), adversarial_start=0.3)
+        return module(0.5, expressive=True, ema_decay=0.5, generator_scheduler=OneCycle(), adversarial_start=0.3)
 
+    data = loader(4, expressive=True)
     straight = model()
     save = LambdaCallback(on_train_epoch_end=lambda fit, _: fit.save_checkpoint(tmp_path / f"{fit.current_epoch}.ckpt"))
-    trainer(tmp_path, max_epochs=2, callbacks=[save]).fit(straight, loader(4), loader(1))
+    trainer(tmp_path, max_epochs=2, callbacks=[save]).fit(straight, data, data)
     assert straight.first_adversarial_step == 2
     resumed = model()
     torch.manual_seed(1234)
-    trainer(tmp_path, max_epochs=2).fit(
-        resumed, loader(4), loader(1), ckpt_path=tmp_path / "0.ckpt", weights_only=False
-    )
+    trainer(tmp_path, max_epochs=2).fit(resumed, data, data, ckpt_path=tmp_path / "0.ckpt", weights_only=False)
     for name, value in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
@@ -213,12 +254,9 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         module(max_nonfinite_steps=0)
     model = module()
     fit = trainer(tmp_path, max_steps=1)
-    fit.datamodule = type("Data", (), {"speakers": ("eve",), "num_units": 3})()  # type: ignore[attr-defined]
+    fit.datamodule = SimpleNamespace(speakers=("eve",))  # type: ignore[attr-defined]
     model.trainer = fit
     with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
-        model.setup("fit")
-    fit.datamodule = type("Data", (), {"speakers": None, "num_units": 500})()  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="num_units must be at least the data's 500, but is 3"):
         model.setup("fit")
     endless = trainer(tmp_path, max_epochs=-1)
     with pytest.raises(ValueError, match="trainer.max_steps must be given here, but is -1"):
@@ -226,6 +264,61 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     short = module(generator_scheduler=lambda optimizer: OneCycleLR(optimizer, 1e-3, total_steps=3))
     with pytest.raises(ValueError, match="total_steps of OneCycleLR must be at least trainer.max_steps 4, but is 3"):
         trainer(tmp_path, max_steps=4).fit(short, loader(1), loader(1))
+
+
+BASE_DATA = SpeechLayout(num_units=3, frame_rate=25.0)
+EXPRESSIVE_DATA = replace(BASE_DATA, num_pitches=2, num_styles=2)
+
+
+@pytest.mark.parametrize(
+    ("expressive", "layout", "styles", "message"),
+    [
+        (False, replace(BASE_DATA, num_units=500), (), "num_units must be at least the data's 500, but is 3"),
+        (True, BASE_DATA, ("calm", "glad"), "units must have pitch and style codes .* num_pitches 2 .* units alone"),
+        (True, replace(EXPRESSIVE_DATA, num_styles=9), ("calm", "glad"), "num_styles must be at least .* 9, but is 2"),
+        (True, EXPRESSIVE_DATA, (), r"styles must be the data's styles \[\], but is \['calm', 'glad'\]"),
+        (False, BASE_DATA, ("calm",), r"styles must be the data's styles \['calm'\], but is \[\]"),
+        (True, EXPRESSIVE_DATA, ("calm", "glad"), None),
+        (False, replace(EXPRESSIVE_DATA, num_pitches=9), (), None),  # what Base does not know, it ignores
+    ],
+)
+def test_network_and_data_fit(
+    tmp_path: Path, expressive: bool, layout: SpeechLayout, styles: tuple[str, ...], message: str | None
+) -> None:
+    model = module(expressive=expressive)
+    model.trainer = trainer(tmp_path)
+    model.trainer.datamodule = SimpleNamespace(layout=layout, styles=styles)  # type: ignore[attr-defined]
+    if message is None:
+        model.setup("fit")
+    else:
+        with pytest.raises(ValueError, match=message):
+            model.setup("fit")
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_what_is_common_in_the_data_is_exported(tmp_path: Path, ema_decay: float | None) -> None:
+    model = module(expressive=True, ema_decay=ema_decay)
+    model.trainer = trainer(tmp_path)
+    model.trainer.datamodule = SimpleNamespace(layout=EXPRESSIVE_DATA, common_codes=(1, 0))  # type: ignore[attr-defined]
+    model.setup("fit")
+    assert model.network.config.default_pitch == 1
+    model.export(str(tmp_path / "vocoder"))
+    loaded = load_network(tmp_path / "vocoder", "vocoder")
+    assert isinstance(loaded, Vocoder)
+    assert (loaded.config.default_pitch, loaded.config.default_style) == (1, 0)
+
+
+def test_base_learns_from_expressive_data_as_from_base(tmp_path: Path) -> None:
+    batch = tones(expressive=True)
+    bare = replace(batch, pitches=None, styles=None, global_styles=None)
+    states = []
+    for given in (batch, bare):
+        model = module()
+        data: DataLoader[UnitWaveformBatch] = DataLoader([given], batch_size=None)  # type: ignore[arg-type]
+        trainer(tmp_path, max_steps=1).fit(model, data, data)
+        states.append(model.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.slow

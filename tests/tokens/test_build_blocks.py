@@ -7,12 +7,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from spiritlm_pl.cli.main import run
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import open_block, read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks, words_of_units
+from spiritlm_pl.tokens.build_blocks import build_blocks, speech_of_words
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.shuffling import Shuffler
+from spiritlm_pl.vocabulary import Vocabulary
 
 SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
 
@@ -31,7 +33,7 @@ def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs:
 
 def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
     write_part(folder / split, 0, utterances, "test")
-    finish_folder(folder / split, ["test"], frame_rate=25.0, num_units=num_units, provenance={})
+    finish_folder(folder / split, ["test"], layout=SpeechLayout(num_units=num_units, frame_rate=25.0), provenance={})
     return folder
 
 
@@ -55,9 +57,10 @@ def test_units_go_to_the_word_in_which_their_run_starts() -> None:
         [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
         [0, 4, 9, 10, 13, 18, 19, 20, 30],
     )
-    parts = words_of_units(said, 25.0)  # word starts at frames 5, 10, 12, 20
+    vocabulary = Vocabulary(num_text=10, num_units=7)
+    parts = speech_of_words(said, SpeechLayout(num_units=7, frame_rate=25.0), vocabulary)  # from frames 5, 10, 12, 20
     assert [len(part) for part in parts] == [3, 1, 3, 2]  # leading silence to the first, pauses to the one before
-    assert np.array_equal(np.concatenate(parts), said.units)
+    assert np.array_equal(np.concatenate(parts) - vocabulary.unit_offset, said.units)
 
 
 def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.corpora.manifest import Skipped
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import (
     TimedWord,
     UnitCorpus,
@@ -37,7 +38,9 @@ def units(tmp_path: Path) -> Path:
     write_part(folder, 0, [utterance("a"), utterance("b")], "print")
     write_part(folder, 1, [utterance("c")], "print")
     write_part(folder, 2, [utterance("stale")], "other")
-    finish_folder(folder, ["print", "print"], frame_rate=25.0, num_units=500, provenance={"tokenizer": "t"})
+    finish_folder(
+        folder, ["print", "print"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={"tokenizer": "t"}
+    )
     return tmp_path / "units"
 
 
@@ -69,7 +72,9 @@ def test_only_own_whole_parts_are_finished(units: Path) -> None:
 
 def test_finishing_does_not_take_a_part_of_another_run(units: Path) -> None:
     with pytest.raises(FileNotFoundError, match="part-00001.parquet must have been written by this run"):
-        finish_folder(units / "train", ["print", "new"], frame_rate=25.0, num_units=500, provenance={})
+        finish_folder(
+            units / "train", ["print", "new"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={}
+        )
 
 
 def test_a_part_that_skipped_is_finished_until_the_recording_changes(tmp_path: Path) -> None:
@@ -87,7 +92,9 @@ def test_finishing_does_not_bless_damage(units: Path) -> None:
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content)
-    finish_folder(units / "train", ["print", "print"], frame_rate=25.0, num_units=500, provenance={})
+    finish_folder(
+        units / "train", ["print", "print"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={}
+    )
     with pytest.raises(ValueError, match=r"SHA-256 of .*part-00001.parquet must be"):
         UnitCorpus(units)[2]
 
@@ -119,7 +126,9 @@ def test_an_unfinished_corpus(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
         UnitCorpus(tmp_path)
     with pytest.raises(FileNotFoundError, match="part-00001.parquet"):
-        finish_folder(tmp_path / "train", ["print", "print"], frame_rate=25.0, num_units=9, provenance={})
+        finish_folder(
+            tmp_path / "train", ["print", "print"], layout=SpeechLayout(num_units=9, frame_rate=25.0), provenance={}
+        )
 
 
 def test_a_failed_write_keeps_the_previous_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

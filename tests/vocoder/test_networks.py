@@ -38,38 +38,66 @@ SMALL_HIFIGAN = HiFiGANConfig(
 )
 
 
+EXPRESSIVE = {"num_pitches": 6, "num_styles": 4, "default_pitch": 5, "default_style": 2}
+NAMES = ["stft", "hifigan", "stft_expressive", "hifigan_expressive"]
+
+
 def small(name: str) -> Vocoder:
     torch.manual_seed(0)
-    return InverseSTFTVocoder(SMALL_STFT) if name == "stft" else HiFiGANVocoder(SMALL_HIFIGAN)
+    changes = EXPRESSIVE if name.endswith("_expressive") else {}
+    if name.startswith("stft"):
+        return InverseSTFTVocoder(replace(SMALL_STFT, **changes))
+    return HiFiGANVocoder(replace(SMALL_HIFIGAN, **changes))
 
 
-@pytest.mark.parametrize("name", ["stft", "hifigan"])
+def inputs(vocoder: Vocoder, size: int, frames: int) -> dict[str, torch.Tensor]:
+    """Frames of all that a vocoder reads, as arguments of `forward`."""
+    streams = {"units": 10, "pitches": 6, "styles": 4} if vocoder.expressive else {"units": 10}
+    given = {name: torch.randint(0, number, (size, frames)) for name, number in streams.items()}
+    return given | {"speakers": torch.arange(size) % 2}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_one_unit_is_one_hop(name: str) -> None:
     vocoder = small(name).eval()
-    made = vocoder(torch.randint(0, 10, (3, 7)), torch.tensor([0, 1, 1]))
+    made = vocoder(**inputs(vocoder, 3, 7))
     assert made.shape == (3, 7 * 640)
     assert made.abs().max() <= 1
 
 
-@pytest.mark.parametrize("name", ["stft", "hifigan"])
-def test_speaker_matters_and_context_is_local(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_all_that_is_given_matters_and_context_is_local(name: str) -> None:
     vocoder = small(name).eval()
-    units = torch.randint(0, 10, (1, 80))
-    a, b = vocoder(units, torch.tensor([0])), vocoder(units, torch.tensor([1]))
-    assert not torch.allclose(a, b)
-    units[0, -1] = (units[0, -1] + 1) % 10
-    changed = vocoder(units, torch.tensor([0]))
-    torch.testing.assert_close(changed[:, : 40 * 640], a[:, : 40 * 640])
+    given = inputs(vocoder, 1, 80)
+    made = vocoder(**given)
+    assert not torch.allclose(vocoder(**given | {"speakers": torch.tensor([1])}), made)
+    if vocoder.config.styles:
+        assert not torch.allclose(vocoder(**given, global_styles=torch.tensor([1])), made)
+    for stream in sorted(given.keys() - {"speakers"}):
+        other = given[stream].clone()
+        other[0, -1] = (other[0, -1] + 1) % 4
+        changed = vocoder(**given | {stream: other})
+        assert not torch.allclose(changed, made)
+        torch.testing.assert_close(changed[:, : 40 * 640], made[:, : 40 * 640])
 
 
-@pytest.mark.parametrize("name", ["stft", "hifigan"])
+def test_base_does_not_mind_codes() -> None:
+    vocoder = small("hifigan").eval()
+    given = inputs(vocoder, 2, 5)
+    codes = {"pitches": torch.full((2, 5), 77), "styles": torch.full((2, 5), 77)}
+    torch.testing.assert_close(vocoder(**given, **codes), vocoder(**given))
+    assert torch.equal(vocoder.synthesize([1, 2], pitches=[77, 78]), vocoder.synthesize([1, 2]))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_saved_network_is_the_same(name: str, tmp_path: Path) -> None:
     vocoder = small(name).eval()
     save_network(tmp_path / "vocoder", vocoder, "vocoder")
     loaded = load_network(tmp_path / "vocoder", "vocoder")
     assert isinstance(loaded, Vocoder)
-    units = torch.randint(0, 10, (1, 5))
-    torch.testing.assert_close(loaded(units, torch.tensor([1])), vocoder(units, torch.tensor([1])))
+    given = inputs(vocoder, 1, 5)
+    torch.testing.assert_close(loaded(**given), vocoder(**given))
+    assert torch.equal(loaded.synthesize([3, 4]), vocoder.synthesize([3, 4]))
     assert loaded.speaker_id("bob") == 1 and loaded.num_speakers == 2
 
 
@@ -94,6 +122,31 @@ def test_synthesize_repeats_units_by_their_durations() -> None:
     assert len(vocoder.synthesize([], 0)) == 0
 
 
+def test_codes_last_as_long_as_their_units() -> None:
+    vocoder = small("hifigan_expressive")
+    durations = torch.tensor([2, 1, 3])
+    made = vocoder.synthesize([3, 4, 9], "bob", durations, pitches=[1, 0, 4], styles=[3, 3, 0], style="glad")
+    given = {"pitches": [1, 1, 0, 4, 4, 4], "styles": [3, 3, 3, 0, 0, 0]}
+    frames = vocoder.speak_frames([3, 3, 4, 9, 9, 9], 1, **given, style=1)
+    torch.testing.assert_close(made, frames)
+    vocoder.eval()
+    units = torch.tensor([[3, 3, 4, 9, 9, 9]])
+    codes = {name: torch.tensor([row]) for name, row in given.items()}
+    expected = vocoder(units, torch.tensor([1]), **codes, global_styles=torch.tensor([1]))
+    torch.testing.assert_close(made, expected[0].detach())
+    assert len(vocoder.speak_frames([])) == 0
+
+
+def test_missing_codes_are_the_commonest() -> None:
+    vocoder = small("stft_expressive")
+    durations = torch.tensor([2, 1, 3])
+    expected = vocoder.synthesize([3, 4, 9], 0, durations, pitches=[1, 5, 5], styles=[2, 2, 2])
+    assert torch.equal(vocoder.synthesize([3, 4, 9], 0, durations, pitches=[1, -1, -1]), expected)
+    given = torch.tensor([1, -1, 5]), torch.tensor([-1, -1, -1])
+    assert torch.equal(vocoder.synthesize([3, 4, 9], 0, durations, *given), expected)
+    assert not torch.equal(vocoder.synthesize([3, 4, 9], 0, durations, pitches=[1, 0, 5]), expected)
+
+
 def test_durations_do_not_depend_on_the_padding() -> None:
     vocoder = small("stft").eval()
     units = torch.randint(0, 10, (2, 9))
@@ -110,10 +163,33 @@ def test_wrong_input_is_named() -> None:
         vocoder.synthesize([1], "eve")
     with pytest.raises(ValueError, match="durations must have shape"):
         vocoder.synthesize([1, 2], 0, durations=torch.tensor([1]))
+    with pytest.raises(ValueError, match="style must be None for a vocoder without global styles, but is glad"):
+        vocoder.synthesize([1], style="glad")
+    with pytest.raises(ValueError, match=r"style must be one of calm, glad or in \[0, 2\), but is 2"):
+        small("hifigan").synthesize([1], style=2)
     with pytest.raises(ValueError, match="product of upsample_rates must be hop_length 640, but is 320"):
         HiFiGANConfig(upsample_rates=(5, 4, 4, 4))
     with pytest.raises(ValueError, match="upsampling must divide hop_length 640, but is 3"):
         replace(SMALL_STFT, upsampling=3)
+
+
+def test_wrong_codes_are_named() -> None:
+    vocoder = small("stft_expressive")
+    units, speakers = torch.tensor([[1, 2]]), torch.tensor([0])
+    with pytest.raises(ValueError, match="pitches must be given to an expressive vocoder, but is None"):
+        vocoder(units, speakers)
+    with pytest.raises(ValueError, match="styles must be given to an expressive vocoder, but is None"):
+        vocoder(units, speakers, pitches=units)
+    with pytest.raises(ValueError, match=r"pitches must be in \[0, 6\), but one is 6"):
+        vocoder.synthesize([1, 2], pitches=[-1, 6])
+    with pytest.raises(ValueError, match=r"styles must be in \[0, 4\), but one is -2"):
+        vocoder.speak_frames([1, 2], styles=[0, -2])
+    with pytest.raises(ValueError, match=r"pitches must have shape \(2,\), that of units, but have \(3,\)"):
+        vocoder.synthesize([1, 2], pitches=[0, 0, 0])
+    with pytest.raises(ValueError, match=r"both be at least 1 \(Expressive\), but are 6 and 0"):
+        replace(SMALL_STFT, num_pitches=6)
+    with pytest.raises(ValueError, match=r"default_style must be in \[0, 4\), but is 4"):
+        replace(SMALL_STFT, num_pitches=6, num_styles=4, default_style=4)
 
 
 def test_head_inverts_a_spectrogram() -> None:

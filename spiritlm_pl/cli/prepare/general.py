@@ -1,137 +1,10 @@
-"""`spiritlm prepare KIND OUT ...`: make a corpus folder."""
+"""Corpora of any layout: folders, tables, lhotse manifests and recipes."""
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from spiritlm_pl.corpora.manifest import read_info
-
-
-def _report(out: str | Path) -> None:
-    info = read_info(out)
-    assert info is not None
-    parts = ", ".join(
-        f"{split} {count} ({info['seconds'][split] / 60:.1f} min)" for split, count in info["utterances"].items()
-    )
-    skipped = f"; {info['skipped']} skipped, listed in {Path(out) / 'skipped.jsonl'}" if info["skipped"] else ""
-    print(f"{out}: {parts}{skipped}")
-    print(f"word times: {info['aligned']} of {sum(info['utterances'].values())} utterances")
-    print(f"licence: {info['licence']}")
-    empty = [split for split, count in info["utterances"].items() if not count]
-    if empty:
-        print(f"warning: no utterance for {' and '.join(empty)}: give more data or a larger fraction", file=sys.stderr)
-
-
-def stories(
-    out: str,
-    count: int = 2000,
-    seed: int = 0,
-    voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3"),
-    speed: int = 220,
-    validation_fraction: float = 0.05,
-    test_fraction: float = 0.125,
-    num_jobs: int | None = None,
-) -> None:
-    """Make a corpus of four-sentence stories of a built-in grammar, spoken by eSpeak NG with exact word times.
-
-    Args:
-        out: the corpus folder to write.
-        count: number of stories, each different from all others.
-        seed: draws the stories and their splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
-        speed: words a minute, 80 to 450.
-        validation_fraction: share of the stories in the validation split.
-        test_fraction: share of the stories in the test split.
-        num_jobs: processes; one a core if not given.
-    """
-    from spiritlm_pl.corpora.spoken import speak_stories
-
-    speak_stories(
-        out,
-        count=count,
-        seed=seed,
-        voices=voices,
-        speed=speed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-    )
-    _report(out)
-
-
-def text(
-    file: str,
-    out: str,
-    seed: int = 0,
-    voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3"),
-    speed: int = 175,
-    validation_fraction: float = 0.05,
-    test_fraction: float = 0.1,
-    num_jobs: int | None = None,
-) -> None:
-    """Make a corpus of the sentences of a text file, spoken by eSpeak NG with exact word times.
-
-    Args:
-        file: a UTF-8 text file; repeated sentences are said once.
-        out: the corpus folder to write.
-        seed: draws the splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2; those of other languages than English
-            say no numbers and symbols: such sentences are skipped.
-        speed: words a minute, 80 to 450.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
-    """
-    from spiritlm_pl.corpora.spoken import speak_text
-
-    speak_text(
-        file,
-        out,
-        seed=seed,
-        voices=voices,
-        speed=speed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-    )
-    _report(out)
-
-
-def debian_prompts(
-    out: str,
-    source: str | None = None,
-    any_version: bool = False,
-    seed: int = 0,
-    validation_fraction: float = 0.05,
-    test_fraction: float = 0.1,
-    num_jobs: int | None = None,
-) -> None:
-    """Make the corpus of the Asterisk voice prompts: 24 minutes of real speech (CC-BY-SA-3.0).
-
-    The two Debian packages are fetched with `apt-get download` (nothing is installed) and their contents checked.
-
-    Args:
-        out: the corpus folder to write.
-        source: a folder with the two .deb files, or with what they unpack to, instead of apt-get.
-        any_version: accept other recordings than those of the version this was tested with.
-        seed: draws the splits.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
-    """
-    from spiritlm_pl.corpora.prompts import prepare_prompts
-
-    prepare_prompts(
-        out,
-        source=source,
-        any_version=any_version,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-    )
-    _report(out)
+from spiritlm_pl.cli.prepare.report import report
 
 
 def folder(
@@ -194,45 +67,7 @@ def folder(
         test_fraction=test_fraction,
         num_jobs=num_jobs,
     )
-    _report(out)
-
-
-def amazon_queen(
-    out: str,
-    source: str | None = None,
-    any_version: bool = False,
-    seed: int = 0,
-    validation_fraction: float = 0.05,
-    test_fraction: float = 0.1,
-    num_jobs: int | None = None,
-) -> None:
-    """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 140 minutes.
-
-    The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
-    speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of
-    11 kHz, so nothing is above 5.5 kHz.
-
-    Args:
-        out: the corpus folder to write.
-        source: a folder with the .deb file, or with what it unpacks to, instead of apt-get.
-        any_version: accept another archive than that of the version this was tested with.
-        seed: draws the splits.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
-    """
-    from spiritlm_pl.corpora.amazon_queen import prepare_amazon_queen
-
-    prepare_amazon_queen(
-        out,
-        source=source,
-        any_version=any_version,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-    )
-    _report(out)
+    report(out)
 
 
 def lhotse_recipe(
@@ -292,7 +127,7 @@ def lhotse_recipe(
             test_fraction=test_fraction,
             num_jobs=num_jobs,
         )
-    _report(out)
+    report(out)
 
 
 def lhotse_manifest(
@@ -344,15 +179,4 @@ def lhotse_manifest(
         test_fraction=test_fraction,
         num_jobs=num_jobs,
     )
-    _report(out)
-
-
-COMMANDS = {
-    "debian_prompts": debian_prompts,
-    "amazon_queen": amazon_queen,
-    "stories": stories,
-    "text": text,
-    "folder": folder,
-    "lhotse_recipe": lhotse_recipe,
-    "lhotse_manifest": lhotse_manifest,
-}
+    report(out)

@@ -1,0 +1,294 @@
+"""Style: an encoder that tells expressive styles apart but not speakers, and a classifier over its clusters.
+
+Spirit LM (arXiv 2402.05755, section 3.2 and model card). `StyleModule` fine-tunes a speech encoder on style labels;
+k-means over its averages (`KMeansModule`) gives the codes. `StyleCodeModule` trains the release's kind of tokenizer,
+an encoder with a classifier, to give the same codes.
+
+Shapes: B batch, S samples, Y seconds, D feature dimension, L labels, K codes.
+"""
+
+import math
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from spiritlm_pl.batches import LabelledBatch
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.speech.batching import step_seed
+from spiritlm_pl.speech.contract import FeatureExtractor
+from spiritlm_pl.speech.kmeans import sum_over_ranks
+from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.speech.style import STAGE, EncoderSource, StyleEncoder
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+
+UNKNOWN = -1
+
+
+class ReverseGradient(torch.autograd.Function):
+    """The identity, whose gradient is turned round and scaled (Ganin and Lempitsky, 2015)."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, scale: float) -> Tensor:  # type: ignore[no-untyped-def,override]
+        """Keep the scale."""
+        ctx.scale = scale
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
+        """Turn round."""
+        return -ctx.scale * gradient, None
+
+
+class TunedEncoderModule(StageModule):
+    """What both modules share: an encoder with a learning rate of its own, and seeds."""
+
+    network: StyleEncoder
+
+    def __init__(
+        self, encoder_learning_rate: float, learning_rate: float, betas: tuple[float, float], seed: int
+    ) -> None:
+        """Keep the settings."""
+        super().__init__()
+        self.encoder_learning_rate, self.learning_rate, self.betas = encoder_learning_rate, learning_rate, betas
+        self.seed = seed
+
+    def on_train_batch_start(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Draw dropout from the step, so that a resumed run goes on as an uninterrupted one."""
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank, micro_batch))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, the pretrained encoder slower than the rest."""
+        encoder = [weight for weight in self.network.encoder.parameters() if weight.requires_grad]
+        known = {id(weight) for weight in encoder}
+        rest = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in known]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if encoder:
+            groups.append({"params": encoder, "lr": self.encoder_learning_rate})
+        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
+
+
+class StyleModule(TunedEncoderModule):
+    """Fine-tune an encoder to tell styles apart (or speakers, as a judge of resynthesis needs).
+
+    A second head reads the speaker off the features. Its accuracy says how much of the speaker they hold; with an
+    adversarial weight its gradient, turned round, drives the speaker out.
+
+    Args:
+        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
+        target: what to tell apart.
+        projection_dim: features of a linear layer after the encoder; 0 for none.
+        adversarial_weight: of the speaker's gradient, turned round; 0 leaves the encoder alone.
+        encoder_learning_rate: of AdamW for the encoder.
+        learning_rate: of AdamW for the layers after it.
+        betas: of AdamW.
+        seed: of dropout.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderSource,
+        target: Literal["style", "speaker"] = "style",
+        projection_dim: int = 0,
+        adversarial_weight: float = 0.0,
+        encoder_learning_rate: float = 1e-4,
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.98),
+        seed: int = 0,
+    ) -> None:
+        """Keep the settings; the network is built in `configure_model`, when the labels are known."""
+        super().__init__(encoder_learning_rate, learning_rate, betas, seed)
+        if adversarial_weight < 0:
+            raise ValueError(f"adversarial_weight must be at least 0, but is {adversarial_weight} instead")
+        if adversarial_weight and target == "speaker":
+            raise ValueError(f"adversarial_weight must be 0 where the target is speaker, but is {adversarial_weight}")
+        self.source, self.target, self.projection_dim = encoder, target, projection_dim
+        self.adversarial_weight = adversarial_weight
+        self._sums = torch.zeros(0)
+
+    def configure_model(self) -> None:
+        """Build the network for the labels of the data.
+
+        Raises:
+            ValueError: if there are fewer than two.
+        """
+        if hasattr(self, "network"):
+            return
+        datamodule = getattr(self.trainer, "datamodule", None)
+        styles, speakers = (tuple(getattr(datamodule, name, ())) for name in ("styles", "speakers"))
+        labels = styles if self.target == "style" else speakers
+        if len(labels) < 2:
+            raise ValueError(f"data must have at least two {self.target}s to tell apart, but has {list(labels)}")
+        if self.adversarial_weight and len(speakers) < 2:
+            raise ValueError(f"adversarial_weight must be 0 with one speaker, but is {self.adversarial_weight} instead")
+        self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, labels=labels)
+        self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
+
+    def _scores(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Scores of labels and of speakers (B, Y, L), of whole utterances (B, L), and which seconds are (B, Y)."""
+        features, counts = self.network(batch.waveforms, batch.lengths)
+        whole = self.network.utterances(features, counts)
+        probed = ReverseGradient.apply(features, self.adversarial_weight)
+        inside = torch.arange(features.shape[1], device=features.device) < counts[:, None]
+        classify, read_speaker = self.network.classify, self.speaker_head
+        return classify(features), read_speaker(probed), classify(whole), read_speaker(whole), inside
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
+        """Every second is to tell the style of its utterance."""
+        targets = batch.styles if self.target == "style" else batch.speakers
+        scores, speakers, whole, _, inside = self._scores(batch)
+        loss = second_loss(scores, targets, inside)
+        speaker_loss = second_loss(speakers, batch.speakers, inside)
+        right = (whole.argmax(-1) == targets).float().mean()
+        values = {"loss": loss, "loss_speaker": speaker_loss, f"accuracy_{self.target}": right}
+        named = {f"train/{name}": value.detach() for name, value in values.items()}
+        self.log_dict(named, batch_size=len(batch.ids), prog_bar=True)
+        return loss + speaker_loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Whole utterances told right: their label, and their speaker by the second head."""
+        targets = batch.styles if self.target == "style" else batch.speakers
+        _, _, whole, speakers, _ = self._scores(batch)
+        pairs = ((whole, targets), (speakers, batch.speakers))
+        found = [part for scores, wanted in pairs for part in hits(scores, wanted)]
+        self._sums += torch.stack(found)
+
+    def on_validation_epoch_end(self) -> None:
+        """Accuracies over all ranks."""
+        right, number, speaker_right, speaker_number = sum_over_ranks(self._sums).tolist()
+        figures = {f"accuracy_{self.target}": right / max(1, number)}
+        if self.target != "speaker":
+            figures["accuracy_speaker"] = speaker_right / max(1, speaker_number)
+        self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
+
+    def export(self, folder: str) -> None:
+        """Write the encoder with its classifier."""
+        if self.global_rank == 0:
+            save_network(folder, self.network, STAGE)
+
+
+def second_loss(scores: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
+    """Cross entropy over the seconds of utterances: scores (B, Y, L), targets (B,), which seconds are (B, Y)."""
+    wanted = torch.where(inside, targets[:, None], UNKNOWN)
+    total = cross_entropy(scores.flatten(0, 1).float(), wanted.flatten(), ignore_index=UNKNOWN, reduction="sum")
+    return total / (wanted != UNKNOWN).sum().clamp(min=1)
+
+
+def hits(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the known targets (B,) have the best score (B, L), and how many are known."""
+    known = targets != UNKNOWN
+    return ((scores.argmax(-1) == targets) & known).sum().double(), known.sum().double()
+
+
+class StyleCodeModule(TunedEncoderModule):
+    """Train an encoder with a classifier to give the style codes of a teacher.
+
+    Args:
+        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
+        teacher: tokenizer folder whose codes are learnt, one a second.
+        projection_dim: features of a linear layer after the encoder.
+        encoder_learning_rate: of AdamW for the encoder.
+        learning_rate: of AdamW for the layers after it.
+        betas: of AdamW.
+        seed: of dropout.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderSource,
+        teacher: str,
+        projection_dim: int = 256,
+        encoder_learning_rate: float = 1e-4,
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.98),
+        seed: int = 0,
+    ) -> None:
+        """Keep the settings; networks are built and read in `configure_model`."""
+        super().__init__(encoder_learning_rate, learning_rate, betas, seed)
+        self.source, self.teacher_folder, self.projection_dim = encoder, teacher, projection_dim
+        self._teacher: list[PhoneticTokenizer] = []  # in a list: no part of this module's weights
+        self._counts: dict[str, Tensor] = {}
+
+    def configure_model(self) -> None:
+        """Read the teacher, build encoder and classifier.
+
+        Raises:
+            ValueError: if the teacher gives other than one code a second.
+        """
+        if hasattr(self, "network"):
+            return
+        teacher = PhoneticTokenizer.load(self.teacher_folder)
+        if teacher.frame_rate != 1:
+            raise ValueError(f"teacher must give one code a second, but gives {teacher.frame_rate:g} instead")
+        self._teacher = [teacher]
+        self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, normalize=False)
+        size = LinearQuantizerConfig(num_units=teacher.cardinality, feature_dim=self.network.feature_dim)
+        self.quantizer = LinearQuantizer(size)
+
+    def _codes(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (N, K) and the teacher's codes (N,) of all seconds, and the seconds of each utterance (B,)."""
+        teacher = self._teacher[0].to(self.device)
+        wanted = [units.frames().to(self.device) for units in teacher.encode(batch.waveforms, batch.lengths)]
+        features, counts = self.network(batch.waveforms, batch.lengths)
+        scores = self.quantizer.layer(features)
+        sizes = [min(len(codes), int(count)) for codes, count in zip(wanted, counts, strict=True)]
+        return (
+            torch.cat([row[:size] for row, size in zip(scores, sizes, strict=True)]),
+            torch.cat([codes[:size] for codes, size in zip(wanted, sizes, strict=True)]),
+            torch.tensor(sizes, device=self.device),
+        )
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
+        """Cross entropy a second."""
+        scores, codes, _ = self._codes(batch)
+        loss = cross_entropy(scores.float(), codes, reduction="sum") / max(1, len(codes))
+        self.log("train/loss", loss.detach(), batch_size=len(batch.ids), prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count: codes beside styles, beside speakers, and those that agree with the teacher."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        sizes = {name: max(1, len(getattr(datamodule, name, ()))) for name in ("styles", "speakers")}
+        k = self.quantizer.num_units
+        self._counts = {name: torch.zeros(k, size, device=self.device) for name, size in sizes.items()}
+        self._counts |= {"codes": torch.zeros(k, device=self.device), "agreement": torch.zeros(2, device=self.device)}
+
+    def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Count."""
+        scores, codes, sizes = self._codes(batch)
+        found = scores.argmax(-1)
+        self._counts["agreement"] += torch.stack(hits(scores, codes)).float()
+        self._counts["codes"] += torch.bincount(found, minlength=self.quantizer.num_units)
+        for name in ("styles", "speakers"):
+            labels = getattr(batch, name).repeat_interleave(sizes)
+            known = labels != UNKNOWN
+            ones = torch.ones(int(known.sum()), device=self.device)
+            self._counts[name].index_put_((found[known], labels[known]), ones, accumulate=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Agreement with the teacher, codebook use, and purity of the codes as to style and speaker."""
+        counts = {name: sum_over_ranks(part) for name, part in self._counts.items()}
+        right, number = counts["agreement"].tolist()
+        shares = counts["codes"] / counts["codes"].sum().clamp(min=1)
+        figures = {
+            "accuracy": right / max(1, number),
+            "codes_used": float((shares > 0).double().mean()),
+            "codes_entropy": float(torch.special.entr(shares).sum()) / math.log(2),
+        }
+        for name in ("styles", "speakers"):
+            if counts[name].shape[1] > 1 and float(counts[name].sum()):
+                figures[f"purity_{name}"] = float(counts[name].amax(1).sum() / counts[name].sum())
+        self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
+
+    def export(self, folder: str) -> None:
+        """Write a tokenizer of one code a second."""
+        if self.global_rank == 0:
+            PhoneticTokenizer(cast(FeatureExtractor, self.network), self.quantizer).save(folder)

@@ -1,0 +1,160 @@
+"""Corpora of known layout: fetched from Debian, or as their authors publish them."""
+
+from pathlib import Path
+
+from spiritlm_pl.cli.prepare.report import report
+
+
+def debian_prompts(
+    out: str,
+    source: str | None = None,
+    any_version: bool = False,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make the corpus of the Asterisk voice prompts: 24 minutes of real speech (CC-BY-SA-3.0).
+
+    The two Debian packages are fetched with `apt-get download` (nothing is installed) and their contents checked.
+
+    Args:
+        out: the corpus folder to write.
+        source: a folder with the two .deb files, or with what they unpack to, instead of apt-get.
+        any_version: accept other recordings than those of the version this was tested with.
+        seed: draws the splits.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.prompts import prepare_prompts
+
+    prepare_prompts(
+        out,
+        source=source,
+        any_version=any_version,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)
+
+
+def amazon_queen(
+    out: str,
+    source: str | None = None,
+    any_version: bool = False,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 140 minutes.
+
+    The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
+    speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of
+    11 kHz, so nothing is above 5.5 kHz.
+
+    Args:
+        out: the corpus folder to write.
+        source: a folder with the .deb file, or with what it unpacks to, instead of apt-get.
+        any_version: accept another archive than that of the version this was tested with.
+        seed: draws the splits.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.amazon_queen import prepare_amazon_queen
+
+    prepare_amazon_queen(
+        out,
+        source=source,
+        any_version=any_version,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)
+
+
+def expresso(
+    corpus_dir: str,
+    out: str,
+    longest_piece: float = 15.0,
+    min_duration: float = 0.2,
+    max_duration: float = 100.0,
+    spoken_text: bool = True,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of Expresso: acted English by four actors, 11 hours read and 30 improvised (CC BY-NC 4.0).
+
+    Dialogues and long readings are cut by their VAD segments and have no text; short readings must have one. The
+    style is kept as `custom["style"]`. The splits are its own, less the sentences of train that are in dev or test.
+
+    Args:
+        corpus_dir: the unpacked expresso.tar, with audio_48khz, splits and the .txt files.
+        out: the corpus folder to write.
+        longest_piece: VAD segments that are longer, in seconds, are cut into equal pieces.
+        min_duration: shortest utterance, in seconds.
+        max_duration: longest utterance, in seconds.
+        spoken_text: keep transcripts as the words that are said (lower case, no marks of emphasis), else as written.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.expresso import prepare_expresso
+    from spiritlm_pl.corpora.ingest import Rules
+
+    rules = Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text)
+    prepare_expresso(corpus_dir, out, rules, longest_piece=longest_piece, num_jobs=num_jobs)
+    report(out)
+
+
+def emov_db(
+    corpus_dir: str,
+    out: str,
+    prompts: str | None = None,
+    min_duration: float = 0.2,
+    max_duration: float = 100.0,
+    spoken_text: bool = True,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of EmoV-DB: sentences of CMU Arctic acted by four speakers (not for commercial use).
+
+    The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. Actors laugh and yawn
+    around the sentence, so word times need an aligner that leaves room for that.
+
+    Args:
+        corpus_dir: a folder with SPEAKER_EMOTION/*.wav, as OpenSLR 115 unpacks, or SPEAKER/EMOTION/*.wav.
+        out: the corpus folder to write.
+        prompts: the sentences, cmuarctic.data of festvox.org/cmu_arctic; in `corpus_dir` if not given.
+        min_duration: shortest utterance, in seconds.
+        max_duration: longest utterance, in seconds.
+        spoken_text: keep transcripts as the words that are said (lower case, numbers in words), else as written.
+        seed: draws the splits.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.collect import collect
+    from spiritlm_pl.corpora.emov_db import LICENCE, read_emov_db
+    from spiritlm_pl.corpora.ingest import Rules
+
+    utterances, skipped = read_emov_db(corpus_dir, prompts)
+    collect(
+        out,
+        utterances,
+        Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
+        name=Path(out).name,
+        source=f"EmoV-DB (OpenSLR 115) in {Path(corpus_dir).resolve()}",
+        licence=LICENCE,
+        skipped=skipped,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)

@@ -1,0 +1,22 @@
+"""What is said of a corpus once it is made."""
+
+import sys
+from pathlib import Path
+
+from spiritlm_pl.corpora.manifest import read_info
+
+
+def report(out: str | Path) -> None:
+    """Print the size of a corpus, what was skipped, its licence, and a warning for empty splits."""
+    info = read_info(out)
+    assert info is not None
+    parts = ", ".join(
+        f"{split} {count} ({info['seconds'][split] / 60:.1f} min)" for split, count in info["utterances"].items()
+    )
+    skipped = f"; {info['skipped']} skipped, listed in {Path(out) / 'skipped.jsonl'}" if info["skipped"] else ""
+    print(f"{out}: {parts}{skipped}")
+    print(f"word times: {info['aligned']} of {sum(info['utterances'].values())} utterances")
+    print(f"licence: {info['licence']}")
+    empty = [split for split, count in info["utterances"].items() if not count]
+    if empty:
+        print(f"warning: no utterance for {' and '.join(empty)}: give more data or a larger fraction", file=sys.stderr)

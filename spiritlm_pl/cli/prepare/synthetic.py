@@ -1,0 +1,115 @@
+"""Corpora that eSpeak NG speaks."""
+
+from spiritlm_pl.cli.prepare.report import report
+
+
+def stories(
+    out: str,
+    count: int = 2000,
+    seed: int = 0,
+    voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3"),
+    speed: int = 220,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.125,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of four-sentence stories of a built-in grammar, spoken by eSpeak NG with exact word times.
+
+    Args:
+        out: the corpus folder to write.
+        count: number of stories, each different from all others.
+        seed: draws the stories and their splits.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
+        speed: words a minute, 80 to 450.
+        validation_fraction: share of the stories in the validation split.
+        test_fraction: share of the stories in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.spoken import speak_stories
+
+    speak_stories(
+        out,
+        count=count,
+        seed=seed,
+        voices=voices,
+        speed=speed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)
+
+
+def text(
+    file: str,
+    out: str,
+    seed: int = 0,
+    voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3"),
+    speed: int = 175,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of the sentences of a text file, spoken by eSpeak NG with exact word times.
+
+    Args:
+        file: a UTF-8 text file; repeated sentences are said once.
+        out: the corpus folder to write.
+        seed: draws the splits.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2; those of other languages than English
+            say no numbers and symbols: such sentences are skipped.
+        speed: words a minute, 80 to 450.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.spoken import speak_text
+
+    speak_text(
+        file,
+        out,
+        seed=seed,
+        voices=voices,
+        speed=speed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)
+
+
+def styles(
+    out: str,
+    sentences: int = 2000,
+    seed: int = 0,
+    voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3", "en-gb+f4"),
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    num_jobs: int | None = None,
+) -> None:
+    """Make a corpus of acted speech by eSpeak NG: each voice in eight styles of known pitch, range and rate.
+
+    The styles are default, monotone, lively, high, low, fast, slow and whisper. `custom` of an utterance holds its
+    style and the pitch, range and rate that were set: the ground truth for tests of pitch and style.
+
+    Args:
+        out: the corpus folder to write.
+        sentences: number of utterances; a text is said about four times, in voices and styles drawn for it.
+        seed: draws the texts, who says them in which style, and the splits.
+        voices: eSpeak NG voices, which are the speakers. A whisper keeps of a voice its accent and its sex.
+        validation_fraction: share of the texts in the validation split.
+        test_fraction: share of the texts in the test split.
+        num_jobs: processes; one a core if not given.
+    """
+    from spiritlm_pl.corpora.styles import speak_styles
+
+    speak_styles(
+        out,
+        count=sentences,
+        seed=seed,
+        voices=voices,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        num_jobs=num_jobs,
+    )
+    report(out)

@@ -1,0 +1,177 @@
+"""Recognisers that judge how much of what was said is still to be heard.
+
+Two judges. pocketsphinx with its own English acoustic model always runs. It decodes with a bigram language
+model estimated from given transcripts (by default those under test), because its general model is wrong on a
+third of the words even of clean originals: the closed vocabulary makes it a judge of sounds, and its figure
+on the originals stands beside the other. Whisper runs where a folder that faster-whisper reads is at hand.
+
+Shapes: S samples.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torchaudio.functional import edit_distance
+from torchmetrics.functional.text import char_error_rate, word_error_rate
+
+SAMPLE_RATE = 16_000
+Recogniser = Callable[[Tensor], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionScore:
+    """Percent; accuracy is 100 minus the word error rate, at least 0."""
+
+    word_error_rate: float
+    character_error_rate: float
+
+    @property
+    def word_accuracy(self) -> float:
+        """Percent of words right, insertions counted against it."""
+        return max(0.0, 100 - self.word_error_rate)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was said and what a recogniser heard, both normalised."""
+
+    said: str
+    heard: str
+
+    def word_edits(self) -> int:
+        """Words wrong, missing or too many."""
+        return int(edit_distance(self.heard.split(), self.said.split()))
+
+    def character_edits(self) -> int:
+        """Characters wrong, missing or too many."""
+        return int(edit_distance(self.heard, self.said))
+
+
+def normalise(text: str) -> str:
+    """Lower case words and apostrophes only, as recognisers are scored."""
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower().replace("’", "'")))
+
+
+def hear(judge: Recogniser, waveform: Tensor, text: str) -> Heard | None:
+    """What a recogniser makes of a waveform (S,) with its transcript; None where the transcript has no words."""
+    said = normalise(text)
+    return Heard(said, normalise(judge(waveform))) if said else None
+
+
+def recognition_score(judge: Recogniser, spoken: Iterable[tuple[Tensor, str]]) -> RecognitionScore:
+    """Word and character error rates of waveforms (S,) with their transcripts, pooled over all of them."""
+    found = [heard for waveform, text in spoken if (heard := hear(judge, waveform, text)) is not None]
+    if not found:
+        return RecognitionScore(word_error_rate=math.nan, character_error_rate=math.nan)
+    heard, said = [pair.heard for pair in found], [pair.said for pair in found]
+    return RecognitionScore(
+        word_error_rate=100 * float(word_error_rate(heard, said)),
+        character_error_rate=100 * float(char_error_rate(heard, said)),
+    )
+
+
+def recognisers(
+    texts: Sequence[str],
+    *,
+    pocketsphinx: bool = True,
+    whisper_folder: str | Path | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> dict[str, Recogniser]:
+    """The judges by name.
+
+    Args:
+        texts: transcripts that pocketsphinx's language model is estimated from.
+        pocketsphinx: whether this judge runs.
+        whisper_folder: folder of a faster-whisper model; None leaves this judge out.
+        sample_rate: of the waveforms, Hz.
+
+    Raises:
+        ValueError: if there is no such folder.
+        ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
+    """
+    judges: dict[str, Recogniser] = {}
+    if pocketsphinx:
+        judges["pocketsphinx"] = pocketsphinx_recogniser(texts, sample_rate)
+    if whisper_folder is not None:
+        judges["whisper"] = whisper_recogniser(whisper_folder)
+    return judges
+
+
+def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser:
+    """A recogniser whose bigram language model is estimated from these transcripts.
+
+    Words that the pronunciation dictionary lacks cannot be recognised: they are errors, for originals too.
+    """
+    from pocketsphinx import Config, Decoder
+
+    decoder = Decoder(Config(lm=None, samprate=float(sample_rate), loglevel="FATAL"))
+    sentences = [[word for word in normalise(text).split() if decoder.lookup_word(word)] for text in texts]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "bigram.arpa"
+        path.write_text(bigram_arpa(sentences))
+        decoder.add_lm_file("transcripts", str(path))
+        decoder.activate_search("transcripts")
+
+    def recognise(waveform: Tensor) -> str:
+        samples = (waveform.clamp(-1, 1) * 32767).to(torch.int16).numpy()
+        decoder.start_utt()
+        decoder.process_raw(samples.tobytes(), full_utt=True)
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
+        return re.sub(r"\(\d+\)", "", hypothesis.hypstr) if hypothesis else ""
+
+    return recognise
+
+
+def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
+    """An ARPA bigram model: seen bigrams discounted to `weight`, the rest backs off to add-one unigrams."""
+    unigrams: Counter[str] = Counter()
+    bigrams: Counter[tuple[str, str]] = Counter()
+    for sentence in sentences:
+        words = ["<s>", *sentence, "</s>"]
+        unigrams.update(words[1:])
+        bigrams.update(zip(words, words[1:], strict=False))
+    history: Counter[str] = Counter()
+    for (first, _), count in bigrams.items():
+        history[first] += count
+    vocabulary = sorted(unigrams)
+    total = sum(unigrams.values()) + len(vocabulary)
+    lines = ["\\data\\", f"ngram 1={len(vocabulary) + 1}", f"ngram 2={len(bigrams)}", "", "\\1-grams:"]
+    backoff = math.log10(1 - weight)
+    lines.append(f"-99 <s> {backoff:.4f}")
+    for word in vocabulary:
+        probability = math.log10((unigrams[word] + 1) / total)
+        lines.append(f"{probability:.4f} {word}" + (f" {backoff:.4f}" if word in history else " 0.0"))
+    lines += ["", "\\2-grams:"]
+    for (first, second), count in sorted(bigrams.items()):
+        lines.append(f"{math.log10(weight * count / history[first]):.4f} {first} {second}")
+    return "\n".join([*lines, "", "\\end\\", ""])
+
+
+def whisper_recogniser(folder: str | Path) -> Recogniser:
+    """A Whisper model from a local folder, greedy, in English.
+
+    Raises:
+        ModuleNotFoundError: if faster-whisper is not installed (`pip install spiritlm-pl[whisper]`).
+        ValueError: if there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"whisper_folder must be a folder with a faster-whisper model, but is {folder} instead")
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
+
+    def recognise(waveform: Tensor) -> str:
+        segments, _ = model.transcribe(
+            waveform.float().numpy(), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+        )
+        return " ".join(segment.text for segment in segments)
+
+    return recognise

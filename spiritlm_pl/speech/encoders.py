@@ -1,0 +1,192 @@
+"""Speech encoders of other libraries as frame features: wav2vec 2.0, HuBERT, WavLM and their kin.
+
+Where the network normalises over time (group norm) padding would change the features, so utterances of different
+lengths are computed one by one.
+
+Shapes: B batch, S samples at 16 kHz, T frames, D feature dimension.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+SAMPLE_RATE = 16_000
+HOP_LENGTH = 320  # of all these networks
+RECEPTIVE_FIELD = 400
+
+
+class ForeignEncoder(nn.Module):
+    """What both libraries share: normalisation, lengths, a layer; has gradients."""
+
+    feature_dim: int
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return SAMPLE_RATE
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return SAMPLE_RATE / HOP_LENGTH
+
+    def row(self, waveforms: Tensor) -> Tensor:
+        """Features (B, T, D) of waveforms (B, S) without padding."""
+        raise NotImplementedError
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
+        counts = ((lengths - RECEPTIVE_FIELD) // HOP_LENGTH + 1).clamp(min=0)
+        if len(lengths) and bool((lengths == waveforms.shape[1]).all()) and int(counts[0]):
+            return self.row(waveforms), counts
+        rows = [
+            self.row(wave[None, :length])[0] if count else waveforms.new_zeros(0, self.feature_dim)
+            for wave, length, count in zip(waveforms, lengths.tolist(), counts.tolist(), strict=True)
+        ]
+        return pad_sequence(rows, batch_first=True), counts
+
+
+def standardized(waveforms: Tensor) -> Tensor:
+    """Zero mean and unit variance of each row (B, S), as wav2vec 2.0's feature extractor does it."""
+    mean = waveforms.mean(1, keepdim=True)
+    return (waveforms - mean) / (waveforms.var(1, keepdim=True, correction=0) + 1e-7).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersEncoderConfig:
+    """A network of `transformers`.
+
+    Args:
+        model: its configuration as a dictionary, `model_type` included.
+        layer: whose output is the features, from 1; None for the last.
+        normalize: standardise waveforms, as most of these networks are trained with.
+    """
+
+    model: dict[str, Any]
+    layer: int | None = None
+    normalize: bool = True
+
+
+class TransformersEncoder(ForeignEncoder):
+    """Wav2vec 2.0, HuBERT, WavLM ... of `transformers`."""
+
+    config_class = TransformersEncoderConfig
+
+    def __init__(self, config: TransformersEncoderConfig) -> None:
+        """Random weights."""
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        settings = dict(config.model)
+        self.config = config
+        self.network = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        self.feature_dim = int(self.network.config.hidden_size)
+
+    def row(self, waveforms: Tensor) -> Tensor:
+        """Features (B, T, D) of waveforms (B, S) without padding."""
+        waveforms = standardized(waveforms) if self.config.normalize else waveforms
+        found = self.network(waveforms, output_hidden_states=self.config.layer is not None)
+        features: Tensor = (
+            found.last_hidden_state if self.config.layer is None else found.hidden_states[self.config.layer]
+        )
+        return features
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchaudioEncoderConfig:
+    """A network of torchaudio.
+
+    Args:
+        model: arguments of `torchaudio.models.wav2vec2_model`.
+        layer: whose output is the features, from 1; None for the last.
+        normalize: apply layer norm to waveforms, as the bundle says.
+    """
+
+    model: dict[str, Any]
+    layer: int | None = None
+    normalize: bool = False
+
+
+class TorchaudioEncoder(ForeignEncoder):
+    """Wav2vec 2.0, HuBERT ... of torchaudio's bundles."""
+
+    config_class = TorchaudioEncoderConfig
+
+    def __init__(self, config: TorchaudioEncoderConfig) -> None:
+        """Random weights."""
+        super().__init__()
+        from torchaudio.models import wav2vec2_model
+
+        self.config = config
+        self.network = wav2vec2_model(**config.model)
+        self.feature_dim = int(config.model["encoder_embed_dim"])
+
+    def row(self, waveforms: Tensor) -> Tensor:
+        """Features (B, T, D) of waveforms (B, S) without padding."""
+        if self.config.normalize:
+            waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[-1:])
+        return self.network.extract_features(waveforms, num_layers=self.config.layer)[0][-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersSource:
+    """Names a pretrained network of `transformers`.
+
+    Args:
+        transformers: name in its hub, or a folder.
+        layer: whose output is the features, from 1; None for the last.
+        normalize: standardise waveforms, as most of these networks are trained with.
+    """
+
+    transformers: str
+    layer: int | None = None
+    normalize: bool = True
+
+    def build(self) -> TransformersEncoder:
+        """Load it."""
+        from transformers import AutoModel
+
+        network = AutoModel.from_pretrained(self.transformers)
+        settings = network.config.to_diff_dict() | {"model_type": network.config.model_type}
+        made = TransformersEncoder(
+            TransformersEncoderConfig(model=settings, layer=self.layer, normalize=self.normalize)
+        )
+        made.network = network
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchaudioSource:
+    """Names a pretrained network of torchaudio.
+
+    Args:
+        bundle: name in `torchaudio.pipelines`, such as WAV2VEC2_BASE or HUBERT_BASE.
+        layer: whose output is the features, from 1; None for the last.
+    """
+
+    bundle: str
+    layer: int | None = None
+
+    def build(self) -> TorchaudioEncoder:
+        """Load it; torchaudio downloads the weights.
+
+        Raises:
+            ValueError: if there is no such bundle.
+        """
+        from torchaudio import pipelines
+
+        bundle = getattr(pipelines, self.bundle, None)
+        if not isinstance(bundle, pipelines.Wav2Vec2Bundle):
+            raise ValueError(f"bundle must be a wav2vec 2.0 bundle of torchaudio.pipelines, but is {self.bundle!r}")
+        settings = {**bundle._params, "aux_num_out": None}  # the arguments are kept nowhere else
+        made = TorchaudioEncoder(
+            TorchaudioEncoderConfig(model=settings, layer=self.layer, normalize=bundle._normalize_waveform)
+        )
+        network = bundle.get_model()
+        network = getattr(network, "model", network)  # a wrapper normalises waveforms
+        weights = {name: value for name, value in network.state_dict().items() if not name.startswith("aux.")}
+        made.network.load_state_dict(weights)
+        return made

@@ -1,0 +1,148 @@
+"""Style features: a speech encoder, averaged over seconds (Spirit LM, arXiv 2402.05755, section 3.2).
+
+Fine-tuned to tell expressive styles apart, the encoder loses the speaker; clusters of the averages are the style
+codes. An encoder with a classifier over these clusters is the faster tokenizer of the release.
+
+Shapes: B batch, S samples, T frames, Y seconds, D feature dimension, L labels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.speech.contract import STYLE_RATE
+from spiritlm_pl.speech.encoders import (
+    TorchaudioEncoder,
+    TorchaudioEncoderConfig,
+    TorchaudioSource,
+    TransformersEncoder,
+    TransformersEncoderConfig,
+    TransformersSource,
+)
+from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.speech.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
+
+STAGE = "style"
+EncoderSource: TypeAlias = HubertLayer | TransformersSource | TorchaudioSource | MFCCConfig
+ENCODERS: dict[str, tuple[Any, Any]] = {
+    "hubert": (HubertFeatures, HubertFeaturesConfig),
+    "transformers": (TransformersEncoder, TransformersEncoderConfig),
+    "torchaudio": (TorchaudioEncoder, TorchaudioEncoderConfig),
+    "mfcc": (MFCCFeatures, MFCCConfig),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleEncoderConfig:
+    """An encoder and what follows it.
+
+    Args:
+        encoder: its type, a key of `ENCODERS`.
+        settings: its configuration.
+        projection_dim: features of a linear layer after the encoder; 0 for none.
+        normalize: scale the averages to length one, as clusters are sought among them.
+        labels: what the classifier tells apart; empty for none.
+    """
+
+    encoder: str
+    settings: dict[str, Any]
+    projection_dim: int = 256
+    normalize: bool = True
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the type."""
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, but is {self.encoder!r} instead")
+
+
+class StyleEncoder(nn.Module):
+    """Waveforms to one feature vector a second; the last one may stand for less."""
+
+    config_class = StyleEncoderConfig
+
+    def __init__(self, config: StyleEncoderConfig, encoder: nn.Module | None = None) -> None:
+        """Random weights, or a pretrained encoder."""
+        super().__init__()
+        self.config = config
+        kind, config_kind = ENCODERS[config.encoder]
+        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in config.settings.items()}
+        self.encoder: Any = kind(config_kind(**settings)) if encoder is None else encoder
+        encoder_dim: Any = self.encoder.feature_dim
+        width = int(encoder_dim)
+        self.projection = nn.Linear(width, config.projection_dim) if config.projection_dim else nn.Identity()
+        self.head = nn.Linear(config.projection_dim or width, len(config.labels)) if config.labels else None
+
+    @classmethod
+    def on(cls, encoder: Any, **options: Any) -> "StyleEncoder":
+        """A style encoder on top of a pretrained one."""
+        name = next(name for name, (kind, _) in ENCODERS.items() if type(encoder) is kind)
+        return cls(StyleEncoderConfig(encoder=name, settings=asdict(encoder.config), **options), encoder)
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return self.config.projection_dim or int(self.encoder.feature_dim)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return int(self.encoder.sample_rate)
+
+    @property
+    def frame_rate(self) -> float:
+        """Feature vectors a second."""
+        return STYLE_RATE
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, Y, D) and their number (B,) of waveforms (B, S) with lengths (B,).
+
+        Audio too short for a frame of the encoder is padded with silence, so that all audio has a style.
+        """
+        shortest = round(2 * self.sample_rate / self.encoder.frame_rate)
+        waveforms = pad(waveforms, (0, max(0, shortest - waveforms.shape[1])))
+        frames, counts = self.encoder(waveforms, lengths.clamp(min=shortest))
+        means, numbers = seconds(self.projection(frames), counts, round(self.encoder.frame_rate / STYLE_RATE))
+        numbers = torch.where(lengths > 0, numbers, 0)
+        return normalize(means, dim=-1) if self.config.normalize else means, numbers
+
+    def utterances(self, features: Tensor, counts: Tensor) -> Tensor:
+        """Features (B, Y, D) averaged over the seconds of each utterance (B, D)."""
+        inside = (torch.arange(features.shape[1], device=features.device) < counts[:, None])[..., None]
+        return (features * inside).sum(1) / counts.clamp(min=1)[:, None]
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Scores (..., L) of features (..., D)."""
+        assert self.head is not None, "a classifier has labels"
+        scores: Tensor = self.head(features)
+        return scores
+
+
+def seconds(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Means (B, Y, D) of blocks of frames (B, T, D) with counts (B,), the last block shorter, and their number."""
+    inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
+    missing = -frames.shape[1] % size
+    blocks = pad(frames * inside[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
+    sizes = pad(inside, (0, missing)).unflatten(1, (-1, size)).sum(2)
+    return blocks / sizes.clamp(min=1)[..., None], -(-counts // size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleFeatures:
+    """Names the features of a trained style encoder.
+
+    Args:
+        style: an exported network of stage "style".
+    """
+
+    style: str
+
+    def build(self) -> StyleEncoder:
+        """Load it."""
+        network = load_network(self.style, STAGE)
+        assert isinstance(network, StyleEncoder)
+        return network

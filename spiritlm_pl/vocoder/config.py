@@ -1,0 +1,98 @@
+"""What every vocoder has, whatever its generator.
+
+Two kinds of style: style *codes* change with time and come from an expressive tokenizer, `num_styles` of them; a
+*global* style holds for a whole utterance and has one of the names in `styles`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spiritlm_pl.speech.contract import SpeechLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderConfig:
+    """Sizes and names.
+
+    Args:
+        num_units: size of the unit vocabulary.
+        num_pitches: number of different pitch codes, 0 for Base.
+        num_styles: number of different style codes, 0 for Base.
+        default_pitch: code of units that have no pitch; training sets it to the commonest of its data.
+        default_style: code of units that have no style; training sets it likewise.
+        speakers: names of the voices; a speaker's id is its place here.
+        styles: names of the global styles (the published Base vocoder has them); empty for none.
+        embedding_dim: channels of each embedding: units, pitches, style codes, speakers, global styles.
+        sample_rate: of the waveform, Hz.
+        hop_length: samples a unit lasts.
+        duration_channels: hidden channels of the duration predictor.
+        duration_dropout: its dropout.
+    """
+
+    num_units: int = 500
+    num_pitches: int = 0
+    num_styles: int = 0
+    default_pitch: int = 0
+    default_style: int = 0
+    speakers: tuple[str, ...] = ("speaker0", "speaker1", "speaker2", "speaker3")
+    styles: tuple[str, ...] = ()
+    embedding_dim: int = 128
+    sample_rate: int = 16_000
+    hop_length: int = 640
+    duration_channels: int = 128
+    duration_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("num_units", "embedding_dim", "sample_rate", "hop_length", "duration_channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
+        if not self.speakers:
+            raise ValueError("speakers must name at least one voice, but is empty instead")
+        if min(self.num_pitches, self.num_styles) < 0 or (self.num_pitches > 0) != (self.num_styles > 0):
+            raise ValueError(
+                "num_pitches and num_styles must both be 0 (Base) or both be at least 1 (Expressive), "
+                f"but are {self.num_pitches} and {self.num_styles} instead"
+            )
+        for name, size in (("default_pitch", self.num_pitches), ("default_style", self.num_styles)):
+            if not 0 <= getattr(self, name) < max(1, size):
+                raise ValueError(f"{name} must be in [0, {max(1, size)}), but is {getattr(self, name)} instead")
+
+    @property
+    def expressive(self) -> bool:
+        """Whether it takes pitch and style codes."""
+        return self.num_pitches > 0
+
+    @property
+    def conditioning_dim(self) -> int:
+        """Channels that a generator reads."""
+        return self.embedding_dim * (2 + 2 * self.expressive + bool(self.styles))
+
+    def check_data(
+        self, speakers: Sequence[str] | None, styles: Sequence[str] | None, layout: SpeechLayout | None
+    ) -> None:
+        """Compare with the names of voices and of global styles, and with the tokenizer, of data to train on.
+
+        A Base network may train on expressive data, whose codes it ignores.
+
+        Raises:
+            ValueError: if they do not fit; what is None is not compared.
+        """
+        for name, known, wanted in (("speakers", self.speakers, speakers), ("styles", self.styles, styles)):
+            if wanted is not None and tuple(wanted) != tuple(known):
+                raise ValueError(
+                    f"network.config.{name} must be the data's {name} {list(wanted)}, but is {list(known)} instead"
+                )
+        if layout is None:
+            return
+        if self.expressive and not layout.expressive:
+            raise ValueError(
+                f"units must have pitch and style codes for a network with num_pitches {self.num_pitches} and "
+                f"num_styles {self.num_styles}, but have units alone instead: take those of an expressive tokenizer"
+            )
+        for name in ("num_units", "num_pitches", "num_styles") if self.expressive else ("num_units",):
+            if getattr(layout, name) > getattr(self, name):
+                raise ValueError(
+                    f"network.config.{name} must be at least the data's {getattr(layout, name)}, "
+                    f"but is {getattr(self, name)} instead"
+                )

@@ -1,0 +1,122 @@
+"""Pitch codes, style codes and global styles go with the segments of units that they belong to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
+from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
+from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
+from spiritlm_pl.tokens.plan import load_corpora
+
+BASE = SpeechLayout(num_units=1000, frame_rate=25.0)
+EXPRESSIVE = SpeechLayout(num_units=1000, frame_rate=25.0, num_pitches=1000, num_styles=100)
+
+
+def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) -> str:
+    """Every stream counts, so that a segment shows where it comes from; the last codes of each are 7 and 3."""
+    for split, layout in layouts.items():
+        rows = []
+        for cut in load_corpora([corpus], split)[0]:
+            frames = np.arange(int(cut.duration * 25))
+            codes = {
+                "pitches": np.append(np.arange(10, 10 + len(frames) // 2), [7, 7]).astype(np.uint16),
+                "styles": np.append(np.arange(10, 10 + len(frames) // 25), [3]).astype(np.uint16),
+            }
+            rows.append(
+                UnitUtterance(
+                    id=cut.id,
+                    corpus="tones",
+                    units=frames.astype(np.uint16),
+                    unit_starts=frames.astype(np.uint32),
+                    num_frames=len(frames),
+                    **(codes if layout.expressive else {}),
+                )
+            )
+        write_part(folder / split, 0, rows, "x")
+        finish_folder(folder / split, ["x"], layout=layout, provenance={})
+    return str(folder)
+
+
+def set_up(corpus: Path, folder: Path, layout: SpeechLayout, **options: object) -> UnitWaveformDataModule:
+    units = write_units(corpus, folder, {"train": layout, "validation": layout})
+    data = UnitWaveformDataModule([str(corpus)], [units], **({"segment_frames": 12, "batch_size": 4} | options))  # type: ignore[arg-type]
+    data.setup("fit")
+    return data
+
+
+def test_codes_are_those_of_their_frames(tone_corpus: Path, tmp_path: Path) -> None:
+    data = set_up(tone_corpus, tmp_path / "units", EXPRESSIVE)
+    stored = data._units["train"]
+    cuts = {cut.id: cut for cut in data.cuts["train"]}
+    starts = set()
+    for batch in data.train_dataloader():
+        assert isinstance(batch, UnitWaveformBatch) and batch.pitches is not None and batch.styles is not None
+        assert batch.global_styles is None
+        for row, name in enumerate(batch.ids):
+            start, utterance = int(batch.units[row, 0]), stored[name]
+            assert utterance.pitches is not None and utterance.styles is not None
+            for found, codes, times in (
+                (batch.pitches[row], utterance.pitches, 2),
+                (batch.styles[row], utterance.styles, 25),
+            ):
+                expected = at_frames(codes, times, utterance.num_frames)[start : start + 12]
+                assert found.tolist() == expected.tolist() and found.dtype == torch.long
+            assert torch.equal(batch.waveforms[row], load_waveform(cuts[name])[start * 640 : (start + 12) * 640])
+            starts.add(start % 2)
+    assert starts == {0, 1}
+
+
+def test_codes_of_a_short_utterance_are_held(tone_corpus: Path, tmp_path: Path) -> None:
+    data = set_up(tone_corpus, tmp_path / "units", EXPRESSIVE, segment_frames=200)
+    batch = next(iter(data.train_dataloader()))
+    for row, length in enumerate(batch.lengths.tolist()):
+        for stream in (batch.units, batch.pitches, batch.styles):
+            assert stream.shape == (4, 200) and set(stream[row, length:].tolist()) == {int(stream[row, length - 1])}
+
+
+def test_commonest_codes_of_the_training_data(tone_corpus: Path, tmp_path: Path) -> None:
+    data = set_up(tone_corpus, tmp_path / "units", EXPRESSIVE)
+    styles = np.concatenate([data._units["train"][cut.id].styles for cut in data.cuts["train"]])
+    assert data.common_codes == (7, int(np.bincount(styles).argmax()))
+
+
+def test_base_shards_have_no_codes(tone_corpus: Path, tmp_path: Path) -> None:
+    data = set_up(tone_corpus, tmp_path / "units", BASE)
+    batch = next(iter(data.train_dataloader()))
+    assert batch.pitches is None and batch.styles is None and data.common_codes is None
+
+
+def styled_corpus(tone_corpus: Path, folder: Path) -> Path:
+    """The corpus of tones, its second utterances glad, the others without a style."""
+    cuts = {split: list(load_cuts(tone_corpus, split)) for split in ("train", "validation", "test")}
+    for members in cuts.values():
+        for cut in members[1::2]:
+            cut.supervisions[0].custom = {"style": "glad"}
+    save_corpus(folder, cuts, name="tones", source="test", licence="none")
+    return folder
+
+
+def test_global_styles_are_those_of_the_utterances(tone_corpus: Path, tmp_path: Path) -> None:
+    corpus = styled_corpus(tone_corpus, tmp_path / "styled")
+    data = set_up(corpus, tmp_path / "units", BASE, styles=["glad", "default"])
+    assert data.styles == ("glad", "default")
+    seen = set()
+    for batch in data.train_dataloader():
+        for name, style in zip(batch.ids, batch.global_styles.tolist(), strict=True):
+            assert style == (0 if int(name.split("-")[-1]) % 2 else 1)
+            seen.add(style)
+    assert seen == {0, 1}
+    with pytest.raises(ValueError, match="styles must name all styles of split 'train', but lacks default"):
+        set_up(corpus, tmp_path / "units", BASE, styles=["glad"])
+
+
+def test_all_splits_come_from_one_tokenizer(tone_corpus: Path, tmp_path: Path) -> None:
+    units = write_units(tone_corpus, tmp_path / "units", {"train": EXPRESSIVE, "validation": BASE})
+    with pytest.raises(ValueError, match="units must come from one tokenizer, .*num_pitches=1000.*'validation': .*=0"):
+        UnitWaveformDataModule([str(tone_corpus)], [units]).setup("fit")

@@ -1,0 +1,153 @@
+"""Style training: styles are learnt, the speaker's gradient is turned round, codes are learnt from clusters."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.manifest import make_cut, save_corpus
+from spiritlm_pl.datamodules.features import FeatureDataModule
+from spiritlm_pl.datamodules.labelled import LabelledDataModule
+from spiritlm_pl.modules.quantizer import KMeansModule
+from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule
+from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.kmeans import KMeansConfig
+from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+MFCC = MFCCConfig(normalize=False)
+PITCHES = {"dark": 200, "bright": 1500}
+
+
+def styled_corpus(folder: Path, styles: tuple[str, ...] = ("dark", "bright"), speakers: int = 2) -> Path:
+    """Two tones: the lower one says the style, the upper one the speaker."""
+    cuts: dict[str, list[Any]] = {"train": [], "validation": [], "test": []}
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 12), ("validation", 8), ("test", 2)):
+        for index in range(count):
+            style, speaker = styles[index % len(styles)], index // 2 % speakers
+            samples = torch.arange(20_000 + 1_000 * index)
+            tones = (PITCHES[style], (3_000, 5_000)[speaker])
+            tone = 0.2 * sum(torch.sin(2 * math.pi * pitch * samples / 16_000) for pitch in tones)
+            path = folder / "audio" / f"{split}{index}.wav"
+            length = save_wav(path, tone + 0.01 * torch.randn(len(samples), generator=generator))
+            names = {"speaker": f"speaker{speaker}", "custom": {"style": style}, "text": "", "words": []}
+            cuts[split].append(
+                make_cut(f"{folder.name}-{split}{index}", path, sample_rate=16_000, num_samples=length, **names)
+            )
+    save_corpus(folder, cuts, name=folder.name, source="test", licence="none")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return styled_corpus(tmp_path_factory.mktemp("corpora") / "styled")
+
+
+def fit(module: Any, data: Any, folder: Path, steps: int, ckpt_path: str | None = None) -> dict[str, float]:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=4, save_top_k=-1)],
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def train_features(corpus: Path, folder: Path, steps: int = 60, **options: Any) -> tuple[StyleModule, dict[str, float]]:
+    seed_everything(0, verbose=False)
+    module = StyleModule(MFCC, projection_dim=8, learning_rate=1e-2, **options)
+    data = LabelledDataModule([str(corpus)], batch_seconds=10.0, crop_seconds=1.2)
+    return module, fit(module, data, folder, steps)
+
+
+def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path: Path) -> None:
+    module, figures = train_features(corpus, tmp_path)
+    assert figures["val/accuracy_style"] == 1.0 and 0 <= figures["val/accuracy_speaker"] <= 1
+    module.export(str(tmp_path / "style"))
+    judge = load_network(tmp_path / "style", "style")
+    assert isinstance(judge, StyleEncoder) and judge.config.labels == ("bright", "dark")
+    tone = 0.2 * torch.sin(2 * math.pi * 200 * torch.arange(16_000) / 16_000)[None]
+    features, counts = judge(tone, torch.tensor([16_000]))
+    assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"
+
+
+def test_the_speaker_is_driven_out(corpus: Path, tmp_path: Path) -> None:
+    """Against its gradient the projection loses what the second head could read."""
+    _, plain = train_features(corpus, tmp_path / "a", steps=150)
+    _, driven = train_features(corpus, tmp_path / "b", steps=150, adversarial_weight=1.0)
+    assert driven["val/accuracy_style"] == 1.0
+    assert driven["val/accuracy_speaker"] < plain["val/accuracy_speaker"]
+
+
+def test_gradients_are_turned_round() -> None:
+    values = torch.ones(3, requires_grad=True)
+    (ReverseGradient.apply(values, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert values.grad is not None and values.grad.tolist() == [-0.5, -1.0, -1.5]
+
+
+def test_speakers_can_be_the_target(corpus: Path, tmp_path: Path) -> None:
+    _, figures = train_features(corpus, tmp_path, steps=150, target="speaker")
+    assert figures["val/accuracy_speaker"] == 1.0 and "val/accuracy_style" not in figures
+
+
+def test_a_resumed_run_is_the_same(corpus: Path, tmp_path: Path) -> None:
+    whole, _ = train_features(corpus, tmp_path, steps=8)
+    resumed = StyleModule(MFCC, projection_dim=8, learning_rate=1e-2)
+    data = LabelledDataModule([str(corpus)], batch_seconds=10.0, crop_seconds=1.2)
+    fit(resumed, data, tmp_path, 8, ckpt_path=str(tmp_path / "step=4.ckpt"))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+def test_clusters_and_the_encoder_that_learns_them(corpus: Path, tmp_path: Path) -> None:
+    module, _ = train_features(corpus, tmp_path)
+    module.export(str(tmp_path / "style"))
+    features = FeatureDataModule([str(corpus)], StyleFeatures(style=str(tmp_path / "style")), batch_seconds=60.0)
+    clusters = KMeansModule(KMeansConfig(num_units=2, feature_dim=8), start_frames=20)
+    fit(clusters, features, tmp_path, 2)
+    clusters.export(str(tmp_path / "clusters"))
+    teacher = PhoneticTokenizer.load(tmp_path / "clusters")
+    assert teacher.frame_rate == 1
+    seed_everything(0, verbose=False)
+    student = StyleCodeModule(MFCC, str(tmp_path / "clusters"), projection_dim=8, learning_rate=1e-2)
+    data = LabelledDataModule([str(corpus)], needed="nothing", batch_seconds=10.0, crop_seconds=None)
+    figures = fit(student, data, tmp_path, 100)
+    assert figures["val/accuracy"] > 0.95 and figures["val/codes_used"] == 1 and figures["val/codes_entropy"] > 0.5
+    assert figures["val/purity_styles"] > 0.95 and figures["val/purity_speakers"] < 0.8
+    student.export(str(tmp_path / "tokenizer"))
+    tokenizer = PhoneticTokenizer.load(tmp_path / "tokenizer")
+    assert tokenizer.encode(torch.zeros(1, 40_000), torch.tensor([40_000]))[0].num_frames == 3
+
+
+def test_one_style_or_one_speaker_is_told(tmp_path: Path) -> None:
+    single = styled_corpus(tmp_path / "single", styles=("dark",), speakers=1)
+    with pytest.raises(ValueError, match=r"data must have at least two styles to tell apart, but has \['dark'\]"):
+        train_features(single, tmp_path)
+    lonely = styled_corpus(tmp_path / "lonely", speakers=1)
+    with pytest.raises(ValueError, match=r"adversarial_weight must be 0 with one speaker, but is 0.1 instead"):
+        train_features(lonely, tmp_path, adversarial_weight=0.1)
+    assert train_features(lonely, tmp_path)[1]["val/accuracy_style"] == 1.0
+
+
+def test_a_teacher_gives_one_code_a_second(corpus: Path, tmp_path: Path) -> None:
+    data = FeatureDataModule([str(corpus)], MFCC, batch_seconds=60.0)
+    clusters = KMeansModule(KMeansConfig(num_units=2, feature_dim=39), start_frames=20)
+    fit(clusters, data, tmp_path, 2)
+    clusters.export(str(tmp_path / "units"))
+    with pytest.raises(ValueError, match="teacher must give one code a second, but gives 25 instead"):
+        fit(StyleCodeModule(MFCC, str(tmp_path / "units")), LabelledDataModule([str(corpus)]), tmp_path, 1)
