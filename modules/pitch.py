@@ -14,9 +14,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
@@ -39,7 +41,8 @@ class PitchModule(StageModule):
         f0_weight: of the squared error of F0 over voiced frames, in units of the network's `f0_scale`.
         voicing_weight: of the squared error of voicing.
         commitment_weight: of the squared distance of latents to their codes.
-        learning_rate: of AdamW.
+        learning_rate: of AdamW, its peak.
+        schedule: of the learning rate; None for a constant one.
         betas: of AdamW.
         max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
@@ -51,6 +54,7 @@ class PitchModule(StageModule):
         voicing_weight: float = 1.0,
         commitment_weight: float = 0.02,
         learning_rate: float = 2e-4,
+        schedule: Schedule | None = None,
         betas: tuple[float, float] = (0.8, 0.99),
         max_nonfinite_steps: int = 10,
     ) -> None:
@@ -59,6 +63,7 @@ class PitchModule(StageModule):
         self.network = PitchVQVAE(config)
         self.f0_weight, self.voicing_weight, self.commitment_weight = f0_weight, voicing_weight, commitment_weight
         self.learning_rate, self.betas = learning_rate, betas
+        self.schedule = schedule or Constant(warmup_steps=0)
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._sums = torch.zeros(0)
 
@@ -163,8 +168,10 @@ class PitchModule(StageModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW at a constant rate."""
-        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, betas=self.betas)
+        """AdamW, its learning rate stepping with it."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, betas=self.betas)
+        scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def export(self, folder: str) -> None:
         """Write the network."""

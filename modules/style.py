@@ -126,6 +126,7 @@ class StyleModule(TunedEncoderModule):
         if self.adversarial_weight and len(speakers) < 2:
             raise ValueError(f"adversarial_weight must be 0 with one speaker, but is {self.adversarial_weight} instead")
         self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, labels=labels)
+        self.network.train()  # what was loaded for inference is tuned here
         self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
 
     def _scores(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -230,6 +231,7 @@ class StyleCodeModule(TunedEncoderModule):
             raise ValueError(f"teacher must give one code a second, but gives {teacher.frame_rate:g} instead")
         self._teacher = [teacher]
         self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, normalize=False)
+        self.network.train()
         size = LinearQuantizerConfig(num_units=teacher.cardinality, feature_dim=self.network.feature_dim)
         self.quantizer = LinearQuantizer(size)
 

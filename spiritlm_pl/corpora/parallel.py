@@ -91,5 +91,6 @@ def parallel_map(
                 yield from results
                 progress.advance(task, len(results))
         finally:
-            stop.set()
-            executor.shutdown(cancel_futures=True)
+            with interrupts_held():  # a second one here would leave workers behind
+                stop.set()
+                executor.shutdown(cancel_futures=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from spiritlm_pl.evaluation.recognition import (
     SAMPLE_RATE,
-    RecognitionScore,
     Recogniser,
+    RecognitionScore,
     normalise,
     recognisers,
     recognition_score,

@@ -21,9 +21,7 @@ from spiritlm_pl.speech.kmeans import KMeansConfig
 from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
-]
+pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 MFCC = MFCCConfig(normalize=False)
 PITCHES = {"dark": 200, "bright": 1500}
 

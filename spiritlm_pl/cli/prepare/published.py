@@ -124,8 +124,8 @@ def emov_db(
 ) -> None:
     """Make a corpus of EmoV-DB: sentences of CMU Arctic acted by four speakers (not for commercial use).
 
-    The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. Actors laugh and yawn
-    around the sentence, so word times need an aligner that leaves room for that.
+    The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. There is laughing and
+    yawning before and after the sentences.
 
     Args:
         corpus_dir: a folder with SPEAKER_EMOTION/*.wav, as OpenSLR 115 unpacks, or SPEAKER/EMOTION/*.wav.

@@ -4,9 +4,13 @@ import os
 import shutil
 import sys
 import time
+from typing import Literal
 
 from rich.console import Console
 
+from spiritlm_pl.cli.quickstart import expressive
+from spiritlm_pl.cli.quickstart.expressive import expressive_stages
+from spiritlm_pl.cli.quickstart.expressive_report import write_expressive_report
 from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, quickstart_stages
 from spiritlm_pl.cli.quickstart.report import rich_table, write_report
 from spiritlm_pl.cli.quickstart.runner import Runner
@@ -14,12 +18,20 @@ from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.corpora.manifest import load_cuts
 
 
-def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, cores: int | None = None) -> None:
+def quickstart(
+    variant: Literal["base", "expressive"] = "base",
+    source: str = "auto",
+    budget: float = 1.0,
+    stories: int = 2500,
+    cores: int | None = None,
+) -> None:
     """Fetch real speech, train every stage in miniature, measure and show what was learnt.
 
-    Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept.
+    Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
+    share those that they have in common.
 
     Args:
+        variant: base (text and units), or expressive (and pitch and style, on acted dialogue as well).
         source: the real prompts: "apt" fetches them with apt-get, a path names a folder or .deb that holds them,
             "synthetic" takes spoken stories instead, "auto" is apt where there is apt-get.
         budget: factor of all training steps; 0.02 shows the whole path in a few minutes and learns nothing.
@@ -35,23 +47,36 @@ def quickstart(source: str = "auto", budget: float = 1.0, stories: int = 2500, c
         raise ValueError(f"stories must be at least 20, but is {stories} instead")
     console = Console()
     start = time.monotonic()
-    runner = Runner(quickstart_stages(source, budget, stories), cores or len(os.sched_getaffinity(0)))
+    plan = expressive_stages if variant == "expressive" else quickstart_stages
+    runner = Runner(plan(source, budget, stories), cores or len(os.sched_getaffinity(0)))
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     runner.run(console)
-    console.print(rich_table(write_report()))
+    report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
+    rows = write_report(report) if variant == "base" else write_expressive_report(report)
+    console.print(rich_table(rows))
     console.print(
-        f"Done in {(time.monotonic() - start) / 60:.1f} minutes. "
-        f"The table and its picture: {ROOT}/report.md, {ROOT}/report.png"
+        f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The table and its picture: {report}.md, {report}.png"
     )
+    programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
+    console.print(what_next(variant, programs), markup=False, soft_wrap=True)
+
+
+def what_next(variant: str, programs: str) -> str:
+    """What to look at, hear and try.
+
+    Args:
+        variant: base or expressive.
+        programs: prefix of the commands.
+    """
     story = next(iter(load_cuts(STORIES, "test")))
     recording = os.path.relpath(story.recording.sources[0].source)
-    programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
-    console.print(
+    model = MODEL if variant == "base" else expressive.MODEL
+    sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"
+    option = "" if variant == "base" else f" --model {model}"
+    return (
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
-        f"\nHear:  {SAMPLES}/resynthesis/   (real recordings beside their resynthesis)"
-        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech"
-        f"\n       {programs}spiritlm generate --speech {recording} --output text"
-        f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {MODEL})",
-        markup=False,
-        soft_wrap=True,
+        f"\nHear:  {sounds}   (real recordings beside their resynthesis)"
+        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech{option}"
+        f"\n       {programs}spiritlm generate --speech {recording} --output text{option}"
+        f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"
     )

@@ -185,10 +185,10 @@ def draw(path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def write_report() -> list[Row]:
-    """Write `report.md` and `report.png`; returns the rows."""
+def write_report(name: str) -> list[Row]:
+    """Write NAME.md and NAME.png; returns the rows."""
     rows = all_rows()
-    with atomic_path(ROOT / "report.md") as path:
+    with atomic_path(Path(f"{name}.md")) as path:
         path.write_text(markdown(rows))
-    draw(ROOT / "report.png")
+    draw(Path(f"{name}.png"))
     return rows

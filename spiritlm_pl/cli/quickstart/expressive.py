@@ -1,0 +1,213 @@
+"""What the expressive quickstart does beyond the Base one: acted speech, pitch, style, and figures beside Base."""
+
+import shutil
+
+from spiritlm_pl.cli.quickstart.plan import CORPORA, PROMPTS, REPORTS, STORIES, TEXT_TOKENIZER, fit, quickstart_stages
+from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
+
+MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
+DIALOGUE, STYLES = f"{CORPORA}/dialogue", f"{CORPORA}/styles"
+UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
+VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
+SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units")
+STYLED = 800  # utterances of the corpus of spoken styles
+
+
+def acted_speech(source: str) -> tuple[str, ...]:
+    """The command that makes the corpus of acted dialogue, or its stand-in where it cannot be fetched."""
+    if source == "apt" or (source == "auto" and shutil.which("apt-get")):
+        return ("prepare", "amazon_queen", DIALOGUE)
+    return ("prepare", "styles", DIALOGUE, f"--sentences={STYLED}", "--seed=1")
+
+
+def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
+    """All stages, each after those it needs; the first ones are those of the Base quickstart.
+
+    Args:
+        source: where the real prompts come from.
+        budget: factor of all training steps.
+        stories: number of spoken stories.
+    """
+    shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
+    measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
+    vocoders = f'{{"Base": "{VOCODER_BASE}", "Expressive": "{MODEL}/vocoder"}}'
+    judges = (f"--style_judge={ROOT}/judges/style", f"--speaker_judge={ROOT}/judges/speaker")
+    dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
+    return [
+        *shared,
+        Stage(name="dialogue", title="acted dialogue: fetch, align", commands=(acted_speech(source),), minutes=2.5),
+        Stage(
+            name="styles",
+            title="speech in set styles",
+            threads=2,
+            minutes=0.2,
+            commands=(("prepare", "styles", STYLES, f"--sentences={STYLED}"),),
+        ),
+        Stage(
+            name="f0",
+            title="F0 of all corpora",
+            needs=("prompts", "stories", "dialogue", "styles"),
+            threads=2,
+            minutes=6,
+            commands=tuple(("extract-f0", folder) for folder in (DIALOGUE, PROMPTS, STYLES, STORIES)),
+        ),
+        Stage(
+            name="pitch",
+            title="pitch tokenizer",
+            needs=("f0",),
+            minutes=2.5,
+            run_folders=(f"{ROOT}/runs/pitch",),
+            commands=(fit(budget, "pitch/quickstart"),),
+        ),
+        Stage(
+            name="style",
+            title="style tokenizer",
+            needs=("hubert_2", "dialogue", "styles"),
+            minutes=2.5,
+            run_folders=(f"{ROOT}/runs/style_features", f"{ROOT}/runs/style_clusters", f"{ROOT}/runs/style"),
+            commands=(
+                fit(budget, "style/quickstart_features"),
+                fit(budget, "style/quickstart_clusters"),
+                fit(budget, "style/quickstart"),
+            ),
+        ),
+        Stage(
+            name="judges",
+            title="judges of style and speaker",
+            needs=("hubert_1", "dialogue", "styles"),
+            minutes=2,
+            commands=(fit(budget, "style/quickstart_judge"), fit(budget, "style/quickstart_speaker_judge")),
+        ),
+        Stage(
+            name="units_expressive",
+            title="corpora tokenised, three kinds",
+            needs=("units", "pitch", "style"),
+            threads=2,
+            minutes=1,
+            commands=(
+                (
+                    "join-tokenizers",
+                    f"{ROOT}/model/speech_tokenizer",
+                    f"{ROOT}/pitch",
+                    f"{ROOT}/tokenizer_style",
+                    f"{MODEL}/speech_tokenizer",
+                ),
+                ("predict", "--config", "tokenize/quickstart_expressive"),
+            ),
+        ),
+        Stage(
+            name="blocks_expressive",
+            title="training blocks",
+            needs=("units_expressive",),
+            minutes=0.1,
+            commands=(
+                ("train-text-tokenizer", TEXT_TOKENIZER, "--corpora", f"[{PROMPTS}, {STORIES}]"),
+                (
+                    "build-blocks",
+                    f"[{', '.join(f'{UNITS}/{name}' for name in ('prompts', 'stories', 'styles'))}]",
+                    TEXT_TOKENIZER,
+                    str(BLOCKS),
+                    "--multiple_of=64",
+                ),
+            ),
+        ),
+        Stage(
+            name="vocoder_dialogue",
+            title="vocoder without pitch and style",
+            needs=("units_expressive",),
+            threads=2,
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/vocoder_dialogue",),
+            commands=(fit(budget, *dialogue),),
+        ),
+        Stage(
+            name="vocoder_expressive",
+            title="vocoder with pitch and style",
+            needs=("units_expressive",),
+            threads=2,
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/vocoder_expressive",),
+            commands=(fit(budget, *dialogue, "vocoder/quickstart_expressive"),),
+        ),
+        Stage(
+            name="lm_expressive",
+            title="expressive language model",
+            needs=("blocks_expressive", "vocoder_expressive"),
+            minutes=5,
+            run_folders=(f"{ROOT}/runs/lm_expressive",),
+            commands=(fit(budget, "lm/base_quickstart", "lm/quickstart_expressive"),),
+        ),
+        Stage(
+            name="measure_expressivity",
+            title="measure resynthesis, with and without",
+            needs=("vocoder_dialogue", "vocoder_expressive", "judges"),
+            minutes=2,
+            commands=(
+                *(
+                    (
+                        "evaluate",
+                        "expressivity",
+                        vocoders,
+                        f"{UNITS}/{name}",
+                        corpus,
+                        f"{REPORTS}/expressivity_{name}.json",
+                        "--utterances=60",
+                        f"--audio={SAMPLES}/{name}",
+                        *judges,
+                    )
+                    for name, corpus in measured.items()
+                ),
+                ("evaluate", "prosody", f"{MODEL}/vocoder", f"{UNITS}/styles", STYLES, f"{REPORTS}/prosody.json"),
+            ),
+        ),
+        Stage(
+            name="measure_codes",
+            title="measure tokens",
+            needs=("units_expressive",),
+            minutes=0.2,
+            commands=(
+                (
+                    "evaluate",
+                    "codes",
+                    f"[{', '.join(f'{UNITS}/{name}' for name in (*measured, 'stories'))}]",
+                    f"{REPORTS}/codes.json",
+                ),
+            ),
+        ),
+        Stage(
+            name="measure_lm_expressive",
+            title="measure language model",
+            needs=("lm_expressive",),
+            minutes=0.4,
+            commands=(
+                (
+                    "evaluate",
+                    "choice",
+                    f"{MODEL}/lm",
+                    f"{UNITS}/stories",
+                    f"{REPORTS}/choice_expressive_stories.json",
+                    "--kind=stories",
+                ),
+            ),
+        ),
+        Stage(
+            name="samples_expressive",
+            title="samples in all directions",
+            needs=("lm_expressive", "vocoder_expressive"),
+            minutes=0.3,
+            commands=tuple(
+                (
+                    "generate",
+                    *prompt,
+                    "--output",
+                    output,
+                    f"--out={SAMPLES}/{name}_to_{output}",
+                    f"--model={MODEL}",
+                    "--speaker=espeak-en-us",
+                    "--seed=0",
+                )
+                for name, prompt in (("text", ("--text", "One morning the fox reached the river.")),)
+                for output in ("text", "speech")
+            ),
+        ),
+    ]

@@ -1,0 +1,151 @@
+"""What the tokens of speech cost and tell: bitrate, use and entropy of codebooks, what codes say of style and voice.
+
+Tokens are counted as a language model sees them: runs of equal units and of equal pitch codes are one token, style
+codes are not collapsed. Measured bits a second are tokens a second times log2 of the codebook's size (Spirit LM,
+arXiv 2402.05755, table 9); the nominal ones are those without collapsing.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
+from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
+from spiritlm_pl.speech.unit_metrics import UnitStatistics
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.vocabulary import TokenKind
+
+KINDS = {"units": TokenKind.UNIT, "pitches": TokenKind.PITCH, "styles": TokenKind.STYLE}
+
+
+def kind_sizes(layout: SpeechLayout) -> dict[str, int]:
+    """Size of the codebook of each kind."""
+    sizes = {"units": layout.num_units, "pitches": layout.num_pitches, "styles": layout.num_styles}
+    return {kind: sizes[kind] for kind in layout.kinds}
+
+
+def nominal_bitrate(layout: SpeechLayout, expressive: bool = True) -> float:
+    """Bits a second of all frames; of the units alone where Base is asked for."""
+    rates = {"units": layout.frame_rate, "pitches": PITCH_RATE, "styles": STYLE_RATE}
+    sizes = kind_sizes(layout)
+    return sum(rates[kind] * math.log2(sizes[kind]) for kind in sizes if expressive or kind == "units")
+
+
+@dataclass
+class CodeStatistics:
+    """Counts of the tokens of utterances.
+
+    Attributes:
+        layout: of the tokens.
+        counts: how often each value of each kind occurs.
+        labelled: the same beside each label, by "style" and "speaker".
+        seconds: of speech.
+        utterances: how many.
+    """
+
+    layout: SpeechLayout
+    counts: dict[str, Counter[int]] = field(default_factory=dict)
+    labelled: dict[tuple[str, str], Counter[tuple[str, int]]] = field(default_factory=dict)
+    seconds: float = 0.0
+    utterances: int = 0
+
+    def add(self, utterance: UnitUtterance) -> None:
+        """Count one utterance; one without a style or a speaker counts for all else."""
+        stream = token_stream(utterance, self.layout, self.layout.expressive)
+        self.seconds += utterance.num_frames / self.layout.frame_rate
+        self.utterances += 1
+        for kind in self.layout.kinds:
+            values = stream.values[stream.kinds == KINDS[kind]].tolist()
+            self.counts.setdefault(kind, Counter()).update(values)
+            for what, label in (("style", style_of(utterance)), ("speaker", utterance.speaker)):
+                if label:
+                    pairs = self.labelled.setdefault((kind, what), Counter())
+                    pairs.update((label, value) for value in values)
+
+    def bitrate(self, kinds: Iterable[str]) -> float:
+        """Measured bits a second of these kinds."""
+        sizes = kind_sizes(self.layout)
+        bits = sum(self.counts[kind].total() * math.log2(sizes[kind]) for kind in kinds)
+        return bits / self.seconds
+
+    def report(self) -> dict[str, Any]:
+        """Plain values for JSON; see `code_report`."""
+        sizes = kind_sizes(self.layout)
+        return {
+            "utterances": self.utterances,
+            "seconds": self.seconds,
+            "tokens_per_second": sum(counts.total() for counts in self.counts.values()) / self.seconds,
+            "bitrate": self.bitrate(sizes),
+            "bitrate_of_units": self.bitrate(["units"]),
+            "nominal_bitrate": nominal_bitrate(self.layout),
+            "kinds": {kind: self._kind(kind, size) for kind, size in sizes.items()},
+        }
+
+    def _kind(self, kind: str, size: int) -> dict[str, Any]:
+        counts = self.counts[kind]
+        rate, entropy = counts.total() / self.seconds, entropy_bits(counts)
+        found: dict[str, Any] = {
+            "size": size,
+            "tokens": counts.total(),
+            "tokens_per_second": rate,
+            "bitrate": rate * math.log2(size),
+            "used": len(counts),
+            "use": len(counts) / size,
+            "entropy_bits": entropy,
+            "perplexity": 2**entropy,
+        }
+        for what in ("style", "speaker"):
+            pairs = self.labelled.get((kind, what), Counter())
+            if len({label for label, _ in pairs}) > 1:
+                found[f"of_{what}"] = told_by_codes(pairs, size)
+        return found
+
+
+def entropy_bits(counts: Counter[int]) -> float:
+    """Entropy of a distribution in bits."""
+    total = counts.total()
+    return -sum(count / total * math.log2(count / total) for count in counts.values()) + 0.0
+
+
+def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
+    """How much codes tell of labels.
+
+    Returns:
+        purity, the share of tokens whose label is the commonest one of their code; commonest, what it would be if
+        codes told nothing; information, the share of the labels' entropy that the codes take away, from 0 to 1;
+        and the number of labels and tokens.
+    """
+    values = UnitStatistics(size, joint=dict(pairs)).report()
+    labels: Counter[str] = Counter()
+    for (label, _), count in pairs.items():
+        labels[label] += count
+    return {
+        "labels": len(labels),
+        "tokens": pairs.total(),
+        "purity": values["phone_purity"],
+        "commonest": max(labels.values()) / pairs.total(),
+        "information": values["pnmi"],
+    }
+
+
+def code_report(corpus: UnitCorpus) -> dict[str, Any]:
+    """Measure one split of a tokenised corpus.
+
+    Returns:
+        utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
+        kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, used, use (the share of
+        used codes), entropy_bits, perplexity, and with labels of at least two values of_style and of_speaker as in
+        `told_by_codes`.
+
+    Raises:
+        ValueError: if the split holds no tokens.
+    """
+    statistics = CodeStatistics(corpus.layout)
+    for utterance in corpus:
+        if utterance.num_frames:
+            statistics.add(utterance)
+    if not statistics.utterances:
+        raise ValueError(f"units must hold utterances with tokens, but {corpus.folder} has none instead")
+    return statistics.report()

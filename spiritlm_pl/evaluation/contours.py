@@ -1,0 +1,63 @@
+"""The F0 of a resynthesis beside that of its original.
+
+Shapes: S samples at 16 kHz, F frames, 200 a second.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor
+from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
+
+FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
+FEWEST_FRAMES = 20  # voiced in both, that a correlation needs
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """F0 of one utterance.
+
+    Attributes:
+        hertz: (F,) with lines drawn over what is unvoiced.
+        voiced: (F,).
+    """
+
+    hertz: Tensor
+    voiced: Tensor
+
+    def drawn(self) -> Tensor:
+        """F0 (F,), nan where unvoiced."""
+        return torch.where(self.voiced, self.hertz, torch.nan)
+
+    def mean_log(self) -> float | None:
+        """Mean log2 F0 over voiced frames, so that differences are octaves; None where there are fewer than 20."""
+        if int(self.voiced.sum()) < FEWEST_FRAMES:
+            return None
+        return float(self.hertz[self.voiced].double().log2().mean())
+
+
+def extract_contour(extractor: F0Extractor, waveform: Tensor) -> Contour:
+    """The contour of a waveform (S,)."""
+    f0, voiced = extractor(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
+    return Contour(f0[0].cpu(), voiced[0].cpu())
+
+
+def contour_errors(made: Contour, original: Contour) -> F0Errors:
+    """Errors over the frames of the shorter one."""
+    frames = min(len(made.hertz), len(original.hertz))
+    parts = [part[None, :frames] for part in (made.hertz, made.voiced, original.hertz, original.voiced)]
+    return f0_errors(*parts, torch.ones(1, frames, dtype=torch.bool))
+
+
+def log_f0_correlation(made: Contour, original: Contour) -> float | None:
+    """Pearson's, of log F0 over frames voiced in both; None for fewer than 20, or where F0 does not move."""
+    frames = min(len(made.hertz), len(original.hertz))
+    both = made.voiced[:frames] & original.voiced[:frames]
+    if int(both.sum()) < FEWEST_FRAMES:
+        return None
+    logs = torch.stack([contour.hertz[:frames][both].double().log() for contour in (made, original)])
+    if bool((logs.std(1) < 1e-6).any()):
+        return None
+    return float(torch.corrcoef(logs)[0, 1])

@@ -1,0 +1,187 @@
+"""How much of what was said, how and by whom survives the tokens (Spirit LM, arXiv 2402.05755, table 9).
+
+Recordings are resynthesised from their tokens with the true durations. Recognisers say what is lost of the words, F0
+what is lost of the melody, a network that tells styles apart what is lost of the style, and one that tells speakers
+apart how near the voice is. Originals go through the same judges.
+
+Shapes: S samples at 16 kHz, F F0 frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from spiritlm_pl.evaluation.codes import CodeStatistics, nominal_bitrate
+from spiritlm_pl.evaluation.contours import Contour, contour_errors, extract_contour, log_f0_correlation
+from spiritlm_pl.evaluation.expressivity_report import (
+    ExpressivityReport,
+    RecognitionFigures,
+    StyleMeasure,
+    SystemFigures,
+)
+from spiritlm_pl.evaluation.interval import mean_estimate, ratio_estimate, share_estimate
+from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
+from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.stored_speech import style_of
+from spiritlm_pl.evaluation.voice_judges import VoiceJudge, similarity, similarity_scale
+from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.speech.f0 import F0Extractor
+
+PERCENT = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """Who judges.
+
+    Attributes:
+        extractor: of F0.
+        recognisers: of words, by name.
+        style: tells styles apart; None leaves style out.
+        speaker: tells speakers apart; None leaves voices out.
+        device: that F0 is extracted on.
+    """
+
+    extractor: F0Extractor
+    recognisers: Mapping[str, Recogniser] = field(default_factory=dict)
+    style: VoiceJudge | None = None
+    speaker: VoiceJudge | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the judges say of one waveform: words, F0, style and the features of the voice."""
+
+    heard: Mapping[str, Heard | None]
+    contour: Contour
+    style: str | None
+    voice: Tensor | None
+
+
+class Expressivity:
+    """Collects what judges say of renditions.
+
+    Args:
+        judges: who.
+        layout: of the tokens.
+        expressive: of each vocoder by its name, whether it is given pitch and style.
+    """
+
+    def __init__(self, judges: Judges, layout: SpeechLayout, expressive: Mapping[str, bool]) -> None:
+        """Nothing is judged yet."""
+        self.judges, self.expressive = judges, expressive
+        self.tokens = CodeStatistics(layout)
+        self.judged: dict[str, list[Judged]] = {name: [] for name in (ORIGINAL, *expressive)}
+        self.styles: list[str] = []
+        self.speakers: list[str] = []
+
+    def add(self, rendition: Rendition) -> dict[str, Contour]:
+        """Judge one; gives the F0 of the original and of each vocoder."""
+        self.tokens.add(rendition.tokens)
+        self.styles.append(style_of(rendition.tokens))
+        self.speakers.append(rendition.speaker)
+        for name, waveform in rendition.waveforms().items():
+            self.judged[name].append(judge(waveform, rendition.text, self.judges))
+        return {name: judged[-1].contour for name, judged in self.judged.items()}
+
+    def report(self) -> ExpressivityReport:
+        """The figures.
+
+        Raises:
+            ValueError: if nothing was judged.
+        """
+        originals = self.judged[ORIGINAL]
+        if not originals:
+            raise ValueError("renditions must be at least one, but are none instead")
+        measure, wanted = self._wanted_styles()
+        known = [style for style in wanted if style is not None]
+        systems = {}
+        for name, judged in self.judged.items():
+            found = _recognised(judged) | _styled(judged, wanted, measure, name)
+            if name != ORIGINAL:
+                found |= _beside(judged, originals) | self._bitrates(self.expressive[name])
+            systems[name] = SystemFigures(**found)
+        voices = [judged.voice for judged in originals if judged.voice is not None]
+        return ExpressivityReport(
+            num_utterances=len(originals),
+            seconds=self.tokens.seconds,
+            systems=systems,
+            style_measure=measure,
+            styles={style: known.count(style) for style in sorted(set(known))},
+            unknown_styles=sorted(set(self.styles) - set(self._known_styles()) - {""}) if measure else [],
+            speaker_scale=similarity_scale(voices, self.speakers) if self.judges.speaker else None,
+        )
+
+    def _known_styles(self) -> tuple[str, ...]:
+        return () if self.judges.style is None else self.judges.style.labels
+
+    def _wanted_styles(self) -> tuple[StyleMeasure | None, list[str | None]]:
+        """The style that each utterance is to be told, None where nobody knows."""
+        if self.judges.style is None:
+            return None, [None] * len(self.styles)
+        known = self._known_styles()
+        if any(style in known for style in self.styles):
+            return "accuracy", [style if style in known else None for style in self.styles]
+        return "kept", [judged.style for judged in self.judged[ORIGINAL]]
+
+    def _bitrates(self, expressive: bool) -> dict[str, float]:
+        layout = self.tokens.layout
+        return {
+            "bitrate": self.tokens.bitrate(layout.kinds if expressive else ["units"]),
+            "nominal_bitrate": nominal_bitrate(layout, expressive),
+        }
+
+
+def judge(waveform: Tensor, text: str, judges: Judges) -> Judged:
+    """What the judges say of a waveform (S,)."""
+    return Judged(
+        heard={name: hear(recogniser, waveform, text) for name, recogniser in judges.recognisers.items()},
+        contour=extract_contour(judges.extractor, waveform.to(judges.device)),
+        style=None if judges.style is None else judges.style.label(waveform),
+        voice=None if judges.speaker is None else judges.speaker.features(waveform),
+    )
+
+
+def _recognised(judged: Sequence[Judged]) -> dict[str, Any]:
+    figures = {}
+    for name in judged[0].heard:
+        found = [heard for one in judged if (heard := one.heard[name]) is not None]
+        words, letters = [len(heard.said.split()) for heard in found], [len(heard.said) for heard in found]
+        figures[name] = RecognitionFigures(
+            word_error_rate=ratio_estimate([heard.word_edits() for heard in found], words, PERCENT),
+            character_error_rate=ratio_estimate([heard.character_edits() for heard in found], letters, PERCENT),
+        )
+    return {"recognition": figures}
+
+
+def _styled(
+    judged: Sequence[Judged], wanted: Sequence[str | None], measure: StyleMeasure | None, name: str
+) -> dict[str, Any]:
+    if measure == "kept" and name == ORIGINAL:
+        return {}
+    right = [one.style == style for one, style in zip(judged, wanted, strict=True) if style is not None]
+    return {"style": share_estimate(right, PERCENT)}
+
+
+def _beside(judged: Sequence[Judged], originals: Sequence[Judged]) -> dict[str, Any]:
+    """What is measured between a resynthesis and its original."""
+    pairs = list(zip(judged, originals, strict=True))
+    errors = [contour_errors(one.contour, original.contour) for one, original in pairs]
+    frames = [float(error.frames) for error in errors]
+    cents, both = [float(error.squared_cents) for error in errors], [float(error.both_voiced) for error in errors]
+    return {
+        "f0_frame_error": ratio_estimate([float(error.voicing + error.gross) for error in errors], frames),
+        "voicing_error": ratio_estimate([float(error.voicing) for error in errors], frames),
+        "f0_rmse_cents": ratio_estimate(cents, both, through=np.sqrt),
+        "f0_correlation": mean_estimate([log_f0_correlation(one.contour, original.contour) for one, original in pairs]),
+        "speaker_similarity": mean_estimate(
+            [
+                None if one.voice is None or original.voice is None else similarity(one.voice, original.voice)
+                for one, original in pairs
+            ]
+        ),
+    }

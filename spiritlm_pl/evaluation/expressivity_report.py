@@ -1,0 +1,136 @@
+"""The figures of how much of what was said, how and by whom survives the tokens, and their table.
+
+As table 9 of Spirit LM (arXiv 2402.05755), turned round: a row for each measure, a column for each system.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.tables import Figures, cell, span
+from spiritlm_pl.evaluation.voice_judges import SimilarityScale
+
+StyleMeasure = Literal["accuracy", "kept"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionFigures:
+    """Of one recogniser, in percent."""
+
+    word_error_rate: Estimate | None
+    character_error_rate: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemFigures:
+    """The figures of the originals or of one vocoder; None is what cannot be measured.
+
+    Attributes:
+        bitrate: bits a second, measured.
+        nominal_bitrate: without collapsed runs.
+        recognition: by recogniser.
+        f0_frame_error: share of frames whose voicing is wrong or whose F0 is more than 20 % off.
+        voicing_error: share of frames whose voicing is wrong.
+        f0_rmse_cents: over frames voiced in both.
+        f0_correlation: of log F0 over frames voiced in both, mean of utterances.
+        style: percent of utterances with the right style.
+        speaker_similarity: cosine similarity to the original.
+    """
+
+    bitrate: float | None = None
+    nominal_bitrate: float | None = None
+    recognition: Mapping[str, RecognitionFigures] = field(default_factory=dict)
+    f0_frame_error: Estimate | None = None
+    voicing_error: Estimate | None = None
+    f0_rmse_cents: Estimate | None = None
+    f0_correlation: Estimate | None = None
+    style: Estimate | None = None
+    speaker_similarity: Estimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressivityReport:
+    """Table 9 of one corpus.
+
+    Attributes:
+        num_utterances: how many were resynthesised.
+        seconds: of them.
+        systems: figures of "original" and of each vocoder.
+        style_measure: "accuracy" against labels, or "kept", agreement with the judge's verdict on the original where
+            there are no labels that it knows; None without a judge.
+        styles: how many utterances have which label that the judge knows, or for "kept" which verdict.
+        unknown_styles: labels that the judge does not know, and that therefore do not count.
+        speaker_scale: similarities among the originals; None without a judge.
+    """
+
+    num_utterances: int
+    seconds: float
+    systems: Mapping[str, SystemFigures]
+    style_measure: StyleMeasure | None
+    styles: Mapping[str, int]
+    unknown_styles: Sequence[str]
+    speaker_scale: SimilarityScale | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
+        """For readers.
+
+        Args:
+            title: what it was measured on.
+            notes: to stand before those that follow from the figures.
+        """
+        rows = [self._row("bits a second", lambda one: one.bitrate, ".0f")]
+        rows.append(self._row("... of all frames", lambda one: one.nominal_bitrate, ".0f"))
+        judges = list(next(iter(self.systems.values())).recognition)
+        if not judges:
+            rows.append(self._row("words heard wrong (WER), %", lambda one: None))
+        for name in judges:
+            rows.append(self._row(f"words heard wrong (WER), %, {name}", _wer(name), ".1f"))
+        rows += [
+            self._row("F0 frame error", lambda one: one.f0_frame_error, ".2f"),
+            self._row("voicing error", lambda one: one.voicing_error, ".2f"),
+            self._row("F0 RMSE, cents", lambda one: one.f0_rmse_cents, ".0f"),
+            self._row("correlation of log F0", lambda one: one.f0_correlation, ".2f"),
+            self._row(STYLE_ROWS[self.style_measure], lambda one: one.style, ".1f"),
+            self._row("speaker similarity", lambda one: one.speaker_similarity, ".2f"),
+        ]
+        return Figures(title, ("measure", *self.systems, "utterances"), rows, [*notes, *self._notes()])
+
+    def _row(self, name: str, pick: Callable[[SystemFigures], Estimate | float | None], form: str = ".3g") -> list[str]:
+        found = [pick(one) for one in self.systems.values()]
+        counts = [one.count for one in found if isinstance(one, Estimate)]
+        if not counts and any(one is not None for one in found):
+            counts = [self.num_utterances]
+        return [name, *(cell(one, form) for one in found), span(counts)]
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.style_measure is not None:
+            total = sum(self.styles.values())
+            commonest = max(self.styles, key=lambda style: self.styles[style])
+            of = "labels" if self.style_measure == "accuracy" else "the judge's verdicts on the originals"
+            notes.append(f"style: {total} {of}, {100 * self.styles[commonest] / total:.1f} % of them {commonest}")
+        if self.unknown_styles:
+            notes.append(f"the judge of style does not know {', '.join(self.unknown_styles)}: not counted")
+        if self.speaker_scale is not None:
+            same, other = self.speaker_scale.same_speaker, self.speaker_scale.different_speakers
+            notes.append(
+                f"speaker similarity of two originals: {cell(same, '.2f')} of one speaker, "
+                f"{cell(other, '.2f')} of different ones"
+            )
+        return notes
+
+
+STYLE_ROWS: dict[StyleMeasure | None, str] = {
+    "accuracy": "style told right, %",
+    "kept": "style kept (no labels), %",
+    None: "style told right, %",
+}
+
+
+def _wer(name: str) -> Callable[[SystemFigures], Estimate | None]:
+    return lambda one: one.recognition[name].word_error_rate

@@ -1,0 +1,216 @@
+"""Does the tokens' melody follow that of the speech? Pairs of utterances that differ in prosody alone.
+
+A pair is one text said by one speaker in two styles, such as high and low, or fast and slow. Units are to be the same
+for both; the F0 of a resynthesis is to differ as that of the originals does, which pitch and style codes must carry.
+
+Shapes: S samples at 16 kHz, F F0 frames.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from torchaudio.functional import edit_distance
+
+from spiritlm_pl.evaluation.contours import Contour, extract_contour, log_f0_correlation
+from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate
+from spiritlm_pl.evaluation.recognition import normalise
+from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.stored_speech import style_of
+from spiritlm_pl.evaluation.tables import Figures, cell, span
+from spiritlm_pl.speech.f0 import F0Extractor
+from spiritlm_pl.tokens.corpus_store import UnitUtterance
+
+ALL = "all pairs"
+CENTS = 1200.0  # an octave
+
+
+@dataclass(frozen=True)
+class ProsodyPair:
+    """One text by one speaker in two styles, which stand in the order of the alphabet."""
+
+    first: UnitUtterance
+    second: UnitUtterance
+
+    @property
+    def contrast(self) -> str:
+        """Names of the styles."""
+        return f"{style_of(self.first)} / {style_of(self.second)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowedF0:
+    """How the F0 of one vocoder's resyntheses follows that of the originals.
+
+    Attributes:
+        difference_cents: mean difference in mean log F0, the first style less the second; of all pairs, its size.
+        followed: the difference as a share of that of the originals, least squares over pairs: 1 follows in full, 0
+            not at all.
+        correlation: of log F0 within utterances, mean over the utterances of the pairs.
+    """
+
+    difference_cents: Estimate | None
+    followed: Estimate | None
+    correlation: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastFigures:
+    """Figures of the pairs of two styles, or of all pairs.
+
+    Attributes:
+        num_pairs: how many.
+        unit_edit_distance: between deduplicated units, in percent of their mean length.
+        systems: F0 of "original" (its difference alone) and of each vocoder.
+    """
+
+    num_pairs: int
+    unit_edit_distance: Estimate | None
+    systems: Mapping[str, FollowedF0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProsodyReport:
+    """Figures of all contrasts.
+
+    Attributes:
+        contrasts: by the names of both styles, and "all pairs".
+        other_texts: the unit edit distance of different texts by one speaker in one style, a scale for the others.
+    """
+
+    contrasts: Mapping[str, ContrastFigures]
+    other_texts: Estimate | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
+        """For readers: a row for each contrast."""
+        names = [name for name in self.contrasts[ALL].systems if name != ORIGINAL]
+        columns = ["styles", "pairs", "units differ, %", f"{ORIGINAL}: F0 differs, cents"]
+        for name in names:
+            columns += [f"{name}: F0 differs, cents", f"{name}: followed", f"{name}: correlation"]
+        rows = []
+        for contrast, figures in self.contrasts.items():
+            original = figures.systems[ORIGINAL]
+            row = [contrast, span([figures.num_pairs]), cell(figures.unit_edit_distance, ".1f")]
+            row.append(cell(original.difference_cents, ".0f"))
+            for one in (figures.systems[name] for name in names):
+                row += [cell(one.difference_cents, ".0f"), cell(one.followed, ".2f"), cell(one.correlation, ".2f")]
+            rows.append(row)
+        scale = f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %"
+        return Figures(title, columns, rows, [*notes, scale])
+
+
+def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[str, str]] = ()) -> list[ProsodyPair]:
+    """All pairs of one text by one speaker in two styles; a style said twice counts once.
+
+    Args:
+        utterances: with texts, speakers and styles.
+        contrasts: pairs of styles that are asked for; none for all.
+
+    Raises:
+        ValueError: if there is no such pair.
+    """
+    said: dict[tuple[str, str], dict[str, UnitUtterance]] = defaultdict(dict)
+    for utterance in utterances:
+        text, style = normalise(utterance.text), style_of(utterance)
+        if text and style and utterance.num_frames:
+            said[utterance.speaker, text].setdefault(style, utterance)
+    wanted = {tuple(sorted(contrast)) for contrast in contrasts}
+    pairs = [
+        ProsodyPair(styles[first], styles[second])
+        for styles in said.values()
+        for first, second in combinations(sorted(styles), 2)
+        if not wanted or (first, second) in wanted
+    ]
+    if not pairs:
+        asked = "two styles" if not wanted else " or ".join(" and ".join(names) for names in sorted(wanted))
+        raise ValueError(
+            f"units must hold one text by one speaker in {asked}, but no pair is among the "
+            f"{len(said)} texts with a style: take a larger split or other contrasts"
+        )
+    return pairs
+
+
+def unit_difference(first: UnitUtterance, second: UnitUtterance) -> tuple[float, float]:
+    """Edits between deduplicated units, and the mean of their numbers."""
+    return edit_distance(first.units.tolist(), second.units.tolist()), (len(first.units) + len(second.units)) / 2
+
+
+def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
+    """Unit edit distance, in percent, of each utterance to the next one of another text, same speaker and style."""
+    groups: dict[tuple[str, str], list[UnitUtterance]] = defaultdict(list)
+    for utterance in utterances:
+        groups[utterance.speaker, style_of(utterance)].append(utterance)
+    found = [
+        unit_difference(one, other)
+        for members in groups.values()
+        for one, other in zip(members, members[1:], strict=False)
+        if normalise(one.text) != normalise(other.text)
+    ]
+    return ratio_estimate([edits for edits, _ in found], [length for _, length in found], 100.0)
+
+
+def pair_contours(renditions: Iterable[Rendition], extractor: F0Extractor) -> dict[str, dict[str, Contour]]:
+    """F0 of originals and resyntheses by utterance, then by system."""
+    return {
+        rendition.tokens.id: {
+            name: extract_contour(extractor, waveform) for name, waveform in rendition.waveforms().items()
+        }
+        for rendition in renditions
+    }
+
+
+def prosody_report(
+    pairs: Sequence[ProsodyPair], contours: Mapping[str, Mapping[str, Contour]], other_texts: Estimate | None = None
+) -> ProsodyReport:
+    """Figures of pairs.
+
+    Args:
+        pairs: of `find_pairs`.
+        contours: of `pair_contours`, for the utterances of the pairs.
+        other_texts: of `other_text_distance`.
+    """
+    groups: dict[str, list[ProsodyPair]] = {ALL: list(pairs)}
+    for pair in sorted(pairs, key=lambda pair: pair.contrast):
+        groups.setdefault(pair.contrast, []).append(pair)
+    return ProsodyReport(
+        contrasts={name: _figures(members, contours, name == ALL) for name, members in groups.items()},
+        other_texts=other_texts,
+    )
+
+
+def _figures(
+    pairs: Sequence[ProsodyPair], contours: Mapping[str, Mapping[str, Contour]], of_all: bool
+) -> ContrastFigures:
+    edits, lengths = zip(*(unit_difference(pair.first, pair.second) for pair in pairs), strict=True)
+    ids = list(dict.fromkeys(one.id for pair in pairs for one in (pair.first, pair.second)))
+    differences = {
+        system: [_difference(contours[pair.first.id][system], contours[pair.second.id][system]) for pair in pairs]
+        for system in contours[ids[0]]
+    }
+    systems = {}
+    for system, found in differences.items():
+        sizes = [None if one is None else abs(one) for one in found] if of_all else found
+        both = [(a, b) for a, b in zip(found, differences[ORIGINAL], strict=True) if a is not None and b is not None]
+        made = system != ORIGINAL
+        systems[system] = FollowedF0(
+            difference_cents=mean_estimate(sizes),
+            followed=ratio_estimate([a * b for a, b in both], [b * b for _, b in both]) if made else None,
+            correlation=mean_estimate(
+                [log_f0_correlation(contours[name][system], contours[name][ORIGINAL]) for name in ids if made]
+            ),
+        )
+    return ContrastFigures(
+        num_pairs=len(pairs), unit_edit_distance=ratio_estimate(edits, lengths, 100.0), systems=systems
+    )
+
+
+def _difference(first: Contour, second: Contour) -> float | None:
+    """Cents between the mean log F0 of two utterances; None where one has too little voice."""
+    above, below = first.mean_log(), second.mean_log()
+    return None if above is None or below is None else CENTS * (above - below)

@@ -1,0 +1,173 @@
+"""Held-out recordings beside their stored tokens, and what vocoders make of the tokens with the true durations.
+
+Shapes: S samples, R runs of equal units, T frames.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lhotse import MonoCut
+from torch import Tensor
+
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.corpora.manifest import load_cuts
+from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
+from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream, split
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+CodePlaces = Literal["stream", "frames"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSpeech:
+    """Recordings of one split that have tokens.
+
+    Attributes:
+        cuts: the recordings.
+        tokens: by the ids of the cuts.
+        layout: of the tokens.
+        num_without: recordings that have none.
+    """
+
+    cuts: list[MonoCut]
+    tokens: Mapping[str, UnitUtterance]
+    layout: SpeechLayout
+    num_without: int
+
+    def __iter__(self) -> Iterator[tuple[MonoCut, UnitUtterance]]:
+        """All of them."""
+        return ((cut, self.tokens[cut.id]) for cut in self.cuts)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.cuts)
+
+
+def stored_speech(
+    units: str | Path, corpus: str | Path, split: str = "test", utterances: int | None = None
+) -> StoredSpeech:
+    """Find recordings with their tokens.
+
+    Args:
+        units: tokenised corpus.
+        corpus: corpus folder.
+        split: train, validation or test.
+        utterances: at most so many, spread evenly over the split; None for all.
+
+    Raises:
+        ValueError: if the corpus has no utterances in this split, or none of them has units.
+    """
+    if utterances is not None and utterances < 1:
+        raise ValueError(f"utterances must be at least 1, but is {utterances} instead")
+    cuts = list(load_cuts(corpus, split))
+    if not cuts:
+        raise ValueError(f"corpus must hold utterances in split {split}, but {corpus} has none instead")
+    stored = UnitCorpus(units, split)
+    tokens = stored.by_id()
+    chosen = [cut for cut in cuts if cut.id in tokens and tokens[cut.id].num_frames]
+    if not chosen:
+        raise ValueError(
+            f"units must be those of the corpus, but {units} has none for the {len(cuts)} utterances "
+            f"of split {split} of {corpus}"
+        )
+    without = len(cuts) - len(chosen)
+    if utterances is not None and utterances < len(chosen):
+        chosen = [chosen[index * len(chosen) // utterances] for index in range(utterances)]
+    return StoredSpeech(cuts=chosen, tokens=tokens, layout=stored.layout, num_without=without)
+
+
+def text_of(cut: MonoCut) -> str:
+    """What is said, empty where nobody knows."""
+    return cut.supervisions[0].text or ""
+
+
+def speaker_of(cut: MonoCut) -> str:
+    """Name of the speaker, "unknown" as vocoders are trained where there is none."""
+    return cut.supervisions[0].speaker or "unknown"
+
+
+def style_of(utterance: UnitUtterance) -> str:
+    """Name of the style, empty where it has none."""
+    return str(utterance.custom.get("style") or "")
+
+
+def load_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
+    """An exported vocoder.
+
+    Raises:
+        ValueError: if the folder holds none, or there is no such device.
+    """
+    try:
+        network = load_network(folder, "vocoder", device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be one that is here, but is {device!r} instead ({error})") from error
+    assert isinstance(network, Vocoder)
+    return network
+
+
+def check_vocoders(vocoders: Mapping[str, Vocoder], stored: StoredSpeech, speaker: str | int | None = None) -> None:
+    """See that vocoders can speak the tokens, in the voices that are asked for.
+
+    Args:
+        vocoders: by name.
+        stored: what is to be spoken.
+        speaker: one voice for all; None for those of the utterances.
+
+    Raises:
+        ValueError: if a vocoder has too few codes, another rate, or lacks a voice.
+    """
+    needed = {speaker} if speaker is not None else {speaker_of(cut) for cut in stored.cuts}
+    for name, vocoder in vocoders.items():
+        try:
+            vocoder.config.check_data(None, None, stored.layout)
+            rate = vocoder.sample_rate / vocoder.hop_length
+            if abs(rate - stored.layout.frame_rate) > 1e-6:
+                raise ValueError(f"frames a second must be those of units, {stored.layout.frame_rate}, but are {rate}")
+            for voice in sorted(needed, key=str):
+                vocoder.speaker_id(voice)
+        except ValueError as error:
+            raise ValueError(f"vocoder {name!r} does not fit: {error}") from None
+
+
+def token_stream(utterance: UnitUtterance, layout: SpeechLayout, expressive: bool) -> SpeechTokens:
+    """The tokens of an utterance as a language model sees them, of Expressive or of Base."""
+    sizes = {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles} if expressive else {}
+    vocabulary = Vocabulary(num_text=1, num_units=layout.num_units, **sizes)
+    codes = utterance.pitches, utterance.styles
+    return speech_stream(utterance.units, utterance.unit_starts, *codes, layout, vocabulary)
+
+
+def speak_tokens(
+    vocoder: Vocoder, utterance: UnitUtterance, layout: SpeechLayout, speaker: str | int, codes: CodePlaces = "stream"
+) -> Tensor:
+    """Resynthesise an utterance with its true durations.
+
+    Args:
+        vocoder: speaks; a Base one leaves pitch and style aside.
+        utterance: tokens.
+        layout: of the tokenizer.
+        speaker: name or id of the voice.
+        codes: "stream" gives each unit the latest pitch and style before it, as generation does; "frames" gives
+            each frame its own, which is more than a language model can carry.
+
+    Returns:
+        (S,) on the CPU.
+    """
+    if vocoder.expressive and codes == "frames":
+        assert utterance.pitches is not None and utterance.styles is not None
+        pitches, styles = (
+            torch.from_numpy(at_frames(row, round(layout.frame_rate / rate), utterance.num_frames).astype(np.int64))
+            for row, rate in ((utterance.pitches, PITCH_RATE), (utterance.styles, STYLE_RATE))
+        )
+        frames = torch.from_numpy(unit_frames(utterance).astype(np.int64))
+        return vocoder.speak_frames(frames, speaker, pitches, styles)
+    stream = token_stream(utterance, layout, vocoder.expressive)
+    units, *latest = (torch.from_numpy(part) for part in split(stream.kinds, stream.values))
+    durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
+    return vocoder.synthesize(units, speaker, torch.from_numpy(durations), *(latest if vocoder.expressive else ()))

@@ -1,0 +1,64 @@
+"""Tables of figures with their intervals, for a terminal and for a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from spiritlm_pl.evaluation.interval import Estimate
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A table.
+
+    Attributes:
+        title: what was measured, on what.
+        columns: names; the first one is of what is measured.
+        rows: cells.
+        notes: what to know of the figures.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        title, caption = Text(self.title), Text("\n".join(self.notes))
+        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+        for name in self.columns:
+            table.add_column(Text(name))
+        for row in self.rows:
+            table.add_row(*map(Text, row))  # no markup: names may hold brackets
+        return table
+
+    def markdown(self) -> str:
+        """For a page."""
+        rows = [self.columns, ["---"] * len(self.columns), *self.rows]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([self.title, "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def cell(estimate: Estimate | float | None, form: str = ".3g") -> str:
+    """A figure with its interval, such as `23.4 (20.1 to 26.9)`; a dash for nothing."""
+    if estimate is None:
+        return NOTHING
+    if not isinstance(estimate, Estimate):
+        return format(estimate, form)
+    text = format(estimate.value, form)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({format(estimate.low, form)} to {format(estimate.high, form)})"
+
+
+def span(counts: Sequence[int]) -> str:
+    """Counts as one word or two, such as `12` or `10 to 12`."""
+    if not counts:
+        return NOTHING
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

@@ -1,0 +1,158 @@
+"""The expressive tokenizer: three kinds from any audio, from a folder, over a corpus."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.speech.contract import FeatureExtractor, SpeechLayout
+from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer, speech_fingerprint
+from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.speech.style import StyleEncoder
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.tokens.corpus_store import UnitCorpus
+
+LAYOUT = SpeechLayout(num_units=8, frame_rate=25.0, num_pitches=6, num_styles=5)
+
+
+def kmeans(num_units: int) -> KMeans:
+    network = KMeans(KMeansConfig(num_units=num_units, feature_dim=39))
+    with torch.no_grad():
+        network.centroids.copy_(torch.randn(num_units, 39))
+    return network
+
+
+def make_parts(folder: Path) -> list[str]:
+    """Random networks: a phonetic, a pitch and a style tokenizer."""
+    torch.manual_seed(0)
+    PhoneticTokenizer(MFCCConfig().build(), kmeans(8)).save(folder / "phonetic")
+    pitch = PitchVQVAE(PitchVQVAEConfig(num_codes=6, dim=4, width=4, depth=1))
+    with torch.no_grad():
+        pitch.codebook.codes.copy_(torch.randn(6, 4) * 20)
+    save_network(folder / "pitch", pitch, "pitch")
+    extractor: Any = StyleEncoder.on(MFCCConfig(normalize=False).build(), projection_dim=4, normalize=False)
+    quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=5, feature_dim=4))
+    assert isinstance(extractor, FeatureExtractor)
+    PhoneticTokenizer(extractor, quantizer).save(folder / "style")
+    return [str(folder / name) for name in ("phonetic", "pitch", "style")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("tokenizers")
+    run(["join-tokenizers", *make_parts(base), str(base / "joined"), "--f0=yin"])
+    return base / "joined"
+
+
+def hum(seconds: float, pitch: float = 150.0) -> torch.Tensor:
+    time = torch.arange(round(seconds * 16_000)) / 16_000
+    return 0.3 * sum((torch.sin(2 * torch.pi * pitch * k * time) / k for k in range(1, 6)), torch.zeros(()))
+
+
+def test_three_kinds_at_their_rates(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    assert isinstance(tokenizer, ExpressiveTokenizer) and tokenizer.layout == LAYOUT
+    waveforms = torch.zeros(2, 40_000)
+    waveforms[0], waveforms[1, :24_000] = hum(2.5), hum(1.5)
+    first, second = tokenizer.encode(waveforms, torch.tensor([40_000, 24_000]))
+    assert (first.num_frames, len(first.pitches), len(first.styles)) == (62, 31, 3)  # type: ignore[arg-type]
+    (alone,) = tokenizer.encode(waveforms[1:, :24_000], torch.tensor([24_000]))
+    for name in ("values", "starts", "pitches", "styles"):
+        assert torch.equal(getattr(alone, name), getattr(second, name))
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "10 ms", "79 ms", "30 Hz", "2 kHz", "one sample"])
+def test_any_audio_has_valid_codes(folder: Path, kind: str) -> None:
+    waveform = {
+        "silence": torch.zeros(16_000),
+        "noise": 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(0)),
+        "10 ms": hum(0.010),
+        "79 ms": hum(0.079),
+        "30 Hz": hum(1.0, 30.0),
+        "2 kHz": hum(1.0, 2_000.0),
+        "one sample": torch.ones(1),
+    }[kind]
+    (units,) = load_tokenizer(folder).encode(waveform[None], torch.tensor([len(waveform)]))
+    assert units.pitches is not None and units.styles is not None
+    assert len(units.pitches) >= 1 and 0 <= int(units.pitches.min()) <= int(units.pitches.max()) < 6
+    assert len(units.styles) >= 1 and 0 <= int(units.styles.min()) <= int(units.styles.max()) < 5
+
+
+def test_known_f0_and_speaker_means_are_used(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    assert isinstance(tokenizer, ExpressiveTokenizer)
+    waveform, lengths = hum(1.0)[None], torch.tensor([16_000])
+    f0, voiced = tokenizer.pitch.extract(waveform, lengths)
+    (own,) = tokenizer.encode(waveform, lengths)
+    (unknown,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([float("nan")])))
+    (high,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([50.0])))
+    assert own.pitches is not None and torch.equal(own.pitches, unknown.pitches)  # type: ignore[arg-type]
+    assert not torch.equal(own.pitches, high.pitches)  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_hangs_on_every_part(folder: Path, tmp_path: Path) -> None:
+    known = speech_fingerprint(folder)
+    for name in ("pitch/model.safetensors", "style/quantizer/config.json", "expressive.json", "config.json"):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(folder, copy)
+        path = copy / name
+        if path.suffix == ".json":
+            path.write_text(path.read_text().replace("yin", "fcpe").replace('"num_units": 5', '"num_units": 6')
+                            .replace("100.0", "50.0"))  # fmt: skip
+        else:
+            content = bytearray(path.read_bytes())
+            content[-1] ^= 1
+            path.write_bytes(content)
+        assert speech_fingerprint(copy) != known, name
+
+
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    phonetic, pitch, style = make_parts(tmp_path)
+    out = str(tmp_path / "out")
+    with pytest.raises(ValueError, match="style must give 1 codes a second, but gives 25 instead"):
+        run(["join-tokenizers", phonetic, pitch, phonetic, out])
+    with pytest.raises(ValueError, match="checkpoint must be of stage 'pitch'"):
+        run(["join-tokenizers", phonetic, f"{phonetic}/quantizer", style, out])
+    slow = PitchVQVAE(PitchVQVAEConfig(num_codes=6, dim=4, width=4, depth=1, downsamplings=5))
+    save_network(pitch, slow, "pitch")
+    with pytest.raises(ValueError, match="pitch must give 12.5 codes a second, but gives 6.25 instead"):
+        run(["join-tokenizers", phonetic, pitch, style, out])
+    assert not Path(out).exists()
+
+
+def predict(folder: Path, corpus: Path, out: Path, *options: str) -> UnitCorpus:
+    run(
+        [
+            *("predict", "--model=spiritlm_pl.modules.tokenize.TokenizeModule"),
+            f"--model.init_args.tokenizer={folder}",
+            "--data=spiritlm_pl.datamodules.speech.WaveformDataModule",
+            f"--data.init_args.corpora=[{corpus}]",
+            *options,
+            *("--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"),
+            f"--trainer.default_root_dir={out}/run",
+            '--trainer.callbacks=[{"class_path": "spiritlm_pl.callbacks.write_units.WriteUnits",'
+            f' "init_args": {{"folder": "{out}"}}}}]',
+        ]
+    )
+    return UnitCorpus(out / corpus.name, "test")
+
+
+def test_a_corpus_is_tokenised_with_f0_that_is_at_hand(folder: Path, make_corpus: Any, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "tones", train=4, held_out=2)
+    option = "--data.init_args.f0_name=yin"
+    with pytest.raises(FileNotFoundError, match=r"F0 must have been extracted \(`spiritlm extract-f0 .*tones --name"):
+        predict(folder, corpus, tmp_path / "none", option)
+    run(["extract-f0", str(corpus), "--extractor=yin"])
+    stored = predict(folder, corpus, tmp_path / "stored", option)
+    assert stored.layout == LAYOUT
+    fresh = predict(folder, corpus, tmp_path / "fresh")
+    for one, other in zip(stored, fresh, strict=True):
+        assert one.units.tolist() == other.units.tolist() and one.styles.tolist() == other.styles.tolist()
+        assert len(one.pitches) == len(other.pitches)
