@@ -1,4 +1,4 @@
-"""Tokenisation's real-time factor per core: MFCC k-means, the quickstart's HuBERT, and HuBERT base at 25 Hz.
+"""Tokenisation's real-time factor per core: units by MFCC and HuBERT, pitch codes, style codes.
 
     python benchmarks/tokenise_rtf.py [--threads 1] [--seconds 10] [--batch 8] [--repeats 3]
 
@@ -8,18 +8,27 @@ batch 1 and batched, the best of `repeats`, and CPU seconds beside it, which oth
 
 import argparse
 import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from spiritlm_pl.cli.configs import config_folder
 from spiritlm_pl.speech.contract import FeatureExtractor
+from spiritlm_pl.speech.encoders import TransformersEncoder, TransformersEncoderConfig
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
+from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.speech.style import StyleEncoder
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
 SAMPLE_RATE = 16_000
+Encode: TypeAlias = Callable[[Tensor, Tensor], object]
 
 
 def hubert(part: str, layer: int, normalize: bool = False) -> HubertFeatures:
@@ -29,15 +38,44 @@ def hubert(part: str, layer: int, normalize: bool = False) -> HubertFeatures:
     return HubertFeatures.from_network(HubertNetwork(HubertConfig(**values)), layer, normalize)
 
 
-def measure(tokenizer: PhoneticTokenizer, seconds: float, batch: int, repeats: int) -> tuple[float, float]:
+def phonetic(extractor: FeatureExtractor, num_units: int) -> Encode:
+    """Units by k-means."""
+    quantizer = KMeans(KMeansConfig(num_units=num_units, feature_dim=extractor.feature_dim))
+    return PhoneticTokenizer(extractor, quantizer).encode
+
+
+def style(encoder: torch.nn.Module, projection_dim: int, num_styles: int) -> Encode:
+    """Style codes by an encoder with a classifier."""
+    features: Any = StyleEncoder.on(encoder.eval(), projection_dim=projection_dim, normalize=False).eval()
+    quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=num_styles, feature_dim=projection_dim))
+    return PhoneticTokenizer(features, quantizer).encode
+
+
+def wav2vec2_base() -> TransformersEncoder:
+    """The release's style encoder."""
+    model = {"model_type": "wav2vec2"}  # the defaults are the base size
+    return TransformersEncoder(TransformersEncoderConfig(model=model))
+
+
+def pitch(f0: str) -> Encode:
+    """Pitch codes of the published size."""
+    tokenizer = PitchTokenizer(PitchVQVAE(PitchVQVAEConfig()), f0)
+
+    def encode(waveforms: Tensor, lengths: Tensor) -> object:
+        return tokenizer.encode(*tokenizer.extract(waveforms, lengths), lengths)
+
+    return encode
+
+
+def measure(encode: Encode, seconds: float, batch: int, repeats: int) -> tuple[float, float]:
     """Best wall and CPU seconds per second of audio."""
     waveforms = torch.randn(batch, int(seconds * SAMPLE_RATE)) * 0.1
     lengths = torch.full((batch,), waveforms.shape[1])
-    tokenizer.encode(waveforms, lengths)
+    encode(waveforms, lengths)
     walls, processors = [], []
     for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
-        tokenizer.encode(waveforms, lengths)
+        encode(waveforms, lengths)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
     return min(walls) / (batch * seconds), min(processors) / (batch * seconds)
@@ -52,19 +90,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    extractors: dict[str, tuple[FeatureExtractor, int]] = {
-        "MFCC": (MFCCConfig(frame_rate=25.0).build(), 200),
-        "HuBERT quickstart": (hubert("hubert_tiny", 1, normalize=True), 200),
-        "HuBERT base 25 Hz": (hubert("hubert_base_25hz", 11), 500),
+    encoders: dict[str, Encode] = {
+        "units: MFCC": phonetic(MFCCConfig(frame_rate=25.0).build(), 200),
+        "units: HuBERT quickstart": phonetic(hubert("hubert_tiny", 1, normalize=True), 200),
+        "units: HuBERT base 25 Hz": phonetic(hubert("hubert_base_25hz", 11), 500),
+        "pitch: FCPE, VQ-VAE": pitch("fcpe"),
+        "pitch: YIN, VQ-VAE": pitch("yin"),
+        "style: HuBERT quickstart": style(hubert("hubert_tiny", 2), 64, 50),
+        "style: wav2vec 2.0 base": style(wav2vec2_base(), 256, 100),
     }
     print(f"{options.threads} thread(s), {options.seconds:g} s utterances")
-    print(f"{'':<20}{'batch':>6}{'real-time factor':>18}{'CPU s / audio s':>17}{'times real time':>17}")
-    for name, (extractor, num_units) in extractors.items():
-        quantizer = KMeans(KMeansConfig(num_units=num_units, feature_dim=extractor.feature_dim))
-        tokenizer = PhoneticTokenizer(extractor, quantizer)
+    print(f"{'':<26}{'batch':>6}{'real-time factor':>18}{'CPU s / audio s':>17}{'times real time':>17}")
+    for name, encode in encoders.items():
         for batch in (1, options.batch):
-            wall, processor = measure(tokenizer, options.seconds, batch, options.repeats)
-            print(f"{name:<20}{batch:>6}{wall:>18.4f}{processor:>17.4f}{1 / wall:>17.0f}")
+            wall, processor = measure(encode, options.seconds, batch, options.repeats)
+            print(f"{name:<26}{batch:>6}{wall:>18.4f}{processor:>17.4f}{1 / wall:>17.0f}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,20 @@ arXiv 2402.05755, table 9); the nominal ones are those without collapsing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
+from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.speech.unit_metrics import UnitStatistics
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.vocabulary import TokenKind
 
+LABELS = ("style", "speaker")
+TOLD = tuple(f"of_{what}" for what in LABELS)
 KINDS = {"units": TokenKind.UNIT, "pitches": TokenKind.PITCH, "styles": TokenKind.STYLE}
 
 
@@ -28,9 +32,13 @@ def kind_sizes(layout: SpeechLayout) -> dict[str, int]:
 
 def nominal_bitrate(layout: SpeechLayout, expressive: bool = True) -> float:
     """Bits a second of all frames; of the units alone where Base is asked for."""
+    return sum(nominal_bitrates(layout)[kind] for kind in (layout.kinds if expressive else ("units",)))
+
+
+def nominal_bitrates(layout: SpeechLayout) -> dict[str, float]:
+    """Bits a second of all frames of each kind."""
     rates = {"units": layout.frame_rate, "pitches": PITCH_RATE, "styles": STYLE_RATE}
-    sizes = kind_sizes(layout)
-    return sum(rates[kind] * math.log2(sizes[kind]) for kind in sizes if expressive or kind == "units")
+    return {kind: rates[kind] * math.log2(size) for kind, size in kind_sizes(layout).items()}
 
 
 @dataclass
@@ -91,12 +99,13 @@ class CodeStatistics:
             "tokens": counts.total(),
             "tokens_per_second": rate,
             "bitrate": rate * math.log2(size),
+            "nominal_bitrate": nominal_bitrates(self.layout)[kind],
             "used": len(counts),
             "use": len(counts) / size,
             "entropy_bits": entropy,
             "perplexity": 2**entropy,
         }
-        for what in ("style", "speaker"):
+        for what in LABELS:
             pairs = self.labelled.get((kind, what), Counter())
             if len({label for label, _ in pairs}) > 1:
                 found[f"of_{what}"] = told_by_codes(pairs, size)
@@ -135,9 +144,9 @@ def code_report(corpus: UnitCorpus) -> dict[str, Any]:
 
     Returns:
         utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
-        kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, used, use (the share of
-        used codes), entropy_bits, perplexity, and with labels of at least two values of_style and of_speaker as in
-        `told_by_codes`.
+        kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, nominal_bitrate, used, use (the
+        share of used codes), entropy_bits, perplexity, and with labels of at least two values of_style and of_speaker
+        as in `told_by_codes`.
 
     Raises:
         ValueError: if the split holds no tokens.
@@ -149,3 +158,33 @@ def code_report(corpus: UnitCorpus) -> dict[str, Any]:
     if not statistics.utterances:
         raise ValueError(f"units must hold utterances with tokens, but {corpus.folder} has none instead")
     return statistics.report()
+
+
+def code_table(reports: Mapping[str, dict[str, Any]], title: str = "") -> Figures:
+    """For readers: rows of each tokenised corpus and each kind, from reports by name."""
+    columns = (
+        "corpus",
+        "kind",
+        "tokens/s",
+        "bits/s",
+        "all frames, bits/s",
+        "use, %",
+        "entropy, bits",
+        "style",
+        "speaker",
+    )
+    rows = []
+    for name, report in reports.items():
+        short = Path(name).name
+        all_kinds = [
+            f"{report['tokens_per_second']:.1f}",
+            f"{report['bitrate']:.0f}",
+            f"{report['nominal_bitrate']:.0f}",
+        ]
+        rows.append([short, "all", *all_kinds, *[NOTHING] * 4])
+        for kind, found in report["kinds"].items():
+            told = [f"{100 * found[what]['information']:.0f}" if what in found else NOTHING for what in TOLD]
+            rates = [f"{found['tokens_per_second']:.1f}", f"{found['bitrate']:.0f}", f"{found['nominal_bitrate']:.0f}"]
+            use = f"{100 * found['use']:.0f} of {found['size']}"
+            rows.append([short, kind, *rates, use, f"{found['entropy_bits']:.2f}", *told])
+    return Figures(title, columns, rows, ["style, speaker: % of the labels' entropy that a token takes away"])

@@ -12,7 +12,8 @@ from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
-FEWEST_FRAMES = 20  # voiced in both, that a correlation needs
+FEWEST_FRAMES = 20  # voiced ones, that a mean or a correlation needs
+STILL = 1e-6  # deviation of log F0 that is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,10 @@ class Contour:
 
     hertz: Tensor
     voiced: Tensor
+
+    def first(self, frames: int) -> "Contour":
+        """Its beginning."""
+        return Contour(self.hertz[:frames], self.voiced[:frames])
 
     def drawn(self) -> Tensor:
         """F0 (F,), nan where unvoiced."""
@@ -47,17 +52,19 @@ def extract_contour(extractor: F0Extractor, waveform: Tensor) -> Contour:
 def contour_errors(made: Contour, original: Contour) -> F0Errors:
     """Errors over the frames of the shorter one."""
     frames = min(len(made.hertz), len(original.hertz))
-    parts = [part[None, :frames] for part in (made.hertz, made.voiced, original.hertz, original.voiced)]
-    return f0_errors(*parts, torch.ones(1, frames, dtype=torch.bool))
+    inside = torch.ones(1, frames, dtype=torch.bool)
+    made, original = made.first(frames), original.first(frames)
+    return f0_errors(made.hertz[None], made.voiced[None], original.hertz[None], original.voiced[None], inside)
 
 
 def log_f0_correlation(made: Contour, original: Contour) -> float | None:
     """Pearson's, of log F0 over frames voiced in both; None for fewer than 20, or where F0 does not move."""
     frames = min(len(made.hertz), len(original.hertz))
-    both = made.voiced[:frames] & original.voiced[:frames]
+    made, original = made.first(frames), original.first(frames)
+    both = made.voiced & original.voiced
     if int(both.sum()) < FEWEST_FRAMES:
         return None
-    logs = torch.stack([contour.hertz[:frames][both].double().log() for contour in (made, original)])
-    if bool((logs.std(1) < 1e-6).any()):
+    logs = torch.stack([contour.hertz[both].double().log() for contour in (made, original)])
+    if bool((logs.std(1) < STILL).any()):
         return None
     return float(torch.corrcoef(logs)[0, 1])

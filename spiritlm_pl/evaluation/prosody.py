@@ -19,7 +19,7 @@ from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estim
 from spiritlm_pl.evaluation.recognition import normalise
 from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
-from spiritlm_pl.evaluation.tables import Figures, cell, span
+from spiritlm_pl.evaluation.tables import Figures, cell
 from spiritlm_pl.speech.f0 import F0Extractor
 from spiritlm_pl.tokens.corpus_store import UnitUtterance
 
@@ -88,19 +88,15 @@ class ProsodyReport:
         return asdict(self)
 
     def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
-        """For readers: a row for each contrast."""
-        names = [name for name in self.contrasts[ALL].systems if name != ORIGINAL]
-        columns = ["styles", "pairs", "units differ, %", f"{ORIGINAL}: F0 differs, cents"]
-        for name in names:
-            columns += [f"{name}: F0 differs, cents", f"{name}: followed", f"{name}: correlation"]
+        """For readers: rows of each contrast, the originals' and every vocoder's."""
+        columns = ("styles", "pairs", "units differ, %", "speech", "F0 differs, cents", "followed", "correlation")
         rows = []
         for contrast, figures in self.contrasts.items():
-            original = figures.systems[ORIGINAL]
-            row = [contrast, span([figures.num_pairs]), cell(figures.unit_edit_distance, ".1f")]
-            row.append(cell(original.difference_cents, ".0f"))
-            for one in (figures.systems[name] for name in names):
-                row += [cell(one.difference_cents, ".0f"), cell(one.followed, ".2f"), cell(one.correlation, ".2f")]
-            rows.append(row)
+            first = [contrast, str(figures.num_pairs), cell(figures.unit_edit_distance, ".1f")]
+            for name, one in figures.systems.items():
+                f0 = cell(one.difference_cents, ".0f"), cell(one.followed, ".2f"), cell(one.correlation, ".2f")
+                rows.append([*first, name, *f0])
+                first = [""] * 3
         scale = f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %"
         return Figures(title, columns, rows, [*notes, scale])
 
@@ -155,11 +151,13 @@ def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
     return ratio_estimate([edits for edits, _ in found], [length for _, length in found], 100.0)
 
 
-def pair_contours(renditions: Iterable[Rendition], extractor: F0Extractor) -> dict[str, dict[str, Contour]]:
+def pair_contours(
+    renditions: Iterable[Rendition], extractor: F0Extractor, device: str = "cpu"
+) -> dict[str, dict[str, Contour]]:
     """F0 of originals and resyntheses by utterance, then by system."""
     return {
         rendition.tokens.id: {
-            name: extract_contour(extractor, waveform) for name, waveform in rendition.waveforms().items()
+            name: extract_contour(extractor, waveform.to(device)) for name, waveform in rendition.waveforms().items()
         }
         for rendition in renditions
     }

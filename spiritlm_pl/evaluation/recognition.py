@@ -67,7 +67,7 @@ def hear(judge: Recogniser, waveform: Tensor, text: str) -> Heard | None:
 
 def recognition_score(judge: Recogniser, spoken: Iterable[tuple[Tensor, str]]) -> RecognitionScore:
     """Word and character error rates of waveforms (S,) with their transcripts, pooled over all of them."""
-    found = [heard for waveform, text in spoken if (heard := hear(judge, waveform, text)) is not None]
+    found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text)) is not None]
     if not found:
         return RecognitionScore(word_error_rate=math.nan, character_error_rate=math.nan)
     heard, said = [pair.heard for pair in found], [pair.said for pair in found]

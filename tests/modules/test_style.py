@@ -1,6 +1,8 @@
 """Style training: styles are learnt, the speaker's gradient is turned round, codes are learnt from clusters."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from spiritlm_pl.modules.quantizer import KMeansModule
 from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.kmeans import KMeansConfig
+from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
@@ -149,3 +152,20 @@ def test_a_teacher_gives_one_code_a_second(corpus: Path, tmp_path: Path) -> None
     clusters.export(str(tmp_path / "units"))
     with pytest.raises(ValueError, match="teacher must give one code a second, but gives 25 instead"):
         fit(StyleCodeModule(MFCC, str(tmp_path / "units")), LabelledDataModule([str(corpus)]), tmp_path, 1)
+
+
+@pytest.mark.slow
+def test_two_processes_stay_equal(corpus: Path, tmp_path: Path) -> None:
+    module, _ = train_features(corpus, tmp_path, steps=4)
+    extractor: Any = module.network
+    quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=3, feature_dim=8))
+    PhoneticTokenizer(extractor, quantizer).save(tmp_path / "teacher")
+    script = Path(__file__).with_name("run_style_ddp.py")
+    command = [sys.executable, str(script), str(tmp_path), str(corpus), str(tmp_path / "teacher")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, figure in (("style", "val/accuracy_speaker"), ("codes", "val/codes_entropy")):
+        one, other = (torch.load(tmp_path / f"{name}{rank}.pt") for rank in (0, 1))
+        assert one["figures"] == other["figures"] and figure in one["figures"]
+        for key, value in one["weights"].items():
+            assert torch.equal(value, other["weights"][key]), key

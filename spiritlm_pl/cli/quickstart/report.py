@@ -33,20 +33,21 @@ class Row:
     baseline: str
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A report, or nothing where it was not written."""
     values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return values
 
 
 def _choice(kind: str, way: str) -> dict[str, Any]:
-    return _read(REPORTS / f"choice_{way}_{kind}.json")
+    return read_json(REPORTS / f"choice_{way}_{kind}.json")
 
 
 def corpus_rows() -> list[Row]:
     """How much speech there is, and what was left out."""
     rows = []
     for name, title in (("prompts", "real prompts"), ("stories", "spoken stories")):
-        info = _read(CORPORA / name / "corpus.json")
+        info = read_json(CORPORA / name / "corpus.json")
         if info:
             minutes = sum(info["seconds"].values()) / 60
             count = sum(info["utterances"].values())
@@ -58,7 +59,7 @@ def corpus_rows() -> list[Row]:
 
 def unit_rows() -> list[Row]:
     """HuBERT units beside MFCC units."""
-    reports = _read(REPORTS / "units.json")
+    reports = read_json(REPORTS / "units.json")
     if not reports:
         return []
     named = (
@@ -79,7 +80,7 @@ def hubert_rows() -> list[Row]:
     """How well HuBERT predicts the units that are hidden from it."""
     rows = []
     for iteration in (1, 2):
-        metrics = _read(ROOT / f"hubert_{iteration}" / METRICS_FILE)
+        metrics = read_json(ROOT / f"hubert_{iteration}" / METRICS_FILE)
         if "val/accuracy_masked" in metrics:
             value = f"{100 * metrics['val/accuracy_masked']:.0f}"
             rows.append(Row("HuBERT", f"iteration {iteration}: masked units predicted, %", value, "chance 0.5"))
@@ -89,8 +90,8 @@ def hubert_rows() -> list[Row]:
 def loss_rows() -> list[Row]:
     """Held-out losses of what both language models have seen."""
     rows = []
-    interleaved = _read(MODEL / "lm" / METRICS_FILE)
-    separate = _read(Path(SEPARATE_LM) / METRICS_FILE)
+    interleaved = read_json(MODEL / "lm" / METRICS_FILE)
+    separate = read_json(Path(SEPARATE_LM) / METRICS_FILE)
     for key, title in (("val/text/loss", "text"), ("val/speech/loss", "speech")):
         if key in interleaved and key in separate:
             value, other = f"{interleaved[key]:.2f}", f"not interleaved {separate[key]:.2f}"
@@ -119,7 +120,7 @@ def choice_rows() -> list[Row]:
 
 def resynthesis_rows() -> list[Row]:
     """Resynthesised real recordings beside the originals."""
-    report = _read(REPORTS / "resynthesis.json")
+    report = read_json(REPORTS / "resynthesis.json")
     rows = []
     for judge, scores in report.get("recognition", {}).items():
         made, original = scores["resynthesis"], scores["original"]

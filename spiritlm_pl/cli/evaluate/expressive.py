@@ -1,0 +1,170 @@
+"""`spiritlm evaluate expressivity` and `prosody`: what pitch and style tokens carry."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from spiritlm_pl.cli.evaluate.report import Split, file_name, followed, save_wavs, write_report, write_table
+
+if TYPE_CHECKING:
+    from spiritlm_pl.evaluation.contours import Contour
+    from spiritlm_pl.evaluation.renditions import Rendition
+
+EXAMPLES = 4
+F0 = Literal["fcpe", "yin", "yaapt", "torchaudio"]
+
+
+def expressivity(
+    vocoders: dict[str, str],
+    units: str,
+    corpus: str,
+    out: str,
+    split: Split = "test",
+    utterances: int | None = None,
+    style_judge: str | None = None,
+    speaker_judge: str | None = None,
+    pocketsphinx: bool = True,
+    whisper: str | None = None,
+    f0: F0 = "fcpe",
+    codes: Literal["stream", "frames"] = "stream",
+    speaker: int | str | None = None,
+    audio: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """How much of what was said, how and by whom survives the tokens: originals and vocoders in one table.
+
+    Recordings are resynthesised with their true durations. In the JSON file as in the table, recognition and style
+    are in percent, errors of F0 and voicing in shares of frames, every figure with a 95 % interval and the number of
+    utterances. Pictures of the first utterances' F0 go to `audio`, or else to the folder named as `out` without its
+    suffix.
+
+    Args:
+        vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'; a Base one is given the units
+            alone.
+        units: tokenised corpus, with pitch and style codes for an expressive vocoder.
+        corpus: corpus folder with the recordings.
+        out: JSON file to write; a table goes beside it as Markdown.
+        split: which split to measure on.
+        utterances: at most so many, spread evenly over the split; all when left out.
+        style_judge: network of stage "style" that tells styles apart; without it style is left out. Utterances with a
+            style that it knows (`custom["style"]`) are judged against it; where there is none, the judge's verdict on
+            the original is to be kept.
+        speaker_judge: network of stage "style" that tells speakers apart; without it voices are left out.
+        pocketsphinx: whether this recogniser listens; none does where the corpus has no transcripts.
+        whisper: folder of a faster-whisper model, another recogniser.
+        f0: extractor.
+        codes: stream gives each unit the latest pitch and style before it, as a language model's tokens do; frames
+            gives each frame its own, for comparison.
+        speaker: one voice for all, by name or number; that of the utterance when left out.
+        audio: folder for the first utterances as wav files of 16 kHz; none when left out.
+        device: for vocoders, judges of style and voice, and F0.
+    """
+    from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
+    from spiritlm_pl.evaluation.recognition import normalise, recognisers
+    from spiritlm_pl.evaluation.renditions import renditions
+    from spiritlm_pl.evaluation.stored_speech import load_vocoder, stored_speech, text_of
+    from spiritlm_pl.evaluation.voice_judges import load_judge
+    from spiritlm_pl.speech.f0 import make_extractor
+
+    networks = {name: load_vocoder(folder, device) for name, folder in vocoders.items()}
+    stored = stored_speech(units, corpus, split, utterances)
+    said = renditions(networks, stored, codes=codes, speaker=speaker)
+    texts = [text_of(cut) for cut in stored.cuts]
+    listen = any(normalise(text) for text in texts)
+    judges = Judges(
+        extractor=make_extractor(f0, device),
+        recognisers=recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper) if listen else {},
+        style=None if style_judge is None else load_judge("style_judge", style_judge, device),
+        speaker=None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, device),
+        device=device,
+    )
+    measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
+    folder = Path(audio) if audio is not None else Path(out).with_suffix("")
+    for index, rendition in enumerate(followed(said, len(stored), "expressivity")):
+        contours = measure.add(rendition)
+        if index < EXAMPLES:
+            save_example(folder, rendition, contours, with_audio=audio is not None)
+    report = measure.report()
+    settings: dict[str, Any] = {
+        "vocoders": vocoders,
+        "units": units,
+        "corpus": corpus,
+        "split": split,
+        "utterances_without_units": stored.num_without,
+        "style_judge": style_judge,
+        "speaker_judge": speaker_judge,
+        "f0": f0,
+        "codes": codes,
+        "speaker": speaker,
+    }
+    write_report(out, {**settings, **report.as_dict()})
+    notes = [f"F0 by {f0}, codes by {codes}, 95 % intervals over utterances"]
+    if stored.num_without:
+        notes.append(f"{stored.num_without} utterances of the split have no units")
+    title = f"Expressivity: {Path(corpus).name}, {split}, {report.num_utterances} utterances, {report.seconds:.0f} s"
+    write_table(out, report.table(title, notes))
+
+
+def save_example(folder: Path, rendition: "Rendition", contours: "Mapping[str, Contour]", with_audio: bool) -> None:
+    """Write a picture of an utterance's F0, original and resyntheses over each other, and what is to be heard."""
+    from spiritlm_pl.evaluation.contours import FRAME_RATE
+    from spiritlm_pl.evaluation.figures import contour_figure
+    from spiritlm_pl.speech.f0 import SAMPLE_RATE
+
+    name = rendition.tokens.id
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = {title: contour.drawn() for title, contour in contours.items()}
+    figure = contour_figure(curves, FRAME_RATE, f"{name}: {rendition.text}")
+    figure.savefig(folder / f"{file_name(name)}.png", dpi=120)
+    if with_audio:
+        save_wavs(folder, name, rendition.waveforms(), SAMPLE_RATE)
+
+
+def prosody(
+    vocoders: dict[str, str],
+    units: str,
+    corpus: str,
+    out: str,
+    split: Split = "test",
+    contrasts: list[tuple[str, str]] | None = None,
+    f0: F0 = "fcpe",
+    codes: Literal["stream", "frames"] = "stream",
+    speaker: int | str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Pairs of one text by one speaker in two styles: are the units the same, and does the melody follow?
+
+    For the corpus of `spiritlm prepare styles`, or any other with styles (`custom["style"]`) of the same texts.
+
+    Args:
+        vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'.
+        units: tokenised corpus.
+        corpus: corpus folder with the recordings.
+        out: JSON file to write; a table goes beside it as Markdown.
+        split: which split to measure on.
+        contrasts: pairs of styles, such as '[[high, low], [fast, slow]]'; all that there are when left out.
+        f0: extractor.
+        codes: where pitch and style stand, as in `expressivity`.
+        speaker: one voice for all, by name or number; that of the utterance when left out.
+        device: for vocoders and F0.
+    """
+    from dataclasses import replace
+
+    from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report
+    from spiritlm_pl.evaluation.renditions import renditions
+    from spiritlm_pl.evaluation.stored_speech import load_vocoder, stored_speech
+    from spiritlm_pl.speech.f0 import make_extractor
+
+    networks = {name: load_vocoder(folder, device) for name, folder in vocoders.items()}
+    stored = stored_speech(units, corpus, split)
+    utterances = [utterance for _, utterance in stored]
+    pairs = find_pairs(utterances, contrasts or ())
+    needed = {utterance.id for pair in pairs for utterance in (pair.first, pair.second)}
+    stored = replace(stored, cuts=[cut for cut in stored.cuts if cut.id in needed])
+    said = renditions(networks, stored, codes=codes, speaker=speaker)
+    contours = pair_contours(followed(said, len(stored), "prosody"), make_extractor(f0, device), device)
+    report = prosody_report(pairs, contours, other_text_distance(utterances))
+    settings: dict[str, Any] = {"vocoders": vocoders, "units": units, "corpus": corpus, "split": split, "f0": f0}
+    write_report(out, {**settings, "codes": codes, "speaker": speaker, **report.as_dict()})
+    title = f"Prosody: {Path(corpus).name}, {split}, {len(pairs)} pairs of {len(needed)} utterances"
+    write_table(out, report.table(title, [f"F0 by {f0}, codes by {codes}, 95 % intervals over pairs"]))

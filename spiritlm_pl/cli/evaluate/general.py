@@ -1,0 +1,85 @@
+"""Measures of tokens and of language models."""
+
+from typing import Literal
+
+from spiritlm_pl.cli.evaluate.report import Split, write_report, write_table
+
+
+def units(
+    tokenizers: dict[str, str], corpora: list[str], out: str, split: Split = "test", utterances: int = 100
+) -> None:
+    """Compare speech tokenizers: codebook use, units a second, phone purity, PNMI, edits under augmentation.
+
+    Args:
+        tokenizers: name to folder, such as '{"mfcc": "a", "hubert": "b"}'.
+        corpora: corpus folders; phone purity and PNMI are measured on those with phone alignments.
+        out: JSON file to write.
+        split: which split to measure on.
+        utterances: at most so many of each corpus.
+    """
+    from spiritlm_pl.speech.unit_metrics import unit_report, unit_table
+
+    reports = {
+        name: unit_report(folder, corpora, split=split, max_utterances=utterances)
+        for name, folder in tokenizers.items()
+    }
+    write_report(out, reports)
+    for row in unit_table(reports):
+        print(
+            "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
+        )
+
+
+def codes(units: list[str], out: str, split: Split = "test") -> None:
+    """What tokenised corpora cost and tell: bitrate, use and entropy of units, pitch and style codes.
+
+    Where utterances have styles (`custom["style"]`) and speakers, also what each kind of code tells of them.
+
+    Args:
+        units: tokenised corpora.
+        out: JSON file to write; a table goes beside it as Markdown.
+        split: which split to measure on.
+    """
+    from spiritlm_pl.evaluation.codes import code_report, code_table
+    from spiritlm_pl.tokens.corpus_store import UnitCorpus
+
+    if not units:
+        raise ValueError("units must name at least one tokenised corpus, but is empty instead")
+    reports = {folder: code_report(UnitCorpus(folder, split)) for folder in units}
+    write_report(out, reports)
+    write_table(out, code_table(reports, f"Codes of split {split}"))
+
+
+def choice(
+    lm: str,
+    units: str,
+    out: str,
+    split: Split = "test",
+    kind: Literal["stories", "sentences"] = "stories",
+    items: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Which of two continuations belongs to this context? Accuracy in the four directions of text and speech.
+
+    Args:
+        lm: exported language model.
+        units: tokenised corpus.
+        out: JSON file to write.
+        split: which split to measure on.
+        kind: stories are cut before their last sentence, sentences in their middle.
+        items: at most so many; all when left out.
+        seed: of the pairs.
+    """
+    from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
+    from spiritlm_pl.lm.folder import load_lm
+    from spiritlm_pl.tokens.corpus_store import UnitCorpus
+
+    network, tokenizer, vocabulary = load_lm(lm)
+    pairs = choice_items(UnitCorpus(units, split), tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
+    results = evaluate_choice(network, pairs, vocabulary)
+    write_report(out, {name: result.to_dict() for name, result in results.items()})
+    for name, result in results.items():
+        print(
+            f"{name:<18}{100 * result.accuracy:6.1f} %   95 % interval {100 * result.low:.1f} to "
+            f"{100 * result.high:.1f}   of {result.num_items}, chance 50"
+        )

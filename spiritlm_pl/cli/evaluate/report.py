@@ -1,0 +1,50 @@
+"""What the commands write and print."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from spiritlm_pl.provenance import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spiritlm_pl.evaluation.tables import Figures
+
+Split = Literal["train", "validation", "test"]
+Item = TypeVar("Item")
+
+
+def write_report(out: str, values: dict[str, Any]) -> None:
+    """Write measured values as JSON."""
+    with atomic_path(Path(out)) as path:
+        path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def write_table(out: str, table: "Figures") -> None:
+    """Print a table, and write it beside the JSON file as Markdown."""
+    with atomic_path(Path(out).with_suffix(".md")) as path:
+        path.write_text(table.markdown(), encoding="utf-8")
+    Console().print(table.rich())
+
+
+def followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+    """Items, with a bar of progress."""
+    return track(items, what, total=total, console=Console(stderr=True))
+
+
+def file_name(name: str) -> str:
+    """A name that can be that of a file."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
+
+
+def save_wavs(folder: Path, name: str, waveforms: Mapping[str, "Tensor"], sample_rate: int) -> None:
+    """Write waveforms (S,) as `<name>_<title>.wav`."""
+    from spiritlm_pl.corpora.audio import save_wav
+
+    for title, waveform in waveforms.items():
+        save_wav(folder / f"{file_name(name)}_{file_name(title)}.wav", waveform, sample_rate)

@@ -1,0 +1,66 @@
+"""`spiritlm evaluate resynthesis`."""
+
+from pathlib import Path
+
+from spiritlm_pl.cli.evaluate.report import Split, file_name, followed, save_wavs, write_report
+
+EXAMPLES = 4
+
+
+def resynthesis(
+    vocoder: str,
+    units: str,
+    corpus: str,
+    out: str,
+    split: Split = "test",
+    utterances: int | None = None,
+    audio: str | None = None,
+    whisper: str | None = None,
+) -> None:
+    """Resynthesise held-out recordings from their units, and let recognisers compare them with the originals.
+
+    Args:
+        vocoder: exported vocoder; an expressive one is given the pitch and style codes, too.
+        units: tokenised corpus.
+        corpus: corpus folder with the recordings.
+        out: JSON file to write.
+        split: which split to measure on.
+        utterances: at most so many, spread evenly over the split; all when left out.
+        audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
+        whisper: folder of a faster-whisper model, a second judge.
+    """
+    from spiritlm_pl.corpora.audio import load_waveform
+    from spiritlm_pl.evaluation.figures import spectrogram_figure
+    from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
+    from spiritlm_pl.evaluation.stored_speech import (
+        check_vocoders,
+        load_vocoder,
+        speak_tokens,
+        speaker_of,
+        stored_speech,
+        text_of,
+    )
+
+    network = load_vocoder(vocoder)
+    stored = stored_speech(units, corpus, split, utterances)
+    check_vocoders({vocoder: network}, stored)
+    pairs = [
+        Resynthesis(
+            id=cut.id,
+            text=text_of(cut),
+            original=load_waveform(cut, network.sample_rate),
+            made=speak_tokens(network, utterance, stored.layout, speaker_of(cut)),
+        )
+        for cut, utterance in followed(stored, len(stored), "resynthesis")
+    ]
+    report = evaluate_resynthesis(pairs, whisper_folder=whisper, sample_rate=network.sample_rate)
+    write_report(out, report.as_dict())
+    for judge, scores in report.recognition.items():
+        for name, score in scores.items():
+            print(f"{judge}, {name}: word accuracy {score.word_accuracy:.1f} %, CER {score.character_error_rate:.1f} %")
+    for pair in pairs[:EXAMPLES] if audio is not None else ():
+        waveforms = {"original": pair.original, "resynthesis": pair.made}
+        save_wavs(Path(str(audio)), pair.id, waveforms, network.sample_rate)
+        panels = {f"original: {pair.text}": pair.original, "resynthesis": pair.made}
+        picture = Path(str(audio)) / f"{file_name(pair.id)}.png"
+        spectrogram_figure(panels, network.sample_rate, f0=True).savefig(picture, dpi=120)

@@ -1,0 +1,144 @@
+"""What the expressive quickstart has learnt: Expressive beside Base and the originals, for each corpus."""
+
+from pathlib import Path
+from typing import Any
+
+from spiritlm_pl.checkpoint import METRICS_FILE
+from spiritlm_pl.cli.quickstart.expressive import UNITS
+from spiritlm_pl.cli.quickstart.plan import REPORTS
+from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, markdown, read_json
+from spiritlm_pl.cli.quickstart.stage import ROOT
+from spiritlm_pl.provenance import atomic_path
+
+CORPORA = {"dialogue": "acted dialogue", "prompts": "real prompts", "styles": "spoken styles"}
+MEASURES = (
+    ("bitrate", "bits a second", ".0f"),
+    ("f0_frame_error", "F0 frame error", ".2f"),
+    ("f0_correlation", "correlation of log F0", ".2f"),
+    ("style", "style told right or kept, %", ".0f"),
+    ("speaker_similarity", "speaker similarity", ".2f"),
+)
+
+
+def tokenizer_rows() -> list[Row]:
+    """What the pitch and the style tokenizer make of held-out speech."""
+    named = (
+        ("pitch", "pitch", "val/f0_frame_error", "F0 frame error of codes", ".2f", ""),
+        ("pitch", "pitch", "val/f0_rmse_cents", "F0 RMSE of codes, cents", ".0f", ""),
+        ("style_features", "style", "val/accuracy_style", "styles told apart, share", ".2f", "chance 0.12"),
+        (
+            "style_features",
+            "style",
+            "val/accuracy_speaker",
+            "speaker read off the features, share",
+            ".2f",
+            "chance 0.25",
+        ),
+        ("tokenizer_style", "style", "val/accuracy", "codes as the clusters say, share", ".2f", ""),
+    )
+    rows = []
+    for folder, stage, key, title, form, beside in named:
+        found = read_json(ROOT / folder / METRICS_FILE)
+        if key in found:
+            rows.append(Row(stage, title, format(found[key], form), beside))
+    return rows
+
+
+def code_rows() -> list[Row]:
+    """Codebook use on held-out speech, all corpora together."""
+    reports = read_json(REPORTS / "codes.json")
+    rows = []
+    for name, title in CORPORA.items():
+        for kind, found in reports.get(f"{UNITS}/{name}", {}).get("kinds", {}).items():
+            figure = f"{100 * found['use']:.0f}"
+            beside = f"{found['tokens_per_second']:.1f} a second, entropy {found['entropy_bits']:.1f} bits"
+            rows.append(Row("tokens", f"{title}: {kind} used, %", figure, beside))
+    return rows
+
+
+def expressivity_rows() -> list[Row]:
+    """Table 9 of the paper in miniature."""
+    rows = []
+    for name, title in CORPORA.items():
+        systems = read_json(REPORTS / f"expressivity_{name}.json").get("systems", {})
+        if not {"original", "Base", "Expressive"} <= systems.keys():
+            continue
+        for key, measure, form in MEASURES:
+            rows += _row(title, measure, form, {system: found.get(key) for system, found in systems.items()})
+        for judge in systems["original"]["recognition"]:
+            wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
+            rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
+    return rows
+
+
+def _row(stage: str, measure: str, form: str, found: dict[str, Any]) -> list[Row]:
+    values = {name: one["value"] if isinstance(one, dict) else one for name, one in found.items()}
+    if values["Expressive"] is None or values["Base"] is None:
+        return []
+    beside = f"Base {format(values['Base'], form)}"
+    if values["original"] is not None:
+        beside += f", originals {format(values['original'], form)}"
+    return [Row(stage, measure, format(values["Expressive"], form), beside)]
+
+
+def prosody_rows() -> list[Row]:
+    """One text in two styles: the units stay, the melody follows."""
+    rows = []
+    for contrast, found in read_json(REPORTS / "prosody.json").get("contrasts", {}).items():
+        if contrast == "all pairs":
+            continue
+        edits, made, base = found["unit_edit_distance"], *(found["systems"][n] for n in ("Expressive", "Base"))
+        pairs = f"{found['num_pairs']} pairs"
+        if edits is not None:
+            rows.append(Row("prosody", f"{contrast}: units that differ, %", f"{edits['value']:.0f}", pairs))
+        if made["followed"] is not None and "high" in contrast:
+            figure = f"{made['followed']['value']:.2f}"
+            rows.append(Row("prosody", f"{contrast}: F0 follows", figure, f"Base {base['followed']['value']:.2f}"))
+        if made["correlation"] is not None:
+            figure, beside = f"{made['correlation']['value']:.2f}", f"Base {base['correlation']['value']:.2f}"
+            rows.append(Row("prosody", f"{contrast}: correlation of log F0", figure, beside))
+    return rows
+
+
+def choice_rows() -> list[Row]:
+    """Cross-modal choices of the expressive model, beside those of Base where that was trained here."""
+    expressive, base = (read_json(REPORTS / f"choice_{name}_stories.json") for name in ("expressive", "interleaved"))
+    rows = []
+    for direction in DIRECTIONS:
+        if direction in expressive:
+            found = expressive[direction]
+            figure = f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+            beside = f"Base {100 * base[direction]['accuracy']:.1f}, chance 50" if direction in base else "chance 50"
+            title = f"{SHORT[direction]} choice, {found['num_items']} stories, %"
+            rows.append(Row("language model", title, figure, beside))
+    return rows
+
+
+def draw(path: Path) -> None:
+    """F0 frame error and style of Base and Expressive on each corpus, as a picture; nothing if not measured."""
+    from spiritlm_pl.evaluation.figures import comparison_figure
+
+    found = {title: read_json(REPORTS / f"expressivity_{name}.json").get("systems") for name, title in CORPORA.items()}
+    measured = {title: systems for title, systems in found.items() if systems}
+    if not measured:
+        return
+    errors = {
+        name: [systems[name]["f0_frame_error"] for systems in measured.values()] for name in ("Base", "Expressive")
+    }
+    figure = comparison_figure(
+        list(measured),
+        {name: [one["value"] for one in ones] for name, ones in errors.items()},
+        {name: [(one["low"], one["high"]) for one in ones] for name, ones in errors.items()},
+        ylabel="F0 frame error",
+        title="How much of the melody is lost in resynthesis?",
+    )
+    figure.savefig(path, dpi=130)
+
+
+def write_expressive_report(name: str) -> list[Row]:
+    """Write NAME.md and NAME.png; returns the rows."""
+    rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows(), *choice_rows()]
+    with atomic_path(Path(f"{name}.md")) as path:
+        path.write_text(markdown(rows))
+    draw(Path(f"{name}.png"))
+    return rows

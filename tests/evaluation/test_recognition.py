@@ -1,0 +1,60 @@
+"""Recognisers as judges: rates are pooled, the language model is a distribution, text is compared as words."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.evaluation.recognition import (
+    Heard,
+    RecognitionScore,
+    bigram_arpa,
+    hear,
+    normalise,
+    pocketsphinx_recogniser,
+    recognisers,
+    recognition_score,
+)
+
+
+def test_rates_are_pooled_over_words_and_characters() -> None:
+    answers = iter(["Hello world!", "yes"])
+    spoken = [(torch.zeros(1), "hello, world"), (torch.zeros(1), "no"), (torch.zeros(1), "...")]
+    score = recognition_score(lambda waveform: next(answers), spoken)
+    assert score.word_error_rate == pytest.approx(100 / 3)
+    assert score.word_accuracy == pytest.approx(200 / 3)
+    assert score.character_error_rate == pytest.approx(100 * 3 / 13)
+    assert RecognitionScore(word_error_rate=150.0, character_error_rate=0.0).word_accuracy == 0
+
+
+def test_bigrams_are_a_distribution() -> None:
+    lines = bigram_arpa([["press", "one"], ["press", "two"]]).splitlines()
+    unigrams = [line.split() for line in lines[lines.index("\\1-grams:") + 1 : lines.index("\\2-grams:") - 1]]
+    assert sum(10 ** float(row[0]) for row in unigrams if row[1] != "<s>") == pytest.approx(1, abs=1e-3)
+    after_press = [line.split() for line in lines if line.endswith(("press one", "press two"))]
+    assert sum(10 ** float(row[0]) for row in after_press) == pytest.approx(0.5, abs=1e-3)  # the rest backs off
+
+
+def test_pocketsphinx_hears_only_what_may_be_said() -> None:
+    recognise = pocketsphinx_recogniser(["press one", "goodbye"])
+    torch.manual_seed(0)
+    heard = recognise(0.1 * torch.randn(16_000))
+    assert set(normalise(heard).split()) <= {"press", "one", "goodbye"}
+
+
+def test_text_is_compared_as_words() -> None:
+    assert normalise("You’re  Number 4, PRESS: one.") == "you're number 4 press one"
+
+
+def test_edits_of_one_utterance() -> None:
+    pair = hear(lambda waveform: "press two too", torch.zeros(1), "Press one.")
+    assert pair == Heard("press one", "press two too")
+    assert (pair.word_edits(), pair.character_edits()) == (2, 6)
+    assert hear(lambda waveform: "x", torch.zeros(1), "...") is None
+
+
+def test_judges_by_name(tmp_path: Path) -> None:
+    assert list(recognisers(["press one"])) == ["pocketsphinx"]
+    assert recognisers(["press one"], pocketsphinx=False) == {}
+    with pytest.raises(ValueError, match="whisper_folder must be a folder"):
+        recognisers([], pocketsphinx=False, whisper_folder=tmp_path / "missing")
