@@ -10,15 +10,11 @@ from lhotse import MonoCut
 from torch.utils.data import Dataset
 
 from spiritlm_pl.batches import LabelledBatch
+from spiritlm_pl.corpora.manifest import style_of
 from spiritlm_pl.datamodules.speech import WaveformCrops, WaveformDataModule
 from spiritlm_pl.speech.batching import Visit
 
 UNKNOWN = -1  # a style or speaker that the training split has not
-
-
-def style_of(cut: MonoCut) -> str:
-    """Name of the style of an utterance, empty where it has none."""
-    return str((cut.supervisions[0].custom or {}).get("style") or "")
 
 
 class LabelledDataModule(WaveformDataModule):

@@ -17,10 +17,13 @@ from torch.utils.data import Dataset
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import style_of
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
 from spiritlm_pl.speech.batching import Indices, Visit, fixed_batches, generator
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
 from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, unit_frames
+
+DEFAULT_STYLE = "default"  # of an utterance that names none
 
 
 class UnitWaveformDataModule(SpeechDataModule):
@@ -93,7 +96,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         for split, members in self.cuts.items():
             check_known("speakers", self.speakers, (speaker_of(cut) for cut in members), split)
             if self.styles:
-                check_known("styles", self.styles, (style_of(cut) for cut in members), split)
+                check_known("styles", self.styles, (style_of(cut) or DEFAULT_STYLE for cut in members), split)
         if self.layout is not None and self.layout.expressive and "train" in self.cuts:
             utterances = [self._units["train"][cut.id] for cut in self.cuts["train"]]
             self.common_codes = commonest(u.pitches for u in utterances), commonest(u.styles for u in utterances)
@@ -152,11 +155,6 @@ class UnitWaveformDataModule(SpeechDataModule):
 def speaker_of(cut: MonoCut) -> str:
     """Name of the speaker of an utterance, "unknown" if it has none."""
     return cut.supervisions[0].speaker or "unknown"
-
-
-def style_of(cut: MonoCut) -> str:
-    """Name of the global style of an utterance, "default" if it has none."""
-    return str((cut.supervisions[0].custom or {}).get("style", "default"))
 
 
 def check_known(argument: str, known: Sequence[str], names: Iterable[str], split: str) -> None:
@@ -247,11 +245,12 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
             )
 
         cuts = [self.cuts[index] for index in visit.indices]
+        global_styles = [self.styles[style_of(cut) or DEFAULT_STYLE] for cut in cuts] if self.styles else []
         return UnitWaveformBatch(
             waveforms=torch.stack([pad(w, (0, longest * self.hop_length - len(w))) for w in waveforms]),
             lengths=torch.tensor(lengths),
             speakers=torch.tensor([self.speakers[speaker_of(cut)] for cut in cuts]),
             ids=[cut.id for cut in cuts],
-            global_styles=torch.tensor([self.styles[style_of(cut)] for cut in cuts]) if self.styles else None,
+            global_styles=torch.tensor(global_styles) if self.styles else None,
             **{name: stack(name) for name in streams},
         )

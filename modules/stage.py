@@ -1,8 +1,13 @@
 """What all trained stages share: test measures as validation does, and a checkpoint says whose it is."""
 
+import math
 from typing import Any
 
+import torch
 from lightning import LightningModule
+from torch.optim import Optimizer
+
+from spiritlm_pl.modules.skipped_steps import SkippedSteps
 
 MODULE = "stage_module"  # key of a checkpoint; DeepSpeed has a "module" of its own
 
@@ -41,3 +46,37 @@ class StageModule(LightningModule):
             raise ValueError(
                 f"checkpoint must be of {type(self).__name__}, but is of {found or 'something else'} instead"
             )
+
+
+class FiniteStepsModule(StageModule):
+    """A module of one optimizer, whose steps change nothing where the gradient is not finite.
+
+    Args:
+        max_nonfinite_steps: how many steps in a row may be skipped.
+    """
+
+    def __init__(self, max_nonfinite_steps: int = 10) -> None:
+        """Skipped none."""
+        super().__init__()
+        self.skipped = SkippedSteps(max_nonfinite_steps)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by norm and log it; drop gradients that are not finite, and count."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        finite = bool(norm.isfinite())
+        if not finite:
+            optimizer.zero_grad(set_to_none=True)
+        self.log("train/skipped_steps", self.skipped.count(not finite, self.trainer.global_step))
+        self.log("train/gradient_norm", norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of skipped steps."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting skipped steps."""
+        super().on_load_checkpoint(checkpoint)
+        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])

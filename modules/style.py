@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from spiritlm_pl.batches import LabelledBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.contract import FeatureExtractor
 from spiritlm_pl.speech.kmeans import sum_over_ranks
@@ -43,7 +43,7 @@ class ReverseGradient(torch.autograd.Function):
         return -ctx.scale * gradient, None
 
 
-class TunedEncoderModule(StageModule):
+class TunedEncoderModule(FiniteStepsModule):
     """What both modules share: an encoder with a learning rate of its own, and seeds."""
 
     network: StyleEncoder

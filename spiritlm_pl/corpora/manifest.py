@@ -258,6 +258,11 @@ def _alignment(cut: MonoCut, kind: str) -> list[Word]:
     return [Word(item.symbol, item.start, round(item.start + item.duration, 4)) for item in items]
 
 
+def style_of(cut: MonoCut) -> str:
+    """Name of the style of an utterance (`custom["style"]`), empty where it has none."""
+    return str((cut.supervisions[0].custom or {}).get("style") or "")
+
+
 def word_alignment(cut: MonoCut) -> list[Word]:
     """Words of a cut in order, with times; empty where it was not aligned."""
     return _alignment(cut, "word")

@@ -162,17 +162,7 @@ def code_report(corpus: UnitCorpus) -> dict[str, Any]:
 
 def code_table(reports: Mapping[str, dict[str, Any]], title: str = "") -> Figures:
     """For readers: rows of each tokenised corpus and each kind, from reports by name."""
-    columns = (
-        "corpus",
-        "kind",
-        "tokens/s",
-        "bits/s",
-        "all frames, bits/s",
-        "use, %",
-        "entropy, bits",
-        "style",
-        "speaker",
-    )
+    columns = ("corpus", "kind", "tokens/s", "bits/s", "all frames", "used", "entropy", "style", "speaker")
     rows = []
     for name, report in reports.items():
         short = Path(name).name
@@ -185,6 +175,10 @@ def code_table(reports: Mapping[str, dict[str, Any]], title: str = "") -> Figure
         for kind, found in report["kinds"].items():
             told = [f"{100 * found[what]['information']:.0f}" if what in found else NOTHING for what in TOLD]
             rates = [f"{found['tokens_per_second']:.1f}", f"{found['bitrate']:.0f}", f"{found['nominal_bitrate']:.0f}"]
-            use = f"{100 * found['use']:.0f} of {found['size']}"
-            rows.append([short, kind, *rates, use, f"{found['entropy_bits']:.2f}", *told])
-    return Figures(title, columns, rows, ["style, speaker: % of the labels' entropy that a token takes away"])
+            use = f"{found['used']} of {found['size']}"
+            rows.append(["", kind, *rates, use, f"{found['entropy_bits']:.2f}", *told])
+    notes = [
+        "all frames: bits/s without collapsing; entropy: bits of a token",
+        "style, speaker: % of the labels' entropy that a token takes away",
+    ]
+    return Figures(title, columns, rows, notes)

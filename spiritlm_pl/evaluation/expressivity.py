@@ -83,7 +83,7 @@ class Expressivity:
         """Judge one; gives the F0 of the original and of each vocoder."""
         self.tokens.add(rendition.tokens)
         self.styles.append(style_of(rendition.tokens))
-        self.speakers.append(rendition.speaker)
+        self.speakers.append(rendition.tokens.speaker)
         for name, waveform in rendition.waveforms().items():
             self.judged[name].append(judge(waveform, rendition.text, self.judges))
         return {name: judged[-1].contour for name, judged in self.judged.items()}
@@ -105,7 +105,11 @@ class Expressivity:
             if name != ORIGINAL:
                 found |= _beside(judged, originals) | self._bitrates(self.expressive[name])
             systems[name] = SystemFigures(**found)
-        voices = [judged.voice for judged in originals if judged.voice is not None]
+        known_voices = [
+            (judged.voice, speaker)
+            for judged, speaker in zip(originals, self.speakers, strict=True)
+            if judged.voice is not None and speaker
+        ]
         return ExpressivityReport(
             num_utterances=len(originals),
             seconds=self.tokens.seconds,
@@ -113,7 +117,7 @@ class Expressivity:
             style_measure=measure,
             styles={style: known.count(style) for style in sorted(set(known))},
             unknown_styles=sorted(set(self.styles) - set(self._known_styles()) - {""}) if measure else [],
-            speaker_scale=similarity_scale(voices, self.speakers) if self.judges.speaker else None,
+            speaker_scale=similarity_scale(known_voices) if self.judges.speaker else None,
         )
 
     def _known_styles(self) -> tuple[str, ...]:

@@ -97,8 +97,11 @@ class ProsodyReport:
                 f0 = cell(one.difference_cents, ".0f"), cell(one.followed, ".2f"), cell(one.correlation, ".2f")
                 rows.append([*first, name, *f0])
                 first = [""] * 3
-        scale = f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %"
-        return Figures(title, columns, rows, [*notes, scale])
+        ends = [
+            "followed: share of the originals' difference in F0, 1 in full, 0 not at all; correlation: in utterances",
+            f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %",
+        ]
+        return Figures(title, columns, rows, [*notes, *ends])
 
 
 def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[str, str]] = ()) -> list[ProsodyPair]:

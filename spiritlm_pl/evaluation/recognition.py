@@ -11,7 +11,7 @@ Shapes: S samples.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,13 +111,19 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
     """
     from pocketsphinx import Config, Decoder
 
-    decoder = Decoder(Config(lm=None, samprate=float(sample_rate), loglevel="FATAL"))
-    sentences = [[word for word in normalise(text).split() if decoder.lookup_word(word)] for text in texts]
+    known = Decoder(Config(lm=None, samprate=float(sample_rate), loglevel="FATAL"))
+    sentences = [[word for word in normalise(text).split() if known.lookup_word(word)] for text in texts]
+    words = sorted({word for sentence in sentences for word in sentence})
+    if not words:
+        return lambda waveform: ""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "bigram.arpa"
-        path.write_text(bigram_arpa(sentences))
-        decoder.add_lm_file("transcripts", str(path))
-        decoder.activate_search("transcripts")
+        grammar, dictionary = Path(folder) / "bigram.arpa", Path(folder) / "words.dict"
+        grammar.write_text(bigram_arpa(sentences))
+        dictionary.write_text(
+            "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word))
+        )
+        # A dictionary of these words alone: the whole one would take the decoder half a minute to start with.
+        decoder = Decoder(Config(lm=str(grammar), dict=str(dictionary), samprate=float(sample_rate), loglevel="FATAL"))
 
     def recognise(waveform: Tensor) -> str:
         samples = (waveform.clamp(-1, 1) * 32767).to(torch.int16).numpy()
@@ -128,6 +134,15 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
         return re.sub(r"\(\d+\)", "", hypothesis.hypstr) if hypothesis else ""
 
     return recognise
+
+
+def pronunciations(word: str, lookup: Callable[[str], str | None]) -> Iterator[str]:
+    """Lines of a dictionary for a word: its pronunciations, the second one as `word(2)` and so on."""
+    name, number = word, 1
+    while phones := lookup(name):
+        yield f"{name} {phones}"
+        number += 1
+        name = f"{word}({number})"
 
 
 def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:

@@ -32,14 +32,12 @@ class Rendition:
     Attributes:
         tokens: of the utterance.
         text: what is said, may be empty.
-        speaker: who says it.
         original: (S,).
         made: (S',) by the name of the vocoder.
     """
 
     tokens: UnitUtterance
     text: str
-    speaker: str
     original: Tensor
     made: Mapping[str, Tensor]
 
@@ -73,7 +71,6 @@ def renditions(
         Rendition(
             tokens=utterance,
             text=text_of(cut),
-            speaker=speaker_of(cut),
             original=load_waveform(cut, SAMPLE_RATE),
             made={
                 name: resample(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -30,9 +31,10 @@ class Figures:
     def rich(self) -> Table:
         """For a terminal."""
         title, caption = Text(self.title), Text("\n".join(self.notes))
-        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+        table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+        table.caption_justify = "left"
         for name in self.columns:
-            table.add_column(Text(name))
+            table.add_column(Text(name), overflow="fold")
         for row in self.rows:
             table.add_row(*map(Text, row))  # no markup: names may hold brackets
         return table

@@ -91,14 +91,15 @@ class SimilarityScale:
     different_speakers: Estimate | None
 
 
-def similarity_scale(features: Sequence[Tensor], speakers: Sequence[str]) -> SimilarityScale:
-    """Compare all pairs of utterances, with features (D,) each and a speaker; at most the first 2000."""
-    if not features:
+def similarity_scale(voices: Sequence[tuple[Tensor, str]]) -> SimilarityScale:
+    """Compare all pairs of utterances, given as features (D,) and the speaker; at most the first 2000."""
+    if not voices:
         return SimilarityScale(None, None)
-    unit = normalize(torch.stack(list(features[:MOST_PAIRED])).double(), dim=-1)
+    features, speakers = zip(*voices[:MOST_PAIRED], strict=True)
+    unit = normalize(torch.stack(features).double(), dim=-1)
     cosines = unit @ unit.T  # (N, N)
-    names = sorted(set(speakers))
-    number = torch.tensor([names.index(speaker) for speaker in speakers[:MOST_PAIRED]])
+    names = {speaker: index for index, speaker in enumerate(speakers)}
+    number = torch.tensor([names[speaker] for speaker in speakers])
     same = number[:, None] == number
     others = ~torch.eye(len(number), dtype=torch.bool)
 

@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from spiritlm_pl.evaluation.interval import (
-    Estimate,
-    mean_estimate,
-    ratio_estimate,
-    share_estimate,
-    wilson_interval,
-)
+from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate, share_estimate, wilson_interval
 
 
 def test_shares_have_wilson_intervals() -> None:

@@ -12,6 +12,7 @@ from spiritlm_pl.evaluation.recognition import (
     hear,
     normalise,
     pocketsphinx_recogniser,
+    pronunciations,
     recognisers,
     recognition_score,
 )
@@ -44,6 +45,12 @@ def test_pocketsphinx_hears_only_what_may_be_said() -> None:
 
 def test_text_is_compared_as_words() -> None:
     assert normalise("You’re  Number 4, PRESS: one.") == "you're number 4 press one"
+
+
+def test_words_that_nobody_can_say_are_not_heard() -> None:
+    assert pocketsphinx_recogniser(["zzyzxq", ""])(torch.zeros(1600)) == ""
+    known = {"read": "R IY D", "read(2)": "R EH D"}
+    assert list(pronunciations("read", known.get)) == ["read R IY D", "read(2) R EH D"]
 
 
 def test_edits_of_one_utterance() -> None:

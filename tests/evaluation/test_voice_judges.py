@@ -33,15 +33,15 @@ def test_waveforms_of_another_rate_are_resampled(kit: Any) -> None:
 
 def test_the_scale_is_of_all_pairs() -> None:
     east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    scale = similarity_scale([east, 2 * east, north, east + north], ["ann", "ann", "bob", "bob"])
+    scale = similarity_scale([(east, "ann"), (2 * east, "ann"), (north, "bob"), (east + north, "bob")])
     assert scale.same_speaker is not None and scale.different_speakers is not None
     half = 2**-0.5
     assert scale.same_speaker.value == pytest.approx((1 + 1 + half + half) / 4) and scale.same_speaker.count == 4
     assert scale.different_speakers.value == pytest.approx((half / 2 + half / 2 + 0 + half) / 4)
-    alone = similarity_scale([east, north], ["ann", "bob"])
+    alone = similarity_scale([(east, "ann"), (north, "bob")])
     assert alone.same_speaker is None and alone.different_speakers is not None
-    assert similarity_scale([east], ["ann"]).different_speakers is None
-    assert similarity_scale([], []).same_speaker is None
+    assert similarity_scale([(east, "ann")]).different_speakers is None
+    assert similarity_scale([]).same_speaker is None
 
 
 def test_a_judge_has_labels(kit: Any) -> None:

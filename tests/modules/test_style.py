@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.corpora.audio import save_wav
@@ -133,6 +135,20 @@ def test_clusters_and_the_encoder_that_learns_them(corpus: Path, tmp_path: Path)
     student.export(str(tmp_path / "tokenizer"))
     tokenizer = PhoneticTokenizer.load(tmp_path / "tokenizer")
     assert tokenizer.encode(torch.zeros(1, 40_000), torch.tensor([40_000]))[0].num_frames == 3
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing(corpus: Path, tmp_path: Path) -> None:
+    class Broken(LabelledDataModule):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return replace(batch, waveforms=batch.waveforms * float("nan")) if self.trainer.training else batch
+
+    seed_everything(0, verbose=False)
+    module = StyleModule(MFCC, projection_dim=8)
+    found: list[Tensor] = []
+    module.on_train_start = lambda: found.append(module.network.head.weight.detach().clone())  # type: ignore
+    figures = fit(module, Broken([str(corpus)], batch_seconds=10.0, crop_seconds=1.2), tmp_path, 3)
+    assert torch.equal(found[0], module.network.head.weight)  # type: ignore[union-attr]
+    assert figures["train/skipped_steps"] == 3
 
 
 def test_one_style_or_one_speaker_is_told(tmp_path: Path) -> None:

@@ -70,14 +70,10 @@ def expressivity(
     stored = stored_speech(units, corpus, split, utterances)
     said = renditions(networks, stored, codes=codes, speaker=speaker)
     texts = [text_of(cut) for cut in stored.cuts]
-    listen = any(normalise(text) for text in texts)
-    judges = Judges(
-        extractor=make_extractor(f0, device),
-        recognisers=recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper) if listen else {},
-        style=None if style_judge is None else load_judge("style_judge", style_judge, device),
-        speaker=None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, device),
-        device=device,
-    )
+    style = None if style_judge is None else load_judge("style_judge", style_judge, device)
+    voice = None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, device)
+    ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper) if any(map(normalise, texts)) else {}
+    judges = Judges(extractor=make_extractor(f0, device), recognisers=ears, style=style, speaker=voice, device=device)
     measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")
     for index, rendition in enumerate(followed(said, len(stored), "expressivity")):
@@ -99,6 +95,8 @@ def expressivity(
     }
     write_report(out, {**settings, **report.as_dict()})
     notes = [f"F0 by {f0}, codes by {codes}, 95 % intervals over utterances"]
+    if codes == "frames":
+        notes.append("bits a second are those of the stream, which carries less than codes at frames")
     if stored.num_without:
         notes.append(f"{stored.num_without} utterances of the split have no units")
     title = f"Expressivity: {Path(corpus).name}, {split}, {report.num_utterances} utterances, {report.seconds:.0f} s"

@@ -10,7 +10,7 @@ DIALOGUE, STYLES = f"{CORPORA}/dialogue", f"{CORPORA}/styles"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units")
-STYLED = 800  # utterances of the corpus of spoken styles
+STYLED = 1000  # utterances of the corpus of spoken styles
 
 
 def acted_speech(source: str) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="speech in set styles",
             threads=2,
             minutes=0.2,
-            commands=(("prepare", "styles", STYLES, f"--sentences={STYLED}"),),
+            commands=(("prepare", "styles", STYLES, f"--sentences={STYLED}", "--test_fraction=0.2"),),
         ),
         Stage(
             name="f0",

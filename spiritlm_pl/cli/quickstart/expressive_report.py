@@ -83,21 +83,26 @@ def _row(stage: str, measure: str, form: str, found: dict[str, Any]) -> list[Row
 
 def prosody_rows() -> list[Row]:
     """One text in two styles: the units stay, the melody follows."""
+    report = read_json(REPORTS / "prosody.json")
     rows = []
-    for contrast, found in read_json(REPORTS / "prosody.json").get("contrasts", {}).items():
-        if contrast == "all pairs":
+    for contrast in ("all pairs", "high / low", "fast / slow"):
+        found = report.get("contrasts", {}).get(contrast)
+        if not found:
             continue
-        edits, made, base = found["unit_edit_distance"], *(found["systems"][n] for n in ("Expressive", "Base"))
-        pairs = f"{found['num_pairs']} pairs"
-        if edits is not None:
-            rows.append(Row("prosody", f"{contrast}: units that differ, %", f"{edits['value']:.0f}", pairs))
-        if made["followed"] is not None and "high" in contrast:
-            figure = f"{made['followed']['value']:.2f}"
-            rows.append(Row("prosody", f"{contrast}: F0 follows", figure, f"Base {base['followed']['value']:.2f}"))
-        if made["correlation"] is not None:
-            figure, beside = f"{made['correlation']['value']:.2f}", f"Base {base['correlation']['value']:.2f}"
-            rows.append(Row("prosody", f"{contrast}: correlation of log F0", figure, beside))
+        pairs = f"{contrast} ({found['num_pairs']})"
+        made, base = found["systems"]["Expressive"], found["systems"]["Base"]
+        other = report["other_texts"]["value"]
+        rows.append(
+            _prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], f"other texts {other:.0f}")
+        )
+        for key, title in (("followed", "F0 follows, 1 in full"), ("correlation", "correlation of log F0")):
+            if made[key] is not None and base[key] is not None and (key, contrast) != ("followed", "fast / slow"):
+                rows.append(_prosody(pairs, title, ".2f", made[key], f"Base {base[key]['value']:.2f}"))
     return rows
+
+
+def _prosody(pairs: str, title: str, form: str, found: dict[str, Any], beside: str) -> Row:
+    return Row("prosody", f"{pairs}: {title}", format(found["value"], form), beside)
 
 
 def choice_rows() -> list[Row]:

@@ -1,0 +1,61 @@
+"""Both plans: every stage after those it needs, every command there, every configuration shipped."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS
+from spiritlm_pl.cli.quickstart.expressive import SHARED, expressive_stages
+from spiritlm_pl.cli.quickstart.expressive_report import expressivity_rows, write_expressive_report
+from spiritlm_pl.cli.quickstart.plan import quickstart_stages
+from spiritlm_pl.cli.quickstart.report import write_report
+from spiritlm_pl.cli.quickstart.stage import Stage
+
+Plan = Callable[[str, float, int], list[Stage]]
+
+
+@pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
+@pytest.mark.parametrize("source", ["synthetic", "apt"])
+def test_a_plan_can_be_followed(plan: Plan, source: str) -> None:
+    done: set[str] = set()
+    for stage in plan(source, 0.5, 100):
+        assert set(stage.needs) <= done and stage.name not in done
+        done.add(stage.name)
+        for words in stage.commands:
+            assert words[0] in COMMANDS or words[0] in TRAINER_SUBCOMMANDS
+        for config in stage.configs:
+            assert find_config(config).is_file()
+        trained = [words for words in stage.commands if words[0] == "fit"]
+        assert len(stage.run_folders) <= len(trained)
+
+
+def test_the_variants_share_their_first_stages() -> None:
+    base = {stage.name: stage.key(dict.fromkeys(stage.needs, "")) for stage in quickstart_stages("apt", 1.0, 100)}
+    for stage in expressive_stages("apt", 1.0, 100):
+        if stage.name in SHARED:
+            assert stage.key(dict.fromkeys(stage.needs, "")) == base[stage.name]
+
+
+def test_what_was_not_measured_is_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart/reports").mkdir(parents=True)
+    assert write_report("quickstart/report") == [] and write_expressive_report("quickstart/expressive") == []
+
+
+def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    reports = Path("quickstart/reports")
+    reports.mkdir(parents=True)
+    figure = '{"value": %s, "low": 0.1, "high": 0.6, "count": 9}'
+    wer = '"recognition": {"p": {"word_error_rate": {"value": 50.0}}}'
+    systems = ", ".join(
+        f'"{name}": {{"f0_frame_error": {error}, "style": null, {wer}}}'
+        for name, error in (("original", "null"), ("Base", figure % 0.4), ("Expressive", figure % 0.16))
+    )
+    (reports / "expressivity_dialogue.json").write_text(f'{{"systems": {{{systems}}}}}')
+    rows = {row.measure: (row.value, row.baseline) for row in expressivity_rows()}
+    assert rows == {"F0 frame error": ("0.16", "Base 0.40"), "words heard wrong, p, %": ("50", "Base 50, originals 50")}
+    write_expressive_report("quickstart/report")
+    assert Path("quickstart/report.png").stat().st_size > 5_000

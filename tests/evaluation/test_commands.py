@@ -1,0 +1,110 @@
+"""`spiritlm evaluate` of what is said: reports, tables, pictures and audio; errors before any work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.speech.contract import SpeechLayout
+
+
+def test_expressivity_in_one_table(kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    mini = kit.mini()
+    out, audio = tmp_path / "reports" / "tones.json", tmp_path / "audio"
+    judges = [f"--style_judge={mini.style_judge}", f"--speaker_judge={mini.speaker_judge}"]
+    command = ["evaluate", "expressivity", mini.vocoders(), str(mini.units), str(mini.corpus), str(out)]
+    run([*command, *judges, "--f0=yin", f"--audio={audio}", "--utterances=6"])
+    report = json.loads(out.read_text())
+    assert report["num_utterances"] == 6 and report["f0"] == "yin" and report["codes"] == "stream"
+    assert set(report["systems"]) == {"original", "Base", "Expressive"}
+    assert report["style_measure"] == "accuracy" and report["utterances_without_units"] == 0
+    for figures in report["systems"].values():
+        assert figures["recognition"]["pocketsphinx"]["word_error_rate"]["count"] == 6
+        assert figures["style"]["count"] == 6
+    for name in ("Base", "Expressive"):
+        assert report["systems"][name]["f0_frame_error"]["count"] == 6
+        assert -1 <= report["systems"][name]["speaker_similarity"]["value"] <= 1
+    shown = capsys.readouterr().out
+    assert "Expressive" in shown and "speaker similarity" in shown
+    assert out.with_suffix(".md").read_text().startswith("Expressivity: corpus, test, 6 utterances, 10 s")
+    names = sorted(path.name for path in audio.iterdir())
+    first = names[0].removesuffix(".png")
+    assert len(names) == 4 * 4
+    assert names[:4] == [f"{first}.png", *(f"{first}_{what}.wav" for what in ("Base", "Expressive", "original"))]
+
+
+def test_codes_at_frames_are_others(kit: Any, tmp_path: Path) -> None:
+    mini = kit.mini([kit.Said("a/b", text=""), kit.Said("c", 230.0, text="")])
+    found = {}
+    for codes in ("stream", "frames"):
+        out = tmp_path / f"{codes}.json"
+        command = ["evaluate", "expressivity", mini.vocoders(), str(mini.units), str(mini.corpus), str(out)]
+        run([*command, "--f0=yin", f"--codes={codes}", "--speaker=1"])
+        found[codes] = json.loads(out.read_text())
+        assert sorted(path.name for path in out.with_suffix("").iterdir()) == ["a_b.png", "c.png"]
+    assert all(one["recognition"] == {} for one in found["frames"]["systems"].values())  # no transcripts
+    assert found["frames"]["systems"]["Base"] == found["stream"]["systems"]["Base"]
+    assert found["frames"]["speaker"] == 1 and found["frames"]["systems"]["original"]["style"] is None
+
+
+def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Path) -> None:
+    mini, out = kit.mini(), tmp_path / "out.json"
+    fewer = SpeechLayout(num_units=11, frame_rate=25.0)
+    save_network(tmp_path / "fewer", kit.vocoder(fewer), "vocoder")
+    base = [kit.tokens(one, kit.base) for one in kit.said]
+    base_units = kit.units(tmp_path / "base_units", base, kit.base)
+    foreign = kit.units(tmp_path / "foreign", [kit.tokens(kit.Said("foreign"))])
+    paths = [str(mini.units), str(mini.corpus), str(out)]
+    for arguments, message in (
+        ([f'{{"x": "{tmp_path}/fewer"}}', *paths], "vocoder 'x' does not fit: .*num_units must be at least .*12"),
+        ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: units must have pitch"),
+        ([mini.vocoders(), str(foreign), *paths[1:]], "units must be those of the corpus"),
+        ([mini.vocoders(), *paths, f"--style_judge={mini.base}"], "checkpoint must be of stage 'style'"),
+        ([mini.vocoders(), *paths, "--device=nowhere"], "device must be one that is here, but is 'nowhere'"),
+        (["{}", *paths], "vocoders must have names"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(["evaluate", "expressivity", *arguments])
+    assert not out.exists()
+
+
+def test_prosody(kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mini, out = kit.mini(), tmp_path / "prosody.json"
+    command = ["evaluate", "prosody", mini.vocoders(), str(mini.units), str(mini.corpus), str(out), "--f0=yin"]
+    run([*command, "--contrasts=[[low, high]]"])
+    report = json.loads(out.read_text())
+    assert list(report["contrasts"]) == ["all pairs", "high / low"]
+    assert report["contrasts"]["high / low"]["num_pairs"] == 4
+    assert set(report["contrasts"]["high / low"]["systems"]) == {"original", "Base", "Expressive"}
+    page = out.with_suffix(".md").read_text()
+    assert "| high / low | 4 |" in page and "4 pairs of 8 utterances" in page
+    assert "Prosody: corpus, test" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="in fast and slow, but no pair"):
+        run([*command, "--contrasts=[[fast, slow]]"])
+
+
+def test_codes(kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mini, out = kit.mini(), tmp_path / "codes.json"
+    run(["evaluate", "codes", f"[{mini.units}]", str(out), "--split", "test"])
+    report = json.loads(out.read_text())[str(mini.units)]
+    assert set(report["kinds"]) == {"units", "pitches", "styles"} and report["utterances"] == 8
+    assert report["kinds"]["styles"]["of_style"]["labels"] == 2
+    assert "Codes of split test" in capsys.readouterr().out and "| units | all |" in out.with_suffix(".md").read_text()
+    with pytest.raises(ValueError, match="units must name at least one tokenised corpus"):
+        run(["evaluate", "codes", "[]", str(out)])
+    with pytest.raises(FileNotFoundError, match="units must be a finished tokenised corpus"):
+        run(["evaluate", "codes", f"[{mini.units}]", str(out), "--split", "validation"])
+
+
+@pytest.mark.parametrize("name", ["base", "expressive"])
+def test_resynthesis_of_either_kind(kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    mini, out, audio = kit.mini(), tmp_path / "out.json", tmp_path / "audio"
+    command = ["evaluate", "resynthesis", str(getattr(mini, name)), str(mini.units), str(mini.corpus), str(out)]
+    run([*command, f"--audio={audio}", "--utterances=2"])
+    report = json.loads(out.read_text())
+    assert report["num_utterances"] == 2 and set(report["recognition"]["pocketsphinx"]) == {"original", "resynthesis"}
+    assert "pocketsphinx, resynthesis: word accuracy" in capsys.readouterr().out
+    assert [path.suffix for path in sorted(audio.iterdir())] == [".png", ".wav", ".wav"] * 2
