@@ -33,6 +33,7 @@ from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminato
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
+from spiritlm_pl.vocoder.warm_start import start_from
 
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
 
@@ -51,6 +52,7 @@ class VocoderModule(StageModule):
         generator_scheduler: makes its learning rate schedule, or a cycle as long as the training.
         discriminator_scheduler: the discriminators' schedule, stepped only while they train.
         scheduler_interval: when the schedules step.
+        initial: exported vocoder to start from, of the same generator and units; None for random weights.
         mel_weight: of the L1 distance of log-mel spectrograms.
         stft_weight: of the multi-resolution STFT loss.
         stft_sizes: its frame sizes in samples.
@@ -74,6 +76,7 @@ class VocoderModule(StageModule):
         generator_scheduler: LRSchedulerCallable | OneCycle | None = None,
         discriminator_scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "epoch",
+        initial: str | None = None,
         mel_weight: float = 45.0,
         stft_weight: float = 0.0,
         stft_sizes: tuple[int, ...] = (512, 1024, 2048),
@@ -97,6 +100,7 @@ class VocoderModule(StageModule):
             raise ValueError(f"scheduler_interval of OneCycle must be 'step', but is {scheduler_interval!r} instead")
         self.automatic_optimization = False
         self.network = network
+        self.initial = initial
         self.discriminators = nn.ModuleList(discriminators)
         self.average = None
         if ema_decay is not None:
@@ -125,7 +129,11 @@ class VocoderModule(StageModule):
         return network
 
     def setup(self, stage: str) -> None:
-        """Check precision and data; an expressive network takes the data's commonest codes as its defaults."""
+        """Check precision and data, take the weights of the initial vocoder and the data's commonest codes as defaults.
+
+        Raises:
+            ValueError: if precision, data or the initial vocoder do not fit.
+        """
         if self.trainer.precision.startswith("16"):
             raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -136,6 +144,9 @@ class VocoderModule(StageModule):
             pitch, style = common_codes
             for network in (self.network, self.best_network):
                 network.config = replace(network.config, default_pitch=pitch, default_style=style)
+        if stage == "fit" and self.initial is not None:  # a checkpoint to go on from is read later
+            start_from(self.network, self.initial)
+            self.best_network.load_state_dict(self.network.state_dict())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer and, optionally, one schedule for the network and for the discriminators.

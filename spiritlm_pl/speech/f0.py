@@ -8,7 +8,7 @@ Shapes: B batch, S samples at 16 kHz, F = S // 80 + 1 frames, G frames at an ext
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +23,7 @@ from spiritlm_pl.speech.yin import yin_f0
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 80
 F0_MIN, F0_MAX = 50.0, 1100.0  # Hz
+PIECE, OVERLAP = 100 * SAMPLE_RATE, SAMPLE_RATE  # samples; half an hour at once takes 4 GB (FCPE) to 25 GB (YAAPT)
 
 
 @runtime_checkable
@@ -50,13 +51,35 @@ def _filled(f0: Tensor) -> Tensor:
     return torch.from_numpy(np.interp(places, places[voiced], values[voiced])).to(f0) if voiced.any() else f0
 
 
-def _at_frames(rows: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """What an extractor gives, of F0 (G,) of each utterance at its own rate, 0 where unvoiced.
+def _in_pieces(extract: Callable[[Tensor], Tensor], waveform: Tensor, hop_length: int) -> Tensor:
+    """F0 (G,) of a waveform (S,) by pieces of 100 s with a second more on both sides; at once if it is no longer."""
+    if len(waveform) <= PIECE:
+        return extract(waveform)
+    found = []
+    for start in range(0, len(waveform), PIECE):
+        before = min(start, OVERLAP)
+        f0 = extract(waveform[start - before : start + PIECE + OVERLAP])
+        frames = PIECE // hop_length if start + PIECE < len(waveform) else len(f0)
+        found.append(f0[before // hop_length :][:frames])
+    return torch.cat(found)
+
+
+def _at_frames(
+    extract: Callable[[Tensor], Tensor], waveforms: Tensor, lengths: Tensor, hop_length: int = HOP_LENGTH
+) -> tuple[Tensor, Tensor]:
+    """F0 and voicing (B, F) of waveforms (B, S), one by one.
 
     Every frame takes the nearest of the filled values, as in the release.
+
+    Args:
+        extract: F0 (G,) of a waveform (S,), 0 where unvoiced.
+        waveforms: (B, S).
+        lengths: (B,) samples.
+        hop_length: of `extract`.
     """
     found = []
-    for row, length in zip(rows, lengths.tolist(), strict=True):
+    for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
+        row = _in_pieces(extract, waveform[:length], hop_length)
         row = torch.where(row < F0_MIN, 0.0, row.clamp(max=F0_MAX))
         both = torch.stack([_filled(row), (row > 0).to(row.dtype)])[None]
         found.append(interpolate(both, size=num_frames(length), mode="nearest")[0].T)
@@ -82,12 +105,13 @@ class FCPE(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S), one by one: the network attends to all it is given."""
-        rows = []
-        for wave, length in zip(waveforms, lengths.tolist(), strict=True):
-            f0 = self.network.infer(wave[None, :length, None], SAMPLE_RATE, "local_argmax", self.threshold)
-            rows.append(f0[0, :, 0])
-        return _at_frames(rows, lengths)
+        """F0 and voicing (B, F) of waveforms (B, S), one by one: the network norms over all it is given."""
+        with contextlib.redirect_stdout(io.StringIO()):  # of samples beyond [-1, 1]
+            return _at_frames(self._row, waveforms, lengths, self.network.get_hop_size())
+
+    def _row(self, waveform: Tensor) -> Tensor:
+        f0: Tensor = self.network.infer(waveform[None, :, None], SAMPLE_RATE, "local_argmax", self.threshold)
+        return f0[0, :, 0]
 
 
 class YAAPT:
@@ -105,8 +129,7 @@ class YAAPT:
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """F0 and voicing (B, F) of waveforms (B, S)."""
-        rows = [self._row(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
-        f0, voiced = _at_frames(rows, lengths)
+        f0, voiced = _at_frames(self._row, waveforms, lengths)
         return f0.to(waveforms.device), voiced.to(waveforms.device)
 
     def _row(self, waveform: Tensor) -> Tensor:
@@ -142,11 +165,12 @@ class YIN:
     @torch.no_grad()
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """F0 and voicing (B, F) of waveforms (B, S)."""
-        return _at_frames([self.row(wave[:n]) for wave, n in zip(waveforms, lengths.tolist(), strict=True)], lengths)
+        return _at_frames(self.row, waveforms, lengths)
 
     def row(self, waveform: Tensor) -> Tensor:
         """F0 (F,) of a waveform (S,), 0 where unvoiced."""
-        room = pad(waveform.float(), (0, SAMPLE_RATE // 2))[None]  # for the last frames
+        waveform = waveform.float() - waveform.float().mean()  # an offset alone would repeat itself perfectly
+        room = pad(waveform, (0, SAMPLE_RATE // 2))[None]  # for the last frames
         rate = SAMPLE_RATE / HOP_LENGTH
         f0, voiced = yin_f0(
             room, SAMPLE_RATE, f_min=F0_MIN, f_max=self.f_max, frame_rate=rate, threshold=self.threshold

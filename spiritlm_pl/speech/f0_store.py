@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.nn.utils.rnn import pad_sequence
+from lhotse import MonoCut
 
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
+from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.provenance import atomic_path, code_version
-from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, num_frames
+from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, make_extractor
 from spiritlm_pl.tokens.corpus_store import file_state
 from spiritlm_pl.tokens.plan import CorpusPlan, Part, plan_corpus
 
@@ -48,7 +50,7 @@ class F0Info:
         extractor: its settings.
         speaker_means: F0 in Hz by speaker.
         utterances: how many have F0.
-        skipped: how many could not be read.
+        skipped: how many could not be used.
         code_version: that did it.
     """
 
@@ -73,27 +75,48 @@ def _part_path(folder: Path, part: Part) -> Path:
     return folder / f"{part.split}-{part.index:05d}.parquet"
 
 
+@cache
+def _extractor(kind: str, device: str) -> F0Extractor:
+    """One in each process."""
+    return make_extractor(kind, device)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """F0 of one utterance, in any process."""
+
+    kind: str
+    device: str
+
+    def __call__(self, cut: MonoCut) -> Contour | Skipped:
+        path = cut.recording.sources[0].source
+        try:
+            waveform = load_waveform(cut, SAMPLE_RATE)
+        except AudioError as error:
+            return Skipped(cut.id, path, str(error))
+        if not bool(waveform.isfinite().all()):
+            return Skipped(cut.id, path, f"audio must be finite, but has NaN or infinity instead: {path}")
+        f0, voiced = _extractor(self.kind, self.device)(waveform[None].to(self.device), torch.tensor([len(waveform)]))
+        if not bool(f0.isfinite().all()):  # of samples whose squares overflow
+            peak = float(waveform.abs().max())
+            return Skipped(cut.id, path, f"audio must be in [-1, 1], but has a peak of {peak:g} instead: {path}")
+        return Contour(f0[0].cpu().numpy(), voiced[0].cpu().numpy())
+
+
 def extract_part(
-    plan: CorpusPlan, part: Part, extractor: F0Extractor, device: str
+    plan: CorpusPlan, part: Part, kind: str, device: str, num_jobs: int | None
 ) -> tuple[dict[str, Contour], list[Skipped]]:
-    """The contours of a part, and what could not be read."""
+    """The contours of a part, and what could not be used."""
+    total = sum(other.split == part.split for other in plan.parts)
+    title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
+    results = parallel_map(_Job(kind, device), [plan.cuts[name] for name in part.ids], num_jobs, title)
     found: dict[str, Contour] = {}
     skipped: list[Skipped] = []
-    for batch in part.batches:
-        waveforms = {}
-        for name in batch:
-            try:
-                waveforms[name] = load_waveform(plan.cuts[name], SAMPLE_RATE)
-            except AudioError as error:
-                skipped.append(Skipped(name, plan.cuts[name].recording.sources[0].source, str(error)))
-        if not waveforms:
-            continue
-        lengths = torch.tensor([len(waveform) for waveform in waveforms.values()])
-        padded = pad_sequence([*waveforms.values()], batch_first=True).to(device)
-        f0, voiced = (values.cpu().numpy() for values in extractor(padded, lengths))
-        for row, (name, length) in enumerate(zip(waveforms, lengths.tolist(), strict=True)):
-            frames = num_frames(length)
-            found[name] = Contour(f0[row, :frames], voiced[row, :frames])
+    for name, result in zip(part.ids, results, strict=True):
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            found[name] = result
     return found, skipped
 
 
@@ -122,48 +145,48 @@ def _finished(path: Path, fingerprint: bytes) -> bool:
 def extract_corpus(
     corpus: str | Path,
     name: str,
-    extractor: F0Extractor,
-    settings: Mapping[str, Any],
+    kind: str,
     *,
     device: str = "cpu",
-    batch_seconds: float = 100.0,
+    num_jobs: int | None = None,
     part_size: int = 1000,
-) -> Iterator[tuple[int, int]]:
-    """Extract what is missing; gives (utterances done, utterances in all) after each part.
+) -> F0Info:
+    """Extract what is missing.
 
     Args:
         corpus: a corpus folder.
         name: under which it is kept.
-        extractor: how.
-        settings: of the extractor.
+        kind: of `make_extractor`.
         device: where to compute.
-        batch_seconds: audio in a batch, padding included.
+        num_jobs: processes, which change nothing in the result; None for one a core, and one on a GPU.
         part_size: utterances in a file.
 
     Raises:
-        ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be read:
+        ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be used:
             rather a disk that is not there than so many broken files. What was extracted before stays.
     """
-    plan = plan_corpus([corpus], part_size=part_size, batch_seconds=batch_seconds)
+    if num_jobs is None and device != "cpu":
+        num_jobs = 1
+    settings = {"extractor": kind}
+    plan = plan_corpus([corpus], part_size=part_size)
     folder = f0_folder(corpus, name)
-    if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != dict(settings):
+    if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != settings:
         raise ValueError(
             f"name must be another one for another extractor, but {folder} holds the F0 of {earlier} "
-            f"instead of {dict(settings)}"
+            f"instead of {settings}"
         )
-    total, done, held = len(plan.cuts), 0, []
+    _extractor(kind, device)  # fails before any process starts
+    held = []
     for part in plan.parts:
         path, key = _part_path(folder, part), _fingerprint(plan, part, settings)
         if not _finished(path, key):
-            found, skipped = extract_part(plan, part, extractor, device)
+            found, skipped = extract_part(plan, part, kind, device, num_jobs)
             if found:
                 _write_part(path, part, found, skipped, key)
             else:
                 held.append((path, part, skipped, key))
-        done += len(part.ids)
-        yield done, total
     if len(held) == len(plan.parts):
-        raise ValueError(f"corpus must have recordings, but none can be read ({held[0][2][0].reason})")
+        raise ValueError(f"corpus must have recordings, but none can be used ({held[0][2][0].reason})")
     for path, part, skipped, key in held:
         _write_part(path, part, {}, skipped, key)
     paths = [_part_path(folder, part) for part in plan.parts]
@@ -172,14 +195,15 @@ def extract_corpus(
     left_out = [item for path in paths for item in _skipped_in(path)]
     write_jsonl(folder / SKIPPED_FILE, [{key: item[key] for key in ("id", "path", "reason")} for item in left_out])
     info = F0Info(
-        extractor=dict(settings),
+        extractor=settings,
         speaker_means=speaker_means(corpus, name),
-        utterances=total - len(left_out),
+        utterances=len(plan.cuts) - len(left_out),
         skipped=len(left_out),
         code_version=code_version(),
     )
     with atomic_path(folder / INFO_FILE) as path:
         path.write_text(json.dumps(asdict(info), indent=2) + "\n")
+    return info
 
 
 def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:

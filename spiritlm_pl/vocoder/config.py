@@ -64,9 +64,15 @@ class VocoderConfig:
         return self.num_pitches > 0
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        """What a generator reads, in this order, `embedding_dim` channels each."""
+        codes = ("pitches", "styles") if self.expressive else ()
+        return ("units", *codes, "speaker", *(("global_style",) if self.styles else ()))
+
+    @property
     def conditioning_dim(self) -> int:
         """Channels that a generator reads."""
-        return self.embedding_dim * (2 + 2 * self.expressive + bool(self.styles))
+        return self.embedding_dim * len(self.streams)
 
     def check_data(
         self, speakers: Sequence[str] | None, styles: Sequence[str] | None, layout: SpeechLayout | None

@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torchaudio.functional import resample
+from torchaudio.functional import bandpass_biquad, resample
 
 from spiritlm_pl.corpora.espeak import Voice, speaker
-from spiritlm_pl.speech.f0 import FCPE, YAAPT, YIN, F0Extractor, TorchaudioF0, contour, num_frames
+from spiritlm_pl.speech.f0 import (
+    F0_MAX,
+    F0_MIN,
+    FCPE,
+    YAAPT,
+    YIN,
+    F0Extractor,
+    TorchaudioF0,
+    contour,
+    num_frames,
+)
 
 GOLDEN = np.load(Path(__file__).parent.parent / "data" / "f0.npz")
 
@@ -52,6 +62,58 @@ def test_audio_without_voice_is_valid(extractor: F0Extractor, num_samples: int) 
     f0, voiced = extractor(torch.zeros(2, num_samples), torch.tensor([num_samples, max(1, num_samples // 2)]))
     assert f0.shape == (2, num_frames(num_samples)) and (f0 == 0).all() and not voiced.any()
     assert (contour(f0, voiced) == 0).all()
+
+
+def whisper(num_samples: int) -> torch.Tensor:
+    """Noise through three formants, four syllables a second."""
+    noise = torch.randn(num_samples, generator=torch.Generator().manual_seed(0))
+    formants = sum(bandpass_biquad(0.2 * noise, 16_000, hertz, Q=5.0) for hertz in (600.0, 1500.0, 2600.0))
+    return formants * (0.5 + 0.5 * torch.sin(2 * torch.pi * 4 * torch.arange(num_samples) / 16_000))
+
+
+def tone(hertz: float, num_samples: int = 16_000) -> torch.Tensor:
+    return 0.5 * torch.sin(2 * torch.pi * hertz * torch.arange(num_samples) / 16_000)
+
+
+NOT_VOICED = {
+    "noise": 0.3 * torch.randn(16_000, generator=torch.Generator().manual_seed(0)),
+    "whisper": whisper(16_000),
+    "30 Hz": tone(30),
+    "offset": torch.full((16_000,), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", NOT_VOICED)
+def test_noise_and_tones_below_any_voice_are_not_voiced(extractor: F0Extractor, name: str) -> None:
+    f0, voiced = extractor(NOT_VOICED[name][None], torch.tensor([16_000]))
+    assert voiced.float().mean() < (0.6 if isinstance(extractor, YAAPT) else 0.02)  # YAAPT hears voice in noise
+    assert (f0[voiced] >= F0_MIN).all() and (f0[voiced] <= F0_MAX).all() and contour(f0, voiced).isfinite().all()
+
+
+@pytest.mark.parametrize("num_samples", [160, 1264, 16_000])
+@pytest.mark.parametrize("hertz", [200.0, 2000.0])
+def test_f0_stays_in_its_range_at_any_length(extractor: F0Extractor, hertz: float, num_samples: int) -> None:
+    f0, voiced = extractor(tone(hertz, num_samples)[None], torch.tensor([num_samples]))
+    assert f0.shape == voiced.shape == (1, num_frames(num_samples))
+    assert (f0[voiced] >= F0_MIN).all() and (f0[voiced] <= F0_MAX).all() and contour(f0, voiced).isfinite().all()
+    if (hertz, num_samples) == (200.0, 16_000):
+        assert voiced.float().mean() > 0.9
+
+
+def test_long_audio_in_pieces(extractor: F0Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = torch.cat([spoken(40), spoken(60), spoken(50)])
+    lengths = torch.tensor([len(speech)])
+    whole, whole_voiced = extractor(speech[None], lengths)
+    monkeypatch.setattr("spiritlm_pl.speech.f0.PIECE", 32_000)
+    asked = []
+    row = "_row" if isinstance(extractor, FCPE | YAAPT) else "row"
+    extract = getattr(extractor, row)
+    monkeypatch.setattr(extractor, row, lambda waveform: (asked.append(len(waveform)), extract(waveform))[1])
+    f0, voiced = extractor(speech[None], lengths)
+    assert len(asked) == -(-len(speech) // 32_000) and max(asked) <= 64_000
+    assert f0.shape == whole.shape and (voiced == whole_voiced).float().mean() > 0.97
+    both = voiced & whole_voiced
+    assert ((f0 / whole)[both].log2().abs() < 1 / 24).float().mean() > 0.95  # half a semitone
 
 
 @pytest.mark.parametrize("name", ["interp397", "zeros160", "unvoiced_zero64"])

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.manifest import load_cuts
 from spiritlm_pl.datamodules.f0 import F0DataModule
-from spiritlm_pl.speech.f0 import YIN, num_frames
+from spiritlm_pl.speech.f0 import num_frames
 from spiritlm_pl.speech.f0_store import extract_corpus, f0_folder, load_f0, read_f0_info
 
 
@@ -18,8 +20,8 @@ def corpus(make_corpus: Callable[..., Path], tmp_path: Path) -> Path:
     return make_corpus(tmp_path / "tones")
 
 
-def extract(corpus: Path, **settings: object) -> None:
-    list(extract_corpus(corpus, "yin", YIN(), {"extractor": "yin", **settings}, part_size=3))
+def extract(corpus: Path, kind: str = "yin") -> None:
+    extract_corpus(corpus, "yin", kind, part_size=3)
 
 
 def times(corpus: Path) -> dict[Path, int]:
@@ -46,7 +48,7 @@ def test_finished_parts_are_kept_and_other_settings_refused(corpus: Path) -> Non
     after = times(corpus)
     assert {path for path in before if before[path] != after[path]} == {gone}
     with pytest.raises(ValueError, match="name must be another one for another extractor"):
-        extract(corpus, threshold=0.5)
+        extract(corpus, "torchaudio")
     assert times(corpus) == after and read_f0_info(corpus, "yin").extractor == {"extractor": "yin"}
 
 
@@ -61,6 +63,58 @@ def test_what_cannot_be_read_is_skipped_and_tried_again(corpus: Path) -> None:
     recording.write_bytes(content)
     extract(corpus)
     assert read_f0_info(corpus, "yin").skipped == 0 and cut.id in load_f0(corpus, "yin", "train")[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample", "reason"),
+    [
+        ("yin", np.nan, "audio must be finite, but has NaN or infinity instead"),
+        ("yin", np.inf, "audio must be finite, but has NaN or infinity instead"),
+        ("fcpe", 1e30, "audio must be in [-1, 1], but has a peak of 1e+30 instead"),
+    ],
+)
+def test_samples_that_are_no_sound_are_skipped_and_listed(corpus: Path, kind: str, sample: float, reason: str) -> None:
+    cut = next(iter(load_cuts(corpus, "train")))
+    recording = Path(cut.recording.sources[0].source)
+    samples, rate = soundfile.read(recording, dtype="float32")
+    samples[2000:2100] = sample
+    soundfile.write(recording, samples, rate, subtype="FLOAT")
+    info = extract_corpus(corpus, "f0", kind)
+    listed = (f0_folder(corpus, "f0") / "skipped.jsonl").read_text()
+    assert (info.utterances, info.skipped) == (11, 1) and cut.id in listed and reason in listed
+    contours, means = load_f0(corpus, "f0", "train")
+    assert cut.id not in contours and len(contours) == 7
+    assert all(np.isfinite(contour.f0).all() for contour in contours.values())
+    assert all(np.isfinite(mean) for mean in means.values())
+
+
+def test_one_speaker_and_one_without_voice(corpus: Path) -> None:
+    for split in ("train", "validation", "test"):
+        for cut in load_cuts(corpus, split):
+            if cut.supervisions[0].speaker == "speaker1":
+                recording = Path(cut.recording.sources[0].source)
+                soundfile.write(recording, np.zeros(cut.num_samples), 16_000)
+    extract(corpus)
+    assert set(read_f0_info(corpus, "yin").speaker_means) == {"speaker0"}
+    data = F0DataModule([str(corpus)], "yin")
+    data.setup("fit")
+    silent = 0
+    for batch in [*data.train_dataloader(), *data.val_dataloader()]:
+        assert batch.contours.isfinite().all() and batch.means.isfinite().all()
+        silent += int((batch.contours.abs().sum((1, 2)) == 0).sum())
+    assert silent >= 5
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "tones", train=64)
+    for jobs in (1, 2):
+        extract_corpus(corpus, f"jobs{jobs}", "yin", num_jobs=jobs)
+    one, two = (load_f0(corpus, f"jobs{jobs}", "train")[0] for jobs in (1, 2))
+    assert list(one) == list(two) and len(one) == 64
+    for name, contour in one.items():
+        assert np.array_equal(contour.f0, two[name].f0) and np.array_equal(contour.voiced, two[name].voiced)
+    assert read_f0_info(corpus, "jobs1").speaker_means == read_f0_info(corpus, "jobs2").speaker_means
 
 
 def test_unfinished_and_damaged(corpus: Path) -> None:

@@ -1,12 +1,70 @@
-"""The pitch VQ-VAE's shapes, and a codebook that is filled, followed, restarted and resumed."""
+"""The pitch VQ-VAE beside the release's, its shapes, and a codebook that is filled, followed, restarted, resumed."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import distributed, multiprocessing
+from torch.nn.functional import conv1d, conv_transpose1d
 
 from spiritlm_pl.speech.ema_codebook import EMACodebook
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+
+GOLDEN = Path(__file__).parent.parent / "data" / "pitch_encoder.safetensors"
+
+
+@pytest.mark.parametrize("name", ["interp397", "zeros160", "softvuv480"])
+def test_codes_of_the_release(name: str) -> None:
+    """Random weights of the published layout and size; codes and margins are the release's own."""
+    values = load_file(GOLDEN)
+    network = PitchVQVAE(PitchVQVAEConfig())
+    weights = {key: value for key, value in values.items() if key.startswith(("encoder.", "codebook."))}
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    assert not unexpected and not any(key.startswith("encoder.") for key in missing)
+    contours = values[f"{name}.x"][None]
+    codes = network.encode(contours)[0]
+    assert codes.tolist() == values[f"{name}.codes"].tolist() and len(codes.unique()) > 5
+    latents = network.latents(contours)[0].detach().double()
+    distances = (latents[:, None] - network.codebook.codes.double()).square().sum(-1).sort(1).values  # (T, K)
+    margin = values[f"{name}.margin"].double()
+    torch.testing.assert_close(distances[:, 1] - distances[:, 0], margin, atol=0.05, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_decoder_is_that_of_the_release(reverse: bool) -> None:
+    """Written down once more from the layout of the published weights, whose size is too much for this folder."""
+    config = PitchVQVAEConfig(dim=12, width=8, depth=3, reverse_decoder_dilation=reverse, residual_scale=reverse)
+    network = PitchVQVAE(config).double()
+    weights = {key: value.detach() for key, value in network.decoder.named_parameters()}
+    latents = torch.randn(2, 5, 12, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    x = conv1d(latents.transpose(1, 2), weights["0.weight"], weights["0.bias"], padding=1)
+    for stack in (1, 3, 5, 7):
+        for place, dilation in enumerate((9, 3, 1) if reverse else (1, 3, 9)):
+            block = f"{stack}.{place}."
+            inner = conv1d(
+                x.relu(), weights[block + "dilated.weight"], weights[block + "dilated.bias"], 1, dilation, dilation
+            )
+            inner = conv1d(inner.relu(), weights[block + "pointwise.weight"], weights[block + "pointwise.bias"])
+            x = x + inner * (3**-0.5 if reverse else 1)
+        x = conv_transpose1d(x, weights[f"{stack + 1}.weight"], weights[f"{stack + 1}.bias"], stride=2, padding=1)
+    expected = conv1d(x, weights["9.weight"], weights["9.bias"], padding=1)
+    torch.testing.assert_close(network.decode_latents(latents), expected)
+
+
+def test_f0_in_other_units_inside() -> None:
+    torch.manual_seed(0)
+    hertz, scaled = (PitchVQVAE(PitchVQVAEConfig(num_codes=8, f0_scale=scale)) for scale in (1.0, 20.0))
+    hertz.codebook.update(torch.randn(50, 128))
+    scaled.load_state_dict(hertz.state_dict())
+    units = torch.tensor([[20.0], [1.0]])
+    contours = torch.randn(2, 2, 64) * units
+    torch.testing.assert_close(scaled.latents(contours), hertz.latents(contours / units))
+    codes = torch.randint(8, (2, 4))
+    torch.testing.assert_close(scaled.decode(codes), hertz.decode(codes) * units)
+    with pytest.raises(ValueError, match="f0_scale must be above 0 and finite, but is 0.0 instead"):
+        PitchVQVAEConfig(f0_scale=0.0)
 
 
 @pytest.mark.parametrize(("frames", "codes"), [(0, 0), (15, 0), (16, 1), (31, 1), (397, 24), (480, 30)])
@@ -62,6 +120,40 @@ def test_a_resumed_codebook_goes_on_exactly() -> None:
     for step in range(5, 10):
         assert book.update(clouds(step, 20)) == other.update(clouds(step, 20))
     assert torch.equal(book.codes, other.codes)
+
+
+def test_vectors_that_are_not_finite_are_left_out() -> None:
+    clean, book = EMACodebook(4, 3), EMACodebook(4, 3)
+    assert book.update(torch.full((10, 3), torch.nan)) == {"used": 0.0, "entropy": 0.0, "restarts": 0.0}
+    assert not book.codes.any()  # still to be placed
+    for step in range(5):
+        vectors = clouds(step, 30)
+        clean.update(vectors)
+        book.update(torch.cat([vectors, torch.full((1, 3), torch.nan), torch.full((1, 3), torch.inf)]))
+    assert torch.equal(book.codes, clean.codes) and torch.equal(book.counts, clean.counts)
+
+
+def shared(rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A codebook that follows this rank's share of batches, with codes to restart."""
+    book = EMACodebook(16, 3, decay=0.8)
+    for step in range(20):
+        book.update(clouds(step, 30).chunk(world_size)[rank])
+    return book.state_dict()
+
+
+def _rank(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.save(shared(rank, 2), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
+    multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for name, value in shared(0, 1).items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, msg=name)
 
 
 def test_fewer_vectors_than_codes() -> None:

@@ -1,0 +1,60 @@
+"""A vocoder that begins where another one ended: other voices, or pitch and style beside the units.
+
+What the two have in common is copied, voices by their names; a new voice begins as the mean of the old ones. A new
+stream begins without a say in the generator, so that the new vocoder first speaks as the old one.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.vocoder.config import VocoderConfig
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+SPEAKERS = "speaker_embedding.weight"
+
+
+@torch.no_grad()
+def start_from(network: Vocoder, folder: str | Path) -> None:
+    """Copy the weights of an exported vocoder.
+
+    Raises:
+        ValueError: if it is of another generator or other sizes, or its units are others.
+    """
+    earlier = load_network(folder, "vocoder")
+    assert isinstance(earlier, Vocoder)
+    if type(earlier) is not type(network):
+        raise ValueError(
+            f"initial must be a {type(network).__name__}, but {folder} holds a {type(earlier).__name__} instead"
+        )
+    new, old = network.config, earlier.config
+    for name in ("num_units", "embedding_dim", "sample_rate", "hop_length"):
+        if getattr(new, name) != getattr(old, name):
+            raise ValueError(
+                f"{name} of initial must be {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
+            )
+    given = earlier.state_dict()
+    for name, weight in network.state_dict().items():  # shares memory with the network
+        if name == SPEAKERS:
+            weight.copy_(voices(given[name], old.speakers, new.speakers))
+        elif name in given and given[name].shape == weight.shape:
+            weight.copy_(given[name])
+        elif name in given and weight.ndim == 3 and weight.shape[1] == new.conditioning_dim:
+            weight.copy_(input_channels(given[name], old, new))
+        elif name in given and not name.endswith("_embedding.weight"):
+            shapes = f"{tuple(weight.shape)}, but of {folder} is {tuple(given[name].shape)}"
+            raise ValueError(f"shape of {name} of initial must be {shapes} instead")
+
+
+def voices(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
+    """Embeddings of voices by name, the mean of all for a new one."""
+    return torch.stack([rows[known.index(name)] if name in known else rows.mean(0) for name in wanted])
+
+
+def input_channels(weight: Tensor, old: VocoderConfig, new: VocoderConfig) -> Tensor:
+    """Weights (O, C, K) of the generator's first layer, a block of channels a stream; none for new streams."""
+    blocks = dict(zip(old.streams, weight.split(old.embedding_dim, dim=1), strict=True))
+    silent = torch.zeros_like(blocks["units"])
+    return torch.cat([blocks.get(stream, silent) for stream in new.streams], dim=1)

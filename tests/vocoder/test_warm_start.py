@@ -1,0 +1,51 @@
+"""A vocoder that starts from another one first speaks as that one did."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.vocoder import Vocoder
+from spiritlm_pl.vocoder.warm_start import start_from
+
+OLD = {"num_units": 9, "speakers": ("anna", "bert"), "embedding_dim": 8}
+STFT = {"channels": 16, "hidden_channels": 32, "unit_blocks": 1, "frame_blocks": 1}
+GAN = {"upsample_initial_channels": 32, "resblock_kernel_sizes": (3,), "resblock_dilations": ((1,),)}
+
+
+def vocoder(kind: str, **options: object) -> Vocoder:
+    sizes = OLD | options
+    if kind == "stft":
+        return InverseSTFTVocoder(InverseSTFTConfig(**STFT, **sizes)).eval()  # type: ignore[arg-type]
+    return HiFiGANVocoder(HiFiGANConfig(**GAN, **sizes)).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["stft", "gan"])
+@pytest.mark.parametrize("options", [{}, {"num_pitches": 4, "num_styles": 3}, {"styles": ("sad", "happy")}])
+def test_it_first_speaks_as_the_old_one(kind: str, options: dict[str, object], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = vocoder(kind)
+    save_network(tmp_path, old, "vocoder")
+    new = vocoder(kind, speakers=("carl", "bert", "anna"), **options)
+    start_from(new, tmp_path)
+    units = torch.randint(0, 9, (1, 12))
+    codes = (torch.ones_like(units), torch.ones_like(units)) if new.expressive else (None, None)
+    for name in ("anna", "bert"):
+        expected = old(units, torch.tensor([old.speaker_id(name)]))
+        torch.testing.assert_close(new(units, torch.tensor([new.speaker_id(name)]), *codes), expected)
+    torch.testing.assert_close(new.predict_log_durations(units), old.predict_log_durations(units))
+    torch.testing.assert_close(new.speaker_embedding.weight[0], old.speaker_embedding.weight.mean(0))
+
+
+def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    save_network(tmp_path, vocoder("stft"), "vocoder")
+    with pytest.raises(ValueError, match="initial must be a HiFiGANVocoder, but .* holds a InverseSTFTVocoder"):
+        start_from(vocoder("gan"), tmp_path)
+    with pytest.raises(ValueError, match="num_units of initial must be 7, but of .* is 9 instead"):
+        start_from(vocoder("stft", num_units=7), tmp_path)
+    wide = InverseSTFTVocoder(InverseSTFTConfig(**{**STFT, "hidden_channels": 48}, **OLD))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"shape of generator.* of initial must be .*, but of .* is .* instead"):
+        start_from(wide, tmp_path)
