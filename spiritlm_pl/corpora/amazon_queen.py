@@ -97,6 +97,13 @@ def dialogue_lines(name: str, data: bytes) -> Iterator[Line]:
                     yield Line(f"{key:02d}{number:04X}{side}{place:X}.SB", words, speaker, name.removesuffix(".DOG"))
 
 
+def acted_style(text: str) -> str:
+    """How a line is spoken, as far as its punctuation says: exclaim, ask or say."""
+    if "!" in text:
+        return "exclaim"
+    return "ask" if "?" in text else "say"
+
+
 def script(files: Mapping[str, bytes]) -> list[Line]:
     """All clips that have both a file and words, in the order of their names."""
     found = {
@@ -163,7 +170,7 @@ def prepare_amazon_queen(
         for line in script(files):
             path = Path(folder) / f"{line.clip.removesuffix('.SB')}.mp3"
             path.write_bytes(files[line.clip])
-            custom = {"dialogue": line.dialogue}
+            custom = {"dialogue": line.dialogue, "style": acted_style(line.text)}
             utterances.append(Utterance(f"queen-{path.stem}", path, line.text, line.speaker, custom=custom))
         cuts, skipped = ingest(utterances, out, Rules(min_sample_rate=SAMPLE_RATE), num_jobs)
     skipped = [replace(row, path=Path(row.path).name) for row in skipped]
