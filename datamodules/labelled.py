@@ -3,6 +3,7 @@
 Shapes: B batch, S samples.
 """
 
+from collections import Counter
 from typing import Any, Literal
 
 import torch
@@ -61,13 +62,18 @@ class LabelledDataModule(WaveformDataModule):
         self.needed = needed
         self.styles: tuple[str, ...] = ()
         self.speakers: tuple[str, ...] = ()
+        self.style_counts: tuple[int, ...] = ()  # training utterances of each
+        self.speaker_counts: tuple[int, ...] = ()
 
     def setup(self, stage: str) -> None:
         """Read the manifests, and the names from the training split."""
         super().setup(stage)
         cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
-        self.styles = tuple(sorted({style_of(cut) for cut in cuts} - {""}))
-        self.speakers = tuple(sorted({cut.supervisions[0].speaker for cut in cuts if cut.supervisions[0].speaker}))
+        styles = Counter(style_of(cut) for cut in cuts)
+        speakers = Counter(cut.supervisions[0].speaker or "" for cut in cuts)
+        self.styles, self.speakers = (tuple(sorted(names.keys() - {""})) for names in (styles, speakers))
+        self.style_counts = tuple(styles[name] for name in self.styles)
+        self.speaker_counts = tuple(speakers[name] for name in self.speakers)
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Only utterances with the label that is needed."""

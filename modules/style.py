@@ -82,6 +82,7 @@ class StyleModule(TunedEncoderModule):
         encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
         target: what to tell apart.
         projection_dim: features of a linear layer after the encoder; 0 for none.
+        balanced: weigh labels so that rare ones count as much as frequent ones.
         adversarial_weight: of the speaker's gradient, turned round; 0 leaves the encoder alone.
         encoder_learning_rate: of AdamW for the encoder.
         learning_rate: of AdamW for the layers after it.
@@ -94,6 +95,7 @@ class StyleModule(TunedEncoderModule):
         encoder: EncoderSource,
         target: Literal["style", "speaker"] = "style",
         projection_dim: int = 0,
+        balanced: bool = True,
         adversarial_weight: float = 0.0,
         encoder_learning_rate: float = 1e-4,
         learning_rate: float = 1e-3,
@@ -107,7 +109,8 @@ class StyleModule(TunedEncoderModule):
         if adversarial_weight and target == "speaker":
             raise ValueError(f"adversarial_weight must be 0 where the target is speaker, but is {adversarial_weight}")
         self.source, self.target, self.projection_dim = encoder, target, projection_dim
-        self.adversarial_weight = adversarial_weight
+        self.balanced, self.adversarial_weight = balanced, adversarial_weight
+        self._weights: Tensor | None = None  # of the labels
         self._sums = torch.zeros(0)
 
     def configure_model(self) -> None:
@@ -128,6 +131,9 @@ class StyleModule(TunedEncoderModule):
         self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, labels=labels)
         self.network.train()  # what was loaded for inference is tuned here
         self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
+        counts = getattr(datamodule, f"{self.target}_counts", ())
+        if self.balanced and counts:
+            self._weights = sum(counts) / len(counts) / torch.tensor(counts, dtype=torch.float32)
 
     def _scores(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Scores of labels and of speakers (B, Y, L), of whole utterances (B, L), and which seconds are (B, Y)."""
@@ -142,7 +148,7 @@ class StyleModule(TunedEncoderModule):
         """Every second is to tell the style of its utterance."""
         targets = batch.styles if self.target == "style" else batch.speakers
         scores, speakers, whole, _, inside = self._scores(batch)
-        loss = second_loss(scores, targets, inside)
+        loss = second_loss(scores, targets, inside, self._weights)
         speaker_loss = second_loss(speakers, batch.speakers, inside)
         right = (whole.argmax(-1) == targets).float().mean()
         values = {"loss": loss, "loss_speaker": speaker_loss, f"accuracy_{self.target}": right}
@@ -152,22 +158,29 @@ class StyleModule(TunedEncoderModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
-        self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self._sums = torch.zeros(2 * len(self.network.config.labels) + 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Whole utterances told right: their label, and their speaker by the second head."""
         targets = batch.styles if self.target == "style" else batch.speakers
         _, _, whole, speakers, _ = self._scores(batch)
-        pairs = ((whole, targets), (speakers, batch.speakers))
-        found = [part for scores, wanted in pairs for part in hits(scores, wanted)]
-        self._sums += torch.stack(found)
+        size = len(self.network.config.labels)
+        known = targets != UNKNOWN
+        right = known & (whole.argmax(-1) == targets)
+        counts = [torch.bincount(targets[chosen], minlength=size) for chosen in (right, known)]
+        self._sums += torch.cat([*counts, torch.stack(hits(speakers, batch.speakers))])
 
     def on_validation_epoch_end(self) -> None:
-        """Accuracies over all ranks."""
-        right, number, speaker_right, speaker_number = sum_over_ranks(self._sums).tolist()
-        figures = {f"accuracy_{self.target}": right / max(1, number)}
+        """Accuracies over all ranks; the balanced one is the mean of those of each label."""
+        size = len(self.network.config.labels)
+        right, known, speakers = sum_over_ranks(self._sums).split([size, size, 2])
+        heard = known > 0
+        figures = {
+            f"accuracy_{self.target}": float(right.sum() / known.sum().clamp(min=1)),
+            f"balanced_accuracy_{self.target}": float((right[heard] / known[heard]).mean()) if heard.any() else 0.0,
+        }
         if self.target != "speaker":
-            figures["accuracy_speaker"] = speaker_right / max(1, speaker_number)
+            figures["accuracy_speaker"] = float(speakers[0] / speakers[1].clamp(min=1))
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
 
     def export(self, folder: str) -> None:
@@ -176,10 +189,19 @@ class StyleModule(TunedEncoderModule):
             save_network(folder, self.network, STAGE)
 
 
-def second_loss(scores: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
-    """Cross entropy over the seconds of utterances: scores (B, Y, L), targets (B,), which seconds are (B, Y)."""
-    wanted = torch.where(inside, targets[:, None], UNKNOWN)
-    total = cross_entropy(scores.flatten(0, 1).float(), wanted.flatten(), ignore_index=UNKNOWN, reduction="sum")
+def second_loss(scores: Tensor, targets: Tensor, inside: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross entropy over the seconds of utterances.
+
+    Args:
+        scores: (B, Y, L).
+        targets: (B,), -1 where unknown.
+        inside: (B, Y) which seconds are there.
+        weights: (L,) of the labels, 1 on average over utterances; None for equal ones.
+    """
+    wanted = torch.where(inside, targets[:, None], UNKNOWN).flatten()
+    weights = None if weights is None else weights.to(scores.device)
+    flat = scores.flatten(0, 1).float()
+    total = cross_entropy(flat, wanted, weights, ignore_index=UNKNOWN, reduction="sum")
     return total / (wanted != UNKNOWN).sum().clamp(min=1)
 
 

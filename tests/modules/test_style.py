@@ -19,7 +19,7 @@ from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.quantizer import KMeansModule
-from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule
+from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule, second_loss
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.kmeans import KMeansConfig
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
@@ -95,6 +95,15 @@ def test_the_speaker_is_driven_out(corpus: Path, tmp_path: Path) -> None:
     _, driven = train_features(corpus, tmp_path / "b", steps=150, adversarial_weight=1.0)
     assert driven["val/accuracy_style"] == 1.0
     assert driven["val/accuracy_speaker"] < plain["val/accuracy_speaker"]
+
+
+def test_rare_labels_count_as_much_as_frequent_ones() -> None:
+    scores = torch.zeros(3, 2, 2)
+    inside = torch.tensor([[True, True], [True, False], [True, True]])
+    plain = second_loss(scores, torch.tensor([0, 1, -1]), inside)
+    assert float(plain) == pytest.approx(math.log(2))  # three seconds of known label
+    weighted = second_loss(scores, torch.tensor([0, 1, -1]), inside, torch.tensor([0.5, 2.0]))
+    assert float(weighted) == pytest.approx(math.log(2) * (2 * 0.5 + 1 * 2.0) / 3)
 
 
 def test_gradients_are_turned_round() -> None:
