@@ -215,7 +215,8 @@ class StyleCodeModule(TunedEncoderModule):
     """Train an encoder with a classifier to give the style codes of a teacher.
 
     Args:
-        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
+        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, the encoder of a trained
+            style encoder, or MFCCs.
         teacher: tokenizer folder whose codes are learnt, one a second.
         projection_dim: features of a linear layer after the encoder.
         encoder_learning_rate: of AdamW for the encoder.

@@ -10,6 +10,7 @@ Shapes: F frames, 200 a second.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -109,15 +110,22 @@ def extract_part(
     """The contours of a part, and what could not be used."""
     total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
-    results = parallel_map(_Job(kind, device), [plan.cuts[name] for name in part.ids], num_jobs, title)
-    found: dict[str, Contour] = {}
-    skipped: list[Skipped] = []
-    for name, result in zip(part.ids, results, strict=True):
-        if isinstance(result, Skipped):
-            skipped.append(result)
-        else:
-            found[name] = result
-    return found, skipped
+    cuts = [plan.cuts[name] for name in part.ids]
+    with _one_thread():
+        results = dict(zip(part.ids, parallel_map(_Job(kind, device), cuts, num_jobs, title), strict=True))
+    found = {name: result for name, result in results.items() if isinstance(result, Contour)}
+    return found, [result for result in results.values() if isinstance(result, Skipped)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As workers have: sums over other numbers of threads end in other bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write_part(path: Path, part: Part, found: Mapping[str, Contour], skipped: Sequence[Skipped], key: bytes) -> None:

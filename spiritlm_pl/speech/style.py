@@ -27,7 +27,6 @@ from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.speech.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
 
 STAGE = "style"
-EncoderSource: TypeAlias = HubertLayer | TransformersSource | TorchaudioSource | MFCCConfig
 ENCODERS: dict[str, tuple[Any, Any]] = {
     "hubert": (HubertFeatures, HubertFeaturesConfig),
     "transformers": (TransformersEncoder, TransformersEncoderConfig),
@@ -79,7 +78,8 @@ class StyleEncoder(nn.Module):
 
     @classmethod
     def on(cls, encoder: Any, **options: Any) -> "StyleEncoder":
-        """A style encoder on top of a pretrained one."""
+        """A style encoder on top of a pretrained one; of another style encoder what stands below its averages."""
+        encoder = encoder.encoder if isinstance(encoder, StyleEncoder) else encoder
         name = next(name for name, (kind, _) in ENCODERS.items() if type(encoder) is kind)
         return cls(StyleEncoderConfig(encoder=name, settings=asdict(encoder.config), **options), encoder)
 
@@ -146,3 +146,6 @@ class StyleFeatures:
         network = load_network(self.style, STAGE)
         assert isinstance(network, StyleEncoder)
         return network
+
+
+EncoderSource: TypeAlias = HubertLayer | TransformersSource | TorchaudioSource | StyleFeatures | MFCCConfig

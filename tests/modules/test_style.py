@@ -136,7 +136,8 @@ def test_clusters_and_the_encoder_that_learns_them(corpus: Path, tmp_path: Path)
     teacher = PhoneticTokenizer.load(tmp_path / "clusters")
     assert teacher.frame_rate == 1
     seed_everything(0, verbose=False)
-    student = StyleCodeModule(MFCC, str(tmp_path / "clusters"), projection_dim=8, learning_rate=1e-2)
+    source = StyleFeatures(style=str(tmp_path / "style"))
+    student = StyleCodeModule(source, str(tmp_path / "clusters"), projection_dim=8, learning_rate=1e-2)
     data = LabelledDataModule([str(corpus)], needed="nothing", batch_seconds=10.0, crop_seconds=None)
     figures = fit(student, data, tmp_path, 100)
     assert figures["val/accuracy"] > 0.95 and figures["val/codes_used"] == 1 and figures["val/codes_entropy"] > 0.5
