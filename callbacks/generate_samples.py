@@ -20,6 +20,7 @@ from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.spirit_lm import check_tokenizer, check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
 from spiritlm_pl.speech.expressive import load_tokenizer
@@ -27,6 +28,7 @@ from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.build_blocks import speech_of_words
 from spiritlm_pl.tokens.corpus_store import UnitCorpus
 from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.vocoder import Vocoder
 
 # Name of a direction: modality of the prompt, modality of the answer.
 DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
@@ -203,6 +205,10 @@ class GenerateSamples(Callback):
         prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
             prompts += corpus_prompts(self.units, self.split, self.num_utterances, vocabulary)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer.layout, vocabulary, self.speech_tokenizer)
+        if isinstance(vocoder, Vocoder):
+            check_vocoder(vocoder.config, vocabulary, str(self.vocoder))
         self._prompts = prompts
         self._spirit_lm = SpiritLM(network, TextTokenizer.load(path), vocabulary, tokenizer, vocoder, self.speaker)
         return self._spirit_lm

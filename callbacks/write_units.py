@@ -173,6 +173,7 @@ class WriteUnits(Callback):
                     provenance={
                         "tokenizer": str(pl_module.folder),
                         "tokenizer_sha256": self._sha256,
+                        "f0_sha256": self._plan.f0.get(home.parent.name),
                         "corpora": [str(Path(name).resolve()) for name in self._plan.sources[home.parent.name]],
                     },
                 )
@@ -225,9 +226,10 @@ def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:
-    """Hash of all that the bytes of a part depend on: tokenizer, utterances, batches."""
+    """Hash of all that the bytes of a part depend on: tokenizer, utterances, batches, F0 that is at hand."""
     digest = hashlib.sha256(tokenizer_sha256.encode())
     digest.update(json.dumps(part.batches).encode())
+    digest.update(plan.f0.get(part.corpus, "").encode())
     for name in part.ids:
         cut = plan.cuts[name]
         words = [(word.text, word.start, word.end) for word in word_alignment(cut)]

@@ -10,12 +10,10 @@ import torch
 from lhotse import MonoCut
 from torch.utils.data import Dataset
 
-from spiritlm_pl.batches import LabelledBatch
+from spiritlm_pl.batches import UNKNOWN, LabelledBatch
 from spiritlm_pl.corpora.manifest import style_of
 from spiritlm_pl.datamodules.speech import WaveformCrops, WaveformDataModule
 from spiritlm_pl.speech.batching import Visit
-
-UNKNOWN = -1  # a style or speaker that the training split has not
 
 
 class LabelledDataModule(WaveformDataModule):

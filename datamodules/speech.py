@@ -201,7 +201,10 @@ class WaveformDataModule(SpeechDataModule):
             self.plan = plan_corpus(
                 self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )
-            self._stored_f0 = None if self.f0_name is None else StoredF0(self.corpora, self.f0_name)
+            if self.f0_name is not None:
+                self._stored_f0 = StoredF0(self.corpora, self.f0_name)
+                sources = self.plan.sources.items()
+                self.plan.f0 = {name: self._stored_f0.fingerprint(folders) for name, folders in sources}
         super().setup(stage)
 
     def read_split(self, split: str) -> None:
@@ -314,12 +317,15 @@ class PlannedUtterances(Dataset[WaveformBatch]):
         for name in self.batches[index]:
             cut = self.cuts[name]
             try:
+                if self.stored_f0 is not None and name in self.stored_f0.skipped:
+                    raise AudioError(f"it has no F0: {self.stored_f0.skipped[name]}")
                 waveforms[name] = load_waveform(cut, self.sample_rate)
             except AudioError as error:
                 skipped.append(Skipped(name, cut.recording.sources[0].source, str(error)))
         f0, voiced, means = None, None, None
         if self.stored_f0 is not None and waveforms:
-            f0, voiced, means = self.stored_f0.batch([self.cuts[name] for name in waveforms])
+            lengths = [len(waveform) for waveform in waveforms.values()]
+            f0, voiced, means = self.stored_f0.batch([self.cuts[name] for name in waveforms], lengths)
         return WaveformBatch(
             waveforms=pad_sequence([*waveforms.values()], batch_first=True) if waveforms else torch.zeros(0, 0),
             lengths=torch.tensor([len(waveform) for waveform in waveforms.values()], dtype=torch.long),

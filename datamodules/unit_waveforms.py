@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.manifest import style_of
+from spiritlm_pl.corpora.manifest import speaker_of, style_of
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
 from spiritlm_pl.speech.batching import Indices, Visit, fixed_batches, generator
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
@@ -152,11 +152,6 @@ class UnitWaveformDataModule(SpeechDataModule):
         return np.array([self.repeats[name] for name in names], dtype=np.int64)
 
 
-def speaker_of(cut: MonoCut) -> str:
-    """Name of the speaker of an utterance, "unknown" if it has none."""
-    return cut.supervisions[0].speaker or "unknown"
-
-
 def check_known(argument: str, known: Sequence[str], names: Iterable[str], split: str) -> None:
     """Compare names of the data with the list of them.
 
@@ -214,8 +209,8 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         """What an utterance has at each frame (T,): units, durations of runs, and pitch and style codes."""
         found = {"units": unit_frames(utterance).astype(np.int64), "durations": run_durations(utterance)}
         for name, rate in (("pitches", PITCH_RATE), ("styles", STYLE_RATE)) if self.layout.expressive else ():
-            times = round(self.layout.frame_rate / rate)
-            found[name] = at_frames(getattr(utterance, name), times, utterance.num_frames).astype(np.int64)
+            codes = at_frames(getattr(utterance, name), rate, self.layout.frame_rate, utterance.num_frames)
+            found[name] = codes.astype(np.int64)
         return found
 
     def __getitem__(self, visit: Visit) -> UnitWaveformBatch:

@@ -7,20 +7,17 @@ Shapes: B batch, F F0 frames, T codes, D code dimension.
 
 import math
 from dataclasses import fields
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.modules.skipped_steps import SkippedSteps
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
 from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
@@ -33,7 +30,7 @@ def mean_square(values: Tensor) -> Tensor:
     return values.square().sum() / max(1, values.numel())
 
 
-class PitchModule(StageModule):
+class PitchModule(FiniteStepsModule):
     """A pitch VQ-VAE.
 
     Args:
@@ -59,12 +56,11 @@ class PitchModule(StageModule):
         max_nonfinite_steps: int = 10,
     ) -> None:
         """Build the network."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.network = PitchVQVAE(config)
         self.f0_weight, self.voicing_weight, self.commitment_weight = f0_weight, voicing_weight, commitment_weight
         self.learning_rate, self.betas = learning_rate, betas
         self.schedule = schedule or Constant(warmup_steps=0)
-        self.skipped = SkippedSteps(max_nonfinite_steps)
         self._sums = torch.zeros(0)
 
     def on_fit_start(self) -> None:
@@ -112,27 +108,6 @@ class PitchModule(StageModule):
         named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, batch_size=size, sync_dist=stage != "train")
         return loss
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip by norm; without finite gradients the step changes nothing, as the codebook took no such latents."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
-        finite = bool(norm.isfinite())
-        if not finite:
-            optimizer.zero_grad(set_to_none=True)
-        self.log("train/skipped_steps", self.skipped.count(not finite, self.trainer.global_step))
-        self.log("train/gradient_norm", norm)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of skipped steps."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps."""
-        super().on_load_checkpoint(checkpoint)
-        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""

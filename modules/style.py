@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spiritlm_pl.batches import LabelledBatch
+from spiritlm_pl.batches import UNKNOWN, LabelledBatch
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
@@ -24,8 +24,6 @@ from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.speech.style import STAGE, EncoderSource, StyleEncoder
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-
-UNKNOWN = -1
 
 
 class ReverseGradient(torch.autograd.Function):
@@ -75,8 +73,8 @@ class TunedEncoderModule(FiniteStepsModule):
 class StyleModule(TunedEncoderModule):
     """Fine-tune an encoder to tell styles apart (or speakers, as a judge of resynthesis needs).
 
-    A second head reads the speaker off the features. Its accuracy says how much of the speaker they hold; with an
-    adversarial weight its gradient, turned round, drives the speaker out.
+    A second head reads the speaker off the features. With an adversarial weight its gradient, turned round, drives the
+    speaker out; its accuracy then says how well it still does against that.
 
     Args:
         encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
@@ -161,7 +159,7 @@ class StyleModule(TunedEncoderModule):
         self._sums = torch.zeros(2 * len(self.network.config.labels) + 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
-        """Whole utterances told right: their label, and their speaker by the second head."""
+        """Whole crops told right: their label, and their speaker by the second head."""
         targets = batch.styles if self.target == "style" else batch.speakers
         _, _, whole, speakers, _ = self._scores(batch)
         size = len(self.network.config.labels)
@@ -261,7 +259,9 @@ class StyleCodeModule(TunedEncoderModule):
     def _codes(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (N, K) and the teacher's codes (N,) of all seconds, and the seconds of each utterance (B,)."""
         teacher = self._teacher[0].to(self.device)
-        wanted = [units.frames().to(self.device) for units in teacher.encode(batch.waveforms, batch.lengths)]
+        with torch.autocast(self.device.type, enabled=False):  # the codes that `predict` gives
+            codes = teacher.encode(batch.waveforms, batch.lengths)
+        wanted = [units.frames().to(self.device) for units in codes]
         features, counts = self.network(batch.waveforms, batch.lengths)
         scores = self.quantizer.layer(features)
         sizes = [min(len(codes), int(count)) for codes, count in zip(wanted, counts, strict=True)]

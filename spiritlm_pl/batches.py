@@ -54,6 +54,9 @@ class WaveformBatch(Batch):
     f0_means: Tensor | None = None
 
 
+UNKNOWN = -1  # a style or a speaker that the training split has not
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledBatch(Batch):
     """Utterances or crops of them, with style and speaker.

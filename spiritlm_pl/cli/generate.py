@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     answer.add_argument(
         "--speaker", default="0", metavar="VOICE", help="the vocoder's voice, by name or number (default: %(default)s)"
     )
+    answer.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
     sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
     sampling.add_argument("--temperature", type=float, metavar="T", help="higher is wilder (default: %(default)s)")
     sampling.add_argument(
@@ -193,9 +194,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    speaker = int(options.speaker) if options.speaker.isdigit() else options.speaker
+    speaker, style = (int(name) if name and name.isdigit() else name for name in (options.speaker, options.style))
     disable_progress_bar()  # of reading the weights
-    model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker)
+    model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker, style)
     with progress_bar() as progress:
         answers = model.generate(options.prompt, options.output, settings, progress)
     write_answers(answers, options.out, model.vocabulary)

@@ -4,11 +4,7 @@ from typing import Literal
 
 
 def join_tokenizers(
-    phonetic: str,
-    pitch: str,
-    style: str,
-    out: str,
-    f0: Literal["fcpe", "yaapt", "yin", "torchaudio"] = "fcpe",
+    phonetic: str, pitch: str, style: str, out: str, f0: Literal["fcpe", "yaapt", "yin", "torchaudio"] = "fcpe"
 ) -> None:
     """Put three trained tokenizers into one folder, for `predict`, `generate` and the callbacks.
 

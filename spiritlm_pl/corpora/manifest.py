@@ -258,6 +258,11 @@ def _alignment(cut: MonoCut, kind: str) -> list[Word]:
     return [Word(item.symbol, item.start, round(item.start + item.duration, 4)) for item in items]
 
 
+def speaker_of(cut: MonoCut) -> str:
+    """Name of the speaker of an utterance, "unknown" if it has none."""
+    return cut.supervisions[0].speaker or "unknown"
+
+
 def style_of(cut: MonoCut) -> str:
     """Name of the style of an utterance (`custom["style"]`), empty where it has none."""
     return str((cut.supervisions[0].custom or {}).get("style") or "")

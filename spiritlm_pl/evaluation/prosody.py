@@ -117,7 +117,7 @@ def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[st
     said: dict[tuple[str, str], dict[str, UnitUtterance]] = defaultdict(dict)
     for utterance in utterances:
         text, style = normalise(utterance.text), style_of(utterance)
-        if text and style and utterance.num_frames:
+        if text and style and utterance.speaker and utterance.num_frames:
             said[utterance.speaker, text].setdefault(style, utterance)
     wanted = {tuple(sorted(contrast)) for contrast in contrasts}
     pairs = [
@@ -144,7 +144,8 @@ def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
     """Unit edit distance, in percent, of each utterance to the next one of another text, same speaker and style."""
     groups: dict[tuple[str, str], list[UnitUtterance]] = defaultdict(list)
     for utterance in utterances:
-        groups[utterance.speaker, style_of(utterance)].append(utterance)
+        if utterance.speaker:
+            groups[utterance.speaker, style_of(utterance)].append(utterance)
     found = [
         unit_difference(one, other)
         for members in groups.values()

@@ -10,14 +10,8 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.evaluation.stored_speech import (
-    CodePlaces,
-    StoredSpeech,
-    check_vocoders,
-    speak_tokens,
-    speaker_of,
-    text_of,
-)
+from spiritlm_pl.corpora.manifest import speaker_of
+from spiritlm_pl.evaluation.stored_speech import CodePlaces, StoredSpeech, check_vocoders, speak_tokens, text_of
 from spiritlm_pl.speech.f0 import SAMPLE_RATE
 from spiritlm_pl.tokens.corpus_store import UnitUtterance
 from spiritlm_pl.vocoder.vocoder import Vocoder

@@ -14,7 +14,7 @@ from lhotse import MonoCut
 from torch import Tensor
 
 from spiritlm_pl.checkpoint import load_network
-from spiritlm_pl.corpora.manifest import load_cuts
+from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream, split
@@ -87,11 +87,6 @@ def text_of(cut: MonoCut) -> str:
     return cut.supervisions[0].text or ""
 
 
-def speaker_of(cut: MonoCut) -> str:
-    """Name of the speaker, "unknown" as vocoders are trained where there is none."""
-    return cut.supervisions[0].speaker or "unknown"
-
-
 def style_of(utterance: UnitUtterance) -> str:
     """Name of the style, empty where it has none."""
     return str(utterance.custom.get("style") or "")
@@ -162,7 +157,7 @@ def speak_tokens(
     if vocoder.expressive and codes == "frames":
         assert utterance.pitches is not None and utterance.styles is not None
         pitches, styles = (
-            torch.from_numpy(at_frames(row, round(layout.frame_rate / rate), utterance.num_frames).astype(np.int64))
+            torch.from_numpy(at_frames(row, rate, layout.frame_rate, utterance.num_frames).astype(np.int64))
             for row, rate in ((utterance.pitches, PITCH_RATE), (utterance.styles, STYLE_RATE))
         )
         frames = torch.from_numpy(unit_frames(utterance).astype(np.int64))

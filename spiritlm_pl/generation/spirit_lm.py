@@ -16,7 +16,7 @@ from spiritlm_pl.corpora.audio import SILENCE, load_waveform
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
 from spiritlm_pl.generation.stream import SPEECH_KINDS, Segment, decode_tokens, encode_segments, speech_codes
-from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, speak, speak_continuation
+from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak, speak_continuation
 from spiritlm_pl.tokens.merge import speech_stream
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -45,6 +45,7 @@ class SpiritLM:
         speech_tokenizer: waveforms to units; needed for speech prompts given as audio.
         vocoder: units to waveforms; without it, speech is answered as units only.
         speaker: the vocoder's voice, by name or id.
+        style: the vocoder's global style, by name or id, where it has some.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class SpiritLM:
         speech_tokenizer: "SpeechTokenizer | None" = None,
         vocoder: UnitVocoder | None = None,
         speaker: str | int = 0,
+        style: str | int | None = None,
     ) -> None:
         """Keep the parts; none of them is copied."""
         self.model = model
@@ -62,7 +64,7 @@ class SpiritLM:
         self.vocabulary = vocabulary
         self.speech_tokenizer = speech_tokenizer
         self.vocoder = vocoder
-        self.speaker = speaker
+        self.voice = Voice(speaker, style)
 
     @classmethod
     def load(
@@ -72,6 +74,7 @@ class SpiritLM:
         vocoder_folder: str | Path | None = None,
         device: str | torch.device = "cpu",
         speaker: str | int = 0,
+        style: str | int | None = None,
     ) -> "SpiritLM":
         """Load exported folders.
 
@@ -81,6 +84,7 @@ class SpiritLM:
             vocoder_folder: vocoder.
             device: where to compute.
             speaker: the vocoder's voice, by name or id.
+            style: the vocoder's global style, by name or id, where it has some.
 
         Raises:
             ValueError: if a folder holds something else, or the parts do not fit together.
@@ -93,13 +97,15 @@ class SpiritLM:
         model, text_tokenizer, vocabulary = load_lm(lm_folder, device)
         speech_tokenizer = None if tokenizer_folder is None else load_tokenizer(tokenizer_folder, device)
         if speech_tokenizer is not None:
-            _check_tokenizer(speech_tokenizer.layout, vocabulary, tokenizer_folder)
+            check_tokenizer(speech_tokenizer.layout, vocabulary, tokenizer_folder)
         vocoder = None
         if vocoder_folder is not None:
             vocoder = cast(Vocoder, load_network(vocoder_folder, "vocoder", device))
             vocoder.speaker_id(speaker)
-            _check_vocoder(vocoder.config, vocabulary, vocoder_folder)
-        return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker)
+            if style is not None:
+                vocoder.style_id(style)
+            check_vocoder(vocoder.config, vocabulary, vocoder_folder)
+        return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker, style)
 
     def generate(
         self,
@@ -238,19 +244,19 @@ class SpiritLM:
         if self.vocoder is None:
             return Speech(units=units, tokens=tokens)
         if before is None:
-            waveform = speak(self.vocoder, SpokenUnits(*speech_codes(tokens, self.vocabulary)), self.speaker)
+            waveform = speak(self.vocoder, SpokenUnits(*speech_codes(tokens, self.vocabulary)), self.voice)
         else:
             assert before.tokens is not None
             spoken = SpokenUnits(*speech_codes(before.tokens + tokens, self.vocabulary))
             num_prompt = len(spoken.units) - len(units)
-            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.speaker, before.durations)
+            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.voice, before.durations)
         return Speech(waveform, self.vocoder.sample_rate, units, tokens=tokens)
 
 
 SIZES = ("num_units", "num_pitches", "num_styles")
 
 
-def _check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
+def check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
     """A Base model takes an expressive tokenizer, and leaves pitch and style aside."""
     if vocabulary.expressive and not layout.expressive:
         raise ValueError(
@@ -266,7 +272,7 @@ def _check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str
             )
 
 
-def _check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
+def check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
     """A Base vocoder leaves pitch and style aside, an expressive one speaks without them."""
     for name in SIZES:
         fewest, found = getattr(vocabulary, name), getattr(config, name)

@@ -39,8 +39,22 @@ class UnitVocoder(Protocol):
         durations: Tensor | None = None,
         pitches: Tensor | None = None,
         styles: Tensor | None = None,
+        style: str | int | None = None,
     ) -> Tensor:
         """Speak (R,) deduplicated units lasting (R,) frames, with a pitch and a style code each (R,): (S,)."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks, and how.
+
+    Attributes:
+        speaker: name or id of the voice.
+        style: name or id of the global style, for a vocoder that has some; None for its first, and for others.
+    """
+
+    speaker: str | int = 0
+    style: str | int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +82,15 @@ class SpokenUnits:
         return SpokenUnits(self.units[first], self.pitches[first], self.styles[first])
 
 
-def speak(vocoder: UnitVocoder, spoken: SpokenUnits, speaker: str | int, durations: Tensor | None = None) -> Tensor:
+def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:
     """Waveform (S,); a Base vocoder leaves pitch and style aside."""
-    codes = (spoken.pitches, spoken.styles) if vocoder.expressive else ()
-    return vocoder.synthesize(spoken.units, speaker, durations, *codes)
+    codes = (spoken.pitches, spoken.styles) if vocoder.expressive else (None, None)
+    return vocoder.synthesize(spoken.units, voice.speaker, durations, *codes, voice.style)
 
 
 @torch.inference_mode()
 def speak_continuation(
-    vocoder: UnitVocoder,
-    spoken: SpokenUnits,
-    num_prompt: int,
-    speaker: str | int = 0,
-    prompt_durations: Tensor | None = None,
+    vocoder: UnitVocoder, spoken: SpokenUnits, num_prompt: int, voice: Voice, prompt_durations: Tensor | None = None
 ) -> Tensor:
     """Waveform (S,) of the continuation of a speech prompt; empty if it adds no unit.
 
@@ -88,7 +98,7 @@ def speak_continuation(
         vocoder: speaks.
         spoken: prompt and continuation.
         num_prompt: units of the prompt.
-        speaker: name or id of the voice.
+        voice: who speaks.
         prompt_durations: (num_prompt,) frames of the prompt's units; predicted when not given.
     """
     spoken = spoken.joined()
@@ -99,4 +109,4 @@ def speak_continuation(
     if prompt_durations is not None:
         durations[:num_prompt] = prompt_durations
     share = int(durations[:num_prompt].sum()) * vocoder.hop_length
-    return speak(vocoder, spoken, speaker, durations)[share:]
+    return speak(vocoder, spoken, voice, durations)[share:]

@@ -149,7 +149,8 @@ class TransformersSource:
         """Load it."""
         from transformers import AutoModel
 
-        network = AutoModel.from_pretrained(self.transformers)
+        network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)
+        network.config.apply_spec_augment = False  # masks of whole stretches, from a generator that nobody seeds
         settings = network.config.to_diff_dict() | {"model_type": network.config.model_type}
         made = TransformersEncoder(
             TransformersEncoderConfig(model=settings, layer=self.layer, normalize=self.normalize)

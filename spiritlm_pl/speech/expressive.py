@@ -101,6 +101,8 @@ class ExpressiveTokenizer(nn.Module):
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor, known: KnownF0 | None = None) -> list[Units]:
         """Units and codes of waveforms (B, S) with lengths (B,); F0 is extracted unless it is known."""
+        if not len(waveforms):
+            return []
         f0, voiced = self.pitch.extract(waveforms, lengths) if known is None else (known.f0, known.voiced)
         pitches = self.pitch.encode(f0, voiced, lengths, None if known is None else known.means)
         styles = [units.frames() for units in self.style.encode(waveforms, lengths)]

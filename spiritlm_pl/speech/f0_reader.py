@@ -3,7 +3,9 @@
 Shapes: B batch, F frames, 200 a second.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,11 +17,17 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE
+from spiritlm_pl.provenance import file_sha256
+from spiritlm_pl.speech.f0 import num_frames
 from spiritlm_pl.speech.f0_store import f0_folder, read_f0_info
 
 
 class StoredF0:
     """The F0 of corpora.
+
+    Attributes:
+        skipped: recordings that have none, and why.
 
     Args:
         corpora: corpus folders.
@@ -32,22 +40,40 @@ class StoredF0:
     def __init__(self, corpora: Sequence[str], name: str) -> None:
         """Index the ids."""
         self.name = name
+        self.skipped: dict[str, str] = {}
         self._place: dict[str, tuple[Path, int, int]] = {}  # part, row, corpus
         self._means: list[dict[str, float]] = []
         for number, corpus in enumerate(corpora):
             self._means.append(read_f0_info(corpus, name).speaker_means)
-            for path in sorted(f0_folder(corpus, name).glob("*.parquet")):
+            folder = f0_folder(corpus, name)
+            for path in sorted(folder.glob("*.parquet")):
                 ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
                 self._place |= {utterance: (path, row, number) for row, utterance in enumerate(ids)}
+            rows = [json.loads(line) for line in (folder / SKIPPED_FILE).read_text().splitlines()]
+            self.skipped |= {row["id"]: row["reason"] for row in rows}
 
-    def batch(self, cuts: Sequence[MonoCut]) -> tuple[Tensor, Tensor, Tensor]:
+    def fingerprint(self, corpora: Iterable[str]) -> str:
+        """Hash of the F0 and the speaker means of corpora."""
+        digest = hashlib.sha256()
+        for corpus in corpora:
+            info = read_f0_info(corpus, self.name)
+            digest.update(json.dumps([info.extractor, info.speaker_means], sort_keys=True).encode())
+            for path in sorted(f0_folder(corpus, self.name).glob("*.parquet")):
+                digest.update(file_sha256(path).encode())
+        return digest.hexdigest()
+
+    def batch(self, cuts: Sequence[MonoCut], lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """F0 in Hz (B, F), voicing (B, F), and the mean F0 of each speaker (B,), nan where unknown.
 
+        Args:
+            cuts: B utterances.
+            lengths: of their waveforms in samples at 16 kHz.
+
         Raises:
-            ValueError: if an utterance has none.
+            ValueError: if an utterance has none, or that of another recording.
         """
         f0, voiced, means = [], [], []
-        for cut in cuts:
+        for cut, length in zip(cuts, lengths, strict=True):
             if cut.id not in self._place:
                 raise ValueError(f"f0_name {self.name} must hold every utterance, but lacks {cut.id}: extract F0 again")
             path, row, corpus = self._place[cut.id]
@@ -55,9 +81,14 @@ class StoredF0:
             f0.append(torch.from_numpy(np.array(table["f0"][row].values)))
             voiced.append(torch.from_numpy(np.array(table["voiced"][row].values)))
             means.append(self._means[corpus].get(cut.supervisions[0].speaker or "", float("nan")))
+            if len(f0[-1]) != num_frames(length):
+                raise ValueError(
+                    f"F0 of {cut.id} must have {num_frames(length)} frames, but {self.name} holds {len(f0[-1])} "
+                    "instead: the recording has changed, extract F0 again"
+                )
         return pad_sequence(f0, batch_first=True), pad_sequence(voiced, batch_first=True), torch.tensor(means)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _table(path: Path) -> pa.Table:
     return pq.read_table(path).combine_chunks()

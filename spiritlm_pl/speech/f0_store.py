@@ -151,13 +151,7 @@ def _finished(path: Path, fingerprint: bytes) -> bool:
 
 
 def extract_corpus(
-    corpus: str | Path,
-    name: str,
-    kind: str,
-    *,
-    device: str = "cpu",
-    num_jobs: int | None = None,
-    part_size: int = 1000,
+    corpus: str | Path, name: str, kind: str, *, device: str = "cpu", num_jobs: int | None = None, part_size: int = 1000
 ) -> F0Info:
     """Extract what is missing.
 

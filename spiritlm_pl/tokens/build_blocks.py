@@ -49,7 +49,9 @@ def speech_of_words(
     """The speech token ids of each word of an aligned utterance: tokens go to the word in which they start."""
     tokens = speech_of(utterance, layout, vocabulary)
     starts = np.array([word.start for word in utterance.words])
-    first = np.searchsorted(tokens.times + ROUNDING, starts[1:], side="left")  # first token within word 1, 2, ...
+    # In long speech a pitch or style stands before units that start before it: it goes to their word.
+    begun = np.minimum.accumulate(tokens.starts[::-1])[::-1] + ROUNDING
+    first = np.searchsorted(begun, starts[1:], side="left")  # first token within word 1, 2, ...
     return np.split(tokens.ids(vocabulary), np.maximum.accumulate(first)) if len(first) else [tokens.ids(vocabulary)]
 
 

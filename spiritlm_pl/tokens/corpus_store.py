@@ -93,10 +93,13 @@ def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]
     return np.repeat(utterance.units, durations)
 
 
-def at_frames(codes: np.ndarray[Any, np.dtype[np.uint16]], times: int, num_frames: int) -> np.ndarray[Any, Any]:
-    """Codes repeated so many times each, cut or held to (T,) frames."""
+def at_frames(
+    codes: np.ndarray[Any, np.dtype[np.uint16]], rate: float, frame_rate: float, num_frames: int
+) -> np.ndarray[Any, Any]:
+    """Codes of one rate at the (T,) frames of another; the last one is held."""
     assert len(codes), "speech with units has codes"
-    return codes[np.minimum(np.arange(num_frames) // times, len(codes) - 1)]
+    places = np.floor(np.arange(num_frames) * rate / frame_rate + 1e-9).astype(np.int64)
+    return codes[np.minimum(places, len(codes) - 1)]
 
 
 def part_name(index: int) -> str:

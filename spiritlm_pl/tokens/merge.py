@@ -32,12 +32,14 @@ class SpeechTokens:
     Attributes:
         kinds: (N,) values of `TokenKind`.
         values: (N,) units, pitch codes and style codes.
-        times: (N,) seconds at which they start.
+        times: (N,) seconds by which they are sorted.
+        starts: (N,) seconds at which they start in the recording, which differ for units: see `UNIT_RATE`.
     """
 
     kinds: Integers
     values: Integers
     times: npt.NDArray[np.float64]
+    starts: npt.NDArray[np.float64]
 
     def ids(self, vocabulary: Vocabulary) -> Integers:
         """(N,) token ids.
@@ -69,6 +71,7 @@ def merge(
     styles: AnyIntegers | None = None,
     unit_rate: float = UNIT_RATE,
     pitch_rate: float = PITCH_RATE,
+    frame_rate: float | None = None,
 ) -> SpeechTokens:
     """Sort the kinds into one stream.
 
@@ -79,6 +82,7 @@ def merge(
         styles: (Y,) codes at one a second; None where there are none.
         unit_rate: frames of units a second.
         pitch_rate: pitch codes a second.
+        frame_rate: frames of units a second in the recording; None for `unit_rate`.
     """
     kinds, values, times = [], [], []
     if styles is not None:
@@ -94,10 +98,10 @@ def merge(
     values.append(units)
     times.append(unit_starts / unit_rate)
     time = np.concatenate(times).astype(np.float64)
+    start = np.concatenate([*times[:-1], unit_starts / (frame_rate or unit_rate)]).astype(np.float64)
     order = np.argsort(time, kind="stable")  # the kinds stand in the order of ties
-    return SpeechTokens(
-        np.concatenate(kinds).astype(np.int64)[order], np.concatenate(values).astype(np.int64)[order], time[order]
-    )
+    kind, value = (np.concatenate(parts).astype(np.int64) for parts in (kinds, values))
+    return SpeechTokens(kind[order], value[order], time[order], start[order])
 
 
 def speech_stream(
@@ -128,7 +132,8 @@ def speech_stream(
             f"speech must have pitch and style codes for a vocabulary with {vocabulary.num_pitches} pitches and "
             f"{vocabulary.num_styles} styles, but has units alone instead: take an expressive tokenizer"
         )
-    return merge(units, unit_starts, pitches, styles, unit_rate=layout.frame_rate * UNIT_RATE / BASE_RATE)
+    rate = layout.frame_rate
+    return merge(units, unit_starts, pitches, styles, unit_rate=rate * UNIT_RATE / BASE_RATE, frame_rate=rate)
 
 
 def split(kinds: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:

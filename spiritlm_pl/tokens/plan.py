@@ -43,6 +43,7 @@ class CorpusPlan:
         corpora: the corpus that each utterance belongs to.
         parts: all parts of all splits.
         finished: positions in `parts` that need not be done.
+        f0: hash of the F0 that each corpus is tokenised with, where it is at hand.
         sources: folders of each corpus by its name.
     """
 
@@ -51,6 +52,7 @@ class CorpusPlan:
     parts: Sequence[Part]
     sources: Mapping[str, tuple[str, ...]]
     finished: set[int] = field(default_factory=set)
+    f0: Mapping[str, str] = field(default_factory=dict)
 
     def remaining(self, rank: int, world_size: int) -> list[Part]:
         """The parts that a rank has to do."""

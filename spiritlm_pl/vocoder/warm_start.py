@@ -13,7 +13,7 @@ from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
-SPEAKERS = "speaker_embedding.weight"
+SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
 
 
 @torch.no_grad()
@@ -35,10 +35,17 @@ def start_from(network: Vocoder, folder: str | Path) -> None:
             raise ValueError(
                 f"{name} of initial must be {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
             )
+    for name in ("num_pitches", "num_styles"):
+        if getattr(old, name) not in (0, getattr(new, name)):
+            raise ValueError(
+                f"{name} of initial must be 0 or {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
+            )
     given = earlier.state_dict()
     for name, weight in network.state_dict().items():  # shares memory with the network
         if name == SPEAKERS:
-            weight.copy_(voices(given[name], old.speakers, new.speakers))
+            weight.copy_(named_rows(given[name], old.speakers, new.speakers))
+        elif name == STYLES and name in given:
+            weight.copy_(named_rows(given[name], old.styles, new.styles))
         elif name in given and given[name].shape == weight.shape:
             weight.copy_(given[name])
         elif name in given and weight.ndim == 3 and weight.shape[1] == new.conditioning_dim:
@@ -48,8 +55,8 @@ def start_from(network: Vocoder, folder: str | Path) -> None:
             raise ValueError(f"shape of {name} of initial must be {shapes} instead")
 
 
-def voices(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
-    """Embeddings of voices by name, the mean of all for a new one."""
+def named_rows(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
+    """Embeddings of voices or global styles by name, the mean of all for a new one."""
     return torch.stack([rows[known.index(name)] if name in known else rows.mean(0) for name in wanted])
 
 

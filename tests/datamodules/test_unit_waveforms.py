@@ -61,11 +61,11 @@ def test_codes_are_those_of_their_frames(tone_corpus: Path, tmp_path: Path) -> N
         for row, name in enumerate(batch.ids):
             start, utterance = int(batch.units[row, 0]), stored[name]
             assert utterance.pitches is not None and utterance.styles is not None
-            for found, codes, times in (
-                (batch.pitches[row], utterance.pitches, 2),
-                (batch.styles[row], utterance.styles, 25),
+            for found, codes, rate in (
+                (batch.pitches[row], utterance.pitches, 12.5),
+                (batch.styles[row], utterance.styles, 1.0),
             ):
-                expected = at_frames(codes, times, utterance.num_frames)[start : start + 12]
+                expected = at_frames(codes, rate, 25.0, utterance.num_frames)[start : start + 12]
                 assert found.tolist() == expected.tolist() and found.dtype == torch.long
             assert torch.equal(batch.waveforms[row], load_waveform(cuts[name])[start * 640 : (start + 12) * 640])
             starts.add(start % 2)

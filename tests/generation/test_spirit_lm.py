@@ -45,7 +45,7 @@ class Tones:
     def predict_log_durations(self, units):
         return torch.full(units.shape, 3.0).log()
 
-    def synthesize(self, units, speaker=0, durations=None):
+    def synthesize(self, units, speaker=0, durations=None, pitches=None, styles=None, style=None):
         durations = torch.full((len(units),), 2) if durations is None else durations
         return (units / 19.0).repeat_interleave(durations * 640)
 
@@ -220,7 +220,7 @@ class Singer(Tones):
 
     expressive = True
 
-    def synthesize(self, units, speaker=0, durations=None, pitches=None, styles=None):
+    def synthesize(self, units, speaker=0, durations=None, pitches=None, styles=None, style=None):
         self.asked = units.tolist(), pitches.tolist(), styles.tolist()
         return super().synthesize(units, speaker, durations)
 

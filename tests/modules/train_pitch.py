@@ -50,10 +50,7 @@ def main() -> None:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[
-            ModelCheckpoint(folder, every_n_train_steps=3, save_last=True),
-            Accidents(die_at),
-        ],
+        callbacks=[ModelCheckpoint(folder, every_n_train_steps=3, save_last=True), Accidents(die_at)],
     )
     config = PitchVQVAEConfig(num_codes=8, dim=8, width=8, depth=2, f0_scale=20.0, decay=0.8)
     module = PitchModule(config, learning_rate=1e-2, schedule=Cosine(total_steps=20, warmup_steps=3))

@@ -9,17 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import bandpass_biquad, resample
 
 from spiritlm_pl.corpora.espeak import Voice, speaker
-from spiritlm_pl.speech.f0 import (
-    F0_MAX,
-    F0_MIN,
-    FCPE,
-    YAAPT,
-    YIN,
-    F0Extractor,
-    TorchaudioF0,
-    contour,
-    num_frames,
-)
+from spiritlm_pl.speech.f0 import F0_MAX, F0_MIN, FCPE, YAAPT, YIN, F0Extractor, TorchaudioF0, contour, num_frames
 
 GOLDEN = np.load(Path(__file__).parent.parent / "data" / "f0.npz")
 

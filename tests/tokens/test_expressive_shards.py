@@ -65,8 +65,9 @@ def test_codes_are_kept_and_base_shards_have_none(tmp_path: Path) -> None:
 
 def test_codes_at_frames_are_repeated_and_held() -> None:
     codes = np.array([3, 1, 2], dtype=np.uint16)
-    assert at_frames(codes, 2, 8).tolist() == [3, 3, 1, 1, 2, 2, 2, 2]
-    assert at_frames(codes, 2, 3).tolist() == [3, 3, 1]
+    assert at_frames(codes, 12.5, 25.0, 8).tolist() == [3, 3, 1, 1, 2, 2, 2, 2]
+    assert at_frames(codes, 12.5, 25.0, 3).tolist() == [3, 3, 1]
+    assert at_frames(codes, 12.5, 40.0, 9).tolist() == [3, 3, 3, 3, 1, 1, 1, 2, 2]  # at 0, 80 and 160 ms
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.lists(st.floats(0, 6), min_size=1, max_size=12))
@@ -78,7 +79,7 @@ def test_words_share_out_every_token_by_its_time(frames: list[int], times: list[
     assert len(parts) == len(starts)
     assert np.concatenate(parts).tolist() == stream.ids(VOCABULARY).tolist()  # nothing lost, doubled or moved
     word = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    for number, time in zip(word, stream.times, strict=True):
+    for number, time in zip(word, stream.starts, strict=True):
         begun = [index for index, start in enumerate(starts) if start <= time + 1e-6]
         assert number == (begun[-1] if begun else 0)
     for kind, codes in ((TokenKind.STYLE, said.styles), (TokenKind.PITCH, said.pitches[run_starts(said.pitches)])):
@@ -86,10 +87,11 @@ def test_words_share_out_every_token_by_its_time(frames: list[int], times: list[
 
 
 def test_units_of_words_are_those_of_base() -> None:
-    said = utterance("x", list(np.random.default_rng(0).integers(0, 7, 500)), SAID)
+    words = [(f"w{index}", index / 4, index / 4 + 0.2) for index in range(2400)]  # 10 minutes
+    said = utterance("x", list(np.random.default_rng(0).integers(0, 7, 15_000)), words)
     with_codes = speech_of_words(said, EXPRESSIVE, VOCABULARY)
     base = speech_of_words(said, EXPRESSIVE, Vocabulary(num_text=10, num_units=7))
-    units = [[i for i in part if i < VOCABULARY.pitch_offset] for part in with_codes]
+    units = [[i for i in part.tolist() if i < VOCABULARY.pitch_offset] for part in with_codes]
     assert units == [part.tolist() for part in base]
 
 

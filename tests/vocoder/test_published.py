@@ -90,6 +90,7 @@ def test_same_expressive_waveform(expressive: HiFiGANVocoder, key: str) -> None:
         made = expressive.synthesize(ids["units"], speaker, None, ids["pitches"], ids["styles"])
     else:
         frames = len(ids["units"])
-        codes = [at_frames(ids[name].numpy(), times, frames) for name, times in (("pitches", 2), ("styles", 25))]
+        rates = {"pitches": 12.5, "styles": 1.0}
+        codes = [at_frames(ids[name].numpy(), rate, 25.0, frames) for name, rate in rates.items()]
         made = expressive.speak_frames(ids["units"], speaker, *map(torch.from_numpy, codes))
     torch.testing.assert_close(made, reference, atol=5e-5, rtol=0)

@@ -40,12 +40,25 @@ def test_it_first_speaks_as_the_old_one(kind: str, options: dict[str, object], t
     torch.testing.assert_close(new.speaker_embedding.weight[0], old.speaker_embedding.weight.mean(0))
 
 
+def test_global_styles_go_by_their_names(tmp_path: Path) -> None:
+    old, new = vocoder("stft", styles=("sad", "happy")), vocoder("stft", styles=("happy", "calm", "sad"))
+    save_network(tmp_path, old, "vocoder")
+    start_from(new, tmp_path)
+    units, speaker = torch.randint(0, 9, (1, 12)), torch.tensor([0])
+    for name in ("sad", "happy"):
+        made, wanted = (one(units, speaker, None, None, torch.tensor([one.style_id(name)])) for one in (new, old))
+        torch.testing.assert_close(made, wanted)
+
+
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     save_network(tmp_path, vocoder("stft"), "vocoder")
     with pytest.raises(ValueError, match="initial must be a HiFiGANVocoder, but .* holds a InverseSTFTVocoder"):
         start_from(vocoder("gan"), tmp_path)
     with pytest.raises(ValueError, match="num_units of initial must be 7, but of .* is 9 instead"):
         start_from(vocoder("stft", num_units=7), tmp_path)
+    save_network(tmp_path / "codes", vocoder("stft", num_pitches=4, num_styles=3), "vocoder")
+    with pytest.raises(ValueError, match="num_pitches of initial must be 0 or 5, but of .* is 4 instead"):
+        start_from(vocoder("stft", num_pitches=5, num_styles=3), tmp_path / "codes")
     wide = InverseSTFTVocoder(InverseSTFTConfig(**{**STFT, "hidden_channels": 48}, **OLD))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"shape of generator.* of initial must be .*, but of .* is .* instead"):
         start_from(wide, tmp_path)

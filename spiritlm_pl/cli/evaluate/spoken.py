@@ -30,16 +30,10 @@ def resynthesis(
         whisper: folder of a faster-whisper model, a second judge.
     """
     from spiritlm_pl.corpora.audio import load_waveform
+    from spiritlm_pl.corpora.manifest import speaker_of
     from spiritlm_pl.evaluation.figures import spectrogram_figure
     from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
-    from spiritlm_pl.evaluation.stored_speech import (
-        check_vocoders,
-        load_vocoder,
-        speak_tokens,
-        speaker_of,
-        stored_speech,
-        text_of,
-    )
+    from spiritlm_pl.evaluation.stored_speech import check_vocoders, load_vocoder, speak_tokens, stored_speech, text_of
 
     network = load_vocoder(vocoder)
     stored = stored_speech(units, corpus, split, utterances)

@@ -9,7 +9,7 @@ MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
 DIALOGUE, STYLES = f"{CORPORA}/dialogue", f"{CORPORA}/styles"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
-SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units")
+SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units", "vocoder")
 STYLED = 1000  # utterances of the corpus of spoken styles
 
 
@@ -114,7 +114,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         Stage(
             name="vocoder_dialogue",
             title="vocoder without pitch and style",
-            needs=("units_expressive",),
+            needs=("units_expressive", "vocoder"),
             threads=2,
             minutes=5,
             run_folders=(f"{ROOT}/runs/vocoder_dialogue",),
@@ -123,7 +123,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         Stage(
             name="vocoder_expressive",
             title="vocoder with pitch and style",
-            needs=("units_expressive",),
+            needs=("units_expressive", "vocoder"),
             threads=2,
             minutes=5,
             run_folders=(f"{ROOT}/runs/vocoder_expressive",),
@@ -157,7 +157,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     )
                     for name, corpus in measured.items()
                 ),
-                ("evaluate", "prosody", f"{MODEL}/vocoder", f"{UNITS}/styles", STYLES, f"{REPORTS}/prosody.json"),
+                ("evaluate", "prosody", vocoders, f"{UNITS}/styles", STYLES, f"{REPORTS}/prosody.json"),
             ),
         ),
         Stage(
@@ -206,7 +206,10 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     "--speaker=espeak-en-us",
                     "--seed=0",
                 )
-                for name, prompt in (("text", ("--text", "One morning the fox reached the river.")),)
+                for name, prompt in (
+                    ("text", ("--text", "One morning the fox reached the river.")),
+                    ("speech", ("--speech", f"{STORIES}/audio/story-0-000001.wav")),
+                )
                 for output in ("text", "speech")
             ),
         ),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.checkpoint import METRICS_FILE
+from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
 from spiritlm_pl.cli.quickstart.expressive import UNITS
 from spiritlm_pl.cli.quickstart.plan import REPORTS
 from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, markdown, read_json
@@ -22,26 +22,29 @@ MEASURES = (
 
 def tokenizer_rows() -> list[Row]:
     """What the pitch and the style tokenizer make of held-out speech."""
+    styles, speakers = (_labels(folder) for folder in ("style_features", "judges/speaker"))
     named = (
-        ("pitch", "pitch", "val/f0_frame_error", "F0 frame error of codes", ".2f", ""),
-        ("pitch", "pitch", "val/f0_rmse_cents", "F0 RMSE of codes, cents", ".0f", ""),
-        ("style_features", "style", "val/accuracy_style", "styles told apart, share", ".2f", "chance 0.12"),
-        (
-            "style_features",
-            "style",
-            "val/accuracy_speaker",
-            "speaker read off the features, share",
-            ".2f",
-            "chance 0.25",
-        ),
-        ("tokenizer_style", "style", "val/accuracy", "codes as the clusters say, share", ".2f", ""),
+        ("pitch", "val/f0_frame_error", "F0 frame error of pitch codes", ".2f", ""),
+        ("pitch", "val/f0_rmse_cents", "F0 RMSE of pitch codes, cents", ".0f", ""),
+        ("style_features", "val/balanced_accuracy_style", "styles told apart, share", ".2f", _chance(styles)),
+        ("style_features", "val/accuracy_speaker", "speaker told despite it, share", ".2f", _chance(speakers)),
+        ("tokenizer_style", "val/accuracy", "style codes as the clusters say, share", ".2f", ""),
     )
     rows = []
-    for folder, stage, key, title, form, beside in named:
+    for folder, key, title, form, beside in named:
         found = read_json(ROOT / folder / METRICS_FILE)
         if key in found:
-            rows.append(Row(stage, title, format(found[key], form), beside))
+            rows.append(Row("tokenizers", title, format(found[key], form), beside))
     return rows
+
+
+def _labels(folder: str) -> int:
+    """How many labels a network tells apart."""
+    return len(read_json(ROOT / folder / CONFIG_FILE).get("config", {}).get("labels", ()))
+
+
+def _chance(labels: int) -> str:
+    return f"{labels} of them" if labels else ""
 
 
 def code_rows() -> list[Row]:
@@ -91,10 +94,9 @@ def prosody_rows() -> list[Row]:
             continue
         pairs = f"{contrast} ({found['num_pairs']})"
         made, base = found["systems"]["Expressive"], found["systems"]["Base"]
-        other = report["other_texts"]["value"]
-        rows.append(
-            _prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], f"other texts {other:.0f}")
-        )
+        other = report["other_texts"]
+        scale = "" if other is None else f"other texts {other['value']:.0f}"
+        rows.append(_prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], scale))
         for key, title in (("followed", "F0 follows, 1 in full"), ("correlation", "correlation of log F0")):
             if made[key] is not None and base[key] is not None and (key, contrast) != ("followed", "fast / slow"):
                 rows.append(_prosody(pairs, title, ".2f", made[key], f"Base {base[key]['value']:.2f}"))
