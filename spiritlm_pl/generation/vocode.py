@@ -84,8 +84,8 @@ class SpokenUnits:
 
 def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:
     """Waveform (S,); a Base vocoder leaves pitch and style aside."""
-    codes = (spoken.pitches, spoken.styles) if vocoder.expressive else (None, None)
-    return vocoder.synthesize(spoken.units, voice.speaker, durations, *codes, voice.style)
+    pitches, styles = (spoken.pitches, spoken.styles) if vocoder.expressive else (None, None)
+    return vocoder.synthesize(spoken.units, voice.speaker, durations, pitches, styles, voice.style)
 
 
 @torch.inference_mode()

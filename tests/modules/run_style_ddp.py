@@ -5,20 +5,21 @@ from pathlib import Path
 
 import torch
 from lightning import Trainer, seed_everything
-from test_style import MFCC
 
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.style import StyleCodeModule, StyleModule
+from spiritlm_pl.speech.hubert import HubertLayer
 
 if __name__ == "__main__":
     folder, corpus, teacher = (Path(argument) for argument in sys.argv[1:])
     torch.set_num_threads(1)
+    encoder = HubertLayer(folder=str(folder / "hubert"), layer=2)
     for name in ("style", "codes"):
         seed_everything(0, verbose=False)
         module = (
-            StyleModule(MFCC, projection_dim=4, adversarial_weight=0.5)
+            StyleModule(encoder, projection_dim=4, adversarial_weight=0.5)
             if name == "style"
-            else StyleCodeModule(MFCC, str(teacher), projection_dim=4)
+            else StyleCodeModule(encoder, str(teacher), projection_dim=4)
         )
         trainer = Trainer(
             accelerator="cpu",

@@ -13,7 +13,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.datamodules.features import FeatureDataModule
@@ -21,6 +21,7 @@ from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.quantizer import KMeansModule
 from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule, second_loss
 from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.hubert import HubertConfig, HubertLayer, HubertNetwork
 from spiritlm_pl.speech.kmeans import KMeansConfig
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
@@ -117,11 +118,26 @@ def test_speakers_can_be_the_target(corpus: Path, tmp_path: Path) -> None:
     assert figures["val/accuracy_speaker"] == 1.0 and "val/accuracy_style" not in figures
 
 
+def with_dropout(folder: Path) -> HubertLayer:
+    """An encoder that has weights and dropout."""
+    torch.manual_seed(0)
+    config = HubertConfig(
+        extractor_mode="mel", channels=20, embed_dim=16, num_layers=2, num_heads=2, feed_forward_dim=32, dropout=0.2,
+        pos_conv_kernel=9, pos_conv_groups=4, num_classes=5, final_dim=8, layer_norm_first=True,
+    )  # fmt: skip
+    save_network(folder, HubertNetwork(config), "hubert")
+    return HubertLayer(folder=str(folder), layer=2)
+
+
 def test_a_resumed_run_is_the_same(corpus: Path, tmp_path: Path) -> None:
-    whole, _ = train_features(corpus, tmp_path, steps=8)
-    resumed = StyleModule(MFCC, projection_dim=8, learning_rate=1e-2)
-    data = LabelledDataModule([str(corpus)], batch_seconds=10.0, crop_seconds=1.2)
-    fit(resumed, data, tmp_path, 8, ckpt_path=str(tmp_path / "step=4.ckpt"))
+    encoder = with_dropout(tmp_path / "hubert")
+    data = {"batch_seconds": 10.0, "crop_seconds": 1.2}
+    seed_everything(0, verbose=False)
+    whole, resumed = (StyleModule(encoder, projection_dim=8, adversarial_weight=0.5) for _ in range(2))
+    fit(whole, LabelledDataModule([str(corpus)], **data), tmp_path, 8)  # type: ignore[arg-type]
+    seed_everything(1, verbose=False)
+    ckpt_path = str(tmp_path / "step=4.ckpt")
+    fit(resumed, LabelledDataModule([str(corpus)], **data), tmp_path, 8, ckpt_path)  # type: ignore[arg-type]
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
@@ -187,6 +203,7 @@ def test_two_processes_stay_equal(corpus: Path, tmp_path: Path) -> None:
     quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=3, feature_dim=8))
     PhoneticTokenizer(extractor, quantizer).save(tmp_path / "teacher")
     script = Path(__file__).with_name("run_style_ddp.py")
+    with_dropout(tmp_path / "hubert")
     command = [sys.executable, str(script), str(tmp_path), str(corpus), str(tmp_path / "teacher")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

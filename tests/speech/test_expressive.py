@@ -1,5 +1,6 @@
 """The expressive tokenizer: three kinds from any audio, from a folder, over a corpus."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ def predict(folder: Path, corpus: Path, out: Path, *options: str) -> UnitCorpus:
             f' "init_args": {{"folder": "{out}"}}}}]',
         ]
     )
-    return UnitCorpus(out / corpus.name, "test")
+    split = "train" if "--data.init_args.predict_splits=[train]" in options else "test"
+    return UnitCorpus(out / corpus.name, split)
 
 
 def test_a_corpus_is_tokenised_with_f0_that_is_at_hand(folder: Path, make_corpus: Any, tmp_path: Path) -> None:
@@ -156,3 +158,29 @@ def test_a_corpus_is_tokenised_with_f0_that_is_at_hand(folder: Path, make_corpus
     for one, other in zip(stored, fresh, strict=True):
         assert one.units.tolist() == other.units.tolist() and one.styles.tolist() == other.styles.tolist()
         assert len(one.pitches) == len(other.pitches)
+
+
+def test_other_f0_gives_other_codes_in_the_same_folder(folder: Path, make_corpus: Any, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "tones", train=4, held_out=2)
+    run(["extract-f0", str(corpus), "--extractor=yin"])
+    own = [u.pitches.tolist() for u in predict(folder, corpus, tmp_path / "units")]  # less each utterance's mean
+    option = "--data.init_args.f0_name=yin"
+    speakers = predict(folder, corpus, tmp_path / "units", option)
+    expected = [u.pitches.tolist() for u in predict(folder, corpus, tmp_path / "fresh", option)]
+    assert [u.pitches.tolist() for u in speakers] == expected != own
+    assert speakers.manifest["provenance"]["f0_sha256"]
+
+
+def test_what_cannot_be_read_or_has_no_f0_is_skipped(folder: Path, make_corpus: Any, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "tones", train=4, held_out=2)
+    run(["extract-f0", str(corpus), "--extractor=yin"])
+    lost, silent = (corpus / "audio" / f"tones-test-{index}.wav" for index in range(2))
+    with (corpus / "f0" / "yin" / "skipped.jsonl").open("a") as stream:
+        stream.write(json.dumps({"id": silent.stem, "path": str(silent), "reason": "too loud"}) + "\n")
+    lost.unlink()
+    options = ("--data.init_args.f0_name=yin", "--data.init_args.batch_seconds=0.5")  # alone in a batch
+    with pytest.raises(FileNotFoundError, match="it has no F0: too loud|no such file|does not exist"):
+        predict(folder, corpus, tmp_path / "units", *options, "--data.init_args.predict_splits=[test]")
+    (corpus / "audio" / "tones-train-1.wav").unlink()
+    units = predict(folder, corpus, tmp_path / "units", *options, "--data.init_args.predict_splits=[train]")
+    assert len(units) == 3 and all(utterance.pitches is not None for utterance in units)
