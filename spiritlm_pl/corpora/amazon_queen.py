@@ -12,7 +12,7 @@ import hashlib
 import re
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,21 @@ def script(files: Mapping[str, bytes]) -> list[Line]:
     return [found[name] for name in sorted(found) if name in files]
 
 
+def lines_of(lines: Sequence[Line], characters: Sequence[str] | None) -> list[Line]:
+    """The lines of some characters, or all.
+
+    Raises:
+        ValueError: if one of them says nothing.
+    """
+    if characters is None:
+        return list(lines)
+    known = {line.speaker for line in lines}
+    for name in characters:
+        if name not in known:
+            raise ValueError(f"characters must be among {', '.join(sorted(known))}, but one is {name!r} instead")
+    return [line for line in lines if line.speaker in characters]
+
+
 def _read_source(source: Path | None) -> tuple[bytes, str]:
     """`queen.1c` and the licence notice."""
     if source is not None and source.is_dir() and (archives := list(source.rglob(ARCHIVE))):
@@ -132,6 +147,7 @@ def prepare_amazon_queen(
     *,
     source: str | Path | None = None,
     any_version: bool = False,
+    characters: Sequence[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
@@ -143,6 +159,7 @@ def prepare_amazon_queen(
         out: the corpus folder.
         source: a folder with the .deb file or with what it unpacks to; None fetches it with apt-get.
         any_version: accept another archive than the one that this was tested with.
+        characters: whose lines are taken; None for all.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -153,7 +170,7 @@ def prepare_amazon_queen(
 
     Raises:
         PackageError: if the package cannot be fetched or read.
-        ValueError: if it is another one than expected.
+        ValueError: if it is another one than expected, or a character is not in it.
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
@@ -167,7 +184,7 @@ def prepare_amazon_queen(
     files = read_archive(data)
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
         utterances = []
-        for line in script(files):
+        for line in lines_of(script(files), characters):
             path = Path(folder) / f"{line.clip.removesuffix('.SB')}.mp3"
             path.write_bytes(files[line.clip])
             custom = {"dialogue": line.dialogue, "style": acted_style(line.text)}
@@ -183,6 +200,7 @@ def prepare_amazon_queen(
             "validation_fraction": validation_fraction,
             "test_fraction": test_fraction,
             "archive_sha256": found,
+            "characters": None if characters is None else list(characters),
         },
     }
     (out / "LICENCE.txt").write_text(notice)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from spiritlm_pl.corpora.amazon_queen import ARCHIVE, dialogue_lines, prepare_amazon_queen, read_archive, script
+from spiritlm_pl.corpora.amazon_queen import (
+    ARCHIVE,
+    Line,
+    dialogue_lines,
+    lines_of,
+    prepare_amazon_queen,
+    read_archive,
+    script,
+)
 from spiritlm_pl.corpora.debian import PackageError
 from spiritlm_pl.corpora.espeak import Voice, speaker
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
@@ -91,3 +99,10 @@ def test_clips_become_a_corpus(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "LICENCE.txt").read_text() == "give it away"
     with pytest.raises(PackageError, match="source must be a folder with flight-of-the-amazon-queen"):
         prepare_amazon_queen(tmp_path / "out2", source=tmp_path / "nothing")
+
+
+def test_lines_of_some_characters() -> None:
+    lines = [Line("a", "hello", "joe", "X"), Line("b", "hi", "bob", "X")]
+    assert lines_of(lines, None) == lines and lines_of(lines, ["bob"]) == lines[1:]
+    with pytest.raises(ValueError, match="characters must be among bob, joe, but one is 'eve' instead"):
+        lines_of(lines, ["eve"])

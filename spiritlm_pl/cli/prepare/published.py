@@ -45,6 +45,7 @@ def amazon_queen(
     out: str,
     source: str | None = None,
     any_version: bool = False,
+    characters: list[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
@@ -60,6 +61,7 @@ def amazon_queen(
         out: the corpus folder to write.
         source: a folder with the .deb file, or with what it unpacks to, instead of apt-get.
         any_version: accept another archive than that of the version this was tested with.
+        characters: whose lines are taken, such as '[joe]', the hero, who says a third of all; everybody when left out.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -71,6 +73,7 @@ def amazon_queen(
         out,
         source=source,
         any_version=any_version,
+        characters=characters,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
