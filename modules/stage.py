@@ -49,7 +49,7 @@ class StageModule(LightningModule):
 
 
 class FiniteStepsModule(StageModule):
-    """A module of one optimizer, whose steps change nothing where the gradient is not finite.
+    """A module whose steps change nothing where the gradient is not finite; under manual optimization it sees to that.
 
     Args:
         max_nonfinite_steps: how many steps in a row may be skipped.

@@ -23,8 +23,7 @@ from torchmetrics import MeanMetric
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.modules.skipped_steps import SkippedSteps
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.yin import f0_error
 from spiritlm_pl.vocoder.discriminators import Discriminator
@@ -38,7 +37,7 @@ from spiritlm_pl.vocoder.warm_start import start_from
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
 
 
-class VocoderModule(StageModule):
+class VocoderModule(FiniteStepsModule):
     """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
 
     Crops and dropout are drawn from a seed made of `seed`, step and rank, so that a resumed run goes on as an
@@ -91,7 +90,7 @@ class VocoderModule(StageModule):
         seed: int = 0,
     ) -> None:
         """Keep the networks, the weights and the optimizers' makers."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
         if adversarial_start < 0 or (adversarial_start >= 1 and adversarial_start % 1):
@@ -118,7 +117,6 @@ class VocoderModule(StageModule):
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
         self.seed = seed
-        self.skipped = SkippedSteps(max_nonfinite_steps)
         self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in METRICS})
 
     @property
@@ -223,16 +221,6 @@ class VocoderModule(StageModule):
         self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norms[-1]}, prog_bar=True)
         skipped = not all(bool(norm.isfinite()) for norm in norms)
         self.log("train/skipped_steps", self.skipped.count(skipped, self.global_step))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of skipped steps."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps."""
-        super().on_load_checkpoint(checkpoint)
-        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that go by epochs."""
