@@ -1,11 +1,14 @@
 """Both plans: every stage after those it needs, every command there, every configuration shipped."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from jsonargparse import auto_cli, capture_parser
 
 from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.generate import build_parser
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS
 from spiritlm_pl.cli.quickstart.expressive import SHARED, expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import expressivity_rows, write_expressive_report
@@ -29,6 +32,25 @@ def test_a_plan_can_be_followed(plan: Plan, source: str) -> None:
             assert find_config(config).is_file()
         trained = [words for words in stage.commands if words[0] == "fit"]
         assert len(stage.run_folders) <= len(trained)
+
+
+@pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
+def test_every_command_takes_its_arguments(plan: Plan) -> None:
+    for stage in plan("apt", 1.0, 100):
+        for name, *arguments in stage.commands:
+            if name == "generate":
+                build_parser().parse_args(arguments)
+            elif name in COMMANDS:
+                module, _, attribute = COMMANDS[name][0].partition(":")
+                target = getattr(import_module(module), attribute)
+                options = {"as_positional": True, "exit_on_error": False}
+                capture_parser(auto_cli, target, **options).parse_args(arguments)
+
+
+def test_what_a_vocoder_starts_from_is_made_before() -> None:
+    stages = {stage.name: stage for stage in expressive_stages("apt", 1.0, 100)}
+    for name in ("vocoder_dialogue", "vocoder_expressive"):
+        assert "vocoder" in stages[name].needs and "vocoder" in stages
 
 
 def test_the_variants_share_their_first_stages() -> None:
