@@ -10,14 +10,14 @@ DIALOGUE, STYLES = f"{CORPORA}/dialogue", f"{CORPORA}/styles"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units", "vocoder")
-STYLED = 1000  # utterances of the corpus of spoken styles
+STYLED = 1000  # utterances of the corpus of spoken styles, at most
 
 
-def acted_speech(source: str) -> tuple[str, ...]:
+def acted_speech(source: str, styled: int) -> tuple[str, ...]:
     """The command that makes the corpus of acted dialogue, or its stand-in where it cannot be fetched."""
     if source == "apt" or (source == "auto" and shutil.which("apt-get")):
         return ("prepare", "amazon_queen", DIALOGUE, "--characters=[joe]")  # one voice is learnt in minutes
-    return ("prepare", "styles", DIALOGUE, f"--sentences={STYLED}", "--seed=1")
+    return ("prepare", "styles", DIALOGUE, f"--sentences={styled}", "--seed=1")
 
 
 def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
@@ -28,6 +28,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         budget: factor of all training steps.
         stories: number of spoken stories.
     """
+    styled = min(STYLED, 2 * stories)
     shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
     measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
     vocoders = f'{{"Base": "{VOCODER_BASE}", "Expressive": "{MODEL}/vocoder"}}'
@@ -35,13 +36,13 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
     return [
         *shared,
-        Stage(name="dialogue", title="acted speech: fetch, align", commands=(acted_speech(source),), minutes=1),
+        Stage(name="dialogue", title="acted speech: fetch, align", commands=(acted_speech(source, styled),), minutes=1),
         Stage(
             name="styles",
             title="speech in set styles",
             threads=2,
             minutes=0.2,
-            commands=(("prepare", "styles", STYLES, f"--sentences={STYLED}", "--test_fraction=0.2"),),
+            commands=(("prepare", "styles", STYLES, f"--sentences={styled}", "--test_fraction=0.2"),),
         ),
         Stage(
             name="f0",
