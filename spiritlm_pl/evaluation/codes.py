@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.speech.unit_metrics import UnitStatistics
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.vocabulary import TokenKind
 
 LABELS = ("style", "speaker")
@@ -139,8 +140,8 @@ def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
     }
 
 
-def code_report(corpus: UnitCorpus) -> dict[str, Any]:
-    """Measure one split of a tokenised corpus.
+def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
+    """Measure one split of tokenised corpora, all together.
 
     Returns:
         utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
@@ -149,14 +150,15 @@ def code_report(corpus: UnitCorpus) -> dict[str, Any]:
         as in `told_by_codes`.
 
     Raises:
-        ValueError: if the split holds no tokens.
+        ValueError: if they hold no tokens, or are of different tokenizers.
     """
-    statistics = CodeStatistics(corpus.layout)
-    for utterance in corpus:
+    statistics = CodeStatistics(common_layout(corpora))
+    for utterance in chain(*corpora):
         if utterance.num_frames:
             statistics.add(utterance)
     if not statistics.utterances:
-        raise ValueError(f"units must hold utterances with tokens, but {corpus.folder} has none instead")
+        folders = ", ".join(str(corpus.folder) for corpus in corpora)
+        raise ValueError(f"units must hold utterances with tokens, but {folders} has none instead")
     return statistics.report()
 
 

@@ -50,6 +50,16 @@ def test_tokens_are_counted_as_a_language_model_sees_them(kit: Any, tmp_path: Pa
     assert styles["entropy_bits"] == pytest.approx(4 / 6 * math.log2(6 / 4) + 2 / 6 * math.log2(6))
 
 
+def test_corpora_are_counted_together(kit: Any, tmp_path: Path) -> None:
+    parts = {"one": rows(kit)[:1], "other": rows(kit)[1:]}
+    one, other = (UnitCorpus(kit.units(tmp_path / name, part), "test") for name, part in parts.items())
+    whole = code_report(UnitCorpus(kit.units(tmp_path / "whole", rows(kit)), "test"))
+    assert code_report(one, other) == whole
+    base = UnitCorpus(kit.units(tmp_path / "base", rows(kit)[:1], kit.base), "test")
+    with pytest.raises(ValueError, match="units must come from one tokenizer"):
+        code_report(one, base)
+
+
 def test_codes_tell_of_labels(kit: Any, tmp_path: Path) -> None:
     kinds = code_report(UnitCorpus(kit.units(tmp_path / "units", rows(kit)), "test"))["kinds"]
     styles, pitches, units = (kinds[kind] for kind in ("styles", "pitches", "units"))

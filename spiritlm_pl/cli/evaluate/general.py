@@ -36,7 +36,7 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
     Where utterances have styles (`custom["style"]`) and speakers, also what each kind of code tells of them.
 
     Args:
-        units: tokenised corpora.
+        units: tokenised corpora of one tokenizer; several are measured together, too.
         out: JSON file to write; a table goes beside it as Markdown.
         split: which split to measure on.
     """
@@ -45,7 +45,10 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
 
     if not units:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
-    reports = {folder: code_report(UnitCorpus(folder, split)) for folder in units}
+    corpora = {folder: UnitCorpus(folder, split) for folder in units}
+    reports = {folder: code_report(corpus) for folder, corpus in corpora.items()}
+    if len(corpora) > 1:
+        reports["all of them"] = code_report(*corpora.values())
     write_report(out, reports)
     write_table(out, code_table(reports, f"Codes of split {split}"))
 

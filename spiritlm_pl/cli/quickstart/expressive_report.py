@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
-from spiritlm_pl.cli.quickstart.expressive import UNITS
 from spiritlm_pl.cli.quickstart.plan import REPORTS
 from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, markdown, read_json
 from spiritlm_pl.cli.quickstart.stage import ROOT
@@ -49,13 +48,11 @@ def _chance(labels: int) -> str:
 
 def code_rows() -> list[Row]:
     """Codebook use on held-out speech, all corpora together."""
-    reports = read_json(REPORTS / "codes.json")
     rows = []
-    for name, title in CORPORA.items():
-        for kind, found in reports.get(f"{UNITS}/{name}", {}).get("kinds", {}).items():
-            figure = f"{100 * found['use']:.0f}"
-            beside = f"{found['tokens_per_second']:.1f} a second, entropy {found['entropy_bits']:.1f} bits"
-            rows.append(Row("tokens", f"{title}: {kind} used, %", figure, beside))
+    for kind, found in read_json(REPORTS / "codes.json").get("all of them", {}).get("kinds", {}).items():
+        figure = f"{100 * found['use']:.0f}"
+        beside = f"{found['tokens_per_second']:.1f} a second, entropy {found['entropy_bits']:.1f} bits"
+        rows.append(Row("tokens", f"{kind} used, %", figure, beside))
     return rows
 
 
