@@ -26,19 +26,9 @@ from spiritlm_pl.speech.style import STAGE, EncoderSource, StyleEncoder
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
 
-class ReverseGradient(torch.autograd.Function):
-    """The identity, whose gradient is turned round and scaled (Ganin and Lempitsky, 2015)."""
-
-    @staticmethod
-    def forward(ctx, values: Tensor, scale: float) -> Tensor:  # type: ignore[no-untyped-def,override]
-        """Keep the scale."""
-        ctx.scale = scale
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
-        """Turn round."""
-        return -ctx.scale * gradient, None
+def reverse_gradient(values: Tensor, scale: float) -> Tensor:
+    """The same values, whose gradient is turned round and scaled (Ganin and Lempitsky, 2015)."""
+    return (1 + scale) * values.detach() - scale * values
 
 
 class TunedEncoderModule(FiniteStepsModule):
@@ -137,7 +127,7 @@ class StyleModule(TunedEncoderModule):
         """Scores of labels and of speakers (B, Y, L), of whole utterances (B, L), and which seconds are (B, Y)."""
         features, counts = self.network(batch.waveforms, batch.lengths)
         whole = self.network.utterances(features, counts)
-        probed = ReverseGradient.apply(features, self.adversarial_weight)
+        probed = reverse_gradient(features, self.adversarial_weight)
         inside = torch.arange(features.shape[1], device=features.device) < counts[:, None]
         classify, read_speaker = self.network.classify, self.speaker_head
         return classify(features), read_speaker(probed), classify(whole), read_speaker(whole), inside

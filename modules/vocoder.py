@@ -296,11 +296,11 @@ class VocoderModule(FiniteStepsModule):
 
     def _step_schedulers(self, adversarial: bool) -> None:
         """Step each half's schedule, the discriminators' only while they train."""
-        schedulers = self.lr_schedulers() or []
+        schedulers: Any = self.lr_schedulers() or []  # typed for schedulers that want a metric, too
         for half, scheduler in zip(
             (half for half, make in enumerate(self.scheduler_factories) if make is not None),
             schedulers if isinstance(schedulers, list) else [schedulers],
             strict=False,  # without discriminators there is no schedule of theirs
         ):
             if half == 0 or adversarial:
-                scheduler.step()  # type: ignore[call-arg]
+                scheduler.step()

@@ -6,6 +6,8 @@ lengths are computed one by one.
 Shapes: B batch, S samples at 16 kHz, T frames, D feature dimension.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +15,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-SAMPLE_RATE = 16_000
-HOP_LENGTH = 320  # of all these networks
-RECEPTIVE_FIELD = 400
+SAMPLE_RATE = 16_000  # of all these networks
 
 
-class ForeignEncoder(nn.Module):
-    """What both libraries share: normalisation, lengths, a layer; has gradients."""
+class ForeignEncoder(nn.Module, ABC):
+    """What both libraries share: normalisation, lengths, a layer; has gradients.
 
-    feature_dim: int
+    Args:
+        feature_dim: D.
+        convolutions: kernel and stride of each, in samples of what comes before.
+    """
+
+    def __init__(self, feature_dim: int, convolutions: Sequence[tuple[int, int]]) -> None:
+        """Work out the samples of a frame."""
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.hop_length, self.receptive_field = 1, 1
+        for kernel, stride in convolutions:
+            self.receptive_field += (kernel - 1) * self.hop_length
+            self.hop_length *= stride
 
     @property
     def sample_rate(self) -> int:
@@ -31,15 +43,15 @@ class ForeignEncoder(nn.Module):
     @property
     def frame_rate(self) -> float:
         """Frames a second."""
-        return SAMPLE_RATE / HOP_LENGTH
+        return SAMPLE_RATE / self.hop_length
 
+    @abstractmethod
     def row(self, waveforms: Tensor) -> Tensor:
         """Features (B, T, D) of waveforms (B, S) without padding."""
-        raise NotImplementedError
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
-        counts = ((lengths - RECEPTIVE_FIELD) // HOP_LENGTH + 1).clamp(min=0)
+        counts = ((lengths - self.receptive_field) // self.hop_length + 1).clamp(min=0)
         if len(lengths) and bool((lengths == waveforms.shape[1]).all()) and int(counts[0]):
             return self.row(waveforms), counts
         rows = [
@@ -77,13 +89,14 @@ class TransformersEncoder(ForeignEncoder):
 
     def __init__(self, config: TransformersEncoderConfig) -> None:
         """Random weights."""
-        super().__init__()
         from transformers import AutoConfig, AutoModel
 
         settings = dict(config.model)
+        described = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        convolutions = list(zip(described.conv_kernel, described.conv_stride, strict=True))
+        super().__init__(int(described.hidden_size), convolutions)
         self.config = config
-        self.network = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
-        self.feature_dim = int(self.network.config.hidden_size)
+        self.network = AutoModel.from_config(described)
 
     def row(self, waveforms: Tensor) -> Tensor:
         """Features (B, T, D) of waveforms (B, S) without padding."""
@@ -117,12 +130,12 @@ class TorchaudioEncoder(ForeignEncoder):
 
     def __init__(self, config: TorchaudioEncoderConfig) -> None:
         """Random weights."""
-        super().__init__()
         from torchaudio.models import wav2vec2_model
 
+        layers = config.model["extractor_conv_layer_config"]
+        super().__init__(int(config.model["encoder_embed_dim"]), [(kernel, stride) for _, kernel, stride in layers])
         self.config = config
         self.network = wav2vec2_model(**config.model)
-        self.feature_dim = int(config.model["encoder_embed_dim"])
 
     def row(self, waveforms: Tensor) -> Tensor:
         """Features (B, T, D) of waveforms (B, S) without padding."""

@@ -14,7 +14,7 @@ from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.modules.pitch import PitchModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAEConfig
+from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 
 def contours(seed: int, size: int = 16, frames: int = 208) -> F0Batch:
@@ -74,7 +74,8 @@ def test_it_learns_and_is_exported(tmp_path: Path) -> None:
     module.export(str(tmp_path / "export"))
     network = load_network(tmp_path / "export", "pitch")
     batch = contours(3)
-    assert torch.equal(network.encode(batch.contours), module.network.encode(batch.contours))  # type: ignore[operator]
+    assert isinstance(network, PitchVQVAE)
+    assert torch.equal(network.encode(batch.contours), module.network.encode(batch.contours))
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")

@@ -19,7 +19,7 @@ from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.quantizer import KMeansModule
-from spiritlm_pl.modules.style import ReverseGradient, StyleCodeModule, StyleModule, second_loss
+from spiritlm_pl.modules.style import StyleCodeModule, StyleModule, reverse_gradient, second_loss
 from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.hubert import HubertConfig, HubertLayer, HubertNetwork
 from spiritlm_pl.speech.kmeans import KMeansConfig
@@ -109,7 +109,9 @@ def test_rare_labels_count_as_much_as_frequent_ones() -> None:
 
 def test_gradients_are_turned_round() -> None:
     values = torch.ones(3, requires_grad=True)
-    (ReverseGradient.apply(values, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    turned = reverse_gradient(values, 0.5)
+    torch.testing.assert_close(turned, values)
+    (turned * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert values.grad is not None and values.grad.tolist() == [-0.5, -1.0, -1.5]
 
 

@@ -123,6 +123,15 @@ def test_the_encoder_learns(encoder: Any) -> None:
     assert bool(touched) == bool(list(encoder.parameters()))
 
 
+def test_frames_follow_the_convolutions(tmp_path: Path) -> None:
+    half = TINY | {"conv_stride": (5, 2, 2, 2, 2, 2, 4)}  # 25 Hz
+    Wav2Vec2Model(Wav2Vec2Config(**half)).eval().save_pretrained(tmp_path)
+    encoder = TransformersSource(transformers=str(tmp_path)).build().eval()
+    assert (encoder.frame_rate, encoder.hop_length, encoder.receptive_field) == (25.0, 640, 400)
+    features, counts = encoder(0.1 * torch.randn(2, 16_000), torch.tensor([16_000, 9_000]))
+    assert counts.tolist() == [25, 14] and features.shape[1] == 25
+
+
 def test_unknown_names_are_told() -> None:
     with pytest.raises(ValueError, match="bundle must be a wav2vec 2.0 bundle .* but is 'NONE'"):
         TorchaudioSource(bundle="NONE").build()
