@@ -3,6 +3,7 @@
 Shapes: S samples at 16 kHz, F frames, 200 a second.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,11 @@ class Contour:
         if int(self.voiced.sum()) < FEWEST_FRAMES:
             return None
         return float(self.hertz[self.voiced].double().log2().mean())
+
+
+def joined(contours: Sequence[Contour]) -> Contour:
+    """One behind the other."""
+    return Contour(*(torch.cat([getattr(one, name) for one in contours]) for name in ("hertz", "voiced")))
 
 
 def extract_contour(extractor: F0Extractor, waveform: Tensor) -> Contour:

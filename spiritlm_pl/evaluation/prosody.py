@@ -14,7 +14,7 @@ from typing import Any
 
 from torchaudio.functional import edit_distance
 
-from spiritlm_pl.evaluation.contours import Contour, extract_contour, log_f0_correlation
+from spiritlm_pl.evaluation.contours import Contour, extract_contour, joined, log_f0_correlation
 from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate
 from spiritlm_pl.evaluation.recognition import normalise
 from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
@@ -48,12 +48,14 @@ class FollowedF0:
         difference_cents: mean difference in mean log F0, the first style less the second; of all pairs, its size.
         followed: the difference as a share of that of the originals, least squares over pairs: 1 follows in full, 0
             not at all.
-        correlation: of log F0 within utterances, mean over the utterances of the pairs.
+        correlation: of log F0 with the originals' within utterances, mean over the utterances of the pairs.
+        pair_correlation: the same over both utterances of a pair together, mean over pairs.
     """
 
     difference_cents: Estimate | None
     followed: Estimate | None
     correlation: Estimate | None
+    pair_correlation: Estimate | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +91,20 @@ class ProsodyReport:
 
     def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
         """For readers: rows of each contrast, the originals' and every vocoder's."""
-        columns = ("styles", "pairs", "units differ, %", "speech", "F0 differs, cents", "followed", "correlation")
+        columns = (
+            *("styles", "pairs", "units differ, %", "speech"),
+            *("F0 differs, cents", "followed", "correlation", "of pairs"),
+        )
         rows = []
         for contrast, figures in self.contrasts.items():
             first = [contrast, str(figures.num_pairs), cell(figures.unit_edit_distance, ".1f")]
             for name, one in figures.systems.items():
-                f0 = cell(one.difference_cents, ".0f"), cell(one.followed, ".2f"), cell(one.correlation, ".2f")
-                rows.append([*first, name, *f0])
+                shares = (cell(value, ".2f") for value in (one.followed, one.correlation, one.pair_correlation))
+                rows.append([*first, name, cell(one.difference_cents, ".0f"), *shares])
                 first = [""] * 3
         ends = [
-            "followed: share of the originals' difference in F0, 1 in full, 0 not at all; correlation: in utterances",
+            "followed: share of the originals' difference in F0, 1 in full, 0 not at all",
+            "correlation: of log F0 with the original's, within an utterance, and over both of a pair together",
             f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %",
         ]
         return Figures(title, columns, rows, [*notes, *ends])
@@ -206,6 +212,7 @@ def _figures(
             correlation=mean_estimate(
                 [log_f0_correlation(contours[name][system], contours[name][ORIGINAL]) for name in ids if made]
             ),
+            pair_correlation=mean_estimate([_of_pair(pair, contours, system) for pair in pairs if made]),
         )
     return ContrastFigures(
         num_pairs=len(pairs), unit_edit_distance=ratio_estimate(edits, lengths, 100.0), systems=systems
@@ -216,3 +223,14 @@ def _difference(first: Contour, second: Contour) -> float | None:
     """Cents between the mean log F0 of two utterances; None where one has too little voice."""
     above, below = first.mean_log(), second.mean_log()
     return None if above is None or below is None else CENTS * (above - below)
+
+
+def _of_pair(pair: ProsodyPair, contours: Mapping[str, Mapping[str, Contour]], system: str) -> float | None:
+    """Correlation over both utterances, one put behind the other."""
+    both = [contours[one.id] for one in (pair.first, pair.second)]
+    aligned = [min(len(found[system].hertz), len(found[ORIGINAL].hertz)) for found in both]
+    made, original = (
+        joined([found[name].first(frames) for found, frames in zip(both, aligned, strict=True)])
+        for name in (system, ORIGINAL)
+    )
+    return log_f0_correlation(made, original)

@@ -86,6 +86,9 @@ def test_f0_follows_or_not(kit: Any) -> None:
     assert same.followed is not None and same.followed.value == pytest.approx(1.0) and same.followed.count == 4
     assert same.correlation is not None and same.correlation.count == 8
     assert same.correlation.value == pytest.approx(1.0)
+    assert same.pair_correlation is not None and same.pair_correlation.count == 4
+    assert same.pair_correlation.value == pytest.approx(1.0) and original.pair_correlation is None
+    assert flat_one.pair_correlation is not None and flat_one.pair_correlation.value < 0.8  # both at one height
     assert flat_one.followed is not None and flat_one.followed.value == pytest.approx(0.0, abs=1e-6)
     assert flat_one.correlation is not None and flat_one.correlation.value > 0.9  # its own melody, which is the same
     assert silent_one.followed is None and silent_one.difference_cents is None and silent_one.correlation is None

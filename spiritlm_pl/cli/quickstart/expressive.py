@@ -11,6 +11,7 @@ UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units", "vocoder")
 STYLED = 1000  # utterances of the corpus of spoken styles, at most
+MEASURED = {"dialogue": 60, "prompts": 60, "styles": 200}  # held-out utterances, at most
 
 
 def acted_speech(source: str, styled: int) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                         f"{UNITS}/{name}",
                         corpus,
                         f"{REPORTS}/expressivity_{name}.json",
-                        "--utterances=60",
+                        f"--utterances={MEASURED[name]}",
                         f"--audio={SAMPLES}/{name}",
                         *judges,
                     )

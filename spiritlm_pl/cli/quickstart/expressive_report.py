@@ -94,7 +94,11 @@ def prosody_rows() -> list[Row]:
         other = report["other_texts"]
         scale = "" if other is None else f"other texts {other['value']:.0f}"
         rows.append(_prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], scale))
-        for key, title in (("followed", "F0 follows, 1 in full"), ("correlation", "correlation of log F0")):
+        for key, title in (
+            ("followed", "F0 follows, 1 in full"),
+            ("correlation", "correlation of log F0, in utterances"),
+            ("pair_correlation", "correlation of log F0, over both"),
+        ):
             if made[key] is not None and base[key] is not None and (key, contrast) != ("followed", "fast / slow"):
                 rows.append(_prosody(pairs, title, ".2f", made[key], f"Base {base[key]['value']:.2f}"))
     return rows
