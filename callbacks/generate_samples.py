@@ -20,7 +20,7 @@ from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
-from spiritlm_pl.generation.spirit_lm import check_tokenizer, check_vocoder
+from spiritlm_pl.generation.loading import check_tokenizer, check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
 from spiritlm_pl.speech.expressive import load_tokenizer
@@ -106,7 +106,7 @@ class GenerateSamples(Callback):
         at_end: whether to run at the end of training.
         speech_tokenizer: folder; needed for recordings.
         vocoder: folder; without it, speech is logged as units.
-        speaker: the vocoder's voice.
+        speaker: the vocoder's voice; its default one when not given.
         settings: sampling options.
         group: name of the group of samples in the tracker.
     """
@@ -125,7 +125,7 @@ class GenerateSamples(Callback):
         at_end: bool = True,
         speech_tokenizer: str | None = None,
         vocoder: str | None = None,
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         settings: GenerationSettings = GenerationSettings(),  # noqa: B008  frozen
         group: str = "samples",
     ) -> None:
@@ -229,7 +229,8 @@ class GenerateSamples(Callback):
                 continue
             suffix = f"_{sample}" if len(samples) > 1 else ""
             log_audio(trainer, name + suffix, waveform, sample_rate, step)
-            written = " ".join(piece.text for piece in pieces if isinstance(piece, Text))
+            text = " ".join(piece.text for piece in pieces if isinstance(piece, Text))
+            written = "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text)  # stray bytes
             title = f"step {step}, after \u201c{prompt.content}\u201d" + (
                 f": \u201c{written}\u201d and" if written else ""
             )

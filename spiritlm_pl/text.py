@@ -1,7 +1,8 @@
 """Text as pieces: SentencePiece models (Llama 2's, or one trained here) and tokenizers of `transformers`.
 
 A word is encoded with the space before it, and a text as the concatenation of its words, so that a text cut
-into spans at word boundaries has the same pieces whole and cut.
+into spans at word boundaries has the same pieces whole and cut. The published models were trained otherwise: their
+SentencePiece models hold the speech tokens as well, and encode a text whole, without the space before it.
 """
 
 import re
@@ -17,6 +18,9 @@ from spiritlm_pl.provenance import atomic_path
 MODEL_FILE = "tokenizer.model"
 LARGEST_AUTOMATIC = 1_000  # pieces, where the size is left to the corpus
 HUGGING_FACE_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+SPACE = "\u2581"  # as SentencePiece writes it
+TEXT_MARKER = "[Text]"
+SPECIAL = ("<s>", "</s>", "<unk>")
 _TOO_HIGH = re.compile(r"value <= (\d+)")
 _TOO_LOW = re.compile(r"required_chars\. \d+ vs (\d+)")
 
@@ -27,6 +31,12 @@ class _Backend(Protocol):
     vocab_size: int
     bos_id: int | None
     eos_id: int | None
+    opening: tuple[int, ...]
+    joint: str
+
+    def encode(self, text: str) -> list[int] | None: ...
+
+    def encode_stream(self, stream: str) -> list[int] | None: ...
 
     def encode_word(self, word: str) -> list[int]: ...
 
@@ -35,7 +45,20 @@ class _Backend(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
-class _SentencePiece:
+class _Words:
+    """Texts are encoded word by word, and a stream begins with its first modality token."""
+
+    opening: tuple[int, ...] = ()
+    joint = " "
+
+    def encode(self, text: str) -> list[int] | None:
+        return None
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        return None
+
+
+class _SentencePiece(_Words):
     def __init__(self, model: bytes) -> None:
         self.model = model
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -54,7 +77,36 @@ class _SentencePiece:
             path.write_bytes(self.model)
 
 
-class _HuggingFace:
+class _Published(_SentencePiece):
+    """A SentencePiece model with speech tokens after its text pieces (Spirit LM's release)."""
+
+    joint = ""
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__(model)
+        space, self.vocab_size = (self.processor.piece_to_id(piece) for piece in (SPACE, TEXT_MARKER))
+        self.opening = (space,) if self.bos_id is None else (self.bos_id, space)
+        pieces = (self.processor.id_to_piece(token) for token in range(self.vocab_size, self.processor.vocab_size()))
+        self.control = re.compile("|".join(rf"\[(?={re.escape(piece[1:])})" for piece in pieces))
+        self.special = {piece: self.processor.piece_to_id(piece) for piece in SPECIAL}
+
+    def encode(self, text: str) -> list[int] | None:
+        """Pieces of a text; what reads like a speech token in it is text, so it is cut behind its bracket."""
+        ends = [match.end() for match in self.control.finditer(text)]
+        parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+        ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without the space and the marker
+        return [token for part in ids for token in part]
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        """Ids of a string of words and tokens, as the release gives them."""
+        parts = re.split(f"({'|'.join(map(re.escape, SPECIAL))})", stream)
+        ids = [] if self.bos_id is None else [self.bos_id]
+        for part in parts:
+            ids += [self.special[part]] if part in self.special else self.processor.encode(part)
+        return ids
+
+
+class _HuggingFace(_Words):
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer
 
@@ -98,7 +150,7 @@ class TextTokenizer:
         model = path / MODEL_FILE if path.is_dir() else path
         if model.is_file():
             try:
-                return cls(_SentencePiece(model.read_bytes()))
+                return cls(_sentencepiece(model.read_bytes()))
             except RuntimeError as error:
                 raise ValueError(f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}") from None
         if any((path / name).is_file() for name in HUGGING_FACE_FILES):
@@ -123,6 +175,16 @@ class TextTokenizer:
         """Id that ends a text, if the tokenizer has one."""
         return self._backend.eos_id
 
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Ids before the first modality token of a stream: none, or those of the published models."""
+        return self._backend.opening
+
+    @property
+    def joint(self) -> str:
+        """What stands between two texts that follow each other."""
+        return self._backend.joint
+
     def encode_word(self, word: str) -> list[int]:
         """Pieces of a word with the space before it."""
         ids = self._words.get(word)
@@ -133,8 +195,16 @@ class TextTokenizer:
         return list(ids)
 
     def encode(self, text: str) -> list[int]:
-        """Pieces of a text: those of its words, one after the other."""
-        return [token for word in text.split() for token in self.encode_word(word)]
+        """Pieces of a text: those of its words, one after the other, or with a published model of the whole.
+
+        Speech and modality tokens never come of it, whatever is written.
+        """
+        whole = self._backend.encode(text)
+        return [token for word in text.split() for token in self.encode_word(word)] if whole is None else whole
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        """Ids of a string such as `[Speech][Hu3][Text]the`, with what opens it; None but for a published model."""
+        return self._backend.encode_stream(stream)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some pieces, without the space before it."""
@@ -193,6 +263,12 @@ def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
         minloglevel=2,
     )
     return TextTokenizer(_SentencePiece(model.getvalue()))
+
+
+def _sentencepiece(model: bytes) -> _SentencePiece:
+    found = _SentencePiece(model)
+    published = found.processor.piece_to_id(TEXT_MARKER) != found.processor.unk_id()
+    return _Published(model) if published else found
 
 
 def _known(token: int) -> int | None:

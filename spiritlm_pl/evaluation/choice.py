@@ -2,8 +2,6 @@
 
 The context and the continuation are each given as text or as speech; the wrong continuation is another
 story's. A model is right where it gives the right one the higher mean log-likelihood a token; chance is 1/2.
-
-Shapes: B batch, T tokens, K scored tokens, V rows of the embedding, N sequences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,12 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.lm.likelihood import log_likelihoods
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.build_blocks import aligned_document
@@ -212,56 +209,6 @@ def sequence(
 
 def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
     return [token for word in words for token in (word.speech if modality is Modality.SPEECH else word.text)]
-
-
-@torch.no_grad()
-def log_likelihoods(
-    model: PreTrainedModel,
-    sequences: Sequence[tuple[list[int], int]],
-    batch_tokens: int = 4096,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Tensor:
-    """Summed log-likelihoods (N,) of the last tokens of sequences, given all before them.
-
-    Args:
-        model: causal language model in evaluation mode.
-        sequences: token ids, and how many at the end are scored.
-        batch_tokens: tokens of a batch, padding included.
-        rank: of this process; ranks share the batches, and make equally many calls of the model.
-        world_size: number of processes.
-    """
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]))
-    batches: list[list[int]] = []
-    for index in order:
-        if not batches or (len(batches[-1]) + 1) * len(sequences[index][0]) > batch_tokens:
-            batches.append([])
-        batches[-1].append(index)
-    scores = torch.zeros(len(sequences), device=model.device)
-    for turn in range(-(-len(batches) // world_size)):
-        number = turn * world_size + rank
-        batch = batches[min(number, len(batches) - 1)]
-        values = _score(model, [sequences[index] for index in batch])
-        if number < len(batches):
-            scores[batch] = values
-    if world_size > 1:
-        torch.distributed.all_reduce(scores)
-    return scores.cpu()
-
-
-def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
-    """Log-likelihoods (B,). Padding stands at the end, where causal attention needs no mask for it."""
-    lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
-    scored = torch.tensor([count for _, count in batch], device=model.device)
-    longest = int(lengths.max())
-    tokens = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch], device=model.device)
-    first = int((lengths - scored).min())  # the earliest scored token
-    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
-    targets = tokens[:, first:]  # (B, K)
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    places = torch.arange(first, longest, device=model.device)
-    counted = (places >= (lengths - scored)[:, None]) & (places < lengths[:, None])
-    return -(losses.view(targets.shape) * counted).sum(1)
 
 
 def evaluate_choice(

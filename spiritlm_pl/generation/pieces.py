@@ -5,8 +5,9 @@ Shapes: S samples, R runs of equal units.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy.typing as npt
 from torch import Tensor
 
 OutputModality: TypeAlias = Literal["text", "speech", "any"]
@@ -29,14 +30,14 @@ class Speech:
     """A piece of speech: as audio, as tokens, as units. A prompt needs one of them; tokens win, then units.
 
     Args:
-        audio: a file, or a (S,) waveform; None where there is no vocoder.
+        audio: a file, or a waveform (S,) or (C, S) as a tensor or an array; None where there is no vocoder.
         sample_rate: of a waveform, Hz; a file knows its own.
         units: (R,) deduplicated phonetic units.
         durations: (R,) frames that each unit lasts, where known.
         tokens: ids of the language model, pitch and style among the units where it has them.
     """
 
-    audio: str | Path | Tensor | None = None
+    audio: str | Path | Tensor | npt.NDArray[Any] | None = None
     sample_rate: int = 16_000
     units: Tensor | None = None
     durations: Tensor | None = None

@@ -3,13 +3,14 @@
 Shapes: B batch, T tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessorList,
     PreTrainedModel,
@@ -22,6 +23,8 @@ from transformers import (
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 Progress = Callable[[int, int], None]  # tokens done, tokens at most
@@ -94,21 +97,17 @@ class _OwnLimits(StoppingCriteria):
         return (self.limits <= done).to(input_ids.device)
 
 
-def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Tokens (B, T) with zeros before the shorter sequences, and the mask (B, T), True = keep."""
-    length = max(len(sequence) for sequence in sequences)
-    tokens = torch.zeros(len(sequences), length, dtype=torch.long)
-    mask = torch.zeros(len(sequences), length, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        if sequence:
-            tokens[row, -len(sequence) :] = torch.as_tensor(sequence)
-            mask[row, -len(sequence) :] = True
-    return tokens.to(device), mask.to(device)
-
-
 def context_length(model: PreTrainedModel) -> int | None:
     """How many tokens the model was made for; None where its configuration does not say."""
     return getattr(model.config, "max_position_embeddings", None)
+
+
+def check_room(length: int, context: int) -> None:
+    """Raise a ValueError if a prompt of some length leaves no room in the model's context."""
+    if length >= context:
+        raise ValueError(
+            f"prompt must be shorter than the model's context of {context} tokens, but has {length} tokens instead"
+        )
 
 
 def _processors(mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]) -> LogitsProcessorList:
@@ -181,10 +180,7 @@ def continue_tokens(
     context = context_length(model)
     if context is not None:
         longest = max((len(prompt) for prompt in prompts), default=0)
-        if longest >= context:
-            raise ValueError(
-                f"prompt must be shorter than the model's context of {context} tokens, but has {longest} tokens instead"
-            )
+        check_room(longest, context)
         limits = [min(limit, context - len(prompt)) for prompt, limit in zip(prompts, limits, strict=True)]
     allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     continued: list[list[int]] = []
@@ -230,3 +226,36 @@ def _continue_batch(
 
 def _until(tokens: list[int], eos_id: int | None) -> list[int]:
     return tokens[: tokens.index(eos_id)] if eos_id is not None and eos_id in tokens else tokens
+
+
+@torch.no_grad()
+def stream_tokens(
+    model: PreTrainedModel,
+    prompt: Prompt,
+    vocabulary: Vocabulary,
+    output: OutputModality,
+    settings: GenerationSettings,
+    eos_id: int | None = None,
+) -> Iterator[int]:
+    """Continue one prompt token by token, as `continue_tokens` does at once.
+
+    Raises:
+        ValueError: if the prompt leaves no room in the model's context.
+    """
+    limit = settings.limit(prompt.last, output)
+    room = context_length(model)
+    if room is not None:
+        check_room(len(prompt.tokens), room)
+        limit = min(limit, room - len(prompt.tokens))
+    allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
+    processors = _processors(allowed, settings, [settings.seed])
+    tokens = torch.tensor([prompt.tokens], device=model.device)
+    cache, new = DynamicCache(config=model.config), tokens
+    for _ in range(limit):
+        logits = model(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        scores = processors(cast(torch.LongTensor, tokens), logits.float())
+        new = scores.argmax(-1, keepdim=True)
+        if int(new) == eos_id:
+            return
+        tokens = torch.cat([tokens, new], 1)
+        yield int(new)

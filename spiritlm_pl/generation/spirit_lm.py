@@ -3,36 +3,50 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from spiritlm_pl.corpora.audio import SILENCE, load_waveform
+from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts, load_release
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
-from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
-from spiritlm_pl.generation.stream import SPEECH_KINDS, Segment, decode_tokens, encode_segments, speech_codes
-from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak, speak_continuation
-from spiritlm_pl.tokens.merge import speech_stream
+from spiritlm_pl.generation.prompt import Prompt, PromptEncoder
+from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, stream_tokens
+from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
+from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece
+from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
+from spiritlm_pl.lm.likelihood import choice_log_likelihoods
+from spiritlm_pl.release.layout import Release, Variant
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
+    from spiritlm_pl.speech.contract import SpeechTokenizer
     from spiritlm_pl.text import TextTokenizer
-    from spiritlm_pl.vocoder.config import VocoderConfig
+    from spiritlm_pl.vocoder.vocoder import Vocoder
 
-Progress = Callable[[int, int], None]
+Progress: TypeAlias = Callable[[int, int], None]
+Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
 
 
 @dataclass(frozen=True)
-class _Prompt:
-    tokens: list[int]
-    last: Modality
-    speech: Speech | None  # the speech that an answer may continue
+class Score:
+    """Log-likelihood of a hypothesis.
+
+    Attributes:
+        total: summed over its tokens, nats.
+        num_tokens: how many.
+    """
+
+    total: float
+    num_tokens: int
+
+    @property
+    def mean(self) -> float:
+        """A token."""
+        return self.total / self.num_tokens
 
 
 class SpiritLM:
@@ -44,7 +58,7 @@ class SpiritLM:
         vocabulary: layout of the token ids.
         speech_tokenizer: waveforms to units; needed for speech prompts given as audio.
         vocoder: units to waveforms; without it, speech is answered as units only.
-        speaker: the vocoder's voice, by name or id.
+        speaker: the vocoder's voice, by name or id; its default one when not given.
         style: the vocoder's global style, by name or id, where it has some.
     """
 
@@ -55,7 +69,7 @@ class SpiritLM:
         vocabulary: Vocabulary,
         speech_tokenizer: "SpeechTokenizer | None" = None,
         vocoder: UnitVocoder | None = None,
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         style: str | int | None = None,
     ) -> None:
         """Keep the parts; none of them is copied."""
@@ -65,6 +79,7 @@ class SpiritLM:
         self.speech_tokenizer = speech_tokenizer
         self.vocoder = vocoder
         self.voice = Voice(speaker, style)
+        self._encoder = PromptEncoder(text_tokenizer, vocabulary, speech_tokenizer, model.device)
 
     @classmethod
     def load(
@@ -73,43 +88,80 @@ class SpiritLM:
         tokenizer_folder: str | Path | None = None,
         vocoder_folder: str | Path | None = None,
         device: str | torch.device = "cpu",
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         style: str | int | None = None,
     ) -> "SpiritLM":
-        """Load exported folders.
+        """Load exported folders by their names.
 
         Args:
             lm_folder: language model with its text tokenizer and `spiritlm.json`.
             tokenizer_folder: speech tokenizer.
             vocoder_folder: vocoder.
             device: where to compute.
-            speaker: the vocoder's voice, by name or id.
+            speaker: the vocoder's voice, by name or id; its default one when not given.
             style: the vocoder's global style, by name or id, where it has some.
 
         Raises:
             ValueError: if a folder holds something else, or the parts do not fit together.
         """
-        from spiritlm_pl.checkpoint import load_network
-        from spiritlm_pl.lm.folder import load_lm
-        from spiritlm_pl.speech.expressive import load_tokenizer
-        from spiritlm_pl.vocoder.vocoder import Vocoder
+        tokenizer, vocoder = (None if part is None else Path(part) for part in (tokenizer_folder, vocoder_folder))
+        folders = ModelFolders(Path(lm_folder), tokenizer, vocoder)
+        return cls._of(load_parts(folders, LoadOptions(device=str(device))), speaker, style)
 
-        model, text_tokenizer, vocabulary = load_lm(lm_folder, device)
-        speech_tokenizer = None if tokenizer_folder is None else load_tokenizer(tokenizer_folder, device)
-        if speech_tokenizer is not None:
-            check_tokenizer(speech_tokenizer.layout, vocabulary, tokenizer_folder)
-        vocoder = None
-        if vocoder_folder is not None:
-            vocoder = cast(Vocoder, load_network(vocoder_folder, "vocoder", device))
-            vocoder.speaker_id(speaker)
-            if style is not None:
-                vocoder.style_id(style)
-            check_vocoder(vocoder.config, vocabulary, vocoder_folder)
-        return cls(model, text_tokenizer, vocabulary, speech_tokenizer, vocoder, speaker, style)
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        variant: Variant | None = None,
+        options: LoadOptions | None = None,
+        speaker: str | int | None = None,
+        style: str | int | None = None,
+    ) -> "SpiritLM":
+        """Load a model folder of ours, or the published release as it is.
+
+        Args:
+            path: a folder with `lm`, `speech_tokenizer` and `vocoder`; a language model of ours; or the release
+                directory with `spiritlm_model` and `speech_tokenizer`.
+            variant: "base" or "expressive", where the release holds both.
+            options: device, dtype, quantization, compilation.
+            speaker: the vocoder's voice, by name or id; its default one when not given.
+            style: the vocoder's global style, by name or id, where it has some.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a file holds something else, or the parts do not fit together.
+        """
+        options = options or LoadOptions()
+        if Release.is_at(path):
+            parts = load_release(path, variant, options)
+        else:
+            parts = load_parts(ModelFolders.find(path), options)
+        if options.compiled:
+            parts[0][0].compile()
+        return cls._of(parts, speaker, style)
+
+    @classmethod
+    def _of(cls, parts: Parts, speaker: str | int | None, style: str | int | None) -> "SpiritLM":
+        (model, text_tokenizer, vocabulary), tokenizer, vocoder = parts
+        if vocoder is not None:
+            vocoder.fold_weight_norm()
+        return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder).in_voice(speaker, style)
+
+    def in_voice(self, speaker: str | int | None = None, style: str | int | None = None) -> "SpiritLM":
+        """The same model, parts and all, with another voice.
+
+        Raises:
+            ValueError: if the vocoder has no such speaker or style.
+        """
+        if self.vocoder is not None:
+            self.vocoder.speaker_id(speaker)
+            self.vocoder.style_id(style)
+        parts = self.model, self.text_tokenizer, self.vocabulary, self.speech_tokenizer, self.vocoder
+        return SpiritLM(*parts, speaker, style)
 
     def generate(
         self,
-        prompt: Sequence[Piece],
+        prompt: Prompting,
         output: OutputModality = "any",
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
@@ -117,7 +169,7 @@ class SpiritLM:
         """Continue one prompt.
 
         Args:
-            prompt: text and speech in their order.
+            prompt: text and speech in their order, or a string such as `[Speech][Hu3][Text]the`.
             output: what may be generated.
             settings: sampling options.
             progress: called after every token with the number of tokens done and at most.
@@ -132,7 +184,7 @@ class SpiritLM:
 
     def generate_batch(
         self,
-        prompts: Sequence[Sequence[Piece]],
+        prompts: Sequence[Prompting],
         output: OutputModality = "any",
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
@@ -170,66 +222,115 @@ class SpiritLM:
             progress=progress,
         )
         answers = [
-            self._decode(prompt, tokens, output, settings.min_speech_units)
+            self.decode_answer(prompt, tokens, output, settings.min_speech_units)
             for (prompt, _), tokens in zip(jobs, continued, strict=True)
         ]
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
-    def encode_prompt(self, prompt: Sequence[Piece], output: OutputModality = "any") -> _Prompt:
+    def stream(
+        self,
+        prompt: Prompting,
+        output: OutputModality = "any",
+        settings: GenerationSettings | None = None,
+        chunk_frames: int = CHUNK_FRAMES,
+    ) -> Iterator[StreamedPiece]:
+        """Continue one prompt, and tell the answer while it is made: the one that `generate` gives.
+
+        Args:
+            prompt: as `generate`.
+            output: what may be generated.
+            settings: sampling options, of a single sample.
+            chunk_frames: frames of speech, at least, that are told at once.
+
+        Raises:
+            ValueError: as `generate`, and for several samples.
+        """
+        settings = settings or GenerationSettings()
+        if settings.num_samples != 1:
+            raise ValueError(f"num_samples must be 1 for a stream, but is {settings.num_samples} instead")
+        encoded = self.encode_prompt(prompt, output)
+        shortest = settings.min_speech_units if output == "any" else 0
+        vocoder = cast("Vocoder | None", self.vocoder)
+        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.text_tokenizer.eos_id)
+        answer: AnswerStream | None = None
+        for token in tokens:
+            if answer is None:
+                continues = self._continues(encoded, token, output)
+                answer = AnswerStream(
+                    self.text_tokenizer,
+                    self.vocabulary,
+                    shortest,
+                    vocoder,
+                    self.voice,
+                    encoded.speech if continues else None,
+                    chunk_frames,
+                )
+            yield from answer.add(token)
+        if answer is not None:
+            yield from answer.end()
+
+    def score(self, context: Prompting, hypotheses: Sequence[Prompting], batch_tokens: int = 4096) -> list[Score]:
+        """Log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""
+        return self.score_batch([(context, hypotheses)], batch_tokens)[0]
+
+    def score_batch(
+        self, items: Sequence[tuple[Prompting, Sequence[Prompting]]], batch_tokens: int = 4096
+    ) -> list[list[Score]]:
+        """Log-likelihoods of hypotheses after their contexts.
+
+        Context and hypothesis are encoded together. All tokens count that the context alone has not, the modality
+        token at a change among them.
+
+        Args:
+            items: contexts with their hypotheses; each a prompt as in `generate`.
+            batch_tokens: tokens of a batch of contexts, padding included.
+
+        Raises:
+            ValueError: if a context is empty, a hypothesis adds no token, or both are longer than the model's context.
+        """
+        encoded: list[tuple[list[int], list[list[int]]]] = []
+        most = context_length(self.model)
+        for context, hypotheses in items:
+            before = self.encode_prompt(context).tokens
+            whole = [self.encode_prompt(_joined(context, one)).tokens for one in hypotheses]
+            shared = min((_common(before, tokens) for tokens in whole), default=len(before))
+            for hypothesis, tokens in zip(hypotheses, whole, strict=True):
+                if len(tokens) <= len(before):
+                    raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
+                if most is not None and len(tokens) > most:
+                    raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
+            encoded.append((before[:shared], [tokens[shared:] for tokens in whole]))
+        found = choice_log_likelihoods(self.model, encoded, batch_tokens)
+        return [
+            [Score(total, len(tokens)) for total, tokens in zip(totals.tolist(), continuations, strict=True)]
+            for totals, (_, continuations) in zip(found, encoded, strict=True)
+        ]
+
+    def encode_prompt(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
         """Token ids of a prompt, and what an answer may continue.
 
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
         """
-        segments: list[Segment] = []
-        speech: Speech | None = None
-        for piece in prompt:
-            if isinstance(piece, Text):
-                segments.append(Segment(Modality.TEXT, tuple(self.text_tokenizer.encode(piece.text))))
-                speech = None
-            else:
-                speech = self._with_tokens(piece)
-                assert speech.tokens is not None
-                segments.append(Segment(Modality.SPEECH, speech.tokens))
-        tokens = encode_segments(segments, self.vocabulary, output)
-        last = next(segment.modality for segment in reversed(segments) if segment.tokens)
-        return _Prompt(tokens, last, speech)
+        return self._encoder.encode(prompt, output)
 
-    def _with_tokens(self, speech: Speech) -> Speech:
-        if speech.tokens is not None:
-            return speech
-        if speech.units is not None:
-            return replace(speech, tokens=tuple(self.vocabulary.unit_token(unit) for unit in speech.units.tolist()))
-        if self.speech_tokenizer is None:
-            raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
-        waveform = _waveform(speech, self.speech_tokenizer.sample_rate)
-        if len(waveform) < self.speech_tokenizer.hop_length:
-            raise ValueError(
-                f"speech prompt must last at least {self.speech_tokenizer.hop_length} samples, "
-                f"but has {len(waveform)} instead"
-            )
-        if not bool(waveform.isfinite().all()):
-            raise ValueError("a speech prompt must hold finite samples, but has some that are not")
-        if float(waveform.abs().max()) < SILENCE:
-            raise ValueError("a speech prompt must hold sound, but is silent")
-        waveforms = waveform[None].to(self.model.device)
-        lengths = torch.tensor([len(waveform)], device=waveforms.device)
-        units = self.speech_tokenizer.encode(waveforms, lengths)[0]
-        pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
-        layout = self.speech_tokenizer.layout
-        stream = speech_stream(units.values.numpy(), units.starts.numpy(), pitches, styles, layout, self.vocabulary)
-        tokens = tuple(stream.ids(self.vocabulary).tolist())
-        return Speech(waveform, self.speech_tokenizer.sample_rate, units.values, units.durations(), tokens)
-
-    def _decode(
-        self, prompt: _Prompt, tokens: Sequence[int], output: OutputModality, min_speech_units: int
+    def decode_answer(
+        self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int = 25
     ) -> list[Piece]:
-        first = prompt.last if output == "any" else Modality.TEXT if output == "text" else Modality.SPEECH
+        """Text and speech of new tokens.
+
+        Speech that continues speech is spoken together with it, for the sake of a smooth joint, and cut off.
+
+        Args:
+            prompt: of `encode_prompt`.
+            tokens: what the model has added.
+            output: what was allowed.
+            min_speech_units: with free output, shorter speech is dropped; see `decode_tokens`.
+        """
         shortest = min_speech_units if output == "any" else 0
-        continues = first is Modality.SPEECH and prompt.speech is not None and bool(tokens)
-        continues = continues and self.vocabulary.kind(tokens[0]) in SPEECH_KINDS
+        continues = bool(tokens) and self._continues(prompt, tokens[0], output)
         pieces: list[Piece] = []
-        for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, first, shortest)):
+        for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, shortest, continues)):
             if segment.modality is Modality.TEXT:
                 pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens))))
             else:
@@ -239,64 +340,44 @@ class SpiritLM:
                     pieces.append(spoken)
         return pieces
 
+    def _continues(self, prompt: Prompt, token: int, output: OutputModality) -> bool:
+        """Whether an answer that begins with a token continues the speech of its prompt."""
+        open_modality = prompt.last if output == "any" else FORCED[output]
+        spoken = open_modality is Modality.SPEECH and prompt.speech is not None
+        return spoken and self.vocabulary.kind(token) in SPEECH_KINDS
+
     def _speak(self, tokens: tuple[int, ...], before: Speech | None) -> Speech:
         units = speech_codes(tokens, self.vocabulary)[0]
         if self.vocoder is None:
             return Speech(units=units, tokens=tokens)
+        said = spoken_units(tokens, self.vocabulary, self.vocoder)
         if before is None:
-            waveform = speak(self.vocoder, SpokenUnits(*speech_codes(tokens, self.vocabulary)), self.voice)
+            waveform = speak(self.vocoder, said, self.voice)
         else:
             assert before.tokens is not None
-            spoken = SpokenUnits(*speech_codes(before.tokens + tokens, self.vocabulary))
-            num_prompt = len(spoken.units) - len(units)
-            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.voice, before.durations)
+            spoken = spoken_units(before.tokens + tokens, self.vocabulary, self.vocoder)
+            num_prompt = len(spoken.units) - len(said.units)
+            durations = (
+                before.durations if before.durations is not None and len(before.durations) == num_prompt else None
+            )
+            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
         return Speech(waveform, self.vocoder.sample_rate, units, tokens=tokens)
 
 
-SIZES = ("num_units", "num_pitches", "num_styles")
+def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
+    """Both as one prompt.
+
+    Raises:
+        ValueError: if one is a string of tokens and the other is not.
+    """
+    if isinstance(context, str) != isinstance(hypothesis, str):
+        raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
+    if isinstance(context, str):
+        return context + cast(str, hypothesis)
+    return [*context, *cast("Sequence[Piece]", hypothesis)]
 
 
-def check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
-    """A Base model takes an expressive tokenizer, and leaves pitch and style aside."""
-    if vocabulary.expressive and not layout.expressive:
-        raise ValueError(
-            "speech tokenizer must give the pitch and style codes of the language model, "
-            f"but {folder} gives units alone"
-        )
-    for name in SIZES:
-        most, found = getattr(vocabulary, name), getattr(layout, name)
-        if most and found > most:
-            raise ValueError(
-                f"{name} of the speech tokenizer must be at most the language model's {most}, "
-                f"but of {folder} is {found} instead"
-            )
-
-
-def check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
-    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them."""
-    for name in SIZES:
-        fewest, found = getattr(vocabulary, name), getattr(config, name)
-        if found < fewest and (found or name == "num_units"):
-            raise ValueError(
-                f"{name} of the vocoder must be at least the language model's {fewest}, "
-                f"but of {folder} is {found} instead"
-            )
-
-
-def _waveform(speech: Speech, sample_rate: int) -> Tensor:
-    """The (S,) waveform of a prompt at the tokenizer's rate; channels are averaged."""
-    if isinstance(speech.audio, Tensor):
-        from torchaudio.functional import resample
-
-        waveform = speech.audio.float()
-        waveform = waveform.mean(0) if waveform.ndim == 2 else waveform
-        if waveform.ndim != 1:
-            shape = tuple(speech.audio.shape)
-            raise ValueError(f"audio must have shape (S,) or (C, S), but has {shape} instead")
-        return resample(waveform, speech.sample_rate, sample_rate)
-    if speech.audio is None:
-        raise ValueError("a speech prompt must have audio or units, but has neither instead")
-    path = Path(speech.audio)
-    if not path.is_file():
-        raise FileNotFoundError(f"speech prompt must be an audio file, but {path} does not exist")
-    return load_waveform(path, sample_rate)
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the beginning that two sequences share."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

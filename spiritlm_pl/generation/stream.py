@@ -8,6 +8,7 @@ Shapes: R runs of equal units.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -59,41 +60,33 @@ def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output:
 
 
 def decode_tokens(
-    tokens: Sequence[int], vocabulary: Vocabulary, first: Modality, min_speech_units: int = 0
+    tokens: Sequence[int], vocabulary: Vocabulary, min_speech_units: int = 0, continues: bool = False
 ) -> list[Segment]:
-    """Split new tokens where the modality changes.
+    """Split new tokens where their modality changes, whether or not a modality token says so.
 
     Args:
         tokens: generated ids, without the prompt and without what follows the end of the sequence.
         vocabulary: layout of the ids.
-        first: modality of the stretch that the prompt left open.
-        min_speech_units: stretches of speech opened by the model itself with fewer units are dropped.
+        min_speech_units: speech with fewer units is dropped, but for a first stretch that continues no speech.
+        continues: whether the tokens continue speech.
     """
+    said = [token for token in tokens if vocabulary.kind(token) in (TokenKind.TEXT, *SPEECH_KINDS)]
     segments: list[Segment] = []
-    current, kept, units, opened_here = first, list[int](), list[int](), False
-
-    def close() -> None:
-        short = current is Modality.SPEECH and len(units) < max(1, min_speech_units if opened_here else 1)
-        if kept and not short:
-            segments.append(Segment(current, tuple(kept)))
-
-    opened_by = vocabulary.opened_by()
-    for token in tokens:
-        if token in opened_by:
-            if opened_by[token] is not current:
-                close()
-                current, kept, units, opened_here = opened_by[token], [], [], True
+    stretches = groupby(said, key=lambda token: vocabulary.kind(token) is TokenKind.TEXT)
+    for number, (written, stretch) in enumerate(stretches):
+        if written:
+            segments.append(Segment(Modality.TEXT, tuple(stretch)))
             continue
-        kind = vocabulary.kind(token)
-        if kind is TokenKind.TEXT and current is Modality.TEXT:
-            kept.append(token)
-        elif kind in SPEECH_KINDS and current is Modality.SPEECH:
-            if kind is TokenKind.UNIT:
+        kept, units = list[int](), list[int]()
+        for token in stretch:
+            if vocabulary.kind(token) is TokenKind.UNIT:
                 if units and units[-1] == token:  # units are deduplicated
                     continue
                 units.append(token)
             kept.append(token)
-    close()
+        exempt = number == 0 and not continues
+        if len(units) >= max(1, 0 if exempt else min_speech_units):
+            segments.append(Segment(Modality.SPEECH, tuple(kept)))
     return segments
 
 

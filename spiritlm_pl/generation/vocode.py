@@ -5,12 +5,15 @@ Where speech continues a speech prompt, both are spoken together and the prompt'
 Shapes: R runs of equal units, S samples.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from spiritlm_pl.generation.stream import speech_codes
+from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.duration import durations_from_log
 
 
@@ -25,6 +28,12 @@ class UnitVocoder(Protocol):
     def hop_length(self) -> int:
         """Samples a frame."""
 
+    def speaker_id(self, speaker: str | int | None) -> int:
+        """The id of a voice; None for the default one."""
+
+    def style_id(self, style: str | int | None) -> int:
+        """The id of a global style; None for the default one."""
+
     def predict_log_durations(self, units: Tensor) -> Tensor:
         """Predict log(1 + d) (B, R) of deduplicated units (B, R)."""
 
@@ -32,10 +41,14 @@ class UnitVocoder(Protocol):
     def expressive(self) -> bool:
         """Whether it takes pitch and style codes."""
 
+    @property
+    def num_units(self) -> int:
+        """Units that it can speak."""
+
     def synthesize(
         self,
         units: Tensor,
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         durations: Tensor | None = None,
         pitches: Tensor | None = None,
         styles: Tensor | None = None,
@@ -49,11 +62,11 @@ class Voice:
     """Who speaks, and how.
 
     Attributes:
-        speaker: name or id of the voice.
-        style: name or id of the global style, for a vocoder that has some; None for its first, and for others.
+        speaker: name or id of the voice; None for the vocoder's default.
+        style: name or id of the global style, for a vocoder that has some; None for its default, and for others.
     """
 
-    speaker: str | int = 0
+    speaker: str | int | None = None
     style: str | int | None = None
 
 
@@ -80,6 +93,13 @@ class SpokenUnits:
         first = torch.ones_like(self.units, dtype=torch.bool)
         first[1:] = self.units[1:] != self.units[:-1]
         return SpokenUnits(self.units[first], self.pitches[first], self.styles[first])
+
+
+def spoken_units(tokens: Sequence[int], vocabulary: Vocabulary, vocoder: UnitVocoder) -> SpokenUnits:
+    """What is to be spoken of token ids; units that the vocoder has not (a blank, of the release) are left out."""
+    units, pitches, styles = speech_codes(tokens, vocabulary)
+    known = units < vocoder.num_units
+    return SpokenUnits(units[known], pitches[known], styles[known])
 
 
 def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:

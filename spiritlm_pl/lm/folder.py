@@ -3,15 +3,17 @@
 Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what the ids above the text mean.
 """
 
+import importlib.util
 import json
+import pickle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import TextTokenizer
@@ -19,6 +21,8 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
 STAGE = "language_model"
+SHARD_SIZE = "2GB"  # written at once, and so held twice
+LoadedLM: TypeAlias = tuple[PreTrainedModel, TextTokenizer, Vocabulary]
 
 
 def save_lm(
@@ -44,7 +48,7 @@ def save_lm(
     description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
-        network.save_pretrained(new, state_dict=weights)
+        network.save_pretrained(new, state_dict=weights, max_shard_size=SHARD_SIZE)
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
         if text_tokenizer is not None:
             text_tokenizer.save(new)
@@ -80,27 +84,69 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     return Vocabulary(**read_description(folder)["vocabulary"])
 
 
+def load_causal_lm(
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    bits: int | None = None,
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode; weights go to the device shard by shard.
+
+    Args:
+        folder: of `transformers`.
+        vocabulary: layout of its token ids.
+        device: where the model goes.
+        dtype: of the parameters; as stored by default.
+        bits: 8 or 4 for weights quantized by bitsandbytes, which must be installed; None for whole ones.
+
+    Raises:
+        ValueError: if the weights are damaged or lack some, the embedding does not fit the vocabulary, or bits is
+            something else.
+        ModuleNotFoundError: if bits are given without bitsandbytes.
+    """
+    quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized
+        )
+    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
+    network, found = loaded
+    if found["missing_keys"]:
+        lacking = min(found["missing_keys"])
+        raise ValueError(f"language model must hold all of its weights, but {folder} lacks {lacking}")
+    rows = len(cast(Tensor, network.get_input_embeddings().weight))
+    if rows != vocabulary.num_rows:
+        raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")
+    network.config.use_cache = True
+    network.eval()
+    return cast(PreTrainedModel, network)
+
+
+def _quantization(bits: int) -> BitsAndBytesConfig:
+    if bits not in (4, 8):
+        raise ValueError(f"bits must be 4 or 8, but is {bits} instead")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModuleNotFoundError(f"bits {bits} needs bitsandbytes: pip install bitsandbytes")
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+
+
 def load_lm(
-    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> tuple[PreTrainedModel, TextTokenizer, Vocabulary]:
+    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, bits: int | None = None
+) -> LoadedLM:
     """Model in evaluation mode, text tokenizer and vocabulary of a folder.
 
     Args:
         folder: as written by `save_lm`, with a text tokenizer in it.
         device: where the model goes.
         dtype: of the parameters; as stored by default.
+        bits: see `load_causal_lm`.
 
     Raises:
         ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
     """
     vocabulary = read_vocabulary(folder)
-    try:
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
-    except SafetensorError as error:
-        raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
-    rows = len(cast(Tensor, network.get_input_embeddings().weight))
-    if rows != vocabulary.num_rows:
-        raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")
-    network.config.use_cache = True
-    moved = cast(nn.Module, network).to(device).eval()
-    return cast(PreTrainedModel, moved), TextTokenizer.load(folder), vocabulary
+    return load_causal_lm(folder, vocabulary, device, dtype, bits), TextTokenizer.load(folder), vocabulary

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network
+from spiritlm_pl.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.provenance import atomic_path, file_sha256
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, SpeechTokenizer, Units
+from spiritlm_pl.speech.f0 import HOP_LENGTH
 from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer, tokenizer_fingerprint
@@ -40,6 +41,11 @@ class KnownF0:
     voiced: Tensor
     means: Tensor
 
+    def chunk(self, rows: Tensor, start: int) -> "KnownF0":
+        """That of some rows (N,) from a sample on."""
+        first = start // HOP_LENGTH
+        return KnownF0(self.f0[rows, first:], self.voiced[rows, first:], self.means[rows])
+
 
 class ExpressiveTokenizer(nn.Module):
     """Waveforms to units with pitch and style codes.
@@ -48,12 +54,16 @@ class ExpressiveTokenizer(nn.Module):
         phonetic: gives units.
         pitch: gives pitch codes.
         style: gives style codes.
+        together: the chunks into which `phonetic` cuts long audio are tokenized each for itself in all kinds, with the
+            mean F0 of a chunk, as the release does; else F0 and its mean are those of the whole.
 
     Raises:
         ValueError: if the rates of pitch or style are other ones than those of the stream.
     """
 
-    def __init__(self, phonetic: PhoneticTokenizer, pitch: PitchTokenizer, style: PhoneticTokenizer) -> None:
+    def __init__(
+        self, phonetic: PhoneticTokenizer, pitch: PitchTokenizer, style: PhoneticTokenizer, together: bool = False
+    ) -> None:
         """Put the three together."""
         super().__init__()
         for name, wanted, rate in (
@@ -66,7 +76,7 @@ class ExpressiveTokenizer(nn.Module):
             raise ValueError(
                 f"style must take {phonetic.sample_rate} samples a second, but takes {style.sample_rate} instead"
             )
-        self.phonetic, self.pitch, self.style = phonetic, pitch, style
+        self.phonetic, self.pitch, self.style, self.together = phonetic, pitch, style, together
 
     @property
     def sample_rate(self) -> int:
@@ -103,6 +113,17 @@ class ExpressiveTokenizer(nn.Module):
         """Units and codes of waveforms (B, S) with lengths (B,); F0 is extracted unless it is known."""
         if not len(waveforms):
             return []
+        if not self.together:
+            return self._encode(waveforms, lengths, known)
+        parts: list[list[Units]] = [[] for _ in waveforms]
+        for start, rows, part_lengths in self.phonetic.chunks(lengths):
+            part = waveforms[rows, start : start + int(part_lengths.max())]
+            at_hand = None if known is None else known.chunk(rows, start)
+            for row, units in zip(rows.tolist(), self._encode(part, part_lengths, at_hand), strict=True):
+                parts[row].append(units)
+        return [_joined(chunks) for chunks in parts]
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor, known: KnownF0 | None) -> list[Units]:
         f0, voiced = self.pitch.extract(waveforms, lengths) if known is None else (known.f0, known.voiced)
         pitches = self.pitch.encode(f0, voiced, lengths, None if known is None else known.means)
         styles = [units.frames() for units in self.style.encode(waveforms, lengths)]
@@ -111,6 +132,33 @@ class ExpressiveTokenizer(nn.Module):
             replace(unit, pitches=pitch, styles=style)
             for unit, pitch, style in zip(units, pitches, styles, strict=True)
         ]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write all three; returns the folder."""
+        folder = self.phonetic.save(folder)
+        save_network(folder / PITCH, self.pitch.network, stage=PITCH)
+        self.style.save(folder / STYLE)
+        _describe(folder, self.pitch.f0, self.together)
+        return folder
+
+
+def _joined(chunks: list[Units]) -> Units:
+    """Units and codes of chunks, one behind the other."""
+    empty = torch.zeros(0, dtype=torch.long)
+    frames, pitches, styles = (
+        torch.cat([empty, *values])
+        for values in (
+            [chunk.frames() for chunk in chunks],
+            [chunk.pitches for chunk in chunks if chunk.pitches is not None],
+            [chunk.styles for chunk in chunks if chunk.styles is not None],
+        )
+    )
+    return replace(Units.from_frames(frames), pitches=pitches, styles=styles)
+
+
+def _describe(folder: Path, f0: str, together: bool) -> None:
+    with atomic_path(folder / EXPRESSIVE_FILE) as path:
+        path.write_text(json.dumps({"f0": f0, **({"together": True} if together else {})}) + "\n")
 
 
 def join_tokenizers(
@@ -134,18 +182,25 @@ def join_tokenizers(
     for target, source in parts.items():
         if Path(source).resolve() != target.resolve():
             shutil.copytree(source, target, dirs_exist_ok=True)
-    with atomic_path(folder / EXPRESSIVE_FILE) as path:
-        path.write_text(json.dumps({"f0": f0}) + "\n")
+    _describe(folder, f0, together=False)
     return layout
 
 
 def _load(
-    phonetic: str | Path, pitch: str | Path, style: str | Path, f0: str, device: str | torch.device
+    phonetic: str | Path,
+    pitch: str | Path,
+    style: str | Path,
+    f0: str,
+    device: str | torch.device,
+    together: bool = False,
 ) -> ExpressiveTokenizer:
     network = load_network(pitch, PITCH, device)
     assert isinstance(network, PitchVQVAE)
     return ExpressiveTokenizer(
-        PhoneticTokenizer.load(phonetic, device), PitchTokenizer(network, f0), PhoneticTokenizer.load(style, device)
+        PhoneticTokenizer.load(phonetic, device),
+        PitchTokenizer(network, f0),
+        PhoneticTokenizer.load(style, device),
+        together,
     )
 
 
@@ -158,8 +213,9 @@ def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> Sp
     folder = Path(folder)
     if not (folder / EXPRESSIVE_FILE).is_file():
         return PhoneticTokenizer.load(folder, device)
-    f0 = json.loads((folder / EXPRESSIVE_FILE).read_text())["f0"]
-    return _load(folder, folder / PITCH, folder / STYLE, f0, device).eval()
+    found = json.loads((folder / EXPRESSIVE_FILE).read_text())
+    parts = folder, folder / PITCH, folder / STYLE
+    return _load(*parts, found["f0"], device, found.get("together", False)).eval()
 
 
 def speech_fingerprint(folder: str | Path) -> str:

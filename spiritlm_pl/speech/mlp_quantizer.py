@@ -23,11 +23,13 @@ class MLPQuantizerConfig:
         num_units: K, without the blank, which is class K.
         feature_dim: D.
         hidden: sizes of the two hidden layers.
+        wrap: blanks before the first unit take the last unit, as in the release, instead of the first one.
     """
 
     num_units: int = 500
     feature_dim: int = 768
     hidden: tuple[int, int] = (512, 512)
+    wrap: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -83,7 +85,7 @@ class MLPQuantizer(nn.Module):
         for row, length in enumerate(lengths.tolist()):
             if length and bool((best[row, :length] == self.blank).all()):  # no unit: the likeliest
                 best[row, :length] = scores[row, :length, : self.blank].mean(0).argmax()
-        return fill_blanks(best, self.blank)
+        return fill_blanks(best, self.blank, lengths if self.config.wrap else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +129,26 @@ class LinearQuantizer(nn.Module):
         return units
 
 
-def fill_blanks(classes: Tensor, blank: int) -> Tensor:
-    """Replace each blank of (B, T) by the unit on its left; before the first unit, by that one."""
+def fill_blanks(classes: Tensor, blank: int, wrapped: Tensor | None = None) -> Tensor:
+    """Replace each blank of (B, T) by the unit on its left.
+
+    Args:
+        classes: (B, T).
+        blank: class of the blank.
+        wrapped: lengths (B,) whose last unit is on the left of the first frame; None to let blanks before the first
+            unit take that one.
+    """
     if classes.shape[1] == 0:
         return classes
     position = torch.arange(classes.shape[1], device=classes.device).expand_as(classes)
     spoken = classes != blank
+    if wrapped is None:
+        before = spoken.int().argmax(1, keepdim=True)  # of equal values the first; 0 where there is none
+    else:
+        inside = position < wrapped.to(classes.device)[:, None]
+        before = torch.where(spoken & inside, position, 0).amax(1, keepdim=True)
     left = torch.where(spoken, position, -1).cummax(1).values
-    first = spoken.int().argmax(1, keepdim=True)  # of equal values the first; 0 where there is none
-    filled = classes.gather(1, torch.where(left < 0, first.expand_as(left), left))
+    filled = classes.gather(1, torch.where(left < 0, before.expand_as(left), left))
     return filled.clamp(max=blank - 1)
 
 

@@ -7,6 +7,7 @@ Shapes: B batch, S samples, T frames.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ class PhoneticTokenizer(nn.Module):
         extractor: waveforms to frame features.
         quantizer: frame features to units.
         chunk_seconds: longer audio is cut into chunks of this length.
+        shortest: a chunk of fewer samples is left out.
         fingerprint: content hash of the folder it was loaded from.
 
     Raises:
@@ -45,6 +47,7 @@ class PhoneticTokenizer(nn.Module):
         quantizer: Quantizer,
         chunk_seconds: float = CHUNK_SECONDS,
         fingerprint: str | None = None,
+        shortest: int = 1,
     ) -> None:
         """Put the two together."""
         super().__init__()
@@ -57,6 +60,7 @@ class PhoneticTokenizer(nn.Module):
         self.quantizer = quantizer
         self.chunk_seconds = chunk_seconds
         self.fingerprint = fingerprint
+        self.shortest = shortest
 
     @property
     def sample_rate(self) -> int:
@@ -95,19 +99,24 @@ class PhoneticTokenizer(nn.Module):
                 "waveforms and lengths must be of shapes (B, S) and (B,), "
                 f"but are {tuple(waveforms.shape)} and {tuple(lengths.shape)} instead"
             )
-        chunk = int(self.chunk_seconds * self.frame_rate) * self.hop_length
         frames: list[list[Tensor]] = [[] for _ in waveforms]
-        for start in range(0, waveforms.shape[1], chunk):
-            rows = (lengths > start).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            part_lengths = (lengths[rows] - start).clamp(max=chunk)
-            features, num_frames = self.extractor(waveforms[rows, start : start + chunk], part_lengths)
+        for start, rows, part_lengths in self.chunks(lengths):
+            part = waveforms[rows, start : start + int(part_lengths.max())]
+            features, num_frames = self.extractor(part, part_lengths)
             units = self.quantizer(features, num_frames).cpu()  # (B, T)
             for row, values, count in zip(rows.tolist(), units, num_frames.tolist(), strict=True):
                 frames[row].append(values[:count])
         empty = torch.zeros(0, dtype=torch.long)
         return [Units.from_frames(torch.cat(parts) if parts else empty) for parts in frames]
+
+    def chunks(self, lengths: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """First sample of each chunk, the rows (N,) of lengths (B,) that reach it, and what they have of it (N,)."""
+        size = round(self.chunk_seconds * self.sample_rate)
+        for start in range(0, int(lengths.max()) if len(lengths) else 0, size):
+            left = (lengths - start).clamp(max=size)
+            rows = (left >= self.shortest).nonzero().squeeze(1)
+            if len(rows):
+                yield start, rows, left[rows]
 
     def save(self, folder: str | Path) -> Path:
         """Write extractor, quantizer and settings; returns the folder."""
@@ -115,7 +124,12 @@ class PhoneticTokenizer(nn.Module):
         assert isinstance(self.extractor, nn.Module) and isinstance(self.quantizer, nn.Module)
         save_network(folder / EXTRACTOR, self.extractor, stage="features")
         save_network(folder / QUANTIZER, self.quantizer, stage="quantizer")
-        description = {"stage": STAGE, "chunk_seconds": self.chunk_seconds, "code_version": code_version()}
+        description = {
+            "stage": STAGE,
+            "chunk_seconds": self.chunk_seconds,
+            "shortest": self.shortest,
+            "code_version": code_version(),
+        }
         with atomic_path(folder / CONFIG_FILE) as path:
             path.write_text(json.dumps(description, indent=2) + "\n")
         return folder
@@ -134,6 +148,7 @@ class PhoneticTokenizer(nn.Module):
             cast(Quantizer, load_network(folder / QUANTIZER, "quantizer")),
             chunk_seconds=description["chunk_seconds"],
             fingerprint=tokenizer_fingerprint(folder),
+            shortest=description.get("shortest", 1),
         )
         return tokenizer.to(device).eval()
 
@@ -144,7 +159,9 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
     Raises:
         ValueError: if the folder holds no tokenizer.
     """
-    digest = hashlib.sha256(str(_description(Path(folder))["chunk_seconds"]).encode())
+    description = _description(Path(folder))
+    chunks = [description["chunk_seconds"], *([description["shortest"]] if description.get("shortest", 1) > 1 else [])]
+    digest = hashlib.sha256(" ".join(map(str, chunks)).encode())
     for part in (EXTRACTOR, QUANTIZER):
         config = json.loads((Path(folder) / part / CONFIG_FILE).read_text())
         digest.update(json.dumps([config["class_path"], config["config"]], sort_keys=True).encode())

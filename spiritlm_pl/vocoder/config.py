@@ -22,6 +22,8 @@ class VocoderConfig:
         default_style: code of units that have no style; training sets it likewise.
         speakers: names of the voices; a speaker's id is its place here.
         styles: names of the global styles (the published Base vocoder has them); empty for none.
+        default_speaker: id of the voice where none is asked for.
+        default_global_style: id of the global style where none is asked for.
         embedding_dim: channels of each embedding: units, pitches, style codes, speakers, global styles.
         sample_rate: of the waveform, Hz.
         hop_length: samples a unit lasts.
@@ -36,6 +38,8 @@ class VocoderConfig:
     default_style: int = 0
     speakers: tuple[str, ...] = ("speaker0", "speaker1", "speaker2", "speaker3")
     styles: tuple[str, ...] = ()
+    default_speaker: int = 0
+    default_global_style: int = 0
     embedding_dim: int = 128
     sample_rate: int = 16_000
     hop_length: int = 640
@@ -54,7 +58,12 @@ class VocoderConfig:
                 "num_pitches and num_styles must both be 0 (Base) or both be at least 1 (Expressive), "
                 f"but are {self.num_pitches} and {self.num_styles} instead"
             )
-        for name, size in (("default_pitch", self.num_pitches), ("default_style", self.num_styles)):
+        for name, size in (
+            ("default_pitch", self.num_pitches),
+            ("default_style", self.num_styles),
+            ("default_speaker", len(self.speakers)),
+            ("default_global_style", len(self.styles)),
+        ):
             if not 0 <= getattr(self, name) < max(1, size):
                 raise ValueError(f"{name} must be in [0, {max(1, size)}), but is {getattr(self, name)} instead")
 

@@ -32,6 +32,7 @@ class DurationPredictor(nn.Module):
         self.ln2 = nn.LayerNorm(hidden_channels)
         self.proj = nn.Linear(hidden_channels, 1)
         self.dropout = nn.Dropout(dropout)
+        self.reach = 2 * padding  # units on either side that a duration depends on
 
     def forward(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:
         """Predict log(1 + d) (B, R) of embedded runs (B, R, C), the mask (B, R) True where there is a run."""

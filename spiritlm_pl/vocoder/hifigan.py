@@ -105,6 +105,7 @@ class HiFiGANGenerator(nn.Module):
             for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
                 self.resblocks.append(ResidualBlock(channels, kernel_size, tuple(dilations)))
         self.conv_post = weight_norm(nn.Conv1d(channels, 1, 7, padding=3))
+        self.margin = _margin(config)
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """Conditioning (B, C, T) to waveforms (B, S) in [-1, 1]."""
@@ -115,6 +116,18 @@ class HiFiGANGenerator(nn.Module):
             x = torch.stack([block(x) for block in blocks]).mean(0)
         x = torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
         return x.squeeze(1)
+
+
+def _margin(config: HiFiGANConfig) -> int:
+    """Frames on either side that a sample depends on: what each layer reaches, at its own rate."""
+    reach, rate = 3 / config.hop_length + 3, 1  # conv_post and conv_pre
+    shapes = zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
+    block = max((size - 1) // 2 * (sum(dilations) + len(dilations)) for size, dilations in shapes)
+    for factor, size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+        reach += math.ceil(size / factor) / rate
+        rate *= factor
+        reach += block / rate
+    return math.ceil(reach)
 
 
 class HiFiGANVocoder(Vocoder):

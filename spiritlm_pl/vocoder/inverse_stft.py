@@ -7,6 +7,7 @@ Shapes: B batch, C channels, T unit frames, F = T * upsampling spectrogram frame
 S = T * hop_length samples.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -125,6 +126,9 @@ class InverseSTFTGenerator(nn.Module):
         self.frame_blocks = blocks(config.frame_blocks)
         self.norm = nn.LayerNorm(channels)
         self.head = InverseSTFTHead(channels, config.n_fft, config.frame_hop)
+        wide = config.kernel_size // 2
+        fine = config.frame_blocks * wide + config.n_fft / config.frame_hop  # in frames of the transform
+        self.margin = math.ceil((1 + config.unit_blocks) * wide + fine / config.upsampling)
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """Conditioning (B, C, T) to waveforms (B, S)."""

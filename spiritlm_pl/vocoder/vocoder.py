@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from spiritlm_pl.tokens.merge import NONE
 from spiritlm_pl.vocoder.config import VocoderConfig
@@ -52,6 +53,17 @@ class Vocoder(nn.Module):
         return self.config.hop_length
 
     @property
+    def num_units(self) -> int:
+        """Units that it can speak."""
+        return self.config.num_units
+
+    @property
+    def margin(self) -> int:
+        """Frames on either side that a frame's waveform depends on, at most."""
+        margin: int = self.generator.margin  # type: ignore[assignment]
+        return margin
+
+    @property
     def num_speakers(self) -> int:
         """Number of voices."""
         return len(self.config.speakers)
@@ -61,23 +73,31 @@ class Vocoder(nn.Module):
         """Whether it takes pitch and style codes."""
         return self.config.expressive
 
-    def speaker_id(self, speaker: str | int) -> int:
-        """The id of a voice given by name or id.
+    def speaker_id(self, speaker: str | int | None) -> int:
+        """The id of a voice given by name or id; None for the default one.
 
         Raises:
             ValueError: if there is no such voice.
         """
-        return _place("speaker", speaker, self.config.speakers)
+        return self.config.default_speaker if speaker is None else _place("speaker", speaker, self.config.speakers)
 
-    def style_id(self, style: str | int) -> int:
-        """The id of a global style given by name or id.
+    def style_id(self, style: str | int | None) -> int:
+        """The id of a global style given by name or id; None for the default one.
 
         Raises:
             ValueError: if there is no such style.
         """
+        if style is None:
+            return self.config.default_global_style
         if not self.config.styles:
             raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
         return _place("style", style, self.config.styles)
+
+    def fold_weight_norm(self) -> None:
+        """Compute the weights of normalised layers once instead of at every call; training is over then."""
+        for module in self.modules():
+            if is_parametrized(module, "weight"):
+                remove_parametrizations(module, "weight")
 
     def condition(
         self,
@@ -99,7 +119,8 @@ class Vocoder(nn.Module):
                 parts.append(embedding(codes))
         parts.append(self._spread(self.speaker_embedding(speakers), units))
         if self.config.styles:
-            global_styles = torch.zeros_like(speakers) if global_styles is None else global_styles
+            if global_styles is None:
+                global_styles = torch.full_like(speakers, self.style_id(None))
             parts.append(self._spread(self.style_embedding(global_styles), units))
         return torch.cat(parts, dim=-1).transpose(1, 2)
 
@@ -122,7 +143,7 @@ class Vocoder(nn.Module):
             speakers: (B,) ids.
             pitches: (B, T) the pitch code at each frame; Base ignores it.
             styles: (B, T) the style code at each frame; Base ignores it.
-            global_styles: (B,) ids; the first where not given. A vocoder without global styles ignores it.
+            global_styles: (B,) ids; the default one where not given. A vocoder without global styles ignores it.
 
         Returns:
             (B, S) waveforms in [-1, 1].
@@ -142,7 +163,7 @@ class Vocoder(nn.Module):
     def synthesize(
         self,
         units: Ids,
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         durations: Tensor | None = None,
         pitches: Ids | None = None,
         styles: Ids | None = None,
@@ -152,12 +173,12 @@ class Vocoder(nn.Module):
 
         Args:
             units: (R,) unit ids.
-            speaker: name or id of the voice.
+            speaker: name or id of the voice; the default one when not given.
             durations: (R,) frames each unit lasts; predicted when not given.
             pitches: (R,) pitch code of each unit, -1 where there is none; the configuration's `default_pitch`
                 takes the place of what is missing. Base ignores it.
             styles: (R,) style code of each unit, as pitches.
-            style: name or id of the global style, where the vocoder has any; the first when not given.
+            style: name or id of the global style, where the vocoder has any; the default one when not given.
 
         Returns:
             (S,) float32 waveform on the CPU, S = hop_length * sum of durations; empty for no units.
@@ -184,7 +205,7 @@ class Vocoder(nn.Module):
     def speak_frames(
         self,
         units: Ids,
-        speaker: str | int = 0,
+        speaker: str | int | None = None,
         pitches: Ids | None = None,
         styles: Ids | None = None,
         style: str | int | None = None,
@@ -195,7 +216,7 @@ class Vocoder(nn.Module):
         if len(units) == 0:
             return torch.zeros(0)
         speakers = units.new_tensor([self.speaker_id(speaker)])
-        global_styles = None if style is None else units.new_tensor([self.style_id(style)])
+        global_styles = units.new_tensor([self.style_id(style)])
         with _evaluating(self):
             waveforms = self(
                 units[None],

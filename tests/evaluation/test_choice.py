@@ -11,7 +11,6 @@ from spiritlm_pl.evaluation.choice import (
     choice_items,
     cut_place,
     evaluate_choice,
-    log_likelihoods,
     sequence,
 )
 from spiritlm_pl.evaluation.interval import wilson_interval
@@ -161,35 +160,6 @@ def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
     for right, wrong, accuracy in ((likely, long, 1.0), (long, likely, 0.0)):
         item = ChoiceItem("a", "b", [Word([1], [])] * 5, right, wrong)
         assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
-
-
-@torch.no_grad()
-def test_scores_equal_a_plain_loop(model):
-    generator = torch.Generator().manual_seed(1)
-    sequences = [
-        (torch.randint(90, (length,), generator=generator).tolist(), scored)
-        for length, scored in ((5, 2), (9, 8), (20, 4), (3, 1), (64, 30))
-    ]
-    expected = []
-    for tokens, scored in sequences:
-        logs = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
-        expected.append(sum(logs[i - 1, tokens[i]].item() for i in range(len(tokens) - scored, len(tokens))))
-    for batch_tokens in (8192, 20):
-        torch.testing.assert_close(
-            log_likelihoods(model, sequences, batch_tokens), torch.tensor(expected), rtol=1e-4, atol=1e-4
-        )
-
-
-def test_ranks_share_the_batches(model, monkeypatch):
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
-    calls = []
-    model.register_forward_hook(lambda *_: calls.append(1))
-    sequences = [(list(range(length)), 2) for length in range(4, 15)]
-    whole = log_likelihoods(model, sequences, batch_tokens=30)
-    number = len(calls)
-    parts = [log_likelihoods(model, sequences, 30, rank, 3) for rank in range(3)]
-    torch.testing.assert_close(sum(parts), whole)
-    assert len(calls) - number == 3 * -(-number // 3)  # equally many calls on every rank
 
 
 def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):

@@ -17,10 +17,13 @@ VOCABULARY = Vocabulary(num_text=30, num_units=20, multiple_of=64)
 class Letters:
     """One token a letter; 29 ends the sequence."""
 
-    vocab_size, bos_id, eos_id = 30, None, 29
+    vocab_size, bos_id, eos_id, opening, joint = 30, None, 29, (), " "
 
     def encode(self, text):
         return [ord(letter) - ord("a") for letter in text if letter.isalpha()]
+
+    def encode_stream(self, stream):
+        return None
 
     def decode(self, ids):
         return "".join(chr(ord("a") + i) for i in ids)
@@ -40,7 +43,7 @@ class Levels:
 class Tones:
     """Speaks a unit as a constant level, two frames each."""
 
-    sample_rate, hop_length, expressive = 16_000, 640, False
+    sample_rate, hop_length, expressive, num_units = 16_000, 640, False, 20
 
     def predict_log_durations(self, units):
         return torch.full(units.shape, 3.0).log()
@@ -112,7 +115,7 @@ def test_prompts_of_both_modalities_have_their_own_limits(spirit_lm, monkeypatch
     monkeypatch.setattr("spiritlm_pl.generation.sampling.SPEECH_TOKENS", 12)
     lengths = []
     monkeypatch.setattr(
-        spirit_lm, "_decode", lambda prompt, tokens, *_: lengths.append((prompt.last, len(tokens))) or []
+        spirit_lm, "decode_answer", lambda prompt, tokens, *_: lengths.append((prompt.last, len(tokens))) or []
     )
     monkeypatch.setattr(spirit_lm.text_tokenizer, "eos_id", None, raising=False)
     calls = []

@@ -42,18 +42,20 @@ def test_nothing_is_no_prompt():
 
 def test_answers_are_split_where_the_modality_changes():
     tokens = [1, 2, SPEECH, UNIT, UNIT + 1, UNIT + 1, TEXT, 3]
-    assert decode_tokens(tokens, VOCABULARY, Modality.TEXT) == [text(1, 2), speech(0, 1), text(3)]
+    assert decode_tokens(tokens, VOCABULARY) == [text(1, 2), speech(0, 1), text(3)]
 
 
-def test_short_speech_is_dropped_unless_it_continues_the_prompt():
+def test_short_speech_is_dropped_unless_it_comes_first_and_continues_none():
     tokens = [UNIT, TEXT, 4, SPEECH, UNIT + 1, UNIT + 2, TEXT, 5]
-    assert decode_tokens(tokens, VOCABULARY, Modality.SPEECH, 3) == [speech(0), text(4), text(5)]
-    kept = decode_tokens(tokens, VOCABULARY, Modality.SPEECH, 2)
-    assert kept == [speech(0), text(4), speech(1, 2), text(5)]
+    assert decode_tokens(tokens, VOCABULARY, 3) == [speech(0), text(4), text(5)]
+    assert decode_tokens(tokens, VOCABULARY, 2) == [speech(0), text(4), speech(1, 2), text(5)]
+    assert decode_tokens(tokens, VOCABULARY, 2, continues=True) == [text(4), speech(1, 2), text(5)]
 
 
-def test_padding_rows_and_strays_are_no_content():
-    assert decode_tokens([1, UNIT, VOCABULARY.num_tokens, 2], VOCABULARY, Modality.TEXT) == [text(1, 2)]
+def test_what_a_token_is_tells_its_modality():
+    tokens = [1, UNIT, VOCABULARY.num_tokens, 2]  # a padding row is no content
+    assert decode_tokens(tokens, VOCABULARY) == [text(1), speech(0), text(2)]
+    assert decode_tokens([1, TEXT, 2, SPEECH, UNIT, SPEECH, TEXT, UNIT + 1], VOCABULARY) == [text(1, 2), speech(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -73,9 +75,9 @@ def test_task_markers_stand_at_the_changes(segments, output, tokens):
 
 
 def test_task_markers_change_the_modality():
-    assert decode_tokens([1, 2, TTS, UNIT, UNIT + 1], WITH_TASKS, Modality.TEXT) == [text(1, 2), speech(0, 1)]
-    assert decode_tokens([UNIT, ASR, 3, SPEECH, UNIT], WITH_TASKS, Modality.SPEECH) == [speech(0), text(3), speech(0)]
-    assert decode_tokens([1, ASR, 2], VOCABULARY, Modality.TEXT) == [text(1, 2)]  # no task markers, padding rows
+    assert decode_tokens([1, 2, TTS, UNIT, UNIT + 1], WITH_TASKS) == [text(1, 2), speech(0, 1)]
+    assert decode_tokens([UNIT, ASR, 3, SPEECH, UNIT], WITH_TASKS) == [speech(0), text(3), speech(0)]
+    assert decode_tokens([1, ASR, 2], VOCABULARY) == [text(1, 2)]  # no task markers, padding rows
 
 
 @pytest.mark.parametrize("num_tasks", [-1, 1, 3])
@@ -95,7 +97,7 @@ def expressive(string):
 
 def test_pitch_and_style_stay_among_the_units():
     tokens = [*expressive("S1 P2 U3 U3 P3 U3 U4"), TEXT, 5, SPEECH, *expressive("P1 S2")]
-    first, text_part = decode_tokens(tokens, EXPRESSIVE, Modality.SPEECH)  # speech without a unit is none
+    first, text_part = decode_tokens(tokens, EXPRESSIVE)  # speech without a unit is none
     assert first == Segment(Modality.SPEECH, tuple(expressive("S1 P2 U3 P3 U4"))) and text_part == text(5)
     assert speech_string(first.tokens, EXPRESSIVE) == "[St1][Pi2][Hu3][Pi3][Hu4]"
     units, pitches, styles = speech_codes(first.tokens, EXPRESSIVE)
@@ -104,5 +106,5 @@ def test_pitch_and_style_stay_among_the_units():
 
 def test_short_speech_is_counted_in_units():
     tokens = [SPEECH, *expressive("S0 P1 U1 P2 U2 P3"), TEXT, 5]
-    assert decode_tokens([1, *tokens], EXPRESSIVE, Modality.TEXT, 3) == [text(1), text(5)]
-    assert len(decode_tokens([1, *tokens], EXPRESSIVE, Modality.TEXT, 2)) == 3
+    assert decode_tokens([1, *tokens], EXPRESSIVE, 3) == [text(1), text(5)]
+    assert len(decode_tokens([1, *tokens], EXPRESSIVE, 2)) == 3

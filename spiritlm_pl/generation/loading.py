@@ -1,0 +1,173 @@
+"""Finding and loading the parts of a model: folders of ours, or the published release as it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from spiritlm_pl.release.layout import VARIANTS, Release, Variant
+from spiritlm_pl.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from spiritlm_pl.lm.folder import LoadedLM
+    from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
+    from spiritlm_pl.vocoder.config import VocoderConfig
+    from spiritlm_pl.vocoder.vocoder import Vocoder
+
+LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"
+SIZES = ("num_units", "num_pitches", "num_styles")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a language model is loaded.
+
+    Args:
+        device: cpu, cuda, cuda:1 ...
+        dtype: of the weights, such as bfloat16; as stored when not given.
+        bits: 8 or 4 for weights quantized by bitsandbytes.
+        compiled: compile the model with torch: slow at first, faster in the long run.
+    """
+
+    device: str = "cpu"
+    dtype: str | None = None
+    bits: int | None = None
+    compiled: bool = False
+
+    def torch_dtype(self) -> torch.dtype | None:
+        """The dtype.
+
+        Raises:
+            ValueError: if there is no such dtype.
+        """
+        found = None if self.dtype is None else getattr(torch, self.dtype, None)
+        if self.dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+            raise ValueError(f"dtype must be float32, bfloat16 or float16, but is {self.dtype} instead")
+        return found
+
+
+@dataclass(frozen=True)
+class ModelFolders:
+    """Where the parts of a model lie; without a tokenizer it cannot listen, without a vocoder not speak.
+
+    Args:
+        lm: language model of ours.
+        speech_tokenizer: a tokenizer of ours.
+        vocoder: a vocoder of ours.
+    """
+
+    lm: Path
+    speech_tokenizer: Path | None = None
+    vocoder: Path | None = None
+
+    @classmethod
+    def find(cls, path: str | Path) -> "ModelFolders":
+        """The parts in a model folder; a folder of a language model alone is one, too.
+
+        Raises:
+            FileNotFoundError: if there is no language model.
+        """
+        path = Path(path)
+        if (path / "spiritlm.json").is_file():
+            return cls(path)
+        if not (path / LM).is_dir():
+            raise FileNotFoundError(f"model must be a folder with a language model, but {path / LM} does not exist")
+        tokenizer, vocoder = (part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER))
+        return cls(path / LM, tokenizer, vocoder)
+
+
+Parts = tuple["LoadedLM", "SpeechTokenizer | None", "Vocoder | None"]
+
+
+def load_parts(folders: ModelFolders, options: LoadOptions) -> Parts:
+    """Language model, speech tokenizer and vocoder, checked against each other.
+
+    Raises:
+        ValueError: if a folder holds something else, or they do not fit together.
+    """
+    from spiritlm_pl.checkpoint import load_network
+    from spiritlm_pl.lm.folder import load_lm
+    from spiritlm_pl.speech.expressive import load_tokenizer
+    from spiritlm_pl.vocoder.vocoder import Vocoder
+
+    loaded = load_lm(folders.lm, options.device, options.torch_dtype(), options.bits)
+    tokenizer = vocoder = None
+    if folders.speech_tokenizer is not None:
+        tokenizer = load_tokenizer(folders.speech_tokenizer, options.device)
+        check_tokenizer(tokenizer.layout, loaded[2], folders.speech_tokenizer)
+    if folders.vocoder is not None:
+        vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", options.device))
+        check_vocoder(vocoder.config, loaded[2], folders.vocoder)
+    return loaded, tokenizer, vocoder
+
+
+def load_release(path: str | Path, variant: Variant | None, options: LoadOptions) -> Parts:
+    """The parts of a published model; what the release has no files of is None.
+
+    Args:
+        path: the release directory.
+        variant: "base" or "expressive"; None for the only one that is there.
+        options: for the language model.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file holds something else, or the variant is not there or not clear.
+    """
+    from spiritlm_pl.release.language_model import read_lm
+    from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+
+    release = Release(Path(path))
+    variant = chosen_variant(release, variant)
+    tokenizer = read_tokenizer(release, variant).to(options.device)
+    vocoder = read_speaker(release, variant).to(options.device)
+    loaded = read_lm(release.lm(variant), options.device, options.torch_dtype(), options.bits)
+    check_tokenizer(tokenizer.layout, loaded[2], release.speech)
+    check_vocoder(vocoder.config, loaded[2], release.vocoder(variant))
+    return loaded, tokenizer, vocoder
+
+
+def chosen_variant(release: Release, variant: str | None) -> Variant:
+    """The variant that is asked for, or the only one.
+
+    Raises:
+        ValueError: if it is unknown, missing, or one of several has to be named.
+    """
+    there = release.variants
+    if variant is None and len(there) == 1:
+        return there[0]
+    if variant not in there:
+        names = " or ".join(there) or f"{' or '.join(VARIANTS)}, whose language models are not in {release.folder}"
+        raise ValueError(f"variant must be {names}, but is {variant} instead")
+    return variant
+
+
+def check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
+    """A Base model takes an expressive tokenizer, and leaves pitch and style aside."""
+    if vocabulary.expressive and not layout.expressive:
+        raise ValueError(
+            "speech tokenizer must give the pitch and style codes of the language model, "
+            f"but {folder} gives units alone"
+        )
+    for name in SIZES:
+        most, found = getattr(vocabulary, name), getattr(layout, name)
+        if most and found > most:
+            raise ValueError(
+                f"{name} of the speech tokenizer must be at most the language model's {most}, "
+                f"but of {folder} is {found} instead"
+            )
+
+
+def check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
+    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them.
+
+    The published language models have one unit more than the vocoders, a blank; it is not spoken.
+    """
+    for name in SIZES:
+        fewest, found = getattr(vocabulary, name), getattr(config, name)
+        blank = 1 if name == "num_units" else 0
+        if found < fewest - blank and (found or name == "num_units"):
+            raise ValueError(
+                f"{name} of the vocoder must be at least the language model's {fewest - blank}, "
+                f"but of {folder} is {found} instead"
+            )

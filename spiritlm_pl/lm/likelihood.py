@@ -1,0 +1,142 @@
+"""Log-likelihoods of the ends of token sequences, in batches; a context that several ends share is read once.
+
+Shapes: B batch, T tokens, K scored tokens, N sequences.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+Tokens = Sequence[int]
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: PreTrainedModel,
+    sequences: Sequence[tuple[list[int], int]],
+    batch_tokens: int = 4096,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Tensor:
+    """Summed log-likelihoods (N,) of the last tokens of sequences, given all before them.
+
+    Args:
+        model: causal language model in evaluation mode.
+        sequences: token ids, and how many at the end are scored.
+        batch_tokens: tokens of a batch, padding included.
+        rank: of this process; ranks share the batches, and make equally many calls of the model.
+        world_size: number of processes.
+    """
+    batches = _batches([len(tokens) for tokens, _ in sequences], batch_tokens)
+    scores = torch.zeros(len(sequences), device=model.device)
+    for turn in range(-(-len(batches) // world_size)):
+        number = turn * world_size + rank
+        batch = batches[min(number, len(batches) - 1)]
+        values = _score(model, [sequences[index] for index in batch])
+        if number < len(batches):
+            scores[batch] = values
+    if world_size > 1:
+        torch.distributed.all_reduce(scores)
+    return scores.cpu()
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Places of sequences in batches of like lengths."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        if not batches or (len(batches[-1]) + 1) * lengths[index] > batch_tokens:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
+    """Log-likelihoods (B,). Padding stands at the end, where causal attention needs no mask for it."""
+    lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
+    scored = torch.tensor([count for _, count in batch], device=model.device)
+    longest = int(lengths.max())
+    tokens = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch], device=model.device)
+    first = int((lengths - scored).min())  # the earliest scored token
+    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
+    targets = tokens[:, first:]  # (B, K)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    places = torch.arange(first, longest, device=model.device)
+    counted = (places >= (lengths - scored)[:, None]) & (places < lengths[:, None])
+    return -(losses.view(targets.shape) * counted).sum(1)
+
+
+@torch.no_grad()
+def choice_log_likelihoods(
+    model: PreTrainedModel, items: Sequence[tuple[Tokens, Sequence[Tokens]]], batch_tokens: int = 4096
+) -> list[Tensor]:
+    """Summed log-likelihoods of several continuations of each context, which is computed once.
+
+    Args:
+        model: causal language model in evaluation mode.
+        items: contexts and their continuations, none empty.
+        batch_tokens: tokens of a batch of contexts, padding included.
+
+    Returns:
+        For each item a tensor with one value a continuation.
+    """
+    scores: list[Tensor] = [torch.zeros(0)] * len(items)
+    by_number: dict[int, list[int]] = {}
+    for index, (_, continuations) in enumerate(items):
+        by_number.setdefault(len(continuations), []).append(index)
+    for number, members in by_number.items():
+        for batch in _batches([len(items[index][0]) for index in members], batch_tokens):
+            chosen = [members[place] for place in batch]
+            values = _score_choices(model, [items[index] for index in chosen], number)
+            for index, row in zip(chosen, values, strict=True):
+                scores[index] = row
+    return scores
+
+
+def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequence[Tokens]]], number: int) -> Tensor:
+    """Log-likelihoods (B, number): contexts padded on the left, continuations on the right."""
+    contexts, mask = left_pad([context for context, _ in batch], model.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    first = model(
+        input_ids=contexts,
+        attention_mask=mask.long(),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits  # (B, 1, V)
+    cache.batch_repeat_interleave(number)
+    rows = [list(continuation) for _, continuations in batch for continuation in continuations]
+    lengths = torch.tensor([len(row) for row in rows], device=model.device)
+    longest = int(lengths.max())
+    targets = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)  # (B * number, K)
+    logits = first.repeat_interleave(number, 0)
+    if longest > 1:
+        seen = torch.cat([mask.repeat_interleave(number, 0), torch.ones_like(targets[:, 1:], dtype=torch.bool)], 1)
+        begin = positions[:, -1:].repeat_interleave(number, 0) + 1
+        later = model(
+            input_ids=targets[:, :-1],
+            attention_mask=seen.long(),
+            position_ids=begin + torch.arange(longest - 1, device=model.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        logits = torch.cat([logits, later], 1)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    counted = torch.arange(longest, device=model.device) < lengths[:, None]
+    return -(losses * counted).sum(1).view(len(batch), number).cpu()
+
+
+def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Tokens (B, T) with zeros before the shorter sequences, and the mask (B, T), True = keep."""
+    length = max(len(sequence) for sequence in sequences)
+    tokens = torch.zeros(len(sequences), length, dtype=torch.long)
+    mask = torch.zeros(len(sequences), length, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        if sequence:
+            tokens[row, -len(sequence) :] = torch.as_tensor(sequence)
+            mask[row, -len(sequence) :] = True
+    return tokens.to(device), mask.to(device)

@@ -1,0 +1,64 @@
+"""Reading files of the published release, and of the tools that it was made with."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Weights = dict[str, Tensor]
+
+
+def read_pickle(path: str | Path) -> dict[str, Any]:
+    """What a `.pt` or `.bin` file holds; mapped from the disk, and without running code in it.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is damaged, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")
+    return found
+
+
+def part(found: dict[str, Any], name: str, path: str | Path) -> Any:
+    """One of the entries of a file.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in found:
+        raise ValueError(f"{path} must hold {name!r}, but holds {', '.join(map(repr, found))} instead")
+    return found[name]
+
+
+def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
+    """Load renamed weights, all of them and no other.
+
+    Raises:
+        ValueError: if names or shapes are other ones.
+    """
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(f"{path} must hold the weights that its configuration says, but does not: {error}") from error
+    network.eval()
+
+
+def weight_norm_names(name: str) -> str:
+    """The name of a weight under torch's parametrised weight norm; older files say `weight_g` and `weight_v`."""
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if name.endswith(f".{old}"):
+            return f"{name.removesuffix(old)}parametrizations.weight.{new}"
+    return name

@@ -1,0 +1,81 @@
+"""The published release as folders of ours, so that every command here takes them.
+
+Each variant becomes a model folder: `OUT/base/{lm,speech_tokenizer,vocoder}` and `OUT/expressive/...`. Weights of the
+language model are mapped from the disk and written shard by shard, so a 7B model needs the memory of one shard.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.release.files import Weights, read_pickle
+from spiritlm_pl.release.language_model import read_vocabulary
+from spiritlm_pl.release.layout import Release, Variant
+from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+from spiritlm_pl.text import TextTokenizer
+
+BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
+WEIGHTS = "pytorch_model.bin"
+
+
+def import_release(release: Release, out: str | Path, variants: tuple[Variant, ...]) -> Iterator[Path]:
+    """Write model folders, telling each part when it is done.
+
+    Args:
+        release: the release directory.
+        out: where to; one folder a variant.
+        variants: which ones.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or holds something else.
+    """
+    for variant in variants:
+        folder = Path(out) / variant
+        yield read_tokenizer(release, variant).save(folder / SPEECH_TOKENIZER)
+        yield save_network(folder / VOCODER, read_speaker(release, variant), VOCODER)
+        if release.lm(variant).is_dir():
+            yield import_lm(release.lm(variant), folder / LM)
+
+
+def import_lm(source: Path, folder: Path) -> Path:
+    """A published language model as a folder of ours.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or the model does not fit its tokenizer.
+    """
+    vocabulary = read_vocabulary(source)
+    config = AutoConfig.from_pretrained(source)
+    weights: Weights = {name: value for name, value in read_pickle(source / WEIGHTS).items() if BUFFERS not in name}
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+    check_weights(weights, dict(network.named_parameters()), source / WEIGHTS)
+    if config.vocab_size != vocabulary.num_rows:
+        raise ValueError(f"vocab_size of {source} must be {vocabulary.num_rows}, but is {config.vocab_size} instead")
+    config.dtype = next(iter(weights.values())).dtype
+    network.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)
+    return save_lm(folder, network, vocabulary, TextTokenizer.load(source), weights)
+
+
+def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:
+    """Compare names and shapes with those of a network.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    for name, value in own.items():
+        if name not in weights:
+            raise ValueError(f"{path} must hold all weights of the model, but lacks {name}")
+        if weights[name].shape != value.shape:
+            raise ValueError(
+                f"{name} of {path} must have shape {tuple(value.shape)}, but has {tuple(weights[name].shape)} instead"
+            )
+    strange = set(weights) - set(own)
+    if strange:
+        raise ValueError(f"{path} must hold the weights of the model alone, but holds {min(strange)}")
