@@ -9,25 +9,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from spiritlm_pl.cli.lines.generate import generate_lines
+from spiritlm_pl.cli.lines.items import device
+from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, LoadOptions, ModelFolders
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
+from spiritlm_pl.release.layout import VARIANTS, Release
 from spiritlm_pl.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.streaming import StreamedPiece
 
 EPILOG = """\
 examples:
   spiritlm generate --text "The large language model" --output text
   spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
   spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
+  spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
 
 A model folder holds the folders lm, speech_tokenizer (for speech prompts) and vocoder (to hear speech);
---lm, --speech-tokenizer and --vocoder name them one by one instead.
+--lm, --speech-tokenizer and --vocoder name them one by one instead. The directory of the published release
+is a model folder, too.
+
+A line of --jsonl holds a prompt, [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the cat[Speech][Hu3]",
+and may hold an id and an output.
 """
-LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"
 DEFAULT_MODEL = "quickstart/model"
 
 
@@ -51,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a piece of speech: an audio file of any sample rate and number of channels",
     )
+    prompt.add_argument("--jsonl", metavar="FILE", help="many prompts instead, one a line; - for standard input")
     answer = parser.add_argument_group("answer")
     answer.add_argument(
         "--output", choices=OUTPUT_MODALITIES, default="any", help="what may be generated (default: %(default)s)"
@@ -64,7 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="where wav files are written (default: %(default)s)",
     )
     answer.add_argument(
-        "--speaker", default="0", metavar="VOICE", help="the vocoder's voice, by name or number (default: %(default)s)"
+        "--lines", type=Path, metavar="FILE", help="where the answers to --jsonl go; those in it are done"
+    )
+    answer.add_argument("--stream", action="store_true", help="tell the answer while it is made")
+    answer.add_argument(
+        "--speaker", metavar="VOICE", help="the vocoder's voice, by name or number (default: the vocoder's)"
     )
     answer.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
     sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
@@ -107,7 +123,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--speech-tokenizer", type=Path, metavar="FOLDER", help=f"default: MODEL/{SPEECH_TOKENIZER}, if it is there"
     )
     model.add_argument("--vocoder", type=Path, metavar="FOLDER", help=f"default: MODEL/{VOCODER}, if it is there")
+    model.add_argument("--variant", choices=VARIANTS, help="where the published release holds both")
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
+    model.add_argument("--dtype", metavar="TYPE", help="of the weights: float32, bfloat16 ... (default: as stored)")
+    model.add_argument("--bits", type=int, choices=(4, 8), help="quantize the weights (needs bitsandbytes)")
+    model.add_argument("--compile", action="store_true", help="with torch: slow at first, then faster")
     parser.set_defaults(**asdict(GenerationSettings()))
     return parser
 
@@ -138,13 +158,14 @@ def progress_bar() -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabulary) -> None:
+def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabulary, printed: bool = False) -> None:
     """Print text, write speech to wav files, and print their names.
 
     Args:
         answers: the pieces of each.
         folder: where wav files go; created when there is speech.
         vocabulary: names the tokens of speech that was not spoken.
+        printed: whether the text has been printed already.
     """
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
@@ -157,7 +178,8 @@ def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabula
         spoken = 0
         for piece in pieces:
             if isinstance(piece, Text):
-                print(piece.text)
+                if not printed:
+                    print(piece.text)
             elif piece.audio is None:
                 assert piece.tokens is not None
                 print(speech_string(piece.tokens, vocabulary))
@@ -180,29 +202,53 @@ def main(arguments: list[str] | None = None) -> None:
         FileNotFoundError: if a file or the model is missing.
     """
     options = build_parser().parse_args(arguments)
-    check_prompt(options.prompt)
-    lm = options.lm or options.model / LM
-    if not lm.is_dir():
-        raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
-    tokenizer = options.speech_tokenizer or _if_there(options.model / SPEECH_TOKENIZER)
-    vocoder = options.vocoder or _if_there(options.model / VOCODER)
+    if options.jsonl is None:
+        check_prompt(options.prompt)
+    settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
+    loading = LoadOptions(
+        device=device(options.device), dtype=options.dtype, bits=options.bits, compiled=options.compile
+    )
+    path: Path | ModelFolders = options.model
+    if not Release.is_at(options.model):
+        path = ModelFolders.find(options.model, options.lm, options.speech_tokenizer, options.vocoder)
 
-    import torch
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
-    settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     speaker, style = (int(name) if name and name.isdigit() else name for name in (options.speaker, options.style))
     disable_progress_bar()  # of reading the weights
-    model = SpiritLM.load(lm, tokenizer, vocoder, device, speaker, style)
-    with progress_bar() as progress:
-        answers = model.generate(options.prompt, options.output, settings, progress)
-    write_answers(answers, options.out, model.vocabulary)
-    if vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
+    model = SpiritLM.from_pretrained(path, options.variant, loading, speaker, style)
+    if options.jsonl is not None:
+        generate_lines(model, options.jsonl, options.out, options.lines, options.output, settings)
+        return
+    if options.stream:
+        answers = [told(model.stream(options.prompt, options.output, settings))]
+    else:
+        with progress_bar() as progress:
+            answers = model.generate(options.prompt, options.output, settings, progress)
+    write_answers(answers, options.out, model.vocabulary, options.stream)
+    if model.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
 
-def _if_there(folder: Path) -> Path | None:
-    return folder if folder.is_dir() else None
+def told(stream: "Iterator[StreamedPiece]") -> list[Piece]:
+    """Print text as it comes, and how much speech there is so far; returns the whole pieces."""
+    import torch
+
+    answer: list[Piece] = []
+    for new in stream:
+        if isinstance(new.piece, Text):
+            print(new.piece.text, end="", flush=True)
+        if new.number == len(answer):
+            answer.append(new.piece)
+            continue
+        before = answer[new.number]
+        if isinstance(before, Text) and isinstance(new.piece, Text):
+            answer[new.number] = Text(before.text + new.piece.text)
+        elif isinstance(before, Speech) and isinstance(new.piece, Speech):
+            waveform = torch.cat([before.waveform, new.piece.waveform])
+            answer[new.number] = Speech(waveform, new.piece.sample_rate)
+            print(f"\r[speech, {len(waveform) / new.piece.sample_rate:.1f} s so far]", end="", file=sys.stderr)
+    print()
+    return answer

@@ -21,11 +21,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build-blocks": ("spiritlm_pl.cli.build_blocks:build_blocks", "turn unit shards and text into training blocks"),
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
+    "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
+    "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
     "generate": ("spiritlm_pl.cli.generate:main", "continue text and speech with text or speech"),
+    "tokenize": ("spiritlm_pl.cli.lines.tokenize:main", "audio to tokens, as JSON lines"),
+    "vocode": ("spiritlm_pl.cli.lines.vocode:main", "tokens to audio"),
+    "score": ("spiritlm_pl.cli.lines.score:main", "log-likelihoods of hypotheses after their contexts"),
+    "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
+OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 PARSER_DETAILS = (
     "Does not validate against any",
@@ -75,7 +82,7 @@ def run(arguments: list[str]) -> None:
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
     elif command in COMMANDS:
         target = _load(COMMANDS[command][0])
-        if command == "generate":  # the order of its prompts matters, so it parses for itself
+        if command in OWN_OPTIONS:
             target(rest)
             return
         from jsonargparse import auto_cli

@@ -62,69 +62,91 @@ class ModelFolders:
     vocoder: Path | None = None
 
     @classmethod
-    def find(cls, path: str | Path) -> "ModelFolders":
-        """The parts in a model folder; a folder of a language model alone is one, too.
+    def find(
+        cls, path: str | Path, lm: Path | None = None, speech_tokenizer: Path | None = None, vocoder: Path | None = None
+    ) -> "ModelFolders":
+        """The parts in a model folder, but for those that are named; a language model alone is a model folder, too.
 
         Raises:
             FileNotFoundError: if there is no language model.
         """
         path = Path(path)
-        if (path / "spiritlm.json").is_file():
-            return cls(path)
-        if not (path / LM).is_dir():
-            raise FileNotFoundError(f"model must be a folder with a language model, but {path / LM} does not exist")
-        tokenizer, vocoder = (part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER))
-        return cls(path / LM, tokenizer, vocoder)
+        inside = path / LM if not (path / "spiritlm.json").is_file() else path
+        lm = lm or inside
+        if not lm.is_dir():
+            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
+        there = [part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER)]
+        return cls(lm, speech_tokenizer or there[0], vocoder or there[1])
 
 
 Parts = tuple["LoadedLM", "SpeechTokenizer | None", "Vocoder | None"]
+Speaking = tuple["SpeechTokenizer | None", "Vocoder | None"]
 
 
-def load_parts(folders: ModelFolders, options: LoadOptions) -> Parts:
+def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options: LoadOptions) -> Parts:
     """Language model, speech tokenizer and vocoder, checked against each other.
 
-    Raises:
-        ValueError: if a folder holds something else, or they do not fit together.
-    """
-    from spiritlm_pl.checkpoint import load_network
-    from spiritlm_pl.lm.folder import load_lm
-    from spiritlm_pl.speech.expressive import load_tokenizer
-    from spiritlm_pl.vocoder.vocoder import Vocoder
-
-    loaded = load_lm(folders.lm, options.device, options.torch_dtype(), options.bits)
-    tokenizer = vocoder = None
-    if folders.speech_tokenizer is not None:
-        tokenizer = load_tokenizer(folders.speech_tokenizer, options.device)
-        check_tokenizer(tokenizer.layout, loaded[2], folders.speech_tokenizer)
-    if folders.vocoder is not None:
-        vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", options.device))
-        check_vocoder(vocoder.config, loaded[2], folders.vocoder)
-    return loaded, tokenizer, vocoder
-
-
-def load_release(path: str | Path, variant: Variant | None, options: LoadOptions) -> Parts:
-    """The parts of a published model; what the release has no files of is None.
-
     Args:
-        path: the release directory.
-        variant: "base" or "expressive"; None for the only one that is there.
+        path: a model folder, its parts, or the release directory.
+        variant: "base" or "expressive", where the release holds both.
         options: for the language model.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file holds something else, or the variant is not there or not clear.
+        ValueError: if a file holds something else, the parts do not fit together, or the variant is not clear.
     """
-    from spiritlm_pl.release.language_model import read_lm
-    from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+    tokenizer, vocoder = load_speech(path, variant, options.device)
+    if not isinstance(path, ModelFolders) and Release.is_at(path):
+        from spiritlm_pl.release.language_model import read_lm
 
-    release = Release(Path(path))
-    variant = chosen_variant(release, variant)
-    tokenizer = read_tokenizer(release, variant).to(options.device)
-    vocoder = read_speaker(release, variant).to(options.device)
-    loaded = read_lm(release.lm(variant), options.device, options.torch_dtype(), options.bits)
-    check_tokenizer(tokenizer.layout, loaded[2], release.speech)
-    check_vocoder(vocoder.config, loaded[2], release.vocoder(variant))
+        folder = Release(Path(path)).lm(chosen_variant(Release(Path(path)), variant))
+        loaded = read_lm(folder, options.device, options.torch_dtype(), options.bits)
+    else:
+        from spiritlm_pl.lm.folder import load_lm
+
+        folder = path.lm if isinstance(path, ModelFolders) else ModelFolders.find(path).lm
+        loaded = load_lm(folder, options.device, options.torch_dtype(), options.bits)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
+    if vocoder is not None:
+        check_vocoder(vocoder.config, loaded[2], _named(path, VOCODER))
     return loaded, tokenizer, vocoder
+
+
+def load_speech(path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu") -> Speaking:
+    """Speech tokenizer and vocoder alone, in evaluation mode; None for what a model folder has not.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file holds something else, or the variant is not clear.
+    """
+    if not isinstance(path, ModelFolders) and Release.is_at(path):
+        from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+
+        release = Release(Path(path))
+        chosen = chosen_variant(release, variant)
+        return read_tokenizer(release, chosen).to(device), _folded(read_speaker(release, chosen).to(device))
+    from spiritlm_pl.checkpoint import load_network
+    from spiritlm_pl.speech.expressive import load_tokenizer
+    from spiritlm_pl.vocoder.vocoder import Vocoder
+
+    folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+    tokenizer = vocoder = None
+    if folders.speech_tokenizer is not None:
+        tokenizer = load_tokenizer(folders.speech_tokenizer, device)
+    if folders.vocoder is not None:
+        vocoder = _folded(cast(Vocoder, load_network(folders.vocoder, "vocoder", device)))
+    return tokenizer, vocoder
+
+
+def _named(path: str | Path | ModelFolders, part: str) -> Path:
+    """A part, for errors."""
+    return getattr(path, part) if isinstance(path, ModelFolders) else Path(path) / part
+
+
+def _folded(vocoder: "Vocoder") -> "Vocoder":
+    vocoder.fold_weight_norm()
+    return vocoder
 
 
 def chosen_variant(release: Release, variant: str | None) -> Variant:

@@ -1,26 +1,17 @@
-"""From what a user gives (pieces, or a string of words and tokens) to the token ids that are to be continued.
-
-Shapes: S samples.
-"""
+"""From what a user gives (pieces, or a string of words and tokens) to the token ids that are to be continued."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from spiritlm_pl.corpora.audio import SILENCE, load_waveform
+from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, Segment, encode_segments, speech_codes
-from spiritlm_pl.tokens.merge import speech_stream
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.speech.contract import SpeechTokenizer
     from spiritlm_pl.text import TextTokenizer
 
 _TOKEN = re.compile(r"\[(?:(Text|Speech)|(Hu|Pi|St)(\d+))\]")
@@ -82,21 +73,12 @@ class PromptEncoder:
 
     Args:
         text_tokenizer: for words.
-        vocabulary: layout of the token ids.
-        speech_tokenizer: for prompts of audio.
-        device: where it computes.
+        codec: for speech, with the vocabulary.
     """
 
-    def __init__(
-        self,
-        text_tokenizer: "TextTokenizer",
-        vocabulary: Vocabulary,
-        speech_tokenizer: "SpeechTokenizer | None" = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
+    def __init__(self, text_tokenizer: "TextTokenizer", codec: SpeechCodec) -> None:
         """Keep the parts."""
-        self.text_tokenizer, self.vocabulary = text_tokenizer, vocabulary
-        self.speech_tokenizer, self.device = speech_tokenizer, device
+        self.text_tokenizer, self.codec, self.vocabulary = text_tokenizer, codec, codec.vocabulary
 
     def encode(self, prompt: Sequence[Piece] | str, output: OutputModality = "any") -> Prompt:
         """Encode a prompt.
@@ -124,7 +106,7 @@ class PromptEncoder:
             else:
                 for piece in pieces:
                     assert isinstance(piece, Speech)
-                    speech = self.with_tokens(piece)
+                    speech = self.codec.encode(piece)
                     assert speech.tokens is not None
                     segments.append(Segment(Modality.SPEECH, speech.tokens))
         tokens = [*self.text_tokenizer.opening, *encode_segments(segments, self.vocabulary, output)]
@@ -144,57 +126,3 @@ class PromptEncoder:
         if wanted is not None and wanted is not last:
             tokens = [*tokens, self.vocabulary.change_marker(wanted)]
         return Prompt(tokens, last, speech)
-
-    def with_tokens(self, speech: Speech) -> Speech:
-        """Speech with its token ids, and its units.
-
-        Raises:
-            ValueError: if it is audio that cannot be tokenized, or there is no tokenizer.
-        """
-        if speech.tokens is not None:
-            return speech
-        if speech.units is not None:
-            return replace(speech, tokens=tuple(self.vocabulary.unit_token(unit) for unit in speech.units.tolist()))
-        tokenizer = self.speech_tokenizer
-        if tokenizer is None:
-            raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
-        waveform = _waveform(speech, tokenizer.sample_rate)
-        if len(waveform) < tokenizer.hop_length:
-            raise ValueError(
-                f"speech prompt must last at least {tokenizer.hop_length} samples, but has {len(waveform)} instead"
-            )
-        if not bool(waveform.isfinite().all()):
-            raise ValueError("a speech prompt must hold finite samples, but has some that are not")
-        if float(waveform.abs().max()) < SILENCE:
-            raise ValueError("a speech prompt must hold sound, but is silent")
-        waveforms = waveform[None].to(self.device)
-        units = tokenizer.encode(waveforms, torch.tensor([len(waveform)], device=waveforms.device))[0]
-        if not units.num_frames:
-            raise ValueError(f"speech prompt must be long enough for a unit, but has {len(waveform)} samples instead")
-        pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
-        stream = speech_stream(
-            units.values.numpy(), units.starts.numpy(), pitches, styles, tokenizer.layout, self.vocabulary
-        )
-        tokens = tuple(stream.ids(self.vocabulary).tolist())
-        return Speech(waveform, tokenizer.sample_rate, units.values, units.durations(), tokens)
-
-
-def _waveform(speech: Speech, sample_rate: int) -> Tensor:
-    """The (S,) waveform of a prompt at the tokenizer's rate; channels are averaged."""
-    if speech.audio is None:
-        raise ValueError("a speech prompt must have audio or units, but has neither instead")
-    if isinstance(speech.audio, str | Path):
-        path = Path(speech.audio)
-        if not path.is_file():
-            raise FileNotFoundError(f"speech prompt must be an audio file, but {path} does not exist")
-        return load_waveform(path, sample_rate)
-    from torchaudio.functional import resample
-
-    waveform = torch.as_tensor(speech.audio)
-    if not waveform.is_floating_point():  # samples of a wav file as they are
-        waveform = waveform / -torch.iinfo(waveform.dtype).min
-    waveform = waveform.float()
-    waveform = waveform.mean(0) if waveform.ndim == 2 else waveform
-    if waveform.ndim != 1:
-        raise ValueError(f"audio must have shape (S,) or (C, S), but has {tuple(waveform.shape)} instead")
-    return resample(waveform, speech.sample_rate, sample_rate)

@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import torch
 from transformers import PreTrainedModel
 
-from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts, load_release
+from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder
-from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, stream_tokens
+from spiritlm_pl.generation.sampling import (
+    GenerationSettings,
+    check_room,
+    context_length,
+    continue_tokens,
+    stream_tokens,
+)
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
 from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods
-from spiritlm_pl.release.layout import Release, Variant
+from spiritlm_pl.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
@@ -79,7 +86,8 @@ class SpiritLM:
         self.speech_tokenizer = speech_tokenizer
         self.vocoder = vocoder
         self.voice = Voice(speaker, style)
-        self._encoder = PromptEncoder(text_tokenizer, vocabulary, speech_tokenizer, model.device)
+        self.codec = SpeechCodec(vocabulary, speech_tokenizer, vocoder, model.device)
+        self._encoder = PromptEncoder(text_tokenizer, self.codec)
 
     @classmethod
     def load(
@@ -106,12 +114,12 @@ class SpiritLM:
         """
         tokenizer, vocoder = (None if part is None else Path(part) for part in (tokenizer_folder, vocoder_folder))
         folders = ModelFolders(Path(lm_folder), tokenizer, vocoder)
-        return cls._of(load_parts(folders, LoadOptions(device=str(device))), speaker, style)
+        return cls._of(load_parts(folders, None, LoadOptions(device=str(device))), speaker, style)
 
     @classmethod
     def from_pretrained(
         cls,
-        path: str | Path,
+        path: str | Path | ModelFolders,
         variant: Variant | None = None,
         options: LoadOptions | None = None,
         speaker: str | int | None = None,
@@ -132,10 +140,7 @@ class SpiritLM:
             ValueError: if a file holds something else, or the parts do not fit together.
         """
         options = options or LoadOptions()
-        if Release.is_at(path):
-            parts = load_release(path, variant, options)
-        else:
-            parts = load_parts(ModelFolders.find(path), options)
+        parts = load_parts(path, variant, options)
         if options.compiled:
             parts[0][0].compile()
         return cls._of(parts, speaker, style)
@@ -143,8 +148,6 @@ class SpiritLM:
     @classmethod
     def _of(cls, parts: Parts, speaker: str | int | None, style: str | int | None) -> "SpiritLM":
         (model, text_tokenizer, vocabulary), tokenizer, vocoder = parts
-        if vocoder is not None:
-            vocoder.fold_weight_norm()
         return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder).in_voice(speaker, style)
 
     def in_voice(self, speaker: str | int | None = None, style: str | int | None = None) -> "SpiritLM":
@@ -205,8 +208,25 @@ class SpiritLM:
         Raises:
             ValueError: as `generate`.
         """
-        settings = settings or GenerationSettings()
         encoded = [self.encode_prompt(prompt, output) for prompt in prompts]
+        return self.generate_encoded(encoded, output, settings, progress, synced)
+
+    def check_room(self, prompt: Prompt) -> None:
+        """Raise a ValueError if a prompt leaves no room in the model's context."""
+        context = context_length(self.model)
+        if context is not None:
+            check_room(len(prompt.tokens), context)
+
+    def generate_encoded(
+        self,
+        encoded: Sequence[Prompt],
+        output: OutputModality = "any",
+        settings: GenerationSettings | None = None,
+        progress: Progress | None = None,
+        synced: bool = False,
+    ) -> list[list[list[Piece]]]:
+        """Continue prompts of `encode_prompt`, as `generate_batch`."""
+        settings = settings or GenerationSettings()
         size = settings.num_samples
         jobs = [(prompt, settings.seed + sample) for prompt in encoded for sample in range(size)]
         continued = continue_tokens(
@@ -288,18 +308,25 @@ class SpiritLM:
         Raises:
             ValueError: if a context is empty, a hypothesis adds no token, or both are longer than the model's context.
         """
-        encoded: list[tuple[list[int], list[list[int]]]] = []
+        return self.score_encoded([self.encode_choice(*item) for item in items], batch_tokens)
+
+    def encode_choice(self, context: Prompting, hypotheses: Sequence[Prompting]) -> tuple[list[int], list[list[int]]]:
+        """Token ids of a context, and of what each hypothesis adds to it; raises as `score_batch`."""
         most = context_length(self.model)
-        for context, hypotheses in items:
-            before = self.encode_prompt(context).tokens
-            whole = [self.encode_prompt(_joined(context, one)).tokens for one in hypotheses]
-            shared = min((_common(before, tokens) for tokens in whole), default=len(before))
-            for hypothesis, tokens in zip(hypotheses, whole, strict=True):
-                if len(tokens) <= len(before):
-                    raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
-                if most is not None and len(tokens) > most:
-                    raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
-            encoded.append((before[:shared], [tokens[shared:] for tokens in whole]))
+        before = self.encode_prompt(context).tokens
+        whole = [self.encode_prompt(_joined(context, one)).tokens for one in hypotheses]
+        shared = min((_common(before, tokens) for tokens in whole), default=len(before))
+        for hypothesis, tokens in zip(hypotheses, whole, strict=True):
+            if len(tokens) <= len(before):
+                raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
+            if most is not None and len(tokens) > most:
+                raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
+        return before[:shared], [tokens[shared:] for tokens in whole]
+
+    def score_encoded(
+        self, encoded: Sequence[tuple[list[int], list[list[int]]]], batch_tokens: int = 4096
+    ) -> list[list[Score]]:
+        """Log-likelihoods of items of `encode_choice`, as `score_batch`."""
         found = choice_log_likelihoods(self.model, encoded, batch_tokens)
         return [
             [Score(total, len(tokens)) for total, tokens in zip(totals.tolist(), continuations, strict=True)]

@@ -1,0 +1,28 @@
+"""`spiritlm export-lm`: a trained language model to a plain Hugging Face directory."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from spiritlm_pl.lm import export
+
+
+def export_lm(
+    source: Path,
+    output: Path,
+    text_tokenizer: str | None = None,
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
+    max_shard_size: str = "5GB",
+) -> None:
+    """Write a language model for transformers, vLLM or any tool of Hugging Face models.
+
+    Args:
+        source: model folder, or checkpoint of a language model run (a file, or a folder of ZeRO shards).
+        output: the directory to write; one of an earlier export is replaced.
+        text_tokenizer: SentencePiece model, or folder with a tokenizer; needed for a checkpoint.
+        dtype: number format of the weights; stored keeps it.
+        max_shard_size: largest size of one file of weights, such as 5GB.
+    """
+    chosen = None if dtype == "stored" else getattr(torch, dtype)
+    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size)}")

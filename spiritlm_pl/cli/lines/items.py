@@ -1,0 +1,179 @@
+"""Items in, lines out: what `spiritlm tokenize`, `vocode`, `score` and `generate --jsonl` share.
+
+A line that is written is done: the same command goes on after it. What cannot be done has a line with `error`, is
+counted, and is tried again the next time.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spiritlm_pl.corpora.folder import AUDIO_SUFFIXES
+from spiritlm_pl.generation.pieces import Piece, Speech, Text
+
+Item = dict[str, Any]
+STANDARD = "-"
+KINDS = {"text", "audio"}
+
+
+def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Options that these commands share."""
+    made = argparse.ArgumentParser(
+        prog=f"spiritlm {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("inputs", nargs="*", default=[STANDARD], metavar="INPUT", help="default: - (standard input)")
+    made.add_argument(
+        "--out", type=Path, metavar="FILE", help="where lines go; those in it are done (default: standard output)"
+    )
+    made.add_argument(
+        "--model",
+        type=Path,
+        default=Path("quickstart/model"),
+        metavar="FOLDER",
+        help="a model folder, or the published release (default: %(default)s)",
+    )
+    made.add_argument("--variant", choices=("base", "expressive"), help="where the release holds both")
+    made.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
+    return made
+
+
+def device(asked: str | None) -> str:
+    """The device that is asked for, or the best one."""
+    import torch
+
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_items(inputs: Sequence[str]) -> Iterator[Item]:
+    """Items of JSON lines; every one has an `id`.
+
+    Args:
+        inputs: files, or `-` for standard input.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a line is no JSON object.
+    """
+    for name in inputs:
+        if name != STANDARD and not Path(name).is_file():
+            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
+        stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8")
+        with stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    item = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"line {number} of {name} must be JSON, but is not: {error}") from None
+                if not isinstance(item, dict):
+                    raise ValueError(f"line {number} of {name} must be a JSON object, but is {line.strip()[:40]!r}")
+                yield {"id": str(item.get("id", number)), **{key: item[key] for key in item if key != "id"}}
+
+
+def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
+    """Items of audio files, of the audio in folders, and of JSON lines with `audio` (files end in .json or .jsonl)."""
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            for found in sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES):
+                yield {"id": str(found), "audio": str(found)}
+        elif name == STANDARD or path.suffix in (".json", ".jsonl"):
+            for item in read_items([name]):
+                if "audio" not in item:
+                    raise ValueError(f"a line of {name} must have audio, but {item['id']} has none")
+                yield item
+        else:
+            yield {"id": name, "audio": name}
+
+
+def pieces(found: Any) -> list[Piece] | str:
+    """A prompt: a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) & KINDS for one in found):
+        raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
+    return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
+
+
+class LinesWriter:
+    """Writes lines, knows which ids are done, counts errors, and shows a bar.
+
+    Args:
+        out: a file that is added to; None for standard output.
+    """
+
+    def __init__(self, out: Path | None) -> None:
+        """Read what is done; errors of earlier runs are taken out."""
+        self.out, self.done, self.errors = out, set[str](), 0
+        self.stream: IO[str] = sys.stdout
+        if out is not None:
+            lines = [*_whole_lines(out)]
+            kept = [line for line in lines if "error" not in line]
+            self.done = {line["id"] for line in kept}
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.is_file():
+                temporary = out.with_name(f".{out.name}.tmp")
+                temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+                temporary.replace(out)
+            self.stream = out.open("a", encoding="utf-8")
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def left(self, items: Iterable[Item]) -> list[Item]:
+        """Items that are not done, in their order; of the same id the first."""
+        found: dict[str, Item] = {}
+        for item in items:
+            if item["id"] not in self.done:
+                found.setdefault(item["id"], item)
+        self.task = self.bar.add_task("done", total=len(found))
+        return list(found.values())
+
+    def write(self, item: Item, **values: Any) -> None:
+        """A line for an item."""
+        self.errors += "error" in values
+        self.stream.write(json.dumps({"id": item["id"], **values}, ensure_ascii=False) + "\n")
+        self.stream.flush()
+        self.bar.advance(self.task)
+
+    def __enter__(self) -> "LinesWriter":
+        """Show the bar."""
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away, and tell of errors."""
+        self.bar.stop()
+        if self.out is not None:
+            self.stream.close()
+        if self.errors and kind is None:
+            where = self.out or "the output"
+            items = "1 item" if self.errors == 1 else f"{self.errors} items"
+            print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
+
+
+def _whole_lines(path: Path) -> Iterator[Item]:
+    """Lines of an earlier run; the last one may have been cut off."""
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return

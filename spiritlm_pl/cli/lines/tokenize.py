@@ -1,0 +1,79 @@
+"""`spiritlm tokenize`: audio to tokens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, device, parser
+
+EPILOG = """\
+examples:
+  spiritlm tokenize recordings/ --out tokens.jsonl
+  spiritlm tokenize a.wav b.flac
+  ls *.wav | jq -R '{audio: .}' -c | spiritlm tokenize - --model released --variant expressive
+
+A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds.
+"""
+WINDOW = 256  # files that are looked at together, to batch those of like length
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        arguments: as on the command line, without `spiritlm tokenize`; those of the process by default.
+
+    Raises:
+        ValueError: if an argument or the model is wrong; what is wrong with a file stands in its line.
+        FileNotFoundError: if the model is missing.
+    """
+    made = parser("tokenize", "Turn audio into tokens: files, folders, or JSON lines with audio.", EPILOG)
+    made.add_argument(
+        "--batch-seconds", type=float, default=60.0, metavar="S", help="audio that is computed at once (default: 60)"
+    )
+    options = made.parse_args(arguments)
+    if options.batch_seconds <= 0:
+        raise ValueError(f"--batch-seconds must be above 0, but is {options.batch_seconds} instead")
+    writer = LinesWriter(options.out)
+    items = writer.left(audio_items(options.inputs))
+
+    from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
+    from spiritlm_pl.generation.loading import load_speech
+
+    where = device(options.device)
+    tokenizer, _ = load_speech(options.model, options.variant, where)
+    if tokenizer is None:
+        raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
+    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where)
+    with writer:
+        for start in range(0, len(items), WINDOW):
+            for item, values in tokenized(codec, items[start : start + WINDOW], options.batch_seconds):
+                writer.write(item, **values)
+
+
+def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[tuple[Item, dict[str, Any]]]:
+    """Each item with the values of its line."""
+    from spiritlm_pl.generation.codec import by_length
+    from spiritlm_pl.generation.pieces import Speech
+    from spiritlm_pl.generation.stream import speech_string
+
+    sound: list[tuple[Item, Speech]] = []
+    for item in items:
+        try:
+            sound.append((item, codec.checked(Speech(item["audio"]))))
+        except (ValueError, OSError) as error:
+            yield item, {"error": str(error)}
+    seconds = [len(speech.waveform) / speech.sample_rate for _, speech in sound]
+    for batch in by_length(seconds, batch_seconds):
+        chosen = [sound[place] for place in batch]
+        for place, (item, _), found in zip(batch, chosen, codec.try_batch([one for _, one in chosen]), strict=True):
+            if isinstance(found, ValueError):
+                yield item, {"error": str(found)}
+                continue
+            yield (
+                item,
+                {
+                    "tokens": speech_string(found.tokens, codec.vocabulary),
+                    "durations": found.durations.tolist(),
+                    "seconds": round(seconds[place], 3),
+                },
+            )

@@ -1,0 +1,180 @@
+"""Speech alone: waveforms to tokens and back, without a language model.
+
+Shapes: S samples, R runs of equal units.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from spiritlm_pl.corpora.audio import SILENCE, load_waveform
+from spiritlm_pl.generation.pieces import Speech
+from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, spoken_units
+from spiritlm_pl.speech.batching import bucketed_batches
+from spiritlm_pl.speech.contract import SpeechLayout, Units
+from spiritlm_pl.tokens.merge import speech_stream
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.config import VocoderConfig
+
+if TYPE_CHECKING:
+    from spiritlm_pl.speech.contract import SpeechTokenizer
+
+BATCH_SECONDS = 60.0
+
+
+def speech_vocabulary(sizes: SpeechLayout | VocoderConfig) -> Vocabulary:
+    """The tokens of a tokenizer or a vocoder, and a single text piece, for work without a language model."""
+    return Vocabulary(
+        num_text=1, num_units=sizes.num_units, num_pitches=sizes.num_pitches, num_styles=sizes.num_styles, multiple_of=1
+    )
+
+
+class SpeechCodec:
+    """Waveforms to tokens, and tokens to waveforms.
+
+    Args:
+        vocabulary: layout of the token ids.
+        tokenizer: None where nothing is to be heard.
+        vocoder: None where nothing is to be spoken.
+        device: where the tokenizer computes.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        tokenizer: "SpeechTokenizer | None" = None,
+        vocoder: UnitVocoder | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Keep the parts."""
+        self.vocabulary, self.tokenizer, self.vocoder, self.device = vocabulary, tokenizer, vocoder, device
+
+    def encode(self, speech: Speech) -> Speech:
+        """Speech with its token ids, units and their durations.
+
+        Raises:
+            ValueError: if it is audio that cannot be tokenized, or there is no tokenizer.
+            FileNotFoundError: if it names no file.
+        """
+        return next(self.encode_batch([self.checked(speech)]))
+
+    def checked(self, speech: Speech) -> Speech:
+        """Speech with its tokens where it has some, else with a waveform (S,) that can be tokenized.
+
+        Raises:
+            ValueError: if it is no sound, too short or not finite, or there is no tokenizer.
+            FileNotFoundError: if it names no file.
+        """
+        if speech.tokens is not None:
+            return speech
+        if speech.units is not None:
+            return replace(speech, tokens=tuple(self.vocabulary.unit_token(unit) for unit in speech.units.tolist()))
+        if self.tokenizer is None:
+            raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
+        rate, hop = self.tokenizer.sample_rate, self.tokenizer.hop_length
+        waveform = _waveform(speech, rate)
+        if len(waveform) < hop:
+            raise ValueError(f"speech must last at least {hop} samples, but has {len(waveform)} instead")
+        if not bool(waveform.isfinite().all()):
+            raise ValueError("speech must hold finite samples, but has some that are not")
+        if float(waveform.abs().max()) < SILENCE:
+            raise ValueError("speech must hold sound, but is silent")
+        return Speech(waveform, rate)
+
+    def encode_batch(self, checked: Sequence[Speech]) -> Iterator[Speech]:
+        """Tokens of several utterances, computed together; each as alone.
+
+        Args:
+            checked: results of `checked`.
+
+        Raises:
+            ValueError: if one is too short to have a unit.
+        """
+        for units, speech in zip(self._units(checked), checked, strict=True):
+            yield speech if units is None else self._with_tokens(speech, units)
+
+    def _units(self, checked: Sequence[Speech]) -> list[Units | None]:
+        """Units of what is given as audio."""
+        places = [place for place, speech in enumerate(checked) if speech.tokens is None]
+        found: dict[int, Units] = {}
+        if places:
+            assert self.tokenizer is not None
+            waveforms = [cast(Tensor, checked[place].audio) for place in places]
+            lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
+            batch = pad_sequence(waveforms, batch_first=True).to(self.device)
+            found = dict(zip(places, self.tokenizer.encode(batch, lengths), strict=True))
+        return [found.get(place) for place in range(len(checked))]
+
+    def try_batch(self, checked: Sequence[Speech]) -> list[Speech | ValueError]:
+        """As `encode_batch`, with an error in the place of each utterance that has no unit."""
+        found: list[Speech | ValueError] = []
+        for units, speech in zip(self._units(checked), checked, strict=True):
+            try:
+                found.append(speech if units is None else self._with_tokens(speech, units))
+            except ValueError as error:
+                found.append(error)
+        return found
+
+    def _with_tokens(self, speech: Speech, units: Units) -> Speech:
+        assert self.tokenizer is not None
+        if not units.num_frames:
+            samples = len(cast(Tensor, speech.audio))
+            raise ValueError(f"speech must be long enough for a unit, but has {samples} samples instead")
+        pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
+        layout = self.tokenizer.layout
+        stream = speech_stream(units.values.numpy(), units.starts.numpy(), pitches, styles, layout, self.vocabulary)
+        return replace(
+            speech, units=units.values, durations=units.durations(), tokens=tuple(stream.ids(self.vocabulary).tolist())
+        )
+
+    def decode(self, tokens: Sequence[int], voice: Voice | None = None, durations: Tensor | None = None) -> Speech:
+        """Speech of token ids; equal units that follow each other are one.
+
+        Args:
+            tokens: ids.
+            voice: who speaks; the vocoder's defaults when not given.
+            durations: (R,) frames of the units; predicted when not given.
+
+        Raises:
+            ValueError: if there is no vocoder or no unit, or the durations do not fit.
+        """
+        if self.vocoder is None:
+            raise ValueError("a vocoder must be given for speech, but is None instead")
+        spoken = spoken_units(tokens, self.vocabulary, self.vocoder).joined()
+        if not len(spoken.units):
+            raise ValueError("tokens must hold at least one unit, but hold none")
+        waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
+        return Speech(waveform, self.vocoder.sample_rate, spoken.units, durations, tuple(tokens))
+
+
+def by_length(seconds: Sequence[float], batch_seconds: float = BATCH_SECONDS) -> list[list[int]]:
+    """Places of utterances in batches of like lengths, the shortest first."""
+    batches = bucketed_batches(np.asarray(seconds), batch_seconds, seed=0, epoch=0, shuffle=False)
+    return [batch.tolist() for batch in batches]
+
+
+def _waveform(speech: Speech, sample_rate: int) -> Tensor:
+    """The (S,) waveform of speech at a tokenizer's rate; channels are averaged."""
+    if speech.audio is None:
+        raise ValueError("speech must have audio or units, but has neither instead")
+    if isinstance(speech.audio, str | Path):
+        path = Path(speech.audio)
+        if not path.is_file():
+            raise FileNotFoundError(f"speech must be an audio file, but {path} does not exist")
+        return load_waveform(path, sample_rate)
+    from torchaudio.functional import resample
+
+    waveform = torch.as_tensor(speech.audio)
+    if not waveform.is_floating_point():  # samples of a wav file as they are
+        waveform = waveform / -torch.iinfo(waveform.dtype).min
+    waveform = waveform.float()
+    waveform = waveform.mean(0) if waveform.ndim == 2 else waveform
+    if waveform.ndim != 1:
+        raise ValueError(f"audio must have shape (S,) or (C, S), but has {tuple(waveform.shape)} instead")
+    return resample(waveform, speech.sample_rate, sample_rate)

@@ -1,0 +1,102 @@
+"""A trained language model as a plain Hugging Face directory, for tools that know nothing of ours.
+
+Its tokenizer writes speech as `[Speech][Hu3][Hu7]` and gives the ids that our own encoding gives. `spiritlm.json`
+stays in the directory, so that ours still reads it.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.lm.folder import DESCRIPTION_FILE, load_lm, read_description
+from spiritlm_pl.lm.model_card import model_card
+from spiritlm_pl.provenance import code_version
+from spiritlm_pl.text import MODEL_FILE
+from spiritlm_pl.vocabulary import Vocabulary
+
+EXPORT_KEY = "exported_by"  # in spiritlm.json; tells an export from a folder of training
+
+
+def export_lm(
+    source: str | Path,
+    output: str | Path,
+    text_tokenizer: str | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_size: str = "5GB",
+) -> Path:
+    """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
+
+    An earlier export at `output` stays whole until the new one is complete.
+
+    Args:
+        source: language model folder, or a trainer's checkpoint (a file, or the shards of ZeRO-3).
+        output: the directory to write.
+        text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
+        dtype: of the weights; as stored by default.
+        max_shard_size: of one file of weights.
+
+    Raises:
+        ValueError: if `source` is no language model, its text tokenizer does not fit, or `output` holds other files.
+    """
+    source, output = Path(source), Path(output)
+    _check_free(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+        if not (source / DESCRIPTION_FILE).is_file():
+            if text_tokenizer is None:
+                raise ValueError(
+                    f"source must be a language model folder, or a checkpoint with a text_tokenizer, but is {source}"
+                )
+            source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
+        new = Path(temporary) / "new"
+        new.mkdir()
+        _write(source, new, dtype, max_shard_size)
+        if output.exists():
+            output.rename(Path(temporary) / "old")
+        new.rename(output)
+    return output
+
+
+def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str) -> None:
+    description = read_description(source)
+    tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
+    network, text, vocabulary = load_lm(source, dtype=dtype)
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    network.config.update(special)
+    padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
+    network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
+    network.save_pretrained(new, max_shard_size=max_shard_size)
+    _save_tokenizer(tokenizer, new)
+    if (source / MODEL_FILE).is_file():  # what ours reads
+        shutil.copy(source / MODEL_FILE, new)
+    _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
+    card = model_card(description, tokenizer, whole=bool(text.opening))
+    (new / "README.md").write_text(card, encoding="utf-8")
+    for path in new.iterdir():
+        path.chmod(0o644)
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    config = folder / "tokenizer_config.json"
+    # the name that every version of transformers knows
+    _write_json(config, {**json.loads(config.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _check_free(output: Path) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    description = output / DESCRIPTION_FILE
+    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text()):
+        raise ValueError(f"output must be a new folder or one of an earlier export, but {output} holds something else")

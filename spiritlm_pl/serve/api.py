@@ -1,0 +1,211 @@
+"""The HTTP API: JSON in, JSON and WAV out; its documentation is at `/docs`.
+
+Handlers are plain functions, which the server runs on threads: the model may take its time.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from spiritlm_pl import __version__
+from spiritlm_pl.generation import Piece, Speech, Text
+from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.generation.stream import speech_string
+from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.serve.audio import encode_wav
+from spiritlm_pl.serve.body_limit import BodyLimit
+from spiritlm_pl.serve.schemas import (
+    Allowed,
+    AnswerPiece,
+    GenerateRequest,
+    GenerateResponse,
+    InfoResponse,
+    Problem,
+    PromptPiece,
+    Sizes,
+    TokenizeRequest,
+    TokenizeResponse,
+    VocodeRequest,
+    VoiceChoice,
+    WrittenToken,
+)
+from spiritlm_pl.serve.session import Busy, Session
+from spiritlm_pl.serve.token_view import named_tokens, parse_speech
+
+RETRY_SECONDS = 5
+SHOWN = 60  # characters of a wrong value in a message
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    408: {"model": Problem, "description": "The body came too slowly."},
+    413: {"model": Problem, "description": "The body is too large."},
+    422: {"model": Problem, "description": "Something in the request is wrong."},
+    503: {"model": Problem, "description": "Too many requests wait: see the header Retry-After."},
+}
+
+
+def build_api(session: Session) -> FastAPI:
+    """The application with all endpoints."""
+    app = FastAPI(
+        title="spiritlm",
+        version=__version__,
+        description="A language model that reads and writes, hears and speaks.",
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, max_bytes=session.limits.max_bytes)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ValueError, _refused)
+    app.add_exception_handler(Busy, _busy)
+
+    @app.get("/api/info", summary="What is served")
+    def info() -> InfoResponse:
+        return _info(session)
+
+    @app.post(
+        "/api/generate",
+        summary="Continue a prompt of text and speech",
+        responses=PROBLEMS,
+        response_model_exclude_none=True,
+    )
+    def generate(request: GenerateRequest) -> GenerateResponse:
+        prompt = [_read(piece, session) for piece in request.prompt]
+        answer = session.answer(prompt, request.output, request.settings(), _voice(request))
+        return GenerateResponse(
+            pieces=[_written(piece, session) for piece in answer.pieces],
+            prompt_tokens=_tokens(answer.prompt_tokens, session),
+            tokens=_tokens(answer.tokens, session),
+        )
+
+    @app.post("/api/tokenize", summary="Write speech as tokens", responses=PROBLEMS)
+    def tokenize(request: TokenizeRequest) -> TokenizeResponse:
+        speech = session.read_speech(_decoded(request.audio))
+        assert speech.tokens is not None and speech.units is not None and speech.durations is not None
+        assert session.spirit_lm.speech_tokenizer is not None
+        return TokenizeResponse(
+            tokens=speech_string(speech.tokens, session.spirit_lm.vocabulary),
+            units=speech.units.tolist(),
+            durations=speech.durations.tolist(),
+            frame_rate=session.spirit_lm.speech_tokenizer.frame_rate,
+            seconds=len(speech.waveform) / speech.sample_rate,
+        )
+
+    wav: dict[int | str, dict[str, Any]] = {200: {"content": {"audio/wav": {}}, "description": "A 16-bit WAV file."}}
+
+    @app.post(
+        "/api/vocode", summary="Speak tokens", responses=PROBLEMS | wav, response_class=Response, response_model=None
+    )
+    def vocode(request: VocodeRequest) -> Response:
+        vocabulary = session.spirit_lm.vocabulary
+        if request.units is None:
+            tokens = parse_speech(request.tokens or "", vocabulary)
+        else:
+            tokens = tuple(vocabulary.unit_token(unit) for unit in request.units)
+        speech = session.vocode(tokens, request.durations, _voice(request))
+        return Response(encode_wav(speech.waveform, speech.sample_rate), media_type="audio/wav")
+
+    return app
+
+
+def _read(piece: PromptPiece, session: Session) -> Piece:
+    if piece.text is not None:
+        return Text(piece.text)
+    if piece.tokens is not None:
+        return Speech(tokens=parse_speech(piece.tokens, session.spirit_lm.vocabulary))
+    return session.read_speech(_decoded(piece.audio or ""))
+
+
+def _written(piece: Piece, session: Session) -> AnswerPiece:
+    if isinstance(piece, Text):
+        return AnswerPiece(text=piece.text)
+    assert piece.tokens is not None
+    tokens = speech_string(piece.tokens, session.spirit_lm.vocabulary)
+    if piece.audio is None:
+        return AnswerPiece(tokens=tokens)
+    audio = base64.b64encode(encode_wav(piece.waveform, piece.sample_rate)).decode()
+    return AnswerPiece(audio=audio, seconds=len(piece.waveform) / piece.sample_rate, tokens=tokens)
+
+
+def _tokens(ids: Sequence[int], session: Session) -> list[WrittenToken]:
+    named = named_tokens(ids, session.spirit_lm.vocabulary, session.spirit_lm.text_tokenizer)
+    return [WrittenToken(id=token.id, kind=token.kind, name=token.name) for token in named]
+
+
+def _voice(choice: VoiceChoice) -> Voice:
+    return Voice(choice.speaker, choice.style)
+
+
+def _decoded(audio: str) -> bytes:
+    try:
+        return base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"audio must be a file in base64, but is {_shown(audio)} instead") from None
+
+
+def _info(session: Session) -> InfoResponse:
+    spirit_lm, vocabulary = session.spirit_lm, session.spirit_lm.vocabulary
+    return InfoResponse(
+        version=__version__,
+        architecture=type(spirit_lm.model).__name__,
+        parameters=sum(parameter.numel() for parameter in spirit_lm.model.parameters()),
+        context=context_length(spirit_lm.model),
+        expressive=vocabulary.expressive,
+        vocabulary=Sizes(
+            text=vocabulary.num_text,
+            units=vocabulary.num_units,
+            pitches=vocabulary.num_pitches,
+            styles=vocabulary.num_styles,
+        ),
+        reads_speech=spirit_lm.speech_tokenizer is not None,
+        speaks=spirit_lm.vocoder is not None,
+        sample_rate=None if spirit_lm.vocoder is None else spirit_lm.vocoder.sample_rate,
+        speakers=list(session.speakers),
+        styles=list(session.styles),
+        limits=Allowed(**asdict(session.limits)),
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it: shortened before it is printed, for it may be large."""
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, str):
+        return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}...")
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _sentence(error: Any) -> str:
+    """One of pydantic's errors as the library words its own."""
+    name = ".".join(str(part) for part in error["loc"] if part != "body") or "body"
+    kind, message = error["type"], error["msg"]
+    if kind == "missing":
+        return f"{name} must be given, but is missing"
+    if kind == "extra_forbidden":
+        return f"{name} must be left out: there is no such option"
+    if kind == "json_invalid":
+        return f"body must be JSON, but is not: {error.get('ctx', {}).get('error', '')}"
+    if kind == "value_error":
+        return f"{name} {message.removeprefix('Value error, ')}"
+    rule = message.split(" should ", 1)[-1].split(" after validation")[0]
+    return f"{name} must {rule}, but is {_shown(error.get('input'))} instead"
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _problem(422, _sentence(error.errors()[0]))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return _problem(422, str(error))
+
+
+async def _busy(request: Request, error: Exception) -> Response:
+    return _problem(503, str(error), {"Retry-After": str(RETRY_SECONDS)})
+
+
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": " ".join(detail.split())}, status, headers)

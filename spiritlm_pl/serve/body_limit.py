@@ -1,0 +1,60 @@
+"""No request larger or slower than allowed, whatever it says of itself."""
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+READ_SECONDS = 60.0  # for the whole body
+HEARD_OUT = 4  # times the limit: a client that still sends would not see the answer, so the rest is thrown away
+
+
+class BodyLimit:
+    """Counts what comes in, and answers 413 or 408 as soon as it is too much or takes too long.
+
+    Args:
+        app: what it protects.
+        max_bytes: of one body.
+        read_seconds: for one body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, read_seconds: float = READ_SECONDS) -> None:
+        """Keep the limits."""
+        self.app, self.max_bytes, self.read_seconds = app, max_bytes, read_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        promised = dict(scope["headers"]).get(b"content-length", b"")
+        known = int(promised) if promised.isdigit() else 0
+        deadline = asyncio.get_running_loop().time() + self.read_seconds
+        received, whole = 0, False
+
+        async def limited() -> Message:
+            nonlocal received, whole
+            if whole:  # what comes now tells of a connection that is lost
+                return await receive()
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        message = await receive()
+                except TimeoutError:
+                    raise self._too_slow() from None
+                received += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if max(received, known) <= self.max_bytes:
+                    return message
+                if whole or max(received, known) > HEARD_OUT * self.max_bytes:
+                    raise self._too_large()
+
+        await self.app(scope, limited, send)
+
+    def _too_slow(self) -> HTTPException:
+        detail = f"body must arrive within {self.read_seconds:g} s, but has not"
+        return HTTPException(408, detail, {"Connection": "close"})
+
+    def _too_large(self) -> HTTPException:
+        detail = f"body must have at most {self.max_bytes} bytes, but has more"
+        return HTTPException(413, detail, {"Connection": "close"})

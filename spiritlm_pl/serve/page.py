@@ -1,0 +1,145 @@
+"""The page (Gradio): a prompt of turns on the left, the answer on the right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Text
+from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.serve.audio import to_int16
+from spiritlm_pl.serve.cards import answer_speech, answer_text
+from spiritlm_pl.serve.panes import answer_pane, header, prompt_pane, turn_list
+from spiritlm_pl.serve.pictures import speech_figure
+from spiritlm_pl.serve.schemas import MOST_PIECES, MOST_TEXT
+from spiritlm_pl.serve.session import Answer, Busy, Session
+from spiritlm_pl.serve.token_view import named_tokens, tokens_html
+
+CLEAN_EVERY, KEEP = 600, 3600  # seconds: how often old files are looked for, and when they are old
+STATE_LIVES = 3600  # seconds after a page was last used
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Users' errors are shown on the page."""
+    try:
+        yield
+    except (ValueError, Busy) as error:
+        raise gr.Error(escape(str(error)), print_exception=False) from None
+
+
+def with_pending(turns: list[Piece], text: str | None, audio: str | None, session: Session) -> list[Piece]:
+    """The turns of a prompt, and what stands in the boxes below them.
+
+    Args:
+        turns: pieces so far.
+        text: typed words; blank ones are no turn.
+        audio: path of an upload, which Gradio has checked to be one.
+        session: reads speech.
+
+    Raises:
+        ValueError: if there are too many turns, the text is too long, or the speech is of no use.
+        Busy: if too many wait already.
+    """
+    added = list(turns)
+    if text and text.strip():
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"text must have at most {MOST_TEXT} characters, but has {len(text)} instead")
+        added.append(Text(text.strip()))
+    if audio:
+        if not Path(audio).is_file():
+            raise ValueError("speech must be uploaded again: the file was not kept so long")
+        added.append(session.read_speech(Path(audio).read_bytes()))
+    if len(added) > MOST_PIECES:
+        raise ValueError(f"prompt must have at most {MOST_PIECES} turns, but has {len(added)} instead")
+    return added
+
+
+def build_page(session: Session) -> gr.Blocks:
+    """All that is on the page, and what happens when it is used."""
+    page = gr.Blocks(title="spiritlm", analytics_enabled=False, fill_width=True, delete_cache=(CLEAN_EVERY, KEEP))
+    with page:
+        turns = gr.State([], time_to_live=STATE_LIVES)
+        said = gr.State([], time_to_live=STATE_LIVES)
+        header(session)
+        with gr.Row():
+            with gr.Column(scale=5):
+                gr.Markdown("### Prompt")
+                turn_list(turns)
+                prompt = prompt_pane(session)
+            with gr.Column(scale=6):
+                answer = answer_pane()
+
+        def add(pieces: list[Piece], text: str, audio: str | None) -> tuple[list[Piece], str, None]:
+            with _told():
+                return with_pending(pieces, text, audio, session), "", None
+
+        def generate(
+            pieces: list[Piece],
+            text: str,
+            audio: str | None,
+            output: OutputModality,
+            speaker: str | None,
+            style: str | None,
+            temperature: float,
+            top_p: float,
+            top_k: int | None,
+            longest: int | None,
+            seed: int | None,
+            greedy: bool,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> list[Any]:
+            with _told():
+                asked = with_pending(pieces, text, audio, session)
+                settings = GenerationSettings(
+                    temperature=temperature,
+                    top_p=top_p,
+                    top_k=top_k or 0,
+                    greedy=greedy,
+                    max_new_tokens=longest or None,
+                    seed=seed or 0,
+                )
+                voice = Voice(speaker, style)
+                found = session.answer(
+                    asked, output, settings, voice, lambda done, most: progress((done, most), unit="tokens")
+                )
+            return [asked, "", None, found.pieces, *shown(found, session)]
+
+        boxes = [turns, prompt.text, prompt.audio]
+        empty = [[], "", *(gr.update(value=None, visible=False) for _ in range(3)), gr.update(visible=False)]
+        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        model: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "concurrency_limit": 1}
+        for event in (prompt.add.click, prompt.text.submit):
+            event(add, boxes, boxes, **model, show_progress="hidden")
+        asked_for = [*boxes, *prompt.choices]
+        prompt.generate.click(
+            generate, asked_for, [*boxes, said, *answer.parts], **model, show_progress_on=[answer.text]
+        )
+        answer.go_on.click(
+            lambda pieces, said: [[*pieces, *said], *empty], [turns, said], [turns, said, *answer.parts], **hidden
+        )
+        prompt.clear.click(lambda: [[], "", None, *empty], None, [*boxes, said, *answer.parts], **hidden)
+    return page
+
+
+def shown(answer: Answer, session: Session) -> list[Any]:
+    """What the parts of `AnswerPane` show of an answer."""
+    model, speech = session.spirit_lm, answer_speech(answer.pieces)
+    heard = gr.update(value=None, visible=False), gr.update(value=None, visible=False)
+    if speech is not None:
+        rate, waveform = speech
+        samples = to_int16(waveform).numpy()  # of other kinds, Gradio would make them as loud as can be
+        heard = (
+            gr.update(value=(rate, samples), visible=True),
+            gr.update(value=speech_figure(waveform, rate), visible=True),
+        )
+    tokens = named_tokens(answer.tokens, model.vocabulary, model.text_tokenizer)
+    return [
+        answer_text(answer.pieces),
+        *heard,
+        gr.update(value=tokens_html(tokens), visible=bool(tokens)),
+        gr.update(visible=bool(answer.pieces)),
+    ]

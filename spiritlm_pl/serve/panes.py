@@ -1,0 +1,170 @@
+"""The page's layout: what the two sides hold. Their parts have an `elem_id`, by which tests find them."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from spiritlm_pl.generation import GenerationSettings, Piece
+from spiritlm_pl.serve.cards import turn_html
+from spiritlm_pl.serve.schemas import LARGEST_SEED
+from spiritlm_pl.serve.session import Session
+
+OUTPUTS = [("text", "text"), ("speech", "speech"), ("free", "any")]
+CSS = """
+.gradio-container > main {max-width: 1180px; margin: auto}
+.turn {display: flex; flex-direction: column; gap: 2px; overflow-wrap: anywhere}
+.turn-kind, .hint {opacity: .65}
+.turn-kind {font-size: 12px}
+.hint {margin: 4px 0}
+.turn audio, #answer_audio audio {width: 100%; height: 40px}
+.remove {max-width: 40px; min-width: 40px !important; align-self: center}
+#speech [data-testid="upload-text"] {min-height: 110px; padding-top: 28px; font-size: 14px; line-height: 1.4}
+#speech [data-testid="upload-icon"] {display: none}
+"""
+
+
+@dataclass(frozen=True)
+class PromptPane:
+    """The left side.
+
+    Attributes:
+        text: a box to type in.
+        audio: a box for recordings and uploads.
+        add: makes turns of both.
+        clear: empties everything.
+        choices: what else `generate` is told, in the order of its handler's arguments.
+        generate: asks for an answer.
+    """
+
+    text: gr.Textbox
+    audio: gr.Audio
+    add: gr.Button
+    clear: gr.Button
+    choices: list[gr.components.Component]
+    generate: gr.Button
+
+
+@dataclass(frozen=True)
+class AnswerPane:
+    """The right side.
+
+    Attributes:
+        text: words, and how long speech lasts.
+        player: all speech.
+        picture: of it.
+        tokens: all tokens, coloured.
+        go_on: makes the answer part of the prompt.
+    """
+
+    text: gr.Textbox
+    player: gr.Audio
+    picture: gr.Plot
+    tokens: gr.HTML
+    go_on: gr.Button
+
+    @property
+    def parts(self) -> list[gr.components.Component]:
+        """All of them."""
+        return [self.text, self.player, self.picture, self.tokens, self.go_on]
+
+
+def header(session: Session) -> None:
+    """The title, and which model it is."""
+    vocabulary = session.spirit_lm.vocabulary
+    sizes = [f"{vocabulary.num_text:,} text pieces", f"{vocabulary.num_units} units"]
+    if vocabulary.expressive:
+        sizes += [f"{vocabulary.num_pitches} pitches", f"{vocabulary.num_styles} styles"]
+    kind = "Expressive" if vocabulary.expressive else "Base"
+    gr.Markdown(f"## spiritlm\n{kind} model: {', '.join(sizes)}")
+
+
+def prompt_pane(session: Session) -> PromptPane:
+    """Lay out the left side, below the turns."""
+    defaults = GenerationSettings()
+    text = gr.Textbox(label="Text", placeholder="Words to be continued; Enter adds them", elem_id="text", max_lines=6)
+    audio = gr.Audio(
+        label="Speech: upload a file or record",
+        sources=["upload", "microphone"],
+        type="filepath",
+        elem_id="speech",
+        editable=False,
+        buttons=[],
+        visible=session.spirit_lm.speech_tokenizer is not None,
+    )
+    with gr.Row():
+        add = gr.Button("Add to the prompt", elem_id="add", size="sm")
+        clear = gr.Button("Clear all", elem_id="clear", size="sm")
+    with gr.Row():
+        output = gr.Radio(OUTPUTS, value="any", label="Answer with", elem_id="output", scale=3)
+        speaker = gr.Dropdown(
+            list(session.speakers),
+            value=session.speaker,
+            label="Voice",
+            elem_id="speaker",
+            visible=bool(session.speakers),
+            scale=2,
+        )
+        style = gr.Dropdown(
+            list(session.styles),
+            value=session.style,
+            label="Style",
+            elem_id="style",
+            visible=bool(session.styles),
+            scale=2,
+        )
+    with gr.Accordion("Sampling", open=False):
+        with gr.Row():
+            temperature = gr.Slider(
+                0.1, 2, defaults.temperature, step=0.05, label="Temperature", info="higher is wilder"
+            )
+            top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label="Top-p", info="share of probability kept")
+        with gr.Row():
+            top_k = gr.Number(defaults.top_k, precision=0, minimum=0, label="Top-k", info="0 for all")
+            longest = gr.Number(0, precision=0, minimum=0, label="New tokens", info="at most; 0: as usual")
+            seed = gr.Number(
+                defaults.seed, precision=0, minimum=0, maximum=LARGEST_SEED, label="Seed", info="same: same answer"
+            )
+        greedy = gr.Checkbox(False, label="Greedy: always take the likeliest token")
+    generate = gr.Button("Generate", variant="primary", elem_id="generate")
+    choices: list[gr.components.Component] = [output, speaker, style, temperature, top_p, top_k, longest, seed, greedy]
+    return PromptPane(text, audio, add, clear, choices, generate)
+
+
+def answer_pane() -> AnswerPane:
+    """Lay out the right side; what has nothing to show yet is hidden."""
+    gr.Markdown("### Answer")
+    text = gr.Textbox(
+        label="Text", interactive=False, lines=2, elem_id="answer_text", placeholder="What the model says"
+    )
+    player = gr.Audio(
+        label="Speech",
+        interactive=False,
+        visible=False,
+        elem_id="answer_audio",
+        waveform_options=gr.WaveformOptions(show_recording_waveform=False),
+        buttons=["download"],
+    )
+    picture = gr.Plot(show_label=False, visible=False, elem_id="answer_picture")
+    tokens = gr.HTML(visible=False, elem_id="answer_tokens", container=True)
+    go_on = gr.Button("Continue: make the answer part of the prompt", elem_id="continue", visible=False)
+    return AnswerPane(text, player, picture, tokens, go_on)
+
+
+def turn_list(turns: gr.State) -> None:
+    """The turns in their order, each with a button that removes it."""
+
+    @gr.render(inputs=turns, show_progress="hidden")
+    def show(pieces: list[Piece]) -> None:
+        if not pieces:
+            gr.HTML('<p class="hint" id="no_turns">Nothing yet. Type, record or upload below, in any order.</p>')
+        for number, piece in enumerate(pieces, start=1):
+            with gr.Row(elem_id=f"turn_{number}", equal_height=True):
+                gr.HTML(turn_html(number, piece), container=True)
+                remove = gr.Button("✕", size="sm", elem_id=f"remove_{number}", elem_classes="remove", scale=0)
+            remove.click(
+                lambda pieces, number=number: pieces[: number - 1] + pieces[number:],
+                turns,
+                turns,
+                api_visibility="private",
+                show_progress="hidden",
+            )

@@ -1,0 +1,193 @@
+"""What goes over the wire, with the words that the API's documentation says of it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from spiritlm_pl.generation import GenerationSettings
+
+MOST_TEXT = 10_000  # characters of one piece
+MOST_PIECES = 64
+MOST_UNITS = 10_000
+LARGEST_SEED = 2**53 - 1  # what JavaScript counts to
+DEFAULTS = GenerationSettings()
+
+
+class Strict(BaseModel):
+    """A request: unknown names are refused, so that a misspelt option is noticed."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str = Field(description="One line: what must be, and what is instead.")
+
+
+class PromptPiece(Strict):
+    """A piece of a prompt; exactly one of its fields is given."""
+
+    text: str | None = Field(
+        default=None,
+        max_length=MOST_TEXT,
+        description="Words. Literal `[Hu5]` or `<s>` are words, too, never control tokens.",
+    )
+    audio: str | None = Field(default=None, description="A WAV, FLAC, OGG or MP3 file, in base64.")
+    tokens: str | None = Field(
+        default=None, description="Speech as tokens, such as `[Hu12][Hu7]`, say of an earlier answer."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "PromptPiece":
+        given = [name for name in ("text", "audio", "tokens") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"must have exactly one of text, audio and tokens, but has {found} instead")
+        return self
+
+
+class VoiceChoice(Strict):
+    """Who speaks, and how."""
+
+    speaker: str | int | None = Field(
+        default=None, description="The vocoder's voice, by name or number (see `/api/info`); its own choice if none."
+    )
+    style: str | int | None = Field(
+        default=None, description="The vocoder's global style, by name or number, if it has any."
+    )
+
+
+class GenerateRequest(VoiceChoice):
+    """A prompt and how to continue it. The defaults of sampling are the paper's."""
+
+    prompt: list[PromptPiece] = Field(min_length=1, max_length=MOST_PIECES, description="Pieces in their order.")
+    output: Literal["text", "speech", "any"] = Field(default="any", description="What may be generated.")
+    temperature: float = Field(default=DEFAULTS.temperature, ge=0.01, le=10, description="Higher is wilder.")
+    top_p: float = Field(
+        default=DEFAULTS.top_p,
+        gt=0,
+        le=1,
+        description="Sample from the likeliest tokens of this probability; 1 for all.",
+    )
+    top_k: int = Field(default=DEFAULTS.top_k, ge=0, le=1_000_000, description="Sample from so many tokens; 0 for all.")
+    greedy: bool = Field(default=False, description="Always take the likeliest token.")
+    max_new_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="At most; by default 50 to text, 200 from text to speech, 300 otherwise.",
+    )
+    seed: int = Field(default=DEFAULTS.seed, ge=0, le=LARGEST_SEED, description="The same seed gives the same answer.")
+    min_speech_units: int = Field(
+        default=DEFAULTS.min_speech_units, ge=0, le=100_000, description="With output `any`, shorter speech is dropped."
+    )
+
+    def settings(self) -> GenerationSettings:
+        """Sampling options of the model."""
+        return GenerationSettings(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            greedy=self.greedy,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            min_speech_units=self.min_speech_units,
+        )
+
+
+class WrittenToken(BaseModel):
+    """A token of the language model."""
+
+    id: int
+    kind: str = Field(description="text, unit, pitch, style or modality.")
+    name: str = Field(description="`[Hu12]` and the like; text as it reads.")
+
+
+class AnswerPiece(BaseModel):
+    """A piece of an answer: text, or speech."""
+
+    text: str | None = None
+    audio: str | None = Field(
+        default=None, description="A 16-bit WAV file in base64; missing where there is no vocoder."
+    )
+    seconds: float | None = Field(default=None, description="How long the audio lasts.")
+    tokens: str | None = Field(default=None, description="Speech as tokens; a prompt may hold them.")
+
+
+class GenerateResponse(BaseModel):
+    """An answer."""
+
+    pieces: list[AnswerPiece]
+    prompt_tokens: list[WrittenToken] = Field(description="What the model read.")
+    tokens: list[WrittenToken] = Field(description="What it wrote.")
+
+
+class TokenizeRequest(Strict):
+    """Speech to be written as tokens."""
+
+    audio: str = Field(description="A WAV, FLAC, OGG or MP3 file, in base64.")
+
+
+class TokenizeResponse(BaseModel):
+    """Speech as tokens."""
+
+    tokens: str = Field(description="As the language model reads it, such as `[Hu12][Hu7]`.")
+    units: list[int] = Field(description="The phonetic units alone; neighbours differ.")
+    durations: list[int] = Field(description="Frames that each unit lasts.")
+    frame_rate: float = Field(description="Frames a second.")
+    seconds: float = Field(description="How long the audio lasts.")
+
+
+class VocodeRequest(VoiceChoice):
+    """Speech tokens to be spoken; either `tokens` or `units` is given."""
+
+    tokens: str | None = Field(default=None, max_length=10 * MOST_UNITS, description="Such as `[Hu12][Hu7]`.")
+    units: list[int] | None = Field(default=None, max_length=MOST_UNITS, description="The numbers of phonetic units.")
+    durations: list[int] | None = Field(
+        default=None, max_length=MOST_UNITS, description="Frames that each unit lasts; predicted if not given."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "VocodeRequest":
+        if (self.tokens is None) == (self.units is None):
+            found = "neither" if self.units is None else "both"
+            raise ValueError(f"must have exactly one of tokens and units, but has {found} instead")
+        wrong = next((frames for frames in self.durations or [] if not 1 <= frames <= MOST_UNITS), None)
+        if wrong is not None:
+            raise ValueError(f"durations must be in [1, {MOST_UNITS}], but one is {wrong} instead")
+        return self
+
+
+class Sizes(BaseModel):
+    """How many tokens of each kind there are."""
+
+    text: int
+    units: int
+    pitches: int
+    styles: int
+
+
+class Allowed(BaseModel):
+    """What the server takes."""
+
+    max_seconds: float
+    max_megabytes: float
+    max_concurrent: int
+
+
+class InfoResponse(BaseModel):
+    """What is served."""
+
+    version: str = Field(description="Of spiritlm-pl.")
+    architecture: str = Field(description="Of the language model.")
+    parameters: int = Field(description="Of the language model.")
+    context: int | None = Field(description="Tokens that the model was made for, if it says.")
+    expressive: bool = Field(description="Whether it has pitch and style tokens.")
+    vocabulary: Sizes
+    reads_speech: bool = Field(description="Whether there is a speech tokenizer.")
+    speaks: bool = Field(description="Whether there is a vocoder.")
+    sample_rate: int | None = Field(description="Of spoken answers, Hz.")
+    speakers: list[str] = Field(description="Names of the voices.")
+    styles: list[str] = Field(description="Names of the global styles.")
+    limits: Allowed

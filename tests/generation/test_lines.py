@@ -1,0 +1,152 @@
+"""`spiritlm tokenize`, `vocode`, `score` and `generate --jsonl`: lines in, lines out, and on after an interruption."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from spiritlm_pl.cli.main import main
+from spiritlm_pl.generation import Speech, SpiritLM, Text
+from spiritlm_pl.generation.stream import speech_string
+
+
+@pytest.fixture
+def run(model_folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def command(name, *arguments, lines=()):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(line) + "\n" for line in lines)))
+        monkeypatch.setattr(sys, "argv", ["spiritlm", name, "--model", str(model_folder), *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        assert exit_.value.code == 0, captured.err
+        return [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+    return command
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Three that can be heard, and three that cannot."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number, seconds in enumerate((0.5, 2.3, 1.0)):
+        soundfile.write(folder / f"{number}.wav", generator.uniform(-0.3, 0.3, round(seconds * 16_000)), 16_000)
+    (folder / "broken.wav").write_bytes(b"no sound")
+    soundfile.write(folder / "short.wav", np.full(160, 0.1), 16_000)  # 10 ms
+    soundfile.write(folder / "silent.wav", np.zeros(16_000), 16_000)
+    return folder
+
+
+def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder, tmp_path):
+    _, told = run("tokenize", "audio", "--out", "tokens.jsonl", "--batch-seconds", "3")
+    assert "3 items could not be done; their lines in tokens.jsonl say why" in told
+    lines = {line["id"]: line for line in map(json.loads, (tmp_path / "tokens.jsonl").read_text().splitlines())}
+    assert {name for name, line in lines.items() if "error" in line} == {
+        f"audio/{name}.wav" for name in ("broken", "short", "silent")
+    }
+    assert "at least 640 samples, but has 160" in lines["audio/short.wav"]["error"]
+    model = SpiritLM.from_pretrained(model_folder)
+    for number, seconds in enumerate((0.5, 2.3, 1.0)):
+        line, alone = lines[f"audio/{number}.wav"], model.codec.encode(Speech(recordings / f"{number}.wav"))
+        assert line["tokens"] == speech_string(alone.tokens, model.vocabulary)
+        assert line["durations"] == alone.durations.tolist() and line["seconds"] == seconds
+    spoken, told = run("vocode", "tokens.jsonl", "--speaker", "bert")
+    assert told.count("could not be done") == 1 and len(spoken) == 6
+    for line in spoken:
+        if "error" not in line:
+            waveform, rate = soundfile.read(line["audio"])
+            assert rate == 16_000 and len(waveform) == 640 * sum(lines[line["id"]]["durations"])
+    predicted, _ = run("vocode", "-", "--predict-durations", lines=[lines["audio/1.wav"]])
+    assert predicted[0]["seconds"] != 2.3
+
+
+def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):
+    out = tmp_path / "tokens.jsonl"
+    run("tokenize", "audio/0.wav", "audio/broken.wav", "--out", out)
+    first = out.read_text().splitlines()
+    kept = next(line for line in first if "error" not in line)
+    out.write_text(kept.replace('"seconds": 0.5', '"seconds": 99') + "\n" + '{"id": "audio/1.wav", "tok')  # cut off
+    run("tokenize", "audio", "--out", out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(lines) == 6 == len({line["id"] for line in lines})
+    assert [line["seconds"] for line in lines if line["id"] == "audio/0.wav"] == [99]  # not made again
+    again = out.read_text()
+    run("tokenize", "audio/1.wav", "--out", out)
+    assert sorted(out.read_text().splitlines()) == sorted(line for line in again.splitlines() if "error" not in line)
+
+
+def test_scores_are_those_of_the_model(run, model_folder, recordings):
+    items = [
+        {"id": "string", "context": "[Text]the cat", "hypotheses": [" sat on", "[Speech][Hu3][Hu4]", " the mat the"]},
+        {"context": [{"text": "a dog"}], "hypotheses": [[{"audio": "audio/0.wav"}], [{"text": "ran"}]]},
+        {"id": "none", "context": "[Text]the"},
+        {"id": "nowhere", "context": [{"audio": "nowhere.wav"}], "hypotheses": [[{"text": "ran"}]]},
+        {"id": "same", "context": "[Text]the", "hypotheses": [""]},
+    ]
+    found, told = run("score", "-", lines=items)
+    lines = {line["id"]: line for line in found}
+    assert "3 items could not be done" in told and all("error" in lines[name] for name in ("none", "nowhere", "same"))
+    model = SpiritLM.from_pretrained(model_folder)
+    for name, item in (("string", items[0]), ("2", items[1])):
+        hypotheses = item["hypotheses"] if name == "string" else [[Speech("audio/0.wav")], [Text("ran")]]
+        context = item["context"] if name == "string" else [Text("a dog")]
+        wanted = model.score(context, hypotheses)
+        assert [line["num_tokens"] for line in lines[name]["scores"]] == [score.num_tokens for score in wanted]
+        assert [line["total"] for line in lines[name]["scores"]] == pytest.approx([score.total for score in wanted])
+        means = [score.mean for score in wanted]
+        assert lines[name]["best"] == means.index(max(means))
+
+
+def test_scores_are_sums_of_log_probabilities(model_folder):
+    model = SpiritLM.from_pretrained(model_folder)
+    context, hypothesis = [Text("the cat")], [Speech(units=torch.tensor([3, 4, 3]))]
+    tokens = model.encode_prompt([*context, *hypothesis]).tokens
+    with torch.no_grad():
+        logs = model.model(torch.tensor([tokens])).logits[0].log_softmax(-1)
+    total = sum(float(logs[place - 1, tokens[place]]) for place in range(len(tokens) - 4, len(tokens)))
+    score = model.score(context, [hypothesis])[0]  # [Speech] and three units
+    assert (score.num_tokens, score.total) == (4, pytest.approx(total)) and score.mean == pytest.approx(total / 4)
+    with pytest.raises(ValueError, match="must both be strings or both be pieces"):
+        model.score(context, ["[Text]a"])
+    with pytest.raises(ValueError, match="at most 128 tokens, but have"):
+        model.score(context, [[Text("mat " * 200)]])
+
+
+def test_many_prompts_have_their_answers(run, model_folder, tmp_path):
+    prompts = [
+        {"id": "words", "prompt": [{"text": "the cat"}]},
+        {"id": "tokens", "prompt": "[Speech][Hu3][Hu4]", "output": "speech"},
+        {"id": "empty", "prompt": ""},
+        {"id": "long", "prompt": [{"text": "mat " * 200}]},
+        {"id": "odd", "prompt": [{"text": "the"}], "output": "song"},
+        {"id": "unknown", "prompt": "[Hu99]"},
+    ]
+    options = ("--jsonl", "-", "--output", "text", "--max-new-tokens", "8", "--num-samples", "2")
+    _, told = run("generate", *options, "--lines", "answers.jsonl", lines=prompts)
+    lines = {line["id"]: line for line in map(json.loads, (tmp_path / "answers.jsonl").read_text().splitlines())}
+    assert "4 items could not be done" in told
+    assert "output must be one of" in lines["odd"]["error"] and "[Hu99]" in lines["unknown"]["error"]
+    assert [len(answers) for answers in (lines["words"]["answers"], lines["tokens"]["answers"])] == [2, 2]
+    assert all(set(piece) == {"text"} for answer in lines["words"]["answers"] for piece in answer)
+    for answer in lines["tokens"]["answers"]:
+        assert all(soundfile.info(piece["audio"]).duration == piece["seconds"] for piece in answer)
+
+
+def test_lines_that_are_none_are_told(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\nnot json\n')
+    for name, arguments, message in (
+        ("score", ["bad.jsonl"], "line 2 of bad.jsonl must be JSON"),
+        ("vocode", ["nowhere.jsonl"], "nowhere.jsonl does not exist"),
+        ("tokenize", ["bad.jsonl"], "a line of bad.jsonl must have audio, but 1 has none"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["spiritlm", name, *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 2 and message in capsys.readouterr().err

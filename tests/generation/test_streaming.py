@@ -1,0 +1,109 @@
+"""Answers told while they are made: put together, they are what `generate` gives."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.streaming import SpeechStream
+from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+UNITS = 20
+SIZES = {"num_units": UNITS, "embedding_dim": 8, "duration_channels": 8}
+CODES = {"num_pitches": 4, "num_styles": 3}
+SMALL = {
+    "hifigan": (HiFiGANVocoder, HiFiGANConfig, {"upsample_initial_channels": 32}),
+    "inverse_stft": (InverseSTFTVocoder, InverseSTFTConfig, {"channels": 16, "hidden_channels": 32}),
+}
+
+
+def vocoder(kind: str, expressive: bool) -> Vocoder:
+    torch.manual_seed(0)
+    network, config, sizes = SMALL[kind]
+    made = network(config(**SIZES, **sizes, **(CODES if expressive else {}))).eval()
+    for name, parameter in made.named_parameters():
+        if "bias" not in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    torch.nn.init.constant_(made.duration_predictor.proj.bias, 1.0)  # durations of several frames
+    return made
+
+
+@pytest.fixture(autouse=True)
+def endless(monkeypatch):
+    monkeypatch.setattr(TextTokenizer, "eos_id", None)
+
+
+@pytest.fixture(scope="module")
+def words() -> TextTokenizer:
+    return train_text_tokenizer(["the cat sat on the mat", "a dog and a hen and a cow", "\u00e9l\u00e8ve \u4e2d"])
+
+
+def spirit_lm(words: TextTokenizer, kind: str, expressive: bool) -> SpiritLM:
+    vocabulary = Vocabulary(num_text=words.vocab_size, num_units=UNITS, **(CODES if expressive else {}))
+    torch.manual_seed(1)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=vocabulary.num_rows, **shape, initializer_range=0.5, max_position_embeddings=512)
+    model = LlamaForCausalLM(config).eval()
+    return SpiritLM(model, words, vocabulary, None, vocoder(kind, expressive))
+
+
+PROMPTS = {"text": [Text("the cat")], "speech": [Text("a dog"), Speech(units=torch.tensor([1, 5, 2, 7]))]}
+
+
+@pytest.mark.parametrize("output", ["text", "speech", "any"])
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(
+    ("kind", "expressive"), [("hifigan", False), ("hifigan", True), ("inverse_stft", False), ("inverse_stft", True)]
+)
+def test_chunks_together_are_the_answer(words, kind, expressive, prompt, output):
+    model = spirit_lm(words, kind, expressive)
+    chunks = 0
+    for seed in range(3):
+        settings = GenerationSettings(max_new_tokens=60, seed=seed, min_speech_units=3, temperature=1.5)
+        whole = model.generate(PROMPTS[prompt], output, settings)[0]
+        told: dict[int, list] = {}
+        for new in model.stream(PROMPTS[prompt], output, settings, chunk_frames=4):
+            told.setdefault(new.number, []).append(new.piece)
+            chunks += 1
+        assert len(told) == len(whole) and sorted(told) == list(range(len(whole)))
+        for pieces, wanted in zip(told.values(), whole, strict=True):
+            if isinstance(wanted, Text):
+                assert "".join(piece.text for piece in pieces) == wanted.text
+            else:
+                waveform = torch.cat([piece.waveform for piece in pieces])
+                torch.testing.assert_close(waveform, wanted.waveform, atol=1e-4, rtol=0)
+    assert chunks > 6
+
+
+@pytest.mark.parametrize(("kind", "expressive"), [("hifigan", False), ("inverse_stft", True)])
+def test_speech_comes_before_its_end(words, kind, expressive):
+    model = spirit_lm(words, kind, expressive)
+    stream = SpeechStream(model.vocoder, model.vocabulary, Voice(), chunk_frames=4)
+    settings = GenerationSettings(max_new_tokens=90, temperature=1.5)
+    pieces = list(model.stream([Text("the cat")], "speech", settings, chunk_frames=4))
+    assert len(pieces) > 3 and all(len(new.piece.waveform) >= 4 * 640 for new in pieces[:-1])
+    assert not len(stream.add([model.vocabulary.unit_token(3)]))  # its duration depends on what follows
+
+
+def test_the_margin_is_as_wide_as_the_layers_reach():
+    for kind in SMALL:
+        network = vocoder(kind, expressive=False)
+        frames = torch.arange(4 * network.margin) % UNITS
+        changed = frames.clone()
+        place = 2 * network.margin
+        changed[place] = (changed[place] + 1) % UNITS
+        one, other = network.speak_frames(frames), network.speak_frames(changed)
+        touched = (one != other).nonzero().flatten()
+        first, last = int(touched[0]) // 640, int(touched[-1]) // 640
+        assert place - network.margin <= first < place < last <= place + network.margin
+
+
+def test_a_stream_has_one_sample(words):
+    model = spirit_lm(words, "hifigan", False)
+    with pytest.raises(ValueError, match="num_samples must be 1 for a stream, but is 2 instead"):
+        next(model.stream([Text("the cat")], settings=GenerationSettings(num_samples=2)))

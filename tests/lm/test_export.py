@@ -1,0 +1,208 @@
+"""A model exported for Hugging Face tools: opened, prompted and judged without code of ours."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from spiritlm_pl.cli.export_lm import export_lm as command
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.generation.stream import Segment, encode_segments
+from spiritlm_pl.lm.export import export_lm
+from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "release-fixtures"
+LINES = ["the cat sat on the mat", "a dog ran to the park"] * 4
+PROMPT = "[Speech][Hu1][Hu2][Text]the cat"
+PIECES = [Speech(units=torch.tensor([1, 2])), Text("the cat")]
+
+
+def byte_level(folder):
+    """A text tokenizer of `transformers` without merges."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({"<|end|>": 0, **{byte: i for i, byte in enumerate(alphabet, start=1)}}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>").save_pretrained(folder)
+    return TextTokenizer.load(folder)
+
+
+def make_lm(folder, text, seed=0, **kinds):
+    """A random model of the text tokenizer's size, in a folder of ours."""
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=64, **kinds)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary.num_rows,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.5,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return save_lm(folder, LlamaForCausalLM(config), vocabulary, text, extra={"base": "none"})
+
+
+def own_encoding(text, vocabulary):
+    """Ids of PROMPT."""
+    units = tuple(vocabulary.unit_token(unit) for unit in (1, 2))
+    segments = [Segment(Modality.SPEECH, units), Segment(Modality.TEXT, tuple(text.encode("the cat")))]
+    return encode_segments(segments, vocabulary)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return train_text_tokenizer(LINES)
+
+
+@pytest.fixture(scope="module", params=["sentencepiece", "transformers"])
+def any_text(request, text, tmp_path_factory):
+    return text if request.param == "sentencepiece" else byte_level(tmp_path_factory.mktemp("text"))
+
+
+@pytest.mark.parametrize("kinds", [{}, {"num_pitches": 4, "num_styles": 3}], ids=["base", "expressive"])
+def test_plain_transformers_continues_as_ours(tmp_path, any_text, kinds):
+    source = make_lm(tmp_path / "lm", any_text, **kinds)
+    exported = export_lm(source, tmp_path / "out")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
+    ours, text, vocabulary = load_lm(source)
+    encoded = own_encoding(text, vocabulary)
+    prompt = tokenizer(PROMPT, return_tensors="pt")
+    assert prompt["input_ids"][0].tolist() == encoded and set(prompt) == {"input_ids", "attention_mask"}
+    assert tokenizer.decode(encoded) == PROMPT
+    generated = model.generate(**prompt, max_new_tokens=40, do_sample=False)[0, len(encoded) :].tolist()
+    settings, eos = GenerationSettings(greedy=True), text.eos_id
+    (expected,) = continue_tokens(ours, [encoded], vocabulary, "any", settings, limits=[40], seeds=[0], eos_id=eos)
+    assert len(set(expected)) > 5  # a random model, but not one that repeats itself
+    assert generated[: len(expected)] == expected and set(generated[len(expected) :]) <= {eos}
+
+
+def test_ours_still_reads_it(tmp_path, any_text):
+    source = make_lm(tmp_path / "lm", any_text)
+    before, after = SpiritLM.load(source), SpiritLM.load(export_lm(source, tmp_path / "out"))
+    settings = GenerationSettings(greedy=True, max_new_tokens=20, min_speech_units=0)
+    prompt = [*PIECES, Text("[Hu3] </s> \n  ran")]
+    assert after.text_tokenizer.encode(prompt[2].text) == before.text_tokenizer.encode(prompt[2].text)
+    answers = [model.generate(prompt, settings=settings)[0] for model in (before, after)]
+    assert str(answers[0]) == str(answers[1])
+    description = json.loads((tmp_path / "out" / "spiritlm.json").read_text())
+    assert description["base"] == "none" and description["exported_by"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{PROMPT}` has the ids {', '.join(map(str, own_encoding(any_text, before.vocabulary)))}." in card
+
+
+def test_shards_types_and_a_checkpoint(tmp_path, text, capsys):
+    """A trainer's checkpoint gives the same weights as the folder, in other files and another type."""
+    network, _, vocabulary = load_lm(make_lm(tmp_path / "lm", text))
+    text.save(tmp_path / "text")
+    checkpoint = {
+        "language_model": {"config": json.dumps(network.config.to_dict()), "vocabulary": vocabulary.to_dict()},
+        "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()},
+    }
+    torch.save(checkpoint, tmp_path / "step=1.ckpt")
+    with pytest.raises(
+        ValueError, match="source must be a language model folder, or a checkpoint with a text_tokenizer"
+    ):
+        command(tmp_path / "step=1.ckpt", tmp_path / "out")
+    command(tmp_path / "step=1.ckpt", tmp_path / "out", str(tmp_path / "text"), "bfloat16", max_shard_size="30KB")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'out'}\n"
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) > 2
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert opened.dtype == torch.bfloat16
+    torch.testing.assert_close(opened.state_dict(), network.to(torch.bfloat16).state_dict(), rtol=0, atol=0)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(PROMPT)[0] == vocabulary.speech_marker
+
+
+def test_an_earlier_export_is_replaced_whole_and_other_folders_are_kept(tmp_path, text, monkeypatch):
+    first, second = make_lm(tmp_path / "first", text), make_lm(tmp_path / "second", text, seed=1)
+    export_lm(first, tmp_path / "out", max_shard_size="30KB")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spiritlm_pl.lm.export.model_card", full)
+        with pytest.raises(OSError, match="No space"):
+            export_lm(second, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    export_lm(second, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("model*")] == ["model.safetensors"]
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(opened.state_dict(), load_lm(second)[0].state_dict(), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="output must be a new folder or one of an earlier export"):
+        export_lm(second, first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "out", "second"]
+
+
+@pytest.mark.parametrize("kinds", [{}, {"num_pitches": 64, "num_styles": 100}], ids=["base", "expressive"])
+def test_a_published_model_continues_as_published(tmp_path, kinds):
+    kind = "expressive" if kinds else "base"
+    source = FIXTURES / "checkpoints" / "spiritlm_model" / f"spirit-lm-{kind}-7b"
+    if not source.is_dir():
+        pytest.skip("the release fixtures are not beside this checkout")
+    network = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+    save_lm(tmp_path / "lm", network, Vocabulary(**kinds), TextTokenizer.load(source))
+    exported = export_lm(tmp_path / "lm", tmp_path / "out")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
+    cases = json.loads((FIXTURES / "cases" / f"lm_{kind}.json").read_text())
+    for case in cases["generation"]:
+        ranges = cases["forbidden_ids_ranges"][case["output_modality"]]
+        forbidden = {token for first, last in ranges for token in range(first, last + 1)}
+        forbidden.discard(tokenizer.eos_token_id)  # the end stays allowed
+        prompt = tokenizer(case["prompt"], return_tensors="pt")
+        settings = {"max_new_tokens": case["max_new_tokens"], "do_sample": False}
+        settings["suppress_tokens"] = sorted(forbidden) or None
+        ids = model.generate(**prompt, **settings)[0].tolist()
+        assert ids == case["fp32_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == case["generated_string"]
+
+
+@pytest.mark.filterwarnings("ignore")  # those of other libraries
+def test_lm_eval_judges_an_export(tmp_path, text, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    lm_eval = pytest.importorskip("lm_eval")
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    questions = [
+        {"question": "the cat sat on", "choices": ["the mat", "a dog"], "answer": 0},
+        {"question": "a dog ran", "choices": ["the mat", "to the park"], "answer": 1},
+        {"question": "the park", "choices": ["sat", "ran"], "answer": 0},
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    task = {
+        "task": "tiny_choice",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "questions.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc"}],
+    }
+    (tmp_path / "tiny_choice.yaml").write_text(json.dumps(task))  # JSON is YAML
+    exported = export_lm(make_lm(tmp_path / "lm", text), tmp_path / "out")
+    results = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": str(exported), "dtype": "float32"},
+        tasks=["tiny_choice"],
+        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+        device="cpu",
+        system_instruction="[Text]",  # a prompt opens with its modality
+        bootstrap_iters=0,
+    )
+    asked = results["samples"]["tiny_choice"][0]["arguments"][0]
+    assert tuple(asked) == ("[Text]the cat sat on", " the mat")
+    accuracy = results["results"]["tiny_choice"]["acc,none"]
+    assert math.isfinite(accuracy) and any(accuracy == pytest.approx(right / 3) for right in range(4))

@@ -1,0 +1,99 @@
+"""A tiny model of random weights behind a server."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.cli.generate import LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.generation import SpiritLM
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.serve.session import Limits, Session
+from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+
+
+@pytest.fixture(scope="session")
+def spirit_lm():
+    torch.manual_seed(0)
+    text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.num_rows,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=128,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    features = MFCCFeatures(MFCCConfig())
+    quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))
+    torch.nn.init.normal_(quantizer.centroids, std=30.0)
+    config = InverseSTFTConfig(
+        num_units=20, speakers=("anna", "bert"), styles=("calm", "glad"), embedding_dim=8, channels=16
+    )
+    tokenizer, vocoder = PhoneticTokenizer(features, quantizer), InverseSTFTVocoder(config)
+    return SpiritLM(network.eval(), text, vocabulary, tokenizer.eval(), vocoder.eval())
+
+
+@pytest.fixture
+def session(spirit_lm):
+    return Session(spirit_lm, Limits(max_seconds=3, max_megabytes=1, max_concurrent=4))
+
+
+@pytest.fixture(scope="session")
+def model_folder(spirit_lm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_lm(folder / LM, spirit_lm.model, spirit_lm.vocabulary, spirit_lm.text_tokenizer)
+    spirit_lm.speech_tokenizer.save(folder / SPEECH_TOKENIZER)
+    save_network(folder / VOCODER, spirit_lm.vocoder, "vocoder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def temporary(tmp_path_factory):
+    """Where the server puts its temporary folder."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="session")
+def address(model_folder, temporary):
+    """Of the real server, in a process of its own."""
+    words = f"serve --model {model_folder} --port 0 --max_seconds 3 --max_megabytes 1 --max_concurrent 4".split()
+    command = [sys.executable, "-m", "spiritlm_pl", *words]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            line = server.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line
+            address = found[0]
+            while True:
+                assert server.poll() is None
+                try:
+                    httpx.get(f"{address}/api/info")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    assert server.returncode == 0
+    assert not list(temporary.glob("spiritlm-*"))

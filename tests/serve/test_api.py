@@ -1,0 +1,318 @@
+"""The HTTP API: what it answers, what it refuses, and how many it serves at once."""
+
+import asyncio
+import base64
+import io
+import json
+import threading
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+import torch
+from starlette.testclient import TestClient
+
+from spiritlm_pl.serve.api import build_api
+from spiritlm_pl.serve.session import Limits, Session
+
+
+def tone(seconds=1.0, rate=16_000):
+    return 0.3 * np.sin(2 * np.pi * 200 * np.arange(round(seconds * rate)) / rate)
+
+
+def audio(samples, rate=16_000, file_format="WAV", subtype=None):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=file_format, subtype=subtype)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.fixture
+def client(session):
+    with TestClient(build_api(session)) as client:
+        yield client
+
+
+def refusal(response, status=422):
+    """The one line that a refused request gets."""
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["detail"]
+    detail = response.json()["detail"]
+    assert "\n" not in detail and "Traceback" not in detail and len(detail) < 300
+    return detail
+
+
+def test_info_tells_what_is_served(client):
+    info = client.get("/api/info").json()
+    assert info["vocabulary"]["units"] == 20 and info["context"] == 128 and not info["expressive"]
+    assert info["speakers"] == ["anna", "bert"] and info["styles"] == ["calm", "glad"]
+    assert info["limits"] == {"max_seconds": 3, "max_megabytes": 1, "max_concurrent": 4}
+
+
+def test_text_to_speech_that_can_be_heard_and_sent_back(client):
+    request = {"prompt": [{"text": "the cat"}], "output": "speech", "max_new_tokens": 12, "speaker": "bert"}
+    answer = client.post("/api/generate", json=request).json()
+    (piece,) = answer["pieces"]
+    waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(piece["audio"])))
+    assert rate == 16_000 and len(waveform) / rate == pytest.approx(piece["seconds"]) and np.abs(waveform).max() > 0
+    assert "".join(token["name"] for token in answer["tokens"]) == "[Speech]" + piece["tokens"]
+    assert client.post("/api/generate", json=request).json() == answer
+    assert client.post("/api/generate", json=request | {"speaker": "anna"}).json()["pieces"] != answer["pieces"]
+    assert client.post("/api/generate", json=request | {"style": "glad"}).json()["pieces"] != answer["pieces"]
+    assert client.post("/api/generate", json=request | {"seed": 5}).json()["tokens"] != answer["tokens"]
+    prompt = [{"text": "the cat"}, {"tokens": piece["tokens"]}, {"audio": audio(tone())}, {"text": "sat"}]
+    on = client.post("/api/generate", json={"prompt": prompt, "output": "text", "max_new_tokens": 5})
+    assert on.status_code == 200
+    kinds = [token["kind"] for token in on.json()["prompt_tokens"]]
+    assert kinds[0] == "modality" and kinds.count("modality") == 3 and "unit" in kinds
+
+
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])
+def test_tokens_of_audio_are_spoken_with_their_durations(client, file_format):
+    stereo = np.stack([tone(1.0, 44_100)] * 2, axis=1)
+    tokenized = client.post("/api/tokenize", json={"audio": audio(stereo, 44_100, file_format)}).json()
+    assert tokenized["seconds"] == pytest.approx(1.0, abs=0.01)
+    assert tokenized["tokens"] == "".join(f"[Hu{unit}]" for unit in tokenized["units"])
+    assert sum(tokenized["durations"]) == pytest.approx(25, abs=1)
+    for request in (
+        {"tokens": tokenized["tokens"], "durations": tokenized["durations"]},
+        {"units": tokenized["units"], "durations": tokenized["durations"]},
+    ):
+        response = client.post("/api/vocode", json=request)
+        assert response.headers["content-type"] == "audio/wav"
+        waveform, rate = soundfile.read(io.BytesIO(response.content))
+        assert rate == 16_000 and len(waveform) == sum(tokenized["durations"]) * 640
+
+
+def test_typed_control_tokens_are_words(client, spirit_lm):
+    typed = "[Hu5] [Speech] [Text] <s> </s> <unk> <0x41> [St1][Pi2] ▁"
+    request = {"prompt": [{"text": typed}], "output": "text", "max_new_tokens": 1}
+    marker, *words = client.post("/api/generate", json=request).json()["prompt_tokens"]
+    assert marker["name"] == "[Text]"
+    assert words and {token["kind"] for token in words} == {"text"}
+    control = {spirit_lm.text_tokenizer.bos_id, spirit_lm.text_tokenizer.eos_id}
+    assert not control & {token["id"] for token in words}
+    assert spirit_lm.text_tokenizer.decode([token["id"] for token in words]).startswith("[Hu5] [Speech] [Text] <s>")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": []}, "prompt must have at least 1 item"),
+        ({"prompt": [{}]}, "prompt.0 must have exactly one of text, audio and tokens, but has none"),
+        ({"prompt": [{"text": "a", "audio": "b"}]}, "but has text and audio"),
+        ({"prompt": [{"text": "  "}]}, "at least one word or unit, but is empty"),
+        ({"prompt": [{"text": "cat " * 200}]}, "shorter than the model's context of 128 tokens"),
+        ({"prompt": [{"text": "a" * 20_000}]}, "prompt.0.text must have at most 10000 characters, but is 'aaa"),
+        ({"prompt": [{"tokens": "[Hu20]"}]}, "but holds [Hu20] instead"),
+        ({"prompt": [{"tokens": "[Pi1][Hu1]"}]}, "but holds [Pi1] instead"),
+        ({"prompt": [{"tokens": "[Text]"}]}, "must be units such as [Hu12][Hu7] and nothing else, but are '[Text]'"),
+        ({"prompt": [{"tokens": ""}]}, "must be units such as [Hu12]"),
+        ({"prompt": [{"tokens": "[Hu" + "9" * 5000 + "]"}]}, "4300 digits"),
+        ({"temperature": 0}, "temperature must be greater than or equal to 0.01, but is 0"),
+        ({"top_p": 1.5}, "top_p must be less than or equal to 1, but is 1.5"),
+        ({"top_k": -1}, "top_k must be greater than or equal to 0, but is -1"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be"),
+        ({"seed": 2**70}, "seed must be less than or equal to"),
+        ({"output": "song"}, "output must be 'text', 'speech' or 'any', but is 'song'"),
+        ({"speaker": "carl"}, "speaker must be one of anna, bert"),
+        ({"style": 7}, "style must be one of calm, glad"),
+        ({"temprature": 1}, "temprature must be left out"),
+    ],
+)
+def test_bad_requests_are_named(client, change, message):
+    assert message in refusal(client.post("/api/generate", json={"prompt": [{"text": "cat"}]} | change))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{bad", "body must be JSON"),
+        (b"[1]", "body must be a valid dictionary"),
+        (b'{"prompt": [{"text": "a"}], "temperature": NaN}', "temperature must be a finite number, but is nan"),
+        (b'{"prompt": [{"text": "\\ud800"}]}', "prompt.0.text must be a valid string"),
+    ],
+)
+def test_bodies_that_are_no_proper_json_are_named(client, body, message):
+    response = client.post("/api/generate", content=body, headers={"content-type": "application/json"})
+    assert message in refusal(response)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("/etc/passwd", "audio must be a file in base64, but is '/etc/passwd'"),
+        ("../../model/lm/config.json", "must be a file in base64"),
+        ("http://127.0.0.1/a.wav", "must be a file in base64"),
+        ("", "audio must be a file of WAV, FLAC, OGG, MP3, but is 0 bytes"),
+        (base64.b64encode(b"RIFF no audio at all").decode(), "audio must be a file of WAV"),
+        (audio(np.zeros(0)), "at least 640 samples, but has 0"),
+        (audio(tone(0.01)), "at least 640 samples, but has 160"),
+        (audio(np.zeros(16_000)), "must hold sound, but is silent"),
+        (audio(np.full(16_000, np.nan), subtype="FLOAT"), "finite samples"),
+        (audio(tone(3.5)), "at most 3 s, but lasts 3.5 s"),
+        (audio(np.zeros(16_000 * 600), file_format="FLAC"), "at most 3 s, but lasts 600.0 s"),
+        (audio(tone(), 15_999), "multiple of 25 Hz from 8000 to 192000, but is 15999"),
+        (audio(np.zeros((16_000, 5))), "at most 2 channels, but has 5"),
+        (audio(tone(), file_format="AIFF"), "but is of AIFF instead"),
+    ],
+)
+def test_audio_that_is_of_no_use_is_named(client, given, message):
+    assert message in refusal(client.post("/api/tokenize", json={"audio": given}))
+    assert message in refusal(client.post("/api/generate", json={"prompt": [{"audio": given}]}))
+
+
+def test_loud_audio_does_no_harm(client):
+    loud = audio(tone() * 1e30, subtype="FLOAT")
+    assert client.post("/api/tokenize", json={"audio": loud}).status_code in (200, 422)
+
+
+def test_the_speech_of_a_prompt_is_limited_as_a_whole(client):
+    pieces = [{"audio": audio(tone(2.0))}] * 2
+    detail = refusal(client.post("/api/generate", json={"prompt": pieces}))
+    assert "prompt must hold at most 3 s of speech, but holds 4.0 s" in detail
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({}, "exactly one of tokens and units, but has neither"),
+        ({"tokens": "[Hu1]", "units": [1]}, "but has both"),
+        ({"units": [20]}, "unit must be in [0, 20), but is 20"),
+        ({"units": [-1]}, "unit must be in [0, 20), but is -1"),
+        ({"units": []}, "at least one unit"),
+        ({"units": [1, 2], "durations": [3]}, "durations must be 2, one a unit, but are 1"),
+        ({"units": [1], "durations": [0]}, "durations must be in [1, 10000], but one is 0"),
+        ({"units": [1, 2], "durations": [100, 200]}, "at most 3 s, but would last 12.0 s"),
+        ({"units": [1, 2] * 200}, "at most 3 s, but would last"),
+        ({"tokens": "[Hu1] hello"}, "and nothing else, but are '[Hu1] hello'"),
+    ],
+)
+def test_bad_tokens_are_named(client, request_, message):
+    assert message in refusal(client.post("/api/vocode", json=request_))
+
+
+def test_a_body_over_the_limit_is_413_whatever_its_header_says(client):
+    large = json.dumps({"audio": "A" * 1_100_000}).encode()
+    headers = {"content-type": "application/json"}
+    assert "body must have at most 1000000 bytes" in refusal(
+        client.post("/api/tokenize", content=large, headers=headers), 413
+    )
+    chunks = (large[start : start + 10_000] for start in range(0, len(large), 10_000))
+    refusal(client.post("/api/tokenize", content=chunks, headers=headers), 413)  # no length at all
+    refusal(client.post("/api/tokenize", content=large, headers=headers | {"content-length": "10"}), 413)
+    refusal(client.post("/api/tokenize", content=b"{}", headers=headers | {"content-length": str(10**12)}), 413)
+
+
+def test_a_body_without_end_is_given_up(session):
+    sent, received = [], 0
+
+    async def receive():
+        nonlocal received
+        received += 100_000
+        return {"type": "http.request", "body": b" " * 100_000, "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/tokenize", "query_string": b"", "headers": []}
+    asyncio.run(build_api(session)(scope | {"http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == 413 and received < 5_000_000
+
+
+def test_a_body_that_does_not_come_is_given_up(session):
+    from spiritlm_pl.serve.body_limit import BodyLimit
+
+    async def app(scope, receive, send):
+        await receive()
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    from starlette.exceptions import HTTPException
+
+    with pytest.raises(HTTPException, match="must arrive within 0.05 s") as error:
+        asyncio.run(BodyLimit(app, 10, read_seconds=0.05)({"type": "http", "headers": []}, receive, None))
+    assert error.value.status_code == 408
+
+
+def test_of_a_hundred_at_once_those_over_the_bound_get_503_and_none_hangs(spirit_lm, monkeypatch):
+    session = Session(spirit_lm, Limits(max_concurrent=4))
+    generate, release, running, most = spirit_lm.generate_batch, threading.Event(), [0], [0]
+
+    def slow(self, *arguments):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        assert release.wait(60)
+        answers = generate(*arguments)
+        running[0] -= 1
+        return answers
+
+    monkeypatch.setattr(type(spirit_lm), "generate_batch", slow)
+
+    async def ask(client, number):
+        request = {"prompt": [{"text": "cat"}], "output": "speech", "max_new_tokens": 5, "seed": number}
+        response = await client.post("/api/generate", json=request)
+        if response.status_code == 503:
+            refused.append(response)
+            if len(refused) == 96:
+                release.set()
+        return response
+
+    async def all_of_them():
+        transport = httpx.ASGITransport(build_api(session))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await asyncio.wait_for(asyncio.gather(*(ask(client, number) for number in range(100))), 60)
+
+    refused = []
+    found = asyncio.run(all_of_them())
+    assert sorted(response.status_code for response in found) == [200] * 4 + [503] * 96
+    assert most == [1]  # one at a time
+    assert int(refused[0].headers["retry-after"]) > 0
+    assert "at most 4 at a time" in refusal(refused[0], 503)
+    assert all(response.json()["pieces"][0]["audio"] for response in found if response.status_code == 200)
+    with session.turn():  # all places are free again
+        pass
+
+
+def test_a_place_is_free_again_after_an_error(client):
+    for _ in range(10):
+        refusal(client.post("/api/generate", json={"prompt": [{"text": " "}]}))
+    assert client.post("/api/vocode", json={"units": [1, 2]}).status_code == 200
+
+
+def test_a_model_that_neither_hears_nor_speaks_says_so(spirit_lm):
+    from spiritlm_pl.generation import SpiritLM
+
+    deaf = SpiritLM(spirit_lm.model, spirit_lm.text_tokenizer, spirit_lm.vocabulary)
+    with TestClient(build_api(Session(deaf))) as client:
+        info = client.get("/api/info").json()
+        assert (info["reads_speech"], info["speaks"], info["speakers"]) == (False, False, [])
+        assert "speech tokenizer" in refusal(client.post("/api/tokenize", json={"audio": audio(tone())}))
+        assert "vocoder" in refusal(client.post("/api/vocode", json={"units": [1]}))
+        request = {"prompt": [{"text": "cat"}], "output": "speech", "max_new_tokens": 5}
+        (piece,) = client.post("/api/generate", json=request).json()["pieces"]
+        assert piece["tokens"].startswith("[Hu") and "audio" not in piece
+
+
+def test_every_field_is_documented(client):
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {"/api/info", "/api/generate", "/api/tokenize", "/api/vocode"}
+    for name in ("GenerateRequest", "PromptPiece", "TokenizeRequest", "VocodeRequest"):
+        for field, about in schema["components"]["schemas"][name]["properties"].items():
+            assert about.get("description"), f"{name}.{field}"
+    assert {"413", "422", "503"} <= set(schema["paths"]["/api/generate"]["post"]["responses"])
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_seconds": 0}, {"max_megabytes": float("nan")}, {"max_concurrent": 0}, {"max_concurrent": 33}]
+)
+def test_limits_have_limits(limits):
+    with pytest.raises(ValueError, match=f"{next(iter(limits))} must be"):
+        Limits(**limits)
+
+
+def test_an_answer_does_not_touch_the_global_random_state(client):
+    state = torch.get_rng_state()
+    client.post("/api/generate", json={"prompt": [{"text": "cat"}], "max_new_tokens": 5})
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,44 @@
+"""`spiritlm serve` before it serves: what it complains of, in one line."""
+
+import sys
+
+import pytest
+
+from spiritlm_pl.cli.serve import LOCAL, listen, load_model, serve
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "spiritlm-pl\[serve\]"$'):
+        serve()
+
+
+def test_a_taken_address_is_named():
+    with listen(LOCAL, 0) as taken:
+        host, port = taken.getsockname()
+        assert host == "127.0.0.1"
+        with pytest.raises(OSError, match=f"127.0.0.1:{port} is not: Address already in use"):
+            listen(LOCAL, port)
+
+
+def test_a_port_has_a_range():
+    with pytest.raises(ValueError, match=r"port must be in \[0, 65535\], but is 70000"):
+        listen(LOCAL, 70_000)
+
+
+def test_an_address_that_is_not_this_machines_is_named():
+    with pytest.raises(OSError, match="192.0.2.1:0 is not"):
+        listen("192.0.2.1", 0)
+
+
+def test_a_missing_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/lm does not exist"):
+        load_model(tmp_path)
+
+
+def test_a_model_is_loaded_with_the_parts_that_are_there(model_folder, tmp_path):
+    whole = load_model(model_folder, "cpu")
+    assert whole.speech_tokenizer is not None and whole.vocoder is not None
+    (tmp_path / "lm").symlink_to(model_folder / "lm")
+    words = load_model(tmp_path, "cpu")
+    assert words.speech_tokenizer is None and words.vocoder is None
