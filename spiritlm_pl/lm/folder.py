@@ -110,6 +110,10 @@ def load_causal_lm(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized
         )
+    except OSError as error:
+        if error.errno is None:  # what transformers says of missing files
+            raise FileNotFoundError(str(error).splitlines()[0]) from error
+        raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded

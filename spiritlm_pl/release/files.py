@@ -25,7 +25,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")

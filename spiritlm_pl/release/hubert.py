@@ -48,9 +48,9 @@ def conv_layers(text: str) -> Layers:
         found = [tuple(map(int, layer)) for layer in re.findall(_LAYER, group[1])]
         layers += [(channels, kernel, stride) for channels, kernel, stride in found] * int(group.groups()[-1] or 1)
         rest = rest[group.end() :].lstrip()
-        if rest and not rest.startswith("+"):
+        if not rest.startswith("+"):
             break
-        rest = rest.removeprefix("+").lstrip()
+        rest = rest.removeprefix("+").lstrip() or "+"
     if rest or not layers:
         raise ValueError(
             "conv_feature_layers must be a sum of lists such as [(512,10,5)] + [(512,3,2)] * 4, "

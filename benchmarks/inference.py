@@ -1,0 +1,231 @@
+"""Inference beside the plain path, in one run: tokenising, vocoding, generating, scoring, streaming.
+
+    python benchmarks/inference.py [--parts tokenise vocode generate score stream] [--minutes 60]
+
+Networks have the published sizes of the speech parts and random weights; the language model is of `--lm-layers`
+layers of width `--lm-width`. The audio is of `--audio`, each file used as often as the minutes ask for. Plain is one
+utterance, prompt or hypothesis at a time; the two paths take turns, and the best of each counts.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenise_rtf import hubert, wav2vec2_base
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codec import SpeechCodec, by_length, speech_vocabulary
+from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
+from spiritlm_pl.speech.expressive import ExpressiveTokenizer
+from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig, MLPQuantizer, MLPQuantizerConfig
+from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
+from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.speech.style import StyleEncoder
+from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
+
+PARTS = ("tokenise", "vocode", "generate", "score", "stream")
+EXPRESSIVE = {"num_pitches": 64, "num_styles": 100}
+
+
+def best(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Best seconds of jobs that take turns."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(found) for name, found in times.items()}
+
+
+def expressive_tokenizer() -> ExpressiveTokenizer:
+    """All three kinds in their published sizes."""
+    torch.manual_seed(0)
+    phonetic = PhoneticTokenizer(hubert("hubert_base_25hz", 11), MLPQuantizer(MLPQuantizerConfig()))
+    features: Any = StyleEncoder.on(wav2vec2_base().eval(), projection_dim=256, normalize=False).eval()
+    style = PhoneticTokenizer(features, LinearQuantizer(LinearQuantizerConfig()))
+    return ExpressiveTokenizer(phonetic.eval(), PitchTokenizer(PitchVQVAE(PitchVQVAEConfig())), style.eval()).eval()
+
+
+def corpus(folder: Path, minutes: float) -> list[Tensor]:
+    """Waveforms of so many minutes, in the order of their names."""
+    waveforms: list[Tensor] = []
+    paths, left = sorted(folder.rglob("*.wav")), minutes * 60
+    while left > 0:
+        for path in paths:
+            waveforms.append(load_waveform(path))
+            left -= len(waveforms[-1]) / 16_000
+            if left <= 0:
+                break
+    return waveforms
+
+
+def tokenise(options: argparse.Namespace) -> None:
+    """Batched and sorted by length, against one utterance at a time."""
+    waveforms = corpus(options.audio, options.minutes)
+    seconds = [len(waveform) / 16_000 for waveform in waveforms]
+    tokenizer = expressive_tokenizer()
+    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer)
+    speech = [Speech(waveform) for waveform in waveforms]
+
+    def plain() -> None:
+        for one in speech:
+            codec.encode(one)
+
+    def batched() -> None:
+        checked = [codec.checked(one) for one in speech]
+        for batch in by_length(seconds, options.batch_seconds):
+            list(codec.encode_batch([checked[place] for place in batch]))
+
+    found = best({"plain": plain, "batched": batched}, options.repeats)
+    print(f"tokenise: {len(speech)} utterances, {sum(seconds) / 60:.1f} min, median {statistics.median(seconds):.1f} s")
+    for name, value in found.items():
+        print(f"  {name:<10}{value:8.1f} s   {sum(seconds) / value:6.1f} x real time")
+    print(f"  ratio {found['plain'] / found['batched']:.2f}")
+
+
+def vocode(options: argparse.Namespace) -> None:
+    """Weight norm folded, against computed at every call."""
+    torch.manual_seed(0)
+    config = HiFiGANConfig(**EXPRESSIVE)
+    plain, folded = HiFiGANVocoder(config).eval(), HiFiGANVocoder(config).eval()
+    folded.load_state_dict(plain.state_dict())
+    folded.fold_weight_norm()
+    for units in (5, 25, 100, 400):
+        ids = torch.randint(500, (units,))
+        ones = torch.ones_like(ids)
+        jobs = {
+            "plain": lambda ids=ids, ones=ones: plain.synthesize(ids, 0, ones, ones, ones),
+            "folded": lambda ids=ids, ones=ones: folded.synthesize(ids, 0, ones, ones, ones),
+        }
+        found = best(jobs, max(3, options.repeats))
+        audio = units / 25
+        print(
+            f"vocode: {audio:5.1f} s   plain {audio / found['plain']:6.2f}   folded {audio / found['folded']:6.2f} "
+            f"x real time   ratio {found['plain'] / found['folded']:.2f}"
+        )
+
+
+def language_model(options: argparse.Namespace, vocabulary: Vocabulary) -> LlamaForCausalLM:
+    """A Llama of random weights."""
+    torch.manual_seed(0)
+    width = options.lm_width
+    config = LlamaConfig(
+        vocab_size=vocabulary.num_rows,
+        hidden_size=width,
+        intermediate_size=8 * width // 3 // 8 * 8,
+        num_hidden_layers=options.lm_layers,
+        num_attention_heads=width // 64,
+        max_position_embeddings=4096,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Prompts together, against one after the other."""
+    vocabulary = Vocabulary(**EXPRESSIVE)
+    model = language_model(options, vocabulary)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    settings = {"max_new_tokens": 64, "temperature": 1.0}
+    print(f"generate: {size / 1e6:.0f} M parameters, prompts of 64 tokens, 64 new tokens of speech")
+    rates = {}
+    for batch in (1, 8, 32):
+        prompts = torch.randint(32_000, (batch, 64)).tolist()
+        job = generation(model, prompts, vocabulary, GenerationSettings(**settings, batch_size=batch))
+        rates[batch] = batch * 64 / best({"": job}, options.repeats)[""]
+        print(f"  batch {batch:<3}{rates[batch]:8.1f} tokens/s   ratio {rates[batch] / rates[1]:.2f}")
+
+
+def generation(
+    model: LlamaForCausalLM, prompts: list[list[int]], vocabulary: Vocabulary, settings: GenerationSettings
+) -> Callable[[], object]:
+    """A call that continues prompts."""
+    rows = len(prompts)
+    return lambda: continue_tokens(
+        model, prompts, vocabulary, "speech", settings, limits=[64] * rows, seeds=list(range(rows))
+    )
+
+
+def score(options: argparse.Namespace) -> None:
+    """A shared context computed once, against once a hypothesis, and against one item at a time."""
+    vocabulary = Vocabulary(**EXPRESSIVE)
+    model = language_model(options, vocabulary)
+    for context, ending in ((64, 16), (256, 16), (256, 64)):
+        items = [
+            (torch.randint(32_000, (context,)).tolist(), torch.randint(32_000, (2, ending)).tolist()) for _ in range(16)
+        ]
+        whole: list[tuple[list[int], int]] = [(before + end, ending) for before, ends in items for end in ends]
+        found = best(
+            {
+                "one by one": lambda whole=whole: [log_likelihoods(model, [one]) for one in whole],
+                "batched": lambda whole=whole: log_likelihoods(model, whole),
+                "shared": lambda items=items: choice_log_likelihoods(model, items),
+            },
+            options.repeats,
+        )
+        rates = "   ".join(f"{name} {len(items) / value:6.2f}" for name, value in found.items())
+        print(
+            f"score: 2 endings of {ending} after {context} tokens: {rates} items/s   "
+            f"ratios {found['one by one'] / found['shared']:.2f}, {found['batched'] / found['shared']:.2f}"
+        )
+
+
+def stream(options: argparse.Namespace) -> None:
+    """Time to the first waveform, beside that of the whole answer."""
+    words = train_text_tokenizer(["the cat sat on the mat and looked at the dog"])
+    vocabulary = Vocabulary(num_text=words.vocab_size, **EXPRESSIVE)
+    vocoder = HiFiGANVocoder(HiFiGANConfig(**EXPRESSIVE)).eval()
+    torch.nn.init.constant_(vocoder.duration_predictor.proj.bias, 1.1)  # two frames a unit, as in speech
+    spirit_lm = SpiritLM(language_model(options, vocabulary), words, vocabulary, None, vocoder)
+    vocoder.fold_weight_norm()
+    settings = GenerationSettings(max_new_tokens=200)
+    prompt: Sequence[Any] = [Text("the cat sat on the mat")]
+    print(f"stream: margin of the vocoder {vocoder.margin} frames of 40 ms; 200 new tokens")
+    start = time.perf_counter()
+    whole = spirit_lm.generate(prompt, "speech", settings)[0][0]
+    assert isinstance(whole, Speech)
+    offline, audio = time.perf_counter() - start, len(whole.waveform) / 16_000
+    start, firsts, parts = time.perf_counter(), [], []
+    for new in spirit_lm.stream(prompt, "speech", settings):
+        firsts.append(time.perf_counter() - start)
+        assert isinstance(new.piece, Speech)
+        parts.append(new.piece.waveform)
+    together = torch.cat(parts)
+    error = float((together - whole.waveform).abs().max())
+    print(f"  whole answer {offline:.2f} s for {audio:.1f} s of speech; stream {time.perf_counter() - start:.2f} s")
+    print(f"  first waveform after {firsts[0]:.2f} s, {len(parts)} parts, largest difference {error:.1e}")
+
+
+def main() -> None:
+    """Run the parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--audio", type=Path, default=Path("quickstart/corpora/prompts/audio"))
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--batch-seconds", type=float, default=60.0)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--lm-layers", type=int, default=12)
+    parser.add_argument("--lm-width", type=int, default=768)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{options.threads} threads, torch {torch.__version__}")
+    jobs = {"tokenise": tokenise, "vocode": vocode, "generate": generate, "score": score, "stream": stream}
+    with torch.inference_mode():
+        for part in options.parts:
+            jobs[part](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Release directories that are not whole, or not what they say: one line that names the file, and no code is run."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spiritlm_pl.cli.main import main
+from spiritlm_pl.generation.loading import chosen_variant, load_speech
+from spiritlm_pl.release.hubert import conv_layers, read_hubert
+from spiritlm_pl.release.layout import HUBERT, PITCH, QUANTIZER, STYLE, Release
+from spiritlm_pl.release.pitch import read_pitch
+from spiritlm_pl.release.quantizer import read_quantizer
+from spiritlm_pl.release.style import read_style
+from spiritlm_pl.release.vocoder import read_vocoder
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def copy(golden: Any, tmp_path: Path) -> Release:
+    """A copy to be damaged."""
+    shutil.copytree(golden.release.folder / "speech_tokenizer", tmp_path / "speech_tokenizer")
+    shutil.copytree(golden.release.folder / "spiritlm_model", tmp_path / "spiritlm_model")
+    return Release(tmp_path)
+
+
+PARTS = [
+    HUBERT,
+    QUANTIZER,
+    f"{PITCH}/model.pt",
+    f"{STYLE}/pytorch_model.bin",
+    "hifigan_spiritlm_expressive_w2v2/generator.pt",
+]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_files_that_are_missing_cut_off_or_hold_code(copy: Release, tmp_path: Path, name: str) -> None:
+    path = copy.speech / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+        load_speech(copy.folder)
+    torch.save({"model_weight": Evil(tmp_path / "made"), "generator": Evil(tmp_path / "made")}, path)
+    with pytest.raises(ValueError, match=f"tensors and plain values, but .*{path.name} does not"):
+        load_speech(copy.folder)
+    assert not (tmp_path / "made").exists()
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=f"{path.name} holds a list instead"):
+        load_speech(copy.folder)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path.name} does not exist"):
+        load_speech(copy.folder)
+
+
+def change(path: Path, part: str, weights: Any) -> None:
+    found = torch.load(path, weights_only=True)
+    torch.save({**found, part: weights(found[part])}, path)
+
+
+def test_weights_of_another_size_are_told(copy: Release) -> None:
+    change(copy.speech / HUBERT, "model_weight", lambda found: {**found, "layer_norm.weight": torch.ones(3)})
+    with pytest.raises(ValueError, match="(?s)mhubert_base_25hz.pt must hold the weights .*size mismatch"):
+        read_hubert(copy.speech / HUBERT)
+    change(copy.speech / HUBERT, "model_weight", lambda found: {**found, "odd.weight": torch.ones(3)})
+    with pytest.raises(ValueError, match="weights of HuBERT alone, but has odd.weight among them"):
+        read_hubert(copy.speech / HUBERT)
+    change(copy.speech / QUANTIZER, "model_weight", lambda found: {k: v for k, v in found.items() if k != "4.weight"})
+    with pytest.raises(ValueError, match=r"must hold '4.weight', but holds '0.weight'"):
+        read_quantizer(copy.speech / QUANTIZER)
+    torch.save({"model": {}}, copy.speech / QUANTIZER)
+    with pytest.raises(ValueError, match="must hold 'model_weight', but holds 'model' instead"):
+        read_quantizer(copy.speech / QUANTIZER)
+
+
+def test_configurations_that_nothing_here_reads(copy: Release) -> None:
+    pitch = copy.speech / PITCH / "config.yaml"
+    text = pitch.read_text()
+    for old, new, message in (
+        ("norm_f0_interp,vuv", "f0,vuv", "features of .* must be norm_f0_interp,vuv, but is f0,vuv instead"),
+        ("  - 2\n", "  - 3\n", r"strides_t of .* must be \[2\], but is \[3\] instead"),
+        ("vq_params", "other_params", "must hold 'vq_params'"),
+    ):
+        pitch.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=message):
+            read_pitch(copy.speech / PITCH)
+    vocoder = copy.vocoder("base")
+    described = json.loads((vocoder / "config.json").read_text())
+    for change_, message in (
+        ({"resblock": "2"}, "resblock of .* must be 1, but is 2"),
+        ({"code_hop_size": 320}, "must be the product of upsample_rates 640, but is 320"),
+        ({"dur_predictor_params": {"var_pred_kernel_size": 5}}, "var_pred_kernel_size of .* must be 3, but is 5"),
+    ):
+        (vocoder / "config.json").write_text(json.dumps({**described, **change_}))
+        with pytest.raises(ValueError, match=message):
+            read_vocoder(vocoder)
+    (copy.speech / STYLE / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="model_type of .* must be wav2vec2, but is 'bert'"):
+        read_style(copy.speech / STYLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("[(512,10,5)] + [(512,3,2)] * 2", ((512, 10, 5), (512, 3, 2), (512, 3, 2))),
+        (" [ (16, 10, 5), (16,3,2) ]*2 ", ((16, 10, 5), (16, 3, 2)) * 2),
+        ("[(8,4,2)]", ((8, 4, 2),)),
+    ],
+)
+def test_the_layout_of_convolutions_is_parsed(text: str, layers: Any) -> None:
+    assert conv_layers(text) == layers
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "__import__('os').mkdir('x')", "[(1,2,3)] + f()", "[(1,2)]", "[(1,2,3)] * 2 * 2", "[(1,2,3)] +"]
+)
+def test_and_never_evaluated(text: str) -> None:
+    with pytest.raises(ValueError, match="conv_feature_layers must be a sum of lists"):
+        conv_layers(text)
+
+
+def test_the_variant_has_to_be_clear(copy: Release) -> None:
+    assert chosen_variant(copy, None) == "expressive"
+    with pytest.raises(ValueError, match="variant must be expressive, but is base instead"):
+        chosen_variant(copy, "base")
+    (copy.folder / "spiritlm_model" / "spirit-lm-base-7b").mkdir()
+    with pytest.raises(ValueError, match="variant must be base or expressive, but is None instead"):
+        chosen_variant(copy, None)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["import-release", "NOWHERE", "out"], ["generate", "--model", "NOWHERE", "--text", "a"]]
+)
+def test_the_command_line_says_it_in_a_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["spiritlm", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    told = capsys.readouterr().err
+    assert exit_.value.code == 2 and told.count("\n") == 1 and "NOWHERE" in told
+
+
+def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spiritlm_pl.generation import GenerationSettings, LoadOptions, SpiritLM
+
+    monkeypatch.setattr("sys.argv", ["spiritlm", "import-release", str(whole_release.folder), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 0
+    options, settings = LoadOptions(dtype="float32"), GenerationSettings(greedy=True, max_new_tokens=20)
+    for variant in whole_release.variants:
+        original = SpiritLM.from_pretrained(whole_release.folder, variant, options)
+        imported = SpiritLM.from_pretrained(tmp_path / "out" / variant, None, options)
+        assert imported.vocabulary == original.vocabulary
+        for prompt in ("[Text]the cat[Speech]", "[Speech][Hu3][Hu7]"):
+            one, other = (model.generate(prompt, "speech", settings)[0] for model in (original, imported))
+            assert [piece.tokens for piece in one] == [piece.tokens for piece in other]  # type: ignore[union-attr]
+            assert all(torch.equal(a.waveform, b.waveform) for a, b in zip(one, other, strict=True))  # type: ignore[union-attr]
+
+
+def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path) -> None:
+    from spiritlm_pl.release.importing import import_lm
+    from spiritlm_pl.release.language_model import read_lm
+
+    source = tmp_path / "lm"
+    shutil.copytree(whole_release.lm("base"), source)
+    weights = source / "pytorch_model.bin"
+    source.chmod(0o755)
+    for path in source.iterdir():
+        path.chmod(0o644)
+    whole = torch.load(weights, weights_only=True)
+    lacking = {name: value for name, value in whole.items() if "layers.1.mlp.up_proj" not in name}
+    torch.save(lacking, weights)
+    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
+        with pytest.raises(ValueError, match=r"lacks model.layers.1.mlp.up_proj.weight"):
+            read()
+    torch.save({**whole, "model.embed_tokens.weight": torch.zeros(400, 32)}, weights)
+    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
+        with pytest.raises(ValueError, match="embed_tokens|size|shape"):
+            read()
+    weights.write_bytes(weights.read_bytes()[:5000])
+    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
+        with pytest.raises(ValueError, match="damaged"):
+            read()
+    torch.save({"model.norm.weight": Evil(tmp_path / "made")}, weights)
+    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
+        with pytest.raises(ValueError):
+            read()
+    assert not (tmp_path / "made").exists() and not (tmp_path / "out").exists()
+    weights.unlink()
+    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
+        with pytest.raises((FileNotFoundError, OSError), match="pytorch_model.bin|no file"):
+            read()
