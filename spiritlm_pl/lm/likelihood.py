@@ -99,10 +99,11 @@ def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequenc
     """Log-likelihoods (B, number): contexts padded on the left, continuations on the right."""
     contexts, mask = left_pad([context for context, _ in batch], model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
+    even = bool(mask.all())  # without a mask attention is faster
     cache = DynamicCache(config=model.config)
     first = model(
         input_ids=contexts,
-        attention_mask=mask.long(),
+        attention_mask=None if even else mask.long(),
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
@@ -119,7 +120,7 @@ def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequenc
         begin = positions[:, -1:].repeat_interleave(number, 0) + 1
         later = model(
             input_ids=targets[:, :-1],
-            attention_mask=seen.long(),
+            attention_mask=None if even else seen.long(),
             position_ids=begin + torch.arange(longest - 1, device=model.device),
             past_key_values=cache,
             use_cache=True,
