@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
@@ -14,6 +14,7 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 if TYPE_CHECKING:
     from spiritlm_pl.text import TextTokenizer
 
+Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
 _TOKEN = re.compile(r"\[(?:(Text|Speech)|(Hu|Pi|St)(\d+))\]")
 
 
@@ -80,7 +81,7 @@ class PromptEncoder:
         """Keep the parts."""
         self.text_tokenizer, self.codec, self.vocabulary = text_tokenizer, codec, codec.vocabulary
 
-    def encode(self, prompt: Sequence[Piece] | str, output: OutputModality = "any") -> Prompt:
+    def encode(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
         """Encode a prompt.
 
         Args:

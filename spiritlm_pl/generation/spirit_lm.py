@@ -4,7 +4,6 @@ Shapes: S samples, R runs of equal units.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts
 from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
-from spiritlm_pl.generation.prompt import Prompt, PromptEncoder
+from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
     GenerationSettings,
     check_room,
@@ -22,10 +21,10 @@ from spiritlm_pl.generation.sampling import (
     continue_tokens,
     stream_tokens,
 )
+from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
 from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
-from spiritlm_pl.lm.likelihood import choice_log_likelihoods
 from spiritlm_pl.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -35,25 +34,6 @@ if TYPE_CHECKING:
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
 Progress: TypeAlias = Callable[[int, int], None]
-Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
-
-
-@dataclass(frozen=True)
-class Score:
-    """Log-likelihood of a hypothesis.
-
-    Attributes:
-        total: summed over its tokens, nats.
-        num_tokens: how many.
-    """
-
-    total: float
-    num_tokens: int
-
-    @property
-    def mean(self) -> float:
-        """A token."""
-        return self.total / self.num_tokens
 
 
 class SpiritLM:
@@ -253,6 +233,7 @@ class SpiritLM:
         output: OutputModality = "any",
         settings: GenerationSettings | None = None,
         chunk_frames: int = CHUNK_FRAMES,
+        lookahead: int | None = None,
     ) -> Iterator[StreamedPiece]:
         """Continue one prompt, and tell the answer while it is made: the one that `generate` gives.
 
@@ -261,6 +242,7 @@ class SpiritLM:
             output: what may be generated.
             settings: sampling options, of a single sample.
             chunk_frames: frames of speech, at least, that are told at once.
+            lookahead: frames that must follow them; see `SpeechStream`.
 
         Raises:
             ValueError: as `generate`, and for several samples.
@@ -284,6 +266,7 @@ class SpiritLM:
                     self.voice,
                     encoded.speech if continues else None,
                     chunk_frames,
+                    lookahead,
                 )
             yield from answer.add(token)
         if answer is not None:
@@ -310,28 +293,13 @@ class SpiritLM:
         """
         return self.score_encoded([self.encode_choice(*item) for item in items], batch_tokens)
 
-    def encode_choice(self, context: Prompting, hypotheses: Sequence[Prompting]) -> tuple[list[int], list[list[int]]]:
+    def encode_choice(self, context: Prompting, hypotheses: Sequence[Prompting]) -> EncodedChoice:
         """Token ids of a context, and of what each hypothesis adds to it; raises as `score_batch`."""
-        most = context_length(self.model)
-        before = self.encode_prompt(context).tokens
-        whole = [self.encode_prompt(_joined(context, one)).tokens for one in hypotheses]
-        shared = min((_common(before, tokens) for tokens in whole), default=len(before))
-        for hypothesis, tokens in zip(hypotheses, whole, strict=True):
-            if len(tokens) <= len(before):
-                raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
-            if most is not None and len(tokens) > most:
-                raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
-        return before[:shared], [tokens[shared:] for tokens in whole]
+        return encode_choice(self._encoder, context, hypotheses, context_length(self.model))
 
-    def score_encoded(
-        self, encoded: Sequence[tuple[list[int], list[list[int]]]], batch_tokens: int = 4096
-    ) -> list[list[Score]]:
+    def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
         """Log-likelihoods of items of `encode_choice`, as `score_batch`."""
-        found = choice_log_likelihoods(self.model, encoded, batch_tokens)
-        return [
-            [Score(total, len(tokens)) for total, tokens in zip(totals.tolist(), continuations, strict=True)]
-            for totals, (_, continuations) in zip(found, encoded, strict=True)
-        ]
+        return scores(self.model, encoded, batch_tokens)
 
     def encode_prompt(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
         """Token ids of a prompt, and what an answer may continue.
@@ -389,22 +357,3 @@ class SpiritLM:
             )
             waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
         return Speech(waveform, self.vocoder.sample_rate, units, tokens=tokens)
-
-
-def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
-    """Both as one prompt.
-
-    Raises:
-        ValueError: if one is a string of tokens and the other is not.
-    """
-    if isinstance(context, str) != isinstance(hypothesis, str):
-        raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
-    if isinstance(context, str):
-        return context + cast(str, hypothesis)
-    return [*context, *cast("Sequence[Piece]", hypothesis)]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the beginning that two sequences share."""
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -107,3 +107,12 @@ def test_a_stream_has_one_sample(words):
     model = spirit_lm(words, "hifigan", False)
     with pytest.raises(ValueError, match="num_samples must be 1 for a stream, but is 2 instead"):
         next(model.stream([Text("the cat")], settings=GenerationSettings(num_samples=2)))
+
+
+def test_less_lookahead_is_sooner(words):
+    model, settings = spirit_lm(words, "hifigan", False), GenerationSettings(max_new_tokens=60)
+    exact, soon = (list(model.stream([Text("the cat")], "speech", settings, 4, wait)) for wait in (None, 2))
+    assert len(soon) > len(exact)
+    assert sum(len(new.piece.waveform) for new in soon) == sum(len(new.piece.waveform) for new in exact)
+    with pytest.raises(ValueError, match="lookahead at least 0, but are 4 and -1 instead"):
+        list(model.stream([Text("the cat")], "speech", settings, 4, -1))
