@@ -5,14 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.evaluation.choice import (
-    DIRECTIONS,
-    ChoiceItem,
-    choice_items,
-    cut_place,
-    evaluate_choice,
-    sequence,
-)
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part

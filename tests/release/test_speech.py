@@ -12,6 +12,7 @@ from spiritlm_pl.release.quantizer import read_quantizer
 from spiritlm_pl.release.speech import read_tokenizer
 from spiritlm_pl.speech.contract import Units
 from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
+from spiritlm_pl.speech.f0 import contour
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 from spiritlm_pl.tokens.merge import speech_stream
@@ -84,8 +85,16 @@ def test_the_circle_does_not_go_through_other_rows(golden: Any) -> None:
 @pytest.mark.parametrize("name", ["interp397", "zeros160", "short31", "softvuv480", "unvoiced_zero64"])
 def test_same_pitch_codes_and_contours(golden: Any, vqvae: PitchVQVAE, name: str) -> None:
     wanted = golden.arrays("f0")
-    codes = vqvae.encode(wanted[f"{name}_x"][None].float())
+    x = wanted[f"{name}_x"].float()
+    f0, voicing = (wanted[f"{name}_{key}"].float()[None] for key in ("f0", "vuv"))
+    if name != "softvuv480":  # voicing is yes or no here
+        torch.testing.assert_close(contour(f0, voicing > 0)[0], x, atol=1e-4, rtol=0)
+    codes = vqvae.encode(x[None])
     assert codes[0].tolist() == wanted[f"{name}_codes"].tolist()
+    latents = vqvae.latents(x[None])[0].detach().double()
+    distances = (latents[:, None] - vqvae.codebook.codes.double()).square().sum(-1).sort(1).values  # (T, K)
+    margin = wanted[f"{name}_margin"].double()
+    torch.testing.assert_close(distances[:, 1] - distances[:, 0], margin, atol=0.05, rtol=1e-4)
     torch.testing.assert_close(vqvae.decode(codes)[0], wanted[f"{name}_recon"].float(), atol=5e-3, rtol=0)
 
 
