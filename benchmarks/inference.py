@@ -163,9 +163,10 @@ def score(options: argparse.Namespace) -> None:
     model = language_model(options, vocabulary)
     for context, ending in ((64, 16), (256, 16), (256, 64)):
         items = [
-            (torch.randint(32_000, (context,)).tolist(), torch.randint(32_000, (2, ending)).tolist()) for _ in range(16)
+            (torch.randint(32_000, (context,)).tolist(), torch.randint(32_000, (2, ending)).tolist(), [0, 0])
+            for _ in range(16)
         ]
-        whole: list[tuple[list[int], int]] = [(before + end, ending) for before, ends in items for end in ends]
+        whole: list[tuple[list[int], int]] = [(before + end, ending) for before, ends, _ in items for end in ends]
         found = best(
             {
                 "one by one": lambda whole=whole: [log_likelihoods(model, [one]) for one in whole],

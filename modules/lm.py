@@ -56,6 +56,7 @@ class LanguageModelModule(StageModule):
         units_per_second: float | None = None,
         text_tokenizer: str | None = None,
         max_nonfinite_steps: int = 10,
+        expressive: bool | None = None,
     ) -> None:
         """Keep the description; the network itself is built in `configure_model`, sharded where asked for.
 
@@ -67,6 +68,7 @@ class LanguageModelModule(StageModule):
             units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
             text_tokenizer: SentencePiece model or folder that goes into an exported model.
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+            expressive: whether the data must have pitch and style tokens; None for what it has.
         """
         super().__init__()
         self.network_config = network
@@ -75,6 +77,7 @@ class LanguageModelModule(StageModule):
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
         self.text_tokenizer = text_tokenizer
+        self.expressive = expressive
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
@@ -88,7 +91,7 @@ class LanguageModelModule(StageModule):
         """Check that data and model speak of the same tokens.
 
         Raises:
-            ValueError: if the vocabularies differ, or gradients are to be clipped by value.
+            ValueError: if the vocabularies differ or are of the other kind, or gradients are to be clipped by value.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -100,6 +103,9 @@ class LanguageModelModule(StageModule):
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
             raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.given_vocabulary} instead")
         self.vocabulary = cast(Vocabulary, self.given_vocabulary or theirs)
+        if self.expressive not in (None, self.vocabulary.expressive):
+            wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]
+            raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 

@@ -127,4 +127,6 @@ def main() -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
+    if arguments[0] not in TRAINER_SUBCOMMANDS:  # Lightning has its own way with it
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # workers and files are cleared up
     sys.exit(guarded(lambda: run(arguments)))

@@ -10,6 +10,7 @@ from typing import Any
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
@@ -133,6 +134,9 @@ def run_trainer(arguments: list[str]) -> None:
             parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
             auto_configure_optimizers=False,
         )
+    except MisconfigurationException as error:
+        advice = " (--trainer.accelerator cpu where there is none)" if "backend" in str(error) else ""
+        raise ValueError(f"{error}{advice}") from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

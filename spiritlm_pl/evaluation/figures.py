@@ -16,6 +16,7 @@ from spiritlm_pl.speech.yin import yin_f0
 COLOURS = ("#2f6db5", "#c9c9c9", "#e0883a", "#5a9e5f", "#8c6bb1")
 FLOOR_DB = -80.0
 F0_RATE = 100.0  # Hz
+USUAL_F0 = (50.0, 450.0)  # Hz
 LONGEST_TITLE = 100  # characters
 
 
@@ -71,7 +72,7 @@ def _draw_f0(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
     pitch = axes.twinx()
     times = torch.arange(len(hertz)) / F0_RATE
     pitch.plot(times, torch.where(hertz > 0, hertz, torch.nan), color="cyan", linewidth=1)
-    pitch.set_ylim(50, 450)
+    pitch.set_ylim(*USUAL_F0)
     pitch.set_ylabel("F0, Hz")
 
 
@@ -87,6 +88,11 @@ def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str
     axes = figure.subplots()
     for (name, hertz), colour in zip(contours.items(), COLOURS[::2] + COLOURS[1::2], strict=False):
         axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
+    longest = max((len(hertz) for hertz in contours.values()), default=0)
+    axes.set_xlim(0, max(longest, 1) / frame_rate)
+    if sum(int(hertz.isfinite().sum()) for hertz in contours.values()) < 2:  # nothing to scale the axis by
+        axes.set_ylim(*USUAL_F0)
+        axes.text(0.5, 0.5, "no voice", transform=axes.transAxes, ha="center")
     axes.set_xlabel("seconds")
     axes.set_ylabel("F0, Hz")
     _set_title(axes, title)

@@ -104,6 +104,7 @@ class ProsodyReport:
                 first = [""] * 3
         ends = [
             "followed: share of the originals' difference in F0, 1 in full, 0 not at all",
+            "F0 differs: of each contrast with its sign, of all pairs its size",
             "correlation: of log F0 with the original's, within an utterance, and over both of a pair together",
             f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %",
         ]
@@ -126,6 +127,9 @@ def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[st
         if text and style and utterance.speaker and utterance.num_frames:
             said[utterance.speaker, text].setdefault(style, utterance)
     wanted = {tuple(sorted(contrast)) for contrast in contrasts}
+    known = {style for styles in said.values() for style in styles}
+    for style in sorted({style for contrast in wanted for style in contrast} - known):
+        raise ValueError(f"contrasts must be of the styles {', '.join(sorted(known))}, but one is {style} instead")
     pairs = [
         ProsodyPair(styles[first], styles[second])
         for styles in said.values()

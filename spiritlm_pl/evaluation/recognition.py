@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -178,7 +179,9 @@ def whisper_recogniser(folder: str | Path) -> Recogniser:
         ValueError: if there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"whisper_folder must be a folder with a faster-whisper model, but is {folder} instead")
+        raise ValueError(f"whisper must be a folder with a faster-whisper model, but is {folder} instead")
+    if find_spec("faster_whisper") is None:
+        raise ModuleNotFoundError('whisper needs faster-whisper: pip install "spiritlm-pl[whisper]"')
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)

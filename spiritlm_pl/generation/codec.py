@@ -146,7 +146,7 @@ class SpeechCodec:
         """
         if self.vocoder is None:
             raise ValueError("a vocoder must be given for speech, but is None instead")
-        spoken = spoken_units(tokens, self.vocabulary, self.vocoder).joined()
+        spoken = spoken_units(tokens, self.vocabulary, self.vocoder)
         if not len(spoken.units):
             raise ValueError("tokens must hold at least one unit, but hold none")
         waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
@@ -172,6 +172,8 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
 
     waveform = torch.as_tensor(speech.audio)
     if not waveform.is_floating_point():  # samples of a wav file as they are
+        if waveform.dtype not in (torch.int16, torch.int32):
+            raise ValueError(f"audio must be of floating point, int16 or int32, but is {waveform.dtype} instead")
         waveform = waveform / -torch.iinfo(waveform.dtype).min
     waveform = waveform.float()
     waveform = waveform.mean(0) if waveform.ndim == 2 else waveform

@@ -158,7 +158,7 @@ def chosen_variant(release: Release, variant: str | None) -> Variant:
     there = release.variants
     if variant is None and len(there) == 1:
         return there[0]
-    if variant not in there:
+    if variant not in VARIANTS or (variant not in there and there):
         names = " or ".join(there) or f"{' or '.join(VARIANTS)}, whose language models are not in {release.folder}"
         raise ValueError(f"variant must be {names}, but is {variant} instead")
     return variant

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import cast
 
 from transformers import PreTrainedModel
 
@@ -10,7 +10,20 @@ from spiritlm_pl.generation.pieces import Piece
 from spiritlm_pl.generation.prompt import PromptEncoder, Prompting
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods
 
-EncodedChoice: TypeAlias = tuple[list[int], list[list[int]]]  # a context, and what each hypothesis adds to it
+
+@dataclass(frozen=True)
+class EncodedChoice:
+    """Token ids of a context and of its hypotheses.
+
+    Attributes:
+        context: what all share.
+        continuations: what follows, of each hypothesis.
+        unscored: tokens at the beginning of each that belong to the context.
+    """
+
+    context: list[int]
+    continuations: list[list[int]]
+    unscored: list[int]
 
 
 @dataclass(frozen=True)
@@ -47,21 +60,26 @@ def encode_choice(
     """
     before = encoder.encode(context).tokens
     whole = [encoder.encode(_joined(context, one)).tokens for one in hypotheses]
-    shared = min((_common(before, tokens) for tokens in whole), default=len(before))
-    for hypothesis, tokens in zip(hypotheses, whole, strict=True):
-        if len(tokens) <= len(before):
+    own = [_common(before, tokens) for tokens in whole]  # less than the context where a piece goes across its end
+    for hypothesis, tokens, shared in zip(hypotheses, whole, own, strict=True):
+        if len(tokens) <= shared:
             raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
         if most is not None and len(tokens) > most:
             raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
-    return before[:shared], [tokens[shared:] for tokens in whole]
+    shared = min(own, default=len(before))
+    return EncodedChoice(before[:shared], [tokens[shared:] for tokens in whole], [one - shared for one in own])
 
 
 def scores(model: PreTrainedModel, encoded: Sequence[EncodedChoice], batch_tokens: int) -> list[list[Score]]:
     """Scores of the hypotheses of each item; contexts are computed once."""
-    found = choice_log_likelihoods(model, encoded, batch_tokens)
+    items = [(one.context, one.continuations, one.unscored) for one in encoded]
+    found = choice_log_likelihoods(model, items, batch_tokens)
     return [
-        [Score(total, len(tokens)) for total, tokens in zip(totals.tolist(), continuations, strict=True)]
-        for totals, (_, continuations) in zip(found, encoded, strict=True)
+        [
+            Score(total, len(tokens) - unscored)
+            for total, tokens, unscored in zip(totals.tolist(), one.continuations, one.unscored, strict=True)
+        ]
+        for totals, one in zip(found, encoded, strict=True)
     ]
 
 

@@ -351,7 +351,7 @@ class SpiritLM:
         else:
             assert before.tokens is not None
             spoken = spoken_units(before.tokens + tokens, self.vocabulary, self.vocoder)
-            num_prompt = len(spoken.units) - len(said.units)
+            num_prompt = len(spoken_units(before.tokens, self.vocabulary, self.vocoder).units)
             durations = (
                 before.durations if before.durations is not None and len(before.durations) == num_prompt else None
             )

@@ -112,7 +112,7 @@ class SpeechStream:
         return cut
 
     def _spoken(self) -> SpokenUnits:
-        return spoken_units(self.tokens, self.vocabulary, self.vocoder).joined()
+        return spoken_units(self.tokens, self.vocabulary, self.vocoder)
 
 
 class AnswerStream:

@@ -96,10 +96,10 @@ class SpokenUnits:
 
 
 def spoken_units(tokens: Sequence[int], vocabulary: Vocabulary, vocoder: UnitVocoder) -> SpokenUnits:
-    """What is to be spoken of token ids; units that the vocoder has not (a blank, of the release) are left out."""
+    """What is to be spoken of token ids: runs as one, without units that the vocoder lacks (the release's blank)."""
     units, pitches, styles = speech_codes(tokens, vocabulary)
     known = units < vocoder.num_units
-    return SpokenUnits(units[known], pitches[known], styles[known])
+    return SpokenUnits(units[known], pitches[known], styles[known]).joined()
 
 
 def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:

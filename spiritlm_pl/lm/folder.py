@@ -22,6 +22,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 DESCRIPTION_FILE = "spiritlm.json"
 STAGE = "language_model"
 SHARD_SIZE = "2GB"  # written at once, and so held twice
+WEIGHT_FILES = ("model*.safetensors", "model*.safetensors.index.json", "pytorch_model*")
 LoadedLM: TypeAlias = tuple[PreTrainedModel, TextTokenizer, Vocabulary]
 
 
@@ -53,9 +54,13 @@ def save_lm(
         if text_tokenizer is not None:
             text_tokenizer.save(new)
         folder.mkdir(exist_ok=True)
-        for path in sorted(new.iterdir()):
+        written = sorted(new.iterdir())
+        for path in written:
             path.chmod(0o644)
             path.replace(folder / path.name)
+    for old in {found for pattern in WEIGHT_FILES for found in folder.glob(pattern)}:
+        if old.name not in {path.name for path in written}:  # of another number of shards, which would be read instead
+            old.unlink()
     return folder
 
 

@@ -70,24 +70,25 @@ def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Te
 
 @torch.no_grad()
 def choice_log_likelihoods(
-    model: PreTrainedModel, items: Sequence[tuple[Tokens, Sequence[Tokens]]], batch_tokens: int = 4096
+    model: PreTrainedModel, items: Sequence[tuple[Tokens, Sequence[Tokens], Sequence[int]]], batch_tokens: int = 4096
 ) -> list[Tensor]:
     """Summed log-likelihoods of several continuations of each context, which is computed once.
 
     Args:
         model: causal language model in evaluation mode.
-        items: contexts and their continuations, none empty.
-        batch_tokens: tokens of a batch of contexts, padding included.
+        items: contexts, their continuations, none empty, and tokens of each continuation that are not counted.
+        batch_tokens: tokens of a batch, padding and the contexts of all continuations included.
 
     Returns:
         For each item a tensor with one value a continuation.
     """
     scores: list[Tensor] = [torch.zeros(0)] * len(items)
     by_number: dict[int, list[int]] = {}
-    for index, (_, continuations) in enumerate(items):
+    for index, (_, continuations, _) in enumerate(items):
         by_number.setdefault(len(continuations), []).append(index)
     for number, members in by_number.items():
-        for batch in _batches([len(items[index][0]) for index in members], batch_tokens):
+        sizes = [number * (len(items[index][0]) + max(map(len, items[index][1]), default=0)) for index in members]
+        for batch in _batches(sizes, batch_tokens):
             chosen = [members[place] for place in batch]
             values = _score_choices(model, [items[index] for index in chosen], number)
             for index, row in zip(chosen, values, strict=True):
@@ -95,9 +96,11 @@ def choice_log_likelihoods(
     return scores
 
 
-def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequence[Tokens]]], number: int) -> Tensor:
+def _score_choices(
+    model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequence[Tokens], Sequence[int]]], number: int
+) -> Tensor:
     """Log-likelihoods (B, number): contexts padded on the left, continuations on the right."""
-    contexts, mask = left_pad([context for context, _ in batch], model.device)
+    contexts, mask = left_pad([context for context, _, _ in batch], model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     even = bool(mask.all())  # without a mask attention is faster
     cache = DynamicCache(config=model.config)
@@ -110,7 +113,8 @@ def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequenc
         logits_to_keep=1,
     ).logits  # (B, 1, V)
     cache.batch_repeat_interleave(number)
-    rows = [list(continuation) for _, continuations in batch for continuation in continuations]
+    rows = [list(continuation) for _, continuations, _ in batch for continuation in continuations]
+    unscored = torch.tensor([count for _, _, counts in batch for count in counts], device=model.device)
     lengths = torch.tensor([len(row) for row in rows], device=model.device)
     longest = int(lengths.max())
     targets = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)  # (B * number, K)
@@ -127,7 +131,8 @@ def _score_choices(model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequenc
         ).logits
         logits = torch.cat([logits, later], 1)
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-    counted = torch.arange(longest, device=model.device) < lengths[:, None]
+    places = torch.arange(longest, device=model.device)
+    counted = (places < lengths[:, None]) & (places >= unscored[:, None])
     return -(losses * counted).sum(1).view(len(batch), number).cpu()
 
 

@@ -1,6 +1,7 @@
 """Reading files of the published release, and of the tools that it was made with."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,11 @@ import torch
 from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
+FAIRSEQ_DICTIONARY = "fairseq.data.dictionary.Dictionary"
+
+
+class _Dictionary:
+    """Stands for fairseq's list of symbols, which its checkpoints hold and nothing here needs."""
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
@@ -20,8 +26,10 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+    mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]):
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
@@ -49,6 +57,9 @@ def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
     Raises:
         ValueError: if names or shapes are other ones.
     """
+    strange = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
+    if strange is not None:
+        raise ValueError(f"{path} must hold tensors, but {strange} is a {type(weights[strange]).__name__} instead")
     try:
         network.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:

@@ -4,7 +4,6 @@ Both keep a configuration beside fairseq's weights: under `model_cfg` and `model
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,13 @@ def read_hubert(path: str | Path, layer: int = 11) -> HubertFeatures:
         weights = dict(part(found, "model", path))
     if task.get("normalize"):
         raise ValueError(f"normalize of {path} must be false, but is true: such a model is not a base model")
-    features = HubertFeatures(_config(model, int(task.get("sample_rate", 16_000)), layer))
+    features = HubertFeatures(_config(model, int(task.get("sample_rate", 16_000)), layer, path))
     fill(features.encoder, _renamed(weights, features.config, path), path)
     return features.eval()
 
 
-def _config(model: Mapping[str, Any], sample_rate: int, layer: int) -> HubertFeaturesConfig:
-    layers = conv_layers(model["conv_feature_layers"])
+def _config(model: dict[str, Any], sample_rate: int, layer: int, path: str | Path) -> HubertFeaturesConfig:
+    layers = conv_layers(part(model, "conv_feature_layers", path))
     widths = {channels for channels, _, _ in layers}
     if len(widths) > 1:
         raise ValueError(f"convolutions must have one number of channels, but have {sorted(widths)} instead")
@@ -104,10 +103,10 @@ def _config(model: Mapping[str, Any], sample_rate: int, layer: int) -> HubertFea
         extractor_mode=EXTRACTOR_MODES[mode],
         conv_bias=bool(model.get("conv_bias", False)),
         pad_edges=False,
-        embed_dim=model["encoder_embed_dim"],
-        num_layers=model["encoder_layers"],
-        num_heads=model["encoder_attention_heads"],
-        feed_forward_dim=model["encoder_ffn_embed_dim"],
+        embed_dim=part(model, "encoder_embed_dim", path),
+        num_layers=part(model, "encoder_layers", path),
+        num_heads=part(model, "encoder_attention_heads", path),
+        feed_forward_dim=part(model, "encoder_ffn_embed_dim", path),
         pos_conv_kernel=model.get("conv_pos", 128),
         pos_conv_groups=model.get("conv_pos_groups", 16),
         layer_norm_first=bool(model.get("layer_norm_first", False)),

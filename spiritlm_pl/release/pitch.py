@@ -52,12 +52,12 @@ def _config(described: Any, path: Path) -> PitchVQVAEConfig:
             if params.get(name, value) != value:
                 raise ValueError(f"{name} of {path} must be {value}, but is {params[name]} instead")
     return PitchVQVAEConfig(
-        num_codes=codebook["l_bins"],
-        dim=codebook["emb_width"],
-        width=encoder["width"],
-        depth=encoder["depth"],
-        downsamplings=encoder["downs_t"][0],
-        dilation_growth=encoder["dilation_growth_rate"],
+        num_codes=part(codebook, "l_bins", path),
+        dim=part(codebook, "emb_width", path),
+        width=part(encoder, "width", path),
+        depth=part(encoder, "depth", path),
+        downsamplings=part(encoder, "downs_t", path)[0],
+        dilation_growth=part(encoder, "dilation_growth_rate", path),
         reverse_decoder_dilation=bool(decoder.get("reverse_decoder_dilation", False)),
         residual_scale=bool(encoder.get("res_scale", False)),
         frame_rate=described.get("sampling_rate", 16_000) / described.get("f0_hop_size", 80),

@@ -40,7 +40,7 @@ def read_vocoder(folder: str | Path) -> HiFiGANVocoder:
     path = folder / WEIGHTS
     weights: Weights = part(read_pickle(path), "generator", path)
     if "spkr.weight" not in weights:
-        weights = _with_one_speaker(weights, described["embedding_dim"])
+        weights = _with_one_speaker(weights, part(described, "embedding_dim", path))
     vocoder = HiFiGANVocoder(_config(described, weights, folder))
     if not any(name.startswith(DURATIONS) for name in weights):
         raise ValueError(f"{path} must hold a duration predictor, but has no weights of {DURATIONS}")
@@ -75,15 +75,15 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
         styles=styles,
         default_speaker=min(DEFAULT_SPEAKER, len(speakers) - 1),
         default_global_style=min(DEFAULT_STYLE, max(0, len(styles) - 1)),
-        embedding_dim=described["embedding_dim"],
+        embedding_dim=part(described, "embedding_dim", path),
         sample_rate=described.get("sampling_rate", 16_000),
         hop_length=hop_length,
         upsample_rates=tuple(rates),
-        upsample_kernel_sizes=tuple(described["upsample_kernel_sizes"]),
-        upsample_initial_channels=described["upsample_initial_channel"],
-        resblock_kernel_sizes=tuple(described["resblock_kernel_sizes"]),
-        resblock_dilations=tuple(tuple(row) for row in described["resblock_dilation_sizes"]),
-        duration_channels=durations["var_pred_hidden_dim"],
+        upsample_kernel_sizes=tuple(part(described, "upsample_kernel_sizes", path)),
+        upsample_initial_channels=part(described, "upsample_initial_channel", path),
+        resblock_kernel_sizes=tuple(part(described, "resblock_kernel_sizes", path)),
+        resblock_dilations=tuple(tuple(row) for row in part(described, "resblock_dilation_sizes", path)),
+        duration_channels=part(durations, "var_pred_hidden_dim", path),
         duration_dropout=durations.get("var_pred_dropout", 0.5),
     )
 

@@ -18,7 +18,7 @@ from spiritlm_pl.generation import Piece, Speech, Text
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import Voice
-from spiritlm_pl.serve.audio import encode_wav
+from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.body_limit import BodyLimit
 from spiritlm_pl.serve.schemas import (
     Allowed,
@@ -115,7 +115,7 @@ def _read(piece: PromptPiece, session: Session) -> Piece:
         return Text(piece.text)
     if piece.tokens is not None:
         return Speech(tokens=parse_speech(piece.tokens, session.spirit_lm.vocabulary))
-    return session.read_speech(_decoded(piece.audio or ""))
+    return Speech(*decode_audio(_decoded(piece.audio or ""), session.limits.max_seconds))
 
 
 def _written(piece: Piece, session: Session) -> AnswerPiece:

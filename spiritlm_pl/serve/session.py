@@ -13,8 +13,8 @@ from torch import Tensor
 
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.spirit_lm import Progress
-from spiritlm_pl.generation.stream import Segment, encode_segments, speech_codes
-from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak
+from spiritlm_pl.generation.stream import Segment, encode_segments
+from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak, spoken_units
 from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
 from spiritlm_pl.vocoder.duration import durations_from_log
@@ -97,7 +97,7 @@ class Session:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have the model alone, after those who asked before.
+        """Have the model alone.
 
         Raises:
             Busy: if too many wait already.
@@ -118,11 +118,9 @@ class Session:
             ValueError: if it is no audio, too long, too short, silent or not finite.
             Busy: if too many wait already.
         """
+        waveform, sample_rate = decode_audio(data, self.limits.max_seconds)
         with self.turn():
-            waveform, sample_rate = decode_audio(data, self.limits.max_seconds)
-            speech = self.spirit_lm.encode_prompt([Speech(waveform, sample_rate)]).speech
-        assert speech is not None
-        return speech
+            return self.spirit_lm.codec.encode(Speech(waveform, sample_rate))
 
     def answer(
         self,
@@ -135,7 +133,7 @@ class Session:
         """Continue a prompt once.
 
         Args:
-            prompt: text, and speech from `read_speech` or as tokens.
+            prompt: text, and speech as a waveform, from `read_speech`, or as tokens.
             output: what may be generated.
             settings: sampling options.
             voice: who speaks; the vocoder's default voice if not given.
@@ -146,7 +144,7 @@ class Session:
             Busy: if too many wait already.
         """
         seconds = sum(_seconds(piece) for piece in prompt)
-        if seconds > self.limits.max_seconds:
+        if seconds > self.limits.max_seconds:  # before any of it is tokenized
             most = self.limits.max_seconds
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
         with self.turn():
@@ -176,10 +174,9 @@ class Session:
             vocoder = spirit_lm.vocoder
             if vocoder is None:
                 raise ValueError("a vocoder must be in the model's folder, but there is none")
-            spoken = SpokenUnits(*speech_codes(tokens, spirit_lm.vocabulary))
+            spoken = spoken_units(tokens, spirit_lm.vocabulary, vocoder)
             if not len(spoken.units):
                 raise ValueError("tokens must hold at least one unit, but hold none")
-            spoken = spoken if durations else spoken.joined()
             frames = torch.tensor(durations) if durations else _predicted(vocoder, spoken, spirit_lm.model.device)
             if len(frames) != len(spoken.units):
                 raise ValueError(f"durations must be {len(spoken.units)}, one a unit, but are {len(frames)} instead")

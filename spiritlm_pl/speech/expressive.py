@@ -72,6 +72,11 @@ class ExpressiveTokenizer(nn.Module):
         ):
             if rate != wanted:
                 raise ValueError(f"{name} must give {wanted:g} codes a second, but gives {rate:g} instead")
+        if phonetic.frame_rate <= STYLE_RATE:
+            raise ValueError(
+                f"phonetic must give more than {STYLE_RATE:g} unit a second, but gives {phonetic.frame_rate:g}: "
+                "a style tokenizer?"
+            )
         if phonetic.sample_rate != style.sample_rate:
             raise ValueError(
                 f"style must take {phonetic.sample_rate} samples a second, but takes {style.sample_rate} instead"

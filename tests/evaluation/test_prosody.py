@@ -40,8 +40,10 @@ def test_pairs_are_of_one_text_and_one_speaker(kit: Any) -> None:
         ("1", "2", "high / low"),
     ]
     assert [pair.contrast for pair in find_pairs(rows, [("low", "high")])] == ["high / low"]
-    with pytest.raises(ValueError, match="one text by one speaker in high and slow, but no pair is among the 3 texts"):
+    with pytest.raises(ValueError, match="contrasts must be of the styles fast, high, low, but one is slow instead"):
         find_pairs(rows, [("slow", "high")])
+    with pytest.raises(ValueError, match="one text by one speaker in fast and low, but no pair is among the 2 texts"):
+        find_pairs([rows[4], rows[3]], [("low", "fast")])
     with pytest.raises(ValueError, match="in two styles, but no pair"):
         find_pairs(rows[2:4])
 

@@ -63,5 +63,5 @@ def test_edits_of_one_utterance() -> None:
 def test_judges_by_name(tmp_path: Path) -> None:
     assert list(recognisers(["press one"])) == ["pocketsphinx"]
     assert recognisers(["press one"], pocketsphinx=False) == {}
-    with pytest.raises(ValueError, match="whisper_folder must be a folder"):
+    with pytest.raises(ValueError, match="whisper must be a folder"):
         recognisers([], pocketsphinx=False, whisper_folder=tmp_path / "missing")

@@ -54,7 +54,9 @@ def test_a_shared_context_gives_the_same(model, batch_tokens):
         (tokens(context), [tokens(length) for length in lengths])
         for context, lengths in ((5, (1, 1)), (9, (3, 7)), (1, (2, 1)), (30, (4, 4, 4)), (12, (6,)), (7, (1, 5)))
     ]
+    items = [(context, ends, [number % len(end) for number, end in enumerate(ends)]) for context, ends in items]
     found = choice_log_likelihoods(model, items, batch_tokens)
-    for (context, continuations), scores in zip(items, found, strict=True):
-        alone = log_likelihoods(model, [(context + end, len(end)) for end in continuations])
+    for (context, continuations, unscored), scores in zip(items, found, strict=True):
+        ends = zip(continuations, unscored, strict=True)
+        alone = log_likelihoods(model, [(context + end, len(end) - left) for end, left in ends])
         torch.testing.assert_close(scores, alone, rtol=1e-4, atol=1e-4)

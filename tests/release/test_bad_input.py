@@ -136,8 +136,12 @@ def test_the_variant_has_to_be_clear(copy: Release) -> None:
     with pytest.raises(ValueError, match="variant must be expressive, but is base instead"):
         chosen_variant(copy, "base")
     (copy.folder / "spiritlm_model" / "spirit-lm-base-7b").mkdir()
+    assert chosen_variant(copy, "base") == "base"
     with pytest.raises(ValueError, match="variant must be base or expressive, but is None instead"):
         chosen_variant(copy, None)
+    shutil.rmtree(copy.folder / "spiritlm_model")
+    tokenizer, vocoder = load_speech(copy.folder, "base")  # which needs no language model
+    assert tokenizer is not None and vocoder is not None and not vocoder.expressive
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The published speech tokenizers with our code: the same features, units, codes and strings."""
 
+import sys
+import types
 from dataclasses import replace
 from typing import Any
 
@@ -196,12 +198,26 @@ def test_known_f0_is_cut_as_the_audio_is(golden: Any, expressive: ExpressiveToke
     assert units.pitches[:60].tolist() == torch.cat(wanted).tolist() and wanted[0].tolist() != wanted[1].tolist()
 
 
-def test_a_raw_checkpoint_of_fairseq_is_the_same(golden: Any, tmp_path: Any) -> None:
+def test_a_raw_checkpoint_of_fairseq_is_the_same(golden: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from spiritlm_pl.release.hubert import read_hubert
 
     found = torch.load(golden.release.speech / HUBERT, weights_only=True)
     path = tmp_path / "raw.pt"
-    torch.save({"cfg": {"model": found["model_cfg"], "task": found["task_cfg"]}, "model": found["model_weight"]}, path)
+    module = types.ModuleType("fairseq.data.dictionary")  # checkpoints of fairseq hold its lists of symbols
+    symbols = type("Dictionary", (), {"__module__": module.__name__})
+    for name in ("fairseq", "fairseq.data", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    module.Dictionary = symbols  # type: ignore[attr-defined]
+    listed = symbols()
+    listed.symbols = ["a", "b"]
+    raw = {
+        "cfg": {"model": found["model_cfg"], "task": found["task_cfg"]},
+        "model": found["model_weight"],
+        "task_state": {"dictionaries": [listed]},
+        "optimizer_history": [{"lr_scheduler_state": {"best": None}}],
+    }
+    torch.save(raw, path, _use_new_zipfile_serialization=False)  # as torch of its time wrote it
+    monkeypatch.undo()
     features, _ = read_hubert(path)(*golden.wave("w05"))
     torch.testing.assert_close(features[0], golden.arrays("hubert")["w05_dense"], atol=3e-4, rtol=0)
     third = replace(read_hubert(path, layer=3).config)

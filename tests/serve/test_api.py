@@ -167,7 +167,8 @@ def test_loud_audio_does_no_harm(client):
     assert client.post("/api/tokenize", json={"audio": loud}).status_code in (200, 422)
 
 
-def test_the_speech_of_a_prompt_is_limited_as_a_whole(client):
+def test_the_speech_of_a_prompt_is_limited_as_a_whole(client, monkeypatch):
+    monkeypatch.setattr("spiritlm_pl.generation.codec.SpeechCodec.encode", None)  # nothing is tokenized before
     pieces = [{"audio": audio(tone(2.0))}] * 2
     detail = refusal(client.post("/api/generate", json={"prompt": pieces}))
     assert "prompt must hold at most 3 s of speech, but holds 4.0 s" in detail

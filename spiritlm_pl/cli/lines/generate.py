@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, pieces, read_items
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, file_name, pieces, read_items
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, OutputModality, Text
 
 
@@ -45,12 +45,14 @@ def generate_lines(
             for wanted, members in by_output.items():
                 found = spirit_lm.generate_encoded([prompt for _, prompt in members], wanted, settings)
                 for (item, _), answers in zip(members, found, strict=True):
-                    writer.write(item, answers=_described(item, answers, audio, spirit_lm.vocabulary))
+                    try:
+                        writer.write(item, answers=_described(item, answers, audio, spirit_lm.vocabulary))
+                    except OSError as error:  # a disk that is full, or a folder that is not ours
+                        writer.write(item, error=str(error))
 
 
 def _described(item: Item, answers: list[Any], folder: Path, vocabulary: Any) -> list[list[dict[str, Any]]]:
     """Answers as plain values; speech goes to wav files."""
-    from spiritlm_pl.cli.lines.vocode import file_name
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
 

@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,7 +21,8 @@ from spiritlm_pl.generation.pieces import Piece, Speech, Text
 
 Item = dict[str, Any]
 STANDARD = "-"
-KINDS = {"text", "audio"}
+KINDS = ({"text"}, {"audio"})
+LONGEST_NAME = 100
 
 
 def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -78,7 +80,8 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
                     raise ValueError(f"line {number} of {name} must be JSON, but is not: {error}") from None
                 if not isinstance(item, dict):
                     raise ValueError(f"line {number} of {name} must be a JSON object, but is {line.strip()[:40]!r}")
-                yield {"id": str(item.get("id", number)), **{key: item[key] for key in item if key != "id"}}
+                own = str(number) if len(inputs) == 1 else f"{name}:{number}"
+                yield {"id": str(item.get("id", own)), **{key: item[key] for key in item if key != "id"}}
 
 
 def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
@@ -105,7 +108,7 @@ def pieces(found: Any) -> list[Piece] | str:
     """
     if isinstance(found, str):
         return found
-    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) & KINDS for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in KINDS for one in found):
         raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
     return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
 
@@ -128,7 +131,8 @@ class LinesWriter:
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.is_file():
                 temporary = out.with_name(f".{out.name}.tmp")
-                temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+                whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+                temporary.write_text(whole, encoding="utf-8")
                 temporary.replace(out)
             self.stream = out.open("a", encoding="utf-8")
         console = Console(stderr=True)
@@ -136,11 +140,16 @@ class LinesWriter:
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     def left(self, items: Iterable[Item]) -> list[Item]:
-        """Items that are not done, in their order; of the same id the first."""
+        """Items that are not done, in their order.
+
+        Raises:
+            ValueError: if two have the same id.
+        """
         found: dict[str, Item] = {}
         for item in items:
-            if item["id"] not in self.done:
-                found.setdefault(item["id"], item)
+            if found.setdefault(item["id"], item) is not item:
+                raise ValueError(f"id must be another one for every item, but two have {item['id']}")
+        found = {name: item for name, item in found.items() if name not in self.done}
         self.task = self.bar.add_task("done", total=len(found))
         return list(found.values())
 
@@ -170,10 +179,28 @@ class LinesWriter:
 
 
 def _whole_lines(path: Path) -> Iterator[Item]:
-    """Lines of an earlier run; the last one may have been cut off."""
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
+    """Lines of an earlier run; the last one may have been cut off.
+
+    Raises:
+        ValueError: if another one is no line of these commands.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")  # other ends of lines may be in a text
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = json.loads(line)
+            found["id"]
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):  # it has no end of its own
                 return
+            raise ValueError(f"line {number} of --out {path} must be of an earlier run, but is {line[:40]!r}") from None
+        yield found
+
+
+def file_name(name: str) -> str:
+    """A name for files, without folders and what a file system may not like; different ids have different names."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-")
+    if plain == name and len(name) <= LONGEST_NAME:
+        return name
+    return f"{plain[-LONGEST_NAME:]}-{sha256(name.encode()).hexdigest()[:8]}"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import soundfile
+
 from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, device, parser
 
 EPILOG = """\
@@ -13,7 +15,7 @@ examples:
 
 A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds.
 """
-WINDOW = 256  # files that are looked at together, to batch those of like length
+WINDOW_SECONDS = 1_800.0  # of audio that is held at once, to batch utterances of like length
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,9 +47,26 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
     codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where)
     with writer:
-        for start in range(0, len(items), WINDOW):
-            for item, values in tokenized(codec, items[start : start + WINDOW], options.batch_seconds):
+        for window in windows(items):
+            for item, values in tokenized(codec, window, options.batch_seconds):
                 writer.write(item, **values)
+
+
+def windows(items: list[Item]) -> Iterator[list[Item]]:
+    """Items in stretches of half an hour of audio; what does not tell its length counts as a minute."""
+    window, held = list[Item](), 0.0
+    for item in items:
+        try:
+            seconds = soundfile.info(item["audio"]).duration
+        except (soundfile.LibsndfileError, OSError, TypeError):
+            seconds = 60.0
+        if window and held + seconds > WINDOW_SECONDS:
+            yield window
+            window, held = [], 0.0
+        window.append(item)
+        held += seconds
+    if window:
+        yield window
 
 
 def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[tuple[Item, dict[str, Any]]]:

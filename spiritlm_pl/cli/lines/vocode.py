@@ -1,9 +1,16 @@
 """`spiritlm vocode`: tokens to audio."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spiritlm_pl.cli.lines.items import LinesWriter, device, parser, read_items
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, device, file_name, parser, read_items
 
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.codec import SpeechCodec
+    from spiritlm_pl.generation.pieces import Speech
+    from spiritlm_pl.generation.vocode import Voice
+
+LONGEST = 2_500  # frames of a unit
 EPILOG = """\
 examples:
   spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl
@@ -35,13 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     writer = LinesWriter(options.out)
     items = writer.left(read_items(options.inputs))
 
-    import torch
-
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
     from spiritlm_pl.generation.loading import load_speech
-    from spiritlm_pl.generation.pieces import Speech
-    from spiritlm_pl.generation.prompt import parse_prompt
     from spiritlm_pl.generation.vocode import Voice
 
     _, vocoder = load_speech(options.model, options.variant, device(options.device))
@@ -54,21 +57,33 @@ def main(arguments: list[str] | None = None) -> None:
     with writer:
         for item in items:
             try:
-                if not isinstance(item.get("tokens"), str):
-                    raise ValueError(f"tokens must be a string such as [Hu3][Hu7], but is {item.get('tokens')!r}")
-                found = [piece for piece in parse_prompt(item["tokens"], codec.vocabulary) if isinstance(piece, Speech)]
-                tokens = [token for piece in found for token in piece.tokens or ()]
-                known = None if options.predict_durations else item.get("durations")
-                spoken = codec.decode(tokens, Voice(speaker, style), None if known is None else torch.tensor(known))
-            except ValueError as error:
+                spoken = spoken_item(codec, item, Voice(speaker, style), options.predict_durations)
+                path = options.audio / f"{file_name(item['id'])}.wav"
+                samples = save_wav(path, spoken.waveform, spoken.sample_rate)
+            except (ValueError, OSError) as error:
                 writer.write(item, error=str(error))
                 continue
-            path = options.audio / f"{file_name(item['id'])}.wav"
-            samples = save_wav(path, spoken.waveform, spoken.sample_rate)
             writer.write(item, audio=str(path), seconds=round(samples / spoken.sample_rate, 3))
 
 
-def file_name(name: str) -> str:
-    """A name without folders and without what a file system may not like; different ids keep different names."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-    return plain.strip(".-") or "item"
+def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool) -> "Speech":
+    """Speech of an item.
+
+    Raises:
+        ValueError: if its tokens or durations are no such thing.
+    """
+    import torch
+
+    from spiritlm_pl.generation.pieces import Speech
+    from spiritlm_pl.generation.prompt import parse_prompt
+
+    tokens, durations = item.get("tokens"), None if predict else item.get("durations")
+    if not isinstance(tokens, str):
+        raise ValueError(f"tokens must be a string such as [Hu3][Hu7], but is {tokens!r} instead")
+    if durations is not None and not (
+        isinstance(durations, list) and all(type(one) is int and 0 < one <= LONGEST for one in durations)
+    ):
+        raise ValueError(f"durations must be frames from 1 to {LONGEST}, but are {str(durations)[:60]} instead")
+    found = [piece for piece in parse_prompt(tokens, codec.vocabulary) if isinstance(piece, Speech)]
+    ids = [token for piece in found for token in piece.tokens or ()]
+    return codec.decode(ids, voice, None if durations is None else torch.tensor(durations))
