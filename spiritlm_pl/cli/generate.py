@@ -148,6 +148,24 @@ def check_prompt(prompt: list[Piece]) -> None:
             raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} does not exist")
 
 
+def check_combination(options: argparse.Namespace) -> None:
+    """Refuse options of which one would be without effect.
+
+    Raises:
+        ValueError: if there are such.
+    """
+    many, release = options.jsonl is not None, Release.is_at(options.model)
+    named = options.lm or options.speech_tokenizer or options.vocoder
+    for name, clash in (
+        ("--text, --speech and --stream must not be given with --jsonl", many and (options.prompt or options.stream)),
+        ("--lines must be given with --jsonl", options.lines and not many),
+        ("--lm, --speech-tokenizer and --vocoder must not be given with the published release", named and release),
+        ("--variant must be given with the published release", options.variant and not release),
+    ):
+        if clash:
+            raise ValueError(f"{name}: it would have no effect")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Any]:
     """A bar on the terminal's error stream while tokens are generated; yields what is to be called."""
@@ -204,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     if options.jsonl is None:
         check_prompt(options.prompt)
+    check_combination(options)
     settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
     loading = LoadOptions(
         device=device(options.device), dtype=options.dtype, bits=options.bits, compiled=options.compile

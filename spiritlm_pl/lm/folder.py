@@ -3,9 +3,9 @@
 Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what the ids above the text mean.
 """
 
-import importlib.util
 import json
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
@@ -136,7 +136,7 @@ def load_causal_lm(
 def _quantization(bits: int) -> BitsAndBytesConfig:
     if bits not in (4, 8):
         raise ValueError(f"bits must be 4 or 8, but is {bits} instead")
-    if importlib.util.find_spec("bitsandbytes") is None:
+    if find_spec("bitsandbytes") is None:
         raise ModuleNotFoundError(f"bits {bits} needs bitsandbytes: pip install bitsandbytes")
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)

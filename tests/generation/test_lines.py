@@ -82,6 +82,60 @@ def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):
     assert sorted(out.read_text().splitlines()) == sorted(line for line in again.splitlines() if "error" not in line)
 
 
+def test_lines_of_any_text_are_kept(run, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    odd = [{"id": str(number), "answers": [[{"text": f"a\u2028b\u0085{number}"}]]} for number in range(3)]
+    out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in odd), encoding="utf-8")
+    prompts = [{"id": str(number), "prompt": [{"text": "the"}]} for number in range(4)]
+    run("generate", "--jsonl", "-", "--output", "text", "--max-new-tokens", "2", "--lines", out, lines=prompts)
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
+    assert lines[:3] == odd and len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "lines", "message"),
+    [
+        ("score", [{"id": "a"}, {"id": "a"}], "id must be another one for every item, but two have a"),
+        ("vocode", [{"id": 1}, {"id": "1"}], "two have 1"),
+    ],
+)
+def test_items_have_ids_of_their_own(command, lines, message, monkeypatch, model_folder, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(line) + "\n" for line in lines)))
+    monkeypatch.setattr(sys, "argv", ["spiritlm", command, "-", "--model", str(model_folder)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_output_is_left_alone(recordings, monkeypatch, model_folder, capsys, tmp_path):
+    other = tmp_path / "notes.txt"
+    other.write_text("my notes\nof today\n")
+    monkeypatch.setattr(sys, "argv", ["spiritlm", "tokenize", str(recordings), "--out", str(other)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2 and "line 1 of --out" in capsys.readouterr().err
+    assert other.read_text() == "my notes\nof today\n"
+
+
+def test_what_cannot_be_spoken_does_not_end_the_run(run):
+    odd = [[1.5, 2], [-1, 2], {}, [1], [10**9, 1], "12"]
+    items = [{"id": f"{number}", "tokens": "[Hu1][Hu2]", "durations": one} for number, one in enumerate(odd)]
+    items += [{"id": "a/b", "tokens": "[Hu1]"}, {"id": "a-b", "tokens": "[Hu1]"}, {"id": "x" * 300, "tokens": "[Hu1]"}]
+    found, told = run("vocode", "-", lines=items)
+    lines = {line["id"]: line for line in found}
+    assert "6 items could not be done" in told and all(
+        "durations" in lines[str(number)]["error"] for number in range(6)
+    )
+    assert len({line["audio"] for line in found if "audio" in line}) == 3
+
+
+def test_a_hypothesis_does_not_depend_on_its_neighbours(model_folder):
+    model = SpiritLM.from_pretrained(model_folder)
+    alone = model.score([Text("the cat")], [[Text("sat")]])[0]
+    many = model.score([Text("the cat")], [[Text("sat")], [Speech(units=torch.tensor([1, 2]))], [Text("ran off sat")]])
+    assert many[0].num_tokens == alone.num_tokens and many[0].total == pytest.approx(alone.total, abs=1e-4)
+
+
 def test_scores_are_those_of_the_model(run, model_folder, recordings):
     items = [
         {"id": "string", "context": "[Text]the cat", "hypotheses": [" sat on", "[Speech][Hu3][Hu4]", " the mat the"]},

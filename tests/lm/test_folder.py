@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
-from spiritlm_pl.lm.folder import load_lm, read_vocabulary, save_lm
+from spiritlm_pl.lm.folder import load_causal_lm, load_lm, read_vocabulary, save_lm
 from spiritlm_pl.text import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -131,3 +131,18 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
         LanguageModelConfig()
     with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name, but is '/no/where'"):
         network_config(LanguageModelConfig(checkpoint="/no/where"), vocabulary)
+
+
+def test_weights_of_an_earlier_model_do_not_stay(tmp_path, monkeypatch):
+    vocabulary = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
+    )
+    network = LlamaForCausalLM(config)
+    for size, value in (("2GB", 1.0), ("20KB", 7.0), ("2GB", 3.0)):
+        monkeypatch.setattr("spiritlm_pl.lm.folder.SHARD_SIZE", size)
+        torch.nn.init.constant_(network.model.norm.weight, value)
+        save_lm(tmp_path / "lm", network, vocabulary)
+        assert load_causal_lm(tmp_path / "lm", vocabulary).model.norm.weight[0].item() == value
+        files = [*(tmp_path / "lm").glob("*.safetensors*")]
+        assert len(files) == 1 if size == "2GB" else len(files) > 2

@@ -129,6 +129,11 @@ def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path):
     torch.testing.assert_close(dict(network.named_parameters()), dict(module.network.named_parameters()))
 
 
+def test_blocks_of_the_other_kind_are_refused(corpus):
+    with pytest.raises(ValueError, match="pitch and style tokens with expressive True, but hold units alone instead"):
+        make_trainer().fit(make_module(expressive=True), make_data(corpus[0]))
+
+
 def test_another_vocabulary_is_refused(corpus):
     module = make_module(vocabulary=Vocabulary(num_text=70, num_units=30))
     with pytest.raises(ValueError, match="vocabulary must be the data's, .*num_text=70"):

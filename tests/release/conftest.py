@@ -1,6 +1,6 @@
 """Checkpoints with random weights in the published layout, and what the published code gives with them.
 
-The speech tokenizers and vocoders lie in tests/data; the language models are larger, and tested where they are.
+All but the Base language model lie in tests/data; that one is tested where it is at hand.
 """
 
 import json
@@ -51,7 +51,5 @@ def golden() -> Golden:
 
 @pytest.fixture(scope="session")
 def whole_release() -> Release:
-    """With the language models."""
-    if not WITH_MODELS.is_dir():
-        pytest.skip("the fixtures with language models are not beside this checkout")
-    return Release(WITH_MODELS / "checkpoints")
+    """With all language models that are at hand."""
+    return Release(WITH_MODELS / "checkpoints" if WITH_MODELS.is_dir() else DATA)

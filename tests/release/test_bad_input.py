@@ -181,7 +181,7 @@ def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path
     from spiritlm_pl.release.language_model import read_lm
 
     source = tmp_path / "lm"
-    shutil.copytree(whole_release.lm("base"), source)
+    shutil.copytree(whole_release.lm("expressive"), source)
     weights = source / "pytorch_model.bin"
     source.chmod(0o755)
     for path in source.iterdir():
@@ -192,7 +192,7 @@ def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path
     for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
         with pytest.raises(ValueError, match=r"lacks model.layers.1.mlp.up_proj.weight"):
             read()
-    torch.save({**whole, "model.embed_tokens.weight": torch.zeros(400, 32)}, weights)
+    torch.save({**whole, "model.embed_tokens.weight": torch.zeros(400, 24)}, weights)
     for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
         with pytest.raises(ValueError, match="embed_tokens|size|shape"):
             read()
