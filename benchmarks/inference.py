@@ -76,23 +76,25 @@ def tokenise(options: argparse.Namespace) -> None:
     waveforms = corpus(options.audio, options.minutes)
     seconds = [len(waveform) / 16_000 for waveform in waveforms]
     tokenizer = expressive_tokenizer()
-    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer)
+    vocabulary = speech_vocabulary(tokenizer.layout)
+    codec, half = SpeechCodec(vocabulary, tokenizer), SpeechCodec(vocabulary, tokenizer, half=True)
     speech = [Speech(waveform) for waveform in waveforms]
 
     def plain() -> None:
         for one in speech:
             codec.encode(one)
 
-    def batched() -> None:
+    def batched(codec: SpeechCodec = codec) -> None:
         checked = [codec.checked(one) for one in speech]
         for batch in by_length(seconds, options.batch_seconds):
             list(codec.encode_batch([checked[place] for place in batch]))
 
-    found = best({"plain": plain, "batched": batched}, options.repeats)
+    jobs = {"plain": plain, "batched": batched, "bfloat16": lambda: batched(half)}
+    found = best(jobs, options.repeats)
     print(f"tokenise: {len(speech)} utterances, {sum(seconds) / 60:.1f} min, median {statistics.median(seconds):.1f} s")
     for name, value in found.items():
         print(f"  {name:<10}{value:8.1f} s   {sum(seconds) / value:6.1f} x real time")
-    print(f"  ratio {found['plain'] / found['batched']:.2f}")
+    print(f"  ratios {found['plain'] / found['batched']:.2f}, {found['plain'] / found['bfloat16']:.2f}")
 
 
 def vocode(options: argparse.Namespace) -> None:

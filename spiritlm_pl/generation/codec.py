@@ -43,6 +43,8 @@ class SpeechCodec:
         tokenizer: None where nothing is to be heard.
         vocoder: None where nothing is to be spoken.
         device: where the tokenizer computes.
+        half: let the tokenizer's networks compute in bfloat16 (F0 stays in float32): twice as fast on processors that
+            can, and some units differ.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class SpeechCodec:
         tokenizer: "SpeechTokenizer | None" = None,
         vocoder: UnitVocoder | None = None,
         device: str | torch.device = "cpu",
+        half: bool = False,
     ) -> None:
         """Keep the parts."""
         self.vocabulary, self.tokenizer, self.vocoder, self.device = vocabulary, tokenizer, vocoder, device
+        self.half = half
 
     def encode(self, speech: Speech) -> Speech:
         """Speech with its token ids, units and their durations.
@@ -108,7 +112,8 @@ class SpeechCodec:
             waveforms = [cast(Tensor, checked[place].audio) for place in places]
             lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
             batch = pad_sequence(waveforms, batch_first=True).to(self.device)
-            found = dict(zip(places, self.tokenizer.encode(batch, lengths), strict=True))
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.half):
+                found = dict(zip(places, self.tokenizer.encode(batch, lengths), strict=True))
         return [found.get(place) for place in range(len(checked))]
 
     def try_batch(self, checked: Sequence[Speech]) -> list[Speech | ValueError]:

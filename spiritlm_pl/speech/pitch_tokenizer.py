@@ -35,7 +35,8 @@ class PitchTokenizer(nn.Module):
         """F0 in Hz (B, F) and voicing (B, F) of waveforms (B, S) with lengths (B,)."""
         if self._extractor is None:
             self._extractor = make_extractor(self.f0, str(waveforms.device))
-        return self._extractor(waveforms, lengths)
+        with torch.autocast(waveforms.device.type, enabled=False):  # hertz need their digits
+            return self._extractor(waveforms, lengths)
 
     @torch.inference_mode()
     def encode(self, f0: Tensor, voiced: Tensor, lengths: Tensor, means: Tensor | None = None) -> list[Tensor]:
@@ -58,5 +59,6 @@ class PitchTokenizer(nn.Module):
             frames = slice(row, row + 1), slice(0, num_frames(length))
             shape = contour(f0[frames], voiced[frames], None if means is None else means[row : row + 1])
             shape = pad(shape, (0, max(0, size - shape.shape[-1])))
-            codes.append(self.network.encode(shape)[0].cpu())
+            with torch.autocast(shape.device.type, enabled=False):
+                codes.append(self.network.encode(shape)[0].cpu())
         return codes

@@ -1,5 +1,6 @@
 """The published speech tokenizers with our code: the same features, units, codes and strings."""
 
+import re
 import sys
 import types
 from dataclasses import replace
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from spiritlm_pl.generation import Speech
+from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.release.layout import HUBERT, PITCH, QUANTIZER, STYLE
 from spiritlm_pl.release.pitch import read_pitch
 from spiritlm_pl.release.quantizer import read_quantizer
@@ -173,6 +177,24 @@ def test_a_saved_tokenizer_gives_the_same(golden: Any, tmp_path: Any, variant: A
     one, other = tokenizer.encode(*golden.wave("w23"))[0], read.encode(*golden.wave("w23"))[0]
     assert string(one, tokenizer, VOCABULARIES[variant]) == string(other, read, VOCABULARIES[variant])  # type: ignore[arg-type]
     assert not read.encode(*golden.wave("short1279"))[0].num_frames  # less than a pitch code
+
+
+def test_half_precision_keeps_pitch_and_most_units(golden: Any, expressive: ExpressiveTokenizer) -> None:
+    vocabulary = VOCABULARIES["expressive"]
+    whole, half = (
+        SpeechCodec(vocabulary, expressive, half=half).encode(Speech(golden.waves["w50"])) for half in (False, True)
+    )
+    assert (
+        whole.durations is not None
+        and half.durations is not None
+        and whole.units is not None
+        and half.units is not None
+    )
+    frames = [speech.units.repeat_interleave(speech.durations) for speech in (whole, half)]  # type: ignore[union-attr]
+    agreement = float((frames[0] == frames[1]).float().mean())
+    assert 0.5 < agreement < 1.0  # random weights, whose margins are small
+    names = [re.findall(r"\[Pi\d+\]", speech_string(speech.tokens, vocabulary)) for speech in (whole, half)]  # type: ignore[arg-type]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("name", ["silence", "noise"])

@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     made.add_argument(
         "--batch-seconds", type=float, default=60.0, metavar="S", help="audio that is computed at once (default: 60)"
     )
+    made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, some units differ")
     options = made.parse_args(arguments)
     if options.batch_seconds <= 0:
         raise ValueError(f"--batch-seconds must be above 0, but is {options.batch_seconds} instead")
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     tokenizer, _ = load_speech(options.model, options.variant, where)
     if tokenizer is None:
         raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
-    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where)
+    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where, half=options.half)
     with writer:
         for window in windows(items):
             for item, values in tokenized(codec, window, options.batch_seconds):
