@@ -235,9 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
-    speaker, style = (int(name) if name and name.isdigit() else name for name in (options.speaker, options.style))
     disable_progress_bar()  # of reading the weights
-    model = SpiritLM.from_pretrained(path, options.variant, loading, speaker, style)
+    model = SpiritLM.from_pretrained(path, options.variant, loading, options.speaker, options.style)
     if options.jsonl is not None:
         generate_lines(model, options.jsonl, options.out, options.lines, options.output, settings)
         return

@@ -187,10 +187,8 @@ class Session:
         return Speech(waveform, vocoder.sample_rate, spoken.units, frames, tuple(tokens))
 
     def _in_voice(self, voice: Voice | None) -> SpiritLM:
-        """The same model in another voice; numbers may come as text, as on the command line."""
-        names = (None, None) if voice is None else (voice.speaker, voice.style)
-        speaker, style = (int(name) if isinstance(name, str) and name.isdecimal() else name for name in names)
-        return self.spirit_lm.in_voice(speaker, style)
+        """The same model in another voice."""
+        return self.spirit_lm if voice is None else self.spirit_lm.in_voice(voice.speaker, voice.style)
 
     def _written(self, pieces: Sequence[Piece], last: Modality) -> list[int]:
         """Ids of an answer to a prompt that ends in a modality; at each change stands its token."""

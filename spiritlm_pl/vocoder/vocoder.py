@@ -255,7 +255,9 @@ class Vocoder(nn.Module):
 
 
 def _place(argument: str, name: str | int, names: Sequence[str]) -> int:
-    """Place of a name, or the place itself if it is a number."""
+    """Place of a name, or the place itself if it is a number, also one that comes as text."""
+    if isinstance(name, str) and name not in names and name.isdecimal():
+        name = int(name)
     if isinstance(name, int) and 0 <= name < len(names):
         return name
     if name not in names:

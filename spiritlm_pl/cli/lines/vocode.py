@@ -50,14 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
     _, vocoder = load_speech(options.model, options.variant, device(options.device))
     if vocoder is None:
         raise ValueError(f"model must hold a vocoder, but {options.model} has none")
-    speaker, style = (int(name) if name and name.isdigit() else name for name in (options.speaker, options.style))
-    vocoder.speaker_id(speaker)
-    vocoder.style_id(style)
+    voice = Voice(options.speaker, options.style)
+    vocoder.speaker_id(voice.speaker)
+    vocoder.style_id(voice.style)
     codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder)
     with writer:
         for item in items:
             try:
-                spoken = spoken_item(codec, item, Voice(speaker, style), options.predict_durations)
+                spoken = spoken_item(codec, item, voice, options.predict_durations)
                 path = options.audio / f"{file_name(item['id'])}.wav"
                 samples = save_wav(path, spoken.waveform, spoken.sample_rate)
             except (ValueError, OSError) as error:
