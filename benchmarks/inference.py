@@ -87,7 +87,7 @@ def tokenise(options: argparse.Namespace) -> None:
     def batched(codec: SpeechCodec = codec) -> None:
         checked = [codec.checked(one) for one in speech]
         for batch in by_length(seconds, options.batch_seconds):
-            list(codec.encode_batch([checked[place] for place in batch]))
+            codec.encode_batch([checked[place] for place in batch])
 
     jobs = {"plain": plain, "batched": batched, "bfloat16": lambda: batched(half)}
     found = best(jobs, options.repeats)

@@ -9,7 +9,7 @@ exported network) that the configuration of model or data names is a parent.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from lightning import LightningModule, Trainer
@@ -43,7 +43,8 @@ def config_file(trainer: Trainer) -> Path:
 def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
     """Leave a note in a folder about the run that makes it."""
     logger = mlflow_logger(trainer)
-    record = next((callback for callback in trainer.callbacks if isinstance(callback, RecordRun)), None)  # type: ignore[attr-defined]
+    callbacks = cast(Any, trainer).callbacks  # Lightning sets it, undeclared
+    record = next((callback for callback in callbacks if isinstance(callback, RecordRun)), None)
     write_note(
         folder,
         stage_name(pl_module),

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import Word, make_cut, save_corpus
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
 
 MakeCorpus = Callable[..., Path]
 
@@ -73,3 +76,24 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_corpus() -> MakeCorpus:
     """Makes a corpus that a test may change."""
     return make_tone_corpus
+
+
+@pytest.fixture(scope="session")
+def tiny_lm() -> tuple[LlamaForCausalLM, TextTokenizer, Vocabulary]:
+    """An untrained language model over 20 units, its text tokenizer and vocabulary."""
+    torch.manual_seed(0)
+    text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary.num_rows,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=128,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    return network.eval(), text, vocabulary

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.cli.lines.generate import generate_lines
-from spiritlm_pl.cli.lines.items import device
+from spiritlm_pl.cli.lines.items import best_device
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, LoadOptions, ModelFolders
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     check_combination(options)
     settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
     loading = LoadOptions(
-        device=device(options.device), dtype=options.dtype, bits=options.bits, compiled=options.compile
+        device=best_device(options.device), dtype=options.dtype, bits=options.bits, compiled=options.compile
     )
     path: Path | ModelFolders = options.model
     if not Release.is_at(options.model):

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from spiritlm_pl.cli.generate import DEFAULT_MODEL
+from spiritlm_pl.cli.lines.items import best_device
 from spiritlm_pl.release.layout import Variant
 
 if TYPE_CHECKING:
@@ -77,14 +78,13 @@ def load_model(
     Raises:
         FileNotFoundError: if there is no language model.
     """
-    import torch
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
     disable_progress_bar()  # of reading the weights
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return SpiritLM.from_pretrained(model, variant, LoadOptions(device=device, dtype=dtype, bits=bits))
+    options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits)
+    return SpiritLM.from_pretrained(model, variant, options)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -3,7 +3,7 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -66,7 +66,10 @@ class SpeechCodec:
             ValueError: if it is audio that cannot be tokenized, or there is no tokenizer.
             FileNotFoundError: if it names no file.
         """
-        return next(self.encode_batch([self.checked(speech)]))
+        found = self.encode_batch([self.checked(speech)])[0]
+        if isinstance(found, ValueError):
+            raise found
+        return found
 
     def checked(self, speech: Speech) -> Speech:
         """Speech with its tokens where it has some, else with a waveform (S,) that can be tokenized.
@@ -91,17 +94,22 @@ class SpeechCodec:
             raise ValueError("speech must hold sound, but is silent")
         return Speech(waveform, rate)
 
-    def encode_batch(self, checked: Sequence[Speech]) -> Iterator[Speech]:
+    def encode_batch(self, checked: Sequence[Speech]) -> list[Speech | ValueError]:
         """Tokens of several utterances, computed together; each as alone.
 
         Args:
             checked: results of `checked`.
 
-        Raises:
-            ValueError: if one is too short to have a unit.
+        Returns:
+            Speech, or an error in the place of each utterance that is too short to have a unit.
         """
+        found: list[Speech | ValueError] = []
         for units, speech in zip(self._units(checked), checked, strict=True):
-            yield speech if units is None else self._with_tokens(speech, units)
+            try:
+                found.append(speech if units is None else self._with_tokens(speech, units))
+            except ValueError as error:
+                found.append(error)
+        return found
 
     def _units(self, checked: Sequence[Speech]) -> list[Units | None]:
         """Units of what is given as audio."""
@@ -115,16 +123,6 @@ class SpeechCodec:
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.half):
                 found = dict(zip(places, self.tokenizer.encode(batch, lengths), strict=True))
         return [found.get(place) for place in range(len(checked))]
-
-    def try_batch(self, checked: Sequence[Speech]) -> list[Speech | ValueError]:
-        """As `encode_batch`, with an error in the place of each utterance that has no unit."""
-        found: list[Speech | ValueError] = []
-        for units, speech in zip(self._units(checked), checked, strict=True):
-            try:
-                found.append(speech if units is None else self._with_tokens(speech, units))
-            except ValueError as error:
-                found.append(error)
-        return found
 
     def _with_tokens(self, speech: Speech, units: Units) -> Speech:
         assert self.tokenizer is not None

@@ -1,5 +1,6 @@
 """Reading files of the published release, and of the tools that it was made with."""
 
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -37,6 +38,25 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")
+    return found
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The configuration beside weights.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, but is not: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object, but holds a {type(found).__name__} instead")
     return found
 
 

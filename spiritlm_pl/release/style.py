@@ -4,12 +4,11 @@ It is a `Wav2Vec2ForSequenceClassification` of `transformers`. Our tokenizer cut
 seconds, and a linear quantizer.
 """
 
-import json
 from pathlib import Path
 
 from transformers import Wav2Vec2Config
 
-from spiritlm_pl.release.files import Weights, fill, part, read_pickle, weight_norm_names
+from spiritlm_pl.release.files import Weights, fill, part, read_json, read_pickle, weight_norm_names
 from spiritlm_pl.speech.encoders import TransformersEncoder, TransformersEncoderConfig
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.speech.style import StyleEncoder
@@ -27,9 +26,7 @@ def read_style(folder: str | Path) -> PhoneticTokenizer:
         ValueError: if the folder holds something else.
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"checkpoint must hold {CONFIG}, but {folder / CONFIG} does not exist")
-    described = json.loads((folder / CONFIG).read_text())
+    described = read_json(folder / CONFIG)
     if described.get("model_type") != "wav2vec2":
         raise ValueError(f"model_type of {folder} must be wav2vec2, but is {described.get('model_type')!r} instead")
     config = Wav2Vec2Config(**{**described, "apply_spec_augment": False})

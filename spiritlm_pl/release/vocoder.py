@@ -3,14 +3,13 @@
 The same form holds those of textless speech-to-speech work, whose units come at 50 Hz.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from spiritlm_pl.release.files import Weights, fill, part, read_pickle, weight_norm_names
+from spiritlm_pl.release.files import Weights, fill, part, read_json, read_pickle, weight_norm_names
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 
 CONFIG, WEIGHTS = "config.json", "generator.pt"
@@ -34,9 +33,7 @@ def read_vocoder(folder: str | Path) -> HiFiGANVocoder:
         ValueError: if the folder holds something else.
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"checkpoint must hold {CONFIG}, but {folder / CONFIG} does not exist")
-    described = json.loads((folder / CONFIG).read_text())
+    described = read_json(folder / CONFIG)
     path = folder / WEIGHTS
     weights: Weights = part(read_pickle(path), "generator", path)
     if "spkr.weight" not in weights:

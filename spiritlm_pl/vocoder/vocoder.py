@@ -9,6 +9,7 @@ Shapes: B batch, T frames, R runs of equal units, C channels of the conditioning
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,7 @@ class Vocoder(nn.Module):
     @property
     def margin(self) -> int:
         """Frames on either side that a frame's waveform depends on, at most."""
-        margin: int = self.generator.margin  # type: ignore[assignment]
-        return margin
+        return int(cast(Any, self.generator).margin)
 
     @property
     def num_speakers(self) -> int:

@@ -3,36 +3,19 @@
 import pytest
 import soundfile
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.text import train_text_tokenizer
-from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
+def model_folder(tiny_lm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
-    network = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary.num_rows,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=128,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
+    network, text, vocabulary = tiny_lm
     save_lm(folder / "lm", network, vocabulary, text)
     features = MFCCFeatures(MFCCConfig())
     quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))

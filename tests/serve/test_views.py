@@ -94,12 +94,12 @@ def test_a_header_that_promises_less_than_there_is_does_not_help(tmp_path):
         ("/assets/index.js", True),
         ("/api/generate", True),
         ("/gradio_api/queue/join", True),
-        ("/gradio_api/file=/tmp/page/ab/audio.wav", True),
-        ("/gradio_api/file=/tmp/page", False),
-        ("/gradio_api/file=/tmp/page/../secret", False),
-        ("/gradio_api/file=/tmp/page2/secret", False),
-        ("/gradio_api/file=tmp/page/a", False),
-        ("/gradio_api/file=http://a/tmp/page/a", False),
+        ("/gradio_api/file=/served/page/ab/audio.wav", True),
+        ("/gradio_api/file=/served/page", False),
+        ("/gradio_api/file=/served/page/../secret", False),
+        ("/gradio_api/file=/served/page2/secret", False),
+        ("/gradio_api/file=served/page/a", False),
+        ("/gradio_api/file=http://a/served/page/a", False),
         ("/gradio_api/queue/join/../../vibe-edit", False),
         ("/gradio_api/run/predict", False),
         ("/static/../a", False),
@@ -109,4 +109,4 @@ def test_a_header_that_promises_less_than_there_is_does_not_help(tmp_path):
 def test_doors(tmp_path, path, is_open):
     from pathlib import Path
 
-    assert Doors(None, Path("/tmp/page")).is_open(path) is is_open
+    assert Doors(None, Path("/served/page")).is_open(path) is is_open

@@ -49,7 +49,7 @@ def parser(command: str, description: str, epilog: str) -> argparse.ArgumentPars
     return made
 
 
-def device(asked: str | None) -> str:
+def best_device(asked: str | None) -> str:
     """The device that is asked for, or the best one."""
     import torch
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from spiritlm_pl.cli.lines.items import LinesWriter, device, parser, pieces, read_items
+from spiritlm_pl.cli.lines.items import LinesWriter, best_device, parser, pieces, read_items
 
 EPILOG = """\
 examples:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
     disable_progress_bar()  # of reading the weights
-    loading = LoadOptions(device=device(options.device), dtype=options.dtype)
+    loading = LoadOptions(device=best_device(options.device), dtype=options.dtype)
     spirit_lm = SpiritLM.from_pretrained(options.model, options.variant, loading)
     with writer:
         for start in range(0, len(items), options.batch_size):

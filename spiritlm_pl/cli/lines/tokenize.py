@@ -5,7 +5,7 @@ from typing import Any
 
 import soundfile
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, device, parser
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parser
 
 EPILOG = """\
 examples:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
     from spiritlm_pl.generation.loading import load_speech
 
-    where = device(options.device)
+    where = best_device(options.device)
     tokenizer, _ = load_speech(options.model, options.variant, where)
     if tokenizer is None:
         raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
@@ -85,7 +85,7 @@ def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[t
     seconds = [len(speech.waveform) / speech.sample_rate for _, speech in sound]
     for batch in by_length(seconds, batch_seconds):
         chosen = [sound[place] for place in batch]
-        for place, (item, _), found in zip(batch, chosen, codec.try_batch([one for _, one in chosen]), strict=True):
+        for place, (item, _), found in zip(batch, chosen, codec.encode_batch([one for _, one in chosen]), strict=True):
             if isinstance(found, ValueError):
                 yield item, {"error": str(found)}
                 continue

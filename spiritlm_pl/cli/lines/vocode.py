@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, device, file_name, parser, read_items
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, best_device, file_name, parser, read_items
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.codec import SpeechCodec
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     from spiritlm_pl.generation.loading import load_speech
     from spiritlm_pl.generation.vocode import Voice
 
-    _, vocoder = load_speech(options.model, options.variant, device(options.device))
+    _, vocoder = load_speech(options.model, options.variant, best_device(options.device))
     if vocoder is None:
         raise ValueError(f"model must hold a vocoder, but {options.model} has none")
     voice = Voice(options.speaker, options.style)
