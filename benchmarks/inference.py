@@ -8,9 +8,11 @@ utterance, prompt or hypothesis at a time; the two paths take turns, and the bes
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.codec import SpeechCodec, by_length, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
 from spiritlm_pl.speech.expressive import ExpressiveTokenizer
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig, MLPQuantizer, MLPQuantizerConfig
@@ -75,21 +78,24 @@ def tokenise(options: argparse.Namespace) -> None:
     """Batched and sorted by length, against one utterance at a time."""
     waveforms = corpus(options.audio, options.minutes)
     seconds = [len(waveform) / 16_000 for waveform in waveforms]
-    tokenizer = expressive_tokenizer()
+    tokenizer, fast = expressive_tokenizer(), expressive_tokenizer()
+    fold_weight_norm(fast)
+    use_channels_last(fast)
     vocabulary = speech_vocabulary(tokenizer.layout)
-    codec, half = SpeechCodec(vocabulary, tokenizer), SpeechCodec(vocabulary, tokenizer, half=True)
+    one_by_one, whole = SpeechCodec(vocabulary, tokenizer), SpeechCodec(vocabulary, fast)
+    half = SpeechCodec(vocabulary, fast, half=True)
     speech = [Speech(waveform) for waveform in waveforms]
 
     def plain() -> None:
         for one in speech:
-            codec.encode(one)
+            one_by_one.encode(one)
 
-    def batched(codec: SpeechCodec = codec) -> None:
+    def batched(codec: SpeechCodec) -> None:
         checked = [codec.checked(one) for one in speech]
         for batch in by_length(seconds, options.batch_seconds):
             codec.encode_batch([checked[place] for place in batch])
 
-    jobs = {"plain": plain, "batched": batched, "bfloat16": lambda: batched(half)}
+    jobs = {"plain": plain, "batched": lambda: batched(whole), "bfloat16": lambda: batched(half)}
     found = best(jobs, options.repeats)
     print(f"tokenise: {len(speech)} utterances, {sum(seconds) / 60:.1f} min, median {statistics.median(seconds):.1f} s")
     for name, value in found.items():
@@ -98,25 +104,35 @@ def tokenise(options: argparse.Namespace) -> None:
 
 
 def vocode(options: argparse.Namespace) -> None:
-    """Weight norm folded, against computed at every call."""
+    """As inference has it (weight norm folded, channels last, bfloat16 on request), against as it is trained."""
     torch.manual_seed(0)
     config = HiFiGANConfig(**EXPRESSIVE)
     plain, folded = HiFiGANVocoder(config).eval(), HiFiGANVocoder(config).eval()
     folded.load_state_dict(plain.state_dict())
-    folded.fold_weight_norm()
+    fold_weight_norm(folded)
+    fast = copy.deepcopy(folded)
+    use_channels_last(fast)
+    vocabulary = speech_vocabulary(config)
+    codecs = {
+        "plain": SpeechCodec(vocabulary, vocoder=plain),
+        "folded": SpeechCodec(vocabulary, vocoder=folded),
+        "channels last": SpeechCodec(vocabulary, vocoder=fast),
+        "bfloat16": SpeechCodec(vocabulary, vocoder=fast, half=True),
+    }
     for units in (5, 25, 100, 400):
-        ids = torch.randint(500, (units,))
-        ones = torch.ones_like(ids)
-        jobs = {
-            "plain": lambda ids=ids, ones=ones: plain.synthesize(ids, 0, ones, ones, ones),
-            "folded": lambda ids=ids, ones=ones: folded.synthesize(ids, 0, ones, ones, ones),
-        }
-        found = best(jobs, max(3, options.repeats))
-        audio = units / 25
-        print(
-            f"vocode: {audio:5.1f} s   plain {audio / found['plain']:6.2f}   folded {audio / found['folded']:6.2f} "
-            f"x real time   ratio {found['plain'] / found['folded']:.2f}"
-        )
+        tokens = [vocabulary.unit_token(unit % 500) for unit in range(units)]
+        ones = torch.ones(units, dtype=torch.long)
+        wanted = codecs["plain"].decode(tokens, durations=ones).waveform
+        jobs = {name: partial(codec.decode, tokens, durations=ones) for name, codec in codecs.items()}
+        found = best(jobs, max(5, options.repeats))
+        print(f"vocode: {units / 25:.1f} s")
+        for name, value in found.items():
+            error = codecs[name].decode(tokens, durations=ones).waveform - wanted
+            level = 10 * torch.log10(wanted.square().mean() / error.square().mean())
+            print(
+                f"  {name:<14}{units / 25 / value:6.1f} x real time   ratio {found['plain'] / value:.2f}"
+                f"   difference {-level:.0f} dB"
+            )
 
 
 def language_model(options: argparse.Namespace, vocabulary: Vocabulary) -> LlamaForCausalLM:
@@ -191,7 +207,8 @@ def stream(options: argparse.Namespace) -> None:
     vocoder = HiFiGANVocoder(HiFiGANConfig(**EXPRESSIVE)).eval()
     torch.nn.init.constant_(vocoder.duration_predictor.proj.bias, 1.1)  # two frames a unit, as in speech
     spirit_lm = SpiritLM(language_model(options, vocabulary), words, vocabulary, None, vocoder)
-    vocoder.fold_weight_norm()
+    fold_weight_norm(vocoder)
+    use_channels_last(vocoder)
     settings = GenerationSettings(max_new_tokens=200)
     prompt: Sequence[Any] = [Text("the cat sat on the mat")]
     print(f"stream: margin of the vocoder {vocoder.margin} frames of 40 ms; 200 new tokens")
@@ -225,7 +242,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{options.threads} threads, torch {torch.__version__}")
     jobs = {"tokenise": tokenise, "vocode": vocode, "generate": generate, "score": score, "stream": stream}
-    with torch.inference_mode():
+    with torch.no_grad():
         for part in options.parts:
             jobs[part](options)
 

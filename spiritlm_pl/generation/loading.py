@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from spiritlm_pl.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spiritlm_pl.lm.folder import LoadedLM
     from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
     from spiritlm_pl.vocoder.config import VocoderConfig
@@ -80,7 +83,6 @@ class ModelFolders:
 
 
 Parts = tuple["LoadedLM", "SpeechTokenizer | None", "Vocoder | None"]
-Speaking = tuple["SpeechTokenizer | None", "Vocoder | None"]
 
 
 def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options: LoadOptions) -> Parts:
@@ -95,7 +97,8 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         FileNotFoundError: if a file is missing.
         ValueError: if a file holds something else, the parts do not fit together, or the variant is not clear.
     """
-    tokenizer, vocoder = load_speech(path, variant, options.device)
+    tokenizer = load_speech_tokenizer(path, variant, options.device)
+    vocoder = load_vocoder(path, variant, options.device)
     if not isinstance(path, ModelFolders) and Release.is_at(path):
         from spiritlm_pl.release.language_model import read_lm
 
@@ -113,40 +116,63 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     return loaded, tokenizer, vocoder
 
 
-def load_speech(path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu") -> Speaking:
-    """Speech tokenizer and vocoder alone, in evaluation mode; None for what a model folder has not.
+def load_speech_tokenizer(
+    path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu"
+) -> "SpeechTokenizer | None":
+    """The speech tokenizer alone, for inference; None if a model folder has none.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a file holds something else, or the variant is not clear.
     """
+    tokenizer: SpeechTokenizer
     if not isinstance(path, ModelFolders) and Release.is_at(path):
-        from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+        from spiritlm_pl.release.speech import read_tokenizer
 
         release = Release(Path(path))
-        chosen = chosen_variant(release, variant)
-        return read_tokenizer(release, chosen).to(device), _folded(read_speaker(release, chosen).to(device))
-    from spiritlm_pl.checkpoint import load_network
-    from spiritlm_pl.speech.expressive import load_tokenizer
+        tokenizer = read_tokenizer(release, chosen_variant(release, variant)).to(device)
+    else:
+        from spiritlm_pl.speech.expressive import load_tokenizer
+
+        folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+        if folders.speech_tokenizer is None:
+            return None
+        tokenizer = load_tokenizer(folders.speech_tokenizer, device)
+    _make_fast(cast(Any, tokenizer), device)
+    return tokenizer
+
+
+def load_vocoder(
+    path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu"
+) -> "Vocoder | None":
+    """The vocoder alone, for inference; otherwise as `load_speech_tokenizer`."""
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
-    folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
-    tokenizer = vocoder = None
-    if folders.speech_tokenizer is not None:
-        tokenizer = load_tokenizer(folders.speech_tokenizer, device)
-    if folders.vocoder is not None:
-        vocoder = _folded(cast(Vocoder, load_network(folders.vocoder, "vocoder", device)))
-    return tokenizer, vocoder
+    if not isinstance(path, ModelFolders) and Release.is_at(path):
+        from spiritlm_pl.release.speech import read_speaker
+
+        release = Release(Path(path))
+        vocoder: Vocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
+    else:
+        from spiritlm_pl.checkpoint import load_network
+
+        folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+        if folders.vocoder is None:
+            return None
+        vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", device))
+    _make_fast(vocoder, device)
+    return vocoder
+
+
+def _make_fast(network: "nn.Module", device: str) -> None:
+    fold_weight_norm(network)
+    if torch.device(device).type == "cpu":
+        use_channels_last(network)
 
 
 def _named(path: str | Path | ModelFolders, part: str) -> Path:
     """A part, for errors."""
     return getattr(path, part) if isinstance(path, ModelFolders) else Path(path) / part
-
-
-def _folded(vocoder: "Vocoder") -> "Vocoder":
-    vocoder.fold_weight_norm()
-    return vocoder
 
 
 def chosen_variant(release: Release, variant: str | None) -> Variant:

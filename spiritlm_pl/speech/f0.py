@@ -5,8 +5,6 @@ Spirit LM (arXiv 2402.05755, section 3.2) trains on YAAPT's F0 and applies FCPE'
 Shapes: B batch, S samples at 16 kHz, F = S // 80 + 1 frames, G frames at an extractor's own rate.
 """
 
-import contextlib
-import io
 import warnings
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -51,67 +49,46 @@ def _filled(f0: Tensor) -> Tensor:
     return torch.from_numpy(np.interp(places, places[voiced], values[voiced])).to(f0) if voiced.any() else f0
 
 
-def _in_pieces(extract: Callable[[Tensor], Tensor], waveform: Tensor, hop_length: int) -> Tensor:
-    """F0 (G,) of a waveform (S,) by pieces of 100 s with a second more on both sides; at once if it is no longer."""
-    if len(waveform) <= PIECE:
-        return extract(waveform)
-    found = []
-    for start in range(0, len(waveform), PIECE):
-        before = min(start, OVERLAP)
-        f0 = extract(waveform[start - before : start + PIECE + OVERLAP])
-        frames = PIECE // hop_length if start + PIECE < len(waveform) else len(f0)
-        found.append(f0[before // hop_length :][:frames])
-    return torch.cat(found)
+def in_pieces(
+    extract: Callable[[list[Tensor]], list[Tensor]], waveforms: list[Tensor], hop_length: int
+) -> list[Tensor]:
+    """F0 (G,) of waveforms (S,), long ones by pieces of 100 s with a second more on both sides."""
+    places = [(row, start) for row, wave in enumerate(waveforms) for start in range(0, max(len(wave), 1), PIECE)]
+    pieces = [waveforms[row][max(start - OVERLAP, 0) : start + PIECE + OVERLAP] for row, start in places]
+    found: list[list[Tensor]] = [[] for _ in waveforms]
+    for (row, start), f0 in zip(places, extract(pieces), strict=True):
+        first = min(start, OVERLAP) // hop_length
+        last = first + PIECE // hop_length if start + PIECE < len(waveforms[row]) else len(f0)
+        found[row].append(f0[first:last])
+    return [torch.cat(parts) for parts in found]
 
 
-def _at_frames(
-    extract: Callable[[Tensor], Tensor], waveforms: Tensor, lengths: Tensor, hop_length: int = HOP_LENGTH
+def at_frames(
+    extract: Callable[[list[Tensor]], list[Tensor]], waveforms: Tensor, lengths: Tensor, hop_length: int = HOP_LENGTH
 ) -> tuple[Tensor, Tensor]:
-    """F0 and voicing (B, F) of waveforms (B, S), one by one.
+    """F0 and voicing (B, F) of waveforms (B, S).
 
     Every frame takes the nearest of the filled values, as in the release.
 
     Args:
-        extract: F0 (G,) of a waveform (S,), 0 where unvoiced.
+        extract: F0 (G,) of waveforms (S,), 0 where unvoiced.
         waveforms: (B, S).
         lengths: (B,) samples.
         hop_length: of `extract`.
     """
+    rows = [waveform[:length] for waveform, length in zip(waveforms, lengths.tolist(), strict=True)]
     found = []
-    for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
-        row = _in_pieces(extract, waveform[:length], hop_length)
+    for row, waveform in zip(in_pieces(extract, rows, hop_length), rows, strict=True):
         row = torch.where(row < F0_MIN, 0.0, row.clamp(max=F0_MAX))
         both = torch.stack([_filled(row), (row > 0).to(row.dtype)])[None]
-        found.append(interpolate(both, size=num_frames(length), mode="nearest")[0].T)
+        found.append(interpolate(both, size=num_frames(len(waveform)), mode="nearest")[0].T)
     padded = pad_sequence(found, batch_first=True)  # (B, F, 2)
     return padded[..., 0], padded[..., 1] > 0
 
 
-class FCPE(nn.Module):
-    """Torchfcpe's network, with the settings of the release.
-
-    Args:
-        threshold: confidence below which a frame is unvoiced.
-    """
-
-    def __init__(self, threshold: float = 0.05) -> None:
-        """Load the weights that come with the package."""
-        super().__init__()
-        with contextlib.redirect_stdout(io.StringIO()):  # it talks
-            from torchfcpe import spawn_bundled_infer_model
-
-            self.network = spawn_bundled_infer_model(device="cpu")
-        self.threshold = threshold
-
-    @torch.no_grad()
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S), one by one: the network norms over all it is given."""
-        with contextlib.redirect_stdout(io.StringIO()):  # of samples beyond [-1, 1]
-            return _at_frames(self._row, waveforms, lengths, self.network.get_hop_size())
-
-    def _row(self, waveform: Tensor) -> Tensor:
-        f0: Tensor = self.network.infer(waveform[None, :, None], SAMPLE_RATE, "local_argmax", self.threshold)
-        return f0[0, :, 0]
+def one_by_one(extract: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """An extractor of several waveforms."""
+    return lambda waveforms: [extract(waveform) for waveform in waveforms]
 
 
 class YAAPT:
@@ -129,7 +106,7 @@ class YAAPT:
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """F0 and voicing (B, F) of waveforms (B, S)."""
-        f0, voiced = _at_frames(self._row, waveforms, lengths)
+        f0, voiced = at_frames(one_by_one(self._row), waveforms, lengths)
         return f0.to(waveforms.device), voiced.to(waveforms.device)
 
     def _row(self, waveform: Tensor) -> Tensor:
@@ -165,7 +142,7 @@ class YIN:
     @torch.no_grad()
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """F0 and voicing (B, F) of waveforms (B, S)."""
-        return _at_frames(self.row, waveforms, lengths)
+        return at_frames(one_by_one(self.row), waveforms, lengths)
 
     def row(self, waveform: Tensor) -> Tensor:
         """F0 (F,) of a waveform (S,), 0 where unvoiced."""
@@ -213,6 +190,8 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     Raises:
         ValueError: if there is none of that name, or no such device.
     """
+    from spiritlm_pl.speech.fcpe import FCPE
+
     kinds: dict[str, type[FCPE] | type[YAAPT] | type[YIN]] = {
         "fcpe": FCPE,
         "yaapt": YAAPT,

@@ -21,16 +21,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from lhotse import MonoCut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.provenance import atomic_path, code_version
-from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, make_extractor
+from spiritlm_pl.speech.batching import bucketed_batches
+from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, make_extractor, num_frames
 from spiritlm_pl.tokens.corpus_store import file_state
 from spiritlm_pl.tokens.plan import CorpusPlan, Part, plan_corpus
 
 INFO_FILE = "info.json"
+BATCH_SECONDS = 200.0  # audio at once, on a GPU
 FINGERPRINT, LEFT_OUT = b"spiritlm_f0", b"spiritlm_skipped"
 SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
 
@@ -84,24 +88,51 @@ def _extractor(kind: str, device: str) -> F0Extractor:
 
 @dataclass(frozen=True)
 class _Job:
-    """F0 of one utterance, in any process."""
+    """F0 of some utterances at once, in any process."""
 
     kind: str
     device: str
 
-    def __call__(self, cut: MonoCut) -> Contour | Skipped:
-        path = cut.recording.sources[0].source
-        try:
-            waveform = load_waveform(cut, SAMPLE_RATE)
-        except AudioError as error:
-            return Skipped(cut.id, path, str(error))
-        if not bool(waveform.isfinite().all()):
-            return Skipped(cut.id, path, f"audio must be finite, but has NaN or infinity instead: {path}")
-        f0, voiced = _extractor(self.kind, self.device)(waveform[None].to(self.device), torch.tensor([len(waveform)]))
-        if not bool(f0.isfinite().all()):  # of samples whose squares overflow
-            peak = float(waveform.abs().max())
-            return Skipped(cut.id, path, f"audio must be in [-1, 1], but has a peak of {peak:g} instead: {path}")
-        return Contour(f0[0].cpu().numpy(), voiced[0].cpu().numpy())
+    def __call__(self, cuts: Sequence[MonoCut]) -> list[Contour | Skipped]:
+        read = [_waveform(cut) for cut in cuts]
+        waveforms = [found for found in read if isinstance(found, Tensor)]
+        if not waveforms:
+            return [found for found in read if isinstance(found, Skipped)]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        batch = pad_sequence(waveforms, batch_first=True).to(self.device)
+        f0, voiced = _extractor(self.kind, self.device)(batch, lengths)
+        rows = zip(f0.cpu(), voiced.cpu(), strict=True)
+        return [
+            found if isinstance(found, Skipped) else _contour(cut, found, *next(rows))
+            for cut, found in zip(cuts, read, strict=True)
+        ]
+
+
+def _waveform(cut: MonoCut) -> Tensor | Skipped:
+    path = cut.recording.sources[0].source
+    try:
+        waveform = load_waveform(cut, SAMPLE_RATE)
+    except AudioError as error:
+        return Skipped(cut.id, path, str(error))
+    if not bool(waveform.isfinite().all()):
+        return Skipped(cut.id, path, f"audio must be finite, but has NaN or infinity instead: {path}")
+    return waveform
+
+
+def _contour(cut: MonoCut, waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour | Skipped:
+    frames = num_frames(len(waveform))
+    if not bool(f0[:frames].isfinite().all()):  # of samples whose squares overflow
+        path, peak = cut.recording.sources[0].source, float(waveform.abs().max())
+        return Skipped(cut.id, path, f"audio must be in [-1, 1], but has a peak of {peak:g} instead: {path}")
+    return Contour(f0[:frames].numpy(), voiced[:frames].numpy())
+
+
+def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
+    """Places of utterances: one by one on a CPU, whose cores share them out, and together elsewhere."""
+    if torch.device(device).type == "cpu":
+        return [[place] for place in range(len(cuts))]
+    durations = np.array([cut.duration for cut in cuts])
+    return [batch.tolist() for batch in bucketed_batches(durations, BATCH_SECONDS, seed=0, epoch=0, shuffle=False)]
 
 
 def extract_part(
@@ -111,10 +142,14 @@ def extract_part(
     total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
     cuts = [plan.cuts[name] for name in part.ids]
+    batches = _batches(cuts, device)
+    groups = [[cuts[place] for place in batch] for batch in batches]
+    results: dict[str, Contour | Skipped] = {}
     with _one_thread():
-        results = dict(zip(part.ids, parallel_map(_Job(kind, device), cuts, num_jobs, title), strict=True))
-    found = {name: result for name, result in results.items() if isinstance(result, Contour)}
-    return found, [result for result in results.values() if isinstance(result, Skipped)]
+        for group, several in zip(groups, parallel_map(_Job(kind, device), groups, num_jobs, title), strict=True):
+            results.update(zip([cut.id for cut in group], several, strict=True))
+    contours = {name: found for name in part.ids if isinstance(found := results[name], Contour)}
+    return contours, [found for name in part.ids if isinstance(found := results[name], Skipped)]
 
 
 @contextmanager

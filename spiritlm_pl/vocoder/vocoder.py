@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from spiritlm_pl.tokens.merge import NONE
 from spiritlm_pl.vocoder.config import VocoderConfig
@@ -92,12 +91,6 @@ class Vocoder(nn.Module):
         if not self.config.styles:
             raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
         return _place("style", style, self.config.styles)
-
-    def fold_weight_norm(self) -> None:
-        """Compute the weights of normalised layers once instead of at every call; training is over then."""
-        for module in self.modules():
-            if is_parametrized(module, "weight"):
-                remove_parametrizations(module, "weight")
 
     def condition(
         self,
@@ -191,7 +184,7 @@ class Vocoder(nn.Module):
         if len(units) == 0:
             return torch.zeros(0)
         if durations is None:
-            with _evaluating(self):
+            with _evaluating(self), torch.autocast(units.device.type, enabled=False):  # or frames come and go
                 durations = durations_from_log(self.predict_log_durations(units[None]))[0]
         elif durations.shape != units.shape:
             raise ValueError(

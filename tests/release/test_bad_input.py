@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spiritlm_pl.cli.main import main
-from spiritlm_pl.generation.loading import chosen_variant, load_speech
+from spiritlm_pl.generation.loading import chosen_variant, load_speech_tokenizer, load_vocoder
 from spiritlm_pl.release.hubert import conv_layers, read_hubert
 from spiritlm_pl.release.layout import HUBERT, PITCH, QUANTIZER, STYLE, Release
 from spiritlm_pl.release.pitch import read_pitch
@@ -49,20 +49,21 @@ PARTS = [
 @pytest.mark.parametrize("name", PARTS)
 def test_files_that_are_missing_cut_off_or_hold_code(copy: Release, tmp_path: Path, name: str) -> None:
     path = copy.speech / name
+    load: Any = load_vocoder if path.name == "generator.pt" else load_speech_tokenizer
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"{path.name} is damaged"):
-        load_speech(copy.folder)
+        load(copy.folder)
     torch.save({"model_weight": Evil(tmp_path / "made"), "generator": Evil(tmp_path / "made")}, path)
     with pytest.raises(ValueError, match=f"tensors and plain values, but .*{path.name} does not"):
-        load_speech(copy.folder)
+        load(copy.folder)
     assert not (tmp_path / "made").exists()
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match=f"{path.name} holds a list instead"):
-        load_speech(copy.folder)
+        load(copy.folder)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=f"{path.name} does not exist"):
-        load_speech(copy.folder)
+        load(copy.folder)
 
 
 def change(path: Path, part: str, weights: Any) -> None:
@@ -140,8 +141,9 @@ def test_the_variant_has_to_be_clear(copy: Release) -> None:
     with pytest.raises(ValueError, match="variant must be base or expressive, but is None instead"):
         chosen_variant(copy, None)
     shutil.rmtree(copy.folder / "spiritlm_model")
-    tokenizer, vocoder = load_speech(copy.folder, "base")  # which needs no language model
-    assert tokenizer is not None and vocoder is not None and not vocoder.expressive
+    vocoder = load_vocoder(copy.folder, "base")  # which needs no language model
+    assert vocoder is not None and not vocoder.expressive
+    assert load_speech_tokenizer(copy.folder, "base") is not None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import bandpass_biquad, resample
 
 from spiritlm_pl.corpora.espeak import Voice, speaker
-from spiritlm_pl.speech.f0 import F0_MAX, F0_MIN, FCPE, YAAPT, YIN, F0Extractor, TorchaudioF0, contour, num_frames
+from spiritlm_pl.speech.f0 import F0_MAX, F0_MIN, YAAPT, YIN, F0Extractor, TorchaudioF0, contour, num_frames
+from spiritlm_pl.speech.fcpe import FCPE
 
 
 @pytest.fixture(scope="module", params=[FCPE, YAAPT, YIN, TorchaudioF0])
@@ -82,10 +83,18 @@ def test_long_audio_in_pieces(extractor: F0Extractor, monkeypatch: pytest.Monkey
     lengths = torch.tensor([len(speech)])
     whole, whole_voiced = extractor(speech[None], lengths)
     monkeypatch.setattr("spiritlm_pl.speech.f0.PIECE", 32_000)
-    asked = []
-    row = "_row" if isinstance(extractor, FCPE | YAAPT) else "row"
-    extract = getattr(extractor, row)
-    monkeypatch.setattr(extractor, row, lambda waveform: (asked.append(len(waveform)), extract(waveform))[1])
+    asked: list[int] = []
+
+    def counting(name: str) -> None:
+        extract = getattr(extractor, name)
+
+        def counted(given: torch.Tensor | list[torch.Tensor]) -> object:
+            asked.extend(len(waveform) for waveform in (given if isinstance(given, list) else [given]))
+            return extract(given)
+
+        monkeypatch.setattr(extractor, name, counted)
+
+    counting({FCPE: "_extract", YAAPT: "_row"}.get(type(extractor), "row"))
     f0, voiced = extractor(speech[None], lengths)
     assert len(asked) == -(-len(speech) // 32_000) and max(asked) <= 64_000
     assert f0.shape == whole.shape and (voiced == whole_voiced).float().mean() > 0.97
@@ -97,3 +106,14 @@ def test_the_mean_of_the_speaker_is_subtracted_where_it_is_known() -> None:
     f0, voiced = torch.tensor([[100.0, 120.0], [100.0, 120.0]]), torch.tensor([[True, True]] * 2)
     found = contour(f0, voiced, torch.tensor([90.0, torch.nan]))
     assert found[:, 0].tolist() == [[10.0, 30.0], [-10.0, 10.0]]
+
+
+def test_fcpe_gives_the_same_in_a_batch_with_padding() -> None:
+    voices = [spoken(20), spoken(80)[:11_111], tone(200.0, 3_000), torch.zeros(500)]
+    batch, lengths = pad_sequence(voices, batch_first=True), torch.tensor([len(voice) for voice in voices])
+    alone, together = FCPE(batch_seconds=0.0), FCPE(batch_seconds=60.0)
+    for row, voice in enumerate(voices):
+        f0, voiced = alone(voice[None], lengths[row : row + 1])
+        found, found_voiced = (values[row, : f0.shape[1]] for values in together(batch, lengths))
+        torch.testing.assert_close(found, f0[0], rtol=1e-4, atol=0.01)
+        assert torch.equal(found_voiced, voiced[0])

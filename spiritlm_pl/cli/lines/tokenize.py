@@ -40,10 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
     items = writer.left(audio_items(options.inputs))
 
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
-    from spiritlm_pl.generation.loading import load_speech
+    from spiritlm_pl.generation.loading import load_speech_tokenizer
 
     where = best_device(options.device)
-    tokenizer, _ = load_speech(options.model, options.variant, where)
+    tokenizer = load_speech_tokenizer(options.model, options.variant, where)
     if tokenizer is None:
         raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
     codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where, half=options.half)

@@ -38,22 +38,24 @@ def main(arguments: list[str] | None = None) -> None:
     made.add_argument("--speaker", metavar="VOICE", help="name or number (default: the vocoder's)")
     made.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
     made.add_argument("--predict-durations", action="store_true", help="even where they are known")
+    made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, a little noise")
     options = made.parse_args(arguments)
     writer = LinesWriter(options.out)
     items = writer.left(read_items(options.inputs))
 
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
-    from spiritlm_pl.generation.loading import load_speech
+    from spiritlm_pl.generation.loading import load_vocoder
     from spiritlm_pl.generation.vocode import Voice
 
-    _, vocoder = load_speech(options.model, options.variant, best_device(options.device))
+    where = best_device(options.device)
+    vocoder = load_vocoder(options.model, options.variant, where)
     if vocoder is None:
         raise ValueError(f"model must hold a vocoder, but {options.model} has none")
     voice = Voice(options.speaker, options.style)
     vocoder.speaker_id(voice.speaker)
     vocoder.style_id(voice.style)
-    codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder)
+    codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder, device=where, half=options.half)
     with writer:
         for item in items:
             try:

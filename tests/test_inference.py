@@ -1,0 +1,51 @@
+"""The other computation of convolutions gives the same, with the same weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from spiritlm_pl.inference import ChannelsLastConv1d, fold_weight_norm, use_channels_last
+
+CONVOLUTIONS = [
+    nn.Conv1d(6, 8, 5),
+    nn.Conv1d(6, 8, 3, stride=2, padding=4, dilation=2, groups=2, bias=False),
+    nn.Conv1d(6, 6, 7, padding=3, groups=6),
+    nn.Conv1d(6, 8, 3, padding="same"),
+    nn.Conv1d(6, 8, 3, padding=1, padding_mode="reflect"),
+    nn.ConvTranspose1d(6, 8, 4, stride=2, padding=1),
+    nn.ConvTranspose1d(6, 8, 5, stride=3, padding=1, output_padding=2, dilation=2, groups=2),
+]
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("shape", [(2, 6, 31), (1, 6, 12)])
+def test_gives_the_same(convolution: Any, shape: tuple[int, ...]) -> None:
+    network = nn.Sequential(convolution, nn.LeakyReLU())
+    inputs = torch.randn(shape)
+    with torch.no_grad():
+        wanted = network(inputs)
+        weights = {name: value.clone() for name, value in network.state_dict().items()}
+        use_channels_last(network)
+        found = network(inputs)
+    assert type(network[0]) is not type(convolution)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(network.state_dict(), weights)
+
+
+def test_leaves_normalised_weights_alone() -> None:
+    network = nn.Sequential(weight_norm(nn.Conv1d(2, 3, 3)), nn.Sequential(nn.Conv1d(3, 2, 3)), nn.Linear(2, 2))
+    use_channels_last(network)
+    inner: Any = network[1]
+    assert not isinstance(network[0], ChannelsLastConv1d) and isinstance(inner[0], ChannelsLastConv1d)
+
+
+def test_folds_weight_norm() -> None:
+    network = weight_norm(nn.Conv1d(2, 3, 3))
+    inputs = torch.randn(1, 2, 9)
+    wanted = network(inputs)
+    fold_weight_norm(network)
+    assert dict(network.named_parameters()).keys() == {"weight", "bias"}
+    torch.testing.assert_close(network(inputs), wanted)
