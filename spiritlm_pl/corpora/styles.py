@@ -1,4 +1,4 @@
-"""Acted speech of known prosody: eSpeak NG says stories' beginnings in eight styles, each voice in all of them.
+"""Acted speech of known prosody: eSpeak NG says stories' beginnings in several styles, each voice in all of them.
 
 A style changes one thing against the default; speaker and style are drawn independently of each other and of the
 text. So what pitch tokens and style vectors should tell of an utterance is known.
@@ -41,14 +41,23 @@ STYLES = {
     "slow": Style(rate=130),
     "whisper": Style(whisper=True),
 }
+SMALL_STEPS = {
+    "higher": Style(pitch=65),
+    "lower": Style(pitch=35),
+    "faster": Style(rate=200),
+    "slower": Style(rate=150),
+}
+ALL_STYLES = STYLES | SMALL_STEPS
 
 
-def draw_conditions(count: int, voices: Sequence[str], draw: random.Random) -> Counter[tuple[str, str]]:
+def draw_conditions(
+    count: int, voices: Sequence[str], draw: random.Random, among: Sequence[str] = tuple(STYLES)
+) -> Counter[tuple[str, str]]:
     """How many utterances each style gets of each voice; no two of these numbers differ by more than one.
 
     The same holds of all utterances of a style, and of a voice where the voices divide the number of styles.
     """
-    styles, names = list(STYLES), list(voices)
+    styles, names = list(among), list(voices)
     draw.shuffle(styles)
     draw.shuffle(names)
     one_round = [
@@ -59,19 +68,29 @@ def draw_conditions(count: int, voices: Sequence[str], draw: random.Random) -> C
     return Counter(one_round[index % len(one_round)] for index in range(count))
 
 
-def style_lines(count: int, seed: int, voices: Sequence[str], folder: Path) -> list[Line]:
+def style_lines(
+    count: int,
+    seed: int,
+    voices: Sequence[str],
+    folder: Path,
+    styles: Sequence[str] = tuple(STYLES),
+    parallel: bool = False,
+) -> list[Line]:
     """What is said by whom and how, text by text; a text is said once at most in the same style by the same voice."""
     draw = random.Random(f"styles {seed}")
-    conditions = draw_conditions(count, voices, draw)
+    every = [(style, voice) for style in styles for voice in voices]
+    conditions = Counter(dict.fromkeys(every, count // len(every)))
+    if not parallel:
+        conditions = draw_conditions(count, voices, draw, styles)
     stories = write_stories(max(4 * TIMES_SAID, math.ceil(count / TIMES_SAID)), seed)
     texts = list(dict.fromkeys(" ".join(story.sentences[:2]) for story in stories))
     lines = []
     for (style_name, voice_name), times in conditions.items():
-        style = STYLES[style_name]
+        style = ALL_STYLES[style_name]
         said_by = whispering(voice_name) if style.whisper else voice_name
         voice = Voice(said_by, style.rate, style.pitch, style.pitch_range)
         custom = {"style": style_name, "pitch": style.pitch, "range": style.pitch_range, "rate": style.rate}
-        for number in draw.sample(range(len(texts)), times):
+        for number in range(times) if parallel else draw.sample(range(len(texts)), times):
             name = f"styles-{seed}-{number:06d}-{style_name}-{voice_name}"
             lines.append(Line(name, texts[number], voice, folder / f"{name}.wav", custom, voice_name))
     return sorted(lines, key=lambda line: line.id)
@@ -85,6 +104,8 @@ def speak_styles(
     voices: Sequence[str],
     validation_fraction: float,
     test_fraction: float,
+    styles: Sequence[str] = tuple(STYLES),
+    parallel: bool = False,
     num_jobs: int | None = None,
 ) -> dict[str, Any]:
     """Make the corpus of styles.
@@ -96,22 +117,32 @@ def speak_styles(
         voices: eSpeak NG voices, which are the speakers.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
+        styles: names of styles.
+        parallel: each text in all of them by all voices.
         num_jobs: processes; None for one a core.
 
     Returns:
         the contents of `corpus.json`.
 
     Raises:
-        ValueError: if a voice is not known or named twice, or a number is out of range.
+        ValueError: if a voice or a style is not known or named twice, or a number is out of range.
     """
     out = Path(out)
     if not 1 <= count <= LARGEST:
         raise ValueError(f"sentences must be in [1, {LARGEST}], but is {count} instead")
     if len(set(voices)) < len(voices):
         raise ValueError(f"voices must differ, but are {', '.join(voices)} instead")
+    for style in styles:
+        if style not in ALL_STYLES:
+            raise ValueError(f"styles must be of {', '.join(ALL_STYLES)}, but one is {style} instead")
+    if len(set(styles)) < len(styles):
+        raise ValueError(f"styles must differ, but are {', '.join(styles)} instead")
+    fewest = len(styles) * len(voices)
+    if parallel and count < fewest:
+        raise ValueError(f"sentences must be at least styles times voices {fewest}, but is {count} instead")
     check_fractions(validation_fraction, test_fraction)
     make_voices(voices, STYLES["default"].rate)
-    lines = style_lines(count, seed, voices, out / "audio")
+    lines = style_lines(count, seed, voices, out / "audio", styles, parallel)
     splits = assign_splits([line.text for line in lines], validation_fraction, test_fraction, seed)
     return speak_lines(
         out,
@@ -125,7 +156,8 @@ def speak_styles(
             "sentences": count,
             "seed": seed,
             "voices": list(voices),
-            "styles": {name: vars(style) for name, style in STYLES.items()},
+            "styles": {name: vars(ALL_STYLES[name]) for name in styles},
+            "parallel": parallel,
             "validation_fraction": validation_fraction,
             "test_fraction": test_fraction,
         },

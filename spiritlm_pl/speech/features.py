@@ -33,6 +33,20 @@ def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
     return (frames - mean) / (variance + 1e-5).sqrt()
 
 
+def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
+    """Mean of each frame and its neighbours, which count `share` each of what is valid around it.
+
+    Args:
+        frames: (B, T, D).
+        lengths: valid frames (B,).
+        share: of either neighbour; the frame itself has the rest.
+    """
+    inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]).to(frames.dtype).unsqueeze(-1)
+    valid = functional.pad(torch.cat([frames * inside, inside], dim=-1), (0, 0, 1, 1))  # (B, T + 2, D + 1)
+    mixed = (1 - 2 * share) * valid[:, 1:-1] + share * (valid[:, :-2] + valid[:, 2:])
+    return mixed[..., :-1] / mixed[..., -1:].clamp(min=share or 1.0) * inside
+
+
 @dataclass(frozen=True, kw_only=True)
 class MFCCConfig:
     """What to compute.

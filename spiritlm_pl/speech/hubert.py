@@ -18,7 +18,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from torchaudio.models.wav2vec2.components import MaskGenerator
 
 from spiritlm_pl.checkpoint import load_network
-from spiritlm_pl.speech.features import normalize_frames
+from spiritlm_pl.speech.features import normalize_frames, smooth_frames
 from spiritlm_pl.speech.mel_frontend import MelFrontend
 
 STAGE = "hubert"
@@ -238,14 +238,18 @@ class HubertFeaturesConfig(HubertConfig):
     Args:
         layer: whose output is the features, from 1.
         normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
+        smoothing: share of either neighbour in each frame; units then depend less on where frames happen to fall.
     """
 
     layer: int = 11
     normalize: bool = False
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the layer too."""
+        """Check layer and smoothing too."""
         super().__post_init__()
+        if not 0 <= self.smoothing <= 1 / 3:
+            raise ValueError(f"smoothing must be in [0, 1/3], but is {self.smoothing} instead")
         if not 1 <= self.layer <= self.num_layers:
             raise ValueError(f"layer must be in [1, {self.num_layers}], but is {self.layer} instead")
 
@@ -264,9 +268,12 @@ class HubertFeatures(nn.Module):
         self.encoder.encoder.transformer.layers = layers[: config.layer]
 
     @classmethod
-    def from_network(cls, network: HubertNetwork, layer: int, normalize: bool = False) -> "HubertFeatures":
+    def from_network(
+        cls, network: HubertNetwork, layer: int, normalize: bool = False, smoothing: float = 0.0
+    ) -> "HubertFeatures":
         """The first layers of a trained network, in evaluation mode."""
-        features = cls(HubertFeaturesConfig(**asdict(network.config), layer=layer, normalize=normalize))
+        config = HubertFeaturesConfig(**asdict(network.config), layer=layer, normalize=normalize, smoothing=smoothing)
+        features = cls(config)
         weights: Mapping[str, Tensor] = network.encoder.state_dict()
         own = features.encoder.state_dict()
         features.encoder.load_state_dict({name: weights[name] for name in own})
@@ -295,7 +302,10 @@ class HubertFeatures(nn.Module):
             return waveforms.new_zeros(len(waveforms), 0, self.feature_dim), torch.zeros_like(lengths)
         convolved, num_frames = self._convolve(padded, padded_lengths)
         hidden = self.encoder.encoder.extract_features(convolved, num_frames, self.config.layer)[-1]
-        return normalize_frames(hidden, num_frames) if self.config.normalize else hidden, num_frames
+        hidden = normalize_frames(hidden, num_frames) if self.config.normalize else hidden
+        if self.config.smoothing:
+            hidden = smooth_frames(hidden, num_frames, self.config.smoothing)
+        return hidden, num_frames
 
     def _convolve(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, T, C) of the convolutions; group norm sees an utterance without its padding."""
@@ -323,17 +333,19 @@ class HubertLayer:
         folder: an exported network of stage "hubert", loaded when it is needed.
         layer: whose output is the features, from 1.
         normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
+        smoothing: share of either neighbour in each frame.
     """
 
     folder: str
     layer: int
     normalize: bool = False
+    smoothing: float = 0.0
 
     def build(self) -> HubertFeatures:
         """Load the extractor."""
         network = load_network(self.folder, STAGE)
         assert isinstance(network, HubertNetwork)
-        return HubertFeatures.from_network(network, self.layer, self.normalize)
+        return HubertFeatures.from_network(network, self.layer, self.normalize, self.smoothing)
 
 
 def start_from(network: HubertNetwork, folder: str) -> None:

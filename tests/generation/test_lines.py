@@ -63,6 +63,12 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
         if "error" not in line:
             waveform, rate = soundfile.read(line["audio"])
             assert rate == 16_000 and len(waveform) == 640 * sum(lines[line["id"]]["durations"])
+    run("vocode", "tokens.jsonl", "--speaker", "bert", "--half", "--predict-durations", "--audio", "half")
+    run("vocode", "tokens.jsonl", "--speaker", "bert", "--predict-durations", "--audio", "whole")
+    for path in (tmp_path / "whole").iterdir():
+        whole, half = soundfile.read(path)[0], soundfile.read(tmp_path / "half" / path.name)[0]
+        assert len(whole) == len(half)  # durations stay in float32
+        assert 0 < np.square(whole - half).sum() < 0.01 * np.square(whole).sum()
     predicted, _ = run("vocode", "-", "--predict-durations", lines=[lines["audio/1.wav"]])
     assert predicted[0]["seconds"] != 2.3
 

@@ -83,13 +83,15 @@ def styles(
     sentences: int = 2000,
     seed: int = 0,
     voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3", "en-gb+f4"),
+    styles: tuple[str, ...] = ("default", "monotone", "lively", "high", "low", "fast", "slow", "whisper"),
+    parallel: bool = False,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> None:
-    """Make a corpus of acted speech by eSpeak NG: each voice in eight styles of known pitch, range and rate.
+    """Make a corpus of acted speech by eSpeak NG: each voice in styles of known pitch, range and rate.
 
-    The styles are default, monotone, lively, high, low, fast, slow and whisper. `custom` of an utterance holds its
+    `custom` of an utterance holds its
     style and the pitch, range and rate that were set: the ground truth for tests of pitch and style.
 
     Args:
@@ -97,6 +99,8 @@ def styles(
         sentences: number of utterances; a text is said about four times, in voices and styles drawn for it.
         seed: draws the texts, who says them in which style, and the splits.
         voices: eSpeak NG voices, which are the speakers. A whisper keeps of a voice its accent and its sex.
+        styles: those above, or higher, lower, faster and slower, which are half as far from default.
+        parallel: say each text in all styles by all voices, to compare them.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
         num_jobs: processes; one a core if not given.
@@ -108,6 +112,8 @@ def styles(
         count=sentences,
         seed=seed,
         voices=voices,
+        styles=styles,
+        parallel=parallel,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,

@@ -6,10 +6,11 @@ from spiritlm_pl.cli.quickstart.plan import CORPORA, PROMPTS, REPORTS, STORIES, 
 from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
 
 MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
-DIALOGUE, STYLES = f"{CORPORA}/dialogue", f"{CORPORA}/styles"
+DIALOGUE, STYLES, PROSODY = f"{CORPORA}/dialogue", f"{CORPORA}/styles", f"{CORPORA}/prosody"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units", "vocoder")
+CONTRASTS = (("high", "low"), ("higher", "lower"), ("fast", "slow"), ("faster", "slower"))
 STYLED = 1000  # utterances of the corpus of spoken styles, at most
 MEASURED = {"dialogue": 60, "prompts": 60, "styles": 200}  # held-out utterances, at most
 
@@ -43,7 +44,14 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="speech in set styles",
             threads=2,
             minutes=0.2,
-            commands=(("prepare", "styles", STYLES, f"--sentences={styled}", "--test_fraction=0.2"),),
+            commands=(
+                ("prepare", "styles", STYLES, f"--sentences={styled}", "--test_fraction=0.2"),
+                (
+                    *("prepare", "styles", PROSODY, "--seed=7", "--parallel=true", "--test_fraction=0.75"),
+                    f"--sentences={max(128, styled // 3)}",
+                    f"--styles=[{', '.join(style for contrast in CONTRASTS for style in contrast)}]",
+                ),
+            ),
         ),
         Stage(
             name="f0",
@@ -51,7 +59,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             needs=("prompts", "stories", "dialogue", "styles"),
             threads=2,
             minutes=6,
-            commands=tuple(("extract-f0", folder) for folder in (DIALOGUE, PROMPTS, STYLES, STORIES)),
+            commands=tuple(("extract-f0", folder) for folder in (DIALOGUE, PROMPTS, STYLES, PROSODY, STORIES)),
         ),
         Stage(
             name="pitch",
@@ -117,7 +125,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="vocoder_dialogue",
             title="vocoder without pitch and style",
             needs=("units_expressive", "vocoder"),
-            minutes=9,
+            minutes=15,
             run_folders=(f"{ROOT}/runs/vocoder_dialogue",),
             commands=(fit(budget, *dialogue),),
         ),
@@ -125,7 +133,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="vocoder_expressive",
             title="vocoder with pitch and style",
             needs=("units_expressive", "vocoder"),
-            minutes=9,
+            minutes=15,
             run_folders=(f"{ROOT}/runs/vocoder_expressive",),
             commands=(fit(budget, *dialogue, "vocoder/quickstart_expressive"),),
         ),
@@ -157,7 +165,10 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     )
                     for name, corpus in measured.items()
                 ),
-                ("evaluate", "prosody", vocoders, f"{UNITS}/styles", STYLES, f"{REPORTS}/prosody.json"),
+                (
+                    *("evaluate", "prosody", vocoders, f"{UNITS}/prosody", PROSODY, f"{REPORTS}/prosody.json"),
+                    f"--contrasts=[{', '.join(f'[{first}, {second}]' for first, second in CONTRASTS)}]",
+                ),
             ),
         ),
         Stage(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
+from spiritlm_pl.cli.quickstart.expressive import CONTRASTS
 from spiritlm_pl.cli.quickstart.plan import REPORTS
 from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, markdown, read_json
 from spiritlm_pl.cli.quickstart.stage import ROOT
@@ -85,7 +86,7 @@ def prosody_rows() -> list[Row]:
     """One text in two styles: the units stay, the melody follows."""
     report = read_json(REPORTS / "prosody.json")
     rows = []
-    for contrast in ("all pairs", "high / low", "fast / slow"):
+    for contrast in (" / ".join(sorted(styles)) for styles in CONTRASTS):
         found = report.get("contrasts", {}).get(contrast)
         if not found:
             continue
@@ -99,7 +100,7 @@ def prosody_rows() -> list[Row]:
             ("correlation", "correlation of log F0, in utterances"),
             ("pair_correlation", "correlation of log F0, over both"),
         ):
-            if made[key] is not None and base[key] is not None and (key, contrast) != ("followed", "fast / slow"):
+            if made[key] is not None and base[key] is not None and not (key == "followed" and "fast" in contrast):
                 rows.append(_prosody(pairs, title, ".2f", made[key], f"Base {base[key]['value']:.2f}"))
     return rows
 
