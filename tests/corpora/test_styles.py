@@ -81,7 +81,22 @@ def test_lines_are_the_same_again_and_grow_no_doubles(tmp_path: Path) -> None:
     assert whispering("en-gb+f4") == "en-gb+whisperf" and whispering("en-us") == "en-us+whisper"
 
 
+def test_parallel_lines_have_each_text_in_every_style(tmp_path: Path) -> None:
+    asked = ("higher", "lower", "fast")
+    lines = style_lines(3 * len(VOICES) * 5 + 1, 0, VOICES, tmp_path, asked, parallel=True)
+    said = {(line.text, line.custom["style"], line.speaker) for line in lines if line.custom}
+    texts = {text for text, _, _ in said}
+    assert len(texts) == 5 and said == {(text, style, voice) for text in texts for style in asked for voice in VOICES}
+    assert {line.voice.pitch for line in lines if line.custom and line.custom["style"] == "higher"} == {65}
+
+
 def test_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="styles must be of default, .* but one is angry instead"):
+        styles(str(tmp_path), styles=("angry",))
+    with pytest.raises(ValueError, match="styles must differ"):
+        styles(str(tmp_path), styles=("high", "high"))
+    with pytest.raises(ValueError, match="sentences must be at least styles times voices 8, but is 7 instead"):
+        styles(str(tmp_path), sentences=7, styles=("high", "low"), parallel=True)
     with pytest.raises(ValueError, match=r"sentences must be in \[1, "):
         styles(str(tmp_path), sentences=0)
     with pytest.raises(ValueError, match="voices must differ"):

@@ -1,10 +1,19 @@
 from pathlib import Path
 
+import pytest
 import torch
 from torchaudio.models.wav2vec2.components import LogitGenerator, _compute_logits
 
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, labels_at_frames, start_from
+from spiritlm_pl.speech.hubert import (
+    STAGE,
+    HubertConfig,
+    HubertFeatures,
+    HubertFeaturesConfig,
+    HubertNetwork,
+    labels_at_frames,
+    start_from,
+)
 
 
 def test_published_layouts() -> None:
@@ -71,3 +80,26 @@ def test_labels_of_another_rate() -> None:
     assert labels_at_frames(fast, 100.0, 3, 25.0).tolist() == [[2, 6, -1]]
     slow = torch.tensor([[5, 6]])  # 25 Hz
     assert labels_at_frames(slow, 25.0, 5, 50.0).tolist() == [[5, 5, 6, 6, -1]]
+
+
+def test_smoothed_frames_hold_their_neighbours_whatever_the_batch() -> None:
+    torch.manual_seed(0)
+    network = HubertNetwork(
+        HubertConfig(extractor_mode="mel", channels=40, embed_dim=16, num_layers=1, num_heads=2, feed_forward_dim=16,
+                     pos_conv_kernel=3, pos_conv_groups=2, num_classes=7)
+    ).eval()  # fmt: skip
+    plain, smooth = (HubertFeatures.from_network(network, 1, smoothing=share) for share in (0.0, 0.25))
+    waveforms, lengths = torch.randn(2, 16_000), torch.tensor([16_000, 6_400])
+    with torch.no_grad():
+        frames, counts = plain(waveforms, lengths)
+        found, _ = smooth(waveforms, lengths)
+        alone, _ = smooth(waveforms[1:, :6_400], lengths[1:])
+        single, _ = smooth(waveforms[:1, :640], torch.tensor([640]))
+        unsmoothed, _ = plain(waveforms[:1, :640], torch.tensor([640]))
+    assert counts.tolist() == [25, 10]
+    torch.testing.assert_close(found[0, 5], frames[0, 4:7].T @ torch.tensor([0.25, 0.5, 0.25]))
+    torch.testing.assert_close(found[1, 9], frames[1, 8:10].T @ torch.tensor([1 / 3, 2 / 3]))  # the last one
+    torch.testing.assert_close(alone[0], found[1, :10])
+    torch.testing.assert_close(single, unsmoothed)
+    with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1/3\], but is 0.5 instead"):
+        HubertFeaturesConfig(smoothing=0.5)
