@@ -13,9 +13,7 @@ from spiritlm_pl.batches import FeatureBatch, WaveformBatch
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.speech.augment import Augmentation
 from spiritlm_pl.speech.contract import FeatureExtractor
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.hubert import HubertLayer
-from spiritlm_pl.speech.style import StyleFeatures
+from spiritlm_pl.speech.style import EncoderSource
 
 
 class FeatureDataModule(WaveformDataModule):
@@ -23,7 +21,8 @@ class FeatureDataModule(WaveformDataModule):
 
     Args:
         corpora: corpus folders.
-        features: which features: MFCCs by their configuration, a layer of a trained HuBERT, or of a style encoder.
+        features: which features: MFCCs by their configuration, a layer of a trained HuBERT, a network of transformers
+            or torchaudio, an extractor that was written before (of an imported tokenizer, say), or a style encoder.
         augmentation: also give features of augmented audio; None for clean audio alone.
         batch_seconds: audio in a batch, padding included.
         crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
@@ -40,7 +39,7 @@ class FeatureDataModule(WaveformDataModule):
     def __init__(
         self,
         corpora: list[str],
-        features: MFCCConfig | HubertLayer | StyleFeatures,
+        features: EncoderSource,
         augmentation: Augmentation | None = None,
         batch_seconds: float = 100.0,
         crop_seconds: float | None = None,

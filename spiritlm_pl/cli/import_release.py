@@ -4,15 +4,21 @@ from pathlib import Path
 from typing import Literal
 
 
-def import_release(directory: Path, out: Path, variant: Literal["base", "expressive", "all"] = "all") -> None:
+def import_release(
+    directory: Path, out: Path, variant: Literal["base", "expressive", "all"] = "all", layer: int = 11
+) -> None:
     """Turn the published checkpoints into model folders, which every command here takes.
 
     `spiritlm generate --model OUT/base` speaks with it; OUT/base/lm can be trained further and exported.
+    A part alone comes in, too: a HuBERT becomes features to train a quantizer on (`data.features.features`), a unit
+    vocoder in the published form, also one of 50 Hz units, becomes a vocoder.
 
     Args:
-        directory: the release, with the folders `spiritlm_model` and `speech_tokenizer`.
+        directory: the release, with the folders `spiritlm_model` and `speech_tokenizer`; or a HuBERT's file, the
+            published or fairseq's own; or a vocoder's folder with `config.json` and `generator.pt`.
         out: where to; one folder a variant.
-        variant: which one; all that are there if left out.
+        variant: which one of a release; all that are there if left out.
+        layer: whose output is the features of a HuBERT alone.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -21,13 +27,15 @@ def import_release(directory: Path, out: Path, variant: Literal["base", "express
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation.loading import chosen_variant
+    from spiritlm_pl.release.importing import import_part
     from spiritlm_pl.release.importing import import_release as parts
-    from spiritlm_pl.release.layout import SPEECH, Release
+    from spiritlm_pl.release.layout import Release
 
     disable_progress_bar()
     release = Release(directory)
     if not Release.is_at(directory):
-        raise FileNotFoundError(f"directory must be the published release, but {directory / SPEECH} does not exist")
+        print(import_part(directory, out, layer))
+        return
     variants = release.variants if variant == "all" else (chosen_variant(release, variant),)
     if not variants:
         raise FileNotFoundError(f"directory must hold a language model, but {release.lm('base')} does not exist")

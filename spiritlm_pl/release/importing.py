@@ -14,9 +14,12 @@ from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.release.files import Weights, read_pickle
+from spiritlm_pl.release.hubert import read_hubert
 from spiritlm_pl.release.language_model import read_vocabulary
-from spiritlm_pl.release.layout import Release, Variant
+from spiritlm_pl.release.layout import SPEECH, Release, Variant
 from spiritlm_pl.release.speech import read_speaker, read_tokenizer
+from spiritlm_pl.release.vocoder import WEIGHTS as GENERATOR
+from spiritlm_pl.release.vocoder import read_vocoder
 from spiritlm_pl.text import TextTokenizer
 
 BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
@@ -41,6 +44,23 @@ def import_release(release: Release, out: str | Path, variants: tuple[Variant, .
         yield save_network(folder / VOCODER, read_speaker(release, variant), VOCODER)
         if release.lm(variant).is_dir():
             yield import_lm(release.lm(variant), folder / LM)
+
+
+def import_part(path: Path, out: str | Path, layer: int) -> Path:
+    """Write a HuBERT's file as features, or a folder with a unit vocoder as a vocoder.
+
+    Raises:
+        FileNotFoundError: if it is neither, nor the release.
+        ValueError: if a file is damaged, or holds something else.
+    """
+    if path.is_file():
+        return save_network(out, read_hubert(path, layer), "features")
+    if (path / GENERATOR).is_file():
+        return save_network(out, read_vocoder(path), VOCODER)
+    raise FileNotFoundError(
+        f"directory must be the published release, a HuBERT's file or a vocoder's folder, "
+        f"but neither {path / SPEECH} nor {path / GENERATOR} exists"
+    )
 
 
 def import_lm(source: Path, folder: Path) -> Path:

@@ -148,4 +148,21 @@ class StyleFeatures:
         return network
 
 
-EncoderSource: TypeAlias = HubertLayer | TransformersSource | TorchaudioSource | StyleFeatures | MFCCConfig
+@dataclass(frozen=True, kw_only=True)
+class StoredFeatures:
+    """Names features as a tokenizer holds them, the published one's once it is imported.
+
+    Args:
+        features: a folder of stage "features", such as SPEECH_TOKENIZER/extractor.
+    """
+
+    features: str
+
+    def build(self) -> nn.Module:
+        """Load them."""
+        return load_network(self.features, "features")
+
+
+EncoderSource: TypeAlias = (
+    HubertLayer | TransformersSource | TorchaudioSource | StoredFeatures | StyleFeatures | MFCCConfig
+)

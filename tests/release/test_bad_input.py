@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.generation.loading import chosen_variant, load_speech_tokenizer, load_vocoder
 from spiritlm_pl.release.hubert import conv_layers, read_hubert
@@ -176,6 +177,22 @@ def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypa
             one, other = (model.generate(prompt, "speech", settings)[0] for model in (original, imported))
             assert [piece.tokens for piece in one] == [piece.tokens for piece in other]  # type: ignore[union-attr]
             assert all(torch.equal(a.waveform, b.waveform) for a, b in zip(one, other, strict=True))  # type: ignore[union-attr]
+
+
+def test_parts_come_in_alone(copy: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spiritlm_pl.speech.style import StoredFeatures
+    from spiritlm_pl.vocoder.vocoder import Vocoder
+
+    for part, out, more in (
+        (copy.speech / HUBERT, "features", ["--layer=3"]),
+        (copy.speech / PARTS[-1].split("/")[0], "vocoder", []),
+    ):
+        monkeypatch.setattr("sys.argv", ["spiritlm", "import-release", str(part), str(tmp_path / out), *more])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    features: Any = StoredFeatures(features=str(tmp_path / "features")).build()
+    assert features.config.layer == 3
+    assert isinstance(load_network(tmp_path / "vocoder", "vocoder"), Vocoder)
 
 
 def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path) -> None:
