@@ -24,5 +24,8 @@ def export_lm(
         dtype: number format of the weights; stored keeps it.
         max_shard_size: largest size of one file of weights, such as 5GB.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of reading and writing the weights
     chosen = None if dtype == "stored" else getattr(torch, dtype)
     print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size)}")

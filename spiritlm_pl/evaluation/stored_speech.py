@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
+from spiritlm_pl.devices import check_device
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream, split
@@ -98,10 +99,7 @@ def load_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
     Raises:
         ValueError: if the folder holds none, or there is no such device.
     """
-    try:
-        network = load_network(folder, "vocoder", device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be one that is here, but is {device!r} instead ({error})") from error
+    network = load_network(folder, "vocoder", check_device(device))
     assert isinstance(network, Vocoder)
     return network
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from spiritlm_pl.devices import check_device
 from spiritlm_pl.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.vocabulary import Vocabulary
@@ -37,6 +38,10 @@ class LoadOptions:
     dtype: str | None = None
     bits: int | None = None
     compiled: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the device is here."""
+        check_device(self.device)
 
     def torch_dtype(self) -> torch.dtype | None:
         """The dtype.
@@ -107,8 +112,7 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     else:
         from spiritlm_pl.lm.folder import load_lm
 
-        folder = path.lm if isinstance(path, ModelFolders) else ModelFolders.find(path).lm
-        loaded = load_lm(folder, options.device, options.torch_dtype(), options.bits)
+        loaded = load_lm(_folders(path, variant).lm, options.device, options.torch_dtype(), options.bits)
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:
@@ -134,7 +138,7 @@ def load_speech_tokenizer(
     else:
         from spiritlm_pl.speech.expressive import load_tokenizer
 
-        folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+        folders = _folders(path, variant)
         if folders.speech_tokenizer is None:
             return None
         tokenizer = load_tokenizer(folders.speech_tokenizer, device)
@@ -156,7 +160,7 @@ def load_vocoder(
     else:
         from spiritlm_pl.checkpoint import load_network
 
-        folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+        folders = _folders(path, variant)
         if folders.vocoder is None:
             return None
         vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", device))
@@ -168,6 +172,17 @@ def _make_fast(network: "nn.Module", device: str) -> None:
     fold_weight_norm(network)
     if torch.device(device).type == "cpu":
         use_channels_last(network)
+
+
+def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelFolders:
+    """Folders of ours.
+
+    Raises:
+        ValueError: if a variant is asked for, which only the release has.
+    """
+    if variant is not None:
+        raise ValueError(f"variant must be left out for a model folder, but is {variant} instead")
+    return path if isinstance(path, ModelFolders) else ModelFolders.find(path)
 
 
 def _named(path: str | Path | ModelFolders, part: str) -> Path:
@@ -186,7 +201,7 @@ def chosen_variant(release: Release, variant: str | None) -> Variant:
         return there[0]
     if variant not in VARIANTS or (variant not in there and there):
         names = " or ".join(there) or f"{' or '.join(VARIANTS)}, whose language models are not in {release.folder}"
-        raise ValueError(f"variant must be {names}, but is {variant} instead")
+        raise ValueError(f"variant must be {names}, but is {variant or 'left out'} instead")
     return variant
 
 

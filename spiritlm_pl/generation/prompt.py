@@ -60,7 +60,9 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
             value = int(match[3])
             if value >= sizes[match[2]]:
                 raise ValueError(
-                    f"prompt must hold at most {sizes[match[2]]} different {match[2]}, but holds {match[0]} instead"
+                    f"{match[2]} must be below {sizes[match[2]]}, but one is {match[0]} instead"
+                    if sizes[match[2]]
+                    else f"tokens must be those of a Base model, but one is {match[0]}"
                 )
             speech.append(starts[match[2]] + value)
     close()
@@ -97,6 +99,9 @@ class PromptEncoder:
             if published is not None and _TOKEN.match(prompt):
                 return self._verbatim(published, output)
             prompt = parse_prompt(prompt, self.vocabulary)
+        strange = next((piece for piece in prompt if not isinstance(piece, Text | Speech)), None)
+        if strange is not None:
+            raise ValueError(f"a prompt must hold Text and Speech, or be one string, but holds {strange!r} instead")
         segments: list[Segment] = []
         speech: Speech | None = None
         for written, pieces in groupby(prompt, key=lambda piece: isinstance(piece, Text)):

@@ -56,8 +56,11 @@ def encode_choice(
         most: tokens of both, at most; None for any number.
 
     Raises:
-        ValueError: if the context is empty, a hypothesis adds no token, or both are longer than the model's context.
+        ValueError: if the context or the list of hypotheses is empty, a hypothesis adds no token, or both are longer
+            than the model's context.
     """
+    if not hypotheses:
+        raise ValueError("hypotheses must hold at least one, but are empty instead")
     before = encoder.encode(context).tokens
     whole = [encoder.encode(_joined(context, one)).tokens for one in hypotheses]
     own = [_common(before, tokens) for tokens in whole]  # less than the context where a piece goes across its end

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,15 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
     mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be
     try:
-        with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]):
+        with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's protocol
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {named[1]}" if named else "it is no such file"
         raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged: {error}") from error
+        raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged") from error
     if not isinstance(found, dict):
         raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")
     return found

@@ -16,7 +16,7 @@ from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.release.files import Weights, read_pickle
 from spiritlm_pl.release.hubert import read_hubert
 from spiritlm_pl.release.language_model import read_vocabulary
-from spiritlm_pl.release.layout import SPEECH, Release, Variant
+from spiritlm_pl.release.layout import Release, Variant
 from spiritlm_pl.release.speech import read_speaker, read_tokenizer
 from spiritlm_pl.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.release.vocoder import read_vocoder
@@ -38,6 +38,12 @@ def import_release(release: Release, out: str | Path, variants: tuple[Variant, .
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or holds something else.
     """
+    for variant in variants:  # before anything is written
+        read_tokenizer(release, variant)
+        read_speaker(release, variant)
+        if release.lm(variant).is_dir():
+            read_vocabulary(release.lm(variant))
+            read_pickle(release.lm(variant) / WEIGHTS)
     for variant in variants:
         folder = Path(out) / variant
         yield read_tokenizer(release, variant).save(folder / SPEECH_TOKENIZER)
@@ -58,8 +64,8 @@ def import_part(path: Path, out: str | Path, layer: int) -> Path:
     if (path / GENERATOR).is_file():
         return save_network(out, read_vocoder(path), VOCODER)
     raise FileNotFoundError(
-        f"directory must be the published release, a HuBERT's file or a vocoder's folder, "
-        f"but neither {path / SPEECH} nor {path / GENERATOR} exists"
+        "directory must be the published release, a HuBERT's file or a vocoder's folder, "
+        f"but {path} {'is none of them' if path.is_dir() else 'does not exist'}"
     )
 
 

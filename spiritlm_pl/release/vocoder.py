@@ -57,6 +57,12 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
             f"code_hop_size of {path} must be the product of upsample_rates {hop_length}, "
             f"but is {described['code_hop_size']} instead"
         )
+    wide = part(described, "embedding_dim", path) * len(rows)
+    if described.get("model_in_dim", wide) != wide and rows.get("speaker_embedding") != 1:
+        raise ValueError(
+            f"model_in_dim of {path} must be that of {WEIGHTS}, {wide} ({', '.join(rows)}), "
+            f"but is {described['model_in_dim']} instead"
+        )
     durations = part(described, "dur_predictor_params", path)
     if durations.get("var_pred_kernel_size", 3) != 3:
         raise ValueError(

@@ -27,7 +27,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        promised = dict(scope["headers"]).get(b"content-length", b"")
+        headers = dict(scope["headers"])
+        promised, waits = headers.get(b"content-length", b""), b"expect" in headers
         known = int(promised) if promised.isdigit() else 0
         deadline = asyncio.get_running_loop().time() + self.read_seconds
         received, whole = 0, False
@@ -36,6 +37,8 @@ class BodyLimit:
             nonlocal received, whole
             if whole:  # what comes now tells of a connection that is lost
                 return await receive()
+            if waits and known > self.max_bytes:  # the client has not sent anything yet
+                raise self._too_large()
             while True:
                 try:
                     async with asyncio.timeout_at(deadline):

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate, pad
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import detect_pitch_frequency
 
+from spiritlm_pl.devices import check_device
 from spiritlm_pl.speech.yin import yin_f0
 
 SAMPLE_RATE = 16_000
@@ -201,12 +202,7 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     if kind not in kinds:
         raise ValueError(f"extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
     made = kinds[kind]()
-    if not isinstance(made, nn.Module):
-        return made
-    try:
-        return made.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be one that is here, but is {device!r} instead ({error})") from error
+    return made.to(check_device(device)) if isinstance(made, nn.Module) else made
 
 
 def voiced_mean(f0: Tensor, voiced: Tensor) -> Tensor:

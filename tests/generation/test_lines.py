@@ -88,6 +88,44 @@ def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):
     assert sorted(out.read_text().splitlines()) == sorted(line for line in again.splitlines() if "error" not in line)
 
 
+def test_a_run_of_which_nothing_comes_has_failed(recordings, tmp_path, monkeypatch, model_folder, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["spiritlm", "tokenize", "audio/broken.wav", "--model", str(model_folder)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    captured = capsys.readouterr()
+    assert exit_.value.code == 1 and '"error"' in captured.out and "1 item could not be done" in captured.err
+
+
+def test_what_was_done_before_is_told(run, recordings):
+    run("tokenize", "audio/0.wav", "--out", "tokens.jsonl")
+    _, told = run("tokenize", "audio", "--out", "tokens.jsonl")
+    assert "1 of 6 items were done before; they stay as they are" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vocode", "t.jsonl", "--out", "./t.jsonl"], "--out must be another file than INPUT, but both are t.jsonl"),
+        (["tokenize", "empty"], "INPUT must be a folder with audio, but empty holds none"),
+        (["vocode", "latin.jsonl"], "lines of latin.jsonl must be UTF-8"),
+        (["tokenize", "t.jsonl", "--device", "banana"], "device must be one that is here, but is 'banana' instead"),
+        (["tokenize", "a.wav", "--variant", "base"], "variant must be left out for a model folder, but is base"),
+    ],
+)
+def test_wrong_arguments_are_told_in_a_line(arguments, message, tmp_path, monkeypatch, model_folder, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / "dir.wav").mkdir(parents=True)
+    (tmp_path / "t.jsonl").write_text('{"id": null, "tokens": "[Hu1]", "audio": "a.wav"}\n')
+    (tmp_path / "latin.jsonl").write_bytes('{"tokens": "é"}'.encode("latin-1"))
+    monkeypatch.setattr(sys, "argv", ["spiritlm", *arguments, "--model", str(model_folder)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    told = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in told and told.count("\n") == 1
+    assert (tmp_path / "t.jsonl").read_text().startswith('{"id": null')
+
+
 def test_lines_of_any_text_are_kept(run, tmp_path):
     out = tmp_path / "answers.jsonl"
     odd = [{"id": str(number), "answers": [[{"text": f"a\u2028b\u0085{number}"}]]} for number in range(3)]

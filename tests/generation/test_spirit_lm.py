@@ -186,6 +186,7 @@ def test_settings_of_the_paper():
     [
         ([], "empty"),
         ([Text("")], "empty"),
+        (["a string"], "must hold Text and Speech, or be one string, but holds 'a string'"),
         ([Text("a" * 300)], "context of 256 tokens, but has 301"),
         ([Speech("missing.wav")], "missing.wav does not exist"),
         ([Speech()], "audio or units"),

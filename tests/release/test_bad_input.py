@@ -139,12 +139,19 @@ def test_the_variant_has_to_be_clear(copy: Release) -> None:
         chosen_variant(copy, "base")
     (copy.folder / "spiritlm_model" / "spirit-lm-base-7b").mkdir()
     assert chosen_variant(copy, "base") == "base"
-    with pytest.raises(ValueError, match="variant must be base or expressive, but is None instead"):
+    with pytest.raises(ValueError, match="variant must be base or expressive, but is left out instead"):
         chosen_variant(copy, None)
     shutil.rmtree(copy.folder / "spiritlm_model")
     vocoder = load_vocoder(copy.folder, "base")  # which needs no language model
     assert vocoder is not None and not vocoder.expressive
     assert load_speech_tokenizer(copy.folder, "base") is not None
+
+
+def test_the_vocoder_of_the_other_variant_is_told(copy: Release) -> None:
+    base, expressive = copy.vocoder("base"), copy.vocoder("expressive")
+    shutil.copy(expressive / "generator.pt", base / "generator.pt")
+    with pytest.raises(ValueError, match="model_in_dim of .* must be that of generator.pt, .* instead"):
+        read_vocoder(base)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,19 @@ KINDS = ({"text"}, {"audio"})
 LONGEST_NAME = 100
 
 
+def parse(made: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """Options of a command, whose output must not be one of its inputs.
+
+    Raises:
+        ValueError: if it is.
+    """
+    options = made.parse_args(arguments)
+    for name in options.inputs if options.out is not None else ():
+        if name != STANDARD and Path(name).resolve() == options.out.resolve():
+            raise ValueError(f"--out must be another file than INPUT, but both are {name}")
+    return options
+
+
 def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Options that these commands share."""
     made = argparse.ArgumentParser(
@@ -50,10 +63,16 @@ def parser(command: str, description: str, epilog: str) -> argparse.ArgumentPars
 
 
 def best_device(asked: str | None) -> str:
-    """The device that is asked for, or the best one."""
+    """The device that is asked for, or the best one.
+
+    Raises:
+        ValueError: if it is not here.
+    """
     import torch
 
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    from spiritlm_pl.devices import check_device
+
+    return str(check_device(asked or ("cuda" if torch.cuda.is_available() else "cpu")))
 
 
 def read_items(inputs: Sequence[str]) -> Iterator[Item]:
@@ -71,7 +90,7 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
             raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
         stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8")
         with stream:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(_lines(stream, name), start=1):
                 if not line.strip():
                     continue
                 try:
@@ -80,8 +99,17 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
                     raise ValueError(f"line {number} of {name} must be JSON, but is not: {error}") from None
                 if not isinstance(item, dict):
                     raise ValueError(f"line {number} of {name} must be a JSON object, but is {line.strip()[:40]!r}")
+                if item.get("id", "") is None:
+                    del item["id"]
                 own = str(number) if len(inputs) == 1 else f"{name}:{number}"
                 yield {"id": str(item.get("id", own)), **{key: item[key] for key in item if key != "id"}}
+
+
+def _lines(stream: IO[str], name: str) -> Iterator[str]:
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        raise ValueError(f"lines of {name} must be UTF-8, but are not: {error}") from None
 
 
 def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
@@ -89,7 +117,10 @@ def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            for found in sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES):
+            files = sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file())
+            if not files:
+                raise ValueError(f"INPUT must be a folder with audio, but {name} holds none")
+            for found in files:
                 yield {"id": str(found), "audio": str(found)}
         elif name == STANDARD or path.suffix in (".json", ".jsonl"):
             for item in read_items([name]):
@@ -122,7 +153,7 @@ class LinesWriter:
 
     def __init__(self, out: Path | None) -> None:
         """Read what is done; errors of earlier runs are taken out."""
-        self.out, self.done, self.errors = out, set[str](), 0
+        self.out, self.done, self.errors, self.good = out, set[str](), 0, 0
         self.stream: IO[str] = sys.stdout
         if out is not None:
             lines = [*_whole_lines(out)]
@@ -148,14 +179,18 @@ class LinesWriter:
         found: dict[str, Item] = {}
         for item in items:
             if found.setdefault(item["id"], item) is not item:
-                raise ValueError(f"id must be another one for every item, but two have {item['id']}")
+                raise ValueError(f"id must be another one for every item, but two have {item['id']}: given twice?")
+        before = len(found)
         found = {name: item for name, item in found.items() if name not in self.done}
+        if len(found) < before:
+            print(f"{before - len(found)} of {before} items were done before; they stay as they are", file=sys.stderr)
         self.task = self.bar.add_task("done", total=len(found))
         return list(found.values())
 
     def write(self, item: Item, **values: Any) -> None:
         """A line for an item."""
         self.errors += "error" in values
+        self.good += "error" not in values
         self.stream.write(json.dumps({"id": item["id"], **values}, ensure_ascii=False) + "\n")
         self.stream.flush()
         self.bar.advance(self.task)
@@ -168,7 +203,7 @@ class LinesWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away, and tell of errors."""
+        """Take the bar away, and tell of errors; if nothing could be done, the command has failed."""
         self.bar.stop()
         if self.out is not None:
             self.stream.close()
@@ -176,6 +211,8 @@ class LinesWriter:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"
             print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
+            if not self.good:
+                raise SystemExit(1)
 
 
 def _whole_lines(path: Path) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from spiritlm_pl.cli.lines.items import LinesWriter, best_device, parser, pieces, read_items
+from spiritlm_pl.cli.lines.items import LinesWriter, best_device, parse, parser, pieces, read_items
 
 EPILOG = """\
 examples:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     made = parser("score", "Log-likelihoods of hypotheses after their contexts.", EPILOG)
     made.add_argument("--batch-size", type=int, default=16, metavar="N", help="items at once (default: 16)")
     made.add_argument("--dtype", metavar="TYPE", help="of the weights: float32, bfloat16 (default: as stored)")
-    options = made.parse_args(arguments)
+    options = parse(made, arguments)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, but is {options.batch_size} instead")
     writer = LinesWriter(options.out)
@@ -46,9 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
             good, encoded = [], []
             for item in items[start : start + options.batch_size]:
                 try:
-                    hypotheses = [pieces(one) for one in item.get("hypotheses") or ()]
-                    if not hypotheses:
-                        raise ValueError("hypotheses must hold at least one, but is empty instead")
+                    listed = item.get("hypotheses")
+                    if not isinstance(listed, list):
+                        raise ValueError(f"hypotheses must be a list, but is {listed!r} instead")
+                    hypotheses = [pieces(one) for one in listed]
                     encoded.append(spirit_lm.encode_choice(pieces(item.get("context")), hypotheses))
                     good.append(item)
                 except (ValueError, OSError) as error:

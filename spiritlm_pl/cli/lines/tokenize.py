@@ -5,7 +5,7 @@ from typing import Any
 
 import soundfile
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parser
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parse, parser
 
 EPILOG = """\
 examples:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--batch-seconds", type=float, default=60.0, metavar="S", help="audio that is computed at once (default: 60)"
     )
     made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, some units differ")
-    options = made.parse_args(arguments)
+    options = parse(made, arguments)
     if options.batch_seconds <= 0:
         raise ValueError(f"--batch-seconds must be above 0, but is {options.batch_seconds} instead")
     writer = LinesWriter(options.out)
