@@ -112,12 +112,14 @@ def vocode(options: argparse.Namespace) -> None:
     fold_weight_norm(folded)
     fast = copy.deepcopy(folded)
     use_channels_last(fast)
+    half = copy.deepcopy(fast)
+    half.use_bfloat16()
     vocabulary = speech_vocabulary(config)
     codecs = {
         "plain": SpeechCodec(vocabulary, vocoder=plain),
         "folded": SpeechCodec(vocabulary, vocoder=folded),
         "channels last": SpeechCodec(vocabulary, vocoder=fast),
-        "bfloat16": SpeechCodec(vocabulary, vocoder=fast, half=True),
+        "bfloat16": SpeechCodec(vocabulary, vocoder=half),
     }
     for units in (5, 25, 100, 400):
         tokens = [vocabulary.unit_token(unit % 500) for unit in range(units)]

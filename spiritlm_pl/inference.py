@@ -19,6 +19,10 @@ def fold_weight_norm(network: nn.Module) -> None:
     for module in network.modules():
         if is_parametrized(module, "weight"):
             remove_parametrizations(module, "weight")
+            if "weight" in dict(module.named_buffers(recurse=False)):  # what torch makes of it without gradients
+                weight = module.get_buffer("weight")
+                del module.weight
+                module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
 
 
 class ChannelsLastConv1d(nn.Conv1d):

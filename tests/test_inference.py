@@ -42,10 +42,12 @@ def test_leaves_normalised_weights_alone() -> None:
     assert not isinstance(network[0], ChannelsLastConv1d) and isinstance(inner[0], ChannelsLastConv1d)
 
 
-def test_folds_weight_norm() -> None:
+@pytest.mark.parametrize("gradients", [True, False])
+def test_folds_weight_norm(gradients: bool) -> None:
     network = weight_norm(nn.Conv1d(2, 3, 3))
     inputs = torch.randn(1, 2, 9)
     wanted = network(inputs)
-    fold_weight_norm(network)
+    with torch.set_grad_enabled(gradients):
+        fold_weight_norm(network)
     assert dict(network.named_parameters()).keys() == {"weight", "bias"}
     torch.testing.assert_close(network(inputs), wanted)

@@ -42,9 +42,9 @@ class SpeechCodec:
         vocabulary: layout of the token ids.
         tokenizer: None where nothing is to be heard.
         vocoder: None where nothing is to be spoken.
-        device: where they compute.
-        half: let them compute in bfloat16, but for F0 and durations: twice as fast on processors that can; some units
-            differ, and waveforms have a little noise.
+        device: where the tokenizer computes.
+        half: let the tokenizer's networks compute in bfloat16 (F0 stays in float32): twice as fast on processors that
+            can, and some units differ.
     """
 
     def __init__(
@@ -120,12 +120,9 @@ class SpeechCodec:
             waveforms = [cast(Tensor, checked[place].audio) for place in places]
             lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
             batch = pad_sequence(waveforms, batch_first=True).to(self.device)
-            with self._precision():
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.half):
                 found = dict(zip(places, self.tokenizer.encode(batch, lengths), strict=True))
         return [found.get(place) for place in range(len(checked))]
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.half)
 
     def _with_tokens(self, speech: Speech, units: Units) -> Speech:
         assert self.tokenizer is not None
@@ -155,8 +152,7 @@ class SpeechCodec:
         spoken = spoken_units(tokens, self.vocabulary, self.vocoder)
         if not len(spoken.units):
             raise ValueError("tokens must hold at least one unit, but hold none")
-        with self._precision():
-            waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
+        waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
         return Speech(waveform, self.vocoder.sample_rate, spoken.units, durations, tuple(tokens))
 
 

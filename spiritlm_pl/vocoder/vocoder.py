@@ -92,6 +92,14 @@ class Vocoder(nn.Module):
             raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
         return _place("style", style, self.config.styles)
 
+    def use_bfloat16(self) -> None:
+        """Hold the generator in bfloat16: faster on processors that can, with a little noise; training is over then.
+
+        Embeddings and durations stay as they are.
+        """
+        for parameter in self.generator.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+
     def condition(
         self,
         units: Tensor,
@@ -144,8 +152,9 @@ class Vocoder(nn.Module):
         Raises:
             ValueError: if an expressive vocoder is given no pitches or no styles.
         """
-        waveforms: Tensor = self.generator(self.condition(units, speakers, pitches, styles, global_styles))
-        return waveforms
+        conditioning = self.condition(units, speakers, pitches, styles, global_styles)
+        waveforms: Tensor = self.generator(conditioning.to(next(self.generator.parameters()).dtype))
+        return waveforms.to(conditioning.dtype)
 
     def predict_log_durations(self, units: Tensor, mask: Tensor | None = None) -> Tensor:
         """Predict log(1 + d) (B, R) of deduplicated units (B, R), the mask (B, R) False beyond them."""
@@ -184,7 +193,7 @@ class Vocoder(nn.Module):
         if len(units) == 0:
             return torch.zeros(0)
         if durations is None:
-            with _evaluating(self), torch.autocast(units.device.type, enabled=False):  # or frames come and go
+            with _evaluating(self):
                 durations = durations_from_log(self.predict_log_durations(units[None]))[0]
         elif durations.shape != units.shape:
             raise ValueError(

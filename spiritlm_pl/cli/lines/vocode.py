@@ -48,14 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     from spiritlm_pl.generation.loading import load_vocoder
     from spiritlm_pl.generation.vocode import Voice
 
-    where = best_device(options.device)
-    vocoder = load_vocoder(options.model, options.variant, where)
+    vocoder = load_vocoder(options.model, options.variant, best_device(options.device))
     if vocoder is None:
         raise ValueError(f"model must hold a vocoder, but {options.model} has none")
+    if options.half:
+        vocoder.use_bfloat16()
     voice = Voice(options.speaker, options.style)
     vocoder.speaker_id(voice.speaker)
     vocoder.style_id(voice.style)
-    codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder, device=where, half=options.half)
+    codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder)
     with writer:
         for item in items:
             try:
