@@ -172,7 +172,7 @@ def test_a_published_model_continues_as_published(tmp_path, kinds):
 @pytest.mark.filterwarnings("ignore")  # those of other libraries
 def test_lm_eval_judges_an_export(tmp_path, text, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    lm_eval = pytest.importorskip("lm_eval")
+    import lm_eval
     from lm_eval.tasks import TaskManager
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
