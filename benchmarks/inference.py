@@ -23,10 +23,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
-from spiritlm_pl.generation.codec import SpeechCodec, by_length, speech_vocabulary
+from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
+from spiritlm_pl.speech.batching import by_length
 from spiritlm_pl.speech.expressive import ExpressiveTokenizer
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig, MLPQuantizer, MLPQuantizerConfig
 from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer

@@ -16,11 +16,11 @@ def fold_weight_norm(network: nn.Module) -> None:
 
     They have other names afterwards, so that the network can neither be trained on nor exported.
     """
-    for module in network.modules():
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")
-            if "weight" in dict(module.named_buffers(recurse=False)):  # what torch makes of it without gradients
-                weight = module.get_buffer("weight")
+    with torch.inference_mode(False), torch.no_grad():
+        for module in network.modules():
+            if is_parametrized(module, "weight"):
+                remove_parametrizations(module, "weight")
+                weight = module.get_buffer("weight")  # what torch makes of it without gradients
                 del module.weight
                 module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
 
@@ -28,19 +28,9 @@ def fold_weight_norm(network: nn.Module) -> None:
 class ChannelsLastConv1d(nn.Conv1d):
     """A convolution of (B, C, T)."""
 
-    def __init__(self, conv: nn.Conv1d) -> None:
-        """Take over the weights of a convolution, not a copy of them."""
-        (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
-        padding = conv.padding if isinstance(conv.padding, str) else conv.padding[0]
-        super().__init__(
-            conv.in_channels, conv.out_channels, kernel, stride, padding, dilation, conv.groups, device="meta"
-        )
-        self.padding_mode = conv.padding_mode
-        self.weight, self.bias = conv.weight, conv.bias
-
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T')."""
-        if self.padding_mode != "zeros" or isinstance(self.padding, str):
+        if input.ndim != 3 or self.padding_mode != "zeros" or isinstance(self.padding, str):
             return super().forward(input)
         (stride,), (padding,), (dilation,) = self.stride, self.padding, self.dilation
         weight, bias = self.weight.unsqueeze(2), self.bias
@@ -52,26 +42,9 @@ class ChannelsLastConv1d(nn.Conv1d):
 class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
     """A transposed convolution of (B, C, T)."""
 
-    def __init__(self, conv: nn.ConvTranspose1d) -> None:
-        """Take over the weights of a convolution, not a copy of them."""
-        (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
-        (more,), (dilation,) = conv.output_padding, conv.dilation
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            kernel,
-            stride,
-            padding,
-            more,
-            conv.groups,
-            dilation=dilation,
-            device="meta",
-        )
-        self.weight, self.bias = conv.weight, conv.bias
-
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, T) to (B, C', T')."""
-        if output_size is not None:
+        if input.ndim != 3 or output_size is not None:
             return super().forward(input, output_size)
         (stride,), (dilation,), (more,), padding = self.stride, self.dilation, self.output_padding, int(self.padding[0])
         weight, bias = self.weight.unsqueeze(2), self.bias
@@ -83,22 +56,28 @@ class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
         )
 
 
-KINDS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+KINDS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: ChannelsLastConv1d,
     nn.ConvTranspose1d: ChannelsLastConvTranspose1d,
 }
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Replace every convolution over time, unless its weight is normalised: fold that before.
+    """Compute every convolution over time as one of images of one row, their channels side by side.
 
-    The weights keep their names. A convolution becomes one of images of one row, their channels side by side.
+    Its weight keeps its name. One whose weight is normalised stays as it is: fold that before.
     """
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            kind = KINDS.get(type(child))  # a normalised one is of another type
-            if kind is not None and "weight" in dict(child.named_parameters(recurse=False)):
-                setattr(module, name, kind(child))
+    for module in network.modules():
+        kind = KINDS.get(type(module))  # a normalised one is of another type, or has no weight of its own
+        if kind is not None and "weight" in dict(module.named_parameters(recurse=False)):
+            module.__class__ = kind
+
+
+def prepare(network: nn.Module, device: str | torch.device) -> None:
+    """All that makes a network faster on its device, to its inference alone."""
+    fold_weight_norm(network)
+    if torch.device(device).type == "cpu":
+        use_channels_last(network)
 
 
 def _as_image(input: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:

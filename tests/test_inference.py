@@ -1,5 +1,6 @@
 """The other computation of convolutions gives the same, with the same weights."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ CONVOLUTIONS = [
 @pytest.mark.parametrize("convolution", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("shape", [(2, 6, 31), (1, 6, 12)])
 def test_gives_the_same(convolution: Any, shape: tuple[int, ...]) -> None:
-    network = nn.Sequential(convolution, nn.LeakyReLU())
+    network = nn.Sequential(copy.deepcopy(convolution), nn.LeakyReLU())
     inputs = torch.randn(shape)
     with torch.no_grad():
         wanted = network(inputs)
@@ -42,12 +43,13 @@ def test_leaves_normalised_weights_alone() -> None:
     assert not isinstance(network[0], ChannelsLastConv1d) and isinstance(inner[0], ChannelsLastConv1d)
 
 
-@pytest.mark.parametrize("gradients", [True, False])
-def test_folds_weight_norm(gradients: bool) -> None:
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_folds_weight_norm(mode: Any) -> None:
     network = weight_norm(nn.Conv1d(2, 3, 3))
     inputs = torch.randn(1, 2, 9)
     wanted = network(inputs)
-    with torch.set_grad_enabled(gradients):
+    with mode():
         fold_weight_norm(network)
     assert dict(network.named_parameters()).keys() == {"weight", "bias"}
+    assert not network.weight.requires_grad and not network.weight.is_inference()
     torch.testing.assert_close(network(inputs), wanted)

@@ -22,7 +22,7 @@ def extract_f0(
             torchaudio (coarse).
         name: under which the F0 is kept; that of the extractor if not given.
         device: of fcpe: cpu, cuda, cuda:1, ...
-        num_jobs: processes; one a core if not given, and one on a GPU. The result is the same.
+        num_jobs: processes; one a core if not given; on a GPU there is one. The result is the same.
         part_size: utterances in a file.
     """
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE

@@ -82,8 +82,7 @@ def style_lines(
     conditions = Counter(dict.fromkeys(every, count // len(every)))
     if not parallel:
         conditions = draw_conditions(count, voices, draw, styles)
-    stories = write_stories(max(4 * TIMES_SAID, math.ceil(count / TIMES_SAID)), seed)
-    texts = list(dict.fromkeys(" ".join(story.sentences[:2]) for story in stories))
+    texts = _texts(max(math.ceil(count / TIMES_SAID), *conditions.values()), seed)
     lines = []
     for (style_name, voice_name), times in conditions.items():
         style = ALL_STYLES[style_name]
@@ -94,6 +93,16 @@ def style_lines(
             name = f"styles-{seed}-{number:06d}-{style_name}-{voice_name}"
             lines.append(Line(name, texts[number], voice, folder / f"{name}.wav", custom, voice_name))
     return sorted(lines, key=lambda line: line.id)
+
+
+def _texts(count: int, seed: int) -> list[str]:
+    """At least so many different beginnings of stories."""
+    number = max(4 * TIMES_SAID, count)
+    while True:
+        texts = list(dict.fromkeys(" ".join(story.sentences[:2]) for story in write_stories(number, seed)))
+        if len(texts) >= count:
+            return texts
+        number += 2 * (count - len(texts))
 
 
 def speak_styles(
@@ -135,8 +144,8 @@ def speak_styles(
     for style in styles:
         if style not in ALL_STYLES:
             raise ValueError(f"styles must be of {', '.join(ALL_STYLES)}, but one is {style} instead")
-    if len(set(styles)) < len(styles):
-        raise ValueError(f"styles must differ, but are {', '.join(styles)} instead")
+    if len(set(styles)) < len(styles) or not styles:
+        raise ValueError(f"styles must be different ones, but are {', '.join(styles) or 'none'} instead")
     fewest = len(styles) * len(voices)
     if parallel and count < fewest:
         raise ValueError(f"sentences must be at least styles times voices {fewest}, but is {count} instead")
@@ -153,7 +162,7 @@ def speak_styles(
         source="eSpeak NG acting beginnings of the built-in stories",
         licence=LICENCE + "Apache-2.0",
         arguments={
-            "sentences": count,
+            "sentences": len(lines),
             "seed": seed,
             "voices": list(voices),
             "styles": {name: vars(ALL_STYLES[name]) for name in styles},

@@ -16,6 +16,7 @@ from torch import Tensor
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.devices import check_device
+from spiritlm_pl.inference import prepare
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream, split
@@ -93,7 +94,7 @@ def style_of(utterance: UnitUtterance) -> str:
     return str(utterance.custom.get("style") or "")
 
 
-def load_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
+def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
     """An exported vocoder.
 
     Raises:
@@ -101,6 +102,7 @@ def load_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
     """
     network = load_network(folder, "vocoder", check_device(device))
     assert isinstance(network, Vocoder)
+    prepare(network, device)
     return network
 
 

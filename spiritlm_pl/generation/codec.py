@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,7 +15,6 @@ from torch.nn.utils.rnn import pad_sequence
 from spiritlm_pl.corpora.audio import SILENCE, load_waveform
 from spiritlm_pl.generation.pieces import Speech
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, spoken_units
-from spiritlm_pl.speech.batching import bucketed_batches
 from spiritlm_pl.speech.contract import SpeechLayout, Units
 from spiritlm_pl.tokens.merge import speech_stream
 from spiritlm_pl.vocabulary import Vocabulary
@@ -24,8 +22,6 @@ from spiritlm_pl.vocoder.config import VocoderConfig
 
 if TYPE_CHECKING:
     from spiritlm_pl.speech.contract import SpeechTokenizer
-
-BATCH_SECONDS = 60.0
 
 
 def speech_vocabulary(sizes: SpeechLayout | VocoderConfig) -> Vocabulary:
@@ -154,12 +150,6 @@ class SpeechCodec:
             raise ValueError("tokens must hold at least one unit, but hold none")
         waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
         return Speech(waveform, self.vocoder.sample_rate, spoken.units, durations, tuple(tokens))
-
-
-def by_length(seconds: Sequence[float], batch_seconds: float = BATCH_SECONDS) -> list[list[int]]:
-    """Places of utterances in batches of like lengths, the shortest first."""
-    batches = bucketed_batches(np.asarray(seconds), batch_seconds, seed=0, epoch=0, shuffle=False)
-    return [batch.tolist() for batch in batches]
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:

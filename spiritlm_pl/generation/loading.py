@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from spiritlm_pl.devices import check_device
-from spiritlm_pl.inference import fold_weight_norm, use_channels_last
+from spiritlm_pl.inference import prepare
 from spiritlm_pl.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from spiritlm_pl.lm.folder import LoadedLM
     from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
     from spiritlm_pl.vocoder.config import VocoderConfig
@@ -142,7 +140,7 @@ def load_speech_tokenizer(
         if folders.speech_tokenizer is None:
             return None
         tokenizer = load_tokenizer(folders.speech_tokenizer, device)
-    _make_fast(cast(Any, tokenizer), device)
+    prepare(cast(Any, tokenizer), device)
     return tokenizer
 
 
@@ -164,14 +162,8 @@ def load_vocoder(
         if folders.vocoder is None:
             return None
         vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", device))
-    _make_fast(vocoder, device)
+    prepare(vocoder, device)
     return vocoder
-
-
-def _make_fast(network: "nn.Module", device: str) -> None:
-    fold_weight_norm(network)
-    if torch.device(device).type == "cpu":
-        use_channels_last(network)
 
 
 def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelFolders:

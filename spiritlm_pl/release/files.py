@@ -24,6 +24,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if it is missing.
+        PermissionError: if it may not be read.
         ValueError: if it is damaged, or holds more than tensors and plain values.
     """
     path = Path(path)
@@ -38,6 +39,8 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]}" if named else "it is no such file"
         raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
+    except PermissionError:
+        raise
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged") from error
     if not isinstance(found, dict):

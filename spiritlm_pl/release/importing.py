@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
@@ -21,6 +21,7 @@ from spiritlm_pl.release.speech import read_speaker, read_tokenizer
 from spiritlm_pl.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.release.vocoder import read_vocoder
 from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
 
 BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
 WEIGHTS = "pytorch_model.bin"
@@ -38,16 +39,14 @@ def import_release(release: Release, out: str | Path, variants: tuple[Variant, .
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or holds something else.
     """
+    speech = {variant: (read_tokenizer(release, variant), read_speaker(release, variant)) for variant in variants}
     for variant in variants:  # before anything is written
-        read_tokenizer(release, variant)
-        read_speaker(release, variant)
         if release.lm(variant).is_dir():
-            read_vocabulary(release.lm(variant))
-            read_pickle(release.lm(variant) / WEIGHTS)
-    for variant in variants:
+            read_lm_parts(release.lm(variant))
+    for variant, (tokenizer, vocoder) in speech.items():
         folder = Path(out) / variant
-        yield read_tokenizer(release, variant).save(folder / SPEECH_TOKENIZER)
-        yield save_network(folder / VOCODER, read_speaker(release, variant), VOCODER)
+        yield tokenizer.save(folder / SPEECH_TOKENIZER)
+        yield save_network(folder / VOCODER, vocoder, VOCODER)
         if release.lm(variant).is_dir():
             yield import_lm(release.lm(variant), folder / LM)
 
@@ -70,7 +69,15 @@ def import_part(path: Path, out: str | Path, layer: int) -> Path:
 
 
 def import_lm(source: Path, folder: Path) -> Path:
-    """A published language model as a folder of ours.
+    """A published language model as a folder of ours; errors as of `read_lm_parts`."""
+    vocabulary, network, weights = read_lm_parts(source)
+    config = network.config
+    network.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)
+    return save_lm(folder, network, vocabulary, TextTokenizer.load(source), weights)
+
+
+def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
+    """Vocabulary, network on the meta device, and its weights, mapped from the disk.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -84,9 +91,8 @@ def import_lm(source: Path, folder: Path) -> Path:
     check_weights(weights, dict(network.named_parameters()), source / WEIGHTS)
     if config.vocab_size != vocabulary.num_rows:
         raise ValueError(f"vocab_size of {source} must be {vocabulary.num_rows}, but is {config.vocab_size} instead")
-    config.dtype = next(iter(weights.values())).dtype
-    network.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)
-    return save_lm(folder, network, vocabulary, TextTokenizer.load(source), weights)
+    network.config.dtype = next(iter(weights.values())).dtype
+    return vocabulary, network, weights
 
 
 def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:

@@ -57,8 +57,9 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
             f"code_hop_size of {path} must be the product of upsample_rates {hop_length}, "
             f"but is {described['code_hop_size']} instead"
         )
-    wide = part(described, "embedding_dim", path) * len(rows)
-    if described.get("model_in_dim", wide) != wide and rows.get("speaker_embedding") != 1:
+    width = part(described, "embedding_dim", path)
+    wide, one_voice = width * len(rows), width * (rows.get("speaker_embedding") == 1)  # it may have none of its own
+    if described.get("model_in_dim", wide) not in (wide, wide - one_voice):
         raise ValueError(
             f"model_in_dim of {path} must be that of {WEIGHTS}, {wide} ({', '.join(rows)}), "
             f"but is {described['model_in_dim']} instead"

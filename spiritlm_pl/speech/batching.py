@@ -67,6 +67,12 @@ def bucketed_batches(
     return [batches[i] for i in random.permutation(len(batches))] if shuffle else batches
 
 
+def by_length(seconds: Sequence[float], batch_seconds: float) -> list[list[int]]:
+    """Places of utterances in batches of like lengths, the shortest first; `bucketed_batches` in its fixed order."""
+    batches = bucketed_batches(np.asarray(seconds), batch_seconds, seed=0, epoch=0, shuffle=False)
+    return [batch.tolist() for batch in batches]
+
+
 def fixed_batches(counts: Indices, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
     """Batches of `batch_size` visits, utterance i being visited `counts[i]` times an epoch.
 

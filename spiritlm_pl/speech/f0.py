@@ -22,6 +22,7 @@ from spiritlm_pl.speech.yin import yin_f0
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 80
 F0_MIN, F0_MAX = 50.0, 1100.0  # Hz
+BATCH_SECONDS = 200.0  # at once, on a GPU
 PIECE, OVERLAP = 100 * SAMPLE_RATE, SAMPLE_RATE  # samples; half an hour at once takes 4 GB (FCPE) to 25 GB (YAAPT)
 
 
@@ -201,8 +202,9 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     }
     if kind not in kinds:
         raise ValueError(f"extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
+    where = check_device(device)
     made = kinds[kind]()
-    return made.to(check_device(device)) if isinstance(made, nn.Module) else made
+    return made.to(where) if isinstance(made, nn.Module) else made
 
 
 def voiced_mean(f0: Tensor, voiced: Tensor) -> Tensor:

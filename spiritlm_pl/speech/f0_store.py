@@ -27,14 +27,14 @@ from torch.nn.utils.rnn import pad_sequence
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
 from spiritlm_pl.corpora.parallel import parallel_map
+from spiritlm_pl.devices import check_device
 from spiritlm_pl.provenance import atomic_path, code_version
-from spiritlm_pl.speech.batching import bucketed_batches
-from spiritlm_pl.speech.f0 import SAMPLE_RATE, F0Extractor, make_extractor, num_frames
+from spiritlm_pl.speech.batching import by_length
+from spiritlm_pl.speech.f0 import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, make_extractor, num_frames
 from spiritlm_pl.tokens.corpus_store import file_state
 from spiritlm_pl.tokens.plan import CorpusPlan, Part, plan_corpus
 
 INFO_FILE = "info.json"
-BATCH_SECONDS = 200.0  # audio at once, on a GPU
 FINGERPRINT, LEFT_OUT = b"spiritlm_f0", b"spiritlm_skipped"
 SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
 
@@ -131,8 +131,7 @@ def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
     """Places of utterances: one by one on a CPU, whose cores share them out, and together elsewhere."""
     if torch.device(device).type == "cpu":
         return [[place] for place in range(len(cuts))]
-    durations = np.array([cut.duration for cut in cuts])
-    return [batch.tolist() for batch in bucketed_batches(durations, BATCH_SECONDS, seed=0, epoch=0, shuffle=False)]
+    return by_length([cut.duration for cut in cuts], BATCH_SECONDS)
 
 
 def extract_part(
@@ -195,14 +194,14 @@ def extract_corpus(
         name: under which it is kept.
         kind: of `make_extractor`.
         device: where to compute.
-        num_jobs: processes, which change nothing in the result; None for one a core, and one on a GPU.
+        num_jobs: processes, which change nothing in the result; None for one a core. On a GPU there is one.
         part_size: utterances in a file.
 
     Raises:
         ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be used:
             rather a disk that is not there than so many broken files. What was extracted before stays.
     """
-    if num_jobs is None and device != "cpu":
+    if torch.device(check_device(device)).type != "cpu":
         num_jobs = 1
     settings = {"extractor": kind}
     plan = plan_corpus([corpus], part_size=part_size)

@@ -44,7 +44,7 @@ def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
     inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]).to(frames.dtype).unsqueeze(-1)
     valid = functional.pad(torch.cat([frames * inside, inside], dim=-1), (0, 0, 1, 1))  # (B, T + 2, D + 1)
     mixed = (1 - 2 * share) * valid[:, 1:-1] + share * (valid[:, :-2] + valid[:, 2:])
-    return mixed[..., :-1] / mixed[..., -1:].clamp(min=share or 1.0) * inside
+    return mixed[..., :-1] / mixed[..., -1:].clamp(min=1 - 2 * share) * inside
 
 
 @dataclass(frozen=True, kw_only=True)

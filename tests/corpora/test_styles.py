@@ -90,11 +90,19 @@ def test_parallel_lines_have_each_text_in_every_style(tmp_path: Path) -> None:
     assert {line.voice.pitch for line in lines if line.custom and line.custom["style"] == "higher"} == {65}
 
 
+@pytest.mark.parametrize("parallel", [True, False])
+def test_few_styles_have_as_many_texts_as_they_need(tmp_path: Path, parallel: bool) -> None:
+    lines = style_lines(400, 0, VOICES[:1], tmp_path, ("high",), parallel)
+    assert len(lines) == len({line.text for line in lines}) == 400
+
+
 def test_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="styles must be of default, .* but one is angry instead"):
         styles(str(tmp_path), styles=("angry",))
-    with pytest.raises(ValueError, match="styles must differ"):
+    with pytest.raises(ValueError, match="styles must be different ones"):
         styles(str(tmp_path), styles=("high", "high"))
+    with pytest.raises(ValueError, match="styles must be different ones, but are none"):
+        styles(str(tmp_path), styles=())
     with pytest.raises(ValueError, match="sentences must be at least styles times voices 8, but is 7 instead"):
         styles(str(tmp_path), sentences=7, styles=("high", "low"), parallel=True)
     with pytest.raises(ValueError, match=r"sentences must be in \[1, "):

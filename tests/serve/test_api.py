@@ -205,6 +205,21 @@ def test_a_body_over_the_limit_is_413_whatever_its_header_says(client):
     refusal(client.post("/api/tokenize", content=b"{}", headers=headers | {"content-length": str(10**12)}), 413)
 
 
+def test_a_client_that_waits_is_told_before_it_sends(session):
+    sent = []
+
+    async def receive():
+        raise AssertionError("the body was asked for")
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"expect", b"100-continue"), (b"content-length", b"2147483648")]
+    scope = {"type": "http", "method": "POST", "path": "/api/tokenize", "query_string": b"", "headers": headers}
+    asyncio.run(build_api(session)(scope | {"http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == 413
+
+
 def test_a_body_without_end_is_given_up(session):
     sent, received = [], 0
 

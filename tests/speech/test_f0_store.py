@@ -65,6 +65,25 @@ def test_what_cannot_be_read_is_skipped_and_tried_again(corpus: Path) -> None:
     assert read_f0_info(corpus, "yin").skipped == 0 and cut.id in load_f0(corpus, "yin", "train")[0]
 
 
+def test_batches_change_nothing(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts = list(load_cuts(corpus, "train"))
+    Path(cuts[1].recording.sources[0].source).write_bytes(b"")
+    extract_corpus(corpus, "alone", "fcpe")
+    monkeypatch.setattr("spiritlm_pl.speech.f0_store._batches", lambda cuts, device: batches_of_three(len(cuts)))
+    extract_corpus(corpus, "together", "fcpe")
+    alone, together = (load_f0(corpus, name, "train")[0] for name in ("alone", "together"))
+    assert alone.keys() == together.keys() == {cut.id for cut in cuts} - {cuts[1].id}
+    for name, contour in alone.items():
+        np.testing.assert_allclose(together[name].f0, contour.f0, atol=0.01)
+        assert np.array_equal(together[name].voiced, contour.voiced)
+    assert read_f0_info(corpus, "together").skipped == 1
+
+
+def batches_of_three(count: int) -> list[list[int]]:
+    places = list(reversed(range(count)))
+    return [places[start : start + 3] for start in range(0, count, 3)]
+
+
 @pytest.mark.parametrize(
     ("kind", "sample", "reason"),
     [

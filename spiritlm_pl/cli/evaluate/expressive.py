@@ -62,11 +62,11 @@ def expressivity(
     from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
     from spiritlm_pl.evaluation.recognition import normalise, recognisers
     from spiritlm_pl.evaluation.renditions import renditions
-    from spiritlm_pl.evaluation.stored_speech import load_vocoder, stored_speech, text_of
+    from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
     from spiritlm_pl.evaluation.voice_judges import load_judge
     from spiritlm_pl.speech.f0 import make_extractor
 
-    networks = {name: load_vocoder(folder, device) for name, folder in vocoders.items()}
+    networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split, utterances)
     said = renditions(networks, stored, codes=codes, speaker=speaker)
     texts = [text_of(cut) for cut in stored.cuts]
@@ -150,10 +150,10 @@ def prosody(
 
     from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report
     from spiritlm_pl.evaluation.renditions import renditions
-    from spiritlm_pl.evaluation.stored_speech import load_vocoder, stored_speech
+    from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech
     from spiritlm_pl.speech.f0 import make_extractor
 
-    networks = {name: load_vocoder(folder, device) for name, folder in vocoders.items()}
+    networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split)
     utterances = [utterance for _, utterance in stored]
     pairs = find_pairs(utterances, contrasts or ())

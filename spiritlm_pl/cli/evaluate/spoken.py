@@ -33,9 +33,15 @@ def resynthesis(
     from spiritlm_pl.corpora.manifest import speaker_of
     from spiritlm_pl.evaluation.figures import spectrogram_figure
     from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
-    from spiritlm_pl.evaluation.stored_speech import check_vocoders, load_vocoder, speak_tokens, stored_speech, text_of
+    from spiritlm_pl.evaluation.stored_speech import (
+        check_vocoders,
+        judged_vocoder,
+        speak_tokens,
+        stored_speech,
+        text_of,
+    )
 
-    network = load_vocoder(vocoder)
+    network = judged_vocoder(vocoder)
     stored = stored_speech(units, corpus, split, utterances)
     check_vocoders({vocoder: network}, stored)
     pairs = [

@@ -27,7 +27,7 @@ def generate_lines(
         FileNotFoundError: if the file is missing.
         ValueError: if a line is no JSON object; what else is wrong with it stands in its answer.
     """
-    writer = LinesWriter(out)
+    writer = LinesWriter(out, [source])
     items = writer.left(read_items([source]))
     with writer:
         for start in range(0, len(items), settings.batch_size):

@@ -25,19 +25,6 @@ KINDS = ({"text"}, {"audio"})
 LONGEST_NAME = 100
 
 
-def parse(made: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
-    """Options of a command, whose output must not be one of its inputs.
-
-    Raises:
-        ValueError: if it is.
-    """
-    options = made.parse_args(arguments)
-    for name in options.inputs if options.out is not None else ():
-        if name != STANDARD and Path(name).resolve() == options.out.resolve():
-            raise ValueError(f"--out must be another file than INPUT, but both are {name}")
-    return options
-
-
 def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Options that these commands share."""
     made = argparse.ArgumentParser(
@@ -149,10 +136,17 @@ class LinesWriter:
 
     Args:
         out: a file that is added to; None for standard output.
+        inputs: what is read, which must be other files.
+
+    Raises:
+        ValueError: if the output is one of the inputs, or no file of an earlier run.
     """
 
-    def __init__(self, out: Path | None) -> None:
+    def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
         """Read what is done; errors of earlier runs are taken out."""
+        for name in inputs:
+            if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
+                raise ValueError(f"the output must be another file than the input, but both are {name}")
         self.out, self.done, self.errors, self.good = out, set[str](), 0, 0
         self.stream: IO[str] = sys.stdout
         if out is not None:
@@ -211,7 +205,7 @@ class LinesWriter:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"
             print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
-            if not self.good:
+            if not self.good and not self.done:
                 raise SystemExit(1)
 
 

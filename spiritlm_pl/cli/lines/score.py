@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from spiritlm_pl.cli.lines.items import LinesWriter, best_device, parse, parser, pieces, read_items
+from spiritlm_pl.cli.lines.items import LinesWriter, best_device, parser, pieces, read_items
 
 EPILOG = """\
 examples:
@@ -28,10 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     made = parser("score", "Log-likelihoods of hypotheses after their contexts.", EPILOG)
     made.add_argument("--batch-size", type=int, default=16, metavar="N", help="items at once (default: 16)")
     made.add_argument("--dtype", metavar="TYPE", help="of the weights: float32, bfloat16 (default: as stored)")
-    options = parse(made, arguments)
+    options = made.parse_args(arguments)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, but is {options.batch_size} instead")
-    writer = LinesWriter(options.out)
+    writer = LinesWriter(options.out, options.inputs)
     items = writer.left(read_items(options.inputs))
 
     from transformers.utils.logging import disable_progress_bar

@@ -5,7 +5,7 @@ from typing import Any
 
 import soundfile
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parse, parser
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parser
 
 EPILOG = """\
 examples:
@@ -33,10 +33,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--batch-seconds", type=float, default=60.0, metavar="S", help="audio that is computed at once (default: 60)"
     )
     made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, some units differ")
-    options = parse(made, arguments)
+    options = made.parse_args(arguments)
     if options.batch_seconds <= 0:
         raise ValueError(f"--batch-seconds must be above 0, but is {options.batch_seconds} instead")
-    writer = LinesWriter(options.out)
+    writer = LinesWriter(options.out, options.inputs)
     items = writer.left(audio_items(options.inputs))
 
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
@@ -72,9 +72,9 @@ def windows(items: list[Item]) -> Iterator[list[Item]]:
 
 def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Each item with the values of its line."""
-    from spiritlm_pl.generation.codec import by_length
     from spiritlm_pl.generation.pieces import Speech
     from spiritlm_pl.generation.stream import speech_string
+    from spiritlm_pl.speech.batching import by_length
 
     sound: list[tuple[Item, Speech]] = []
     for item in items:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiritlm_pl.cli.lines.items import Item, LinesWriter, best_device, file_name, parse, parser, read_items
+from spiritlm_pl.cli.lines.items import Item, LinesWriter, best_device, file_name, parser, read_items
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.codec import SpeechCodec
@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     made.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
     made.add_argument("--predict-durations", action="store_true", help="even where they are known")
     made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, a little noise")
-    options = parse(made, arguments)
-    writer = LinesWriter(options.out)
+    options = made.parse_args(arguments)
+    writer = LinesWriter(options.out, options.inputs)
     items = writer.left(read_items(options.inputs))
 
     from spiritlm_pl.corpora.audio import save_wav

@@ -96,7 +96,8 @@ def styles(
 
     Args:
         out: the corpus folder to write.
-        sentences: number of utterances; a text is said about four times, in voices and styles drawn for it.
+        sentences: number of utterances; a text is said about four times, in voices and styles drawn for it. If
+            parallel, at most so many: whole texts.
         seed: draws the texts, who says them in which style, and the splits.
         voices: eSpeak NG voices, which are the speakers. A whisper keeps of a voice its accent and its sex.
         styles: those above, or higher, lower, faster and slower, which are half as far from default.
