@@ -23,7 +23,7 @@ quickstart: $(INSTALLED)  ## The whole path in miniature, on real speech
 	$(BIN)/spiritlm quickstart
 
 test: $(INSTALLED)  ## The test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .

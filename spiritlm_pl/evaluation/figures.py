@@ -146,5 +146,5 @@ def comparison_figure(
     axes.set_title(title, fontsize=10)
     axes.margins(y=0.15)
     if len(series) > 1 or chance is not None:
-        axes.legend(fontsize=8, frameon=False)
+        figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=8, frameon=False)
     return figure

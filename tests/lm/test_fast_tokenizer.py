@@ -70,7 +70,10 @@ def reopened(tokenizer: PreTrainedTokenizerFast, folder: Path) -> PreTrainedToke
 MAKERS = [sentencepiece_folder, byte_level_folder, prefixing_folder]
 
 
-@pytest.fixture(scope="module", params=[(make, kinds) for make in MAKERS for kinds in (SPEECH, EXPRESSIVE)], ids=str)
+PAIRS = [(make, kinds) for make in MAKERS for kinds in (SPEECH, EXPRESSIVE)]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=[f"{make.__name__}-{len(kinds)}" for make, kinds in PAIRS])
 def pair(request, tmp_path_factory):
     """Our text tokenizer, its vocabulary, and the exported tokenizer."""
     make, kinds = request.param
