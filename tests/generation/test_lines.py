@@ -169,9 +169,11 @@ def test_what_cannot_be_spoken_does_not_end_the_run(run):
     odd = [[1.5, 2], [-1, 2], {}, [1], [10**9, 1], "12"]
     items = [{"id": f"{number}", "tokens": "[Hu1][Hu2]", "durations": one} for number, one in enumerate(odd)]
     items += [{"id": "a/b", "tokens": "[Hu1]"}, {"id": "a-b", "tokens": "[Hu1]"}, {"id": "x" * 300, "tokens": "[Hu1]"}]
+    items += [{"id": "words", "tokens": "hello [Hu1]"}]
     found, told = run("vocode", "-", lines=items)
     lines = {line["id"]: line for line in found}
-    assert "6 items could not be done" in told and all(
+    assert "nothing else, but hold 'hello '" in lines["words"]["error"]
+    assert "7 items could not be done" in told and all(
         "durations" in lines[str(number)]["error"] for number in range(6)
     )
     assert len({line["audio"] for line in found if "audio" in line}) == 3

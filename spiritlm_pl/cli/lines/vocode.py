@@ -87,6 +87,9 @@ def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool)
         isinstance(durations, list) and all(type(one) is int and 0 < one <= LONGEST for one in durations)
     ):
         raise ValueError(f"durations must be frames from 1 to {LONGEST}, but are {str(durations)[:60]} instead")
-    found = [piece for piece in parse_prompt(tokens, codec.vocabulary) if isinstance(piece, Speech)]
-    ids = [token for piece in found for token in piece.tokens or ()]
+    ids: list[int] = []
+    for piece in parse_prompt(tokens, codec.vocabulary):
+        if not isinstance(piece, Speech):
+            raise ValueError(f"tokens must be those of speech and nothing else, but hold {piece.text[:40]!r}")
+        ids += piece.tokens or ()
     return codec.decode(ids, voice, None if durations is None else torch.tensor(durations))
