@@ -37,8 +37,8 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 def test_a_model_is_loaded_with_the_parts_that_are_there(model_folder, tmp_path):
-    whole = load_model(model_folder, "cpu")
+    whole = load_model(model_folder, device="cpu")
     assert whole.speech_tokenizer is not None and whole.vocoder is not None
     (tmp_path / "lm").symlink_to(model_folder / "lm")
-    words = load_model(tmp_path, "cpu")
+    words = load_model(tmp_path, device="cpu")
     assert words.speech_tokenizer is None and words.vocoder is None
