@@ -2,8 +2,9 @@
 
 import math
 import random
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 MakeCorpus = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def interrupts_as_usual() -> Iterator[None]:
+    """Ctrl-C means the same to every test: a job in the background ignores it, trainers and servers change it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 def make_tone_corpus(folder: Path, name: str = "tones", train: int = 8, held_out: int = 2, seed: int = 0) -> Path:
