@@ -35,7 +35,7 @@ class VisitSampler(DistributedSampler[Visit]):
         self.epoch = 0
         self.first = 0
 
-    def __iter__(self) -> Iterator[Visit]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Visit]:
         """The rest of this epoch."""
         batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[self.first :]
         return iter([Visit(self.epoch, tuple(batch.tolist())) for batch in batches])

@@ -45,7 +45,7 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     run(["prepare", "styles", CORPUS, "--sentences=32", "--test_fraction=0.3", "--num_jobs=1"])
     run(["extract-f0", CORPUS, "--extractor=yin", "--name=fcpe"])
-    hubert = HubertConfig(**HUBERT)  # type: ignore[arg-type]
+    hubert = HubertConfig(**HUBERT)
     save_network("quickstart/hubert_2", HubertNetwork(hubert), "hubert")
     corpora = f"--data.init_args.corpora=[{CORPUS}]"
     short = [corpora, *QUIET, "--trainer.max_steps=2"]
@@ -115,4 +115,4 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     run(["evaluate", "expressivity", vocoders, shards, CORPUS, "table.json", judge, "--f0=yin", "--pocketsphinx=false"])
     systems = json.loads(Path("table.json").read_text())["systems"]
     assert systems["Expressive"]["bitrate"] > systems["Base"]["bitrate"] and systems["original"]["style"] is not None
-    assert load_network(expressive, "vocoder").config.num_styles == 5  # type: ignore[union-attr]
+    assert load_network(expressive, "vocoder").config.num_styles == 5

@@ -90,7 +90,7 @@ class _OwnLimits(StoppingCriteria):
     def __init__(self, prompt_length: int, limits: Sequence[int], progress: Progress | None) -> None:
         self.prompt_length, self.limits, self.progress = prompt_length, torch.tensor(limits), progress
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         done = input_ids.shape[1] - self.prompt_length
         if self.progress:
             self.progress(done, int(self.limits.max()))

@@ -225,7 +225,7 @@ def test_checkpoints_that_cannot_be_used(folder: Path) -> None:
 def test_pickled_code_is_not_run(folder: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (tmp_path / "sprung",))  # type: ignore[return-value]
+            return (Path.touch, (tmp_path / "sprung",))
 
     (folder / "model.safetensors").unlink()
     torch.save({"lm_head.bias": Trap()}, folder / "pytorch_model.bin")

@@ -84,7 +84,7 @@ def test_interrupted_alignment_goes_on(corpus: Path, monkeypatch: pytest.MonkeyP
             aligned.append("b")
             raise KeyboardInterrupt
         aligned.append(cut_id)
-        return original(self, cut_id, *rest)  # type: ignore[arg-type]
+        return original(self, cut_id, *rest)
 
     monkeypatch.setattr(PocketsphinxAligner, "align", stops_at_b)
     aligner = PocketsphinxAligner(phones=False)

@@ -57,7 +57,7 @@ def test_same_utterances_at_every_validation(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(resynthesize, "log_audio", audio)
     monkeypatch.setattr(resynthesize, "log_figure", figure)
-    data: DataLoader[Any] = DataLoader([batch(f"say/{i}") for i in range(4)], batch_size=None)  # type: ignore[arg-type]
+    data: DataLoader[Any] = DataLoader([batch(f"say/{i}") for i in range(4)], batch_size=None)
     model = module()
     callback = ResynthesizeUtterances(num_utterances=2)
     for step in (0, 1):
@@ -65,7 +65,7 @@ def test_same_utterances_at_every_validation(monkeypatch: pytest.MonkeyPatch) ->
             sanity_checking=False, is_global_zero=True, loggers=[0], num_val_batches=[4], global_step=step
         )
         for index, item in enumerate(data):
-            callback.on_validation_batch_end(trainer, model, None, item, index)  # type: ignore[arg-type]
+            callback.on_validation_batch_end(trainer, model, None, item, index)
     names = [name for kind, name, step in logged if step == 1]
     assert names == [
         f"resynthesis/say_{i}.{what}"
@@ -88,7 +88,7 @@ def test_codes_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
         sanity_checking=False, is_global_zero=True, loggers=[0], num_val_batches=[1], global_step=0
     )
     said = batch("a", expressive=True)
-    ResynthesizeUtterances().on_validation_batch_end(trainer, model, None, said, 0)  # type: ignore[arg-type]
+    ResynthesizeUtterances().on_validation_batch_end(trainer, model, None, said, 0)
     network = model.network.eval()
     codes = [[0, 0, 1, 1, 0, 0]], [[1, 1, 1, 1, 1, 0]]
     made = network(said.units[:, :6], said.speakers, *map(torch.tensor, codes), torch.tensor([1]))[0]
@@ -107,4 +107,4 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(ValueError, match="num_utterances must be at least 1, but is 0"):
         ResynthesizeUtterances(num_utterances=0)
     with pytest.raises(ValueError, match="module must be a VocoderModule, but is LightningModule"):
-        ResynthesizeUtterances().setup(None, LightningModule(), "fit")  # type: ignore[arg-type]
+        ResynthesizeUtterances().setup(None, LightningModule(), "fit")

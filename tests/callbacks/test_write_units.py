@@ -33,11 +33,7 @@ def tokenizer(tmp_path: Path) -> Path:
 def predict(tokenizer: Path, corpus: Path, folder: Path, **settings: object) -> None:
     values = {"devices": 1, **settings}
     trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        callbacks=[WriteUnits(str(folder))],
-        enable_progress_bar=False,
-        **values,  # type: ignore[arg-type]
+        accelerator="cpu", logger=False, callbacks=[WriteUnits(str(folder))], enable_progress_bar=False, **values
     )
     data = WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
     trainer.predict(TokenizeModule(str(tokenizer)), data)

@@ -27,7 +27,7 @@ def segment(name: str, start: float, words: str, origin: float, **values: object
     items = [AlignmentItem(word, start - origin + 0.1 + 0.5 * i, 0.5, 0.75) for i, word in enumerate(words.split())]
     alignment = {"word": items, "phone": items} if items else None
     fields = {"duration": 2.0, "text": "a b", "alignment": alignment, **values}
-    return SupervisionSegment(id=name, recording_id="long", start=start, **fields)  # type: ignore[arg-type]
+    return SupervisionSegment(id=name, recording_id="long", start=start, **fields)
 
 
 def cuts_of(path: Path, waveforms: list[torch.Tensor], segments: list[SupervisionSegment]) -> CutSet:

@@ -45,7 +45,7 @@ def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) ->
 
 def set_up(corpus: Path, folder: Path, layout: SpeechLayout, **options: object) -> UnitWaveformDataModule:
     units = write_units(corpus, folder, {"train": layout, "validation": layout})
-    data = UnitWaveformDataModule([str(corpus)], [units], **({"segment_frames": 12, "batch_size": 4} | options))  # type: ignore[arg-type]
+    data = UnitWaveformDataModule([str(corpus)], [units], **({"segment_frames": 12, "batch_size": 4} | options))
     data.setup("fit")
     return data
 

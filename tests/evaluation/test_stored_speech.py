@@ -42,7 +42,7 @@ def said(kit: Any, **changes: Any) -> Any:
 
 def test_units_have_the_codes_that_the_stream_carries(kit: Any) -> None:
     vocoder = Listener(expressive=True)
-    speak_tokens(vocoder, said(kit), LAYOUT, 0)  # type: ignore[arg-type]
+    speak_tokens(vocoder, said(kit), LAYOUT, 0)
     units, durations, pitches, styles = vocoder.given
     assert units == [78, 42, 81, 159, 316, 259] and durations == [1, 1, 1, 1, 1, 3]
     assert pitches == [13] * 6 and styles == [81] * 6  # the second pitch comes after the last unit has begun
@@ -50,14 +50,14 @@ def test_units_have_the_codes_that_the_stream_carries(kit: Any) -> None:
 
 def test_frames_have_their_own_codes(kit: Any) -> None:
     vocoder = Listener(expressive=True)
-    speak_tokens(vocoder, said(kit), LAYOUT, 0, codes="frames")  # type: ignore[arg-type]
+    speak_tokens(vocoder, said(kit), LAYOUT, 0, codes="frames")
     assert vocoder.given == [[78, 42, 81, 159, 316, 259, 259, 259], [13] * 6 + [3, 3], [81] * 8]
 
 
 def test_base_is_given_units_alone(kit: Any) -> None:
     vocoder = Listener(expressive=False)
     for codes in ("stream", "frames"):
-        speak_tokens(vocoder, said(kit), LAYOUT, 0, codes)  # type: ignore[arg-type]
+        speak_tokens(vocoder, said(kit), LAYOUT, 0, codes)
         assert vocoder.given == [[78, 42, 81, 159, 316, 259], [1, 1, 1, 1, 1, 3]]
 
 

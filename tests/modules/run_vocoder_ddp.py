@@ -15,6 +15,6 @@ if __name__ == "__main__":
         folder, max_steps=3, devices=2, strategy="ddp_find_unused_parameters_true", use_distributed_sampler=False
     )
     data = [tones(seed=10 * fit.global_rank + step, expressive=True) for step in range(3)]
-    loader = DataLoader(data, batch_size=None)  # type: ignore[arg-type]
+    loader = DataLoader(data, batch_size=None)
     fit.fit(model, loader, loader)
     torch.save(model.state_dict(), folder / f"rank{fit.global_rank}.pt")

@@ -148,7 +148,7 @@ def labelled(number: int) -> DataLoader[WaveformBatch]:
         labels=torch.randint(8, (2, 25), generator=random),
         label_rate=25.0,
     )
-    return DataLoader([batch] * number, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader([batch] * number, batch_size=None)
 
 
 def test_every_micro_batch_has_masks_of_its_own(tmp_path: Path) -> None:

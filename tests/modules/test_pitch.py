@@ -54,7 +54,7 @@ def make_trainer(folder: Path, steps: int, **settings: Any) -> Trainer:
 
 
 def loader(*batches: F0Batch) -> Any:
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(batches, batch_size=None)
 
 
 def fit(folder: Path, steps: int, ckpt_path: str | None = None, num_batches: int = 100) -> PitchModule:

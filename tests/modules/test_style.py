@@ -136,10 +136,10 @@ def test_a_resumed_run_is_the_same(corpus: Path, tmp_path: Path) -> None:
     data = {"batch_seconds": 10.0, "crop_seconds": 1.2}
     seed_everything(0, verbose=False)
     whole, resumed = (StyleModule(encoder, projection_dim=8, adversarial_weight=0.5) for _ in range(2))
-    fit(whole, LabelledDataModule([str(corpus)], **data), tmp_path, 8)  # type: ignore[arg-type]
+    fit(whole, LabelledDataModule([str(corpus)], **data), tmp_path, 8)
     seed_everything(1, verbose=False)
     ckpt_path = str(tmp_path / "step=4.ckpt")
-    fit(resumed, LabelledDataModule([str(corpus)], **data), tmp_path, 8, ckpt_path)  # type: ignore[arg-type]
+    fit(resumed, LabelledDataModule([str(corpus)], **data), tmp_path, 8, ckpt_path)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
@@ -173,9 +173,9 @@ def test_a_step_without_a_finite_gradient_changes_nothing(corpus: Path, tmp_path
     seed_everything(0, verbose=False)
     module = StyleModule(MFCC, projection_dim=8)
     found: list[Tensor] = []
-    module.on_train_start = lambda: found.append(module.network.head.weight.detach().clone())  # type: ignore
+    module.on_train_start = lambda: found.append(module.network.head.weight.detach().clone())
     figures = fit(module, Broken([str(corpus)], batch_seconds=10.0, crop_seconds=1.2), tmp_path, 3)
-    assert torch.equal(found[0], module.network.head.weight)  # type: ignore[union-attr]
+    assert torch.equal(found[0], module.network.head.weight)
     assert figures["train/skipped_steps"] == 3
 
 

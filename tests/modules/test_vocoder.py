@@ -92,7 +92,7 @@ def module(duration_dropout: float = 0.0, expressive: bool = False, **changes: A
 
 def loader(number: int, expressive: bool = False) -> DataLoader[UnitWaveformBatch]:
     batches = [tones(seed=i, expressive=expressive) for i in range(number)]
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(batches, batch_size=None)
 
 
 def trainer(folder: Path, **changes: Any) -> Trainer:
@@ -117,7 +117,7 @@ def test_steps_are_batches_and_both_halves_move(tmp_path: Path) -> None:
     assert fit.global_step == 5
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved >= {"network", "discriminators", "average"}
-    generator_scheduler, discriminator_scheduler = model.lr_schedulers()  # type: ignore[misc]
+    generator_scheduler, discriminator_scheduler = model.lr_schedulers()
     assert generator_scheduler.get_last_lr()[0] == pytest.approx(5e-3 * 0.9**5)
     assert discriminator_scheduler.get_last_lr()[0] == pytest.approx(1e-3 * 0.5**2)  # steps 3 and 4 only
     for name in ("mel_distance", "voicing_error", "duration_error_ms"):
@@ -159,7 +159,7 @@ def test_it_speaks_at_the_pitch_that_it_is_told(tmp_path: Path) -> None:
         styles=torch.zeros_like(units),
         global_styles=torch.tensor([0, 0]),
     )
-    data: DataLoader[UnitWaveformBatch] = DataLoader([batch] * 120, batch_size=None)  # type: ignore[arg-type]
+    data: DataLoader[UnitWaveformBatch] = DataLoader([batch] * 120, batch_size=None)
     model = module(expressive=True, discriminators=[], generator_scheduler=None)
     trainer(tmp_path, max_steps=120).fit(model, data, loader(1, expressive=True))
     made = torch.stack([model.network.speak_frames(units[0], pitches=codes) for codes in pitches])
@@ -209,7 +209,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     broken = tones()
     broken.waveforms[0, 100] = torch.nan
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)  # type: ignore[arg-type]
+    data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)
     fit = trainer(tmp_path, max_steps=1)
     fit.fit(model, data, loader(1))
     assert model.skipped.total == 1 and fit.callback_metrics["train/skipped_steps"] == 1
@@ -221,7 +221,7 @@ def test_a_run_that_diverged_ends(tmp_path: Path) -> None:
     model = module(max_nonfinite_steps=3)
     broken = replace(tones(), waveforms=torch.full_like(tones().waveforms, torch.nan))
     batches = [broken, broken, tones(), *[broken] * 7]
-    data: DataLoader[UnitWaveformBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    data: DataLoader[UnitWaveformBatch] = DataLoader(batches, batch_size=None)
     with pytest.raises(TrainingDivergedError, match="not for 3 steps in a row up to step 6"):
         trainer(tmp_path, max_steps=10).fit(model, data, loader(1))
     assert model.skipped.total == 5
@@ -232,7 +232,7 @@ def test_schedule_and_start_follow_the_length_of_the_run(tmp_path: Path) -> None
         model = module(generator_scheduler=OneCycle(warmup=0.5, first=0.1, last=0.0), adversarial_start=0.5)
         rates = []
         fit = trainer(tmp_path, max_steps=steps)
-        fit.callbacks.append(  # type: ignore[attr-defined]
+        fit.callbacks.append(
             LambdaCallback(
                 on_train_batch_start=lambda *_: rates.append(model.lr_schedulers()[0].get_last_lr()[0])  # noqa: B023
             )
@@ -254,7 +254,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         module(max_nonfinite_steps=0)
     model = module()
     fit = trainer(tmp_path, max_steps=1)
-    fit.datamodule = SimpleNamespace(speakers=("eve",))  # type: ignore[attr-defined]
+    fit.datamodule = SimpleNamespace(speakers=("eve",))
     model.trainer = fit
     with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
         model.setup("fit")
@@ -287,7 +287,7 @@ def test_network_and_data_fit(
 ) -> None:
     model = module(expressive=expressive)
     model.trainer = trainer(tmp_path)
-    model.trainer.datamodule = SimpleNamespace(layout=layout, styles=styles)  # type: ignore[attr-defined]
+    model.trainer.datamodule = SimpleNamespace(layout=layout, styles=styles)
     if message is None:
         model.setup("fit")
     else:
@@ -299,7 +299,7 @@ def test_network_and_data_fit(
 def test_what_is_common_in_the_data_is_exported(tmp_path: Path, ema_decay: float | None) -> None:
     model = module(expressive=True, ema_decay=ema_decay)
     model.trainer = trainer(tmp_path)
-    model.trainer.datamodule = SimpleNamespace(layout=EXPRESSIVE_DATA, common_codes=(1, 0))  # type: ignore[attr-defined]
+    model.trainer.datamodule = SimpleNamespace(layout=EXPRESSIVE_DATA, common_codes=(1, 0))
     model.setup("fit")
     assert model.network.config.default_pitch == 1
     model.export(str(tmp_path / "vocoder"))
@@ -314,7 +314,7 @@ def test_base_learns_from_expressive_data_as_from_base(tmp_path: Path) -> None:
     states = []
     for given in (batch, bare):
         model = module()
-        data: DataLoader[UnitWaveformBatch] = DataLoader([given], batch_size=None)  # type: ignore[arg-type]
+        data: DataLoader[UnitWaveformBatch] = DataLoader([given], batch_size=None)
         trainer(tmp_path, max_steps=1).fit(model, data, data)
         states.append(model.state_dict())
     for name, value in states[0].items():

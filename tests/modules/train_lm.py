@@ -31,7 +31,7 @@ class Record(Callback):
     def __init__(self, log: Path, die_at: int) -> None:
         self.path, self.die_at = log, die_at
 
-    def on_train_batch_end(self, trainer, *args):  # type: ignore[no-untyped-def]
+    def on_train_batch_end(self, trainer, *args):
         with self.path.open("a") as stream:
             loss, norm = (float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "gradient_norm"))
             print(trainer.global_step, loss.hex(), norm.hex(), file=stream)

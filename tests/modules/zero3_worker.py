@@ -56,7 +56,7 @@ class Losses(Callback):
     def __init__(self) -> None:
         self.values: dict[int, list[float]] = {}
 
-    def on_train_batch_start(self, trainer, *args):  # type: ignore[no-untyped-def]
+    def on_train_batch_start(self, trainer, *args):
         if "train/gradient_norm" in trainer.callback_metrics:  # not before the first step
             pair = [float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "gradient_norm")]
             self.values.setdefault(trainer.global_step, pair)

@@ -182,8 +182,8 @@ def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypa
         assert imported.vocabulary == original.vocabulary
         for prompt in ("[Text]the cat[Speech]", "[Speech][Hu3][Hu7]"):
             one, other = (model.generate(prompt, "speech", settings)[0] for model in (original, imported))
-            assert [piece.tokens for piece in one] == [piece.tokens for piece in other]  # type: ignore[union-attr]
-            assert all(torch.equal(a.waveform, b.waveform) for a, b in zip(one, other, strict=True))  # type: ignore[union-attr]
+            assert [piece.tokens for piece in one] == [piece.tokens for piece in other]
+            assert all(torch.equal(a.waveform, b.waveform) for a, b in zip(one, other, strict=True))
 
 
 def test_parts_come_in_alone(copy: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

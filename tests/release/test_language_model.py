@@ -66,7 +66,7 @@ def test_same_bans(golden: Any, kind: str) -> None:
     """Rows without a token are never banned there; here they are, and the end of a sequence stays allowed in both."""
     vocabulary = Vocabulary() if kind == "base" else Vocabulary(num_pitches=64, num_styles=100)
     for output, ranges in golden.described(f"lm_{kind}")["forbidden_ids_ranges"].items():
-        mask = allowed_tokens(vocabulary, OUTPUTS[output], vocabulary.num_rows, eos_id=2)  # type: ignore[arg-type]
+        mask = allowed_tokens(vocabulary, OUTPUTS[output], vocabulary.num_rows, eos_id=2)
         banned = torch.zeros(vocabulary.num_rows, dtype=torch.bool)
         for first, last in ranges:
             banned[first : last + 1] = True
@@ -92,7 +92,7 @@ def test_same_prompts(golden: Any, models: dict[str, SpiritLM], variant: str) ->
     for case in golden.described(f"lm_{variant}")["build_prompt"]:
         if not case["items"]:
             continue  # an error here
-        found = spirit_lm.encode_prompt(pieces(case["items"], golden.waves), OUTPUTS[case["output_modality"]])  # type: ignore[arg-type]
+        found = spirit_lm.encode_prompt(pieces(case["items"], golden.waves), OUTPUTS[case["output_modality"]])
         assert names(found.tokens, spirit_lm) == case["prompt"]
 
 

@@ -175,7 +175,7 @@ def test_a_saved_tokenizer_gives_the_same(golden: Any, tmp_path: Any, variant: A
     read = load_tokenizer(tokenizer.save(tmp_path / "tokenizer"))
     assert read.layout == tokenizer.layout
     one, other = tokenizer.encode(*golden.wave("w23"))[0], read.encode(*golden.wave("w23"))[0]
-    assert string(one, tokenizer, VOCABULARIES[variant]) == string(other, read, VOCABULARIES[variant])  # type: ignore[arg-type]
+    assert string(one, tokenizer, VOCABULARIES[variant]) == string(other, read, VOCABULARIES[variant])
     assert not read.encode(*golden.wave("short1279"))[0].num_frames  # less than a pitch code
 
 
@@ -190,10 +190,10 @@ def test_half_precision_keeps_pitch_and_most_units(golden: Any, expressive: Expr
         and whole.units is not None
         and half.units is not None
     )
-    frames = [speech.units.repeat_interleave(speech.durations) for speech in (whole, half)]  # type: ignore[union-attr]
+    frames = [speech.units.repeat_interleave(speech.durations) for speech in (whole, half)]
     agreement = float((frames[0] == frames[1]).float().mean())
     assert 0.5 < agreement < 1.0  # random weights, whose margins are small
-    names = [re.findall(r"\[Pi\d+\]", speech_string(speech.tokens, vocabulary)) for speech in (whole, half)]  # type: ignore[arg-type]
+    names = [re.findall(r"\[Pi\d+\]", speech_string(speech.tokens, vocabulary)) for speech in (whole, half)]
     assert names[0] == names[1]
 
 
@@ -229,7 +229,7 @@ def test_a_raw_checkpoint_of_fairseq_is_the_same(golden: Any, tmp_path: Any, mon
     symbols = type("Dictionary", (), {"__module__": module.__name__})
     for name in ("fairseq", "fairseq.data", module.__name__):
         monkeypatch.setitem(sys.modules, name, module)
-    module.Dictionary = symbols  # type: ignore[attr-defined]
+    module.Dictionary = symbols
     listed = symbols()
     listed.symbols = ["a", "b"]
     raw = {

@@ -63,7 +63,7 @@ def test_three_kinds_at_their_rates(folder: Path) -> None:
     waveforms = torch.zeros(2, 40_000)
     waveforms[0], waveforms[1, :24_000] = hum(2.5), hum(1.5)
     first, second = tokenizer.encode(waveforms, torch.tensor([40_000, 24_000]))
-    assert (first.num_frames, len(first.pitches), len(first.styles)) == (62, 31, 3)  # type: ignore[arg-type]
+    assert (first.num_frames, len(first.pitches), len(first.styles)) == (62, 31, 3)
     (alone,) = tokenizer.encode(waveforms[1:, :24_000], torch.tensor([24_000]))
     for name in ("values", "starts", "pitches", "styles"):
         assert torch.equal(getattr(alone, name), getattr(second, name))
@@ -94,8 +94,8 @@ def test_known_f0_and_speaker_means_are_used(folder: Path) -> None:
     (own,) = tokenizer.encode(waveform, lengths)
     (unknown,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([float("nan")])))
     (high,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([50.0])))
-    assert own.pitches is not None and torch.equal(own.pitches, unknown.pitches)  # type: ignore[arg-type]
-    assert not torch.equal(own.pitches, high.pitches)  # type: ignore[arg-type]
+    assert own.pitches is not None and torch.equal(own.pitches, unknown.pitches)
+    assert not torch.equal(own.pitches, high.pitches)
 
 
 def test_the_fingerprint_hangs_on_every_part(folder: Path, tmp_path: Path) -> None:

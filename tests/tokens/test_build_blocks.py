@@ -134,7 +134,7 @@ def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeyp
         written.append(given)
         if len(written) == 4:  # of the validation split
             raise OSError(28, "No space left on device")
-        save_file(*given, **named)  # type: ignore[arg-type]
+        save_file(*given, **named)
 
     monkeypatch.setattr("spiritlm_pl.tokens.blocks.save_file", full_at_the_fourth)
     with pytest.raises(OSError, match="No space left"):

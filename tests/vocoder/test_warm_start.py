@@ -19,8 +19,8 @@ GAN = {"upsample_initial_channels": 32, "resblock_kernel_sizes": (3,), "resblock
 def vocoder(kind: str, **options: object) -> Vocoder:
     sizes = OLD | options
     if kind == "stft":
-        return InverseSTFTVocoder(InverseSTFTConfig(**STFT, **sizes)).eval()  # type: ignore[arg-type]
-    return HiFiGANVocoder(HiFiGANConfig(**GAN, **sizes)).eval()  # type: ignore[arg-type]
+        return InverseSTFTVocoder(InverseSTFTConfig(**STFT, **sizes)).eval()
+    return HiFiGANVocoder(HiFiGANConfig(**GAN, **sizes)).eval()
 
 
 @pytest.mark.parametrize("kind", ["stft", "gan"])
@@ -59,6 +59,6 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     save_network(tmp_path / "codes", vocoder("stft", num_pitches=4, num_styles=3), "vocoder")
     with pytest.raises(ValueError, match="num_pitches of initial must be 0 or 5, but of .* is 4 instead"):
         start_from(vocoder("stft", num_pitches=5, num_styles=3), tmp_path / "codes")
-    wide = InverseSTFTVocoder(InverseSTFTConfig(**{**STFT, "hidden_channels": 48}, **OLD))  # type: ignore[arg-type]
+    wide = InverseSTFTVocoder(InverseSTFTConfig(**{**STFT, "hidden_channels": 48}, **OLD))
     with pytest.raises(ValueError, match=r"shape of generator.* of initial must be .*, but of .* is .* instead"):
         start_from(wide, tmp_path)
