@@ -66,6 +66,8 @@ def corpus(folder: Path, minutes: float) -> list[Tensor]:
     """Waveforms of so many minutes, in the order of their names."""
     waveforms: list[Tensor] = []
     paths, left = sorted(folder.rglob("*.wav")), minutes * 60
+    if not paths:
+        raise SystemExit(f"--audio must be a folder with WAV files, but is {folder} instead")
     while left > 0:
         for path in paths:
             waveforms.append(load_waveform(path))

@@ -152,6 +152,8 @@ class WaveformDataModule(SpeechDataModule):
         batch_seconds: audio in a batch, padding included.
         crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
         labels: tokenised corpora whose units are the labels; None for no labels.
+        free_frames: training audio begins anywhere within a label, so that a network learns to give the same units
+            wherever frames fall.
         predict_splits: what `predict` runs over.
         part_size: utterances in a shard of `predict`.
         f0_name: name of F0 that was extracted before, for `predict` by an expressive tokenizer, which then uses
@@ -170,6 +172,7 @@ class WaveformDataModule(SpeechDataModule):
         batch_seconds: float = 100.0,
         crop_seconds: float | None = 15.6,
         labels: list[str] | None = None,
+        free_frames: bool = False,
         predict_splits: tuple[str, ...] = ("train", "validation", "test"),
         part_size: int = 1000,
         f0_name: str | None = None,
@@ -185,6 +188,7 @@ class WaveformDataModule(SpeechDataModule):
         self.batch_seconds = batch_seconds
         self.crop_seconds = crop_seconds
         self.labels = labels
+        self.free_frames = free_frames
         self.predict_splits = tuple(predict_splits)
         self.part_size = part_size
         self.f0_name = f0_name
@@ -227,6 +231,7 @@ class WaveformDataModule(SpeechDataModule):
             self._units.get(split),
             self.label_rate,
             training,
+            self.free_frames,
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
@@ -257,6 +262,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
         units: UnitIndex | None = None,
         label_rate: float | None = None,
         training: bool = True,
+        free_frames: bool = False,
     ) -> None:
         """Keep what a worker needs; crops that are not for training are the same in every epoch."""
         self.cuts = cuts
@@ -266,6 +272,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
         self.label_rate = label_rate
         self.training = training
         self.crop = None if crop_seconds is None else round(crop_seconds * sample_rate)
+        self.free_frames = free_frames and training
         self.snap = 1 if label_rate is None else round(sample_rate / label_rate)  # crops start with a label
 
     def __getitem__(self, visit: Visit) -> WaveformBatch:
@@ -280,10 +287,13 @@ class WaveformCrops(Dataset[WaveformBatch]):
                 places = (length - self.crop) // self.snap + 1
                 start = int(generator(self.seed, epoch, index, 1).integers(places)) * self.snap
                 length = self.crop
+            if self.free_frames:
+                offset = int(generator(self.seed, epoch, index, 2).integers(self.snap))
+                start, length = start + offset, length - offset
             waveforms.append(waveform[start : start + length])
             if self.units is not None:
                 frames = unit_frames(self.units[self.cuts[index].id]).astype(np.int64)
-                first = start // self.snap
+                first = (start + self.snap // 2) // self.snap  # the label in the middle of the first frame
                 labels.append(torch.from_numpy(frames[first : first + length // self.snap]))
         return WaveformBatch(
             waveforms=pad_sequence(waveforms, batch_first=True),

@@ -74,6 +74,33 @@ def test_labels_follow_the_crop(tone_corpus: Path, units: Path) -> None:
     assert len(seen) > 2
 
 
+@pytest.mark.parametrize("crop_seconds", [0.8, None])
+def test_free_frames_begin_within_a_label(tone_corpus: Path, units: Path, crop_seconds: float | None) -> None:
+    data = WaveformDataModule(
+        [str(tone_corpus)], labels=[str(units)], crop_seconds=crop_seconds, batch_seconds=4.0, free_frames=True
+    )
+    data.setup("fit")
+    cuts = {cut.id: cut for cut in data.cuts["train"]}
+    offsets = set()
+    for batch in data.train_dataloader():
+        assert batch.labels is not None
+        for row, name in enumerate(batch.ids):
+            whole, first = load_waveform(cuts[name]), int(batch.labels[row, 0])
+            crop = batch.waveforms[row, : batch.lengths[row]]
+            places = range(max(0, first * 640 - 320), first * 640 + 320)  # the label in the middle of the first frame
+            found = [place for place in places if torch.equal(whole[place : place + len(crop)], crop)]
+            assert len(found) == 1
+            offsets.add(found[0] % 640)
+    assert len(offsets) > 2
+    held_out = next(iter(data.val_dataloader()))
+    assert held_out.labels is not None
+    for row, name in enumerate(held_out.ids):
+        first = int(held_out.labels[row, 0]) * 640
+        whole = load_waveform(next(cut for cut in data.cuts["validation"] if cut.id == name))
+        length = int(held_out.lengths[row])
+        assert torch.equal(held_out.waveforms[row, :length], whole[first : first + length])
+
+
 def test_held_out_crops_are_the_same_in_every_epoch(tone_corpus: Path) -> None:
     data = WaveformDataModule([str(tone_corpus)], crop_seconds=0.5, batch_seconds=4.0)
     data.setup("fit")

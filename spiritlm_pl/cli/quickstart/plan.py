@@ -75,7 +75,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="HuBERT, iteration 1",
             needs=("mfcc",),
             threads=2,
-            minutes=0.9,
+            minutes=1.8,
             run_folders=(f"{ROOT}/runs/hubert_1",),
             commands=(
                 fit(budget, "hubert/quickstart"),
@@ -88,7 +88,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="HuBERT, iteration 2",
             needs=("hubert_1",),
             threads=2,
-            minutes=0.7,
+            minutes=1.8,
             run_folders=(f"{ROOT}/runs/hubert_2",),
             commands=(fit(budget, "hubert/quickstart", "hubert/quickstart_iteration2"),),
         ),
@@ -97,8 +97,12 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="HuBERT units, corpus tokenised",
             needs=("hubert_2",),
             threads=2,
-            minutes=0.4,
-            commands=(fit(budget, "quantizer/quickstart"), ("predict", "--config", "tokenize/quickstart")),
+            minutes=2.2,
+            commands=(
+                fit(budget, "quantizer/quickstart"),
+                fit(budget, "quantizer/quickstart_ctc"),
+                ("predict", "--config", "tokenize/quickstart"),
+            ),
         ),
         Stage(
             name="blocks",
