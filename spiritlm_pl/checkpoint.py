@@ -5,6 +5,7 @@ What a stage exports and the next one loads. Optimizer state stays in the traine
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from spiritlm_pl.provenance import atomic_path, code_version
 
@@ -81,6 +82,22 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
     return description
 
 
+def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Weights must be numbers.
+
+    Raises:
+        ValueError: if some are NaN or infinite.
+    """
+    for name, value in weights.items():
+        if value.numel() and not bool(value.sum(dtype=torch.float32).isfinite()):  # a sum needs no memory
+            raise ValueError(f"weights must be finite, but {name} of {source} is not")
+
+
+def mismatch(error: RuntimeError) -> str:
+    """The first of what torch says about weights that do not fit, in one line."""
+    return next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
+
+
 def load_network(folder: str | Path, stage: str, device: str | torch.device = "cpu") -> nn.Module:
     """Rebuild an exported network of this project, in evaluation mode.
 
@@ -102,11 +119,13 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     network: nn.Module = network_class(config_class(**values))
     path = Path(folder) / WEIGHTS_FILE
     try:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
+        network.load_state_dict(weights)
     except SafetensorError as error:
         raise ValueError(f"checkpoint must hold readable weights, but {path} is damaged: {error}") from error
     except RuntimeError as error:
         raise ValueError(
-            f"checkpoint must hold the weights that its configuration says, but {path} does not: {error}"
+            f"checkpoint must hold the weights that its configuration says, but {path} does not: {mismatch(error)}"
         ) from error
+    check_finite(weights, path)
     return network.to(device).eval()

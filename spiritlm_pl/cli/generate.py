@@ -160,7 +160,6 @@ def check_combination(options: argparse.Namespace) -> None:
         ("--text, --speech and --stream must not be given with --jsonl", many and (options.prompt or options.stream)),
         ("--lines must be given with --jsonl", options.lines and not many),
         ("--lm, --speech-tokenizer and --vocoder must not be given with the published release", named and release),
-        ("--variant must be given with the published release", options.variant and not release),
     ):
         if clash:
             raise ValueError(f"{name}: it would have no effect")

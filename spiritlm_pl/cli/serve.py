@@ -42,7 +42,7 @@ def serve(
         port: to listen at; 0 for any that is free.
         max_seconds: speech in one request, at most.
         max_megabytes: body of one request, at most.
-        max_concurrent: requests that wait for the model or use it, at most.
+        max_concurrent: requests that wait for the model or use it, at most; 1 to 32.
         variant: base or expressive, where the release holds both.
         device: cpu, cuda, cuda:1 ...; cuda if there.
         dtype: of the weights: float32, bfloat16 ...; as stored if left out.

@@ -172,9 +172,10 @@ def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelF
     Raises:
         ValueError: if a variant is asked for, which only the release has.
     """
+    folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
     if variant is not None:
         raise ValueError(f"variant must be left out for a model folder, but is {variant} instead")
-    return path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+    return folders
 
 
 def _named(path: str | Path | ModelFolders, part: str) -> Path:

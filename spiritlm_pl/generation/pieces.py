@@ -24,6 +24,11 @@ class Text:
 
     text: str
 
+    def __post_init__(self) -> None:
+        """Check the type."""
+        if not isinstance(self.text, str):
+            raise ValueError(f"text must be a string, but is {self.text!r} instead")
+
 
 @dataclass(frozen=True, eq=False)
 class Speech:
@@ -42,6 +47,11 @@ class Speech:
     units: Tensor | None = None
     durations: Tensor | None = None
     tokens: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the rate."""
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate must be at least 1 Hz, but is {self.sample_rate} instead")
 
     @property
     def waveform(self) -> Tensor:

@@ -91,13 +91,21 @@ def decode_tokens(
 
 
 def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
-    """Units (R,), and the pitch and the style of each (R,), of speech token ids; -1 where there is none."""
+    """Units (R,), and the pitch and the style of each (R,), of speech token ids; -1 where there is none.
+
+    Raises:
+        ValueError: if an id is not of speech.
+    """
     ids = np.array(tokens, dtype=np.int64)
+    known = np.zeros(len(ids), dtype=bool)
     kinds, values = np.full(len(ids), TokenKind.UNIT, dtype=np.int64), np.zeros_like(ids)
     for kind in SPEECH_KINDS:
         start, end = vocabulary.kind_bounds()[kind]
         chosen = (ids >= start) & (ids < end)
         kinds[chosen], values[chosen] = kind, ids[chosen] - start
+        known |= chosen
+    if not known.all():
+        raise ValueError(f"tokens must be units, pitch or style codes, but {ids[~known][0]} is none of them")
     units, pitches, styles = (torch.from_numpy(part) for part in split(kinds, values))
     return units, pitches, styles
 

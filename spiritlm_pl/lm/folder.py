@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
+from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -125,6 +126,7 @@ def load_causal_lm(
     if found["missing_keys"]:
         lacking = min(found["missing_keys"])
         raise ValueError(f"language model must hold all of its weights, but {folder} lacks {lacking}")
+    check_finite(dict(network.named_parameters()), folder)
     rows = len(cast(Tensor, network.get_input_embeddings().weight))
     if rows != vocabulary.num_rows:
         raise ValueError(f"embedding of {folder} must have {vocabulary.num_rows} rows, but has {rows}")

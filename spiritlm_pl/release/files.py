@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiritlm_pl.checkpoint import check_finite, mismatch
+
 Weights = dict[str, Tensor]
 FAIRSEQ_DICTIONARY = "fairseq.data.dictionary.Dictionary"
 
@@ -90,7 +92,10 @@ def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
     try:
         network.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:
-        raise ValueError(f"{path} must hold the weights that its configuration says, but does not: {error}") from error
+        raise ValueError(
+            f"{path} must hold the weights that its configuration says, but does not: {mismatch(error)}"
+        ) from error
+    check_finite(weights, path)
     network.eval()
 
 

@@ -7,24 +7,18 @@ language model are mapped from the disk and written shard by shard, so a 7B mode
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
-from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.checkpoint import check_finite, save_network
+from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, check_tokenizer, check_vocoder
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.release.files import Weights, read_pickle
 from spiritlm_pl.release.hubert import read_hubert
-from spiritlm_pl.release.language_model import read_vocabulary
+from spiritlm_pl.release.language_model import read_lm_parts
 from spiritlm_pl.release.layout import Release, Variant
 from spiritlm_pl.release.speech import read_speaker, read_tokenizer
 from spiritlm_pl.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.release.vocoder import read_vocoder
 from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.vocabulary import Vocabulary
-
-BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
-WEIGHTS = "pytorch_model.bin"
 
 
 def import_release(release: Release, out: str | Path, variants: tuple[Variant, ...]) -> Iterator[Path]:
@@ -40,9 +34,13 @@ def import_release(release: Release, out: str | Path, variants: tuple[Variant, .
         ValueError: if a file is damaged, or holds something else.
     """
     speech = {variant: (read_tokenizer(release, variant), read_speaker(release, variant)) for variant in variants}
-    for variant in variants:  # before anything is written
-        if release.lm(variant).is_dir():
-            read_lm_parts(release.lm(variant))
+    for variant, (tokenizer, vocoder) in speech.items():  # before anything is written
+        source = release.lm(variant)
+        if source.is_dir():
+            vocabulary, _, weights = read_lm_parts(source)
+            check_finite(weights, source)
+            check_tokenizer(tokenizer.layout, vocabulary, release.speech)
+            check_vocoder(vocoder.config, vocabulary, release.vocoder(variant))
     for variant, (tokenizer, vocoder) in speech.items():
         folder = Path(out) / variant
         yield tokenizer.save(folder / SPEECH_TOKENIZER)
@@ -74,40 +72,3 @@ def import_lm(source: Path, folder: Path) -> Path:
     config = network.config
     network.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)
     return save_lm(folder, network, vocabulary, TextTokenizer.load(source), weights)
-
-
-def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
-    """Vocabulary, network on the meta device, and its weights, mapped from the disk.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged, or the model does not fit its tokenizer.
-    """
-    vocabulary = read_vocabulary(source)
-    config = AutoConfig.from_pretrained(source)
-    weights: Weights = {name: value for name, value in read_pickle(source / WEIGHTS).items() if BUFFERS not in name}
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config)
-    check_weights(weights, dict(network.named_parameters()), source / WEIGHTS)
-    if config.vocab_size != vocabulary.num_rows:
-        raise ValueError(f"vocab_size of {source} must be {vocabulary.num_rows}, but is {config.vocab_size} instead")
-    network.config.dtype = next(iter(weights.values())).dtype
-    return vocabulary, network, weights
-
-
-def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Compare names and shapes with those of a network.
-
-    Raises:
-        ValueError: if they differ.
-    """
-    for name, value in own.items():
-        if name not in weights:
-            raise ValueError(f"{path} must hold all weights of the model, but lacks {name}")
-        if weights[name].shape != value.shape:
-            raise ValueError(
-                f"{name} of {path} must have shape {tuple(value.shape)}, but has {tuple(weights[name].shape)} instead"
-            )
-    strange = set(weights) - set(own)
-    if strange:
-        raise ValueError(f"{path} must hold the weights of the model alone, but holds {min(strange)}")

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import sentencepiece
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from spiritlm_pl.lm.folder import LoadedLM, load_causal_lm
+from spiritlm_pl.release.files import Weights, read_json, read_pickle
 from spiritlm_pl.text import MODEL_FILE, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 CONFIG = "config.json"
+WEIGHTS = "pytorch_model.bin"
+BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
 
 
 def read_vocabulary(folder: str | Path) -> Vocabulary:
@@ -54,8 +58,47 @@ def read_lm(
         ValueError: if a file is damaged, or they do not fit together.
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"language model must hold {CONFIG}, but {folder / CONFIG} does not exist")
+    read_json(folder / CONFIG)
+    if not any(folder.glob("*.safetensors")):
+        read_lm_parts(folder)  # says more clearly what is wrong
     vocabulary = read_vocabulary(folder)
     network = load_causal_lm(folder, vocabulary, device, dtype, bits)
     return network, TextTokenizer.load(folder), vocabulary
+
+
+def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
+    """Vocabulary, network on the meta device, and its weights, mapped from the disk.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or the model does not fit its tokenizer.
+    """
+    vocabulary = read_vocabulary(source)
+    read_json(source / CONFIG)  # says more clearly what is wrong
+    config = AutoConfig.from_pretrained(source)
+    weights: Weights = {name: value for name, value in read_pickle(source / WEIGHTS).items() if BUFFERS not in name}
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+    check_weights(weights, dict(network.named_parameters()), source / WEIGHTS)
+    if config.vocab_size != vocabulary.num_rows:
+        raise ValueError(f"vocab_size of {source} must be {vocabulary.num_rows}, but is {config.vocab_size} instead")
+    network.config.dtype = next(iter(weights.values())).dtype
+    return vocabulary, network, weights
+
+
+def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:
+    """Compare names and shapes with those of a network.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    for name, value in own.items():
+        if name not in weights:
+            raise ValueError(f"{path} must hold all weights of the model, but lacks {name}")
+        if weights[name].shape != value.shape:
+            raise ValueError(
+                f"{name} of {path} must have shape {tuple(value.shape)}, but has {tuple(weights[name].shape)} instead"
+            )
+    strange = set(weights) - set(own)
+    if strange:
+        raise ValueError(f"{path} must hold the weights of the model alone, but holds {min(strange)}")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from spiritlm_pl.generation.pieces import Speech, Text
 from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments, speech_codes, speech_string
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -108,3 +109,17 @@ def test_short_speech_is_counted_in_units():
     tokens = [SPEECH, *expressive("S0 P1 U1 P2 U2 P3"), TEXT, 5]
     assert decode_tokens([1, *tokens], EXPRESSIVE, 3) == [text(1), text(5)]
     assert len(decode_tokens([1, *tokens], EXPRESSIVE, 2)) == 3
+
+
+@pytest.mark.parametrize("token", [0, 10**9, -1])
+def test_tokens_that_are_no_speech_are_not_spoken(token: int) -> None:
+    unit = EXPRESSIVE.unit_token(3)
+    with pytest.raises(ValueError, match=f"tokens must be units, pitch or style codes, but {token} is none of them"):
+        speech_codes([unit, token], EXPRESSIVE)
+
+
+def test_pieces_check_what_they_are_given() -> None:
+    with pytest.raises(ValueError, match="text must be a string, but is 5 instead"):
+        Text(5)
+    with pytest.raises(ValueError, match="sample_rate must be at least 1 Hz, but is 0 instead"):
+        Speech(sample_rate=0)

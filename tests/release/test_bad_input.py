@@ -33,8 +33,8 @@ class Evil:
 @pytest.fixture
 def copy(golden: Any, tmp_path: Path) -> Release:
     """A copy to be damaged."""
-    shutil.copytree(golden.release.folder / "speech_tokenizer", tmp_path / "speech_tokenizer")
-    shutil.copytree(golden.release.folder / "spiritlm_model", tmp_path / "spiritlm_model")
+    for part in ("speech_tokenizer", "spiritlm_model"):
+        shutil.copytree(golden.release.folder / part, tmp_path / part)
     return Release(tmp_path)
 
 
@@ -155,7 +155,13 @@ def test_the_vocoder_of_the_other_variant_is_told(copy: Release) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["import-release", "NOWHERE", "out"], ["generate", "--model", "NOWHERE", "--text", "a"]]
+    "arguments",
+    [
+        ["import-release", "NOWHERE", "out"],
+        ["generate", "--model", "NOWHERE", "--text", "a"],
+        ["generate", "--model", "NOWHERE", "--text", "a", "--variant", "base"],
+        ["serve", "--model", "NOWHERE", "--variant", "base"],
+    ],
 )
 def test_the_command_line_says_it_in_a_line(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -165,7 +171,7 @@ def test_the_command_line_says_it_in_a_line(
     with pytest.raises(SystemExit) as exit_:
         main()
     told = capsys.readouterr().err
-    assert exit_.value.code == 2 and told.count("\n") == 1 and "NOWHERE" in told
+    assert exit_.value.code == 2 and told.count("\n") == 1 and "NOWHERE" in told and "does not exist" in told
 
 
 def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,32 +212,65 @@ def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path
     from spiritlm_pl.release.importing import import_lm
     from spiritlm_pl.release.language_model import read_lm
 
-    source = tmp_path / "lm"
-    shutil.copytree(whole_release.lm("expressive"), source)
-    weights = source / "pytorch_model.bin"
+    source, out = tmp_path / "lm", tmp_path / "out"
+    shutil.copytree(whole_release.lm("expressive"), source, copy_function=shutil.copyfile)
+    weights, config = source / "pytorch_model.bin", source / "config.json"
     source.chmod(0o755)
-    for path in source.iterdir():
-        path.chmod(0o644)
     whole = torch.load(weights, weights_only=True)
-    lacking = {name: value for name, value in whole.items() if "layers.1.mlp.up_proj" not in name}
-    torch.save(lacking, weights)
-    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
-        with pytest.raises(ValueError, match=r"lacks model.layers.1.mlp.up_proj.weight"):
-            read()
+    written = weights.read_bytes()
+
+    def refused(error: type[Exception], message: str) -> None:
+        for read in (lambda: read_lm(source), lambda: import_lm(source, out)):
+            with pytest.raises(error, match=message) as told:
+                read()
+            assert "\n" not in str(told.value)
+
+    torch.save({name: value for name, value in whole.items() if "layers.1.mlp.up_proj" not in name}, weights)
+    refused(ValueError, "lacks model.layers.1.mlp.up_proj.weight")
     torch.save({**whole, "model.embed_tokens.weight": torch.zeros(400, 24)}, weights)
-    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
-        with pytest.raises(ValueError, match="embed_tokens|size|shape"):
-            read()
-    weights.write_bytes(weights.read_bytes()[:5000])
-    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
-        with pytest.raises(ValueError, match="damaged"):
-            read()
+    refused(ValueError, r"embed_tokens.weight of .* must have shape .* but has \(400, 24\) instead")
+    weights.write_bytes(written[:5000])
+    refused(ValueError, "pytorch_model.bin is damaged")
     torch.save({"model.norm.weight": Evil(tmp_path / "made")}, weights)
-    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
-        with pytest.raises(ValueError):
-            read()
-    assert not (tmp_path / "made").exists() and not (tmp_path / "out").exists()
+    refused(ValueError, "tensors and plain values, but .*pytorch_model.bin does not")
+    assert not (tmp_path / "made").exists() and not out.exists()
     weights.unlink()
-    for read in (lambda: read_lm(source), lambda: import_lm(source, tmp_path / "out")):
-        with pytest.raises((FileNotFoundError, OSError), match="pytorch_model.bin|no file"):
+    refused(FileNotFoundError, "pytorch_model.bin does not exist")
+    weights.write_bytes(written)
+    config.write_text(config.read_text()[:-20])
+    refused(ValueError, "config.json must be JSON")
+
+
+def test_weights_that_are_no_numbers(copy: Release, tmp_path: Path) -> None:
+    from spiritlm_pl.release.importing import import_release
+    from spiritlm_pl.release.language_model import read_lm
+
+    weights = copy.lm("expressive") / "pytorch_model.bin"
+    found = torch.load(weights, weights_only=True)
+    torch.save({**found, "model.norm.weight": found["model.norm.weight"] * torch.nan}, weights)
+    for read in (
+        lambda: read_lm(weights.parent),
+        lambda: list(import_release(copy, tmp_path / "out", ("expressive",))),
+    ):
+        with pytest.raises(ValueError, match="weights must be finite, but model.norm.weight of .* is not"):
             read()
+    change(
+        copy.vocoder("expressive") / "generator.pt",
+        "generator",
+        lambda old: {**old, "dict.weight": torch.full_like(old["dict.weight"], torch.inf)},
+    )
+    with pytest.raises(ValueError, match="weights must be finite, but .* of .*generator.pt is not"):
+        load_vocoder(copy.folder)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_that_do_not_fit_together(copy: Release, tmp_path: Path) -> None:
+    from spiritlm_pl.release.importing import import_release
+
+    vocoder = copy.vocoder("expressive")
+    described = json.loads((vocoder / "config.json").read_text())
+    change(vocoder / "generator.pt", "generator", lambda old: {**old, "dict.weight": old["dict.weight"][:300]})
+    (vocoder / "config.json").write_text(json.dumps({**described, "num_embeddings": 300}))
+    with pytest.raises(ValueError, match="num_units of the vocoder must be at least the language model's 500"):
+        list(import_release(copy, tmp_path / "out", ("expressive",)))
+    assert not (tmp_path / "out").exists()
