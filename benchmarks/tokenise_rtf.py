@@ -92,7 +92,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     encoders: dict[str, Encode] = {
         "units: MFCC": phonetic(MFCCConfig(frame_rate=25.0).build(), 200),
-        "units: HuBERT quickstart": phonetic(hubert("hubert_tiny", 1, normalize=True), 200),
+        "units: HuBERT quickstart": phonetic(hubert("hubert_tiny", 4, normalize=True), 200),
         "units: HuBERT base 25 Hz": phonetic(hubert("hubert_base_25hz", 11), 500),
         "pitch: FCPE, VQ-VAE": pitch("fcpe"),
         "pitch: YIN, VQ-VAE": pitch("yin"),

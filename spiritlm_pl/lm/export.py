@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from spiritlm_pl.lm.consolidate import consolidate_checkpoint
 from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
-from spiritlm_pl.lm.folder import DESCRIPTION_FILE, load_lm, read_description
+from spiritlm_pl.lm.folder import DESCRIPTION_FILE, load_lm, read_description, write_model
 from spiritlm_pl.lm.model_card import model_card
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import MODEL_FILE
@@ -72,7 +72,7 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
     network.config.update(special)
     padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
     network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
-    network.save_pretrained(new, max_shard_size=max_shard_size)
+    write_model(new, network, max_shard_size=max_shard_size)
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)

@@ -5,6 +5,8 @@ Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what
 
 import json
 import pickle
+import sys
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +52,7 @@ def save_lm(
     description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
-        network.save_pretrained(new, state_dict=weights, max_shard_size=SHARD_SIZE)
+        write_model(new, network, weights)
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
         if text_tokenizer is not None:
             text_tokenizer.save(new)
@@ -63,6 +65,14 @@ def save_lm(
         if old.name not in {path.name for path in written}:  # of another number of shards, which would be read instead
             old.unlink()
     return folder
+
+
+def write_model(
+    folder: Path, network: PreTrainedModel, weights: dict[str, Tensor] | None = None, max_shard_size: str = SHARD_SIZE
+) -> None:
+    """Configuration and weights in the format of `transformers`; standard output is left to the caller."""
+    with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
+        network.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
