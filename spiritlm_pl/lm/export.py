@@ -72,7 +72,7 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
     network.config.update(special)
     padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
     network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
-    write_model(new, network, max_shard_size=max_shard_size)
+    write_model(new, network, max_shard_size)
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)

@@ -52,7 +52,7 @@ def save_lm(
     description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
-        write_model(new, network, weights)
+        write_model(new, network, SHARD_SIZE, weights)
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
         if text_tokenizer is not None:
             text_tokenizer.save(new)
@@ -68,7 +68,7 @@ def save_lm(
 
 
 def write_model(
-    folder: Path, network: PreTrainedModel, weights: dict[str, Tensor] | None = None, max_shard_size: str = SHARD_SIZE
+    folder: Path, network: PreTrainedModel, max_shard_size: str, weights: dict[str, Tensor] | None = None
 ) -> None:
     """Configuration and weights in the format of `transformers`; standard output is left to the caller."""
     with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
