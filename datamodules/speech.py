@@ -185,6 +185,8 @@ class WaveformDataModule(SpeechDataModule):
     ) -> None:
         """Keep the settings; nothing is read before `setup`."""
         super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
+        if free_frames and labels is None:
+            raise ValueError("free_frames must be false without labels, but is true: it would have no effect")
         self.batch_seconds = batch_seconds
         self.crop_seconds = crop_seconds
         self.labels = labels

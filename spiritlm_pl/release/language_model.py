@@ -59,9 +59,8 @@ def read_lm(
     """
     folder = Path(folder)
     read_json(folder / CONFIG)
-    if not any(folder.glob("*.safetensors")):
-        read_lm_parts(folder)  # says more clearly what is wrong
-    vocabulary = read_vocabulary(folder)
+    converted = any(folder.glob("*.safetensors"))
+    vocabulary = read_vocabulary(folder) if converted else read_lm_parts(folder)[0]  # which tells what is damaged
     network = load_causal_lm(folder, vocabulary, device, dtype, bits)
     return network, TextTokenizer.load(folder), vocabulary
 

@@ -268,3 +268,5 @@ def test_no_usable_utterance(tone_corpus: Path) -> None:
         WaveformDataModule([str(tone_corpus)], min_seconds=100.0).setup("fit")
     with pytest.raises(ValueError, match="comes twice"):
         WaveformDataModule([str(tone_corpus), str(tone_corpus)]).setup("fit")
+    with pytest.raises(ValueError, match="free_frames must be false without labels"):
+        WaveformDataModule([str(tone_corpus)], free_frames=True)
