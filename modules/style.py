@@ -70,6 +70,7 @@ class StyleModule(TunedEncoderModule):
         encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
         target: what to tell apart.
         projection_dim: features of a linear layer after the encoder; 0 for none.
+        whole: learn from the averages of whole utterances, as a judge of them needs, instead of from every second.
         balanced: weigh labels so that rare ones count as much as frequent ones.
         adversarial_weight: of the speaker's gradient, turned round; 0 leaves the encoder alone.
         encoder_learning_rate: of AdamW for the encoder.
@@ -83,6 +84,7 @@ class StyleModule(TunedEncoderModule):
         encoder: EncoderSource,
         target: Literal["style", "speaker"] = "style",
         projection_dim: int = 0,
+        whole: bool = False,
         balanced: bool = True,
         adversarial_weight: float = 0.0,
         encoder_learning_rate: float = 1e-4,
@@ -97,7 +99,7 @@ class StyleModule(TunedEncoderModule):
         if adversarial_weight and target == "speaker":
             raise ValueError(f"adversarial_weight must be 0 where the target is speaker, but is {adversarial_weight}")
         self.source, self.target, self.projection_dim = encoder, target, projection_dim
-        self.balanced, self.adversarial_weight = balanced, adversarial_weight
+        self.whole, self.balanced, self.adversarial_weight = whole, balanced, adversarial_weight
         self._weights: Tensor | None = None  # of the labels
         self._sums = torch.zeros(0)
 
@@ -133,10 +135,13 @@ class StyleModule(TunedEncoderModule):
         return classify(features), read_speaker(probed), classify(whole), read_speaker(whole), inside
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
-        """Every second is to tell the style of its utterance."""
+        """Every second, or the whole, is to tell the style of its utterance."""
         targets = batch.styles if self.target == "style" else batch.speakers
         scores, speakers, whole, _, inside = self._scores(batch)
-        loss = second_loss(scores, targets, inside, self._weights)
+        if self.whole:
+            loss = second_loss(whole[:, None], targets, inside[:, :1], self._weights)
+        else:
+            loss = second_loss(scores, targets, inside, self._weights)
         speaker_loss = second_loss(speakers, batch.speakers, inside)
         right = (whole.argmax(-1) == targets).float().mean()
         values = {"loss": loss, "loss_speaker": speaker_loss, f"accuracy_{self.target}": right}

@@ -22,7 +22,7 @@ from spiritlm_pl.evaluation.expressivity_report import (
     StyleMeasure,
     SystemFigures,
 )
-from spiritlm_pl.evaluation.interval import mean_estimate, ratio_estimate, share_estimate
+from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate, share_estimate
 from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
 from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
@@ -99,11 +99,14 @@ class Expressivity:
             raise ValueError("renditions must be at least one, but are none instead")
         measure, wanted = self._wanted_styles()
         known = [style for style in wanted if style is not None]
+        first = next(iter(self.expressive), ORIGINAL)
         systems = {}
         for name, judged in self.judged.items():
             found = _recognised(judged) | _styled(judged, wanted, measure, name)
             if name != ORIGINAL:
                 found |= _beside(judged, originals) | self._bitrates(self.expressive[name])
+            if name not in (ORIGINAL, first):
+                found["style_gain"] = _style_gain(judged, self.judged[first], wanted)
             systems[name] = SystemFigures(**found)
         known_voices = [
             (judged.voice, speaker)
@@ -169,6 +172,17 @@ def _styled(
         return {}
     right = [one.style == style for one, style in zip(judged, wanted, strict=True) if style is not None]
     return {"style": share_estimate(right, PERCENT)}
+
+
+def _style_gain(judged: Sequence[Judged], first: Sequence[Judged], wanted: Sequence[str | None]) -> Estimate | None:
+    """In how many percent more of the utterances the style is right than in the first vocoder's."""
+    return mean_estimate(
+        [
+            PERCENT * ((one.style == style) - (other.style == style))
+            for one, other, style in zip(judged, first, wanted, strict=True)
+            if style is not None
+        ]
+    )
 
 
 def _beside(judged: Sequence[Judged], originals: Sequence[Judged]) -> dict[str, Any]:

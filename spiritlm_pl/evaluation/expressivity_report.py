@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.renditions import ORIGINAL
 from spiritlm_pl.evaluation.tables import Figures, cell, span
 from spiritlm_pl.evaluation.voice_judges import SimilarityScale
 
@@ -35,6 +36,7 @@ class SystemFigures:
         f0_rmse_cents: over frames voiced in both.
         f0_correlation: of log F0 over frames voiced in both, mean of utterances.
         style: percent of utterances with the right style.
+        style_gain: percent more of them than of the first vocoder, utterance by utterance.
         speaker_similarity: cosine similarity to the original.
     """
 
@@ -46,6 +48,7 @@ class SystemFigures:
     f0_rmse_cents: Estimate | None = None
     f0_correlation: Estimate | None = None
     style: Estimate | None = None
+    style_gain: Estimate | None = None
     speaker_similarity: Estimate | None = None
 
 
@@ -86,6 +89,7 @@ class ExpressivityReport:
         rows = [self._row("bits a second", lambda one: one.bitrate, ".0f")]
         rows.append(self._row("... of all frames", lambda one: one.nominal_bitrate, ".0f"))
         judges = list(next(iter(self.systems.values())).recognition)
+        vocoders = [name for name in self.systems if name != ORIGINAL]
         if not judges:
             rows.append(self._row("words heard wrong (WER), %", lambda one: None))
         for name in judges:
@@ -96,6 +100,7 @@ class ExpressivityReport:
             self._row("F0 RMSE, cents", lambda one: one.f0_rmse_cents, ".0f"),
             self._row("correlation of log F0", lambda one: one.f0_correlation, ".2f"),
             self._row(STYLE_ROWS[self.style_measure], lambda one: one.style, ".1f"),
+            *[self._row(f"... more than {first}", lambda one: one.style_gain, "+.1f") for first in vocoders[:-1][:1]],
             self._row("speaker similarity", lambda one: one.speaker_similarity, ".2f"),
         ]
         return Figures(title, ("measure", *self.systems, "utterances"), rows, [*notes, *self._notes()])

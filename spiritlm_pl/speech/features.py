@@ -47,6 +47,15 @@ def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
     return mixed[..., :-1] / mixed[..., -1:].clamp(min=1 - 2 * share) * inside
 
 
+def block_means(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Means (B, Y, D) of blocks of frames (B, T, D) with counts (B,), the last block shorter, and their number."""
+    inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
+    missing = -frames.shape[1] % size
+    blocks = functional.pad(frames * inside[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
+    sizes = functional.pad(inside, (0, missing)).unflatten(1, (-1, size)).sum(2)
+    return blocks / sizes.clamp(min=1)[..., None], -(-counts // size)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MFCCConfig:
     """What to compute.

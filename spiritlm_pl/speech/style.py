@@ -23,8 +23,9 @@ from spiritlm_pl.speech.encoders import (
     TransformersEncoderConfig,
     TransformersSource,
 )
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures, block_means
 from spiritlm_pl.speech.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
+from spiritlm_pl.speech.prosody import ProsodyConfig, ProsodyEncoder
 
 STAGE = "style"
 ENCODERS: dict[str, tuple[Any, Any]] = {
@@ -32,6 +33,7 @@ ENCODERS: dict[str, tuple[Any, Any]] = {
     "transformers": (TransformersEncoder, TransformersEncoderConfig),
     "torchaudio": (TorchaudioEncoder, TorchaudioEncoderConfig),
     "mfcc": (MFCCFeatures, MFCCConfig),
+    "prosody": (ProsodyEncoder, ProsodyConfig),
 }
 
 
@@ -106,7 +108,7 @@ class StyleEncoder(nn.Module):
         shortest = round(2 * self.sample_rate / self.encoder.frame_rate)
         waveforms = pad(waveforms, (0, max(0, shortest - waveforms.shape[1])))
         frames, counts = self.encoder(waveforms, lengths.clamp(min=shortest))
-        means, numbers = seconds(self.projection(frames), counts, round(self.encoder.frame_rate / STYLE_RATE))
+        means, numbers = block_means(self.projection(frames), counts, round(self.encoder.frame_rate / STYLE_RATE))
         numbers = torch.where(lengths > 0, numbers, 0)
         return normalize(means, dim=-1) if self.config.normalize else means, numbers
 
@@ -120,15 +122,6 @@ class StyleEncoder(nn.Module):
         assert self.head is not None, "a classifier has labels"
         scores: Tensor = self.head(features)
         return scores
-
-
-def seconds(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Means (B, Y, D) of blocks of frames (B, T, D) with counts (B,), the last block shorter, and their number."""
-    inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
-    missing = -frames.shape[1] % size
-    blocks = pad(frames * inside[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
-    sizes = pad(inside, (0, missing)).unflatten(1, (-1, size)).sum(2)
-    return blocks / sizes.clamp(min=1)[..., None], -(-counts // size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,5 +157,5 @@ class StoredFeatures:
 
 
 EncoderSource: TypeAlias = (
-    HubertLayer | TransformersSource | TorchaudioSource | StoredFeatures | StyleFeatures | MFCCConfig
+    HubertLayer | TransformersSource | TorchaudioSource | StoredFeatures | StyleFeatures | ProsodyConfig | MFCCConfig
 )

@@ -10,9 +10,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.speech.encoders import TorchaudioSource, TransformersSource
-from spiritlm_pl.speech.features import MFCCConfig
+from spiritlm_pl.speech.features import MFCCConfig, block_means
 from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
-from spiritlm_pl.speech.style import STAGE, StyleEncoder, seconds
+from spiritlm_pl.speech.style import STAGE, StyleEncoder
 
 TINY = {
     "hidden_size": 16,
@@ -81,9 +81,9 @@ def encoder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return made[request.param]()
 
 
-def test_means_of_seconds() -> None:
+def test_means_of_blocks() -> None:
     frames = torch.arange(7.0)[None, :, None].expand(2, -1, 3)
-    means, numbers = seconds(frames, torch.tensor([7, 2]), 3)
+    means, numbers = block_means(frames, torch.tensor([7, 2]), 3)
     assert numbers.tolist() == [3, 1]
     assert means[0, :, 0].tolist() == [1, 4, 6]  # the last block is shorter
     assert means[1, 0, 0] == 0.5
