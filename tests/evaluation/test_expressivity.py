@@ -58,6 +58,9 @@ def test_the_original_is_perfect_and_silence_is_not(kit: Any) -> None:
     assert same["f0_rmse_cents"]["value"] == 0 and same["f0_correlation"]["value"] == pytest.approx(1.0)
     assert same["speaker_similarity"]["value"] == pytest.approx(1.0)
     assert same["style"] == original["style"] and same["recognition"] == original["recognition"]
+    assert original["style_gain"] is None and same["style_gain"] is None
+    lost = silent["style"]["value"] - same["style"]["value"]
+    assert silent["style_gain"]["value"] == pytest.approx(lost) and silent["style_gain"]["count"] == 8
     assert silent["voicing_error"]["value"] > 0.9 and silent["f0_frame_error"] == silent["voicing_error"]
     assert silent["f0_rmse_cents"] is None and silent["f0_correlation"] is None
     assert silent["speaker_similarity"]["value"] < 0.999

@@ -12,6 +12,7 @@ import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.corpora.audio import save_wav
@@ -24,6 +25,7 @@ from spiritlm_pl.speech.features import MFCCConfig
 from spiritlm_pl.speech.hubert import HubertConfig, HubertLayer, HubertNetwork
 from spiritlm_pl.speech.kmeans import KMeansConfig
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.speech.prosody import ProsodyConfig
 from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
@@ -88,6 +90,22 @@ def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path:
     tone = 0.2 * torch.sin(2 * math.pi * 200 * torch.arange(16_000) / 16_000)[None]
     features, counts = judge(tone, torch.tensor([16_000]))
     assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"
+
+
+def test_whole_utterances_are_learnt_from_their_prosody(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed_everything(0, verbose=False)
+    encoder = ProsodyConfig(f0="yin", channels=16, dropout=0.0)
+    module = StyleModule(encoder, whole=True, balanced=False, encoder_learning_rate=1e-2, learning_rate=1e-2)
+    data = LabelledDataModule([str(corpus)], batch_seconds=10.0, crop_seconds=None)
+    assert fit(module, data, tmp_path, 40)["val/accuracy_style"] == 1.0
+    monkeypatch.setattr(module, "log_dict", lambda *args, **kwargs: None)
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        _, speakers, whole, _, inside = module.eval()._scores(batch)
+        expected = cross_entropy(whole, batch.styles) + second_loss(speakers, batch.speakers, inside)
+        torch.testing.assert_close(module.training_step(batch, 0), expected)
 
 
 def test_the_speaker_is_driven_out(corpus: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.speech.encoders import TorchaudioSource, TransformersSource
 from spiritlm_pl.speech.features import MFCCConfig, block_means
 from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
+from spiritlm_pl.speech.prosody import ProsodyConfig
 from spiritlm_pl.speech.style import STAGE, StyleEncoder
 
 TINY = {
@@ -69,7 +70,7 @@ def torchaudio_bundle(monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-@pytest.fixture(params=["hubert", "transformers", "torchaudio", "mfcc"])
+@pytest.fixture(params=["hubert", "transformers", "torchaudio", "mfcc", "prosody"])
 def encoder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.manual_seed(0)
     made = {
@@ -77,6 +78,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         "transformers": lambda: wav2vec2(tmp_path / "w2v2"),
         "torchaudio": lambda: torchaudio_bundle(monkeypatch),
         "mfcc": lambda: MFCCConfig(normalize=False).build(),
+        "prosody": lambda: ProsodyConfig(f0="yin", channels=16).build().eval(),
     }
     return made[request.param]()
 

@@ -35,7 +35,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
     measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
     vocoders = f'{{"Base": "{VOCODER_BASE}", "Expressive": "{MODEL}/vocoder"}}'
-    hubert_2 = ("hubert/quickstart", "hubert/quickstart_iteration2")
+    iteration_2 = ("hubert/quickstart", "hubert/quickstart_iteration2")
     style_judges = {"dialogue": "style_dialogue"}
     dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
     return [
@@ -75,7 +75,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     *("predict", "--config", "tokenize/quickstart_hubert_1"),
                     *("--config", "tokenize/quickstart_hubert_1_expressive"),
                 ),
-                fit(budget, *hubert_2, "hubert/quickstart_expressive"),
+                fit(budget, *iteration_2, "hubert/quickstart_expressive"),
             ),
         ),
         Stage(
