@@ -19,6 +19,7 @@ from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
+from spiritlm_pl.speech.features import within
 from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
@@ -82,7 +83,7 @@ class PitchModule(FiniteStepsModule):
         contours = pad(batch.contours, (0, max(0, size - batch.contours.shape[-1])))
         contours = contours[..., : contours.shape[-1] // size * size]
         lengths = batch.lengths // size * size
-        return contours, torch.arange(contours.shape[-1], device=contours.device) < lengths[:, None]
+        return contours, within(lengths, contours.shape[-1])
 
     def training_step(self, batch: F0Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; the codebook follows its latents."""

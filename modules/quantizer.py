@@ -15,6 +15,7 @@ from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.modules.hubert import perplexity
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.contract import Quantizer, Units
+from spiritlm_pl.speech.features import within
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
 from spiritlm_pl.speech.tokenizer import EXTRACTOR, QUANTIZER, PhoneticTokenizer
@@ -51,7 +52,7 @@ class QuantizerModule(StageModule):
 
 def valid_frames(features: Tensor, lengths: Tensor) -> Tensor:
     """The frames (N, D) of features (B, T, D) before each end."""
-    return features[torch.arange(features.shape[1], device=features.device) < lengths[:, None]]
+    return features[within(lengths, features.shape[1])]
 
 
 def check_extractor(extractor: nn.Module, teacher: str) -> None:

@@ -20,6 +20,7 @@ from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.contract import FeatureExtractor
+from spiritlm_pl.speech.features import within
 from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.speech.style import STAGE, EncoderSource, StyleEncoder
@@ -67,7 +68,7 @@ class StyleModule(TunedEncoderModule):
     speaker out; its accuracy then says how well it still does against that.
 
     Args:
-        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, or MFCCs.
+        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio; or prosody alone, or MFCCs.
         target: what to tell apart.
         projection_dim: features of a linear layer after the encoder; 0 for none.
         whole: learn from the averages of whole utterances, as a judge of them needs, instead of from every second.
@@ -130,7 +131,7 @@ class StyleModule(TunedEncoderModule):
         features, counts = self.network(batch.waveforms, batch.lengths)
         whole = self.network.utterances(features, counts)
         probed = reverse_gradient(features, self.adversarial_weight)
-        inside = torch.arange(features.shape[1], device=features.device) < counts[:, None]
+        inside = within(counts, features.shape[1])
         classify, read_speaker = self.network.classify, self.speaker_head
         return classify(features), read_speaker(probed), classify(whole), read_speaker(whole), inside
 

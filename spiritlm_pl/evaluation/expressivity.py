@@ -175,7 +175,7 @@ def _styled(
 
 
 def _style_gain(judged: Sequence[Judged], first: Sequence[Judged], wanted: Sequence[str | None]) -> Estimate | None:
-    """In how many percent more of the utterances the style is right than in the first vocoder's."""
+    """By how many percentage points more utterances have the right style than of the first vocoder."""
     return mean_estimate(
         [
             PERCENT * ((one.style == style) - (other.style == style))

@@ -36,7 +36,7 @@ class SystemFigures:
         f0_rmse_cents: over frames voiced in both.
         f0_correlation: of log F0 over frames voiced in both, mean of utterances.
         style: percent of utterances with the right style.
-        style_gain: percent more of them than of the first vocoder, utterance by utterance.
+        style_gain: percentage points more of them than of the first vocoder, utterance by utterance.
         speaker_similarity: cosine similarity to the original.
     """
 
@@ -100,9 +100,10 @@ class ExpressivityReport:
             self._row("F0 RMSE, cents", lambda one: one.f0_rmse_cents, ".0f"),
             self._row("correlation of log F0", lambda one: one.f0_correlation, ".2f"),
             self._row(STYLE_ROWS[self.style_measure], lambda one: one.style, ".1f"),
-            *[self._row(f"... more than {first}", lambda one: one.style_gain, "+.1f") for first in vocoders[:-1][:1]],
-            self._row("speaker similarity", lambda one: one.speaker_similarity, ".2f"),
         ]
+        if len(vocoders) > 1:
+            rows.append(self._row(f"... points more than {vocoders[0]}", lambda one: one.style_gain, "+.1f"))
+        rows.append(self._row("speaker similarity", lambda one: one.speaker_similarity, ".2f"))
         return Figures(title, ("measure", *self.systems, "utterances"), rows, [*notes, *self._notes()])
 
     def _row(self, name: str, pick: Callable[[SystemFigures], Estimate | float | None], form: str = ".3g") -> list[str]:

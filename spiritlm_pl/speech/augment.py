@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchaudio.functional import add_noise, fftconvolve, resample
 
+from spiritlm_pl.speech.features import within
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -50,7 +52,7 @@ class Augmentation:
         speed = between(self.speed) if chance() else 1.0
         pitch = between(self.pitch) if chance() else 1.0
         reverberate, noisy = chance(), chance()
-        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+        inside = within(lengths, waveforms.shape[1])
         result = waveforms * inside
         if speed != 1.0 or pitch != 1.0:
             # Stretch by pitch / speed, then resample by pitch: duration / speed, pitch * pitch.
@@ -63,7 +65,7 @@ class Augmentation:
             ratio = torch.full((len(result),), between(self.signal_to_noise), device=result.device)
             silent = result.abs().amax(1, keepdim=True) == 0
             result = torch.where(silent, result, add_noise(result, noise, ratio, lengths))
-        inside = torch.arange(result.shape[1], device=result.device) < lengths[:, None]
+        inside = within(lengths, result.shape[1])
         return result * inside, lengths
 
     def _reverberate(self, waveforms: Tensor, seconds: float, generator: torch.Generator) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from spiritlm_pl.inference import use_channels_last
 from spiritlm_pl.speech.batching import by_length
 from spiritlm_pl.speech.f0 import BATCH_SECONDS, SAMPLE_RATE, at_frames
+from spiritlm_pl.speech.features import within
 
 
 class FCPE(nn.Module):
@@ -71,7 +72,7 @@ class FCPE(nn.Module):
         """F0 (G,) of `_hidden` (G, C)."""
         padded = pad_sequence(hidden, batch_first=True)
         counts = torch.tensor([len(row) for row in hidden], device=padded.device)
-        inside = torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
+        inside = within(counts, padded.shape[1])
         self._inside = None if bool(inside.all()) else inside[:, None]
         try:
             f0 = self.network.model.infer(padded, "local_argmax", self.threshold)

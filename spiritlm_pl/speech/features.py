@@ -19,6 +19,11 @@ from spiritlm_pl.speech.contract import exact_hop
 ANALYSIS_RATE = 100  # Hz
 
 
+def within(counts: Tensor, size: int) -> Tensor:
+    """Which of so many places (B, size) lie within counts (B,)."""
+    return torch.arange(size, device=counts.device) < counts[:, None]
+
+
 def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
     """Zero mean and unit deviation over the valid frames of an utterance; removes much of speaker and channel.
 
@@ -26,10 +31,10 @@ def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
         frames: (B, T, D).
         lengths: valid frames (B,).
     """
-    inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]).unsqueeze(-1)
+    valid = within(lengths, frames.shape[1]).unsqueeze(-1)
     count = lengths.clamp(min=1)[:, None, None]
-    mean = (frames * inside).sum(1, keepdim=True) / count
-    variance = ((frames - mean).square() * inside).sum(1, keepdim=True) / count
+    mean = (frames * valid).sum(1, keepdim=True) / count
+    variance = ((frames - mean).square() * valid).sum(1, keepdim=True) / count
     return (frames - mean) / (variance + 1e-5).sqrt()
 
 
@@ -41,18 +46,18 @@ def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
         lengths: valid frames (B,).
         share: of either neighbour; the frame itself has the rest.
     """
-    inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]).to(frames.dtype).unsqueeze(-1)
-    valid = functional.pad(torch.cat([frames * inside, inside], dim=-1), (0, 0, 1, 1))  # (B, T + 2, D + 1)
-    mixed = (1 - 2 * share) * valid[:, 1:-1] + share * (valid[:, :-2] + valid[:, 2:])
-    return mixed[..., :-1] / mixed[..., -1:].clamp(min=1 - 2 * share) * inside
+    valid = within(lengths, frames.shape[1]).to(frames.dtype).unsqueeze(-1)
+    padded = functional.pad(torch.cat([frames * valid, valid], dim=-1), (0, 0, 1, 1))  # (B, T + 2, D + 1)
+    mixed = (1 - 2 * share) * padded[:, 1:-1] + share * (padded[:, :-2] + padded[:, 2:])
+    return mixed[..., :-1] / mixed[..., -1:].clamp(min=1 - 2 * share) * valid
 
 
 def block_means(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Means (B, Y, D) of blocks of frames (B, T, D) with counts (B,), the last block shorter, and their number."""
-    inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
+    valid = within(counts, frames.shape[1])
     missing = -frames.shape[1] % size
-    blocks = functional.pad(frames * inside[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
-    sizes = functional.pad(inside, (0, missing)).unflatten(1, (-1, size)).sum(2)
+    blocks = functional.pad(frames * valid[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
+    sizes = functional.pad(valid, (0, missing)).unflatten(1, (-1, size)).sum(2)
     return blocks / sizes.clamp(min=1)[..., None], -(-counts // size)
 
 
@@ -141,7 +146,7 @@ class MFCCFeatures(nn.Module):
         longest = samples // (self.step * self.group)
         if longest == 0:
             return waveforms.new_zeros(batch, 0, self.feature_dim), num_frames
-        inside = torch.arange(samples, device=waveforms.device) < lengths[:, None]
+        inside = within(lengths, samples)
         border = (self.fft_size - self.step) // 2
         padded = functional.pad(waveforms.float() * inside, (border, border))
         with torch.autocast(waveforms.device.type, enabled=False):

@@ -18,7 +18,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from torchaudio.models.wav2vec2.components import MaskGenerator
 
 from spiritlm_pl.checkpoint import load_network
-from spiritlm_pl.speech.features import normalize_frames, smooth_frames
+from spiritlm_pl.speech.features import normalize_frames, smooth_frames, within
 from spiritlm_pl.speech.mel_frontend import MelFrontend
 
 STAGE = "hubert"
@@ -296,7 +296,7 @@ class HubertFeatures(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
-        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+        inside = within(lengths, waveforms.shape[1])
         padded, padded_lengths = pad_edges(waveforms * inside, lengths, self.config)
         if padded.shape[1] < max(self.config.receptive_field, self.config.hop_length):
             return waveforms.new_zeros(len(waveforms), 0, self.feature_dim), torch.zeros_like(lengths)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
-from spiritlm_pl.speech.features import ANALYSIS_RATE, normalize_frames
+from spiritlm_pl.speech.features import ANALYSIS_RATE, normalize_frames, within
 
 
 class MelFrontend(nn.Module):
@@ -55,6 +55,6 @@ class MelFrontend(nn.Module):
         own = torch.full((batch,), samples, device=waveforms.device) if lengths is None else lengths
         counts = own // (self.step * self.group)
         fine = counts * self.group
-        inside = torch.arange(frames.shape[1], device=frames.device) < fine[:, None]
+        inside = within(fine, frames.shape[1])
         frames = normalize_frames(frames, fine) * inside.unsqueeze(-1)
         return frames.reshape(batch, longest, -1), None if lengths is None else counts

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, make_extractor, num_frames, voiced_mean
-from spiritlm_pl.speech.features import block_means
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, make_extractor, voiced_mean
+from spiritlm_pl.speech.features import block_means, within
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate
 TYPICAL_F0 = 150.0  # Hz
+SCALE = 4.0  # of logarithms of F0, whose changes are small numbers beside those of loudness
 QUIET = 1e-3  # amplitude of what counts as silence
 
 
@@ -63,7 +64,7 @@ class ProsodyEncoder(nn.Module):
         """Random weights."""
         super().__init__()
         self.config = config
-        self._extractor: list[F0Extractor] = [make_extractor(config.f0)]  # in a list: no part of the weights
+        self._extractors: list[F0Extractor] = [make_extractor(config.f0)]  # in a list: no part of the weights
         sizes = [4, *[config.channels] * LAYERS]
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, config.kernel, STRIDE, config.kernel // 2)
@@ -89,35 +90,37 @@ class ProsodyEncoder(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
         frames, counts = self.contours(waveforms, lengths)
-        frames = frames.transpose(1, 2)  # (B, 4, F / GROUP)
+        frames = frames.transpose(1, 2).to(self.convolutions[0].weight.dtype)  # (B, 4, F / GROUP)
         for convolution in self.convolutions:
             frames = self.dropout(gelu(convolution(frames)))
             counts = -(-counts // STRIDE)
-            frames = frames * inside(counts, frames.shape[-1])[:, None]
+            frames = frames * within(counts, frames.shape[-1])[:, None]
         return frames.transpose(1, 2), counts
+
+    def extractor(self, device: torch.device) -> F0Extractor:
+        """The extractor of F0, on a device if it has weights."""
+        (found,) = self._extractors
+        return found.to(device) if isinstance(found, nn.Module) else found
 
     @torch.no_grad()
     def contours(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the convolutions read, and the frames (B,) at 40 Hz.
 
         Returns:
-            (B, F / GROUP, 4): F0 against the utterance's mean in third octaves, voicing, loudness against the mean
-            in nepers, the mean F0 against 150 Hz in third octaves; 0 after the end.
+            (B, F / GROUP, 4): F0 against the utterance's mean, in units of 4.3 semitones; voicing; loudness against the
+            mean, in nepers; the mean F0 against 150 Hz, in units of 4.3 semitones; 0 after the end.
         """
-        f0, voiced = (found.to(waveforms.device) for found in self._extractor[0](waveforms, lengths))
+        waveforms = waveforms.float() * within(lengths, waveforms.shape[1])
+        with torch.autocast(waveforms.device.type, enabled=False):  # hertz need their digits
+            f0, voiced = self.extractor(waveforms.device)(waveforms, lengths)
         counts = lengths // HOP_LENGTH + 1
-        there = inside(counts, f0.shape[1])
+        valid = within(counts, f0.shape[1])
         mean = voiced_mean(f0, voiced)[:, None]
-        has_voice = there & (mean > 0)
-        contour = torch.where(has_voice, 4 * (f0.clamp(min=1) / mean.clamp(min=1)).log(), 0.0)
-        height = torch.where(has_voice, 4 * (mean.clamp(min=1) / TYPICAL_F0).log(), 0.0)
-        squares = pad(waveforms.square(), (0, num_frames(waveforms.shape[1]) * HOP_LENGTH - waveforms.shape[1]))
-        loudness = (squares.unflatten(1, (-1, HOP_LENGTH)).mean(-1).sqrt() + QUIET).log()[:, : f0.shape[1]]
-        loudness = torch.where(there, loudness - (loudness * there).sum(1, keepdim=True) / counts[:, None], 0.0)
+        has_voice = valid & (mean > 0)
+        contour = torch.where(has_voice, SCALE * (f0.clamp(min=1) / mean.clamp(min=1)).log(), 0.0)
+        height = torch.where(has_voice, SCALE * (mean.clamp(min=1) / TYPICAL_F0).log(), 0.0)
+        squares = pad(waveforms.square(), (0, f0.shape[1] * HOP_LENGTH - waveforms.shape[1]))
+        loudness = (squares.unflatten(1, (-1, HOP_LENGTH)).mean(-1).sqrt() + QUIET).log()
+        loudness = torch.where(valid, loudness - (loudness * valid).sum(1, keepdim=True) / counts[:, None], 0.0)
         frames = torch.stack([contour, voiced.to(f0.dtype), loudness, height], dim=-1)
         return block_means(frames, counts, GROUP)
-
-
-def inside(counts: Tensor, size: int) -> Tensor:
-    """Which of so many places (B, size) lie within counts (B,)."""
-    return torch.arange(size, device=counts.device) < counts[:, None]

@@ -23,7 +23,7 @@ from spiritlm_pl.speech.encoders import (
     TransformersEncoderConfig,
     TransformersSource,
 )
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures, block_means
+from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures, block_means, within
 from spiritlm_pl.speech.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
 from spiritlm_pl.speech.prosody import ProsodyConfig, ProsodyEncoder
 
@@ -114,8 +114,8 @@ class StyleEncoder(nn.Module):
 
     def utterances(self, features: Tensor, counts: Tensor) -> Tensor:
         """Features (B, Y, D) averaged over the seconds of each utterance (B, D)."""
-        inside = (torch.arange(features.shape[1], device=features.device) < counts[:, None])[..., None]
-        return (features * inside).sum(1) / counts.clamp(min=1)[:, None]
+        valid = within(counts, features.shape[1])[..., None]
+        return (features * valid).sum(1) / counts.clamp(min=1)[:, None]
 
     def classify(self, features: Tensor) -> Tensor:
         """Scores (..., L) of features (..., D)."""

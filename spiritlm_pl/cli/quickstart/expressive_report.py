@@ -69,7 +69,7 @@ def expressivity_rows() -> list[Row]:
         gain = systems["Expressive"].get("style_gain")
         if gain and gain["low"] is not None:
             figure = f"{gain['value']:+.0f} ({gain['low']:+.0f} to {gain['high']:+.0f})"
-            rows.append(Row(title, "style, utterance by utterance, %", figure, "against Base"))
+            rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
         for judge in systems["original"]["recognition"]:
             wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
             rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
