@@ -46,7 +46,7 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     run(["prepare", "styles", CORPUS, "--sentences=32", "--test_fraction=0.3", "--num_jobs=1"])
     run(["extract-f0", CORPUS, "--extractor=yin", "--name=fcpe"])
     hubert = HubertConfig(**HUBERT)
-    save_network("quickstart/hubert_2", HubertNetwork(hubert), "hubert")
+    save_network("quickstart/hubert_expressive", HubertNetwork(hubert), "hubert")
     corpora = f"--data.init_args.corpora=[{CORPUS}]"
     short = [corpora, *QUIET, "--trainer.max_steps=2"]
     run(["fit", "--config", "pitch/quickstart", *short, export("pitch")])
@@ -65,8 +65,9 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     )
     run(["fit", "--config", "style/quickstart", *short, export("style")])
     units = ["--model.init_args.config={num_units: 20, feature_dim: 16}", "--model.init_args.start_frames=100"]
-    layer = "--data.init_args.features={folder: quickstart/hubert_2, layer: 1}"
-    run(["fit", "--config", "quantizer/quickstart", *units, layer, corpora, *QUIET, export("units")])
+    layer = "--data.init_args.features.layer=1"
+    quantizer = ["--config", "quantizer/quickstart", "--config", "quantizer/quickstart_expressive"]
+    run(["fit", *quantizer, *units, layer, corpora, *QUIET, export("units")])
     tokenizer = "quickstart/model_expressive/speech_tokenizer"
     run(["join-tokenizers", "units", "pitch", "style", tokenizer, "--f0=yin"])
     run(["predict", "--config", "tokenize/quickstart_expressive", corpora])
@@ -83,7 +84,6 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
         f"--data.init_args.speakers={SPEAKERS}",
         "--data.init_args.repeats=1",
         "--data.init_args.batch_size=2",
-        "--model.init_args.initial=null",
     ]
     config = "--model.init_args.network.init_args.config"
     tiny = [
@@ -111,7 +111,8 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     assert spoken and all(piece.sample_rate == SAMPLE_RATE and piece.waveform.isfinite().all() for piece in spoken)
 
     vocoders = f'{{"Base": "base_vocoder", "Expressive": "{expressive}"}}'
-    judge = "--style_judge=quickstart/style_features"
+    run(["fit", "--config", "style/quickstart_judge", *short, export("judge")])
+    judge = "--style_judge=judge"
     run(["evaluate", "expressivity", vocoders, shards, CORPUS, "table.json", judge, "--f0=yin", "--pocketsphinx=false"])
     systems = json.loads(Path("table.json").read_text())["systems"]
     assert systems["Expressive"]["bitrate"] > systems["Base"]["bitrate"] and systems["original"]["style"] is not None

@@ -47,12 +47,6 @@ def test_every_command_takes_its_arguments(plan: Plan) -> None:
                 capture_parser(auto_cli, target, **options).parse_args(arguments)
 
 
-def test_what_a_vocoder_starts_from_is_made_before() -> None:
-    stages = {stage.name: stage for stage in expressive_stages("apt", 1.0, 100)}
-    for name in ("vocoder_dialogue", "vocoder_expressive"):
-        assert "vocoder" in stages[name].needs and "vocoder" in stages
-
-
 def test_the_variants_share_their_first_stages() -> None:
     base = {stage.name: stage.key(dict.fromkeys(stage.needs, "")) for stage in quickstart_stages("apt", 1.0, 100)}
     for stage in expressive_stages("apt", 1.0, 100):
@@ -71,13 +65,24 @@ def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytes
     reports = Path("quickstart/reports")
     reports.mkdir(parents=True)
     figure = '{"value": %s, "low": 0.1, "high": 0.6, "count": 9}'
+    percent = '{"value": %s, "low": %s, "high": %s, "count": 9}'
     wer = '"recognition": {"p": {"word_error_rate": {"value": 50.0}}}'
     systems = ", ".join(
-        f'"{name}": {{"f0_frame_error": {error}, "style": null, {wer}}}'
-        for name, error in (("original", "null"), ("Base", figure % 0.4), ("Expressive", figure % 0.16))
+        f'"{name}": {{"f0_frame_error": {error}, "style": {percent % (50, 40, 60)}, "style_gain": {gain}, {wer}}}'
+        for name, error, gain in (
+            ("original", "null", "null"),
+            ("Base", figure % 0.4, "null"),
+            ("Expressive", figure % 0.16, percent % (9, 2, 16)),
+        )
     )
     (reports / "expressivity_dialogue.json").write_text(f'{{"systems": {{{systems}}}}}')
     rows = {row.measure: (row.value, row.baseline) for row in expressivity_rows()}
-    assert rows == {"F0 frame error": ("0.16", "Base 0.40"), "words heard wrong, p, %": ("50", "Base 50, originals 50")}
+    assert rows == {
+        "F0 frame error": ("0.16", "Base 0.40"),
+        "style told right or kept, %": ("50", "Base 50, originals 50"),
+        "style, points more than Base": ("+9 (+2 to +16)", "utterance by utterance"),
+        "words heard wrong, p, %": ("50", "Base 50, originals 50"),
+    }
     write_expressive_report("quickstart/report")
-    assert Path("quickstart/report.png").stat().st_size > 5_000
+    for name in ("report.png", "report_style.png"):
+        assert Path("quickstart", name).stat().st_size > 5_000

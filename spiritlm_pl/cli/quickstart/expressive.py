@@ -9,7 +9,7 @@ MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
 DIALOGUE, STYLES, PROSODY = f"{CORPORA}/dialogue", f"{CORPORA}/styles", f"{CORPORA}/prosody"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
-SHARED = ("prompts", "stories", "mfcc", "hubert_1", "hubert_2", "units", "vocoder")
+SHARED = ("prompts", "stories", "mfcc", "hubert_1")
 CONTRASTS = (("high", "low"), ("higher", "lower"), ("fast", "slow"), ("faster", "slower"))
 STYLED = 1000  # utterances of the corpus of spoken styles, at most
 MEASURED = {"dialogue": 250, "prompts": 60, "styles": 200}  # held-out utterances, at most
@@ -68,7 +68,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="HuBERT, acted speech as well",
             needs=("hubert_1", "dialogue", "styles"),
             threads=2,
-            minutes=3.5,
+            minutes=4,
             run_folders=(f"{ROOT}/runs/hubert_expressive",),
             commands=(
                 (
@@ -82,7 +82,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="quantizer_expressive",
             title="HuBERT units",
             needs=("hubert_expressive",),
-            minutes=3.5,
+            minutes=3,
             commands=(
                 fit(budget, "quantizer/quickstart", "quantizer/quickstart_expressive"),
                 fit(budget, "quantizer/quickstart_ctc", "quantizer/quickstart_ctc_expressive"),
@@ -100,7 +100,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="style",
             title="style tokenizer",
             needs=("hubert_expressive",),
-            minutes=2.5,
+            minutes=3.5,
             run_folders=(f"{ROOT}/runs/style_features", f"{ROOT}/runs/style_clusters", f"{ROOT}/runs/style"),
             commands=(
                 fit(budget, "style/quickstart_features"),
@@ -112,7 +112,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="judges",
             title="judges of style and speaker",
             needs=("hubert_1", "dialogue", "styles"),
-            minutes=3,
+            minutes=4,
             commands=(
                 fit(budget, "style/quickstart_judge"),
                 fit(budget, "style/quickstart_judge", "style/quickstart_judge_dialogue"),
@@ -155,16 +155,16 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         Stage(
             name="vocoder_dialogue",
             title="vocoder without pitch and style",
-            needs=("units_expressive", "vocoder"),
-            minutes=15,
+            needs=("units_expressive",),
+            minutes=18,
             run_folders=(f"{ROOT}/runs/vocoder_dialogue",),
             commands=(fit(budget, *dialogue),),
         ),
         Stage(
             name="vocoder_expressive",
             title="vocoder with pitch and style",
-            needs=("units_expressive", "vocoder"),
-            minutes=15,
+            needs=("units_expressive",),
+            minutes=18,
             run_folders=(f"{ROOT}/runs/vocoder_expressive",),
             commands=(fit(budget, *dialogue, "vocoder/quickstart_expressive"),),
         ),
@@ -180,7 +180,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
             name="measure_expressivity",
             title="measure resynthesis, with and without",
             needs=("vocoder_dialogue", "vocoder_expressive", "judges"),
-            minutes=2,
+            minutes=6,
             commands=(
                 *(
                     (

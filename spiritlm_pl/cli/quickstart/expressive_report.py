@@ -1,5 +1,6 @@
 """What the expressive quickstart has learnt: Expressive beside Base and the originals, for each corpus."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,31 +128,36 @@ def choice_rows() -> list[Row]:
     return rows
 
 
-def draw(path: Path) -> None:
-    """F0 frame error and style of Base and Expressive on each corpus, as a picture; nothing if not measured."""
+def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) -> None:
+    """One measure of some systems on each corpus, as a picture; nothing if it was not measured of them."""
     from spiritlm_pl.evaluation.figures import comparison_figure
 
-    found = {title: read_json(REPORTS / f"expressivity_{name}.json").get("systems") for name, title in CORPORA.items()}
-    measured = {title: systems for title, systems in found.items() if systems}
+    measured = {}
+    for name, corpus in CORPORA.items():
+        found = read_json(REPORTS / f"expressivity_{name}.json").get("systems", {})
+        if all(found.get(system, {}).get(key) for system in systems):
+            measured[corpus] = [found[system][key] for system in systems]
     if not measured:
         return
-    errors = {
-        name: [systems[name]["f0_frame_error"] for systems in measured.values()] for name in ("Base", "Expressive")
-    }
+    columns = dict(zip(systems, zip(*measured.values(), strict=True), strict=True))
     figure = comparison_figure(
         list(measured),
-        {name: [one["value"] for one in ones] for name, ones in errors.items()},
-        {name: [(one["low"], one["high"]) for one in ones] for name, ones in errors.items()},
-        ylabel="F0 frame error",
-        title="How much of the melody is lost in resynthesis?",
+        {name: [one["value"] for one in ones] for name, ones in columns.items()},
+        {name: [(one["low"], one["high"]) for one in ones] for name, ones in columns.items()},
+        ylabel=ylabel,
+        title=title,
     )
     figure.savefig(path, dpi=130)
 
 
 def write_expressive_report(name: str) -> list[Row]:
-    """Write NAME.md and NAME.png; returns the rows."""
+    """Write NAME.md, NAME.png and NAME_style.png; returns the rows."""
     rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows(), *choice_rows()]
     with atomic_path(Path(f"{name}.md")) as path:
         path.write_text(markdown(rows))
-    draw(Path(f"{name}.png"))
+    made = ("Base", "Expressive")
+    melody = "How much of the melody is lost in resynthesis?"
+    draw(Path(f"{name}.png"), "f0_frame_error", made, "F0 frame error", melody)
+    style = "How often is the style told from prosody?"
+    draw(Path(f"{name}_style.png"), "style", ("original", *made), "style told right, %", style)
     return rows
