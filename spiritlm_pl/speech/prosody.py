@@ -90,7 +90,7 @@ class ProsodyEncoder(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
         frames, counts = self.contours(waveforms, lengths)
-        frames = frames.transpose(1, 2).to(self.convolutions[0].weight.dtype)  # (B, 4, F / GROUP)
+        frames = frames.transpose(1, 2).to(next(self.parameters()).dtype)  # (B, 4, F / GROUP)
         for convolution in self.convolutions:
             frames = self.dropout(gelu(convolution(frames)))
             counts = -(-counts // STRIDE)
