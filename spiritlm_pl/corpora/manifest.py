@@ -99,7 +99,7 @@ def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
         return CutSet.from_jsonl_lazy(path).map(_Absolute(root))
     try:
         cuts = [_replace_source(cut, root, absolute=True) for cut in CutSet.from_jsonl_lazy(path)]
-    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError, KeyError) as error:
+    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"manifest must be intact, but {path} is damaged instead ({error!r})") from error
     return CutSet.from_cuts(cuts)
 

@@ -37,15 +37,6 @@ class ProsodyConfig:
     kernel: int = 9
     dropout: float = 0.3
 
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        if self.channels < 1:
-            raise ValueError(f"channels must be at least 1, but is {self.channels} instead")
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, but is {self.kernel} instead")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), but is {self.dropout} instead")
-
     def build(self) -> "ProsodyEncoder":
         """An encoder with random weights."""
         return ProsodyEncoder(self)
@@ -55,7 +46,7 @@ class ProsodyEncoder(nn.Module):
     """Waveforms to features of their prosody; what an utterance is batched with does not matter.
 
     Raises:
-        ValueError: if there is no such extractor.
+        ValueError: if there is no such extractor, or a size is out of its range.
     """
 
     config_class = ProsodyConfig
@@ -63,6 +54,12 @@ class ProsodyEncoder(nn.Module):
     def __init__(self, config: ProsodyConfig) -> None:
         """Random weights."""
         super().__init__()
+        if config.channels < 1:
+            raise ValueError(f"channels must be at least 1, but is {config.channels} instead")
+        if config.kernel < 1 or config.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, but is {config.kernel} instead")
+        if not 0 <= config.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), but is {config.dropout} instead")
         self.config = config
         self._extractors: list[F0Extractor] = [make_extractor(config.f0)]  # in a list: no part of the weights
         sizes = [4, *[config.channels] * LAYERS]

@@ -1,3 +1,5 @@
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,11 @@ def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
         load_cuts(tmp_path, "train")
     (tmp_path / "corpus.json").write_text("{}")
     with pytest.raises(ValueError, match="damaged"):
+        load_cuts(tmp_path, "train")
+    supervision = {"id": "a", "recording_id": "a", "start": 0.0, "duration": 1.0, "alignment": None}
+    cut = {"id": "a", "start": 0.0, "duration": 1.0, "channel": 0, "supervisions": [supervision], "type": "MonoCut"}
+    (tmp_path / "cuts_train.jsonl.gz").write_bytes(gzip.compress(json.dumps(cut).encode()))
+    with pytest.raises(ValueError, match="manifest must be intact, but .* is damaged"):
         load_cuts(tmp_path, "train")
     with pytest.raises(AudioError, match="missing"):
         load_audio_file(tmp_path / "x.wav")

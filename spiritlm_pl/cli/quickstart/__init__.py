@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -54,9 +55,9 @@ def quickstart(
     report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
     console.print(rich_table(rows))
-    console.print(
-        f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The table and its picture: {report}.md, {report}.png"
-    )
+    drawn = [name for name in (f"{report}.png", f"{report}_style.png") if Path(name).is_file()]
+    minutes = (time.monotonic() - start) / 60
+    console.print(f"Done in {minutes:.1f} minutes. The table and its pictures: {', '.join([f'{report}.md', *drawn])}")
     programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(what_next(variant, programs), markup=False, soft_wrap=True)
 
