@@ -119,7 +119,9 @@ class StyleModule(TunedEncoderModule):
             raise ValueError(f"data must have at least two {self.target}s to tell apart, but has {list(labels)}")
         if self.adversarial_weight and len(speakers) < 2:
             raise ValueError(f"adversarial_weight must be 0 with one speaker, but is {self.adversarial_weight} instead")
-        self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, labels=labels)
+        self.network = StyleEncoder.on(
+            self.source.build(), projection_dim=self.projection_dim, labels=labels, target=self.target
+        )
         self.network.train()  # what was loaded for inference is tuned here
         self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
         counts = getattr(datamodule, f"{self.target}_counts", ())

@@ -19,7 +19,8 @@ from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
 from spiritlm_pl.corpora.stories import write_stories
 from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, unreadable
 
-LICENCE = "speech made by eSpeak NG (GPL-3.0-or-later program; its output is free of it) from text under: "
+SYNTHESIZER = "eSpeak NG"
+LICENCE = f"speech made by {SYNTHESIZER} (GPL-3.0-or-later program; its output is free of it) from text under: "
 DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
 
 
@@ -125,7 +126,7 @@ def speak_stories(
         [splits[story.text] for story in stories],
         num_jobs,
         name=out.name,
-        source="eSpeak NG reading the built-in story grammar",
+        source=f"{SYNTHESIZER} reading the built-in story grammar",
         licence=LICENCE + "Apache-2.0",
         arguments={
             "count": count,
@@ -189,7 +190,7 @@ def speak_text(
         num_jobs,
         skipped=skipped,
         name=out.name,
-        source=f"eSpeak NG reading {file.name}",
+        source=f"{SYNTHESIZER} reading {file.name}",
         licence=LICENCE + "the text's own licence",
         arguments={
             "file": str(file),

@@ -14,7 +14,7 @@ from typing import Any
 
 from spiritlm_pl.corpora.espeak import Voice, whispering
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
-from spiritlm_pl.corpora.spoken import LICENCE, Line, make_voices, speak_lines
+from spiritlm_pl.corpora.spoken import LICENCE, SYNTHESIZER, Line, make_voices, speak_lines
 from spiritlm_pl.corpora.stories import write_stories
 
 TIMES_SAID = 4  # how often a text is said, on average
@@ -159,7 +159,7 @@ def speak_styles(
         [splits[line.text] for line in lines],
         num_jobs,
         name=out.name,
-        source="eSpeak NG acting beginnings of the built-in stories",
+        source=f"{SYNTHESIZER} acting beginnings of the built-in stories",
         licence=LICENCE + "Apache-2.0",
         arguments={
             "sentences": len(lines),

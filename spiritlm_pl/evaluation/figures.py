@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiritlm_pl.speech.yin import yin_f0
 
-COLOURS = ("#2f6db5", "#c9c9c9", "#e0883a", "#5a9e5f", "#8c6bb1")
+COLOURS = ("#2f6db5", "#e0883a", "#5a9e5f", "#8c6bb1", "#8a8a8a")
 FLOOR_DB = -80.0
 F0_RATE = 100.0  # Hz
 USUAL_F0 = (50.0, 450.0)  # Hz
@@ -86,7 +86,7 @@ def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    for (name, hertz), colour in zip(contours.items(), COLOURS[::2] + COLOURS[1::2], strict=False):
+    for (name, hertz), colour in zip(contours.items(), COLOURS, strict=False):
         axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
     longest = max((len(hertz) for hertz in contours.values()), default=0)
     axes.set_xlim(0, max(longest, 1) / frame_rate)
@@ -104,9 +104,11 @@ def comparison_figure(
     groups: Sequence[str],
     series: Mapping[str, Sequence[float]],
     intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    chance: float | None = None,
+    levels: Sequence[float] = (),
+    level: str = "chance",
     ylabel: str = "",
     title: str = "",
+    colours: Sequence[str] = COLOURS,
 ) -> Figure:
     """Bars in groups, such as accuracy per direction with and without interleaving.
 
@@ -114,9 +116,11 @@ def comparison_figure(
         groups: names along the axis.
         series: name to one value a group.
         intervals: name to one (low, high) a group.
-        chance: a level to mark.
+        levels: one to mark in each group, such as what guessing gives; empty for none.
+        level: what that is.
         ylabel: of the values.
         title: above the picture.
+        colours: of the series.
 
     Raises:
         ValueError: if a series has another number of values than there are groups.
@@ -136,15 +140,16 @@ def comparison_figure(
                 [value - low for value, (low, _) in zip(values, intervals[name], strict=True)],
                 [high - value for value, (_, high) in zip(values, intervals[name], strict=True)],
             ]
-        colour = COLOURS[index % len(COLOURS)]
+        colour = colours[index % len(colours)]
         bars = axes.bar(places, values, width * 0.94, label=name, color=colour, yerr=errors, capsize=3)
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
-    if chance is not None:
-        axes.axhline(chance, color="black", linewidth=1, linestyle=":", label="chance")
+    if levels:
+        starts, ends = ([group + side for group in range(len(groups))] for side in (-0.45, 0.45))
+        axes.hlines(levels, starts, ends, color="black", linewidth=1, linestyle=":", label=level)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
     axes.margins(y=0.15)
-    if len(series) > 1 or chance is not None:
+    if len(series) > 1 or levels:
         figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=8, frameon=False)
     return figure

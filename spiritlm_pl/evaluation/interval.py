@@ -21,7 +21,7 @@ class Estimate:
 
     Attributes:
         value: the figure.
-        low: lower end; None where one utterance tells nothing of others.
+        low: lower end; None where there is one utterance, or all are alike: resampling them tells nothing of others.
         high: upper end.
         count: utterances (or pairs of them) that it is measured on.
     """
@@ -76,8 +76,8 @@ def ratio_estimate(
     if not len(pairs):
         return None
     total = _ratio(pairs.sum(0)[None], scale, through)[0]
-    if len(pairs) == 1:
-        return Estimate(float(total), None, None, 1)
+    if len(np.unique(pairs[:, 0] / pairs[:, 1])) == 1:
+        return Estimate(float(total), None, None, len(pairs))
     draws = np.random.default_rng(0).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), RESAMPLES)
     low, high = np.quantile(_ratio(draws @ pairs, scale, through), (0.025, 0.975))  # (R, 2) to (R,)
     return Estimate(float(total), float(low), float(high), len(pairs))

@@ -25,6 +25,7 @@ from spiritlm_pl.tokens.corpus_store import UnitUtterance
 
 ALL = "all pairs"
 CENTS = 1200.0  # an octave
+ALIKE = 20.0  # percent; units that differ by less between different texts tell them apart no more
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class ProsodyReport:
             "correlation: of log F0 with the original's, within an utterance, and over both of a pair together",
             f"units of different texts by one speaker in one style differ by {cell(self.other_texts, '.1f')} %",
         ]
+        if self.other_texts is not None and self.other_texts.value < ALIKE:
+            ends.append("so these units hardly depend on what is said, and that they agree says nothing")
         return Figures(title, columns, rows, [*notes, *ends])
 
 

@@ -8,6 +8,7 @@ Shapes: S samples, D feature dimension, N utterances.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -56,20 +57,26 @@ class VoiceJudge:
         return self.network.utterances(features, counts)[0]
 
 
-def load_judge(argument: str, folder: str | Path, device: str = "cpu") -> VoiceJudge:
+def load_judge(
+    argument: str, folder: str | Path, target: Literal["style", "speaker"], device: str = "cpu"
+) -> VoiceJudge:
     """A judge from an exported network.
 
     Args:
         argument: name of the argument that gives the folder, for errors.
         folder: network of stage "style".
+        target: what it must tell apart.
         device: to compute on.
 
     Raises:
-        ValueError: if the folder holds another network, or one without a classifier.
+        ValueError: if the folder holds another network, one without a classifier, or a judge of something else.
     """
     network = load_network(folder, STAGE, device)
     if not isinstance(network, StyleEncoder) or not network.config.labels:
         raise ValueError(f"{argument} must be a network that tells labels apart, but {folder} has no labels instead")
+    told = network.config.target
+    if told not in (target, None):
+        raise ValueError(f"{argument} must be a network that tells {target}s apart, but {folder} tells {told}s apart")
     return VoiceJudge(network)
 
 

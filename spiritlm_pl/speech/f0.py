@@ -201,7 +201,7 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
         "torchaudio": TorchaudioF0,
     }
     if kind not in kinds:
-        raise ValueError(f"extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
+        raise ValueError(f"F0 extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
     where = check_device(device)
     made = kinds[kind]()
     return made.to(where) if isinstance(made, nn.Module) else made

@@ -7,7 +7,7 @@ Shapes: B batch, S samples, T frames, Y seconds, D feature dimension, L labels.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class StyleEncoderConfig:
         projection_dim: features of a linear layer after the encoder; 0 for none.
         normalize: scale the averages to length one, as clusters are sought among them.
         labels: what the classifier tells apart; empty for none.
+        target: what they are labels of; None where it was not recorded.
     """
 
     encoder: str
@@ -54,6 +55,7 @@ class StyleEncoderConfig:
     projection_dim: int = 256
     normalize: bool = True
     labels: tuple[str, ...] = ()
+    target: Literal["style", "speaker"] | None = None
 
     def __post_init__(self) -> None:
         """Check the type."""

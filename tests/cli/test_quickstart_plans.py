@@ -13,8 +13,9 @@ from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS
 from spiritlm_pl.cli.quickstart.expressive import SHARED, expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import expressivity_rows, write_expressive_report
 from spiritlm_pl.cli.quickstart.plan import quickstart_stages
-from spiritlm_pl.cli.quickstart.report import write_report
+from spiritlm_pl.cli.quickstart.report import corpus_title, write_report
 from spiritlm_pl.cli.quickstart.stage import Stage
+from spiritlm_pl.corpora.manifest import save_corpus
 
 Plan = Callable[[str, float, int], list[Stage]]
 
@@ -60,6 +61,17 @@ def test_what_was_not_measured_is_not_reported(tmp_path: Path, monkeypatch: pyte
     assert write_report("quickstart/report") == [] and write_expressive_report("quickstart/expressive") == []
 
 
+def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert corpus_title("prompts") == "real prompts"
+    for name, source in (("prompts", "eSpeak NG reading x"), ("styles", "eSpeak NG acting y"), ("dialogue", "Debian")):
+        save_corpus(f"quickstart/corpora/{name}", {}, name=name, source=source, licence="free")
+    titles = [corpus_title(name) for name in ("prompts", "styles", "dialogue")]
+    assert titles == ["synthetic prompts", "spoken styles", "acted dialogue"]
+    for source, title in (("apt", "real speech: fetch, align"), ("synthetic", "stories in place of real speech")):
+        assert quickstart_stages(source, 1.0, 100)[0].title == title
+
+
 def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     reports = Path("quickstart/reports")
@@ -83,6 +95,9 @@ def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytes
         "style, points more than Base": ("+9 (+2 to +16)", "utterance by utterance"),
         "words heard wrong, p, %": ("50", "Base 50, originals 50"),
     }
+    alike = systems.replace(percent % (9, 2, 16), percent % (0, "null", "null"))
+    (reports / "expressivity_styles.json").write_text(f'{{"systems": {{{alike}}}, "styles": {{"high": 2, "low": 1}}}}')
+    assert "+0" in [row.value for row in expressivity_rows()]  # no interval where no utterance differs
     write_expressive_report("quickstart/report")
     for name in ("report.png", "report_style.png"):
         assert Path("quickstart", name).stat().st_size > 5_000

@@ -54,7 +54,7 @@ def test_the_original_is_perfect_and_silence_is_not(kit: Any) -> None:
     report = plain(measured(kit, mini, parrots(kit, mini), **judges, recognisers={"ear": by_energy(["press", "one"])}))
     original, same, silent, other = (report["systems"][name] for name in ("original", "same", "silent", "other"))
     assert report["num_utterances"] == 8 and report["seconds"] == pytest.approx(8 * 1.6)
-    assert same["f0_frame_error"] == {"value": 0.0, "low": 0.0, "high": 0.0, "count": 8}
+    assert same["f0_frame_error"] == {"value": 0.0, "low": None, "high": None, "count": 8}  # all alike
     assert same["f0_rmse_cents"]["value"] == 0 and same["f0_correlation"]["value"] == pytest.approx(1.0)
     assert same["speaker_similarity"]["value"] == pytest.approx(1.0)
     assert same["style"] == original["style"] and same["recognition"] == original["recognition"]
@@ -90,9 +90,9 @@ def test_what_a_vocoder_gains_is_counted_utterance_by_utterance(kit: Any) -> Non
     assert original["style"]["value"] == second["style"]["value"] == 100.0
     assert original["style_gain"] is None and first["style_gain"] is None
     gain = second["style_gain"]
-    assert gain["value"] == 100.0 - first["style"]["value"] > 0 and gain["count"] == 8 and gain["low"] <= gain["value"]
+    assert gain["value"] == 100.0 - first["style"]["value"] > 0 and gain["count"] == 8
     (row,) = [row for row in report.table().rows if row[0] == "... points more than first"]
-    assert row[1] == row[2] == "-" and row[3].startswith(f"+{gain['value']:.1f} (+")
+    assert row[1] == row[2] == "-" and row[3].startswith(f"+{gain['value']:.1f}")
 
 
 def test_bitrates_are_those_of_what_a_vocoder_is_given(kit: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_table_has_a_row_for_each_measure(kit: Any) -> None:
     table = measured(kit, mini, parrots(kit, mini)).table("Tones [x]", ["a note"])
     page = table.markdown().splitlines()
     assert page[0] == "Tones [x]" and page[2] == "| measure | original | same | silent | other | utterances |"
-    assert "| voicing error | - | 0.00 (0.00 to 0.00) |" in table.markdown() and page[-1] == "- a note"
+    assert "| voicing error | - | 0.00 | " in table.markdown() and page[-1] == "- a note"
     rows = {row[0]: row for row in table.rows}
     assert rows["F0 RMSE, cents"][3] == "-" and rows["F0 RMSE, cents"][-1] == "8"
     assert table.rich().row_count == len(table.rows)

@@ -33,7 +33,7 @@ def test_contours_lie_over_each_other() -> None:
 
 
 def test_bars_stand_for_their_values() -> None:
-    figure = comparison_figure(["a", "b"], {"x": [1, 2], "y": [3, 4]}, {"x": [(0.5, 1.5), (2, 2)]}, chance=2)
+    figure = comparison_figure(["a", "b"], {"x": [1, 2], "y": [3, 4]}, {"x": [(0.5, 1.5), (2, 2)]}, levels=[2, 3])
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="series x must have 1 values, but has 2"):
         comparison_figure(["a"], {"x": [1, 2]})

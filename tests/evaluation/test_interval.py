@@ -34,3 +34,8 @@ def test_bootstrap_intervals_are_those_of_the_mean() -> None:
 def test_no_value_is_no_mean() -> None:
     assert mean_estimate([None, None]) is None
     assert mean_estimate([3.0, None]) == Estimate(3.0, None, None, 1)
+
+
+def test_utterances_that_are_alike_have_no_interval() -> None:
+    assert mean_estimate([0.0] * 30) == Estimate(0.0, None, None, 30)
+    assert ratio_estimate([1, 2], [2, 4]) == Estimate(0.5, None, None, 2)

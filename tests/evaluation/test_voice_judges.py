@@ -1,5 +1,6 @@
 """Judges of style and voice: what they say of whole utterances, and what similarities mean."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,10 +47,21 @@ def test_the_scale_is_of_all_pairs() -> None:
 
 def test_a_judge_has_labels(kit: Any) -> None:
     folder = save_network(kit.folder / "judge", kit.judge(("high", "low")), "style")
-    assert load_judge("style_judge", folder).labels == ("high", "low")
+    assert load_judge("style_judge", folder, "style").labels == ("high", "low")
     save_network(folder, kit.judge(()), "style")
     with pytest.raises(ValueError, match="style_judge must be a network that tells labels apart, but .* has no labels"):
-        load_judge("style_judge", folder)
+        load_judge("style_judge", folder, "style")
     save_network(folder, kit.vocoder(kit.base), "vocoder")
     with pytest.raises(ValueError, match="must be of stage 'style'"):
-        load_judge("speaker_judge", folder)
+        load_judge("speaker_judge", folder, "speaker")
+
+
+def test_a_judge_tells_what_it_was_trained_for(kit: Any) -> None:
+    network = kit.judge(("ann", "bob"))
+    network.config = replace(network.config, target="speaker")
+    folder = save_network(kit.folder / "speakers", network, "style")
+    assert load_judge("speaker_judge", folder, "speaker").labels == ("ann", "bob")
+    with pytest.raises(
+        ValueError, match="style_judge must be a network that tells styles apart, but .* tells speakers"
+    ):
+        load_judge("style_judge", folder, "style")

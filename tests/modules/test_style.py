@@ -87,6 +87,7 @@ def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path:
     module.export(str(tmp_path / "style"))
     judge = load_network(tmp_path / "style", "style")
     assert isinstance(judge, StyleEncoder) and judge.config.labels == ("bright", "dark")
+    assert judge.config.target == "style"
     tone = 0.2 * torch.sin(2 * math.pi * 200 * torch.arange(16_000) / 16_000)[None]
     features, counts = judge(tone, torch.tensor([16_000]))
     assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"

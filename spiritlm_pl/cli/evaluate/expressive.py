@@ -70,8 +70,8 @@ def expressivity(
     stored = stored_speech(units, corpus, split, utterances)
     said = renditions(networks, stored, codes=codes, speaker=speaker)
     texts = [text_of(cut) for cut in stored.cuts]
-    style = None if style_judge is None else load_judge("style_judge", style_judge, device)
-    voice = None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, device)
+    style = None if style_judge is None else load_judge("style_judge", style_judge, "style", device)
+    voice = None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, "speaker", device)
     ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper) if any(map(normalise, texts)) else {}
     judges = Judges(extractor=make_extractor(f0, device), recognisers=ears, style=style, speaker=voice, device=device)
     measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})

@@ -18,12 +18,14 @@ from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.corpora.manifest import load_cuts
 
+DEFAULT_STORIES = 2500
+
 
 def quickstart(
     variant: Literal["base", "expressive"] = "base",
     source: str = "auto",
     budget: float = 1.0,
-    stories: int = 2500,
+    stories: int = DEFAULT_STORIES,
     cores: int | None = None,
 ) -> None:
     """Fetch real speech, train every stage in miniature, measure and show what was learnt.
@@ -51,13 +53,22 @@ def quickstart(
     plan = expressive_stages if variant == "expressive" else quickstart_stages
     runner = Runner(plan(source, budget, stories), cores or len(os.sched_getaffinity(0)))
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
+    if budget != 1 or stories != DEFAULT_STORIES:
+        console.print(
+            f"Minutes of what is waiting are those of the whole size, --budget=1 --stories={DEFAULT_STORIES}."
+        )
+    earlier = sum(runner.seconds.values()) / 60
     runner.run(console)
     report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
+    console.print()
     console.print(rich_table(rows))
     drawn = [name for name in (f"{report}.png", f"{report}_style.png") if Path(name).is_file()]
     minutes = (time.monotonic() - start) / 60
-    console.print(f"Done in {minutes:.1f} minutes. The table and its pictures: {', '.join([f'{report}.md', *drawn])}")
+    kept = f", besides {earlier:.1f} of stages kept from earlier runs" if earlier else ""
+    console.print(
+        f"Done in {minutes:.1f} minutes{kept}. The table and its pictures: {', '.join([f'{report}.md', *drawn])}"
+    )
     programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(what_next(variant, programs), markup=False, soft_wrap=True)
 
@@ -76,7 +87,7 @@ def what_next(variant: str, programs: str) -> str:
     option = "" if variant == "base" else f" --model {model}"
     return (
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
-        f"\nHear:  {sounds}   (real recordings beside their resynthesis)"
+        f"\nHear:  {sounds}   (recordings beside their resynthesis)"
         f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech{option}"
         f"\n       {programs}spiritlm generate --speech {recording} --output text{option}"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"

@@ -33,6 +33,8 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     """
     styled = min(STYLED, 2 * stories)
     shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
+    acted = acted_speech(source, styled)
+    title = "acted speech: fetch, align" if "amazon_queen" in acted else "styles in place of acted speech"
     measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
     vocoders = f'{{"Base": "{VOCODER_BASE}", "Expressive": "{MODEL}/vocoder"}}'
     iteration_2 = ("hubert/quickstart", "hubert/quickstart_iteration2")
@@ -40,7 +42,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
     return [
         *shared,
-        Stage(name="dialogue", title="acted speech: fetch, align", commands=(acted_speech(source, styled),), minutes=1),
+        Stage(name="dialogue", title=title, commands=(acted,), minutes=1),
         Stage(
             name="styles",
             title="speech in set styles",
@@ -65,7 +67,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         ),
         Stage(
             name="hubert_expressive",
-            title="HuBERT, acted speech as well",
+            title="HuBERT, dialogue and styles as well",
             needs=("hubert_1", "dialogue", "styles"),
             threads=2,
             minutes=4,

@@ -7,16 +7,20 @@ from typing import Any
 from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
 from spiritlm_pl.cli.quickstart.expressive import CONTRASTS
 from spiritlm_pl.cli.quickstart.plan import REPORTS
-from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, markdown, read_json
+from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, markdown, read_json
 from spiritlm_pl.cli.quickstart.stage import ROOT
+from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.tables import cell
 from spiritlm_pl.provenance import atomic_path
 
-CORPORA = {"dialogue": "acted dialogue", "prompts": "real prompts", "styles": "spoken styles"}
+RESYNTHESISED = ("dialogue", "prompts", "styles")
+SYSTEMS = ("original", "Base", "Expressive")
+STYLE, COMMONEST = "style", "the commonest label, always"
 MEASURES = (
     ("bitrate", "bits a second", ".0f"),
     ("f0_frame_error", "F0 frame error", ".2f"),
     ("f0_correlation", "correlation of log F0", ".2f"),
-    ("style", "style told right or kept, %", ".0f"),
+    (STYLE, "style told right or kept, %", ".0f"),
     ("speaker_similarity", "speaker similarity", ".2f"),
 )
 
@@ -52,7 +56,7 @@ def code_rows() -> list[Row]:
     """Codebook use on held-out speech, all corpora together."""
     rows = []
     for kind, found in read_json(REPORTS / "codes.json").get("all of them", {}).get("kinds", {}).items():
-        figure = f"{100 * found['use']:.0f}"
+        figure = f"{100 * found['use']:.3g}"
         beside = f"{found['tokens_per_second']:.1f} a second, entropy {found['entropy_bits']:.1f} bits"
         rows.append(Row("tokens", f"{kind} used, %", figure, beside))
     return rows
@@ -61,15 +65,16 @@ def code_rows() -> list[Row]:
 def expressivity_rows() -> list[Row]:
     """Table 9 of the paper in miniature."""
     rows = []
-    for name, title in CORPORA.items():
+    for name in RESYNTHESISED:
+        title = corpus_title(name)
         systems = read_json(REPORTS / f"expressivity_{name}.json").get("systems", {})
-        if not {"original", "Base", "Expressive"} <= systems.keys():
+        if not set(SYSTEMS) <= systems.keys():
             continue
         for key, measure, form in MEASURES:
             rows += _row(title, measure, form, {system: found.get(key) for system, found in systems.items()})
         gain = systems["Expressive"].get("style_gain")
-        if gain and gain["low"] is not None:
-            figure = f"{gain['value']:+.0f} ({gain['low']:+.0f} to {gain['high']:+.0f})"
+        if gain:
+            figure = cell(Estimate(**gain), "+.0f")
             rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
         for judge in systems["original"]["recognition"]:
             wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
@@ -130,24 +135,35 @@ def choice_rows() -> list[Row]:
 
 def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) -> None:
     """One measure of some systems on each corpus, as a picture; nothing if it was not measured of them."""
-    from spiritlm_pl.evaluation.figures import comparison_figure
+    from spiritlm_pl.evaluation.figures import COLOURS, comparison_figure
 
-    measured = {}
-    for name, corpus in CORPORA.items():
-        found = read_json(REPORTS / f"expressivity_{name}.json").get("systems", {})
+    measured, commonest = {}, []
+    for name in RESYNTHESISED:
+        report = read_json(REPORTS / f"expressivity_{name}.json")
+        found = report.get("systems", {})
         if all(found.get(system, {}).get(key) for system in systems):
-            measured[corpus] = [found[system][key] for system in systems]
+            ones = [Estimate(**found[system][key]) for system in systems]
+            measured[f"{corpus_title(name)}\n({ones[0].count} utterances)"] = ones
+            labels = report.get("styles", {}).values()
+            commonest.append(100 * max(labels, default=0) / max(1, sum(labels)))
     if not measured:
         return
     columns = dict(zip(systems, zip(*measured.values(), strict=True), strict=True))
     figure = comparison_figure(
         list(measured),
-        {name: [one["value"] for one in ones] for name, ones in columns.items()},
-        {name: [(one["low"], one["high"]) for one in ones] for name, ones in columns.items()},
+        {name: [one.value for one in ones] for name, ones in columns.items()},
+        {name: [_ends(one) for one in ones] for name, ones in columns.items()},
+        levels=commonest if key == STYLE else (),
+        level=COMMONEST,
         ylabel=ylabel,
         title=title,
+        colours=[COLOURS[SYSTEMS.index(name)] for name in systems],
     )
     figure.savefig(path, dpi=130)
+
+
+def _ends(one: Estimate) -> tuple[float, float]:
+    return one.value if one.low is None else one.low, one.value if one.high is None else one.high
 
 
 def write_expressive_report(name: str) -> list[Row]:
@@ -155,9 +171,8 @@ def write_expressive_report(name: str) -> list[Row]:
     rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows(), *choice_rows()]
     with atomic_path(Path(f"{name}.md")) as path:
         path.write_text(markdown(rows))
-    made = ("Base", "Expressive")
     melody = "How much of the melody is lost in resynthesis?"
-    draw(Path(f"{name}.png"), "f0_frame_error", made, "F0 frame error", melody)
+    draw(Path(f"{name}.png"), "f0_frame_error", SYSTEMS[1:], "F0 frame error", melody)
     style = "How often is the style told from prosody?"
-    draw(Path(f"{name}_style.png"), "style", ("original", *made), "style told right, %", style)
+    draw(Path(f"{name}_style.png"), STYLE, SYSTEMS, "style told right, %", style)
     return rows

@@ -52,9 +52,11 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
         stories: number of spoken stories.
     """
     units = [f"{UNITS}/prompts", f"{UNITS}/stories"]
+    prompts = real_speech(source)
+    title = "real speech: fetch, align" if len(prompts) > 1 else "stories in place of real speech"
     samples = (f"--out={SAMPLES}", f"--model={MODEL}", "--seed=0")
     return [
-        Stage(name="prompts", title="real speech: fetch, align", commands=real_speech(source), threads=2, minutes=0.5),
+        Stage(name="prompts", title=title, commands=prompts, threads=2, minutes=0.5),
         Stage(
             name="stories",
             title="spoken stories",

@@ -10,9 +10,18 @@ from rich.table import Table
 from spiritlm_pl.checkpoint import METRICS_FILE
 from spiritlm_pl.cli.quickstart.plan import CORPORA, MODEL, REPORTS, SEPARATE_LM
 from spiritlm_pl.cli.quickstart.stage import ROOT
+from spiritlm_pl.corpora.manifest import read_info
+from spiritlm_pl.corpora.spoken import SYNTHESIZER
 from spiritlm_pl.provenance import atomic_path
 
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
+TITLES = {
+    "prompts": "real prompts",
+    "stories": "spoken stories",
+    "dialogue": "acted dialogue",
+    "styles": "spoken styles",
+}
+STAND_INS = {"prompts": "synthetic prompts", "dialogue": "synthetic dialogue"}
 SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text": "S→T", "text_to_speech": "T→S"}
 
 
@@ -43,12 +52,20 @@ def _choice(kind: str, way: str) -> dict[str, Any]:
     return read_json(REPORTS / f"choice_{way}_{kind}.json")
 
 
+def corpus_title(name: str) -> str:
+    """What a corpus is to a reader; one that could not be fetched is synthetic speech, and called so."""
+    info = read_info(CORPORA / name)
+    synthetic = info is not None and info["source"].startswith(SYNTHESIZER)
+    return STAND_INS.get(name, TITLES[name]) if synthetic else TITLES[name]
+
+
 def corpus_rows() -> list[Row]:
     """How much speech there is, and what was left out."""
     rows = []
-    for name, title in (("prompts", "real prompts"), ("stories", "spoken stories")):
-        info = read_json(CORPORA / name / "corpus.json")
+    for name in ("prompts", "stories"):
+        info = read_info(CORPORA / name)
         if info:
+            title = corpus_title(name)
             minutes = sum(info["seconds"].values()) / 60
             count = sum(info["utterances"].values())
             rows.append(
@@ -119,7 +136,7 @@ def choice_rows() -> list[Row]:
 
 
 def resynthesis_rows() -> list[Row]:
-    """Resynthesised real recordings beside the originals."""
+    """Resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
     rows = []
     for judge, scores in report.get("recognition", {}).items():
@@ -179,7 +196,7 @@ def draw(path: Path) -> None:
         [SHORT[direction] for direction in DIRECTIONS],
         {way: [100 * found[d]["accuracy"] for d in DIRECTIONS] for way, found in ways.items()},
         {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
-        chance=50,
+        levels=[50] * len(DIRECTIONS),
         ylabel="right continuation chosen, %",
         title="Which continuation belongs to this story?",
     )
