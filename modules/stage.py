@@ -12,6 +12,17 @@ from spiritlm_pl.modules.skipped_steps import SkippedSteps
 MODULE = "stage_module"  # key of a checkpoint; DeepSpeed has a "module" of its own
 
 
+def check_sample_rate(module: LightningModule, expected: int) -> None:
+    """Refuse a trainer's data of another sample rate than a network's.
+
+    Raises:
+        ValueError: with both rates, Hz.
+    """
+    found = getattr(getattr(module.trainer, "datamodule", None), "sample_rate", expected)
+    if found != expected:
+        raise ValueError(f"sample_rate of the data must be the network's {expected}, but is {found} instead")
+
+
 class StageModule(LightningModule):
     """A module whose validation hooks serve `test`, too; they log under `self.held_out`."""
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from spiritlm_pl.batches import UNKNOWN, LabelledBatch
 from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, check_sample_rate
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.contract import FeatureExtractor
 from spiritlm_pl.speech.features import within
@@ -108,7 +108,7 @@ class StyleModule(TunedEncoderModule):
         """Build the network for the labels of the data.
 
         Raises:
-            ValueError: if there are fewer than two.
+            ValueError: if there are fewer than two, or the data is of another sample rate than the encoder.
         """
         if hasattr(self, "network"):
             return
@@ -122,6 +122,7 @@ class StyleModule(TunedEncoderModule):
         self.network = StyleEncoder.on(
             self.source.build(), projection_dim=self.projection_dim, labels=labels, target=self.target
         )
+        check_sample_rate(self, self.network.sample_rate)
         self.network.train()  # what was loaded for inference is tuned here
         self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
         counts = getattr(datamodule, f"{self.target}_counts", ())
@@ -154,7 +155,8 @@ class StyleModule(TunedEncoderModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
-        self._sums = torch.zeros(2 * len(self.network.config.labels) + 2, dtype=torch.float64, device=self.device)
+        size = 2 * len(self.network.config.labels) + 1 + self.speaker_head.out_features
+        self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Whole crops told right: their label, and their speaker by the second head."""
@@ -164,19 +166,27 @@ class StyleModule(TunedEncoderModule):
         known = targets != UNKNOWN
         right = known & (whole.argmax(-1) == targets)
         counts = [torch.bincount(targets[chosen], minlength=size) for chosen in (right, known)]
-        self._sums += torch.cat([*counts, torch.stack(hits(speakers, batch.speakers))])
+        told = hits(speakers, batch.speakers)[0]
+        there = batch.speakers[batch.speakers != UNKNOWN]
+        counts += [told[None], torch.bincount(there, minlength=self.speaker_head.out_features)]
+        self._sums += torch.cat(counts)
 
     def on_validation_epoch_end(self) -> None:
-        """Accuracies over all ranks; the balanced one is the mean of those of each label."""
+        """Accuracies over all ranks; the balanced one is the mean of those of each label.
+
+        Beside the accuracy of speakers stands what naming the commonest one would give.
+        """
         size = len(self.network.config.labels)
-        right, known, speakers = sum_over_ranks(self._sums).split([size, size, 2])
+        right, known, told, speakers = sum_over_ranks(self._sums).split([size, size, 1, self.speaker_head.out_features])
         heard = known > 0
         figures = {
             f"accuracy_{self.target}": float(right.sum() / known.sum().clamp(min=1)),
             f"balanced_accuracy_{self.target}": float((right[heard] / known[heard]).mean()) if heard.any() else 0.0,
         }
         if self.target != "speaker":
-            figures["accuracy_speaker"] = float(speakers[0] / speakers[1].clamp(min=1))
+            number = speakers.sum().clamp(min=1)
+            figures["accuracy_speaker"] = float(told / number)
+            figures["commonest_speaker"] = float(speakers.max() / number)
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
 
     def export(self, folder: str) -> None:
@@ -241,7 +251,7 @@ class StyleCodeModule(TunedEncoderModule):
         """Read the teacher, build encoder and classifier.
 
         Raises:
-            ValueError: if the teacher gives other than one code a second.
+            ValueError: if the teacher gives other than one code a second, or the data is of another sample rate.
         """
         if hasattr(self, "network"):
             return
@@ -250,6 +260,7 @@ class StyleCodeModule(TunedEncoderModule):
             raise ValueError(f"teacher must give one code a second, but gives {teacher.frame_rate:g} instead")
         self._teacher = [teacher]
         self.network = StyleEncoder.on(self.source.build(), projection_dim=self.projection_dim, normalize=False)
+        check_sample_rate(self, self.network.sample_rate)
         self.network.train()
         size = LinearQuantizerConfig(num_units=teacher.cardinality, feature_dim=self.network.feature_dim)
         self.quantizer = LinearQuantizer(size)

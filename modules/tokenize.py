@@ -3,6 +3,7 @@
 from lightning import LightningModule
 
 from spiritlm_pl.batches import WaveformBatch
+from spiritlm_pl.modules.stage import check_sample_rate
 from spiritlm_pl.speech.contract import SpeechTokenizer, Units
 from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
 
@@ -24,12 +25,13 @@ class TokenizeModule(LightningModule):
         """Load the tokenizer.
 
         Raises:
-            ValueError: if this is not `predict`, or the folder holds no tokenizer.
+            ValueError: if this is not `predict`, the folder holds no tokenizer, or one of another sample rate.
         """
         if stage != "predict":
             raise ValueError(f"a tokenizer is run by predict, but by {stage} instead")
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.folder)
+        check_sample_rate(self, self.tokenizer.sample_rate)
 
     def predict_step(self, batch: WaveformBatch, batch_idx: int) -> list[Units]:
         """Units of every utterance of the batch."""

@@ -4,6 +4,7 @@ Shapes: S samples, F frequencies or F0 frames, T frames.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from textwrap import shorten
 
 import torch
@@ -86,7 +87,7 @@ def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    for (name, hertz), colour in zip(contours.items(), COLOURS, strict=False):
+    for (name, hertz), colour in zip(contours.items(), cycle(COLOURS), strict=False):
         axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
     longest = max((len(hertz) for hertz in contours.values()), default=0)
     axes.set_xlim(0, max(longest, 1) / frame_rate)
@@ -104,8 +105,8 @@ def comparison_figure(
     groups: Sequence[str],
     series: Mapping[str, Sequence[float]],
     intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    levels: Sequence[float] = (),
-    level: str = "chance",
+    references: Sequence[float] = (),
+    reference: str = "chance",
     ylabel: str = "",
     title: str = "",
     colours: Sequence[str] = COLOURS,
@@ -116,16 +117,16 @@ def comparison_figure(
         groups: names along the axis.
         series: name to one value a group.
         intervals: name to one (low, high) a group.
-        levels: one to mark in each group, such as what guessing gives; empty for none.
-        level: what that is.
+        references: a level to mark in each group, such as what guessing gives; empty for none.
+        reference: what that is.
         ylabel: of the values.
         title: above the picture.
         colours: of the series.
 
     Raises:
-        ValueError: if a series has another number of values than there are groups.
+        ValueError: if a series has another number of values than there are groups, or the references have.
     """
-    for name, values in series.items():
+    for name, values in {**series, **({reference: references} if references else {})}.items():
         if len(values) != len(groups):
             raise ValueError(f"series {name} must have {len(groups)} values, but has {len(values)} instead")
     inches = max(4.0, 1.5 + 0.72 * len(groups) * max(1, len(series)))
@@ -143,13 +144,13 @@ def comparison_figure(
         colour = colours[index % len(colours)]
         bars = axes.bar(places, values, width * 0.94, label=name, color=colour, yerr=errors, capsize=3)
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
-    if levels:
+    if references:
         starts, ends = ([group + side for group in range(len(groups))] for side in (-0.45, 0.45))
-        axes.hlines(levels, starts, ends, color="black", linewidth=1, linestyle=":", label=level)
+        axes.hlines(references, starts, ends, color="black", linewidth=1, linestyle=":", label=reference)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
     axes.margins(y=0.15)
-    if len(series) > 1 or levels:
+    if len(series) > 1 or references:
         figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=8, frameon=False)
     return figure

@@ -10,6 +10,8 @@ Shapes: S samples.
 
 import math
 import re
+import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,8 +58,10 @@ class Heard:
 
 
 def normalise(text: str) -> str:
-    """Lower case words and apostrophes only, as recognisers are scored."""
-    return " ".join(re.findall(r"[a-z0-9']+", text.lower().replace("’", "'")))
+    """Lower case words of any script, and apostrophes, without punctuation, as recognisers are scored."""
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    kept = (char if char == "'" or unicodedata.category(char)[0] in "LMN" else " " for char in plain)
+    return " ".join("".join(kept).split())
 
 
 def hear(judge: Recogniser, waveform: Tensor, text: str) -> Heard | None:
@@ -83,30 +87,43 @@ def recognisers(
     *,
     pocketsphinx: bool = True,
     whisper_folder: str | Path | None = None,
+    language: str = "en",
     sample_rate: int = SAMPLE_RATE,
 ) -> dict[str, Recogniser]:
-    """The judges by name.
+    """The judges by name; none where there are no transcripts.
+
+    pocketsphinx is left out, with a warning, where its English dictionary has none of the words.
 
     Args:
         texts: transcripts that pocketsphinx's language model is estimated from.
         pocketsphinx: whether this judge runs.
         whisper_folder: folder of a faster-whisper model; None leaves this judge out.
+        language: that Whisper listens for, as it calls it: en, de, pl, ...
         sample_rate: of the waveforms, Hz.
 
     Raises:
-        ValueError: if there is no such folder.
+        ValueError: if there is no such folder, or no transcript to compare with.
         ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
     """
+    if not any(map(normalise, texts)):
+        if whisper_folder is not None:
+            raise ValueError(
+                f"whisper must be left out where there are no transcripts, but is {whisper_folder} instead"
+            )
+        return {}
     judges: dict[str, Recogniser] = {}
-    if pocketsphinx:
-        judges["pocketsphinx"] = pocketsphinx_recogniser(texts, sample_rate)
+    sphinx = pocketsphinx_recogniser(texts, sample_rate) if pocketsphinx else None
+    if sphinx is not None:
+        judges["pocketsphinx"] = sphinx
+    elif pocketsphinx:
+        warnings.warn("pocketsphinx knows none of these words and is left out; give whisper, language", stacklevel=2)
     if whisper_folder is not None:
-        judges["whisper"] = whisper_recogniser(whisper_folder)
+        judges["whisper"] = whisper_recogniser(whisper_folder, language)
     return judges
 
 
-def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser:
-    """A recogniser whose bigram language model is estimated from these transcripts.
+def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser | None:
+    """A recogniser whose bigram language model is estimated from these transcripts; None if it knows no word of them.
 
     Words that the pronunciation dictionary lacks cannot be recognised: they are errors, for originals too.
     """
@@ -116,7 +133,7 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
     sentences = [[word for word in normalise(text).split() if known.lookup_word(word)] for text in texts]
     words = sorted({word for sentence in sentences for word in sentence})
     if not words:
-        return lambda waveform: ""
+        return None
     with TemporaryDirectory() as folder:
         grammar, dictionary = Path(folder) / "bigram.arpa", Path(folder) / "words.dict"
         grammar.write_text(bigram_arpa(sentences))
@@ -171,8 +188,8 @@ def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
     return "\n".join([*lines, "", "\\end\\", ""])
 
 
-def whisper_recogniser(folder: str | Path) -> Recogniser:
-    """A Whisper model from a local folder, greedy, in English.
+def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
+    """A Whisper model from a local folder, greedy, in one language.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed (`pip install spiritlm-pl[whisper]`).
@@ -188,7 +205,7 @@ def whisper_recogniser(folder: str | Path) -> Recogniser:
 
     def recognise(waveform: Tensor) -> str:
         segments, _ = model.transcribe(
-            waveform.float().numpy(), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+            waveform.float().numpy(), language=language, beam_size=1, temperature=0.0, condition_on_previous_text=False
         )
         return " ".join(segment.text for segment in segments)
 

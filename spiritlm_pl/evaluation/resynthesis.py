@@ -11,14 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spiritlm_pl.evaluation.recognition import (
-    SAMPLE_RATE,
-    Recogniser,
-    RecognitionScore,
-    normalise,
-    recognisers,
-    recognition_score,
-)
+from spiritlm_pl.evaluation.recognition import SAMPLE_RATE, RecognitionScore, normalise, recognisers, recognition_score
 from spiritlm_pl.speech.yin import f0_error
 from spiritlm_pl.vocoder.mel import MelLoss
 
@@ -58,6 +51,7 @@ def evaluate_resynthesis(
     *,
     whisper_folder: str | Path | None = None,
     pocketsphinx: bool = True,
+    language: str = "en",
     language_texts: Sequence[str] | None = None,
     sample_rate: int = SAMPLE_RATE,
 ) -> ResynthesisReport:
@@ -70,6 +64,7 @@ def evaluate_resynthesis(
         pairs: the utterances.
         whisper_folder: folder of a faster-whisper model; None leaves this judge out.
         pocketsphinx: whether this judge runs.
+        language: that Whisper listens for.
         language_texts: transcripts that its language model is estimated from; None for those of `pairs`.
         sample_rate: of all waveforms, Hz.
 
@@ -90,10 +85,14 @@ def evaluate_resynthesis(
         semitone, voicing = f0_error(made, original, sample_rate)
         semitones.append(float(semitone))
         voicings.append(float(voicing))
-    texts = language_texts or [pair.text for pair in pairs]
-    judges: dict[str, Recogniser] = {}
-    if any(normalise(pair.text) for pair in pairs):
-        judges = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper_folder, sample_rate=sample_rate)
+    said = [pair.text for pair in pairs]
+    judges = recognisers(
+        (language_texts or said) if any(map(normalise, said)) else (),
+        pocketsphinx=pocketsphinx,
+        whisper_folder=whisper_folder,
+        language=language,
+        sample_rate=sample_rate,
+    )
     return ResynthesisReport(
         num_utterances=len(pairs),
         seconds=sum(len(pair.original) for pair in pairs) / sample_rate,

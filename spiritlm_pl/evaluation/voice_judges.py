@@ -71,7 +71,10 @@ def load_judge(
     Raises:
         ValueError: if the folder holds another network, one without a classifier, or a judge of something else.
     """
-    network = load_network(folder, STAGE, device)
+    try:
+        network = load_network(folder, STAGE, device)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
     if not isinstance(network, StyleEncoder) or not network.config.labels:
         raise ValueError(f"{argument} must be a network that tells labels apart, but {folder} has no labels instead")
     told = network.config.target

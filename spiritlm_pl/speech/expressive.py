@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spiritlm_pl.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.provenance import atomic_path, file_sha256
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, SpeechTokenizer, Units
-from spiritlm_pl.speech.f0 import HOP_LENGTH
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE
 from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer, tokenizer_fingerprint
@@ -77,10 +77,11 @@ class ExpressiveTokenizer(nn.Module):
                 f"phonetic must give more than {STYLE_RATE:g} unit a second, but gives {phonetic.frame_rate:g}: "
                 "a style tokenizer?"
             )
-        if phonetic.sample_rate != style.sample_rate:
-            raise ValueError(
-                f"style must take {phonetic.sample_rate} samples a second, but takes {style.sample_rate} instead"
-            )
+        for name, rate in (("phonetic", phonetic.sample_rate), ("style", style.sample_rate)):
+            if rate != SAMPLE_RATE:
+                raise ValueError(
+                    f"{name} must take {SAMPLE_RATE} samples a second, as F0 does, but takes {rate} instead"
+                )
         self.phonetic, self.pitch, self.style, self.together = phonetic, pitch, style, together
 
     @property

@@ -20,6 +20,7 @@ from spiritlm_pl.devices import check_device
 from spiritlm_pl.speech.yin import yin_f0
 
 SAMPLE_RATE = 16_000
+EXTRACTORS = ("fcpe", "yaapt", "yin", "torchaudio")
 HOP_LENGTH = 80
 F0_MIN, F0_MAX = 50.0, 1100.0  # Hz
 BATCH_SECONDS = 200.0  # at once, on a GPU
@@ -186,6 +187,16 @@ class TorchaudioF0(YIN):
         return torch.where(super().row(waveform) > 0, found[0, : num_frames(len(waveform))], 0.0)
 
 
+def check_extractor(argument: str, kind: str) -> None:
+    """Refuse an argument that names no extractor.
+
+    Raises:
+        ValueError: with the names that there are.
+    """
+    if kind not in EXTRACTORS:
+        raise ValueError(f"{argument} must be one of {', '.join(EXTRACTORS)}, but is {kind!r} instead")
+
+
 def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     """An extractor by its name.
 
@@ -194,16 +205,10 @@ def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
     """
     from spiritlm_pl.speech.fcpe import FCPE
 
-    kinds: dict[str, type[FCPE] | type[YAAPT] | type[YIN]] = {
-        "fcpe": FCPE,
-        "yaapt": YAAPT,
-        "yin": YIN,
-        "torchaudio": TorchaudioF0,
-    }
-    if kind not in kinds:
-        raise ValueError(f"F0 extractor must be one of {', '.join(kinds)}, but is {kind!r} instead")
+    check_extractor("extractor", kind)
     where = check_device(device)
-    made = kinds[kind]()
+    kinds: tuple[type[FCPE] | type[YAAPT] | type[YIN], ...] = (FCPE, YAAPT, YIN, TorchaudioF0)
+    made = dict(zip(EXTRACTORS, kinds, strict=True))[kind]()
     return made.to(where) if isinstance(made, nn.Module) else made
 
 

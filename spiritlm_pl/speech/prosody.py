@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, make_extractor, voiced_mean
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, check_extractor, make_extractor, voiced_mean
 from spiritlm_pl.speech.features import block_means, within
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate
@@ -30,6 +30,9 @@ class ProsodyConfig:
         channels: D, of every convolution.
         kernel: frames that a convolution sees, odd.
         dropout: after every convolution.
+
+    Raises:
+        ValueError: if there is no such extractor, or a size is out of its range.
     """
 
     f0: str
@@ -37,29 +40,29 @@ class ProsodyConfig:
     kernel: int = 9
     dropout: float = 0.3
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_extractor("f0", self.f0)
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1, but is {self.channels} instead")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, but is {self.kernel} instead")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), but is {self.dropout} instead")
+
     def build(self) -> "ProsodyEncoder":
         """An encoder with random weights."""
         return ProsodyEncoder(self)
 
 
 class ProsodyEncoder(nn.Module):
-    """Waveforms to features of their prosody; what an utterance is batched with does not matter.
-
-    Raises:
-        ValueError: if there is no such extractor, or a size is out of its range.
-    """
+    """Waveforms to features of their prosody; what an utterance is batched with does not matter."""
 
     config_class = ProsodyConfig
 
     def __init__(self, config: ProsodyConfig) -> None:
         """Random weights."""
         super().__init__()
-        if config.channels < 1:
-            raise ValueError(f"channels must be at least 1, but is {config.channels} instead")
-        if config.kernel < 1 or config.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, but is {config.kernel} instead")
-        if not 0 <= config.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), but is {config.dropout} instead")
         self.config = config
         self._extractors: list[F0Extractor] = [make_extractor(config.f0)]  # in a list: no part of the weights
         sizes = [4, *[config.channels] * LAYERS]

@@ -21,10 +21,17 @@ Plan = Callable[[str, float, int], list[Stage]]
 
 
 @pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
-@pytest.mark.parametrize("source", ["synthetic", "apt"])
-def test_a_plan_can_be_followed(plan: Plan, source: str) -> None:
+@pytest.mark.parametrize("source", ["synthetic", "apt", "auto"])
+def test_a_plan_can_be_followed(plan: Plan, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: None)  # auto is synthetic here
     done: set[str] = set()
-    for stage in plan(source, 0.5, 100):
+    stages = plan(source, 0.5, 100)
+    if source != "apt":
+        assert [stage.key({}) for stage in stages if not stage.needs] == [
+            stage.key({}) for stage in plan("synthetic", 0.5, 100) if not stage.needs
+        ]
+        assert not [words for stage in stages for words in stage.commands if "--kind=sentences" in words]
+    for stage in stages:
         assert set(stage.needs) <= done and stage.name not in done
         done.add(stage.name)
         for words in stage.commands:
@@ -70,6 +77,8 @@ def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: p
     assert titles == ["synthetic prompts", "spoken styles", "acted dialogue"]
     for source, title in (("apt", "real speech: fetch, align"), ("synthetic", "stories in place of real speech")):
         assert quickstart_stages(source, 1.0, 100)[0].title == title
+    for source, title in (("apt", "acted speech: fetch, align"), ("synthetic", "styles in place of acted speech")):
+        assert title in [stage.title for stage in expressive_stages(source, 1.0, 100)]
 
 
 def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +100,7 @@ def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytes
     rows = {row.measure: (row.value, row.baseline) for row in expressivity_rows()}
     assert rows == {
         "F0 frame error": ("0.16", "Base 0.40"),
-        "style told right or kept, %": ("50", "Base 50, originals 50"),
+        "style told right, %": ("50", "Base 50, originals 50"),
         "style, points more than Base": ("+9 (+2 to +16)", "utterance by utterance"),
         "words heard wrong, p, %": ("50", "Base 50, originals 50"),
     }

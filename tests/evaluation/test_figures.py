@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from spiritlm_pl.evaluation.figures import comparison_figure, contour_figure, spectrogram_figure
 
@@ -29,11 +30,18 @@ def test_contours_lie_over_each_other() -> None:
     figure = contour_figure({"original": torch.arange(10.0), "made": torch.arange(5.0)}, 200.0, "x")
     lines = figure.axes[0].lines
     assert [len(line.get_ydata()) for line in lines] == [10, 5]
+    assert len(contour_figure({str(i): torch.arange(5.0) for i in range(7)}, 200.0).axes[0].lines) == 7
     assert lines[0].get_xdata()[-1] == pytest.approx(9 / 200)
 
 
 def test_bars_stand_for_their_values() -> None:
-    figure = comparison_figure(["a", "b"], {"x": [1, 2], "y": [3, 4]}, {"x": [(0.5, 1.5), (2, 2)]}, levels=[2, 3])
+    figure = comparison_figure(["a", "b"], {"x": [1, 2], "y": [3, 4]}, {"x": [(0.5, 1.5), (2, 2)]}, references=[2, 3])
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
+    (marks,) = [one for one in figure.axes[0].collections if one.get_label() == "chance"]
+    assert [segment[0][1] for segment in marks.get_segments()] == [2, 3]
+    figure = comparison_figure(["a"], {"x": [1], "y": [3]}, colours=["#010101", "#020202"])
+    assert [to_hex(bar.get_facecolor()) for bar in figure.axes[0].patches] == ["#010101", "#020202"]
     with pytest.raises(ValueError, match="series x must have 1 values, but has 2"):
         comparison_figure(["a"], {"x": [1, 2]})
+    with pytest.raises(ValueError, match="series guess must have 1 values, but has 2"):
+        comparison_figure(["a"], {"x": [1]}, references=[1, 2], reference="guess")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from spiritlm_pl.evaluation.interval import Estimate
 from spiritlm_pl.evaluation.prosody import (
     ALL,
     ProsodyReport,
@@ -44,6 +45,8 @@ def test_pairs_are_of_one_text_and_one_speaker(kit: Any) -> None:
         find_pairs(rows, [("slow", "high")])
     with pytest.raises(ValueError, match="one text by one speaker in fast and low, but no pair is among the 2 texts"):
         find_pairs([rows[4], rows[3]], [("low", "fast")])
+    other = [kit.Said(style, text="нет" if style == "low" else "да", style=style) for style in ("high", "low", "fast")]
+    assert [pair.contrast for pair in find_pairs([kit.tokens(one) for one in other])] == ["fast / high"]
     with pytest.raises(ValueError, match="in two styles, but no pair"):
         find_pairs(rows[2:4])
 
@@ -59,6 +62,12 @@ def test_differences_of_units_are_shares_of_their_number(kit: Any) -> None:
     other = kit.tokens(kit.Said("c", text="else"), units=rows[1].units, unit_starts=rows[1].unit_starts)
     found = other_text_distance([rows[0], other])
     assert found is not None and found.value == pytest.approx(80.0) and found.count == 1
+
+
+@pytest.mark.parametrize(("differ", "warned"), [(19.0, True), (21.0, False)])
+def test_units_that_do_not_tell_texts_apart_are_no_success(differ: float, warned: bool) -> None:
+    page = ProsodyReport(contrasts={}, other_texts=Estimate(differ, None, None, 9)).table().markdown()
+    assert ("hardly depend on what is said" in page) == warned
 
 
 def report(kit: Any, mini: Any, **vocoders: Any) -> ProsodyReport:

@@ -84,6 +84,7 @@ def train_features(corpus: Path, folder: Path, steps: int = 60, **options: Any) 
 def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path: Path) -> None:
     module, figures = train_features(corpus, tmp_path)
     assert figures["val/accuracy_style"] == 1.0 and 0 <= figures["val/accuracy_speaker"] <= 1
+    assert figures["val/commonest_speaker"] == 0.5
     module.export(str(tmp_path / "style"))
     judge = load_network(tmp_path / "style", "style")
     assert isinstance(judge, StyleEncoder) and judge.config.labels == ("bright", "dark")
@@ -91,6 +92,12 @@ def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path:
     tone = 0.2 * torch.sin(2 * math.pi * 200 * torch.arange(16_000) / 16_000)[None]
     features, counts = judge(tone, torch.tensor([16_000]))
     assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"
+
+
+def test_audio_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None:
+    data = LabelledDataModule([str(corpus)], batch_seconds=10.0, sample_rate=8_000)
+    with pytest.raises(ValueError, match="sample_rate of the data must be the network's 16000, but is 8000 instead"):
+        fit(StyleModule(MFCC), data, tmp_path, 1)
 
 
 def test_prosody_is_learnt_from_whole_utterances(corpus: Path, tmp_path: Path) -> None:

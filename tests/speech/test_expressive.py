@@ -121,6 +121,10 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         run(["join-tokenizers", phonetic, pitch, phonetic, out])
     with pytest.raises(ValueError, match="checkpoint must be of stage 'pitch'"):
         run(["join-tokenizers", phonetic, f"{phonetic}/quantizer", style, out])
+    narrow = str(tmp_path / "narrow")
+    PhoneticTokenizer(MFCCConfig(sample_rate=8_000).build(), kmeans(8)).save(narrow)
+    with pytest.raises(ValueError, match="phonetic must take 16000 samples a second, as F0 does, but takes 8000"):
+        run(["join-tokenizers", narrow, pitch, style, out])
     slow = PitchVQVAE(PitchVQVAEConfig(num_codes=6, dim=4, width=4, depth=1, downsamplings=5))
     save_network(pitch, slow, "pitch")
     with pytest.raises(ValueError, match="pitch must give 12.5 codes a second, but gives 6.25 instead"):

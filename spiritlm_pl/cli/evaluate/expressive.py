@@ -25,6 +25,7 @@ def expressivity(
     speaker_judge: str | None = None,
     pocketsphinx: bool = True,
     whisper: str | None = None,
+    language: str = "en",
     f0: F0 = "fcpe",
     codes: Literal["stream", "frames"] = "stream",
     speaker: int | str | None = None,
@@ -34,9 +35,9 @@ def expressivity(
     """How much of what was said, how and by whom survives the tokens: originals and vocoders in one table.
 
     Recordings are resynthesised with their true durations. In the JSON file as in the table, recognition and style
-    are in percent, errors of F0 and voicing in shares of frames, every figure with a 95 % interval and the number of
-    utterances. Pictures of the first utterances' F0 go to `audio`, or else to the folder named as `out` without its
-    suffix.
+    are in percent, errors of F0 and voicing in shares of frames, every figure with the number of utterances and, where
+    they are not all alike, a 95 % interval. Pictures of the first utterances' F0 go to `audio`, or else to the folder
+    named as `out` without its suffix.
 
     Args:
         vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'; a Base one is given the units
@@ -52,6 +53,7 @@ def expressivity(
         speaker_judge: network of stage "style" that tells speakers apart; without it voices are left out.
         pocketsphinx: whether this recogniser listens; none does where the corpus has no transcripts.
         whisper: folder of a faster-whisper model, another recogniser.
+        language: that Whisper listens for: en, de, pl, ...
         f0: extractor.
         codes: stream gives each unit the latest pitch and style before it, as a language model's tokens do; frames
             gives each frame its own, for comparison.
@@ -60,7 +62,7 @@ def expressivity(
         device: for vocoders, judges of style and voice, and F0.
     """
     from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
-    from spiritlm_pl.evaluation.recognition import normalise, recognisers
+    from spiritlm_pl.evaluation.recognition import recognisers
     from spiritlm_pl.evaluation.renditions import renditions
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
     from spiritlm_pl.evaluation.voice_judges import load_judge
@@ -72,7 +74,7 @@ def expressivity(
     texts = [text_of(cut) for cut in stored.cuts]
     style = None if style_judge is None else load_judge("style_judge", style_judge, "style", device)
     voice = None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, "speaker", device)
-    ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper) if any(map(normalise, texts)) else {}
+    ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language)
     judges = Judges(extractor=make_extractor(f0, device), recognisers=ears, style=style, speaker=voice, device=device)
     measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")

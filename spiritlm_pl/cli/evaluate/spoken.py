@@ -16,6 +16,7 @@ def resynthesis(
     utterances: int | None = None,
     audio: str | None = None,
     whisper: str | None = None,
+    language: str = "en",
 ) -> None:
     """Resynthesise held-out recordings from their units, and let recognisers compare them with the originals.
 
@@ -28,6 +29,7 @@ def resynthesis(
         utterances: at most so many, spread evenly over the split; all when left out.
         audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
         whisper: folder of a faster-whisper model, a second judge.
+        language: that Whisper listens for: en, de, pl, ...
     """
     from spiritlm_pl.corpora.audio import load_waveform
     from spiritlm_pl.corpora.manifest import speaker_of
@@ -53,7 +55,7 @@ def resynthesis(
         )
         for cut, utterance in followed(stored, len(stored), "resynthesis")
     ]
-    report = evaluate_resynthesis(pairs, whisper_folder=whisper, sample_rate=network.sample_rate)
+    report = evaluate_resynthesis(pairs, whisper_folder=whisper, language=language, sample_rate=network.sample_rate)
     write_report(out, report.as_dict())
     for judge, scores in report.recognition.items():
         for name, score in scores.items():

@@ -12,7 +12,7 @@ from rich.console import Console
 from spiritlm_pl.cli.quickstart import expressive
 from spiritlm_pl.cli.quickstart.expressive import expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import write_expressive_report
-from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, quickstart_stages
+from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, VOICE, quickstart_stages
 from spiritlm_pl.cli.quickstart.report import rich_table, write_report
 from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
@@ -85,10 +85,11 @@ def what_next(variant: str, programs: str) -> str:
     model = MODEL if variant == "base" else expressive.MODEL
     sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"
     option = "" if variant == "base" else f" --model {model}"
+    speech = f"--output speech --speaker {VOICE}{option}"
     return (
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
         f"\nHear:  {sounds}   (recordings beside their resynthesis)"
-        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' --output speech{option}"
+        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' {speech}"
         f"\n       {programs}spiritlm generate --speech {recording} --output text{option}"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"
     )

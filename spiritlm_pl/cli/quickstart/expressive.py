@@ -1,13 +1,23 @@
 """What the expressive quickstart does beyond the Base one: acted speech, pitch, style, and figures beside Base."""
 
-import shutil
-
-from spiritlm_pl.cli.quickstart.plan import CORPORA, PROMPTS, REPORTS, STORIES, TEXT_TOKENIZER, fit, quickstart_stages
+from spiritlm_pl.cli.quickstart.plan import (
+    APT,
+    CORPORA,
+    PROMPTS,
+    REPORTS,
+    STORIES,
+    TEXT_TOKENIZER,
+    VOICE,
+    fit,
+    found_source,
+    quickstart_stages,
+)
 from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
 
 MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
 DIALOGUE, STYLES, PROSODY = f"{CORPORA}/dialogue", f"{CORPORA}/styles", f"{CORPORA}/prosody"
 UNITS, BLOCKS = ROOT / "units_expressive", ROOT / "blocks_expressive"
+BASE, EXPRESSIVE = "Base", "Expressive"  # vocoders without and with pitch and style
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1")
 CONTRASTS = (("high", "low"), ("higher", "lower"), ("fast", "slow"), ("faster", "slower"))
@@ -17,7 +27,7 @@ MEASURED = {"dialogue": 250, "prompts": 60, "styles": 200}  # held-out utterance
 
 def acted_speech(source: str, styled: int) -> tuple[str, ...]:
     """The command that makes the corpus of acted dialogue, or its stand-in where it cannot be fetched."""
-    if source == "apt" or (source == "auto" and shutil.which("apt-get")):
+    if source == APT:
         # One voice is learnt in minutes; what becomes of its styles takes many held-out lines to tell.
         return ("prepare", "amazon_queen", DIALOGUE, "--characters=[joe]", "--test_fraction=0.2")
     return ("prepare", "styles", DIALOGUE, f"--sentences={styled}", "--seed=1")
@@ -31,18 +41,18 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
         budget: factor of all training steps.
         stories: number of spoken stories.
     """
+    source = found_source(source)
     styled = min(STYLED, 2 * stories)
     shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
-    acted = acted_speech(source, styled)
-    title = "acted speech: fetch, align" if "amazon_queen" in acted else "styles in place of acted speech"
+    title = "acted speech: fetch, align" if source == APT else "styles in place of acted speech"
     measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
-    vocoders = f'{{"Base": "{VOCODER_BASE}", "Expressive": "{MODEL}/vocoder"}}'
+    vocoders = f'{{"{BASE}": "{VOCODER_BASE}", "{EXPRESSIVE}": "{MODEL}/vocoder"}}'
     iteration_2 = ("hubert/quickstart", "hubert/quickstart_iteration2")
     style_judges = {"dialogue": "style_dialogue"}
     dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
     return [
         *shared,
-        Stage(name="dialogue", title=title, commands=(acted,), minutes=1),
+        Stage(name="dialogue", title=title, commands=(acted_speech(source, styled),), minutes=1),
         Stage(
             name="styles",
             title="speech in set styles",
@@ -248,7 +258,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     output,
                     f"--out={SAMPLES}/{name}_to_{output}",
                     f"--model={MODEL}",
-                    "--speaker=espeak-en-us",
+                    f"--speaker={VOICE}",
                     "--seed=0",
                 )
                 for name, prompt in (

@@ -5,34 +5,39 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
-from spiritlm_pl.cli.quickstart.expressive import CONTRASTS
+from spiritlm_pl.cli.quickstart.expressive import BASE, CONTRASTS, EXPRESSIVE, MEASURED
 from spiritlm_pl.cli.quickstart.plan import REPORTS
 from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, markdown, read_json
 from spiritlm_pl.cli.quickstart.stage import ROOT
+from spiritlm_pl.evaluation.expressivity_report import STYLE_ROWS
 from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.renditions import ORIGINAL
 from spiritlm_pl.evaluation.tables import cell
 from spiritlm_pl.provenance import atomic_path
 
-RESYNTHESISED = ("dialogue", "prompts", "styles")
-SYSTEMS = ("original", "Base", "Expressive")
+SYSTEMS = (ORIGINAL, BASE, EXPRESSIVE)
 STYLE, COMMONEST = "style", "the commonest label, always"
 MEASURES = (
     ("bitrate", "bits a second", ".0f"),
     ("f0_frame_error", "F0 frame error", ".2f"),
     ("f0_correlation", "correlation of log F0", ".2f"),
-    (STYLE, "style told right or kept, %", ".0f"),
+    (STYLE, "", ".0f"),  # named after what it was compared with
     ("speaker_similarity", "speaker similarity", ".2f"),
 )
 
 
 def tokenizer_rows() -> list[Row]:
     """What the pitch and the style tokenizer make of held-out speech."""
-    styles, speakers = (_labels(folder) for folder in ("style_features", "judges/speaker"))
+    folder = ROOT / "style_features"
+    styles = read_json(folder / CONFIG_FILE).get("config", {}).get("labels", ())
+    commonest = read_json(folder / METRICS_FILE).get("val/commonest_speaker")
+    chance = f"chance {1 / len(styles):.2f}" if styles else ""
+    speaker = "" if commonest is None else f"the commonest {commonest:.2f}"
     named = (
         ("pitch", "val/f0_frame_error", "F0 frame error of pitch codes", ".2f", ""),
         ("pitch", "val/f0_rmse_cents", "F0 RMSE of pitch codes, cents", ".0f", ""),
-        ("style_features", "val/balanced_accuracy_style", "styles told apart, share", ".2f", _chance(styles)),
-        ("style_features", "val/accuracy_speaker", "speaker told despite it, share", ".2f", _chance(speakers)),
+        ("style_features", "val/balanced_accuracy_style", "styles told apart, share", ".2f", chance),
+        ("style_features", "val/accuracy_speaker", "speaker told despite it, share", ".2f", speaker),
         ("tokenizer_style", "val/accuracy", "style codes as the clusters say, share", ".2f", ""),
     )
     rows = []
@@ -41,15 +46,6 @@ def tokenizer_rows() -> list[Row]:
         if key in found:
             rows.append(Row("tokenizers", title, format(found[key], form), beside))
     return rows
-
-
-def _labels(folder: str) -> int:
-    """How many labels a network tells apart."""
-    return len(read_json(ROOT / folder / CONFIG_FILE).get("config", {}).get("labels", ()))
-
-
-def _chance(labels: int) -> str:
-    return f"{labels} of them" if labels else ""
 
 
 def code_rows() -> list[Row]:
@@ -65,18 +61,20 @@ def code_rows() -> list[Row]:
 def expressivity_rows() -> list[Row]:
     """Table 9 of the paper in miniature."""
     rows = []
-    for name in RESYNTHESISED:
+    for name in MEASURED:
         title = corpus_title(name)
-        systems = read_json(REPORTS / f"expressivity_{name}.json").get("systems", {})
+        report = read_json(REPORTS / f"expressivity_{name}.json")
+        systems = report.get("systems", {})
         if not set(SYSTEMS) <= systems.keys():
             continue
         for key, measure, form in MEASURES:
-            rows += _row(title, measure, form, {system: found.get(key) for system, found in systems.items()})
-        gain = systems["Expressive"].get("style_gain")
+            named = measure or STYLE_ROWS[report.get("style_measure")]
+            rows += _row(title, named, form, {system: found.get(key) for system, found in systems.items()})
+        gain = systems[EXPRESSIVE].get("style_gain")
         if gain:
             figure = cell(Estimate(**gain), "+.0f")
             rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
-        for judge in systems["original"]["recognition"]:
+        for judge in systems[ORIGINAL]["recognition"]:
             wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
             rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
     return rows
@@ -84,12 +82,12 @@ def expressivity_rows() -> list[Row]:
 
 def _row(stage: str, measure: str, form: str, found: dict[str, Any]) -> list[Row]:
     values = {name: one["value"] if isinstance(one, dict) else one for name, one in found.items()}
-    if values["Expressive"] is None or values["Base"] is None:
+    if values[EXPRESSIVE] is None or values[BASE] is None:
         return []
-    beside = f"Base {format(values['Base'], form)}"
-    if values["original"] is not None:
-        beside += f", originals {format(values['original'], form)}"
-    return [Row(stage, measure, format(values["Expressive"], form), beside)]
+    beside = f"{BASE} {format(values[BASE], form)}"
+    if values[ORIGINAL] is not None:
+        beside += f", originals {format(values[ORIGINAL], form)}"
+    return [Row(stage, measure, format(values[EXPRESSIVE], form), beside)]
 
 
 def prosody_rows() -> list[Row]:
@@ -101,7 +99,7 @@ def prosody_rows() -> list[Row]:
         if not found:
             continue
         pairs = f"{contrast} ({found['num_pairs']})"
-        made, base = found["systems"]["Expressive"], found["systems"]["Base"]
+        made, base = found["systems"][EXPRESSIVE], found["systems"][BASE]
         other = report["other_texts"]
         scale = "" if other is None else f"other texts {other['value']:.0f}"
         rows.append(_prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], scale))
@@ -138,7 +136,7 @@ def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) 
     from spiritlm_pl.evaluation.figures import COLOURS, comparison_figure
 
     measured, commonest = {}, []
-    for name in RESYNTHESISED:
+    for name in MEASURED:
         report = read_json(REPORTS / f"expressivity_{name}.json")
         found = report.get("systems", {})
         if all(found.get(system, {}).get(key) for system in systems):
@@ -153,8 +151,8 @@ def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) 
         list(measured),
         {name: [one.value for one in ones] for name, ones in columns.items()},
         {name: [_ends(one) for one in ones] for name, ones in columns.items()},
-        levels=commonest if key == STYLE else (),
-        level=COMMONEST,
+        references=commonest if key == STYLE else (),
+        reference=COMMONEST,
         ylabel=ylabel,
         title=title,
         colours=[COLOURS[SYSTEMS.index(name)] for name in systems],

@@ -14,6 +14,8 @@ UNITS, BLOCKS = ROOT / "units", ROOT / "blocks"
 TEXT_TOKENIZER = f"{ROOT}/text_tokenizer"
 SEPARATE_LM = f"{ROOT}/lm_separate"
 SHORTEST_RUN = 4  # optimizer steps
+APT, SYNTHETIC = "apt", "synthetic"  # sources of the prompts, beside paths
+VOICE = "espeak-en-us"  # of the samples; that of the spoken stories, which all vocoders learn
 
 
 def fit(budget: float, *configs: str) -> tuple[str, ...]:
@@ -26,20 +28,25 @@ def fit(budget: float, *configs: str) -> tuple[str, ...]:
     return (*command, f"--trainer.max_steps={max(SHORTEST_RUN, round(last * budget))}")
 
 
-def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
-    """Commands that make the corpus of real prompts, or its stand-in where it cannot be fetched.
+def found_source(source: str) -> str:
+    """What `auto` is on this machine; the others are what they are.
 
     Raises:
         ValueError: if the source is neither `auto`, `apt`, `synthetic` nor a path that exists.
     """
     if source == "auto":
-        source = "apt" if shutil.which("apt-get") else "synthetic"
-    if source == "synthetic":
-        return (("prepare", "stories", PROMPTS, "--count=400", "--seed=1"),)
-    if source == "apt":
-        return (("prepare", "debian_prompts", PROMPTS), ("align", PROMPTS))
-    if not Path(source).exists():
+        return APT if shutil.which("apt-get") else SYNTHETIC
+    if source not in (APT, SYNTHETIC) and not Path(source).exists():
         raise ValueError(f"source must be auto, apt, synthetic, or a folder or .deb that exists, but is {source!r}")
+    return source
+
+
+def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
+    """Commands that make the corpus of real prompts, or its stand-in where it cannot be fetched."""
+    if source == SYNTHETIC:
+        return (("prepare", "stories", PROMPTS, "--count=400", "--seed=1"),)
+    if source == APT:
+        return (("prepare", "debian_prompts", PROMPTS), ("align", PROMPTS))
     return (("prepare", "debian_prompts", PROMPTS, f"--source={source}"), ("align", PROMPTS))
 
 
@@ -51,12 +58,11 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
         budget: factor of all training steps.
         stories: number of spoken stories.
     """
+    source = found_source(source)
     units = [f"{UNITS}/prompts", f"{UNITS}/stories"]
-    prompts = real_speech(source)
-    title = "real speech: fetch, align" if len(prompts) > 1 else "stories in place of real speech"
-    samples = (f"--out={SAMPLES}", f"--model={MODEL}", "--seed=0")
+    title = "stories in place of real speech" if source == SYNTHETIC else "real speech: fetch, align"
     return [
-        Stage(name="prompts", title=title, commands=prompts, threads=2, minutes=0.5),
+        Stage(name="prompts", title=title, commands=real_speech(source), threads=2, minutes=0.5),
         Stage(
             name="stories",
             title="spoken stories",
@@ -173,7 +179,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
                 )
                 for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
                 for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
-                if corpus == "stories" or source != "synthetic"
+                if corpus == "stories" or source != SYNTHETIC
             ),
         ),
         Stage(
@@ -206,7 +212,9 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     "--output",
                     output,
                     f"--out={SAMPLES}/text_to_{output}",
-                    *samples[1:],
+                    f"--model={MODEL}",
+                    f"--speaker={VOICE}",
+                    "--seed=0",
                 )
                 for output in ("text", "speech")
             ),

@@ -196,7 +196,7 @@ def draw(path: Path) -> None:
         [SHORT[direction] for direction in DIRECTIONS],
         {way: [100 * found[d]["accuracy"] for d in DIRECTIONS] for way, found in ways.items()},
         {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
-        levels=[50] * len(DIRECTIONS),
+        references=[50] * len(DIRECTIONS),
         ylabel="right continuation chosen, %",
         title="Which continuation belongs to this story?",
     )
