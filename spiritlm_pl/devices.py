@@ -1,4 +1,4 @@
-"""Which devices are here."""
+"""Which devices are here, and what they can do."""
 
 import torch
 
@@ -15,3 +15,12 @@ def check_device(device: str | torch.device) -> torch.device:
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"device must be one that is here, but is {str(device)!r} instead ({reason})") from error
     return torch.device(device)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; others emulate it, slower than float32.
+
+    False where torch is too old to say (before 2.12).
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

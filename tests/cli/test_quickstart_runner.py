@@ -40,6 +40,14 @@ def test_the_budget_scales_the_steps_of_the_last_overlay() -> None:
     assert fit(0.1, "quantizer/quickstart") == ("fit", "--config", "quantizer/quickstart")  # counts in epochs
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": native}, raising=False)
+    named = ("fit", "--config", "vocoder/quickstart", "--config", "vocoder/quickstart_dialogue")
+    assert fit(1.0, *named[2::2]) == named + (() if native else ("--trainer.precision=32-true",))
+    assert "--trainer.precision=32-true" not in fit(1.0, "hubert/quickstart")
+
+
 @pytest.mark.slow
 def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

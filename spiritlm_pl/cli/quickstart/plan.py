@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
+from spiritlm_pl.devices import cpu_has_bfloat16
 
 CORPORA, MODEL, REPORTS, SAMPLES = ROOT / "corpora", ROOT / "model", ROOT / "reports", ROOT / "samples"
 PROMPTS, STORIES = f"{CORPORA}/prompts", f"{CORPORA}/stories"
@@ -19,13 +20,21 @@ VOICE = "espeak-en-us"  # of the samples; that of the spoken stories, which all 
 
 
 def fit(budget: float, *configs: str) -> tuple[str, ...]:
-    """The command that trains by a configuration and its overlays, with the number of steps scaled by the budget."""
-    command = ("fit", *(word for config in configs for word in ("--config", config)))
-    steps = [OmegaConf.select(OmegaConf.load(find_config(config)), "trainer.max_steps") for config in configs]
-    last = next((count for count in reversed(steps) if count), None)
-    if budget == 1 or last is None:
-        return command
-    return (*command, f"--trainer.max_steps={max(SHORTEST_RUN, round(last * budget))}")
+    """The command that trains by a configuration and its overlays.
+
+    The number of steps is scaled by the budget, and precision is that of this processor.
+    """
+    command = ["fit", *(word for config in configs for word in ("--config", config))]
+    settings = [OmegaConf.load(find_config(config)) for config in configs]
+    steps, precision = (
+        next((found for one in reversed(settings) if (found := OmegaConf.select(one, f"trainer.{name}"))), None)
+        for name in ("max_steps", "precision")
+    )
+    if budget != 1 and steps is not None:
+        command.append(f"--trainer.max_steps={max(SHORTEST_RUN, round(steps * budget))}")
+    if precision == "bf16-mixed" and not cpu_has_bfloat16():
+        command.append("--trainer.precision=32-true")
+    return tuple(command)
 
 
 def found_source(source: str) -> str:
