@@ -1,11 +1,11 @@
 """`spiritlm extract-f0 CORPUS`: put the F0 of a corpus beside it."""
 
-from typing import Literal
+from spiritlm_pl.speech.extractors import ExtractorName
 
 
 def extract_f0(
     corpus: str,
-    extractor: Literal["fcpe", "yaapt", "yin", "torchaudio"] = "fcpe",
+    extractor: ExtractorName = "fcpe",
     name: str | None = None,
     device: str = "cpu",
     num_jobs: int | None = None,

@@ -1,11 +1,9 @@
 """`spiritlm join-tokenizers`: a phonetic, a pitch and a style tokenizer as one expressive tokenizer."""
 
-from typing import Literal
+from spiritlm_pl.speech.extractors import ExtractorName
 
 
-def join_tokenizers(
-    phonetic: str, pitch: str, style: str, out: str, f0: Literal["fcpe", "yaapt", "yin", "torchaudio"] = "fcpe"
-) -> None:
+def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: ExtractorName = "fcpe") -> None:
     """Put three trained tokenizers into one folder, for `predict`, `generate` and the callbacks.
 
     Args:

@@ -17,10 +17,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import detect_pitch_frequency
 
 from spiritlm_pl.devices import check_device
+from spiritlm_pl.speech.extractors import EXTRACTORS, check_extractor
 from spiritlm_pl.speech.yin import yin_f0
 
 SAMPLE_RATE = 16_000
-EXTRACTORS = ("fcpe", "yaapt", "yin", "torchaudio")
 HOP_LENGTH = 80
 F0_MIN, F0_MAX = 50.0, 1100.0  # Hz
 BATCH_SECONDS = 200.0  # at once, on a GPU
@@ -185,16 +185,6 @@ class TorchaudioF0(YIN):
             freq_high=int(self.f_max),
         )
         return torch.where(super().row(waveform) > 0, found[0, : num_frames(len(waveform))], 0.0)
-
-
-def check_extractor(argument: str, kind: str) -> None:
-    """Refuse an argument that names no extractor.
-
-    Raises:
-        ValueError: with the names that there are.
-    """
-    if kind not in EXTRACTORS:
-        raise ValueError(f"{argument} must be one of {', '.join(EXTRACTORS)}, but is {kind!r} instead")
 
 
 def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:

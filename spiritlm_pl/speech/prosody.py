@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, check_extractor, make_extractor, voiced_mean
+from spiritlm_pl.speech.extractors import check_extractor
+from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor, make_extractor, voiced_mean
 from spiritlm_pl.speech.features import block_means, within
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spiritlm_pl.cli.evaluate.report import Split, file_name, followed, save_wavs, write_report, write_table
+from spiritlm_pl.speech.extractors import ExtractorName
 
 if TYPE_CHECKING:
     from spiritlm_pl.evaluation.contours import Contour
     from spiritlm_pl.evaluation.renditions import Rendition
 
 EXAMPLES = 4
-F0 = Literal["fcpe", "yin", "yaapt", "torchaudio"]
 
 
 def expressivity(
@@ -26,7 +26,7 @@ def expressivity(
     pocketsphinx: bool = True,
     whisper: str | None = None,
     language: str = "en",
-    f0: F0 = "fcpe",
+    f0: ExtractorName = "fcpe",
     codes: Literal["stream", "frames"] = "stream",
     speaker: int | str | None = None,
     audio: str | None = None,
@@ -127,7 +127,7 @@ def prosody(
     out: str,
     split: Split = "test",
     contrasts: list[tuple[str, str]] | None = None,
-    f0: F0 = "fcpe",
+    f0: ExtractorName = "fcpe",
     codes: Literal["stream", "frames"] = "stream",
     speaker: int | str | None = None,
     device: str = "cpu",
