@@ -136,6 +136,8 @@ def run_trainer(arguments: list[str]) -> None:
         )
     except MisconfigurationException as error:
         advice = " (--trainer.accelerator cpu where there is none)" if "backend" in str(error) else ""
+        if "requested gpu" in str(error):
+            advice = " (--trainer.devices and --trainer.num_nodes say how many)"
         raise ValueError(f"{error}{advice}") from error
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
