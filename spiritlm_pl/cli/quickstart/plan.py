@@ -22,16 +22,20 @@ VOICE = "espeak-en-us"  # of the samples; that of the spoken stories, which all 
 def fit(budget: float, *configs: str) -> tuple[str, ...]:
     """The command that trains by a configuration and its overlays.
 
-    The number of steps is scaled by the budget, and precision is that of this processor.
+    The number of steps is scaled by the budget, with a validation in the end at least; precision is that of this
+    processor.
     """
     command = ["fit", *(word for config in configs for word in ("--config", config))]
     settings = [OmegaConf.load(find_config(config)) for config in configs]
-    steps, precision = (
+    steps, interval, precision = (
         next((found for one in reversed(settings) if (found := OmegaConf.select(one, f"trainer.{name}"))), None)
-        for name in ("max_steps", "precision")
+        for name in ("max_steps", "val_check_interval", "precision")
     )
     if budget != 1 and steps is not None:
-        command.append(f"--trainer.max_steps={max(SHORTEST_RUN, round(steps * budget))}")
+        count = max(SHORTEST_RUN, round(steps * budget))
+        command.append(f"--trainer.max_steps={count}")
+        if interval is not None and interval > count:
+            command.append(f"--trainer.val_check_interval={count}")
     if precision == "bf16-mixed" and not cpu_has_bfloat16():
         command.append("--trainer.precision=32-true")
     return tuple(command)
