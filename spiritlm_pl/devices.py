@@ -1,5 +1,8 @@
 """Which devices are here, and what they can do."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 
@@ -22,5 +25,5 @@ def cpu_has_bfloat16() -> bool:
 
     False where torch is too old to say (before 2.12).
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

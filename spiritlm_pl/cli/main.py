@@ -41,6 +41,7 @@ PARSER_DETAILS = (
     "Given value",
     "Expected a <class 'NoneType'>",
 )
+OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
@@ -95,10 +96,13 @@ def run(arguments: list[str]) -> None:
 
 def told(error: Exception) -> str:
     """What is said of a user's error; of what a parser says of all the types that it tried, the reasons."""
-    if not isinstance(error, ArgumentError):
-        return str(error)
-    lines = [line.strip().removeprefix("- ") for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(PARSER_DETAILS))
+    text = str(error)
+    if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
+        return text
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    reasons = [line for line in lines if line and not line.startswith(PARSER_DETAILS)]
+    of_its_type = [reason for reason in reasons if OTHER_TYPE not in reason]
+    return " ".join(of_its_type or reasons)
 
 
 def guarded(action: Callable[[], None]) -> int:

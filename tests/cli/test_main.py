@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
-from spiritlm_pl.cli.main import COMMANDS, guarded, run, usage
+from spiritlm_pl.cli.main import COMMANDS, guarded, run, told, usage
 
 
 def run_command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,6 +50,14 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: 
 
 def test_parts_are_not_offered_as_runnable() -> None:
     assert shipped_configs() and not any(name.startswith("parts") for name in shipped_configs())
+
+
+def test_of_all_types_that_were_tried_the_one_that_fits_is_told() -> None:
+    tried = "Does not validate against any of the Union subtypes\nSubtypes: [A, B]\nErrors:\n  - "
+    other = "A.__init__() got an unexpected keyword argument 'f0'"
+    assert told(ValueError(f"{tried}{other}\n  - f0 must be one of yin\nGiven value: x")) == "f0 must be one of yin"
+    assert told(ValueError(f"{tried}{other}\nGiven value: x")) == other
+    assert told(ValueError("f0 must be\none of yin")) == "f0 must be\none of yin"
 
 
 def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,9 +28,9 @@ MEASURES = (
 
 def tokenizer_rows() -> list[Row]:
     """What the pitch and the style tokenizer make of held-out speech."""
-    folder = ROOT / "style_features"
-    styles = read_json(folder / CONFIG_FILE).get("config", {}).get("labels", ())
-    commonest = read_json(folder / METRICS_FILE).get("val/commonest_speaker")
+    features = ROOT / "style_features"
+    styles = read_json(features / CONFIG_FILE).get("config", {}).get("labels", ())
+    commonest = read_json(features / METRICS_FILE).get("val/commonest_speaker")
     chance = f"chance {1 / len(styles):.2f}" if styles else ""
     speaker = "" if commonest is None else f"the commonest {commonest:.2f}"
     named = (
