@@ -72,6 +72,15 @@ def test_settings_name_what_is_wrong():
         LossSettings(z_loss=-1)
 
 
+@pytest.mark.parametrize(
+    ("offered", "rule"), [(True, "with z_loss 0.01, but is torch"), (False, "on torch .*, but is")]
+)
+def test_what_the_fused_loss_cannot_do_is_refused(monkeypatch, offered, rule):
+    monkeypatch.setattr("spiritlm_pl.lm.loss.HAS_TORCH_FUSED", offered)
+    with pytest.raises(ValueError, match=f"method must be chunked or full {rule}"):
+        LossSettings(method="torch", z_loss=0.01)
+
+
 def test_kinds_are_counted_apart():
     vocabulary = Vocabulary(num_text=10, num_units=5, num_tasks=2)
     targets = torch.tensor([0, 9, vocabulary.text_marker, vocabulary.unit_offset, vocabulary.task_offset])
