@@ -202,6 +202,10 @@ class TextTokenizer:
         whole = self._backend.encode(text)
         return [token for word in text.split() for token in self.encode_word(word)] if whole is None else whole
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Pieces of each word of a text; one after the other they are those of the text."""
+        return [self.encode(f" {word}" if place else word) for place, word in enumerate(words)]
+
     def encode_stream(self, stream: str) -> list[int] | None:
         """Ids of a string such as `[Speech][Hu3][Text]the`, with what opens it; None but for a published model."""
         return self._backend.encode_stream(stream)

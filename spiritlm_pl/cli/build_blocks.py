@@ -12,8 +12,8 @@ def build_blocks(
     transcripts: bool = True,
     text_validation: float = 0.01,
     expressive: bool | None = None,
-    num_tasks: int = 0,
-    multiple_of: int = 256,
+    num_tasks: int | None = None,
+    multiple_of: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> None:
@@ -25,15 +25,18 @@ def build_blocks(
 
     Args:
         units: folders of tokenised corpora, all of one speech tokenizer.
-        text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer.
+        text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer. The folder of a
+            language model with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.
         out: folder to write.
         text: text files for the text stream, one document a line.
         splits: splits to build; a corpus without a validation or test split is left out there.
         transcripts: put the transcripts of the corpora into the text stream too.
         text_validation: share of the lines of text files that goes to validation.
-        expressive: false leaves pitch and style out of shards that have them; all that is there when left out.
-        num_tasks: 2 for the markers of ASR and TTS pairs, 0 otherwise.
-        multiple_of: the number of embedding rows is padded to a multiple of this.
+        expressive: false leaves pitch and style out of shards that have them; left out, as the language model, or
+            else all that is there.
+        num_tasks: 2 for the markers of ASR and TTS pairs; left out, as the language model, or else 0.
+        multiple_of: the number of embedding rows is padded to a multiple of this; left out, as the language model,
+            or else 256.
         block_tokens: tokens of one block, about.
         seed: of the shuffle.
     """

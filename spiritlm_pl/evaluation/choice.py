@@ -184,6 +184,7 @@ def sequence(
     direction: tuple[Modality, Modality],
     vocabulary: Vocabulary,
     limit: int | None = None,
+    opening: Sequence[int] = (),
 ) -> tuple[list[int], int]:
     """Token ids of a context with a continuation, and how many tokens at the end are to be scored.
 
@@ -196,15 +197,16 @@ def sequence(
         vocabulary: layout of the token ids.
         limit: tokens at most. The context loses its beginning; a continuation that would leave nothing of it
             loses its end. None for any number.
+        opening: ids before the first modality token.
     """
     first, second = direction
     said, asked = _tokens(context, first), _tokens(continuation, second)
     change = [] if second is first else [vocabulary.change_marker(second)]
     if limit is not None:
-        room = limit - 1 - len(change)
+        room = limit - 1 - len(change) - len(opening)
         asked = asked[: room - 1]
         said = said[-(room - len(asked)) :]
-    return [vocabulary.marker(first), *said, *change, *asked], len(asked)
+    return [*opening, vocabulary.marker(first), *said, *change, *asked], len(asked)
 
 
 def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
@@ -219,6 +221,7 @@ def evaluate_choice(
     batch_tokens: int = 4096,
     rank: int = 0,
     world_size: int = 1,
+    opening: Sequence[int] = (),
 ) -> dict[str, ChoiceResult]:
     """Accuracy in each direction.
 
@@ -230,6 +233,7 @@ def evaluate_choice(
         batch_tokens: tokens of a batch, padding included.
         rank: of this process.
         world_size: number of processes; all get the same result.
+        opening: ids before the first modality token (`TextTokenizer.opening`).
 
     Raises:
         ValueError: if a direction is unknown, or there are no items.
@@ -241,7 +245,7 @@ def evaluate_choice(
             raise ValueError(f"directions must be among {', '.join(DIRECTIONS)}, but one is {name!r} instead")
     limit = context_length(model)
     sequences = [
-        sequence(item.context, continuation, DIRECTIONS[name], vocabulary, limit)
+        sequence(item.context, continuation, DIRECTIONS[name], vocabulary, limit, opening)
         for name in directions
         for item in items
         for continuation in (item.right, item.wrong)

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention
+from spiritlm_pl.lm.folder import DESCRIPTION_FILE, read_vocabulary
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -49,8 +50,8 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     """The `transformers` configuration, its vocabulary checked against or set by ours.
 
     Raises:
-        ValueError: if the checkpoint's embedding does not have the vocabulary's number of rows, or the
-            folder is no model.
+        ValueError: if the checkpoint's embedding does not have the vocabulary's number of rows, its tokens stand for
+            other things, or the folder is no model.
     """
     if settings.checkpoint is None:
         values = dict(settings.config)
@@ -66,6 +67,13 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
             f"vocabulary must have as many rows as the model's embedding, {named}, but has "
             f"{vocabulary.num_rows} instead; `spiritlm extend-vocab` adds speech tokens to a text model"
         )
+    if settings.checkpoint is not None and (Path(settings.checkpoint) / DESCRIPTION_FILE).is_file():
+        theirs = read_vocabulary(settings.checkpoint)
+        if vocabulary != theirs:
+            raise ValueError(
+                f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
+                "`spiritlm build-blocks` takes it over where its text_tokenizer is that folder"
+            )
     if settings.rope_theta is not None:
         set_rope_theta(config, settings.rope_theta)
     config.use_cache = True  # exported for generation; training asks for none

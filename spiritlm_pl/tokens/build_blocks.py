@@ -18,6 +18,7 @@ import numpy as np
 
 from spiritlm_pl.interrupts import interrupts_held
 from spiritlm_pl.lineage import write_note
+from spiritlm_pl.lm.folder import DESCRIPTION_FILE, read_vocabulary
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
@@ -75,7 +76,8 @@ def aligned_document(
     if not len(utterance.units) or not utterance.words:
         return None
     parts = speech_of_words(utterance, layout, vocabulary)
-    words = [Word(tokenizer.encode(word.word), ids.tolist()) for word, ids in zip(utterance.words, parts, strict=True)]
+    texts = tokenizer.encode_words([word.word for word in utterance.words])
+    words = [Word(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
     return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
 
 
@@ -135,8 +137,8 @@ def build_blocks(
     transcripts: bool = True,
     text_validation: float = 0.01,
     expressive: bool | None = None,
-    num_tasks: int = 0,
-    multiple_of: int = 256,
+    num_tasks: int | None = None,
+    multiple_of: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
@@ -156,8 +158,17 @@ def build_blocks(
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
-    sizes = {"num_text": tokenizer.vocab_size, "num_tasks": num_tasks, "multiple_of": multiple_of}
-    vocabulary = _vocabulary(layout, expressive, **sizes)
+    sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if (Path(text_tokenizer) / DESCRIPTION_FILE).is_file():
+        vocabulary = _models_vocabulary(text_tokenizer, layout, expressive, given)
+    elif tokenizer.opening:
+        raise ValueError(
+            "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, but is "
+            f"{text_tokenizer} instead"
+        )
+    else:
+        vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
@@ -238,6 +249,23 @@ def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> 
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
     codes = {} if expressive is False else {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles}
     return Vocabulary(num_units=layout.num_units, **codes, **sizes)
+
+
+def _models_vocabulary(folder: str, layout: SpeechLayout, expressive: bool | None, given: dict[str, int]) -> Vocabulary:
+    """The vocabulary of a language model that is to be trained further; the shards must fit into it."""
+    vocabulary = read_vocabulary(folder)
+    if expressive not in (None, vocabulary.expressive):
+        raise ValueError(f"expressive must be {vocabulary.expressive} for {folder}, but is {expressive} instead")
+    if vocabulary.expressive and not layout.expressive:
+        raise ValueError(f"units must have pitch and style codes for {folder}, but have units alone instead")
+    for name, value in given.items():
+        if value != getattr(vocabulary, name):
+            raise ValueError(f"{name} must be {getattr(vocabulary, name)} for {folder}, but is {value} instead")
+    for name in ("num_units", "num_pitches", "num_styles")[: 3 if vocabulary.expressive else 1]:
+        room, needed = getattr(vocabulary, name), getattr(layout, name)
+        if needed > room:
+            raise ValueError(f"{name} of the units must be at most {room} for {folder}, but is {needed} instead")
+    return vocabulary
 
 
 def _check_file(path: Path) -> None:

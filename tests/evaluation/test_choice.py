@@ -22,6 +22,9 @@ class Letters:
     def encode(self, text):
         return [ord(letter) - ord("a") for letter in text]
 
+    def encode_words(self, words):
+        return [self.encode(word) for word in words]
+
 
 def story(index, speaker):
     """Two sentences about an animal; every word lasts a second and has two units of its letters' sum."""
@@ -117,6 +120,8 @@ def test_a_marker_stands_where_the_modality_changes():
     to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
     assert to_speech == ([text, 1, 2, speech, 51, 52], 2)
     assert sequence(words, more, DIRECTIONS["speech_to_text"], VOCABULARY) == ([speech, 50, text, 3], 1)
+    opened = sequence(words, more, DIRECTIONS["text_to_text"], VOCABULARY, 5, opening=(8, 9))
+    assert opened == ([8, 9, text, 2, 3], 1)  # as a published model wants it; the context loses its beginning
 
 
 def test_task_markers_say_what_is_asked_for():

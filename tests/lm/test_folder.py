@@ -127,6 +127,10 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
     assert network_config(settings, vocabulary).rope_parameters["rope_theta"] == 2e4
     with pytest.raises(ValueError, match=f"embedding, {vocabulary.num_rows}, but has 1024"):
         network_config(settings, Vocabulary(num_text=300))
+    shifted = Vocabulary(num_text=vocabulary.num_text, num_units=vocabulary.num_units - 1, multiple_of=16)
+    assert shifted.num_rows == vocabulary.num_rows
+    with pytest.raises(ValueError, match="vocabulary must be that of .*num_units=20.* but is .*num_units=19"):
+        network_config(settings, shifted)
     with pytest.raises(ValueError, match="config must name a model_type"):
         LanguageModelConfig()
     with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name, but is '/no/where'"):

@@ -9,13 +9,20 @@ import pytest
 import torch
 
 from spiritlm_pl.generation import GenerationSettings, LoadOptions, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.loading import LM
 from spiritlm_pl.generation.logits import allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import stream_tokens
 from spiritlm_pl.generation.stream import SPEECH_KINDS, decode_tokens, speech_codes
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.release.importing import import_release
 from spiritlm_pl.release.language_model import read_vocabulary
 from spiritlm_pl.release.layout import Release
+from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.blocks import open_block, read_manifest
+from spiritlm_pl.tokens.build_blocks import build_blocks
+from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 VARIANTS = ("base", "expressive")
@@ -51,6 +58,43 @@ def test_typed_text_is_text_whatever_it_says(golden: Any) -> None:
     for text in ("a [Hu5] b", "[Speech][Hu1]", "<s>hello</s>", "[St3", "[[Pi63]]", "caf\u00e9\n  x"):
         ids = tokenizer.encode(text)
         assert min(ids) > 2 and max(ids) < 32_000 and tokenizer.decode(ids) == text
+
+
+def test_words_one_by_one_are_the_text(golden: Any) -> None:
+    tokenizer = TextTokenizer.load(golden.release.lm("expressive"))
+    text = "the cat [Hu5] sat"
+    assert sum(tokenizer.encode_words(text.split()), []) == tokenizer.encode(text)
+
+
+def test_a_published_model_is_trained_further(golden: Any, tmp_path: Path) -> None:
+    """Its unit 500 keeps its place, though no tokenizer gives it: pitch and style follow it."""
+    (lm,) = [path for path in import_release(golden.release, tmp_path, ("expressive",)) if path.name == LM]
+    units = np.array([3, 3, 499], dtype=np.uint16)
+    codes = {"pitches": np.array([7, 63], dtype=np.uint16), "styles": np.array([99], dtype=np.uint16)}
+    said = UnitUtterance(
+        id="x",
+        text="the cat",
+        duration=0.12,
+        words=(TimedWord("the", 0.0, 0.04), TimedWord("cat", 0.08, 0.12)),
+        units=units,
+        unit_starts=np.arange(3, dtype=np.uint32),
+        num_frames=3,
+        **codes,
+    )
+    layout = SpeechLayout(num_units=500, frame_rate=25.0, num_pitches=64, num_styles=100)
+    write_part(tmp_path / "units" / "train", 0, [said], "test")
+    finish_folder(tmp_path / "units" / "train", ["test"], layout=layout, provenance={})
+    build_blocks([str(tmp_path / "units")], str(lm), str(tmp_path / "blocks"), splits=("train",))
+    manifest = read_manifest(tmp_path / "blocks" / "train" / "aligned")
+    tokens = open_block(tmp_path / "blocks" / "train" / "aligned", manifest.blocks[0]).tokens
+    tokenizer = TextTokenizer.load(lm)
+    text = tokenizer.encode("the cat")
+    written = "".join(manifest.vocabulary.name(int(token)) or "" for token in tokens[len(text) :])
+    assert tokens[: len(text)].tolist() == text
+    assert tokenizer.encode_stream(f"[Speech]{written}")[-len(tokens) + len(text) :] == tokens[len(text) :].tolist()
+    assert build_network(LanguageModelConfig(checkpoint=str(lm)), manifest.vocabulary).config.vocab_size == 32_768
+    with pytest.raises(ValueError, match="must be the folder `lm` of `spiritlm import-release`"):
+        build_blocks([str(tmp_path / "units")], str(golden.release.lm("expressive")), str(tmp_path / "other"))
 
 
 def test_same_ids_of_strings(golden: Any) -> None:

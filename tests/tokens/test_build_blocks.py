@@ -1,5 +1,6 @@
 """Unit shards and text to blocks: what belongs to which word, splits, sources, and the commands."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,33 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})
+
+
+def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lm"
+    run(["train-text-tokenizer", str(folder), "--units", f"[{units}]"])
+    sizes = {"num_text": TextTokenizer.load(folder).vocab_size, "num_units": 9, "num_tasks": 2, "multiple_of": 32}
+
+    def describe(**others: int) -> Vocabulary:
+        vocabulary = Vocabulary(**{**sizes, **others})
+        (folder / "spiritlm.json").write_text(
+            json.dumps({"stage": "language_model", "vocabulary": vocabulary.to_dict()})
+        )
+        return vocabulary
+
+    vocabulary, arguments = describe(), ([str(units)], str(folder), str(tmp_path / "blocks"))
+    build_blocks(*arguments, num_tasks=2)
+    assert read_manifest(tmp_path / "blocks" / "train" / "speech").vocabulary == vocabulary
+    with pytest.raises(ValueError, match="multiple_of must be 32 for .*lm, but is 256 instead"):
+        build_blocks(*arguments, multiple_of=256)
+    describe(num_units=5)
+    with pytest.raises(ValueError, match="num_units of the units must be at most 5 for .*lm, but is 7 instead"):
+        build_blocks(*arguments)
+    describe(num_pitches=4, num_styles=5)
+    with pytest.raises(ValueError, match="units must have pitch and style codes for .*lm, but have units alone"):
+        build_blocks(*arguments)
+    with pytest.raises(ValueError, match="expressive must be True for .*lm, but is False instead"):
+        build_blocks(*arguments, expressive=False)
 
 
 @pytest.mark.parametrize("block_tokens", [10**9, 300, 7])
