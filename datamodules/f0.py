@@ -12,7 +12,7 @@ from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.datamodules.speech import SpeechDataModule
 from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
 from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, contour, num_frames, voiced_mean
-from spiritlm_pl.speech.f0_store import Contour, load_f0
+from spiritlm_pl.speech.f0_store import Contour, load_f0, skipped_f0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
@@ -56,6 +56,7 @@ class F0DataModule(SpeechDataModule):
         self.batch_seconds = batch_seconds
         self._contours: dict[str, dict[str, Contour]] = {}
         self._means: dict[str, dict[str, float]] = {}  # of the corpus of each utterance
+        self._skipped: set[str] = set()
 
     def read_split(self, split: str) -> None:
         """Read the F0."""
@@ -64,16 +65,22 @@ class F0DataModule(SpeechDataModule):
             contours, means = load_f0(corpus, self.f0_name, split)
             self._contours[split] |= contours
             self._means |= dict.fromkeys(contours, means)
+            self._skipped |= skipped_f0(corpus, self.f0_name).keys()
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """Only utterances whose F0 was extracted.
+        """Only utterances that have F0.
 
         Raises:
-            ValueError: if it was extracted from other audio.
+            ValueError: if it was extracted from other audio, or before the utterance was there.
         """
+        if cut.id in self._skipped:
+            return False
         found = self._contours[split].get(cut.id)
         if found is None:
-            return False
+            raise ValueError(
+                f"F0 must be of the corpus as it is, but lacks {cut.id} of split {split}: "
+                "run `spiritlm extract-f0` again"
+            )
         frames = num_frames(round(cut.duration * SAMPLE_RATE))
         if abs(len(found.f0) - frames) > 1:
             raise ValueError(

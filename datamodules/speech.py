@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from lhotse import MonoCut
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -99,6 +100,9 @@ class SpeechDataModule(LightningDataModule, ABC):
                     f"corpora must have usable utterances in the split {split!r}, "
                     f"but none of {len(found)} in {', '.join(self.corpora)} is usable"
                 )
+            for name, cuts in chosen.items():
+                if not cuts:
+                    rank_zero_warn(f"corpora: {name} has no usable utterance in the split {split!r} and is left out")
             chosen = {name: self._limited(cuts) for name, cuts in chosen.items()}
         return [cut for cuts in chosen.values() for cut in cuts]
 
@@ -156,8 +160,10 @@ class WaveformDataModule(SpeechDataModule):
             wherever frames fall.
         predict_splits: what `predict` runs over.
         part_size: utterances in a shard of `predict`.
-        f0_name: name of F0 that was extracted before, for `predict` by an expressive tokenizer, which then uses
-            the speakers' means, too; None lets the tokenizer extract it, less the mean of each utterance.
+        f0_name: name of F0 that was extracted before, for `predict` by an expressive tokenizer; None lets the
+            tokenizer extract it, less the mean of each utterance.
+        speaker_means: of that F0 subtract the mean of the speaker where it is known, else that of the utterance; as
+            the pitch tokenizer was trained.
         sample_rate: of the waveforms, Hz.
         min_seconds: shorter utterances are left out of training and validation.
         max_seconds: longer utterances are left out of training and validation; None keeps them.
@@ -176,6 +182,7 @@ class WaveformDataModule(SpeechDataModule):
         predict_splits: tuple[str, ...] = ("train", "validation", "test"),
         part_size: int = 1000,
         f0_name: str | None = None,
+        speaker_means: bool = True,
         sample_rate: int = 16_000,
         min_seconds: float = 0.2,
         max_seconds: float | None = None,
@@ -194,6 +201,7 @@ class WaveformDataModule(SpeechDataModule):
         self.predict_splits = tuple(predict_splits)
         self.part_size = part_size
         self.f0_name = f0_name
+        self.speaker_means = speaker_means
         self._stored_f0: StoredF0 | None = None
         self.plan: CorpusPlan | None = None
         self.label_rate: float | None = None
@@ -208,7 +216,7 @@ class WaveformDataModule(SpeechDataModule):
                 self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )
             if self.f0_name is not None:
-                self._stored_f0 = StoredF0(self.corpora, self.f0_name)
+                self._stored_f0 = StoredF0(self.corpora, self.f0_name, self.speaker_means)
                 sources = self.plan.sources.items()
                 self.plan.f0 = {name: self._stored_f0.fingerprint(folders) for name, folders in sources}
         super().setup(stage)

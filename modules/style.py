@@ -174,19 +174,19 @@ class StyleModule(TunedEncoderModule):
     def on_validation_epoch_end(self) -> None:
         """Accuracies over all ranks; the balanced one is the mean of those of each label.
 
-        Beside the accuracy of speakers stands what naming the commonest one would give.
+        Beside the accuracy of speakers stands what naming the commonest one would give. What no held-out utterance is
+        known of has no figure.
         """
         size = len(self.network.config.labels)
         right, known, told, speakers = sum_over_ranks(self._sums).split([size, size, 1, self.speaker_head.out_features])
         heard = known > 0
-        figures = {
-            f"accuracy_{self.target}": float(right.sum() / known.sum().clamp(min=1)),
-            f"balanced_accuracy_{self.target}": float((right[heard] / known[heard]).mean()) if heard.any() else 0.0,
-        }
-        if self.target != "speaker":
-            number = speakers.sum().clamp(min=1)
-            figures["accuracy_speaker"] = float(told / number)
-            figures["commonest_speaker"] = float(speakers.max() / number)
+        figures = {}
+        if heard.any():
+            figures[f"accuracy_{self.target}"] = float(right.sum() / known.sum())
+            figures[f"balanced_accuracy_{self.target}"] = float((right[heard] / known[heard]).mean())
+        if self.target != "speaker" and speakers.any():
+            figures["accuracy_speaker"] = float(told / speakers.sum())
+            figures["commonest_speaker"] = float(speakers.max() / speakers.sum())
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
 
     def export(self, folder: str) -> None:

@@ -37,6 +37,10 @@ class Aligner(Protocol):
     def needs_audio(self) -> bool:
         """Whether `align` is to be given a waveform."""
 
+    @property
+    def english_only(self) -> bool:
+        """Whether it knows English words alone."""
+
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
         """Times for `words` (lower case, as said) in a waveform (S,), which is None without `needs_audio`.
 

@@ -51,6 +51,7 @@ class CTCAligner:
     unknown: Unknown = "error"
     name: str = "ctc"
     needs_audio: bool = True
+    english_only: bool = False
 
     def load(self) -> CTCNetwork:
         """The network, loaded once a process.

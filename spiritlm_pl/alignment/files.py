@@ -43,6 +43,7 @@ class TextGridAligner:
     phone_tier: str | None = None
     name: str = "textgrid"
     needs_audio: bool = False
+    english_only: bool = False
 
     def __post_init__(self) -> None:
         """Check that the folder is there."""
@@ -92,6 +93,7 @@ class CTMAligner:
     phones: str | None = None
     name: str = "ctm"
     needs_audio: bool = False
+    english_only: bool = False
 
     def __post_init__(self) -> None:
         """Read the files, so that damage is known before work begins."""

@@ -44,6 +44,7 @@ class PocketsphinxAligner:
     phones: bool = True
     name: str = "pocketsphinx"
     needs_audio: bool = True
+    english_only: bool = True
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
         """Times for the words; see `Aligner.align`."""

@@ -26,7 +26,7 @@ from spiritlm_pl.corpora.manifest import (
     write_jsonl,
 )
 from spiritlm_pl.corpora.parallel import parallel_map
-from spiritlm_pl.corpora.transcripts import unreadable, written_tokens
+from spiritlm_pl.corpora.transcripts import is_english, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, token_times
 from spiritlm_pl.provenance import atomic_path, code_version
 
@@ -63,7 +63,12 @@ class _Job:
         tokens = written_tokens(text)
         if not tokens:
             return Outcome(cut.id, key, reason="transcript has no words")
-        unknown = unreadable(text, supervision.language or "en")
+        language = supervision.language or "en"
+        if self.aligner.english_only and not is_english(language):
+            return Outcome(
+                cut.id, key, reason=f"{self.aligner.name} reads English only, but this is {language}: --method ctc"
+            )
+        unknown = unreadable(text, language)
         if unknown is not None:
             return Outcome(cut.id, key, reason=f"{unknown!r} has numbers or symbols, which are read in English only")
         try:

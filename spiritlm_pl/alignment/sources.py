@@ -35,6 +35,7 @@ class LhotseAligner:
     path: str
     name: str = "lhotse"
     needs_audio: bool = False
+    english_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a missing file at once."""

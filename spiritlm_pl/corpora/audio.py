@@ -113,17 +113,17 @@ def load_waveform(source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE) 
     A cut comes out with exactly `round(cut.duration * sample_rate)` samples, at most a few zeros added.
 
     Raises:
-        AudioError: if the file is missing, empty or damaged, or shorter than the cut.
+        AudioError: if the file is missing, empty or damaged, shorter than the cut, or has values that are not finite.
     """
     if not isinstance(source, MonoCut):
-        return to_mono(*load_audio_file(source), sample_rate)
+        return _finite(to_mono(*load_audio_file(source), sample_rate), source)
     path = source.recording.sources[0].source
     whole = source.start == 0 and math.isclose(source.duration, source.recording.duration, abs_tol=1e-6)
     waveform, rate = load_audio_file(path, source.start, None if whole else source.duration)
     channels = source.recording.channel_ids or [0]
     if waveform.shape[0] > 1 and len(channels) > 1:
         waveform = waveform[channels.index(source.channel)][None]
-    mono = to_mono(waveform, rate, sample_rate)
+    mono = _finite(to_mono(waveform, rate, sample_rate), path)
     expected = round(source.duration * sample_rate)
     if mono.shape[0] < expected - sample_rate // 20:
         raise AudioError(
@@ -131,6 +131,12 @@ def load_waveform(source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE) 
             f"but {path} has {mono.shape[0] / sample_rate:.2f} s instead"
         )
     return torch.nn.functional.pad(mono, (0, max(0, expected - mono.shape[0])))[:expected]
+
+
+def _finite(waveform: Tensor, path: str | Path) -> Tensor:
+    if not bool(waveform.isfinite().all()):
+        raise AudioError(f"audio must be finite, but has NaN or infinity instead: {path}")
+    return waveform
 
 
 def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int:

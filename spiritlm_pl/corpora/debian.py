@@ -53,6 +53,11 @@ def find_packages(names: list[str], folder: Path) -> list[Path]:
     return [paths[-1] for paths in found if paths]
 
 
+def package_folder(source: Path) -> Path:
+    """The folder of a source that is one, or one of its .deb files."""
+    return source.parent if source.suffix == ".deb" else source
+
+
 def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
     """Regular files of all the packages, by their path.
 
@@ -67,7 +72,7 @@ def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
         if source is None:
             packages = fetch_packages(names, Path(folder))
         else:
-            packages = find_packages(names, source.parent if source.suffix == ".deb" else source)
+            packages = find_packages(names, package_folder(source))
         if len(packages) < len(names):
             raise PackageError(f"source must be a folder with {' and '.join(names)} (.deb), but is {source} instead")
         archives = [read_package(path) for path in packages]

@@ -13,6 +13,7 @@ TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")
 _PATH_COLUMNS = ("path", "audio", "file", "filename", "wav", "audio_path")
 _TEXT_COLUMNS = ("text", "transcript", "sentence", "transcription")
 _SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+_STYLE_COLUMNS = ("style", "emotion")
 
 
 def audio_files(folder: str | Path) -> list[Path]:
@@ -73,7 +74,9 @@ def _text_file(audio: Path) -> Path | None:
 
 
 def read_table(table: str | Path, audio_root: str | Path | None = None, language: str = "en") -> list[Utterance]:
-    """Rows of a .csv, or .tsv, with a header that names columns of paths, texts and, if known, speakers.
+    """Rows of a .csv, or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
+
+    A speaker or style that the table does not tell is left empty: nobody knows which utterances share it.
 
     Args:
         table: the file; a path in it is relative to `audio_root`.
@@ -95,21 +98,30 @@ def read_table(table: str | Path, audio_root: str | Path | None = None, language
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         names = {name.strip().lower(): name for name in reader.fieldnames or () if name}
         columns = []
-        for kind, candidates in (("path", _PATH_COLUMNS), ("text", _TEXT_COLUMNS), ("speaker", _SPEAKER_COLUMNS)):
+        for kind, candidates in (
+            ("path", _PATH_COLUMNS),
+            ("text", _TEXT_COLUMNS),
+            ("speaker", _SPEAKER_COLUMNS),
+            ("style", _STYLE_COLUMNS),
+        ):
             column = next((names[name] for name in candidates if name in names), None)
-            if column is None and kind != "speaker":
+            if column is None and kind in ("path", "text"):
                 raise ValueError(
                     f"table must have a column of {kind} ({', '.join(candidates)}), "
                     f"but {table} has {', '.join(names) or 'none'} instead"
                 )
             columns.append(column)
         rows = list(reader)
-    path_column, text_column, speaker_column = columns
+    path_column, text_column, speaker_column, style_column = columns
     utterances = []
     for row in rows:
         name = (row[path_column] or "").strip()
-        speaker = (row[speaker_column] if speaker_column else None) or table.stem
-        utterances.append(Utterance(_identifier(Path(name)), root / name, row[text_column] or "", speaker, language))
+        speaker = ((row[speaker_column] if speaker_column else None) or "").strip()
+        style = (row[style_column] or "").strip() if style_column else ""
+        custom = {"style": style} if style else None
+        utterances.append(
+            Utterance(_identifier(Path(name)), root / name, row[text_column] or "", speaker, language, custom=custom)
+        )
     return _distinct(utterances)
 
 

@@ -216,7 +216,7 @@ def utterances_of(cuts: Iterable[Cut], language: str = "en") -> list[Utterance]:
                 supervision.id,
                 Path(source.source),
                 supervision.text or "",
-                supervision.speaker or "unknown",
+                supervision.speaker or "",
                 supervision.language or language,
                 cut.start,
                 None if whole else cut.duration,

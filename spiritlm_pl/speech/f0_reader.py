@@ -17,10 +17,9 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.corpora.manifest import SKIPPED_FILE
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.speech.f0 import num_frames
-from spiritlm_pl.speech.f0_store import f0_folder, read_f0_info
+from spiritlm_pl.speech.f0_store import f0_folder, read_f0_info, skipped_f0
 
 
 class StoredF0:
@@ -32,32 +31,35 @@ class StoredF0:
     Args:
         corpora: corpus folders.
         name: under which their F0 was extracted.
+        speaker_means: give the means of speakers; else every utterance has its own.
 
     Raises:
         FileNotFoundError: if the F0 of a corpus has not been extracted to its end.
     """
 
-    def __init__(self, corpora: Sequence[str], name: str) -> None:
+    def __init__(self, corpora: Sequence[str], name: str, speaker_means: bool = True) -> None:
         """Index the ids."""
-        self.name = name
+        self.name, self.speaker_means = name, speaker_means
         self.skipped: dict[str, str] = {}
         self._place: dict[str, tuple[Path, int, int]] = {}  # part, row, corpus
         self._means: list[dict[str, float]] = []
         for number, corpus in enumerate(corpora):
-            self._means.append(read_f0_info(corpus, name).speaker_means)
+            self._means.append(self._speakers(corpus))
             folder = f0_folder(corpus, name)
             for path in sorted(folder.glob("*.parquet")):
                 ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
                 self._place |= {utterance: (path, row, number) for row, utterance in enumerate(ids)}
-            rows = [json.loads(line) for line in (folder / SKIPPED_FILE).read_text().splitlines()]
-            self.skipped |= {row["id"]: row["reason"] for row in rows}
+            self.skipped |= skipped_f0(corpus, name)
+
+    def _speakers(self, corpus: str) -> dict[str, float]:
+        return read_f0_info(corpus, self.name).speaker_means if self.speaker_means else {}
 
     def fingerprint(self, corpora: Iterable[str]) -> str:
         """Hash of the F0 and the speaker means of corpora."""
         digest = hashlib.sha256()
         for corpus in corpora:
             info = read_f0_info(corpus, self.name)
-            digest.update(json.dumps([info.extractor, info.speaker_means], sort_keys=True).encode())
+            digest.update(json.dumps([info.extractor, self._speakers(corpus)], sort_keys=True).encode())
             for path in sorted(f0_folder(corpus, self.name).glob("*.parquet")):
                 digest.update(file_sha256(path).encode())
         return digest.hexdigest()

@@ -111,12 +111,9 @@ class _Job:
 def _waveform(cut: MonoCut) -> Tensor | Skipped:
     path = cut.recording.sources[0].source
     try:
-        waveform = load_waveform(cut, SAMPLE_RATE)
+        return load_waveform(cut, SAMPLE_RATE)
     except AudioError as error:
         return Skipped(cut.id, path, str(error))
-    if not bool(waveform.isfinite().all()):
-        return Skipped(cut.id, path, f"audio must be finite, but has NaN or infinity instead: {path}")
-    return waveform
 
 
 def _contour(cut: MonoCut, waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour | Skipped:
@@ -167,6 +164,7 @@ def _write_part(path: Path, part: Part, found: Mapping[str, Contour], skipped: S
     columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
+    path.with_name(INFO_FILE).unlink(missing_ok=True)  # until all parts are of the corpus as it is now
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
 
@@ -280,6 +278,17 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
             f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
         )
     return F0Info(**json.loads(path.read_text()))
+
+
+def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
+    """Utterances that have no F0, and why.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+    """
+    read_f0_info(corpus, name)
+    rows = map(json.loads, (f0_folder(corpus, name) / SKIPPED_FILE).read_text().splitlines())
+    return {row["id"]: row["reason"] for row in rows}
 
 
 def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, Contour], dict[str, float]]:

@@ -9,7 +9,6 @@ Shapes: B batch, S samples, T frames, Y seconds, D feature dimension, L labels.
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
@@ -111,7 +110,7 @@ class StyleEncoder(nn.Module):
         waveforms = pad(waveforms, (0, max(0, shortest - waveforms.shape[1])))
         frames, counts = self.encoder(waveforms, lengths.clamp(min=shortest))
         means, numbers = block_means(self.projection(frames), counts, round(self.encoder.frame_rate / STYLE_RATE))
-        numbers = torch.where(lengths > 0, numbers, 0)
+        numbers = numbers.minimum(-(-lengths // self.sample_rate))  # some encoders give a frame too many
         return normalize(means, dim=-1) if self.config.normalize else means, numbers
 
     def utterances(self, features: Tensor, counts: Tensor) -> Tensor:

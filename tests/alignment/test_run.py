@@ -112,6 +112,8 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         "ru": "no word has a character that the network knows: привет мир",
         "mixed": "words without a character that the network knows: мир",
     }
+    with pytest.raises(ValueError, match="none can .*pocketsphinx reads English only, but this is pl: --method ctc"):
+        align(str(corpus), overwrite=True, num_jobs=1)
     align(str(corpus), method="ctc", unknown="star", num_jobs=1)
     assert {name for name, times in times_of(corpus).items() if times} == {"pl", "mixed"}
     ctc._network.cache_clear()

@@ -19,6 +19,7 @@ from spiritlm_pl.corpora.manifest import (
     load_cuts,
     make_cut,
     read_info,
+    style_of,
     word_alignment,
     write_cuts,
 )
@@ -103,6 +104,11 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     table.write_text('path\tsentence\tclient_id\nann/0.wav\t"A quote\ty\nann/9.wav\tgone\ty\n')
     folder(str(audio), str(tmp_path / "out2"), table=str(table), spoken_text=False, num_jobs=1)
     assert _texts(tmp_path / "out2", "train") == ['"A quote']
+    table.write_text("path\tsentence\temotion\nann/0.wav\tone\tsad \nann/1.wav\ttwo\t\n")
+    folder(str(audio), str(tmp_path / "styled"), table=str(table), num_jobs=1)
+    cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "styled", split)]
+    assert {cut.supervisions[0].text: style_of(cut) for cut in cuts} == {"one": "sad", "two": ""}
+    assert not any(cut.supervisions[0].speaker for cut in cuts)  # nobody knows that it is the same one
     (audio / "empty.wav").touch()
     table.write_text("path\tsentence\nempty.wav\tnothing usable\n")
     before = read_info(tmp_path / "out2")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lhotse.utils import fastcopy
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from spiritlm_pl.batches import LabelledBatch
 from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.corpora.manifest import make_cut, save_corpus
+from spiritlm_pl.corpora.manifest import load_cuts, make_cut, save_corpus, write_cuts
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.quantizer import KMeansModule
@@ -31,7 +32,7 @@ from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 MFCC = MFCCConfig(normalize=False)
-PITCHES = {"dark": 200, "bright": 1500}
+PITCHES = {"dark": 200, "bright": 1500, "": 800}
 
 
 def styled_corpus(folder: Path, styles: tuple[str, ...] = ("dark", "bright"), speakers: int = 2) -> Path:
@@ -94,6 +95,13 @@ def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path:
     assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"
 
 
+def test_a_corpus_without_labels_is_told(corpus: Path, tmp_path: Path) -> None:
+    plain = styled_corpus(tmp_path / "plain", styles=("",))
+    data = LabelledDataModule([str(corpus), str(plain)])
+    with pytest.warns(UserWarning, match="corpora: .*plain has no usable utterance in the split 'train' and is left"):
+        data.setup("fit")
+
+
 def test_audio_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None:
     data = LabelledDataModule([str(corpus)], batch_seconds=10.0, sample_rate=8_000)
     with pytest.raises(ValueError, match="sample_rate of the data must be the network's 16000, but is 8000 instead"):
@@ -150,6 +158,17 @@ def test_gradients_are_turned_round() -> None:
 def test_speakers_can_be_the_target(corpus: Path, tmp_path: Path) -> None:
     _, figures = train_features(corpus, tmp_path, steps=150, target="speaker")
     assert figures["val/accuracy_speaker"] == 1.0 and "val/accuracy_style" not in figures
+
+
+def test_what_nobody_held_out_is_known_of_has_no_figure(tmp_path: Path) -> None:
+    corpus = styled_corpus(tmp_path / "styled")
+    cuts = [
+        fastcopy(cut, supervisions=[fastcopy(cut.supervisions[0], speaker="new")])
+        for cut in load_cuts(corpus, "validation")
+    ]
+    write_cuts(corpus, "validation", cuts)
+    _, figures = train_features(corpus, tmp_path, steps=2)
+    assert "val/accuracy_style" in figures and "val/accuracy_speaker" not in figures
 
 
 def with_dropout(folder: Path) -> HubertLayer:

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from spiritlm_pl.checkpoint import save_network
@@ -69,9 +71,22 @@ def test_three_kinds_at_their_rates(folder: Path) -> None:
         assert torch.equal(getattr(alone, name), getattr(second, name))
 
 
-@pytest.mark.parametrize("kind", ["silence", "noise", "10 ms", "79 ms", "30 Hz", "2 kHz", "one sample"])
+def test_long_audio_has_its_codes_at_their_places(folder: Path) -> None:
+    """Units and styles of what is longer than a chunk are made chunk by chunk, here of 4 s."""
+    tokenizer = load_tokenizer(folder)
+    assert isinstance(tokenizer, ExpressiveTokenizer)
+    tokenizer.phonetic.chunk_seconds = tokenizer.style.chunk_seconds = 4.0
+    waveform = torch.cat([hum(8.0), 0.1 * torch.randn(12 * 16_000, generator=torch.Generator().manual_seed(0))])
+    (units,) = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))
+    assert (units.num_frames, len(units.pitches), len(units.styles)) == (500, 250, 20)
+    (hummed,) = tokenizer.encode(waveform[None, : 8 * 16_000], torch.tensor([8 * 16_000]))
+    assert torch.equal(hummed.frames(), units.frames()[:200]) and torch.equal(hummed.styles, units.styles[:8])
+
+
+@pytest.mark.parametrize("kind", ["music", "silence", "noise", "10 ms", "79 ms", "30 Hz", "2 kHz", "one sample"])
 def test_any_audio_has_valid_codes(folder: Path, kind: str) -> None:
     waveform = {
+        "music": sum((hum(1.0, pitch) for pitch in (220.0, 277.2, 329.6)), torch.zeros(())) / 3,
         "silence": torch.zeros(16_000),
         "noise": 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(0)),
         "10 ms": hum(0.010),
@@ -186,5 +201,12 @@ def test_what_cannot_be_read_or_has_no_f0_is_skipped(folder: Path, make_corpus: 
     with pytest.raises(FileNotFoundError, match="it has no F0: too loud|no such file|does not exist"):
         predict(folder, corpus, tmp_path / "units", *options, "--data.init_args.predict_splits=[test]")
     (corpus / "audio" / "tones-train-1.wav").unlink()
+    broken = corpus / "audio" / "tones-train-2.wav"
+    samples = soundfile.read(broken, dtype="float32")[0]
+    soundfile.write(broken, np.where(np.arange(len(samples)) == 99, np.nan, samples), 16_000, subtype="FLOAT")
     units = predict(folder, corpus, tmp_path / "units", *options, "--data.init_args.predict_splits=[train]")
-    assert len(units) == 3 and all(utterance.pitches is not None for utterance in units)
+    assert len(units) == 2 and all(utterance.pitches is not None for utterance in units)
+    assert (
+        "audio must be finite, but has NaN"
+        in (tmp_path / "units" / corpus.name / "train" / "skipped.jsonl").read_text()
+    )

@@ -9,9 +9,11 @@ import soundfile
 import torch
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.corpora.manifest import load_cuts
+from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
 from spiritlm_pl.datamodules.f0 import F0DataModule
+from spiritlm_pl.speech import f0_store
 from spiritlm_pl.speech.f0 import num_frames
+from spiritlm_pl.speech.f0_reader import StoredF0
 from spiritlm_pl.speech.f0_store import extract_corpus, f0_folder, load_f0, read_f0_info
 
 
@@ -149,6 +151,45 @@ def test_unfinished_and_damaged(corpus: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="train-00001.parquet must be a readable part, but is damaged"):
         load_f0(corpus, "yin", "train")
+
+
+def test_a_corpus_that_has_grown_is_told(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract(corpus)
+    cuts = list(load_cuts(corpus, "train"))
+    write_cuts(corpus, "train", cuts[:-1])
+    extract(corpus)
+    write_cuts(corpus, "train", cuts)
+    data = F0DataModule([str(corpus)], "yin")
+    with pytest.raises(ValueError, match=f"F0 must be of the corpus as it is, but lacks {cuts[-1].id} of split train"):
+        data.setup("fit")
+    written: list[object] = []
+
+    def killed_at_the_second(*given: object, **named: object) -> None:
+        written.append(given)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write_table(*given, **named)
+
+    write_table = f0_store.pq.write_table
+    write_cuts(corpus, "train", cuts[3:] + cuts[:3])  # other parts
+    monkeypatch.setattr(f0_store.pq, "write_table", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        extract(corpus)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError, match="F0 must have been extracted"):
+        F0DataModule([str(corpus)], "yin").setup("fit")
+    extract(corpus)
+    F0DataModule([str(corpus)], "yin").setup("fit")
+
+
+def test_without_the_means_of_speakers(corpus: Path) -> None:
+    extract(corpus)
+    cuts = list(load_cuts(corpus, "train"))[:2]
+    lengths = [cut.num_samples for cut in cuts]
+    means = {known: StoredF0([str(corpus)], "yin", known).batch(cuts, lengths)[2] for known in (True, False)}
+    assert means[True].isfinite().all() and means[False].isnan().all()
+    prints = {StoredF0([str(corpus)], "yin", known).fingerprint([str(corpus)]) for known in (True, False)}
+    assert len(prints) == 2  # what was tokenised with the one is not what the other gives
 
 
 def test_batches_of_contours(corpus: Path) -> None:

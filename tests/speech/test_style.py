@@ -106,6 +106,14 @@ def test_an_utterance_has_the_same_features_alone_and_beside_others(encoder: Any
         torch.testing.assert_close(alone[0], features[row, : int(number)], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("samples", [16_000, 31_999, 80_000, 88_000])
+def test_there_is_one_vector_a_second(encoder: Any, samples: int) -> None:
+    """In pieces of 100 s, too, one after the other: a vector too many would move all that follow."""
+    network = StyleEncoder.on(encoder).eval()
+    numbers = network(0.1 * torch.randn(1, samples), torch.tensor([samples]))[1]
+    assert int(numbers) == -(-samples // 16_000)
+
+
 def test_it_is_saved_and_loaded(encoder: Any, tmp_path: Path) -> None:
     network = StyleEncoder.on(encoder, projection_dim=8, labels=("a", "b")).eval()
     save_network(tmp_path / "style", network, STAGE)
