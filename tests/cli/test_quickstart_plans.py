@@ -42,6 +42,16 @@ def test_a_plan_can_be_followed(plan: Plan, source: str, monkeypatch: pytest.Mon
         assert len(stage.run_folders) <= len(trained)
 
 
+def test_packages_at_hand_are_used(tmp_path: Path) -> None:
+    def dialogue() -> Stage:
+        return next(stage for stage in expressive_stages(str(tmp_path), 1.0, 100) if stage.name == "dialogue")
+
+    assert dialogue().commands[0][:2] == ("prepare", "styles") and "in place of" in dialogue().title
+    (tmp_path / "flight-of-the-amazon-queen_1.0.deb").touch()
+    assert dialogue().commands[0][:2] == ("prepare", "amazon_queen")
+    assert f"--source={tmp_path}" in dialogue().commands[0] and dialogue().title == "acted speech: fetch, align"
+
+
 @pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
 def test_every_command_takes_its_arguments(plan: Plan) -> None:
     for stage in plan("apt", 1.0, 100):

@@ -61,6 +61,8 @@ def choice(
     kind: Literal["stories", "sentences"] = "stories",
     items: int | None = None,
     seed: int = 0,
+    device: str = "cpu",
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
     """Which of two continuations belongs to this context? Accuracy in the four directions of text and speech.
 
@@ -69,17 +71,24 @@ def choice(
         units: tokenised corpus.
         out: JSON file to write.
         split: which split to measure on.
-        kind: stories are cut before their last sentence, sentences in their middle.
+        kind: stories (utterances with `custom["sentence_ends"]`) are cut before their last sentence, sentences (all
+            others) in their middle.
         items: at most so many; all when left out.
         seed: of the pairs.
+        device: cpu, cuda, cuda:1, ...
+        dtype: number format of the weights; stored keeps it.
     """
+    import torch
+
+    from spiritlm_pl.devices import check_device
     from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
-    network, tokenizer, vocabulary = load_lm(lm)
+    number_format = None if dtype == "stored" else getattr(torch, dtype)
+    network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
     pairs = choice_items(UnitCorpus(units, split), tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
-    results = evaluate_choice(network, pairs, vocabulary)
+    results = evaluate_choice(network, pairs, vocabulary, opening=tokenizer.opening)
     write_report(out, {name: result.to_dict() for name, result in results.items()})
     for name, result in results.items():
         print(

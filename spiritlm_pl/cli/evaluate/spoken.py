@@ -15,8 +15,10 @@ def resynthesis(
     split: Split = "test",
     utterances: int | None = None,
     audio: str | None = None,
+    pocketsphinx: bool = True,
     whisper: str | None = None,
     language: str = "en",
+    device: str = "cpu",
 ) -> None:
     """Resynthesise held-out recordings from their units, and let recognisers compare them with the originals.
 
@@ -28,8 +30,10 @@ def resynthesis(
         split: which split to measure on.
         utterances: at most so many, spread evenly over the split; all when left out.
         audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
-        whisper: folder of a faster-whisper model, a second judge.
+        pocketsphinx: whether this recogniser, which knows English alone, listens.
+        whisper: folder of a faster-whisper model, another recogniser.
         language: that Whisper listens for: en, de, pl, ...
+        device: for the vocoder.
     """
     from spiritlm_pl.corpora.audio import load_waveform
     from spiritlm_pl.corpora.manifest import speaker_of
@@ -43,7 +47,7 @@ def resynthesis(
         text_of,
     )
 
-    network = judged_vocoder(vocoder)
+    network = judged_vocoder(vocoder, device)
     stored = stored_speech(units, corpus, split, utterances)
     check_vocoders({vocoder: network}, stored)
     pairs = [
@@ -55,7 +59,9 @@ def resynthesis(
         )
         for cut, utterance in followed(stored, len(stored), "resynthesis")
     ]
-    report = evaluate_resynthesis(pairs, whisper_folder=whisper, language=language, sample_rate=network.sample_rate)
+    report = evaluate_resynthesis(
+        pairs, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language, sample_rate=network.sample_rate
+    )
     write_report(out, report.as_dict())
     for judge, scores in report.recognition.items():
         for name, score in scores.items():

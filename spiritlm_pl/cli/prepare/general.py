@@ -30,7 +30,7 @@ def folder(
     Args:
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
-        table: a .csv or .tsv with columns path, text and (if known) speaker; paths are relative to `audio`.
+        table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
         language: of the transcripts.
         speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given.
         licence: under what licence the audio stands, for corpus.json.

@@ -35,8 +35,9 @@ def quickstart(
 
     Args:
         variant: base (text and units), or expressive (and pitch and style, on acted dialogue as well).
-        source: the real prompts: "apt" fetches them with apt-get, a path names a folder or .deb that holds them,
-            "synthetic" takes spoken stories instead, "auto" is apt where there is apt-get.
+        source: real speech: "apt" fetches it with apt-get, a path names a folder with the .deb files (those of the
+            prompts; acted speech is synthetic where its own is not beside them), "synthetic" takes synthetic speech
+            instead, "auto" is apt where there is apt-get.
         budget: factor of all training steps; 0.02 shows the whole path in a few minutes and learns nothing.
         stories: number of spoken stories, for training and test.
         cores: processor cores to use; all when left out.

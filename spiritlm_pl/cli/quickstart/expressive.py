@@ -1,11 +1,14 @@
 """What the expressive quickstart does beyond the Base one: acted speech, pitch, style, and figures beside Base."""
 
+from pathlib import Path
+
 from spiritlm_pl.cli.quickstart.plan import (
     APT,
     CORPORA,
     PROMPTS,
     REPORTS,
     STORIES,
+    SYNTHETIC,
     TEXT_TOKENIZER,
     VOICE,
     fit,
@@ -13,6 +16,8 @@ from spiritlm_pl.cli.quickstart.plan import (
     quickstart_stages,
 )
 from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
+from spiritlm_pl.corpora.amazon_queen import PACKAGE
+from spiritlm_pl.corpora.debian import find_packages, package_folder
 
 MODEL, SAMPLES = ROOT / "model_expressive", ROOT / "samples_expressive"
 DIALOGUE, STYLES, PROSODY = f"{CORPORA}/dialogue", f"{CORPORA}/styles", f"{CORPORA}/prosody"
@@ -27,9 +32,12 @@ MEASURED = {"dialogue": 250, "prompts": 60, "styles": 200}  # held-out utterance
 
 def acted_speech(source: str, styled: int) -> tuple[str, ...]:
     """The command that makes the corpus of acted dialogue, or its stand-in where it cannot be fetched."""
+    # One voice is learnt in minutes; what becomes of its styles takes many held-out lines to tell.
+    acted = ("prepare", "amazon_queen", DIALOGUE, "--characters=[joe]", "--test_fraction=0.2")
     if source == APT:
-        # One voice is learnt in minutes; what becomes of its styles takes many held-out lines to tell.
-        return ("prepare", "amazon_queen", DIALOGUE, "--characters=[joe]", "--test_fraction=0.2")
+        return acted
+    if source != SYNTHETIC and find_packages([PACKAGE], package_folder(Path(source))):
+        return (*acted, f"--source={source}")
     return ("prepare", "styles", DIALOGUE, f"--sentences={styled}", "--seed=1")
 
 
@@ -37,14 +45,15 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     """All stages, each after those it needs; the first ones are those of the Base quickstart.
 
     Args:
-        source: where the real prompts come from.
+        source: where the real prompts and the acted speech come from.
         budget: factor of all training steps.
         stories: number of spoken stories.
     """
     source = found_source(source)
     styled = min(STYLED, 2 * stories)
     shared = [stage for stage in quickstart_stages(source, budget, stories) if stage.name in SHARED]
-    title = "acted speech: fetch, align" if source == APT else "styles in place of acted speech"
+    acted = acted_speech(source, styled)
+    title = "acted speech: fetch, align" if "amazon_queen" in acted else "styles in place of acted speech"
     measured = {"dialogue": DIALOGUE, "prompts": PROMPTS, "styles": STYLES}
     vocoders = f'{{"{BASE}": "{VOCODER_BASE}", "{EXPRESSIVE}": "{MODEL}/vocoder"}}'
     iteration_2 = ("hubert/quickstart", "hubert/quickstart_iteration2")
@@ -52,7 +61,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
     dialogue = ("vocoder/quickstart", "vocoder/quickstart_dialogue")
     return [
         *shared,
-        Stage(name="dialogue", title=title, commands=(acted_speech(source, styled),), minutes=1),
+        Stage(name="dialogue", title=title, commands=(acted,), minutes=1),
         Stage(
             name="styles",
             title="speech in set styles",
