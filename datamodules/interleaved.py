@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, Manifest, read_manifest
@@ -127,6 +128,8 @@ class InterleavedDataModule(LightningDataModule):
             length = max_steps * accumulate
         else:
             length = -(-mixture.rows_until_all_read() // (share.rows_per_batch * accumulate)) * accumulate
+        passes = zip(self.streams, mixture.passes(length * share.rows_per_batch), strict=True)
+        rank_zero_info("passes over the streams: " + ", ".join(f"{name} {count:.3g}" for name, count in passes))
         identity = {
             "seed": self.seed,
             "row_length": self.row_length,

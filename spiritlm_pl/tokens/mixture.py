@@ -94,6 +94,11 @@ class Mixture:
         cycles = [-(-stream.rows_per_epoch // quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         return max(cycles) * len(self.slots)
 
+    def passes(self, num_rows: int) -> list[float]:
+        """How often so many rows read each stream."""
+        turns = num_rows / len(self.slots)
+        return [turns * quota / stream.rows_per_epoch for stream, quota in zip(self.streams, self.quotas, strict=True)]
+
     def rows(self, first: int, end: int) -> Rows:
         """Rows [first, end) of the run, in order."""
         numbers = np.arange(first, end, dtype=np.int64)

@@ -50,6 +50,13 @@ def mixture(make_blocks) -> Mixture:
     return Mixture(streams, [2, 1, 1])
 
 
+def test_passes_over_streams_are_told(mixture: Mixture) -> None:
+    whole = mixture.streams[1].rows_per_epoch
+    passes = mixture.passes(4 * whole)  # a quarter of them is speech
+    assert passes[1] == 1 and passes[0] == pytest.approx(2 * whole / mixture.streams[0].rows_per_epoch)
+    assert min(mixture.passes(mixture.rows_until_all_read())) >= 1
+
+
 def test_streams_are_read_in_order(mixture: Mixture) -> None:
     rows = mixture.rows(0, 40)
     slots = np.array(mixture.slots)[np.arange(40) % 4]
