@@ -125,7 +125,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
         # transformers renamed it within version 5
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
-    return network
+    return network.train()  # loaded for inference: without dropout, and without recomputing layers
 
 
 def token_losses(

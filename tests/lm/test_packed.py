@@ -80,6 +80,16 @@ def test_gradient_checkpointing_changes_nothing(tiny, vocabulary, make_batch):
     assert_close(*gradients)
 
 
+def test_a_checkpoint_is_trained_not_run(tmp_path, tiny, vocabulary, make_batch):
+    """transformers loads for inference, and then recomputes no layer: all activations would be kept."""
+    build_network(tiny, vocabulary).save_pretrained(tmp_path)
+    settings = LanguageModelConfig(checkpoint=str(tmp_path), gradient_checkpointing=True)
+    network, calls = build_network(settings, vocabulary), []
+    network.base_model.layers[0].mlp.register_forward_pre_hook(lambda *given: calls.append(given))
+    token_losses(network, make_batch())[0].backward()
+    assert network.training and len(calls) == 2
+
+
 def test_only_tokens_under_the_mask_are_predicted(tiny, vocabulary, make_batch):
     batch = make_batch()
     mask = torch.zeros_like(batch.loss_mask)
