@@ -20,9 +20,10 @@ from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
-from spiritlm_pl.generation.loading import check_tokenizer, check_vocoder
+from spiritlm_pl.generation.loading import check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
+from spiritlm_pl.speech.contract import check_tokenizer
 from spiritlm_pl.speech.expressive import load_tokenizer
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.build_blocks import speech_of_words

@@ -55,7 +55,7 @@ class VisitLoader(DataLoader[Any]):
         super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers)
         self._taken = 0
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a DataLoader names its private iterator
         """Batches, counted as they are handed out."""
         iterator = super().__iter__()
         self._taken = self.sampler.first

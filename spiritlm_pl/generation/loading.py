@@ -8,17 +8,18 @@ import torch
 
 from spiritlm_pl.devices import check_device
 from spiritlm_pl.inference import prepare
+from spiritlm_pl.lm.description import DESCRIPTION_FILE
 from spiritlm_pl.release.layout import VARIANTS, Release, Variant
+from spiritlm_pl.speech.contract import SIZES, check_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.lm.folder import LoadedLM
-    from spiritlm_pl.speech.contract import SpeechLayout, SpeechTokenizer
+    from spiritlm_pl.speech.contract import SpeechTokenizer
     from spiritlm_pl.vocoder.config import VocoderConfig
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
 LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"
-SIZES = ("num_units", "num_pitches", "num_styles")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class ModelFolders:
             FileNotFoundError: if there is no language model.
         """
         path = Path(path)
-        inside = path / LM if not (path / "spiritlm.json").is_file() else path
+        inside = path / LM if not (path / DESCRIPTION_FILE).is_file() else path
         lm = lm or inside
         if not lm.is_dir():
             raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
@@ -196,22 +197,6 @@ def chosen_variant(release: Release, variant: str | None) -> Variant:
         names = " or ".join(there) or f"{' or '.join(VARIANTS)}, whose language models are not in {release.folder}"
         raise ValueError(f"variant must be {names}, but is {variant or 'left out'} instead")
     return variant
-
-
-def check_tokenizer(layout: "SpeechLayout", vocabulary: Vocabulary, folder: str | Path | None) -> None:
-    """A Base model takes an expressive tokenizer, and leaves pitch and style aside."""
-    if vocabulary.expressive and not layout.expressive:
-        raise ValueError(
-            "speech tokenizer must give the pitch and style codes of the language model, "
-            f"but {folder} gives units alone"
-        )
-    for name in SIZES:
-        most, found = getattr(vocabulary, name), getattr(layout, name)
-        if most and found > most:
-            raise ValueError(
-                f"{name} of the speech tokenizer must be at most the language model's {most}, "
-                f"but of {folder} is {found} instead"
-            )
 
 
 def check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:

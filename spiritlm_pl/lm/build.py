@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention
-from spiritlm_pl.lm.folder import DESCRIPTION_FILE, read_vocabulary
+from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -67,13 +67,12 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
             f"vocabulary must have as many rows as the model's embedding, {named}, but has "
             f"{vocabulary.num_rows} instead; `spiritlm extend-vocab` adds speech tokens to a text model"
         )
-    if settings.checkpoint is not None and (Path(settings.checkpoint) / DESCRIPTION_FILE).is_file():
-        theirs = read_vocabulary(settings.checkpoint)
-        if vocabulary != theirs:
-            raise ValueError(
-                f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
-                "`spiritlm build-blocks` takes it over where its text_tokenizer is that folder"
-            )
+    theirs = None if settings.checkpoint is None else stored_vocabulary(settings.checkpoint)
+    if theirs not in (None, vocabulary):
+        raise ValueError(
+            f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
+            "`spiritlm build-blocks` takes it over where its text_tokenizer is that folder"
+        )
     if settings.rope_theta is not None:
         set_rope_theta(config, settings.rope_theta)
     config.use_cache = True  # exported for generation; training asks for none

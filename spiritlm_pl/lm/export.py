@@ -14,8 +14,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+from spiritlm_pl.lm.description import DESCRIPTION_FILE, read_description
 from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
-from spiritlm_pl.lm.folder import DESCRIPTION_FILE, load_lm, read_description, write_model
+from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.lm.model_card import model_card
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import MODEL_FILE

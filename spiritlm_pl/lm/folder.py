@@ -18,12 +18,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from spiritlm_pl.checkpoint import check_finite
+from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-DESCRIPTION_FILE = "spiritlm.json"
-STAGE = "language_model"
 SHARD_SIZE = "2GB"  # written at once, and so held twice
 WEIGHT_FILES = ("model*.safetensors", "model*.safetensors.index.json", "pytorch_model*")
 LoadedLM: TypeAlias = tuple[PreTrainedModel, TextTokenizer, Vocabulary]
@@ -78,26 +77,6 @@ def write_model(
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
     """Put a text tokenizer (file or folder) into a model folder."""
     TextTokenizer.load(source).save(folder)
-
-
-def read_description(folder: str | Path) -> dict[str, Any]:
-    """The `spiritlm.json` of a model folder.
-
-    Raises:
-        ValueError: if the folder has none, or it is of another stage.
-    """
-    path = Path(folder) / DESCRIPTION_FILE
-    if not path.is_file():
-        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
-    description: dict[str, Any] = json.loads(path.read_text())
-    if description.get("stage") != STAGE:
-        raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
-    return description
-
-
-def read_vocabulary(folder: str | Path) -> Vocabulary:
-    """The vocabulary of a model folder."""
-    return Vocabulary(**read_description(folder)["vocabulary"])
 
 
 def load_causal_lm(

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import GenerationConfig
 
 from spiritlm_pl.checkpoint import check_finite, save_network
-from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, check_tokenizer, check_vocoder
+from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, check_vocoder
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.release.hubert import read_hubert
 from spiritlm_pl.release.language_model import read_lm_parts
@@ -18,6 +18,7 @@ from spiritlm_pl.release.layout import Release, Variant
 from spiritlm_pl.release.speech import read_speaker, read_tokenizer
 from spiritlm_pl.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.release.vocoder import read_vocoder
+from spiritlm_pl.speech.contract import check_tokenizer
 from spiritlm_pl.text import TextTokenizer
 
 

@@ -7,12 +7,16 @@ Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from spiritlm_pl.vocabulary import Vocabulary
+
 PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (Spirit LM, section 3.2)
+SIZES = ("num_units", "num_pitches", "num_styles")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,26 @@ class SpeechLayout:
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds."""
         return ("units", "pitches", "styles") if self.expressive else ("units",)
+
+
+def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | Path | None) -> None:
+    """A Base model takes an expressive tokenizer, and leaves pitch and style aside.
+
+    Raises:
+        ValueError: if the vocabulary lacks codes of the tokenizer, or has kinds that it does not give.
+    """
+    if vocabulary.expressive and not layout.expressive:
+        raise ValueError(
+            "speech tokenizer must give the pitch and style codes of the language model, "
+            f"but {folder} gives units alone"
+        )
+    for name in SIZES:
+        most, found = getattr(vocabulary, name), getattr(layout, name)
+        if most and found > most:
+            raise ValueError(
+                f"{name} of the speech tokenizer must be at most the language model's {most}, "
+                f"but of {folder} is {found} instead"
+            )
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 
 from spiritlm_pl.interrupts import interrupts_held
 from spiritlm_pl.lineage import write_note
-from spiritlm_pl.lm.folder import DESCRIPTION_FILE, read_vocabulary
+from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.provenance import file_sha256
-from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.speech.contract import SpeechLayout, check_tokenizer
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout
@@ -160,8 +160,10 @@ def build_blocks(
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
     given = {name: value for name, value in sizes.items() if value is not None}
-    if (Path(text_tokenizer) / DESCRIPTION_FILE).is_file():
-        vocabulary = _models_vocabulary(text_tokenizer, layout, expressive, given)
+    vocabulary = stored_vocabulary(text_tokenizer)
+    if vocabulary is not None:
+        _check_given(vocabulary, text_tokenizer, given if expressive is None else {**given, "expressive": expressive})
+        check_tokenizer(layout, vocabulary, ", ".join(units))
     elif tokenizer.opening:
         raise ValueError(
             "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, but is "
@@ -251,21 +253,11 @@ def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> 
     return Vocabulary(num_units=layout.num_units, **codes, **sizes)
 
 
-def _models_vocabulary(folder: str, layout: SpeechLayout, expressive: bool | None, given: dict[str, int]) -> Vocabulary:
-    """The vocabulary of a language model that is to be trained further; the shards must fit into it."""
-    vocabulary = read_vocabulary(folder)
-    if expressive not in (None, vocabulary.expressive):
-        raise ValueError(f"expressive must be {vocabulary.expressive} for {folder}, but is {expressive} instead")
-    if vocabulary.expressive and not layout.expressive:
-        raise ValueError(f"units must have pitch and style codes for {folder}, but have units alone instead")
+def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:
+    """What is given beside a language model must be as it is."""
     for name, value in given.items():
         if value != getattr(vocabulary, name):
             raise ValueError(f"{name} must be {getattr(vocabulary, name)} for {folder}, but is {value} instead")
-    for name in ("num_units", "num_pitches", "num_styles")[: 3 if vocabulary.expressive else 1]:
-        room, needed = getattr(vocabulary, name), getattr(layout, name)
-        if needed > room:
-            raise ValueError(f"{name} of the units must be at most {room} for {folder}, but is {needed} instead")
-    return vocabulary
 
 
 def _check_file(path: Path) -> None:

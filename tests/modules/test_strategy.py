@@ -16,7 +16,8 @@ from torch import nn
 from spiritlm_pl.cli.consolidate import consolidate
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.consolidate import consolidate_checkpoint
-from spiritlm_pl.lm.folder import read_vocabulary, save_lm
+from spiritlm_pl.lm.description import read_vocabulary
+from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.vocabulary import Vocabulary
 

@@ -180,10 +180,15 @@ def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -
     with pytest.raises(ValueError, match="multiple_of must be 32 for .*lm, but is 256 instead"):
         build_blocks(*arguments, multiple_of=256)
     describe(num_units=5)
-    with pytest.raises(ValueError, match="num_units of the units must be at most 5 for .*lm, but is 7 instead"):
+    with pytest.raises(
+        ValueError,
+        match="num_units of the speech tokenizer must be at most the language model's 5, but of .*units is 7",
+    ):
         build_blocks(*arguments)
     describe(num_pitches=4, num_styles=5)
-    with pytest.raises(ValueError, match="units must have pitch and style codes for .*lm, but have units alone"):
+    with pytest.raises(
+        ValueError, match="must give the pitch and style codes of the language model, but .*units gives units alone"
+    ):
         build_blocks(*arguments)
     with pytest.raises(ValueError, match="expressive must be True for .*lm, but is False instead"):
         build_blocks(*arguments, expressive=False)

@@ -38,7 +38,8 @@ def quickstart(
         source: real speech: "apt" fetches it with apt-get, a path names a folder with the .deb files (those of the
             prompts; acted speech is synthetic where its own is not beside them), "synthetic" takes synthetic speech
             instead, "auto" is apt where there is apt-get.
-        budget: factor of all training steps; 0.02 shows the whole path in a few minutes and learns nothing.
+        budget: factor of all training steps; 0.3 shows the whole path sooner and learns less. With far fewer
+            steps (0.02) the unit quantizer may give one unit for everything: no story can be cut, and it ends there.
         stories: number of spoken stories, for training and test.
         cores: processor cores to use; all when left out.
 

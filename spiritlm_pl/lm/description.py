@@ -1,0 +1,35 @@
+"""`spiritlm.json` of a model folder: what the ids above the text mean, without loading any of the model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from spiritlm_pl.vocabulary import Vocabulary
+
+DESCRIPTION_FILE = "spiritlm.json"
+STAGE = "language_model"
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """The `spiritlm.json` of a model folder.
+
+    Raises:
+        ValueError: if the folder has none, or it is of another stage.
+    """
+    path = Path(folder) / DESCRIPTION_FILE
+    if not path.is_file():
+        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
+    description: dict[str, Any] = json.loads(path.read_text())
+    if description.get("stage") != STAGE:
+        raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
+    return description
+
+
+def read_vocabulary(folder: str | Path) -> Vocabulary:
+    """The vocabulary of a model folder."""
+    return Vocabulary(**read_description(folder)["vocabulary"])
+
+
+def stored_vocabulary(folder: str | Path) -> Vocabulary | None:
+    """The vocabulary of a folder (or hub name), None where it tells none."""
+    return read_vocabulary(folder) if (Path(folder) / DESCRIPTION_FILE).is_file() else None
