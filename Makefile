@@ -4,26 +4,51 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart test check lint typecheck install docs clean
+LATEST := .venv-latest
+LOCKING := .venv-lock
+LOCK := $(LOCKING)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+define RIGHT_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+  || { echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=..."; exit 1; }
+endef
+
+.PHONY: help quickstart test test-latest check lint typecheck install lock docs clean
 
 help:  ## This list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and sys.version_info[:2] != (3, 12))' \
-	  || { echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=..."; exit 1; }
+# The lock has every package with its hash, so that pip alone installs what the tests last passed with. Two packages have
+# sources only; they are built with the tools of requirements-build.lock, and not with whatever is newest that day.
+$(INSTALLED): pyproject.toml requirements.lock requirements-build.lock
+	$(RIGHT_PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-build.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation --requirement requirements.lock
+	rm -rf *.egg-info  # of an earlier version, which would be believed
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
-install: $(INSTALLED)  ## The environment in .venv (about 7 GB, some minutes)
+install: $(INSTALLED)  ## The environment in .venv (about 7 GB, some minutes), exactly as the lock has it
 
 quickstart: $(INSTALLED)  ## The whole path in miniature, on real speech
 	$(BIN)/spiritlm quickstart
 
 test: $(INSTALLED)  ## The test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+test-latest:  ## The same with the newest packages that pyproject.toml allows; says which are newer than the lock
+	$(RIGHT_PYTHON)
+	test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[dev]"
+	@grep -oE '^[a-z0-9.-]+==[^ ]+' requirements.lock > $(LATEST)/locked.txt
+	@$(LATEST)/bin/python -m pip list --format=freeze | tr 'A-Z_' 'a-z-' | grep -vxFf $(LATEST)/locked.txt
+	OMP_NUM_THREADS=1 $(LATEST)/bin/python -m pytest --numprocesses 2
+
+lock:  ## The newest packages that pyproject.toml allows, with hashes; run the tests before you commit it
+	test -x $(LOCKING)/bin/uv || { $(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet uv; }
+	echo 'setuptools>=77,<90' | $(LOCK) - --output-file requirements-build.lock
+	$(LOCK) pyproject.toml --extra dev --output-file requirements.lock
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .
@@ -40,4 +65,4 @@ docs: $(INSTALLED)  ## API pages from the docstrings, in site/
 	$(BIN)/pdoc --docformat google --output-directory site spiritlm_pl
 
 clean:  ## Remove the environment and caches; runs and corpora stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LATEST) $(LOCKING) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -19,6 +19,38 @@ from spiritlm_pl.cli.configs import shipped_configs
 assert "lm/base_7b" in shipped_configs()
 """
 
+NOT_FOR_INFERENCE = (
+    "amfm_decompy deepspeed espeakng_loader fastapi gradio lightning matplotlib mlflow num2words pocketsphinx pyarrow "
+    "torchmetrics"
+).split()
+INFER = f"""
+import sys
+for name in {NOT_FOR_INFERENCE}: sys.modules[name] = None  # as if it were not installed
+from spiritlm_pl.cli.main import COMMANDS, _load, guarded, run
+for name in ("generate", "tokenize", "vocode", "score", "import-release", "export-lm", "extend-vocab"):
+    _load(COMMANDS[name][0])
+from spiritlm_pl.generation import SpiritLM
+for command in (["prepare", "stories", "out"], ["fit", "--help"]):
+    assert guarded(lambda: run(command)) == 2
+"""
+
+
+def test_what_only_extras_bring_is_not_a_dependency() -> None:
+    from spiritlm_pl.cli.extras import extras_with
+
+    assert all(extras_with(name) for name in NOT_FOR_INFERENCE)
+    assert extras_with("lightning.pytorch") == ["train"] and extras_with("matplotlib") == ["evaluate", "serve"]
+    assert extras_with("torch") == extras_with("no_such_module") == []
+
+
+def test_inference_needs_no_extra(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INFER], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    advice = 'is needed for this and is not installed: pip install "spiritlm-pl['
+    assert f'espeakng_loader {advice}corpora]"' in result.stderr and f'lightning {advice}train]"' in result.stderr
+
 
 @pytest.mark.slow
 def test_the_wheel_is_whole(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from spiritlm_pl import __version__
+from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -96,7 +97,7 @@ def run(arguments: list[str]) -> None:
 
 def told(error: Exception) -> str:
     """What is said of a user's error; of what a parser says of all the types that it tried, the reasons."""
-    text = str(error)
+    text = installation_advice(error) if isinstance(error, ModuleNotFoundError) else str(error)
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
         return text
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
