@@ -252,7 +252,7 @@ def stream_tokens(
     tokens = torch.tensor([prompt.tokens], device=model.device)
     cache, new = DynamicCache(config=model.config), tokens
     for _ in range(limit):
-        logits = model(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = model(input_ids=new, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
         if int(new) == eos_id:

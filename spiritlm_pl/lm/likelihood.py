@@ -108,7 +108,7 @@ def _score_choices(
         input_ids=contexts,
         attention_mask=None if even else mask.long(),
         position_ids=positions,
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits  # (B, 1, V)
@@ -126,7 +126,7 @@ def _score_choices(
             input_ids=targets[:, :-1],
             attention_mask=None if even else seen.long(),
             position_ids=begin + torch.arange(longest - 1, device=model.device),
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         ).logits
         logits = torch.cat([logits, later], 1)
