@@ -91,7 +91,8 @@ class LanguageModelModule(StageModule):
         """Check that data and model speak of the same tokens.
 
         Raises:
-            ValueError: if the vocabularies differ or are of the other kind, or gradients are to be clipped by value.
+            ValueError: if the vocabularies differ or are of the other kind, gradients are to be clipped by value, or
+                packed rows would not give the losses of the model's own forward.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -108,7 +109,7 @@ class LanguageModelModule(StageModule):
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
-        check_losses(network_config(self.network_config, self.vocabulary), self.network_config)  # not sharded yet
+        check_losses(network_config(self.network_config, self.vocabulary), self.network_config)
 
     def on_train_start(self) -> None:
         """Forget what an earlier run left of a step."""

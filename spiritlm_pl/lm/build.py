@@ -1,6 +1,7 @@
 """Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
+from spiritlm_pl.lm.shrink import with_attention
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -114,40 +116,31 @@ def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
 def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> None:
     """Try on a small copy of the model whether packed rows give the losses of its own `forward`; once a process.
 
-    Not to be called for the first time under a sharding context, which would shard the copy.
+    Every rank tries by itself; also under a sharding context the copy is whole.
 
     Raises:
         ValueError: if they differ.
     """
-    name = f"{settings.packing} {settings.cross_documents}"
-    implementation = attention.NAME if settings.packing == "packed" else None
-
-    def trial(network: PreTrainedModel) -> float:
-        return _loss_difference(network, settings.cross_documents)
-
-    found, told = probe.difference(config, name, trial, implementation)
-    if found <= probe.TOLERANCE:
+    way = f"{settings.packing}{', across documents' if settings.cross_documents else ''}"
+    found = probe.outcome(config, way, partial(_loss_difference, settings=settings))
+    if found.right:
         return
     if settings.packing == "packed":
         raise ValueError(
-            f"packing must be documents with {config.model_type}, which does not keep packed documents apart "
-            f"({told}), but is packed instead"
+            f"packing must be documents with {config.model_type}, as packed its {found.told}, but is packed instead"
         )
-    raise ValueError(
-        f"model must give the same losses as its own forward, but {config.model_type} does not ({told}): "
-        "choose a base model of another family"
-    )
+    if found.tried:  # one document in a row is what a forward is for
+        raise ValueError(f"base model must be of another family than {config.model_type}, as its {found.told}")
 
 
-def _loss_difference(network: PreTrainedModel, cross_documents: bool) -> float:
+def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> float:
     """Largest difference between our losses of packed rows and those of each document by the plain `forward`."""
     batch = probe.random_rows()
-    bounds = attention.packing(batch, cross_documents)
-    documents = batch.tokens.flatten().split(bounds.lengths)
-    plain = probe.small_network(network.config, "eager")
+    documents = batch.tokens.flatten().split(attention.packing(batch, settings.cross_documents).lengths)
     expected = [F.cross_entropy(probe.plain_logits(plain, d)[:-1], d[1:], reduction="none") for d in documents]
-    _with_loss(network, LossSettings())
-    _, losses, _ = token_losses(network, batch, cross_documents)
+    network = with_attention(plain, attention.NAME) if settings.packing == "packed" else plain
+    _let_head_compute_loss(network, LossSettings())
+    _, losses, _ = token_losses(network, batch, settings.cross_documents)
     return float((losses - torch.cat(expected)).abs().max())
 
 
@@ -156,7 +149,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
 
     Raises:
         ValueError: if the configuration does not fit the vocabulary, or the model does not give the losses of its own
-            `forward` (see `check_losses`, to be called before under a sharding context).
+            `forward` (see `check_losses`).
     """
     config = network_config(settings, vocabulary)
     check_losses(config, settings)
@@ -168,7 +161,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
         network = AutoModelForCausalLM.from_pretrained(
             settings.checkpoint, config=config, dtype=dtype, attn_implementation=implementation
         )
-    _with_loss(network, settings.loss)
+    _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
         # transformers renamed it within version 5
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
@@ -176,7 +169,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     return network.train()  # loaded for inference: without dropout, and without recomputing layers
 
 
-def _with_loss(network: PreTrainedModel, settings: LossSettings) -> None:
+def _let_head_compute_loss(network: PreTrainedModel, settings: LossSettings) -> None:
     """Let the output layer compute the loss."""
     head = network.get_output_embeddings()
     if not isinstance(head, nn.Linear):

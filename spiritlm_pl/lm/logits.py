@@ -1,14 +1,14 @@
 """What a model does to the output of its last layer before it calls it logits: a factor, a cap, or nothing.
 
-Granite, Cohere and Falcon-H1 have a factor, Gemma 2 and NanoChat a cap, under names of their own in their configurations.
-So the model's own `forward` is asked: it is given a ruler in place of the layer's output, and what it makes of the
-ruler tells both. Nothing is computed, and no parameter is touched.
+Granite, Cohere and Falcon-H1 have a factor, Gemma 2 and NanoChat a cap, and their configurations have several names
+for them. So the model's own `forward` is asked: it is given a ruler in place of the layer's output, and what it makes
+of the ruler tells both. No layer is computed, and no parameter is touched.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class _Hidden:
 
 def decoder(network: PreTrainedModel) -> PreTrainedModel:
     """The part of a causal language model that gives the hidden states."""
-    base = network.base_model
+    base = cast(PreTrainedModel, network.base_model)
     if base is not network:
         return base
     return next(child for child in network.children() if isinstance(child, PreTrainedModel))
@@ -70,8 +70,8 @@ def own_logits(network: PreTrainedModel) -> Logits:
     Raises:
         ValueError: if it is more than a factor and a cap.
     """
-    ruler = torch.tensor(RULER).view(1, 1, -1)
-    hidden = torch.zeros(1, 1, network.get_output_embeddings().in_features)
+    ruler = torch.tensor(RULER, dtype=torch.float32).view(1, 1, -1)
+    hidden = torch.zeros(1, 1, network.get_output_embeddings().in_features, dtype=torch.float32)
     with (
         _instead(decoder(network), lambda *_, **__: _Hidden(hidden)),
         _instead(network.get_output_embeddings(), lambda _: ruler.clone()),
