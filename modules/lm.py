@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import TokenBatch
-from spiritlm_pl.lm.build import LanguageModelConfig, build_network, token_losses
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
 from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
@@ -91,7 +91,8 @@ class LanguageModelModule(StageModule):
         """Check that data and model speak of the same tokens.
 
         Raises:
-            ValueError: if the vocabularies differ or are of the other kind, or gradients are to be clipped by value.
+            ValueError: if the vocabularies differ or are of the other kind, gradients are to be clipped by value, or
+                packed rows would not give the losses of the model's own forward.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -108,6 +109,7 @@ class LanguageModelModule(StageModule):
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
+        check_losses(network_config(self.network_config, self.vocabulary), self.network_config)
 
     def on_train_start(self) -> None:
         """Forget what an earlier run left of a step."""

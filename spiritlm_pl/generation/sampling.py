@@ -24,6 +24,7 @@ from transformers import (
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.pieces import OutputModality
 from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -124,7 +125,7 @@ def _processors(mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]
 
 
 def batches_within(
-    context: int | None, prompts: Sequence[Sequence[int]], limits: Sequence[int], batch_size: int
+    context: int | None, prompts: Sequence[Sequence[int]], limits: Sequence[int], batch_size: int, padded: bool = True
 ) -> list[slice]:
     """Rows in their order, in batches that end within the context although short prompts are padded.
 
@@ -133,12 +134,14 @@ def batches_within(
         prompts: token ids of the rows.
         limits: new tokens of each row, at most; a row alone ends within the context.
         batch_size: rows of a batch at most.
+        padded: whether prompts of a batch may have several lengths.
     """
     batches: list[slice] = []
     first = longest = most = 0
     for row, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
         longest, most = max(longest, len(prompt)), max(most, limit)
-        if row - first == batch_size or (context is not None and longest + most > context):
+        full = row - first == batch_size or (context is not None and longest + most > context)
+        if full or (not padded and row > first and len(prompt) != len(prompts[first])):
             batches.append(slice(first, row))
             first, longest, most = row, len(prompt), limit
     return [*batches, slice(first, len(prompts))] if prompts else []
@@ -184,7 +187,8 @@ def continue_tokens(
         limits = [min(limit, context - len(prompt)) for prompt, limit in zip(prompts, limits, strict=True)]
     allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     continued: list[list[int]] = []
-    for rows in batches_within(context, prompts, limits, settings.batch_size):
+    padded = len(set(map(len, prompts))) < 2 or probe.outcome(model.config, "padded", _padding_difference).right
+    for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
         processors = _processors(allowed, settings, seeds[rows])
         continued += _continue_batch(model, prompts[rows], limits[rows], processors, eos_id, synced, progress)
     return continued
@@ -224,6 +228,26 @@ def _continue_batch(
     return [_until(row[:limit], eos_id) for row, limit in rows]
 
 
+def _padding_difference(model: PreTrainedModel) -> float:
+    """Largest difference between log-probabilities of prompts padded to one length and of the plain `forward`."""
+    prompts = probe.random_tokens((5, 9))
+    tokens, mask = left_pad(prompts)
+    generated: Any = cast(Any, model).generate(
+        tokens,
+        attention_mask=mask.long(),
+        generation_config=GenerationConfig(max_new_tokens=3, do_sample=False, use_cache=True, pad_token_id=0),
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    found = torch.stack(generated.logits, 1).float().log_softmax(-1)  # (B, 3, V)
+    new = generated.sequences[:, tokens.shape[1] :]
+    expected = [
+        probe.plain_logits(model, [*prompt, *own.tolist()])[-4:-1].log_softmax(-1)
+        for prompt, own in zip(prompts, new, strict=True)
+    ]
+    return float((found - torch.stack(expected)).abs().max())
+
+
 def _until(tokens: list[int], eos_id: int | None) -> list[int]:
     return tokens[: tokens.index(eos_id)] if eos_id is not None and eos_id in tokens else tokens
 
@@ -250,12 +274,29 @@ def stream_tokens(
     allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     processors = _processors(allowed, settings, [settings.seed])
     tokens = torch.tensor([prompt.tokens], device=model.device)
-    cache, new = DynamicCache(config=model.config), tokens
+    cached = probe.outcome(model.config, "cache", _cache_difference).right
+    cache, new = DynamicCache(config=model.config) if cached else None, tokens
     for _ in range(limit):
-        logits = model(input_ids=new, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = _last_logits(model, new if cached else tokens, cache)
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
         if int(new) == eos_id:
             return
         tokens = torch.cat([tokens, new], 1)
         yield int(new)
+
+
+def _last_logits(model: PreTrainedModel, tokens: Tensor, cache: DynamicCache | None) -> Tensor:
+    """Logits (1, V) after tokens (1, T) that follow what is in the cache; after them alone without a cache."""
+    logits: Tensor = model(input_ids=tokens, cache=cache, use_cache=cache is not None, logits_to_keep=1).logits[:, -1]
+    return logits
+
+
+def _cache_difference(model: PreTrainedModel) -> float:
+    """Largest difference between log-probabilities with a cache and by the plain `forward`."""
+    tokens = probe.random_tokens((12,))[0]
+    cache = DynamicCache(config=model.config)
+    steps = (slice(0, 9), slice(9, 10), slice(10, 11), slice(11, 12))
+    found = torch.cat([_last_logits(model, torch.tensor([tokens[step]]), cache) for step in steps])
+    expected = probe.plain_logits(model, tokens)[8:]
+    return float((found.float().log_softmax(-1) - expected.log_softmax(-1)).abs().max())

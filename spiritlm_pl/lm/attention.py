@@ -2,7 +2,8 @@
 
 A row holds several documents; a dense (T, T) block mask makes them pay for each other. Here the bounds of
 the documents travel through the model as a keyword and each document attends to itself only: on CUDA with
-one variable-length flash kernel, elsewhere with one causal call per document, without any mask.
+one variable-length flash kernel, elsewhere with one causal call per document, without any mask. Kernels know
+neither capped scores (Gemma 2) nor sinks (GPT-OSS): there the products are written out, per document.
 
 Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head dimension.
 """
@@ -71,6 +72,8 @@ def document_attention(
     scale: float,
     dropout: float = 0.0,
     window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Causal attention inside every document.
 
@@ -82,13 +85,16 @@ def document_attention(
         scale: factor of the scores.
         dropout: probability of dropping an attention weight (not on the flash path).
         window: how many tokens back a token sees; None for all.
+        softcap: bound of the scores, see `plain_attention`; None for none.
+        sinks: (H,), see `plain_attention`; None for none.
 
     Returns:
         (N, H, D).
     """
     grouped = query.shape[1] != key.shape[1]
     half = query.dtype in (torch.float16, torch.bfloat16)
-    if varlen_attn is not None and query.is_cuda and half and not dropout:
+    plain = softcap is not None or sinks is not None
+    if varlen_attn is not None and query.is_cuda and half and not dropout and not plain:
         back = -1 if window is None else window - 1
         return varlen_attn(
             query,
@@ -108,7 +114,9 @@ def document_attention(
     for one_query, one_key, one_value in zip(*parts, strict=True):  # (H, L, D), (K, L, D), (K, L, D)
         length = one_query.shape[1]
         mask = None if window is None or length <= window else _window_mask(length, window, query.device)
-        if by_matmul and mask is None and length <= MATMUL_LIMIT:
+        if plain:
+            attended = plain_attention(one_query, one_key, one_value, scale, mask, dropout, softcap, sinks)
+        elif by_matmul and mask is None and length <= MATMUL_LIMIT:
             attended = _matmul_attention(one_query, one_key, one_value, scale)
         else:
             attended = F.scaled_dot_product_attention(
@@ -123,6 +131,51 @@ def document_attention(
             )[0]
         pieces.append(attended.transpose(0, 1))
     return torch.cat(pieces)
+
+
+def plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention by plain products, with what no kernel has; the softmax is computed in fp32.
+
+    Args:
+        query: (..., H, L, D).
+        key: (..., K, M, D), K divides H.
+        value: (..., K, M, D).
+        scale: factor of the scores.
+        mask: (..., L, M), True where a token sees another, or what is added to the scores; None for causal.
+        dropout: probability of dropping an attention weight.
+        softcap: scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); None for none.
+        sinks: (H,) scores of a further place that holds nothing (GPT-OSS, arXiv 2508.10925); None for none.
+
+    Returns:
+        (..., H, L, D).
+    """
+    groups = query.shape[-3] // key.shape[-3]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    scores = (query @ key.transpose(-1, -2) * scale).float()
+    if softcap is not None:
+        scores = softcap * (scores / softcap).tanh()
+    if mask is None:
+        length = scores.shape[-1]
+        mask = _window_mask(length, length, query.device)[-scores.shape[-2] :]
+    lowest = torch.finfo(scores.dtype).min  # finite: padding sees nothing, and its weights are no numbers else
+    scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask
+    if sinks is not None:
+        column = sinks.float()[:, None, None].expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, column], -1)
+    weights = scores.softmax(-1)
+    if sinks is not None:
+        weights = weights[..., :-1]
+    return F.dropout(weights.to(value.dtype), dropout) @ value
 
 
 def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -159,25 +212,33 @@ def packed_attention(
     dropout: float = 0.0,
     bounds: Packing | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function `transformers` calls: packed with `bounds`, plain scaled dot product without.
+    """The attention function `transformers` calls: packed with `bounds`, over the whole row without (generation).
 
     Args:
         module: the attention layer.
         query: (B, H, T, D).
         key: (B, K, T, D).
         value: (B, K, T, D).
-        attention_mask: used without `bounds` only (generation).
+        attention_mask: used without `bounds` only.
         scaling: factor of the scores, 1 / sqrt(D) by default.
         dropout: probability of dropping an attention weight.
         bounds: of the documents.
         sliding_window: how many tokens back a token sees.
-        kwargs: what else the model passes.
+        softcap: bound of the scores.
+        s_aux: (H,) attention sinks.
+        kwargs: what else the model passes; what of it changes anything, the probe finds (`spiritlm_pl.lm.probe`).
 
     Returns:
         (B, T, H, D) and no weights.
     """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if bounds is None and (softcap is not None or s_aux is not None):
+        attended = plain_attention(query, key, value, scale, attention_mask, dropout, softcap, s_aux)
+        return attended.transpose(1, 2), None
     if bounds is None:
         return sdpa_attention_forward(
             module,
@@ -195,8 +256,7 @@ def packed_attention(
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended = document_attention(query, key, value, bounds, scale, dropout, sliding_window)
+    attended = document_attention(query, key, value, bounds, scale, dropout, sliding_window, softcap, s_aux)
     return attended.unflatten(0, (batch, length)), None
 
 

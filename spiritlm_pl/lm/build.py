@@ -1,17 +1,21 @@
 """Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from spiritlm_pl.batches import TokenBatch
-from spiritlm_pl.lm import attention
+from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.description import stored_vocabulary
+from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
+from spiritlm_pl.lm.shrink import with_attention
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -26,6 +30,8 @@ class LanguageModelConfig:
         rope_theta: base of the rotary positions; None keeps the model's own (Spirit LM raises 1e4 to 1e5).
         gradient_checkpointing: recompute every layer in the backward pass.
         cross_documents: attention sees the whole row, as plain concatenation does, not only its document.
+        packing: "packed" attends to all documents of a row at once, each to itself; "documents" takes the row apart and
+            runs the documents side by side, padded to the longest: slower, and right for all families.
         dtype: of the parameters; "float32" under mixed precision, "bfloat16" for true bf16 or DeepSpeed.
         loss: how the loss is computed.
     """
@@ -35,6 +41,7 @@ class LanguageModelConfig:
     rope_theta: float | None = None
     gradient_checkpointing: bool = False
     cross_documents: bool = False
+    packing: Literal["packed", "documents"] = "packed"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     loss: LossSettings = field(default_factory=LossSettings)
 
@@ -106,25 +113,69 @@ def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
     config.rope_parameters = {**parameters, "rope_theta": float(theta)}
 
 
+def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> None:
+    """Try on a small copy of the model whether packed rows give the losses of its own `forward`; once a process.
+
+    Every rank tries by itself; also under a sharding context the copy is whole.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    way = f"{settings.packing}{', across documents' if settings.cross_documents else ''}"
+    found = probe.outcome(config, way, partial(_loss_difference, settings=settings))
+    if found.right:
+        return
+    if settings.packing == "packed":
+        raise ValueError(
+            f"packing must be documents with {config.model_type}, as packed its {found.told}, but is packed instead"
+        )
+    if found.tried:  # one document in a row is what a forward is for
+        raise ValueError(f"base model must be of another family than {config.model_type}, as its {found.told}")
+
+
+def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> float:
+    """Largest difference between our losses of packed rows and those of each document by the plain `forward`."""
+    batch = probe.random_rows()
+    documents = batch.tokens.flatten().split(attention.packing(batch, settings.cross_documents).lengths)
+    expected = [F.cross_entropy(probe.plain_logits(plain, d)[:-1], d[1:], reduction="none") for d in documents]
+    network = with_attention(plain, attention.NAME) if settings.packing == "packed" else plain
+    _let_head_compute_loss(network, LossSettings())
+    _, losses, _ = token_losses(network, batch, settings.cross_documents)
+    return float((losses - torch.cat(expected)).abs().max())
+
+
 def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedModel:
-    """The model, ready for packed rows; under a sharding context its parameters are sharded as they come."""
+    """The model, ready for packed rows; under a sharding context its parameters are sharded as they come.
+
+    Raises:
+        ValueError: if the configuration does not fit the vocabulary, or the model does not give the losses of its own
+            `forward` (see `check_losses`).
+    """
     config = network_config(settings, vocabulary)
+    check_losses(config, settings)
     dtype = getattr(torch, settings.dtype)
+    implementation = attention.NAME if settings.packing == "packed" else None
     if settings.checkpoint is None:
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
     else:
         network = AutoModelForCausalLM.from_pretrained(
-            settings.checkpoint, config=config, dtype=dtype, attn_implementation=attention.NAME
+            settings.checkpoint, config=config, dtype=dtype, attn_implementation=implementation
         )
-    head = network.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
-        raise ValueError(f"model must have a linear output layer, but {config.model_type} has {head} instead")
-    network.set_output_embeddings(LossHead(head, settings.loss))
+    _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
         # transformers renamed it within version 5
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
     return network.train()  # loaded for inference: without dropout, and without recomputing layers
+
+
+def _let_head_compute_loss(network: PreTrainedModel, settings: LossSettings) -> None:
+    """Let the output layer compute the loss."""
+    head = network.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        family = network.config.model_type
+        raise ValueError(f"model must have a linear output layer, but {family} has {head} instead")
+    network.set_output_embeddings(LossHead(head, settings, own_logits(network)))
 
 
 def token_losses(
@@ -143,21 +194,43 @@ def token_losses(
         these tokens (M,).
     """
     bounds = attention.packing(batch, cross_documents)
-    positions = batch.position_ids
-    if cross_documents:
-        positions = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-    outputs = network.base_model(
-        input_ids=batch.tokens,
-        position_ids=positions,
-        use_cache=False,
-        attention_mask=attention.pass_through_mask(batch),
-        bounds=bounds,
-    )
+    packed = network.config._attn_implementation == attention.NAME
+    hidden = (_hidden_of_rows if packed else _hidden_of_documents)(network, batch, bounds, cross_documents)
     wanted = batch.loss_mask[:, 1:]
     if not cross_documents:  # the last token of a document knows nothing of the next one
         wanted = wanted & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
     predicted = wanted.flatten().nonzero().squeeze(1)  # (M,) places in (B, T - 1)
     targets = batch.tokens[:, 1:].flatten()[predicted]
-    hidden = outputs.last_hidden_state[:, :-1].flatten(0, 1)[predicted]  # (M, D)
-    total, losses = network.get_output_embeddings()(hidden, targets)
+    total, losses = network.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[predicted], targets)
     return total, losses, targets
+
+
+def _hidden_of_rows(network: PreTrainedModel, batch: TokenBatch, bounds: attention.Packing, across: bool) -> Tensor:
+    """Hidden states (B, T, D), all documents of a row at once."""
+    positions = batch.position_ids
+    if across:
+        positions = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
+    hidden: Tensor = decoder(network)(
+        input_ids=batch.tokens,
+        position_ids=positions,
+        use_cache=False,
+        attention_mask=attention.pass_through_mask(batch),
+        bounds=bounds,
+    ).last_hidden_state
+    return hidden
+
+
+def _hidden_of_documents(
+    network: PreTrainedModel, batch: TokenBatch, bounds: attention.Packing, across: bool
+) -> Tensor:
+    """Hidden states (B, T, D), each document in a row of its own: one call of the model, as every rank makes.
+
+    What stands after a document is whatever follows it in the batch, which no token of it sees.
+    """
+    tokens = batch.tokens.flatten()
+    places = torch.arange(bounds.longest, device=tokens.device)
+    within = bounds.cu_seqlens[:-1, None] + places  # (N, L)
+    rows = tokens[within.clamp(max=len(tokens) - 1)]
+    hidden = decoder(network)(input_ids=rows, use_cache=False).last_hidden_state  # (N, L, D)
+    own = places < bounds.cu_seqlens.diff()[:, None]
+    return hidden[own].view(*batch.tokens.shape, -1)

@@ -41,9 +41,12 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
 
 
 def attention_width(config: PreTrainedConfig) -> int:
-    """Heads x head dimension, summed over layers."""
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return config.num_hidden_layers * config.num_attention_heads * head_dim
+    """Heads x head dimension, summed over layers; 0 for a family without attention (Mamba, RWKV)."""
+    heads = getattr(config, "num_attention_heads", None)
+    if heads is None:
+        return 0
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int(config.num_hidden_layers * heads * head_dim)
 
 
 def training_flops(weights: int, width: int, context: float) -> float:

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from spiritlm_pl.lm import probe
+
 Tokens = Sequence[int]
+Item = tuple[Tokens, Sequence[Tokens], Sequence[int]]  # context, continuations, tokens of each that are not counted
 
 
 @torch.no_grad()
@@ -69,10 +72,10 @@ def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Te
 
 
 @torch.no_grad()
-def choice_log_likelihoods(
-    model: PreTrainedModel, items: Sequence[tuple[Tokens, Sequence[Tokens], Sequence[int]]], batch_tokens: int = 4096
-) -> list[Tensor]:
-    """Summed log-likelihoods of several continuations of each context, which is computed once.
+def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int = 4096) -> list[Tensor]:
+    """Summed log-likelihoods of several continuations of each context.
+
+    The context is computed once; with each continuation anew for families whose cache cannot be shared (Mamba, RWKV).
 
     Args:
         model: causal language model in evaluation mode.
@@ -82,6 +85,35 @@ def choice_log_likelihoods(
     Returns:
         For each item a tensor with one value a continuation.
     """
+    if probe.outcome(model.config, "shared contexts", _sharing_difference).right:
+        return _shared_log_likelihoods(model, items, batch_tokens)
+    whole = [
+        ([*context, *continuation], len(continuation) - left)
+        for context, continuations, unscored in items
+        for continuation, left in zip(continuations, unscored, strict=True)
+    ]
+    scores = log_likelihoods(model, whole, batch_tokens)
+    return list(scores.split([len(continuations) for _, continuations, _ in items]))
+
+
+def _sharing_difference(model: PreTrainedModel) -> float:
+    """Largest difference between values with shared contexts, padded and not, and those of the plain `forward`."""
+    sequences = probe.random_tokens((5, 9, 3, 2, 1, 4))
+    items = [(sequences[0], sequences[2:4], [0, 0]), (sequences[1], sequences[4:], [0, 0])]
+    expected = []
+    for context, continuations, _ in items:
+        for continuation in continuations:
+            tokens = torch.tensor([*context, *continuation])
+            logs = probe.plain_logits(model, tokens)[:-1].log_softmax(-1)
+            expected.append(logs.gather(1, tokens[1:, None])[len(context) - 1 :].sum())
+    found = [
+        _shared_log_likelihoods(model, items, 4096),
+        [_shared_log_likelihoods(model, [one], 4096)[0] for one in items],
+    ]
+    return max(float((torch.cat(values) - torch.stack(expected)).abs().max()) for values in found)
+
+
+def _shared_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int) -> list[Tensor]:
     scores: list[Tensor] = [torch.zeros(0)] * len(items)
     by_number: dict[int, list[int]] = {}
     for index, (_, continuations, _) in enumerate(items):
@@ -96,9 +128,7 @@ def choice_log_likelihoods(
     return scores
 
 
-def _score_choices(
-    model: PreTrainedModel, batch: Sequence[tuple[Tokens, Sequence[Tokens], Sequence[int]]], number: int
-) -> Tensor:
+def _score_choices(model: PreTrainedModel, batch: Sequence[Item], number: int) -> Tensor:
     """Log-likelihoods (B, number): contexts padded on the left, continuations on the right."""
     contexts, mask = left_pad([context for context, _, _ in batch], model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)

@@ -3,7 +3,8 @@
 At 4096 x 32768 the logits of one row take 0.5 GiB in fp32, and their gradient as much again. The head works
 through the tokens in chunks: with its logits at hand it also forms their gradient, so nothing is computed
 twice and one chunk of logits is the most that exists (Cut Your Losses, arXiv 2411.09009, has the idea; torch
-2.14's `linear_cross_entropy` is another form of it and can be chosen instead).
+2.14's `linear_cross_entropy` is another form of it and can be chosen instead). What some families do to their
+logits (`spiritlm_pl.lm.logits`) is done to each chunk.
 
 Shapes: M tokens to predict, D hidden size, V rows of the embedding.
 """
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from spiritlm_pl.lm.logits import Logits
 
 Method = Literal["auto", "chunked", "torch", "full"]
 HAS_TORCH_FUSED = hasattr(F, "linear_cross_entropy") and hasattr(nn, "LinearCrossEntropyOptions")
@@ -52,7 +55,14 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        chunk: int,
+        z_loss: float,
+        own: Logits,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         need_bias = bias is not None and ctx.needs_input_grad[2]
@@ -65,17 +75,20 @@ class _ChunkedLoss(torch.autograd.Function):
         offset = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = F.linear(hidden[part], matrix, offset).float()  # (m, V)
+            logits = own(F.linear(hidden[part], matrix, offset).float())  # (m, V)
             log_z = logits.logsumexp(dim=-1, keepdim=True)
             columns = targets[part, None]
             losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
             total += losses[part].sum() + z_loss * log_z.square().sum()
             if not (need_hidden or need_weight or need_bias):
                 continue
+            inner = own.slope(logits)
             slope = logits.sub_(log_z).exp_()  # softmax; becomes the gradient of the logits
             if z_loss:
                 slope.mul_(1 + 2 * z_loss * log_z)
             slope.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=slope.dtype))
+            if inner is not None:
+                slope.mul_(inner)
             if bias_grad is not None:
                 bias_grad += slope.sum(0)
             slope = slope.to(hidden.dtype)
@@ -104,11 +117,17 @@ class _ChunkedLoss(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
 
 
 def next_token_loss(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, settings: LossSettings
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    settings: LossSettings,
+    own: Logits = Logits(),  # noqa: B008  frozen
 ) -> tuple[Tensor, Tensor]:
     """Loss of predicting `targets` from `hidden`.
 
@@ -118,6 +137,7 @@ def next_token_loss(
         bias: (V,) of the head.
         targets: (M,) int64 in [0, V).
         settings: how.
+        own: what the model does to the head's output.
 
     Returns:
         The sum over tokens (with z-loss), to be differentiated, and the negative log-likelihood of every
@@ -129,10 +149,12 @@ def next_token_loss(
         if settings.method in ("auto", "chunked"):
             if not torch.is_grad_enabled():  # which `forward` of a Function cannot see
                 hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-            return _ChunkedLoss.apply(hidden, weight, bias, targets, settings.chunk, settings.z_loss)
+            return _ChunkedLoss.apply(hidden, weight, bias, targets, settings.chunk, settings.z_loss, own)
         matrix = weight.to(hidden.dtype)
         offset = None if bias is None else bias.to(hidden.dtype)
         if settings.method == "torch":
+            assert own.softcap is None  # refused by LossHead
+            hidden, offset = hidden * own.scale, None if offset is None else offset * own.scale
             losses = F.linear_cross_entropy(
                 hidden,
                 matrix,
@@ -142,7 +164,7 @@ def next_token_loss(
                 options=nn.LinearCrossEntropyOptions(batch_chunk_size=settings.chunk),
             ).float()
             return losses.sum(), losses.detach()
-        logits = F.linear(hidden, matrix, offset).float()
+        logits = own(F.linear(hidden, matrix, offset).float())
         losses = F.cross_entropy(logits, targets, reduction="none")
         total = losses.sum() + settings.z_loss * logits.logsumexp(dim=-1).square().sum()
         return total, losses.detach()
@@ -155,16 +177,29 @@ class LossHead(nn.Module):
     embeddings and ZeRO-3's gathering of parameters (which follows calls of modules) work as before.
     """
 
-    def __init__(self, layer: nn.Linear, settings: LossSettings) -> None:
-        """Wrap `layer` and forget it."""
+    def __init__(self, layer: nn.Linear, settings: LossSettings, own: Logits = Logits()) -> None:  # noqa: B008  frozen
+        """Wrap `layer` and forget it.
+
+        Args:
+            layer: of the model.
+            settings: how the loss is computed.
+            own: what the model does to the layer's output.
+
+        Raises:
+            ValueError: if that is more than the method can do.
+        """
         super().__init__()
+        if settings.method == "torch" and own.softcap is not None:
+            raise ValueError(
+                f"method must be chunked or full with logits that the model caps at {own.softcap:g}, but is torch"
+            )
         self.weight = layer.weight
         self.bias: nn.Parameter | None
         self.register_parameter("bias", layer.bias)
-        self.settings = settings
+        self.settings, self.own = settings, own
 
     def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (..., V) of hidden states (..., D); with targets (M,) what `next_token_loss` gives."""
+        """The layer's output (..., V) of hidden states (..., D); with targets (M,) what `next_token_loss` gives."""
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
-        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings)
+        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own)

@@ -3,6 +3,7 @@
 import resource
 import signal
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,6 +133,19 @@ def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path):
 def test_blocks_of_the_other_kind_are_refused(corpus):
     with pytest.raises(ValueError, match="pitch and style tokens with expressive True, but hold units alone instead"):
         make_trainer().fit(make_module(expressive=True), make_data(corpus[0]))
+
+
+def test_a_family_with_a_state_is_refused_packed_and_trained_by_documents(corpus, tmp_path):
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8, "n_groups": 1, "state_size": 8}
+    settings = LanguageModelConfig(config={"model_type": "mamba2", **shape})
+    with pytest.raises(ValueError, match="packing must be documents with mamba2, as packed its losses differ by up to"):
+        make_trainer().fit(LanguageModelModule(settings), make_data(corpus[0]))
+    module = LanguageModelModule(
+        replace(settings, packing="documents"), text_tokenizer=str(corpus[0] / "text_tokenizer")
+    )
+    make_trainer(2, callbacks=[Throughput()]).fit(module, make_data(corpus[0]))
+    module.export(str(tmp_path / "lm"))
+    assert load_lm(tmp_path / "lm")[0].config.model_type == "mamba2"
 
 
 def test_another_vocabulary_is_refused(corpus):

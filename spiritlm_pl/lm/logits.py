@@ -1,0 +1,98 @@
+"""What a model does to the output of its last layer before it calls it logits: a factor, a cap, or nothing.
+
+Granite, Cohere and Falcon-H1 have a factor, Gemma 2 and NanoChat a cap, and their configurations have several names
+for them. So the model's own `forward` is asked: it is given a ruler in place of the layer's output, and what it makes
+of the ruler tells both. No layer is computed, and no parameter is touched.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+RULER = (-1e6, -100.0, -10.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 10.0, 100.0, 1e6)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits from the output x of the last layer: scale * x, and with a softcap c then c * tanh(. / c).
+
+    Attributes:
+        scale: factor.
+        softcap: bound of the absolute value; None for none.
+    """
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """Logits of the layer's output, of the same shape."""
+        if self.scale != 1:
+            output = output * self.scale
+        return output if self.softcap is None else (output / self.softcap).tanh() * self.softcap
+
+    def slope(self, logits: Tensor) -> Tensor | float | None:
+        """Derivative of the logits by the layer's output, given the logits; None where it is 1 everywhere."""
+        if self.softcap is not None:
+            return self.scale * (1 - (logits / self.softcap).square())
+        return None if self.scale == 1 else self.scale
+
+
+class _Hidden:
+    """What stands for the output of a decoder: its last hidden states, and nothing of all else."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.last_hidden_state = hidden
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+    def __getitem__(self, place: int | slice) -> Tensor | tuple[()]:
+        return self.last_hidden_state if place == 0 else ()
+
+
+def decoder(network: PreTrainedModel) -> PreTrainedModel:
+    """The part of a causal language model that gives the hidden states."""
+    base = cast(PreTrainedModel, network.base_model)
+    if base is not network:
+        return base
+    return next(child for child in network.children() if isinstance(child, PreTrainedModel))
+
+
+@torch.no_grad()
+def own_logits(network: PreTrainedModel) -> Logits:
+    """What the `forward` of a causal language model does to the output of its last layer.
+
+    Raises:
+        ValueError: if it is more than a factor and a cap.
+    """
+    ruler = torch.tensor(RULER, dtype=torch.float32).view(1, 1, -1)
+    hidden = torch.zeros(1, 1, network.get_output_embeddings().in_features, dtype=torch.float32)
+    with (
+        _instead(decoder(network), lambda *_, **__: _Hidden(hidden)),
+        _instead(network.get_output_embeddings(), lambda _: ruler.clone()),
+    ):
+        found = network(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False).logits.float()
+    values = found.flatten()
+    scale, most = float(values[6] / RULER[6]), float(values[-1])
+    own = Logits(scale, None if abs(most - scale * RULER[-1]) <= 1e-3 * abs(most) else most)
+    if found.shape != ruler.shape or not torch.allclose(own(ruler), found, rtol=1e-4, atol=1e-6):
+        raise ValueError(
+            "model must scale or cap its logits at most, "
+            f"but the forward of {network.config.model_type} does something else with them"
+        )
+    return own
+
+
+@contextmanager
+def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module do something else for a while."""
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
