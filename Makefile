@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart test check lint typecheck install docs clean
+.PHONY: help quickstart test test-readers check lint typecheck install docs clean
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ quickstart: $(INSTALLED)  ## The whole path in miniature, on real speech
 
 test: $(INSTALLED)  ## The test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+test-readers: $(INSTALLED)  ## Exports in other tools, each in an environment of its own (some GB, in ~/.cache)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers/check_readers.py
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .
