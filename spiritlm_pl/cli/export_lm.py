@@ -24,7 +24,7 @@ def export_lm(
         text_tokenizer: SentencePiece model, or folder with a tokenizer; needed for a checkpoint.
         dtype: number format of the weights; stored keeps it.
         max_shard_size: largest size of one file of weights, such as 5GB.
-        padding: keep the rows that only pad the embedding; llama.cpp's converter refuses them.
+        padding: keep the rows that only pad the embedding; some readers refuse them.
     """
     from transformers.utils.logging import disable_progress_bar
 

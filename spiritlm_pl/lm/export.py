@@ -44,7 +44,7 @@ def export_lm(
         text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
         dtype: of the weights; as stored by default.
         max_shard_size: of one file of weights.
-        padding: keep the rows that only pad the embedding; llama.cpp takes none.
+        padding: keep the rows that only pad the embedding; some readers refuse them.
 
     Raises:
         ValueError: if `source` is no language model, its text tokenizer does not fit, or `output` holds other files.

@@ -161,7 +161,7 @@ def test_tied_weights_are_written_once(tmp_path, text, dtype):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_without_rows_of_padding(tmp_path, text, tied, capsys):
-    """llama.cpp takes as many rows as there are tokens; the answers stay, ours included."""
+    """Some readers want as many rows as there are tokens; the answers stay, ours included."""
     source = make_lm(tmp_path / "lm", text, tied=tied)
     command(source, tmp_path / "out", padding=False)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
