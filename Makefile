@@ -12,7 +12,7 @@ define RIGHT_PYTHON
   || { echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=..."; exit 1; }
 endef
 
-.PHONY: help quickstart test test-latest check lint typecheck install lock docs clean
+.PHONY: help quickstart test test-latest test-readers check lint typecheck install lock docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ lock:  ## The newest packages that pyproject.toml allows, with hashes; run the t
 	test -x $(LOCKING)/bin/uv || { $(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet uv; }
 	echo 'setuptools>=77,<90' | $(LOCK) - --output-file requirements-build.lock
 	$(LOCK) pyproject.toml --extra dev --output-file requirements.lock
+
+test-readers: $(INSTALLED)  ## Exports in other tools, each in an environment of its own (some GB, in ~/.cache)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers/check_readers.py
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .

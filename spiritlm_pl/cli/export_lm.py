@@ -14,6 +14,7 @@ def export_lm(
     text_tokenizer: str | None = None,
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
     max_shard_size: str = "5GB",
+    padding: bool = True,
 ) -> None:
     """Write a language model for transformers, vLLM or any tool of Hugging Face models.
 
@@ -23,9 +24,10 @@ def export_lm(
         text_tokenizer: SentencePiece model, or folder with a tokenizer; needed for a checkpoint.
         dtype: number format of the weights; stored keeps it.
         max_shard_size: largest size of one file of weights, such as 5GB.
+        padding: keep the rows that only pad the embedding; some readers refuse them.
     """
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of reading and writing the weights
     chosen = None if dtype == "stored" else getattr(torch, dtype)
-    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size)}")
+    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size, padding)}")

@@ -6,6 +6,7 @@ stays in the directory, so that ours still reads it.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,7 @@ def export_lm(
     text_tokenizer: str | None = None,
     dtype: torch.dtype | None = None,
     max_shard_size: str = "5GB",
+    padding: bool = True,
 ) -> Path:
     """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
 
@@ -42,6 +44,7 @@ def export_lm(
         text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
         dtype: of the weights; as stored by default.
         max_shard_size: of one file of weights.
+        padding: keep the rows that only pad the embedding; some readers refuse them.
 
     Raises:
         ValueError: if `source` is no language model, its text tokenizer does not fit, or `output` holds other files.
@@ -58,25 +61,31 @@ def export_lm(
             source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
         new = Path(temporary) / "new"
         new.mkdir()
-        _write(source, new, dtype, max_shard_size)
+        _write(source, new, dtype, max_shard_size, padding)
         if output.exists():
             output.rename(Path(temporary) / "old")
         new.rename(output)
     return output
 
 
-def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str) -> None:
+def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool) -> None:
     description = read_description(source)
     tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
     network, text, vocabulary = load_lm(source, dtype=dtype)
+    if not padding:
+        vocabulary = replace(vocabulary, multiple_of=1)
+        network.resize_token_embeddings(vocabulary.num_rows)
+        description = {**description, "vocabulary": vocabulary.to_dict()}
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     network.config.update(special)
-    padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
-    network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
+    meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
+    network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)
+        if not text.opening:
+            _add_to_sentencepiece(new, vocabulary)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, whole=bool(text.opening))
     (new / "README.md").write_text(card, encoding="utf-8")
@@ -86,9 +95,19 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
-    config = folder / "tokenizer_config.json"
     # the name that every version of transformers knows
-    _write_json(config, {**json.loads(config.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"})
+    _change_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _add_to_sentencepiece(folder: Path, vocabulary: Vocabulary) -> None:
+    """Tell readers of the SentencePiece model, which holds the text alone, of our tokens (llama.cpp's converter)."""
+    speech = range(vocabulary.num_text, vocabulary.num_tokens)
+    _write_json(folder / "added_tokens.json", {str(vocabulary.name(token)): token for token in speech})
+    _change_json(folder / "tokenizer_config.json", {"add_bos_token": False})
+
+
+def _change_json(path: Path, values: dict[str, Any]) -> None:
+    _write_json(path, {**json.loads(path.read_text()), **values})
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

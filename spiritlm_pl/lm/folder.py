@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 
 from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
+from spiritlm_pl.lm.older_names import older_rotary_names
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -69,9 +70,26 @@ def save_lm(
 def write_model(
     folder: Path, network: PreTrainedModel, max_shard_size: str, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """Configuration and weights in the format of `transformers`; standard output is left to the caller."""
+    """Configuration and weights in the format of `transformers`, for its version 4 and other readers as well.
+
+    Standard output is left to the caller.
+    """
+    if weights is not None:
+        weights = _tied(weights, network)
     with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
         network.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
+    path = folder / "config.json"
+    values = {**json.loads(path.read_text()), **older_rotary_names(network.config)}
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Tensor]:
+    """Let the weights that a model ties be one tensor again, of which `save_pretrained` writes one."""
+    shared = dict(weights)
+    for name, source in network.all_tied_weights_keys.items():
+        if {name, source} <= shared.keys() and torch.equal(shared[name], shared[source]):
+            shared[name] = shared[source]
+    return shared
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:

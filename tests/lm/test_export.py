@@ -2,13 +2,14 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from spiritlm_pl.cli.consolidate import consolidate
 from spiritlm_pl.cli.export_lm import export_lm as command
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import continue_tokens
@@ -18,9 +19,6 @@ from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-WITH_MODELS = Path(__file__).resolve().parents[3] / "shared" / "release-fixtures"
-DATA = Path(__file__).resolve().parents[1] / "data" / "release"  # without the Base language model
-CASES, RELEASE = DATA / "cases", WITH_MODELS / "checkpoints" if WITH_MODELS.is_dir() else DATA
 LINES = ["the cat sat on the mat", "a dog ran to the park"] * 4
 PROMPT = "[Speech][Hu1][Hu2][Text]the cat"
 PIECES = [Speech(units=torch.tensor([1, 2])), Text("the cat")]
@@ -36,7 +34,7 @@ def byte_level(folder):
     return TextTokenizer.load(folder)
 
 
-def make_lm(folder, text, seed=0, **kinds):
+def make_lm(folder, text, seed=0, tied=False, **kinds):
     """A random model of the text tokenizer's size, in a folder of ours."""
     vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=64, **kinds)
     torch.manual_seed(seed)
@@ -48,6 +46,7 @@ def make_lm(folder, text, seed=0, **kinds):
         num_attention_heads=2,
         max_position_embeddings=128,
         initializer_range=0.5,
+        tie_word_embeddings=tied,
         bos_token_id=None,
         eos_token_id=None,
     )
@@ -146,27 +145,50 @@ def test_an_earlier_export_is_replaced_whole_and_other_folders_are_kept(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "out", "second"]
 
 
-@pytest.mark.parametrize("kinds", [{}, {"num_pitches": 64, "num_styles": 100}], ids=["base", "expressive"])
-def test_a_published_model_continues_as_published(tmp_path, kinds):
-    kind = "expressive" if kinds else "base"
-    source = RELEASE / "spiritlm_model" / f"spirit-lm-{kind}-7b"
-    if not source.is_dir():
-        pytest.skip("the release fixtures are not beside this checkout")
-    network = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
-    save_lm(tmp_path / "lm", network, Vocabulary(**kinds), TextTokenizer.load(source))
-    exported = export_lm(tmp_path / "lm", tmp_path / "out")
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
-    cases = json.loads((CASES / f"lm_{kind}.json").read_text())
-    for case in cases["generation"]:
-        ranges = cases["forbidden_ids_ranges"][case["output_modality"]]
-        forbidden = {token for first, last in ranges for token in range(first, last + 1)}
-        forbidden.discard(tokenizer.eos_token_id)  # the end stays allowed
-        prompt = tokenizer(case["prompt"], return_tensors="pt")
-        settings = {"max_new_tokens": case["max_new_tokens"], "do_sample": False}
-        settings["suppress_tokens"] = sorted(forbidden) or None
-        ids = model.generate(**prompt, **settings)[0].tolist()
-        assert ids == case["fp32_ids"]
-        assert tokenizer.decode(ids, skip_special_tokens=True) == case["generated_string"]
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tied_weights_are_written_once(tmp_path, text, dtype):
+    network, _, vocabulary = load_lm(make_lm(tmp_path / "lm", text, tied=True))
+    weights = {f"network.{name}": value.clone() for name, value in network.state_dict().items()}  # shared no more
+    description = {"config": json.dumps(network.config.to_dict()), "vocabulary": vocabulary.to_dict()}
+    torch.save({"language_model": description, "state_dict": weights}, tmp_path / "step=1.ckpt")
+    consolidate(tmp_path / "step=1.ckpt", tmp_path / "one", dtype=dtype)
+    with safe_open(tmp_path / "one" / "model.safetensors", "pt") as written:
+        assert "model.embed_tokens.weight" in written.keys() and "lm_head.weight" not in written.keys()
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    wanted = network.to(getattr(torch, dtype)).state_dict()
+    torch.testing.assert_close(opened.state_dict(), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_without_rows_of_padding(tmp_path, text, tied, capsys):
+    """Some readers want as many rows as there are tokens; the answers stay, ours included."""
+    source = make_lm(tmp_path / "lm", text, tied=tied)
+    command(source, tmp_path / "out", padding=False)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ours, _, vocabulary = load_lm(tmp_path / "out")
+    assert len(model.get_input_embeddings().weight) == model.config.vocab_size == vocabulary.num_tokens
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == vocabulary.num_tokens == vocabulary.num_rows
+    assert model.generation_config.suppress_tokens is None
+    before, _, padded = load_lm(source)
+    assert padded.num_rows > vocabulary.num_rows and padded.num_tokens == vocabulary.num_tokens
+    prompt = torch.tensor([own_encoding(text, vocabulary)])
+    with torch.no_grad():
+        wanted = before(prompt).logits[..., : vocabulary.num_tokens]
+        torch.testing.assert_close(model(prompt).logits, wanted)
+        torch.testing.assert_close(ours(prompt).logits, wanted)
+
+
+def test_readers_of_the_sentencepiece_model_are_told_of_the_speech_tokens(tmp_path, any_text):
+    """llama.cpp's converter reads `tokenizer.model` where there is one, and the added tokens beside it."""
+    source = make_lm(tmp_path / "lm", any_text)
+    exported, vocabulary = export_lm(source, tmp_path / "out"), load_lm(source)[2]
+    sentencepiece = (exported / "tokenizer.model").is_file()
+    assert (exported / "added_tokens.json").is_file() == sentencepiece
+    if sentencepiece:
+        added = json.loads((exported / "added_tokens.json").read_text())
+        assert list(added.values()) == [*range(vocabulary.num_text, vocabulary.num_tokens)]
+        assert added["[Text]"] == vocabulary.text_marker and added["[Hu3]"] == vocabulary.unit_token(3)
+        assert json.loads((exported / "tokenizer_config.json").read_text())["add_bos_token"] is False
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other libraries

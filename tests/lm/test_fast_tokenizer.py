@@ -15,9 +15,6 @@ from spiritlm_pl.lm.fast_tokenizer import ModelProto, fast_tokenizer
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-WITH_MODELS = Path(__file__).resolve().parents[3] / "shared" / "release-fixtures"
-DATA = Path(__file__).resolve().parents[1] / "data" / "release"  # without the Base language model
-CASES, RELEASE = DATA / "cases", WITH_MODELS / "checkpoints" if WITH_MODELS.is_dir() else DATA
 LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4
 SPEECH = {"num_units": 20, "multiple_of": 16}
 EXPRESSIVE = {**SPEECH, "num_pitches": 4, "num_styles": 3}
@@ -205,17 +202,3 @@ def test_whole_strings_are_decoded_and_other_orders_refused(published_kind):
     for kinds in ({"num_units": 19, "num_pitches": 5, "num_styles": 3}, {"num_units": 20}):
         with pytest.raises(ValueError, match="speech tokens must follow the text in their order"):
             fast_tokenizer(folder, Vocabulary(num_text=vocabulary.num_text, **kinds))
-
-
-@pytest.mark.parametrize("kind", ["base", "expressive"])
-def test_published_checkpoints(kind, tmp_path):
-    folder = RELEASE / "spiritlm_model" / f"spirit-lm-{kind}-7b"
-    if not folder.is_dir():
-        pytest.skip("the release fixtures are not beside this checkout")
-    vocabulary = Vocabulary() if kind == "base" else Vocabulary(num_pitches=64, num_styles=100)
-    fast = reopened(fast_tokenizer(folder, vocabulary), tmp_path)
-    cases = json.loads((CASES / f"lm_{kind}.json").read_text())["tokenisation"]
-    assert len(cases) == 29
-    for case in cases:
-        assert fast.encode(case["prompt"]) == case["input_ids"]
-        assert fast.decode(case["input_ids"], skip_special_tokens=True) == case["decoded"]

@@ -90,6 +90,7 @@ def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
     assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=300)
     assert network.config.vocab_size == vocabulary.num_rows == len(network.get_input_embeddings().weight)
     assert network.config.rope_parameters["rope_theta"] == 1e5
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["rope_theta"] == 1e5  # for other readers
     matrix = network.get_output_embeddings().weight
     old, new = matrix[: vocabulary.num_text], matrix[vocabulary.num_text :]
     torch.testing.assert_close(old, base.get_output_embeddings().weight)

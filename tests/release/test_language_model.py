@@ -17,7 +17,7 @@ from spiritlm_pl.generation.stream import SPEECH_KINDS, decode_tokens, speech_co
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.release.importing import import_release
 from spiritlm_pl.release.language_model import read_vocabulary
-from spiritlm_pl.release.layout import Release
+from spiritlm_pl.release.layout import Release, Variant
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import open_block, read_manifest
@@ -37,20 +37,15 @@ def models(whole_release: Release) -> dict[str, SpiritLM]:
 
 
 @pytest.fixture(params=VARIANTS)
-def variant(request: pytest.FixtureRequest, whole_release: Release) -> str:
-    if request.param not in whole_release.variants:
-        pytest.skip("the Base language model is not beside this checkout")
+def variant(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def waveforms(release: Release, variant: str) -> Any:
-    cases = release.folder / "cases" if (release.folder / "cases").is_dir() else release.folder.parent / "cases"
-    return np.load(cases / f"lm_{variant}.npz")
-
-
-def test_the_vocabulary_is_read_off_the_pieces(golden: Any) -> None:
+def test_the_vocabulary_is_read_off_the_pieces(golden: Any, whole_release: Release) -> None:
     found = read_vocabulary(golden.release.lm("expressive"))
     assert found == Vocabulary(num_pitches=64, num_styles=100) and found.num_rows == 32_768
+    found = read_vocabulary(whole_release.lm("base"))
+    assert found == Vocabulary() and found.num_rows == 32_512
 
 
 def test_typed_text_is_text_whatever_it_says(golden: Any) -> None:
@@ -97,9 +92,9 @@ def test_a_published_model_is_trained_further(golden: Any, tmp_path: Path) -> No
         build_blocks([str(tmp_path / "units")], str(golden.release.lm("expressive")), str(tmp_path / "other"))
 
 
-def test_same_ids_of_strings(golden: Any) -> None:
-    tokenizer = TextTokenizer.load(golden.release.lm("expressive"))
-    cases = golden.described("lm_expressive")["tokenisation"]
+def test_same_ids_of_strings(golden: Any, whole_release: Release, variant: Variant) -> None:
+    tokenizer = TextTokenizer.load(whole_release.lm(variant))
+    cases = golden.described(f"lm_{variant}")["tokenisation"]
     for case in cases:
         assert tokenizer.encode_stream(case["prompt"]) == case["input_ids"]
     assert len(cases) == 29
@@ -141,9 +136,7 @@ def test_same_prompts(golden: Any, models: dict[str, SpiritLM], variant: str) ->
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_same_greedy_answers(
-    golden: Any, whole_release: Release, models: dict[str, SpiritLM], variant: str, number: int
-) -> None:
+def test_same_greedy_answers(golden: Any, models: dict[str, SpiritLM], variant: str, number: int) -> None:
     spirit_lm, case = models[variant], golden.described(f"lm_{variant}")["generation"][number]
     output: Any = OUTPUTS[case["output_modality"]]
     prompt = spirit_lm.encode_prompt(case["prompt"], output)
@@ -152,10 +145,10 @@ def test_same_greedy_answers(
     wanted = case["fp32_ids"][len(case["prompt_ids"]) :]
     assert tokens == (wanted[:-1] if wanted[-1] == 2 else wanted)
     answer = spirit_lm.generate(case["prompt"], output, PUBLISHED)[0]
-    check_answer(spirit_lm, prompt, tokens, answer, case, waveforms(whole_release, variant))
+    check_answer(spirit_lm, prompt, tokens, answer, case, golden.arrays(f"lm_{variant}"))
 
 
-def test_same_decoding(golden: Any, whole_release: Release, models: dict[str, SpiritLM], variant: str) -> None:
+def test_same_decoding(golden: Any, models: dict[str, SpiritLM], variant: str) -> None:
     cases = golden.described(f"lm_{variant}")["decode_generated"]
     for case in cases:
         spirit_lm = models[variant].in_voice(case["speaker_id"])
@@ -165,7 +158,7 @@ def test_same_decoding(golden: Any, whole_release: Release, models: dict[str, Sp
         assert added is not None
         tokens = added[len(spirit_lm.text_tokenizer.opening) + 1 :]
         answer = spirit_lm.decode_answer(prompt, tokens, output)
-        check_answer(spirit_lm, prompt, tokens, answer, case, waveforms(whole_release, variant))
+        check_answer(spirit_lm, prompt, tokens, answer, case, golden.arrays(f"lm_{variant}"))
     assert len(cases) > 10
 
 
@@ -204,7 +197,7 @@ def check_answer(
         codes = (pitches, styles) if spirit_lm.vocabulary.expressive else (None, None)
         alone = spirit_lm.vocoder.synthesize(units, spirit_lm.voice.speaker, None, *codes)
         assert len(alone) == one["samples"]
-        reference = torch.from_numpy(stored[one["key"]])
+        reference = stored[one["key"]]
         torch.testing.assert_close(alone[:: one["stored_every"]], reference, atol=5e-5, rtol=0)
         if not continues and (TokenKind.STYLE in kinds or TokenKind.PITCH not in kinds):
             torch.testing.assert_close(piece.waveform, alone)
@@ -214,7 +207,7 @@ def case_style(
     spirit_lm: SpiritLM, units: torch.Tensor, pitches: torch.Tensor, one: dict[str, Any], stored: Any
 ) -> int:
     """Which of the styles that are drawn where there is none it was."""
-    reference = torch.from_numpy(stored[one["key"]])
+    reference = stored[one["key"]]
     assert spirit_lm.vocoder is not None
     found = {}
     for style in (71, 68, 98):
@@ -238,11 +231,11 @@ def test_same_log_likelihoods(golden: Any, models: dict[str, SpiritLM], variant:
             assert score.mean == pytest.approx(one["mean_fp32"], abs=1e-3)
 
 
-def test_same_logits(golden: Any, whole_release: Release, models: dict[str, SpiritLM], variant: str) -> None:
-    stored = waveforms(whole_release, variant)
+def test_same_logits(golden: Any, models: dict[str, SpiritLM], variant: str) -> None:
+    stored = golden.arrays(f"lm_{variant}")
     with torch.no_grad():
-        logits = models[variant].model(torch.from_numpy(stored["logits_ids"]).view(1, -1)).logits[0, -1]
-    torch.testing.assert_close(logits, torch.from_numpy(stored["logits_fp32_last"]).flatten(), atol=1e-3, rtol=0)
+        logits = models[variant].model(stored["logits_ids"].view(1, -1)).logits[0, -1]
+    torch.testing.assert_close(logits, stored["logits_fp32_last"].flatten(), atol=1e-3, rtol=0)
 
 
 def test_a_tokenizer_with_other_ids_is_refused(golden: Any, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""What older versions and other tools call the rotary positions of a configuration that `transformers` 5 writes.
+
+`transformers` 5 keeps base, part and scaling in `rope_parameters` alone. Version 4, mlx-lm and others read the names
+of before, and take a base of 10,000 where those are missing: other answers without a word. Version 5 still reads both.
+"""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+NAMES = {"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_factor"}
+NEOX_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+TWO_BASES = ("gemma3_text", "gemma3n_text")  # of layers that see all, and of those that see a window
+ONE_SCALED = ("olmo3",)  # one base; only the layers that see all are scaled
+
+
+def older_rotary_names(config: PreTrainedConfig) -> dict[str, Any]:
+    """Give the values of `rope_parameters` under the names of before version 5.
+
+    Args:
+        config: of a model; the names are none where it has no rotary positions, or its family has come with version 5
+            and another base for each kind of layer.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    names, others = NAMES, {}
+    if config.model_type.startswith("gpt_neox"):
+        names = NEOX_NAMES
+    elif config.model_type in (*TWO_BASES, *ONE_SCALED):
+        if config.model_type in TWO_BASES:
+            others["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
+        parameters = parameters["full_attention"]
+    if any(isinstance(value, dict) for value in parameters.values()):
+        return {}
+    values = {older: parameters[name] for name, older in names.items() if name in parameters}
+    if parameters.get("rope_type", "default") != "default":
+        values["rope_scaling"] = {name: value for name, value in parameters.items() if name not in names}
+    return {**values, **others}
