@@ -17,8 +17,8 @@ from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
-from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -26,6 +26,7 @@ from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.text import train_text_tokenizer
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.widen import LossOn
 from spiritlm_pl.vocabulary import Vocabulary
 
 LLAMA = {
@@ -59,9 +60,10 @@ def corpus(tmp_path_factory):
     return folder, vocabulary
 
 
-def make_data(folder, batch_size=2):
+def make_data(folder, batch_size=2, **options):
     streams = {kind: StreamConfig(folder=str(folder / "blocks")) for kind in ("text", "aligned")}
-    return InterleavedDataModule(streams, row_length=64, batch_size=batch_size, num_workers=0, val_rows=4)
+    options = {"row_length": 64, "num_workers": 0, "val_rows": 4, **options}
+    return InterleavedDataModule(streams, batch_size=batch_size, **options)
 
 
 def make_trainer(steps=4, callbacks=(), **options):
@@ -81,13 +83,9 @@ def make_trainer(steps=4, callbacks=(), **options):
     )
 
 
-def make_module(**options):
+def make_module(network=LanguageModelConfig(config=LLAMA), lr=1e-2, **options):  # noqa: B008  frozen
     return LanguageModelModule(
-        LanguageModelConfig(config=LLAMA),
-        optimizer=AdamWSettings(lr=1e-2),
-        schedule=Constant(1),
-        units_per_second=18.0,
-        **options,
+        network, optimizer=AdamWSettings(lr=lr), schedule=Constant(1), units_per_second=18.0, **options
     )
 
 
@@ -233,6 +231,105 @@ def test_the_loss_of_a_step_is_that_of_all_its_batches(corpus):
     whole, parts = first_step(4, 1), first_step(1, 4)
     for name in ("loss", "loss_text", "loss_speech"):
         assert parts[f"train/{name}"].item() == pytest.approx(whole[f"train/{name}"].item(), rel=1e-5)
+
+
+class Gradients(Callback):
+    """Keeps the gradients of the last step, before they are clipped, and each batch's number of predicted tokens."""
+
+    def __init__(self):
+        self.counts = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        wanted = batch.loss_mask[:, 1:] & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
+        self.counts.append(int(wanted.sum()))
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.gradients = {name: weight.grad.clone() for name, weight in pl_module.network.named_parameters()}
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_every_token_of_a_step_weighs_as_much_however_many_its_batch_has(corpus, parts):
+    def first_step(batch_size, accumulate):
+        lightning.seed_everything(3)
+        seen = Gradients()
+        trainer = make_trainer(1, [seen], limit_val_batches=0, accumulate_grad_batches=accumulate)
+        trainer.fit(make_module(), make_data(corpus[0], batch_size, loss_on=LossOn(text=False)))
+        return seen
+
+    whole, cut = first_step(4, 1), first_step(4 // parts, parts)
+    assert sum(cut.counts) == sum(whole.counts) and max(cut.counts) > 1.2 * min(cut.counts)
+    torch.testing.assert_close(cut.gradients, whole.gradients, rtol=1e-4, atol=1e-7)
+
+
+class Norms(Callback):
+    def on_train_start(self, trainer, pl_module):
+        self.before = pl_module.network.model.norm.weight.detach().clone()
+
+    def on_train_end(self, trainer, pl_module):
+        self.moved = (pl_module.network.model.norm.weight.detach() - self.before).abs()
+
+
+def test_norms_move_at_the_published_learning_rate_in_what_bfloat16_is_offered(corpus):
+    norms = Norms()
+    trainer = make_trainer(5, [norms], limit_val_batches=0, precision="bf16-mixed")
+    trainer.fit(make_module(lr=3e-5), make_data(corpus[0]))
+    assert norms.before.dtype == torch.float32 and norms.moved.min() > 0 and norms.moved.max() > 1e-4
+    weight = torch.nn.Parameter(norms.before.bfloat16())  # what is refused
+    optimizer = torch.optim.AdamW([weight], lr=3e-5)
+    for _ in range(5):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert torch.equal(weight.detach().float(), norms.before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [("bfloat16", "32-true"), ("bfloat16", "bf16-mixed"), ("float32", "bf16-true"), ("float16", "32-true")],
+)
+def test_weights_in_half_precision_are_refused_without_deepspeed(corpus, dtype, precision):
+    module = make_module(LanguageModelConfig(config=LLAMA, dtype=dtype))
+    kind = "float16" if dtype == "float16" else "bfloat16"
+    message = f"weights must be float32 without DeepSpeed, .* but network.model.embed_tokens.weight is {kind} instead"
+    with pytest.raises(ValueError, match=message):
+        make_trainer(1, limit_val_batches=0, precision=precision).fit(module, make_data(corpus[0]))
+
+
+OPT = {
+    "model_type": "opt",
+    "hidden_size": 32,
+    "ffn_dim": 48,
+    "word_embed_proj_dim": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+}
+
+
+@pytest.mark.parametrize(("row_length", "positions"), [(65, 64), (128, 64)])
+def test_rows_longer_than_the_positions_are_refused_before_training(corpus, row_length, positions):
+    def fit(**settings):
+        data = make_data(corpus[0], row_length=row_length)
+        make_trainer(1, limit_val_batches=0).fit(make_module(LanguageModelConfig(**settings)), data)
+
+    message = (
+        rf"row_length must be at most the {positions} positions of the model \(llama\), but is {row_length} instead"
+    )
+    with pytest.raises(ValueError, match=f"{message}.* network.config.max_position_embeddings {row_length} makes it"):
+        fit(config=LLAMA)
+    fit(config={**LLAMA, "max_position_embeddings": row_length})
+
+
+def test_a_table_of_positions_has_a_last_one(corpus, tmp_path):
+    folder, vocabulary = corpus
+    config = {**OPT, "max_position_embeddings": 64}
+    save_lm(tmp_path, build_network(LanguageModelConfig(config=config), vocabulary), vocabulary)
+    module = make_module(LanguageModelConfig(checkpoint=str(tmp_path)))
+    with pytest.raises(
+        ValueError, match=r"64 positions of the model \(opt\), but is 65 .* data.row_length 64 shortens rows$"
+    ):
+        make_trainer(1, limit_val_batches=0).fit(module, make_data(folder, row_length=65))
+    make_trainer(1, limit_val_batches=0).fit(
+        make_module(LanguageModelConfig(checkpoint=str(tmp_path))), make_data(folder)
+    )
 
 
 def test_a_step_that_deepspeed_skips_counts_once(corpus):
