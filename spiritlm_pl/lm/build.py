@@ -1,7 +1,6 @@
 """Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention
+from spiritlm_pl.lm.base_model import check_loaded, checkpoint_config
 from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
@@ -79,19 +79,6 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     return config
 
 
-def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
-    """The configuration of a model folder or hub name.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    try:
-        return AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        rule = "have a readable config.json" if Path(checkpoint).exists() else "be a folder or a hub name"
-        raise ValueError(f"checkpoint must {rule}, but is {checkpoint!r}") from error
-
-
 def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
     """Set the base of the rotary positions in place.
 
@@ -113,9 +100,14 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     if settings.checkpoint is None:
         network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
     else:
-        network = AutoModelForCausalLM.from_pretrained(
-            settings.checkpoint, config=config, dtype=dtype, attn_implementation=attention.NAME
+        network, found = AutoModelForCausalLM.from_pretrained(
+            settings.checkpoint,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention.NAME,
+            output_loading_info=True,
         )
+        check_loaded(found["missing_keys"], settings.checkpoint)
     head = network.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise ValueError(f"model must have a linear output layer, but {config.model_type} has {head} instead")
