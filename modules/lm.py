@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config, token_losses
-from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
+from spiritlm_pl.lm.folder import copy_text_tokenizer, own_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
@@ -67,7 +67,8 @@ class LanguageModelModule(StageModule):
             optimizer: AdamW's settings.
             schedule: factor of the learning rate; constant after 2,000 warm-up steps by default.
             units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
-            text_tokenizer: SentencePiece model or folder that goes into an exported model.
+            text_tokenizer: SentencePiece model or folder that goes into an exported model; None for the network's
+                checkpoint, if that has one.
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
             expressive: whether the data must have pitch and style tokens; None for what it has.
         """
@@ -77,7 +78,7 @@ class LanguageModelModule(StageModule):
         self.optimizer_settings = optimizer
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
-        self.text_tokenizer = text_tokenizer
+        self.text_tokenizer = text_tokenizer or own_text_tokenizer(network.checkpoint)
         self.expressive = expressive
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._step_sums: Tensor | None = None  # of the batches of this step so far

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text import HUGGING_FACE_FILES, MODEL_FILE, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # written at once, and so held twice
@@ -72,6 +72,12 @@ def write_model(
     """Configuration and weights in the format of `transformers`; standard output is left to the caller."""
     with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
         network.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
+
+
+def own_text_tokenizer(folder: str | None) -> str | None:
+    """The folder itself where it holds a text tokenizer, else None."""
+    files = (MODEL_FILE, *HUGGING_FACE_FILES)
+    return folder if folder is not None and any((Path(folder) / file).is_file() for file in files) else None
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
