@@ -17,13 +17,13 @@ from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
-from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
 from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.widen import LossOn
@@ -393,13 +393,12 @@ def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):
     torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["base_7b", "base_smollm", "base_quickstart"])
-def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def read_config(name, monkeypatch, *more):
+    """What the command line makes of a shipped configuration, on this machine."""
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "logger=false", "precision=32-true"]
-    options = [f"--trainer.{option}" for option in here]
+    options = [*(f"--trainer.{option}" for option in here), *more]
     monkeypatch.setattr("sys.argv", ["spiritlm", f"--config={find_config(f'lm/{name}')}", *options])
-    trainer = SpiritCLI(
+    return SpiritCLI(
         lightning.LightningModule,
         lightning.LightningDataModule,
         subclass_mode_model=True,
@@ -407,5 +406,27 @@ def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch
         parser_kwargs={"parser_mode": "omegaconf+"},
         auto_configure_optimizers=False,
         run=False,
-    ).trainer
+    )
+
+
+@pytest.mark.parametrize("name", ["base_7b", "base_smollm", "base_quickstart"])
+def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    trainer = read_config(name, monkeypatch).trainer
     assert trainer.checkpoint_callback.dirpath == str(Path(trainer.default_root_dir).absolute() / "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["base_7b", "base_smollm"])
+def test_another_base_keeps_its_rotary_base_and_its_text_tokenizer(name, corpus, monkeypatch, tmp_path):
+    folder, vocabulary = corpus
+    network = build_network(LanguageModelConfig(config=LLAMA, rope_theta=500_000), vocabulary)
+    save_lm(tmp_path / "base", network, vocabulary, TextTokenizer.load(folder / "text_tokenizer"))
+    monkeypatch.chdir(tmp_path)
+    more = ["--model.init_args.network.checkpoint=base"]
+    module = read_config(name, monkeypatch, *more).model
+    assert module.text_tokenizer == "base"
+    assert network_config(module.network_config, vocabulary).rope_parameters["rope_theta"] == 500_000
+    more += ["--model.init_args.network.rope_theta=2e4", "--model.init_args.text_tokenizer=mine"]
+    module = read_config(name, monkeypatch, *more).model
+    assert module.text_tokenizer == "mine"
+    assert network_config(module.network_config, vocabulary).rope_parameters["rope_theta"] == 20_000
