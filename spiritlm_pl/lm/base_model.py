@@ -1,11 +1,17 @@
 """What can be a base: a whole causal language model of text, whose code `transformers` has."""
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import transformers
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 ADAPTER_FILE = "adapter_config.json"  # of the library peft
 
@@ -37,18 +43,22 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     return config
 
 
-def check_loaded(missing: Collection[str], checkpoint: str) -> None:
-    """Refuse a model of which some weights were not found, and drawn at random instead.
+def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:
+    """A model of which every weight was found: `transformers` draws those that were not at random.
 
     Args:
-        missing: names of weights, as `from_pretrained` tells them.
-        checkpoint: where it was read from.
+        checkpoint: model folder or hub name.
+        options: of `from_pretrained`.
 
     Raises:
-        ValueError: if there are any.
+        ValueError: if the checkpoint lacks some.
     """
-    if missing:
-        raise ValueError(f"checkpoint must hold all weights of the model, but {checkpoint!r} lacks {min(missing)}")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, **options)
+    network, found = loaded
+    if found["missing_keys"]:
+        lacking = min(found["missing_keys"])
+        raise ValueError(f"checkpoint must hold all weights of the model, but {str(checkpoint)!r} lacks {lacking}")
+    return cast(PreTrainedModel, network)
 
 
 def _unreadable(checkpoint: str) -> ValueError:
@@ -64,7 +74,7 @@ def _check_known(values: dict[str, Any], checkpoint: str) -> None:
     if "auto_map" in values:
         raise ValueError(
             f"checkpoint must be a model that {here} has itself, but {checkpoint!r} ({kind}) brings code of its own, "
-            "which is not run: nothing tells its attention where documents end"
+            "and code from a checkpoint is not run"
         )
     if kind is not None:
         raise ValueError(f"model_type must be one that {here} knows, but is {kind!r} in {checkpoint!r}")

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention
-from spiritlm_pl.lm.base_model import check_loaded, checkpoint_config
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
 from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
@@ -100,14 +100,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     if settings.checkpoint is None:
         network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
     else:
-        network, found = AutoModelForCausalLM.from_pretrained(
-            settings.checkpoint,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention.NAME,
-            output_loading_info=True,
-        )
-        check_loaded(found["missing_keys"], settings.checkpoint)
+        network = load_whole(settings.checkpoint, config=config, dtype=dtype, attn_implementation=attention.NAME)
     head = network.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise ValueError(f"model must have a linear output layer, but {config.model_type} has {head} instead")

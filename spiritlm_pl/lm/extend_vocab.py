@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from spiritlm_pl.lm.base_model import check_loaded, checkpoint_config
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
 from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.text import TextTokenizer
@@ -104,7 +104,6 @@ def extend_checkpoint(
         )
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
-    network, found = AutoModelForCausalLM.from_pretrained(source, config=config, dtype="auto", output_loading_info=True)
-    check_loaded(found["missing_keys"], base)
+    network = load_whole(source, config=config, dtype="auto")
     extend_embeddings(network, vocabulary, seed)
     return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})

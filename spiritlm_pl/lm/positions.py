@@ -42,9 +42,9 @@ def check_row_length(row_length: int, config: PreTrainedConfig, from_scratch: bo
     most = max_positions(config)
     if most is None or row_length <= most:
         return
-    ways = f"data.row_length {most} shortens rows"
+    ways = f"--data.init_args.row_length {most} shortens rows"
     if from_scratch or has_rotary_positions(config):
-        ways += f", network.config.max_position_embeddings {row_length} makes it a model for longer ones"
+        ways += f", --model.init_args.network.config.max_position_embeddings {row_length} makes a model for longer ones"
     raise ValueError(
         f"row_length must be at most the {most} positions of the model ({config.model_type}), but is {row_length} "
         f"instead; {ways}"

@@ -31,7 +31,7 @@ OWN_CODE = {"AutoConfig": "configuration_moon.MoonConfig", "AutoModelForCausalLM
         (
             "config.json",
             {"model_type": "moon", "auto_map": OWN_CODE},
-            r"\(moon\) brings code of its own, which is not run",
+            r"\(moon\) brings code of its own, and code from a checkpoint is not run",
         ),
         (
             "config.json",

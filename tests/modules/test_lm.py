@@ -313,7 +313,7 @@ def test_rows_longer_than_the_positions_are_refused_before_training(corpus, row_
     message = (
         rf"row_length must be at most the {positions} positions of the model \(llama\), but is {row_length} instead"
     )
-    with pytest.raises(ValueError, match=f"{message}.* network.config.max_position_embeddings {row_length} makes it"):
+    with pytest.raises(ValueError, match=f"{message}.*max_position_embeddings {row_length} makes a model"):
         fit(config=LLAMA)
     fit(config={**LLAMA, "max_position_embeddings": row_length})
 
@@ -324,7 +324,8 @@ def test_a_table_of_positions_has_a_last_one(corpus, tmp_path):
     save_lm(tmp_path, build_network(LanguageModelConfig(config=config), vocabulary), vocabulary)
     module = make_module(LanguageModelConfig(checkpoint=str(tmp_path)))
     with pytest.raises(
-        ValueError, match=r"64 positions of the model \(opt\), but is 65 .* data.row_length 64 shortens rows$"
+        ValueError,
+        match=r"64 positions of the model \(opt\), but is 65 .* --data.init_args.row_length 64 shortens rows$",
     ):
         make_trainer(1, limit_val_batches=0).fit(module, make_data(folder, row_length=65))
     make_trainer(1, limit_val_batches=0).fit(
