@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from spiritlm_pl.interrupts import interrupts_held
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 DEFAULT_DATABASE = "mlflow.db"
@@ -28,6 +29,7 @@ PARAMETER_LENGTH = 500  # characters that every MLflow server takes; the whole c
 KEY_LENGTH = 250
 BATCH_SIZE = 100
 SQLITE = "sqlite:///"
+ACTIVE = "active"  # as MLflow calls what was not deleted
 
 
 def tracking_address(tracking_uri: str | None = None) -> str:
@@ -96,6 +98,10 @@ class MLflowLogger(MLFlowLogger):
     def run_id(self) -> str | None:
         """Id of the run, which is opened if it is not yet; None on ranks other than zero."""
         if _on_rank_zero() and not self._initialized:
+            if self._run_id is not None:
+                self._check_active(self._run_id)
+            else:
+                self._experiment_name = self._free_name(self._experiment_name)
             _ = super().experiment  # opens it
         return self._run_id
 
@@ -147,13 +153,13 @@ class MLflowLogger(MLFlowLogger):
         """Go on with an earlier run; one that was opened meanwhile is removed.
 
         Returns:
-            Whether the run is there; if not, a new one will be opened.
+            Whether the run is there, and neither it nor its experiment was deleted; if not, a new one will be opened.
         """
         from mlflow.exceptions import MlflowException
 
         try:
-            run = self._mlflow_client.get_run(run_id)
-        except MlflowException as error:
+            run = self._check_active(run_id)
+        except (MlflowException, ValueError) as error:
             rank_zero_warn(f"a new MLflow run is opened, since the old one cannot be continued: {error}")
             return False
         if self._initialized and self._run_id != run_id:  # opened by something in a hurry
@@ -162,6 +168,35 @@ class MLflowLogger(MLFlowLogger):
         self._initialized = True
         self._mlflow_client.update_run(run_id, status="RUNNING")
         return True
+
+    def _check_active(self, run_id: str) -> "Run":
+        """A run that can be continued.
+
+        Raises:
+            ValueError: if it or its experiment was deleted.
+            MlflowException: if it is not there at all.
+        """
+        run = self._mlflow_client.get_run(run_id)
+        experiment = self._mlflow_client.get_experiment(run.info.experiment_id)
+        for what, found in ((f"run {run_id}", run.info), (f"experiment {experiment.name}", experiment)):
+            if found.lifecycle_stage != ACTIVE:
+                raise ValueError(f"{what} must be active, but was deleted")
+        return run
+
+    def _free_name(self, name: str) -> str:
+        """The name of an experiment, or with a number where MLflow keeps it for one that the user deleted."""
+        free, number = name, 1
+        while (found := self._mlflow_client.get_experiment_by_name(free)) is not None:
+            if found.lifecycle_stage == ACTIVE:
+                break
+            number += 1
+            free = f"{name}-{number}"
+        if free != name:
+            rank_zero_warn(
+                f"runs go to the MLflow experiment {free}, since {name} was deleted and its name is kept until "
+                "`mlflow gc` removes it or `mlflow experiments restore` brings it back"
+            )
+        return free
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

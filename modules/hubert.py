@@ -78,6 +78,7 @@ class HubertModule(StageModule):
         Raises:
             ValueError: if the data has more labels than the network has classes.
         """
+        super().on_fit_start()
         num_labels = getattr(getattr(self.trainer, "datamodule", None), "num_labels", None)
         if num_labels is not None and num_labels > self.config.num_classes:
             raise ValueError(

@@ -12,9 +12,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
-from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
+from spiritlm_pl.lm.folder import copy_text_tokenizer, own_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
+from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
@@ -66,7 +67,8 @@ class LanguageModelModule(StageModule):
             optimizer: AdamW's settings.
             schedule: factor of the learning rate; constant after 2,000 warm-up steps by default.
             units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
-            text_tokenizer: SentencePiece model or folder that goes into an exported model.
+            text_tokenizer: SentencePiece model or folder that goes into an exported model; None for the network's
+                checkpoint, if that has one.
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
             expressive: whether the data must have pitch and style tokens; None for what it has.
         """
@@ -76,7 +78,7 @@ class LanguageModelModule(StageModule):
         self.optimizer_settings = optimizer
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
-        self.text_tokenizer = text_tokenizer
+        self.text_tokenizer = text_tokenizer or own_text_tokenizer(network.checkpoint)
         self.expressive = expressive
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._step_sums: Tensor | None = None  # of the batches of this step so far
@@ -88,11 +90,11 @@ class LanguageModelModule(StageModule):
             self.network = build_network(self.network_config, self.vocabulary)
 
     def setup(self, stage: str) -> None:
-        """Check that data and model speak of the same tokens.
+        """Check that data and model speak of the same tokens, and that rows are not longer than the model's positions.
 
         Raises:
-            ValueError: if the vocabularies differ or are of the other kind, gradients are to be clipped by value, or
-                packed rows would not give the losses of the model's own forward.
+            ValueError: if the vocabularies differ or are of the other kind, rows are too long for the model, gradients
+                are to be clipped by value, or packed rows would not give the losses of the model's own forward.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -107,19 +109,26 @@ class LanguageModelModule(StageModule):
         if self.expressive not in (None, self.vocabulary.expressive):
             wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
+        config = network_config(self.network_config, self.vocabulary)
+        row_length = getattr(data, "row_length", None)
+        if row_length is not None:
+            check_row_length(row_length, config, from_scratch=self.network_config.checkpoint is None)
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
-        check_losses(network_config(self.network_config, self.vocabulary), self.network_config)
+        check_losses(config, self.network_config)
 
     def on_train_start(self) -> None:
         """Forget what an earlier run left of a step."""
         self._step_sums = None
 
     def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
-        """Loss of one batch, a mean over the predicted tokens of all ranks.
+        """Loss of one batch: the sum over its predicted tokens, divided by all tokens of its rows.
 
-        The gradient of a step of several batches is the plain mean of theirs, however many tokens each predicts;
-        what is logged is the mean over all tokens that the step has predicted.
+        Trainers average the gradients of ranks and of accumulated batches, however many tokens each predicts. What
+        divides must therefore be one number for all of them, or a token would weigh more in a batch with more padding;
+        the number of predicted tokens in a whole step is known only after its last batch, when earlier gradients are
+        formed, and inside DeepSpeed out of reach. Rows hold little padding, so the gradient is nearly that of the mean
+        over predicted tokens, which is what is logged.
 
         Raises:
             ValueError: if the batch belongs to another step than the trainer's.
@@ -136,7 +145,7 @@ class LanguageModelModule(StageModule):
         if (self.trainer.global_step + 1) % log_interval(self.trainer) == 0:
             metrics = loss_metrics(step_sums, self.units_per_second)
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
-        return total * self.trainer.world_size / sums[1].clamp(min=1)
+        return total / batch.tokens.numel()
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
         """After a step's last batch, log DeepSpeed's gradient norm, and count a step that it has skipped."""

@@ -70,6 +70,7 @@ class PitchModule(FiniteStepsModule):
         Raises:
             ValueError: if the data's crops are shorter than a code.
         """
+        super().on_fit_start()
         crop = getattr(getattr(self.trainer, "datamodule", None), "crop_frames", None)
         if crop is not None and crop < self.network.frames_per_code:
             raise ValueError(

@@ -32,6 +32,7 @@ class QuantizerModule(StageModule):
         Raises:
             ValueError: if the data's features have another size.
         """
+        super().on_fit_start()
         extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
         if extractor is not None and extractor.feature_dim != self.network.feature_dim:
             raise ValueError(

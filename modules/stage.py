@@ -1,10 +1,11 @@
-"""What all trained stages share: test measures as validation does, and a checkpoint says whose it is."""
+"""What all trained stages share: test measures as validation does, a checkpoint says whose it is, weights can move."""
 
 import math
 from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch.optim import Optimizer
 
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
@@ -30,6 +31,26 @@ class StageModule(LightningModule):
     def held_out(self) -> str:
         """First part of the names of figures: val or test."""
         return "test" if self.trainer.testing else "val"
+
+    def on_fit_start(self) -> None:
+        """Refuse weights that an optimizer would leave where they are.
+
+        A number in bfloat16 has 8 significant bits: near 1.0, where norms begin, a step smaller than 0.002 is rounded
+        away. DeepSpeed's optimizers keep float32 copies of the weights; plain ones step the weights themselves.
+
+        Raises:
+            ValueError: if a weight that is trained is in half precision without DeepSpeed.
+        """
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            return
+        for name, weight in self.named_parameters():
+            if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
+                kind = str(weight.dtype).removeprefix("torch.")
+                raise ValueError(
+                    f"weights must be float32 without DeepSpeed, as small steps are lost in half precision, but {name} "
+                    f"is {kind} instead; trainer.precision bf16-mixed, and dtype float32 of a language model's "
+                    "network, compute in bfloat16 all the same"
+                )
 
     def on_test_epoch_start(self) -> None:
         """As at validation."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, model_folder
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -33,7 +34,9 @@ def extend_vocab(
         text_tokenizer: SentencePiece model or tokenizer folder, where the base folder has none.
         seed: of the new embeddings.
     """
-    pieces = TextTokenizer.load(text_tokenizer or model_folder(base)).vocab_size
+    source = model_folder(base)
+    checkpoint_config(str(source))  # what is no base is told before its tokenizer is missed
+    pieces = TextTokenizer.load(text_tokenizer or source).vocab_size
     vocabulary = Vocabulary(
         num_text=pieces,
         num_units=num_units,

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, PreTrainedConfig
 
-from spiritlm_pl.lm.build import checkpoint_config
+from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.flops import training_flops
 from spiritlm_pl.lm.plan import GIB, Memory, ModelSize, memory, model_size, tokens_per_second
 

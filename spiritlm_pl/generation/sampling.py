@@ -26,6 +26,7 @@ from spiritlm_pl.generation.pieces import OutputModality
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.lm.positions import max_positions
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 Progress = Callable[[int, int], None]  # tokens done, tokens at most
@@ -100,7 +101,7 @@ class _OwnLimits(StoppingCriteria):
 
 def context_length(model: PreTrainedModel) -> int | None:
     """How many tokens the model was made for; None where its configuration does not say."""
-    return getattr(model.config, "max_position_embeddings", None)
+    return max_positions(model.config)
 
 
 def check_room(length: int, context: int) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
 from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
@@ -86,19 +86,6 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     return config
 
 
-def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
-    """The configuration of a model folder or hub name.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    try:
-        return AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        rule = "have a readable config.json" if Path(checkpoint).exists() else "be a folder or a hub name"
-        raise ValueError(f"checkpoint must {rule}, but is {checkpoint!r}") from error
-
-
 def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
     """Set the base of the rotary positions in place.
 
@@ -158,9 +145,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     if settings.checkpoint is None:
         network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
     else:
-        network = AutoModelForCausalLM.from_pretrained(
-            settings.checkpoint, config=config, dtype=dtype, attn_implementation=implementation
-        )
+        network = load_whole(settings.checkpoint, config=config, dtype=dtype, attn_implementation=implementation)
     _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
         # transformers renamed it within version 5

@@ -2,7 +2,8 @@
 
 Done once, before training: embeddings cannot be resized while ZeRO-3 shards them. New rows are drawn from a
 normal distribution with each column's mean and standard deviation over the old rows, so that a new token starts
-as likely as an average old one (Spirit LM: "new embeddings random").
+as likely as an average old one (Spirit LM: "new embeddings random"). The same goes for the biases of an output layer
+that has them (Phi, GPT-J): trained ones are far below zero, beside which a new token with none would be certain.
 """
 
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import cast
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from spiritlm_pl.lm.build import checkpoint_config, set_rope_theta
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
+from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -58,16 +60,17 @@ def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: in
     network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
     layers = (network.get_input_embeddings(), network.get_output_embeddings())
-    matrices = {id(layer.weight): cast(Tensor, layer.weight) for layer in layers}  # one, if they are tied
-    for matrix in matrices.values():
-        _draw_new_rows(matrix.data, vocabulary.num_text, generator)
+    parameters = [layer.weight for layer in layers] + [getattr(layer, "bias", None) for layer in layers]
+    per_token = {id(values): cast(Tensor, values) for values in parameters if values is not None}  # tied ones once
+    for values in per_token.values():
+        _draw_new_rows(values.data, vocabulary.num_text, generator)
 
 
-def _draw_new_rows(matrix: Tensor, num_old: int, generator: torch.Generator) -> None:
-    old = matrix[:num_old].float()
-    mean, deviation = old.mean(0), old.std(0)
-    noise = torch.randn((len(matrix) - num_old, matrix.shape[1]), generator=generator)
-    matrix[num_old:] = (mean + deviation * noise).to(matrix.dtype)
+def _draw_new_rows(values: Tensor, num_old: int, generator: torch.Generator) -> None:
+    """Draw what stands for new tokens in a matrix (V, D) or in biases (V,)."""
+    old = values[:num_old].float()
+    noise = torch.randn((len(values) - num_old, *values.shape[1:]), generator=generator)
+    values[num_old:] = (old.mean(0) + old.std(0) * noise).to(values.dtype)
 
 
 def extend_checkpoint(
@@ -89,7 +92,8 @@ def extend_checkpoint(
         seed: of the new rows.
 
     Raises:
-        ValueError: if base or tokenizer cannot be read, or the tokenizer does not have `num_text` pieces.
+        ValueError: if base or tokenizer cannot be read, the base is no causal language model of text or lacks weights,
+            or the tokenizer does not have `num_text` pieces.
     """
     source = model_folder(base)
     config = checkpoint_config(str(source))
@@ -100,6 +104,6 @@ def extend_checkpoint(
         )
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
-    network = AutoModelForCausalLM.from_pretrained(source, config=config, dtype="auto")
+    network = load_whole(source, config=config, dtype="auto")
     extend_embeddings(network, vocabulary, seed)
     return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})

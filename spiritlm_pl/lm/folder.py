@@ -21,7 +21,7 @@ from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.lm.older_names import older_rotary_names
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text import HUGGING_FACE_FILES, MODEL_FILE, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # written at once, and so held twice
@@ -90,6 +90,12 @@ def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Ten
         if {name, source} <= shared.keys() and torch.equal(shared[name], shared[source]):
             shared[name] = shared[source]
     return shared
+
+
+def own_text_tokenizer(folder: str | None) -> str | None:
+    """The folder itself where it holds a text tokenizer, else None."""
+    files = (MODEL_FILE, *HUGGING_FACE_FILES)
+    return folder if folder is not None and any((Path(folder) / file).is_file() for file in files) else None
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:

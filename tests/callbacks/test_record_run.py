@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,40 @@ def test_a_run_records_its_configuration_and_a_resumed_one_continues_it(here):
 
     fresh = fit("--trainer.max_steps=1")
     assert fresh.logger.run_id != run.info.run_id
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Checkpoint directory .* exists and is not empty", "ignore:You're resuming from a checkpoint"
+)
+@pytest.mark.parametrize("deleted", ["run", "experiment"])
+def test_what_was_deleted_is_not_continued_and_a_new_run_is_opened_with_a_word(here, deleted):
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
+    old = fit("--trainer.max_steps=1").logger
+    if deleted == "run":
+        client.delete_run(old.run_id)
+        words = f"a new MLflow run is opened, .*: run {old.run_id} must be active, but was deleted"
+        name = "test_record_run"
+    else:
+        client.delete_experiment(old.experiment_id)
+        words = "runs go to the MLflow experiment test_record_run-2, since test_record_run was deleted"
+        name = "test_record_run-2"
+    for steps, said in ((2, pytest.warns(UserWarning, match=words)), (3, nullcontext())):
+        with said, warnings.catch_warnings():
+            if deleted == "experiment" and steps == 2:  # two words are told; the other's test is the other case
+                warnings.filterwarnings("ignore", "a new MLflow run is opened")
+            new = fit(f"--trainer.max_steps={steps}", ckpt_path="run/checkpoints/last.ckpt").logger
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    assert [run.info.run_id for run in runs] == [new.run_id] and new.run_id != old.run_id
+    history = client.get_metric_history(new.run_id, "train/loss")
+    assert [metric.step for metric in history] == [1, 2]  # the third fit went on with the second's run
+    assert client.get_run(old.run_id).info.lifecycle_stage == "deleted"
+
+
+def test_a_deleted_run_that_is_named_is_refused(here):
+    run = MLflowLogger("named")
+    MlflowClient(f"sqlite:///{here}/mlflow.db").delete_run(run.run_id)
+    with pytest.raises(ValueError, match=f"run {run.run_id} must be active, but was deleted"):
+        _ = MLflowLogger("named", run_id=run.run_id).run_id
 
 
 def test_memory_and_processor_are_recorded(here):

@@ -18,15 +18,16 @@ from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
-from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
+from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.tokens.widen import LossOn
 from spiritlm_pl.vocabulary import Vocabulary
 
 LLAMA = {
@@ -60,9 +61,10 @@ def corpus(tmp_path_factory):
     return folder, vocabulary
 
 
-def make_data(folder, batch_size=2):
+def make_data(folder, batch_size=2, **options):
     streams = {kind: StreamConfig(folder=str(folder / "blocks")) for kind in ("text", "aligned")}
-    return InterleavedDataModule(streams, row_length=64, batch_size=batch_size, num_workers=0, val_rows=4)
+    options = {"row_length": 64, "num_workers": 0, "val_rows": 4, **options}
+    return InterleavedDataModule(streams, batch_size=batch_size, **options)
 
 
 def make_trainer(steps=4, callbacks=(), **options):
@@ -82,13 +84,9 @@ def make_trainer(steps=4, callbacks=(), **options):
     )
 
 
-def make_module(**options):
+def make_module(network=LanguageModelConfig(config=LLAMA), lr=1e-2, **options):  # noqa: B008  frozen
     return LanguageModelModule(
-        LanguageModelConfig(config=LLAMA),
-        optimizer=AdamWSettings(lr=1e-2),
-        schedule=Constant(1),
-        units_per_second=18.0,
-        **options,
+        network, optimizer=AdamWSettings(lr=lr), schedule=Constant(1), units_per_second=18.0, **options
     )
 
 
@@ -249,6 +247,106 @@ def test_the_loss_of_a_step_is_that_of_all_its_batches(corpus):
         assert parts[f"train/{name}"].item() == pytest.approx(whole[f"train/{name}"].item(), rel=1e-5)
 
 
+class Gradients(Callback):
+    """Keeps the gradients of the last step, before they are clipped, and each batch's number of predicted tokens."""
+
+    def __init__(self):
+        self.counts = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        wanted = batch.loss_mask[:, 1:] & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
+        self.counts.append(int(wanted.sum()))
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.gradients = {name: weight.grad.clone() for name, weight in pl_module.network.named_parameters()}
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_every_token_of_a_step_weighs_as_much_however_many_its_batch_has(corpus, parts):
+    def first_step(batch_size, accumulate):
+        lightning.seed_everything(3)
+        seen = Gradients()
+        trainer = make_trainer(1, [seen], limit_val_batches=0, accumulate_grad_batches=accumulate)
+        trainer.fit(make_module(), make_data(corpus[0], batch_size, loss_on=LossOn(text=False)))
+        return seen
+
+    whole, cut = first_step(4, 1), first_step(4 // parts, parts)
+    assert sum(cut.counts) == sum(whole.counts) and max(cut.counts) > 1.2 * min(cut.counts)
+    torch.testing.assert_close(cut.gradients, whole.gradients, rtol=1e-4, atol=1e-7)
+
+
+class Norms(Callback):
+    def on_train_start(self, trainer, pl_module):
+        self.before = pl_module.network.model.norm.weight.detach().clone()
+
+    def on_train_end(self, trainer, pl_module):
+        self.moved = (pl_module.network.model.norm.weight.detach() - self.before).abs()
+
+
+def test_norms_move_at_the_published_learning_rate_in_what_bfloat16_is_offered(corpus):
+    norms = Norms()
+    trainer = make_trainer(5, [norms], limit_val_batches=0, precision="bf16-mixed")
+    trainer.fit(make_module(lr=3e-5), make_data(corpus[0]))
+    assert norms.before.dtype == torch.float32 and norms.moved.min() > 0 and norms.moved.max() > 1e-4
+    weight = torch.nn.Parameter(norms.before.bfloat16())  # what is refused
+    optimizer = torch.optim.AdamW([weight], lr=3e-5)
+    for _ in range(5):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert torch.equal(weight.detach().float(), norms.before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [("bfloat16", "32-true"), ("bfloat16", "bf16-mixed"), ("float32", "bf16-true"), ("float16", "32-true")],
+)
+def test_weights_in_half_precision_are_refused_without_deepspeed(corpus, dtype, precision):
+    module = make_module(LanguageModelConfig(config=LLAMA, dtype=dtype))
+    kind = "float16" if dtype == "float16" else "bfloat16"
+    message = f"weights must be float32 without DeepSpeed, .* but network.model.embed_tokens.weight is {kind} instead"
+    with pytest.raises(ValueError, match=message):
+        make_trainer(1, limit_val_batches=0, precision=precision).fit(module, make_data(corpus[0]))
+
+
+OPT = {
+    "model_type": "opt",
+    "hidden_size": 32,
+    "ffn_dim": 48,
+    "word_embed_proj_dim": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+}
+
+
+@pytest.mark.parametrize(("row_length", "positions"), [(65, 64), (128, 64)])
+def test_rows_longer_than_the_positions_are_refused_before_training(corpus, row_length, positions):
+    def fit(**settings):
+        data = make_data(corpus[0], row_length=row_length)
+        make_trainer(1, limit_val_batches=0).fit(make_module(LanguageModelConfig(**settings)), data)
+
+    message = (
+        rf"row_length must be at most the {positions} positions of the model \(llama\), but is {row_length} instead"
+    )
+    with pytest.raises(ValueError, match=f"{message}.*max_position_embeddings {row_length} makes a model"):
+        fit(config=LLAMA)
+    fit(config={**LLAMA, "max_position_embeddings": row_length})
+
+
+def test_a_table_of_positions_has_a_last_one(corpus, tmp_path):
+    folder, vocabulary = corpus
+    config = {**OPT, "max_position_embeddings": 64}
+    save_lm(tmp_path, build_network(LanguageModelConfig(config=config), vocabulary), vocabulary)
+    module = make_module(LanguageModelConfig(checkpoint=str(tmp_path)))
+    with pytest.raises(
+        ValueError,
+        match=r"64 positions of the model \(opt\), but is 65 .* --data.init_args.row_length 64 shortens rows$",
+    ):
+        make_trainer(1, limit_val_batches=0).fit(module, make_data(folder, row_length=65))
+    make_trainer(1, limit_val_batches=0).fit(
+        make_module(LanguageModelConfig(checkpoint=str(tmp_path))), make_data(folder)
+    )
+
+
 def test_a_step_that_deepspeed_skips_counts_once(corpus):
     module = make_module(max_nonfinite_steps=2)
     logged = {}
@@ -310,13 +408,12 @@ def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):
     torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["base_7b", "base_smollm", "base_quickstart"])
-def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def read_config(name, monkeypatch, *more):
+    """What the command line makes of a shipped configuration, on this machine."""
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "logger=false", "precision=32-true"]
-    options = [f"--trainer.{option}" for option in here]
+    options = [*(f"--trainer.{option}" for option in here), *more]
     monkeypatch.setattr("sys.argv", ["spiritlm", f"--config={find_config(f'lm/{name}')}", *options])
-    trainer = SpiritCLI(
+    return SpiritCLI(
         lightning.LightningModule,
         lightning.LightningDataModule,
         subclass_mode_model=True,
@@ -324,5 +421,27 @@ def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch
         parser_kwargs={"parser_mode": "omegaconf+"},
         auto_configure_optimizers=False,
         run=False,
-    ).trainer
+    )
+
+
+@pytest.mark.parametrize("name", ["base_7b", "base_smollm", "base_quickstart"])
+def test_checkpoints_of_every_config_have_a_place_of_their_own(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    trainer = read_config(name, monkeypatch).trainer
     assert trainer.checkpoint_callback.dirpath == str(Path(trainer.default_root_dir).absolute() / "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["base_7b", "base_smollm"])
+def test_another_base_keeps_its_rotary_base_and_its_text_tokenizer(name, corpus, monkeypatch, tmp_path):
+    folder, vocabulary = corpus
+    network = build_network(LanguageModelConfig(config=LLAMA, rope_theta=500_000), vocabulary)
+    save_lm(tmp_path / "base", network, vocabulary, TextTokenizer.load(folder / "text_tokenizer"))
+    monkeypatch.chdir(tmp_path)
+    more = ["--model.init_args.network.checkpoint=base"]
+    module = read_config(name, monkeypatch, *more).model
+    assert module.text_tokenizer == "base"
+    assert network_config(module.network_config, vocabulary).rope_parameters["rope_theta"] == 500_000
+    more += ["--model.init_args.network.rope_theta=2e4", "--model.init_args.text_tokenizer=mine"]
+    module = read_config(name, monkeypatch, *more).model
+    assert module.text_tokenizer == "mine"
+    assert network_config(module.network_config, vocabulary).rope_parameters["rope_theta"] == 20_000

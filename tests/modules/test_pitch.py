@@ -66,6 +66,12 @@ def fit(folder: Path, steps: int, ckpt_path: str | None = None, num_batches: int
     return module
 
 
+@pytest.mark.parametrize(("precision", "kind"), [("bf16-true", "bfloat16"), ("16-true", "float16")])
+def test_weights_in_half_precision_are_refused(tmp_path: Path, precision: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"weights must be float32 without DeepSpeed, .* is {kind} instead"):
+        make_trainer(tmp_path, 1, precision=precision).fit(make_module(), *[loader(contours(0))] * 2)
+
+
 def test_it_learns_and_is_exported(tmp_path: Path) -> None:
     figures = fit(tmp_path, 200).trainer.callback_metrics
     assert figures["val/voicing_error"] < 0.05 and figures["val/f0_rmse_hertz"] < 12

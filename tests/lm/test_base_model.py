@@ -1,0 +1,108 @@
+"""What cannot be a base is told in one line, before its tokenizer or weights are looked for."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from spiritlm_pl.cli.extend_vocab import extend_vocab
+from spiritlm_pl.lm.base_model import checkpoint_config
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+LORA = {"peft_type": "LORA", "base_model_name_or_path": "meta-llama/Llama-2-7b-hf"}
+OWN_CODE = {"AutoConfig": "configuration_moon.MoonConfig", "AutoModelForCausalLM": "modeling_moon.MoonForCausalLM"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("adapter_config.json", LORA, r"holds an adapter \(LoRA\); merge it with its base first"),
+        (
+            "config.json",
+            {"model_type": "moon"},
+            r"model_type must be one that transformers 5\S+ knows, but is 'moon' in",
+        ),
+        (
+            "config.json",
+            {"model_type": "moon", "auto_map": OWN_CODE},
+            r"\(moon\) brings code of its own, and code from a checkpoint is not run",
+        ),
+        (
+            "config.json",
+            {"model_type": "gemma3"},
+            r"\(gemma3\) wraps one for images or sound; save its text model first",
+        ),
+        ("config.json", {"model_type": "llama4"}, r"\(llama4\) wraps one for images or sound"),
+        ("config.json", {"model_type": "t5"}, r"must be a causal language model, but '.*' \(t5\) is none"),
+        ("config.json", {"model_type": "bart"}, r"must be a causal language model, but '.*' \(bart\) is none"),
+        ("config.json", {}, "must have a readable config.json"),
+        ("other.json", {}, "must have a readable config.json"),
+    ],
+)
+def test_the_reason_is_told(tmp_path, file, content, reason):
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=reason) as caught:
+        extend_vocab(str(tmp_path), tmp_path / "new")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "qwen3", "gpt2", "opt", "mpt", "falcon", "phi", "mamba"])
+def test_text_models_are_taken(tmp_path, kind):
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    assert checkpoint_config(str(tmp_path)).model_type == kind
+
+
+def test_a_model_without_some_of_its_weights_is_no_base(tmp_path, tiny):
+    tokenizer = train_text_tokenizer(["the cat sat on the mat", "a dog ran to the park", "the bird sang"] * 4)
+    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    folder = save_lm(tmp_path / "base", build_network(tiny, vocabulary), vocabulary, tokenizer)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    message = r"must hold all weights of the model, but '.*base' lacks model\.layers\.1\.mlp\.up_proj\.weight"
+    with pytest.raises(ValueError, match=message):
+        extend_checkpoint(str(folder), tmp_path / "new", vocabulary)
+    with pytest.raises(ValueError, match=message):
+        build_network(LanguageModelConfig(checkpoint=str(folder)), vocabulary)
+
+
+SMALL = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+GPTJ = {"vocab_size": 400, "n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "padded"),
+    [
+        ("phi", {**SMALL, "intermediate_size": 48}, 0),
+        ("gptj", GPTJ, 0),
+        ("gptj", GPTJ, 48),
+        ("llama", {**SMALL, "intermediate_size": 48}, 48),
+        ("llama", {**SMALL, "intermediate_size": 48, "tie_word_embeddings": True}, 48),
+    ],
+)
+def test_new_tokens_start_as_likely_as_old_ones(kind, settings, padded):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, bos_token_id=None, eos_token_id=None, **settings)
+    network = AutoModelForCausalLM.from_config(config).eval()
+    num_text = 400 - padded
+    head = network.get_output_embeddings()
+    head.weight.data[num_text:] = 0  # rows beyond the tokenizer's, which were never trained
+    if head.bias is not None:
+        head.bias.data[:num_text] = torch.randn(num_text) - 5  # as trained ones are
+        head.bias.data[num_text:] = 0
+    vocabulary = Vocabulary(num_text=num_text, num_units=200, multiple_of=16)
+    extend_embeddings(network, vocabulary)
+    prompts = torch.randint(num_text, (4, 32), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        likely = network(prompts).logits.softmax(-1)[..., num_text:].sum(-1).mean().item()
+    assert likely == pytest.approx(1 - num_text / vocabulary.num_rows, rel=0.2)
+    bias = network.get_output_embeddings().bias
+    assert bias is None or (
+        len(bias) == vocabulary.num_rows and bias[num_text:].std().item() == pytest.approx(1, rel=0.2)
+    )
