@@ -1,5 +1,7 @@
 """Choice between continuations: items, scores against a plain loop, a model that knows the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,8 @@ def test_a_marker_stands_where_the_modality_changes():
     to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
     assert to_speech == ([text, 1, 2, speech, 51, 52], 2)
     assert sequence(words, more, DIRECTIONS["speech_to_text"], VOCABULARY) == ([speech, 50, text, 3], 1)
+    begun = replace(VOCABULARY, begin_of_document=9, end_of_document=8)  # the end is not scored
+    assert sequence(words, more, DIRECTIONS["text_to_text"], begun, 4) == ([9, text, 2, 3], 1)
     opened = sequence(words, more, DIRECTIONS["text_to_text"], VOCABULARY, 5, opening=(8, 9))
     assert opened == ([8, 9, text, 2, 3], 1)  # as a published model wants it; the context loses its beginning
 
@@ -179,6 +183,35 @@ def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
         assert result.accuracy == 1.0 and 0.5 < result.low < result.high == 1.0 and result.num_items == 4
 
 
+@pytest.mark.parametrize(("tied", "right", "wrong"), [(4, 0, 0), (3, 1, 0), (3, 0, 1), (1, 2, 2), (0, 1, 0)])
+def test_a_tie_is_half_right(model, tied, right, wrong):
+    for parameter in model.model.layers.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(model.model.embed_tokens.weight)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    torch.nn.init.constant_(model.lm_head.weight[5], 0.1)  # token 5 is likelier than all others, which are alike
+    one, likely, other = [Word([6], [])], [Word([5], [])], [Word([7], [])]
+    pairs = [(one, one), (one, [Word([9], [])]), (other, one), (likely, likely)][:tied]
+    pairs += [(likely, one)] * right + [(one, likely)] * wrong
+    items = [ChoiceItem(str(n), "b", [Word([n], [])], *pair) for n, pair in enumerate(pairs)]
+    found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"])["text_to_text"]
+    points = right + tied / 2
+    assert found.num_ties == tied and found.accuracy == points / len(items)
+    assert (found.low, found.high) == wilson_interval(points, len(items))
+
+
+def test_equal_continuations_tie_to_the_last_bit(model):
+    words = [
+        [Word([token, (token * 7) % 40], []) for token in range(start, start + length)]
+        for start, length in ((1, 3), (5, 9), (2, 5), (7, 2), (3, 11))
+    ]
+    items = [ChoiceItem(str(n), "b", words[0], same, same) for n, same in enumerate(words)]
+    items += [ChoiceItem("5", "b", words[0], words[1], words[2])]
+    for batch_tokens in (8, 40, 100):  # the pair may be cut apart by the end of a batch
+        found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"], batch_tokens)["text_to_text"]
+        assert found.num_ties == 5 and found.accuracy in (2.5 / 6, 3.5 / 6)
+
+
 def test_errors_name_what_is_missing(corpus, model):
     with pytest.raises(ValueError, match="at least two stories that can be cut, but .* has 0"):
         choice_items(corpus, Letters(), VOCABULARY, continuation_sentences=2)
@@ -189,6 +222,9 @@ def test_errors_name_what_is_missing(corpus, model):
 def test_wilson_interval():
     low, high = wilson_interval(90, 100)  # 0.8256, 0.9448 in the tables
     assert (round(low, 4), round(high, 4)) == (0.8256, 0.9448)
+    centre = sum(wilson_interval(50, 100)) / 2
+    low, high = wilson_interval(50.5, 100)  # one tie more
+    assert wilson_interval(50, 100)[0] < low < wilson_interval(51, 100)[0] < centre < high < wilson_interval(51, 100)[1]
     assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
     with pytest.raises(ValueError, match="3 of 2"):
         wilson_interval(3, 2)

@@ -94,4 +94,5 @@ def choice(
         print(
             f"{name:<18}{100 * result.accuracy:6.1f} %   95 % interval {100 * result.low:.1f} to "
             f"{100 * result.high:.1f}   of {result.num_items}, chance 50"
+            + (f", {result.num_ties} ties counted one half" if result.num_ties else "")
         )
