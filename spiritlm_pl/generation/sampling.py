@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
-from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.generation.pieces import FinishReason, OutputModality
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -167,12 +167,12 @@ def continue_tokens(
         settings: sampling options.
         limits: new tokens of each prompt, at most; the model's context may leave room for fewer.
         seeds: one for each prompt.
-        eos_id: ends a sequence; None if nothing does.
+        eos_id: ends a sequence, whatever the modality; None if nothing does.
         synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
         progress: called after every token of a batch with the number of tokens done and at most.
 
     Returns:
-        B lists of new token ids, without the end of the sequence.
+        B lists of new token ids; the last one is `eos_id` where the model has ended by itself (see `finished`).
 
     Raises:
         ValueError: if a prompt leaves no room in the model's context.
@@ -225,7 +225,19 @@ def _continue_batch(
 
 
 def _until(tokens: list[int], eos_id: int | None) -> list[int]:
-    return tokens[: tokens.index(eos_id)] if eos_id is not None and eos_id in tokens else tokens
+    return tokens[: tokens.index(eos_id) + 1] if eos_id is not None and eos_id in tokens else tokens
+
+
+def finished(tokens: Sequence[int], eos_id: int | None) -> tuple[list[int], FinishReason]:
+    """New tokens without the end of the sequence, and whether that is what ended them.
+
+    Args:
+        tokens: of `continue_tokens`, or all of `stream_tokens`.
+        eos_id: as given there.
+    """
+    if eos_id is not None and list(tokens[-1:]) == [eos_id]:
+        return list(tokens[:-1]), "stop"
+    return list(tokens), "length"
 
 
 @torch.no_grad()
@@ -237,7 +249,7 @@ def stream_tokens(
     settings: GenerationSettings,
     eos_id: int | None = None,
 ) -> Iterator[int]:
-    """Continue one prompt token by token, as `continue_tokens` does at once.
+    """Continue one prompt token by token, as `continue_tokens` does at once, the end of the sequence included.
 
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
@@ -255,7 +267,7 @@ def stream_tokens(
         logits = model(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
+        yield int(new)
         if int(new) == eos_id:
             return
         tokens = torch.cat([tokens, new], 1)
-        yield int(new)

@@ -62,7 +62,7 @@ def test_text_to_speech_that_can_be_heard_and_sent_back(client):
     assert client.post("/api/generate", json=request | {"seed": 5}).json()["tokens"] != answer["tokens"]
     prompt = [{"text": "the cat"}, {"tokens": piece["tokens"]}, {"audio": audio(tone())}, {"text": "sat"}]
     on = client.post("/api/generate", json={"prompt": prompt, "output": "text", "max_new_tokens": 5})
-    assert on.status_code == 200
+    assert on.status_code == 200 and on.json()["finish_reason"] == "length"
     kinds = [token["kind"] for token in on.json()["prompt_tokens"]]
     assert kinds[0] == "modality" and kinds.count("modality") == 3 and "unit" in kinds
 
