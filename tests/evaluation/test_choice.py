@@ -8,7 +8,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
+from spiritlm_pl.evaluation.endings import measure_endings
 from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.documents import Word
@@ -164,6 +166,15 @@ def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
         assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
 
 
+def learn(model, rows):
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
     items = choice_items(corpus, Letters(), VOCABULARY, num_items=4)
     rows = [
@@ -171,12 +182,7 @@ def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
         for item in items
         for direction in DIRECTIONS.values()
     ]
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(40):
-        loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    learn(model, rows)
     results = evaluate_choice(model, items, VOCABULARY)
     assert list(results) == list(DIRECTIONS)
     for result in results.values():
@@ -210,6 +216,32 @@ def test_equal_continuations_tie_to_the_last_bit(model):
     for batch_tokens in (8, 40, 100):  # the pair may be cut apart by the end of a batch
         found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"], batch_tokens)["text_to_text"]
         assert found.num_ties == 5 and found.accuracy in (2.5 / 6, 3.5 / 6)
+
+
+@pytest.mark.parametrize("end", [None, 39])
+def test_answers_stop_where_documents_ended_in_training(corpus, model, end):
+    vocabulary = replace(VOCABULARY, end_of_document=end)
+    items = choice_items(corpus, Letters(), vocabulary, num_items=4)
+    ending = [] if end is None else [end]
+    rows = [
+        sequence(item.context, item.right, direction, vocabulary)[0] + ending
+        for item in items
+        for direction in DIRECTIONS.values()
+    ]
+    learn(model, rows)
+    results = measure_endings(model, items, vocabulary, 39, settings=GenerationSettings(greedy=True))
+    assert list(results) == list(DIRECTIONS)
+    for name, result in results.items():
+        assert result.num_prompts == 4 and 0 <= result.low < result.high <= 1
+        assert result.mean_true_tokens == (6 if name.endswith("speech") else 9)  # two units a word, letters
+        assert result.limit == 4 * (6 if name.endswith("speech") else 9)
+        if end is None:
+            assert result.stopped == 0 and result.mean_tokens is None and result.end_probability < 0.05
+        else:
+            assert result.stopped == 4 and result.mean_tokens == result.mean_true_tokens
+            assert result.end_probability > 0.5
+    with pytest.raises(ValueError, match="items must hold at least one"):
+        measure_endings(model, [], vocabulary, 39)
 
 
 def test_errors_name_what_is_missing(corpus, model):
