@@ -278,7 +278,7 @@ def delimited(
     """
     given = {"end_of_document": end, "begin_of_document": begin}
     own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for name, token in own.items():
         trained, wanted = getattr(vocabulary, name), given[name]
         if wanted is None:
