@@ -146,6 +146,13 @@ def ending_rows(report: str = "endings") -> list[Row]:
     return rows
 
 
+def ending_line(report: str = "endings") -> str:
+    """How many answers of all directions stop by themselves, for the last words; empty where it was not measured."""
+    found = read_json(REPORTS / f"{report}.json").values()
+    stopped, prompts = (sum(one[key] for one in found) for key in ("stopped", "num_prompts"))
+    return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
+
+
 def resynthesis_rows() -> list[Row]:
     """Resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
