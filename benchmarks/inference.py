@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.inference import fold_weight_norm, use_channels_last
@@ -223,6 +223,8 @@ def stream(options: argparse.Namespace) -> None:
     offline, audio = time.perf_counter() - start, len(whole.waveform) / 16_000
     start, firsts, parts = time.perf_counter(), [], []
     for new in spirit_lm.stream(prompt, "speech", settings):
+        if isinstance(new, StreamEnd):
+            break
         firsts.append(time.perf_counter() - start)
         assert isinstance(new.piece, Speech)
         parts.append(new.piece.waveform)

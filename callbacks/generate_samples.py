@@ -19,7 +19,7 @@ from spiritlm_pl.callbacks.bystander import bystander, part
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.evaluation.figures import spectrogram_figure
-from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.loading import check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
@@ -92,6 +92,7 @@ def describe(pieces: Sequence[Piece], vocabulary: Vocabulary) -> str:
 class GenerateSamples(Callback):
     """Continues fixed prompts every so many steps, at validation, and at the end of training.
 
+    Each answer is logged with why it ended: "stop" where the model did so by itself, "length" where it was cut off.
     The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
 
     Args:
@@ -215,11 +216,11 @@ class GenerateSamples(Callback):
         return self._spirit_lm
 
     def _log(
-        self, trainer: Trainer, name: str, prompt: NamedPrompt, samples: list[list[Piece]], spirit_lm: SpiritLM
+        self, trainer: Trainer, name: str, prompt: NamedPrompt, samples: list[Answer], spirit_lm: SpiritLM
     ) -> None:
         step, vocabulary = trainer.global_step, spirit_lm.vocabulary
         lines = [f"prompt: {describe(prompt.pieces, vocabulary)}"]
-        lines += [f"answer: {describe(pieces, vocabulary)}" for pieces in samples]
+        lines += [f"answer ({pieces.finish_reason}): {describe(pieces, vocabulary)}" for pieces in samples]
         log_text(trainer, name, "\n".join(lines), step)
         for sample, pieces in enumerate(samples):
             spoken = [piece for piece in pieces if isinstance(piece, Speech) and isinstance(piece.audio, torch.Tensor)]

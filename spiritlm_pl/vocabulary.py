@@ -3,7 +3,7 @@
 Text pieces come first, then [Text] and [Speech], then phonetic units, then (Expressive) pitch and style.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -37,6 +37,9 @@ class Vocabulary:
         num_styles: style clusters, 0 for Base and 100 for Expressive.
         num_tasks: task markers after all speech tokens: none, or 2 ([ASR], [TTS]) for the ASR+TTS ablation.
         multiple_of: the number of rows of the embedding is padded to a multiple of this.
+        begin_of_document: id of the text token that opens every document, such as Llama's `<s>`; None for nothing.
+        end_of_document: id of the text token that ends every document, such as Llama's `</s>`; None for nothing, as
+            in the paper: a model that has never seen an end never stops by itself.
     """
 
     num_text: int = 32_000
@@ -45,6 +48,8 @@ class Vocabulary:
     num_styles: int = 0
     num_tasks: int = 0
     multiple_of: int = 256
+    begin_of_document: int | None = None
+    end_of_document: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -65,6 +70,10 @@ class Vocabulary:
             )
         if self.num_tasks not in (0, 2):
             raise ValueError(f"num_tasks must be 0 or 2, but is {self.num_tasks} instead")
+        for name in ("begin_of_document", "end_of_document"):
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.num_text:
+                raise ValueError(f"{name} must be a text token below {self.num_text}, but is {token} instead")
 
     @property
     def expressive(self) -> bool:
@@ -118,6 +127,20 @@ class Vocabulary:
     def change_marker(self, modality: Modality) -> int:
         """Id of the token at a change to this modality: [ASR] or [TTS] where there are tasks, else its marker."""
         return self.task_offset + modality if self.num_tasks else self.marker(modality)
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Ids before the first modality token of every document."""
+        return () if self.begin_of_document is None else (self.begin_of_document,)
+
+    def grows_into(self, other: "Vocabulary") -> bool:
+        """Whether a model of this vocabulary can be trained with another: the same, or one that adds delimiters."""
+        added = {
+            name: getattr(other, name)
+            for name in ("begin_of_document", "end_of_document")
+            if getattr(self, name) is None
+        }
+        return replace(self, **added) == other
 
     def opened_by(self) -> dict[int, Modality]:
         """Ids of all tokens that open a piece, and what they open."""

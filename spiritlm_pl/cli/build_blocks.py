@@ -1,5 +1,8 @@
 """`spiritlm build-blocks`: tokenised corpora and text to training blocks."""
 
+from pathlib import Path
+
+from spiritlm_pl.tokens.blocks import read_manifest
 from spiritlm_pl.tokens.build_blocks import build_blocks as build
 
 
@@ -14,6 +17,8 @@ def build_blocks(
     expressive: bool | None = None,
     num_tasks: int | None = None,
     multiple_of: int | None = None,
+    end_of_document: bool | None = None,
+    begin_of_document: bool | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> None:
@@ -37,6 +42,11 @@ def build_blocks(
         num_tasks: 2 for the markers of ASR and TTS pairs; left out, as the language model, or else 0.
         multiple_of: the number of embedding rows is padded to a multiple of this; left out, as the language model,
             or else 256.
+        end_of_document: true puts the text tokenizer's end token after every document, so that the model learns to
+            stop; false never does, as in the paper. Left out, true where the tokenizer has one, but false for a
+            published model.
+        begin_of_document: true opens every document, and every row's rest of one, with the token that the base model
+            begins texts with, such as `<s>`. Left out, as the language model, or else false.
         block_tokens: tokens of one block, about.
         seed: of the shuffle.
     """
@@ -51,9 +61,16 @@ def build_blocks(
         expressive=expressive,
         num_tasks=num_tasks,
         multiple_of=multiple_of,
+        end_of_document=end_of_document,
+        begin_of_document=begin_of_document,
         block_tokens=block_tokens,
         seed=seed,
     )
+    ending = read_manifest(Path(out) / next(iter(summary))).vocabulary.end_of_document
+    if ending is None:
+        print("Documents have no end token: a model of these blocks does not stop by itself (--end_of_document).")
+    else:
+        print(f"Every document ends with token {ending} of the text tokenizer (--end_of_document).")
     print(f"{'':<20}{'blocks':>8}{'documents':>12}{'text tokens':>14}{'speech tokens':>15}")
     for name, row in summary.items():
         print(

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.cli.lines.generate import generate_lines
+from spiritlm_pl.cli.lines.generate import generate_lines, how_many_stopped
 from spiritlm_pl.cli.lines.items import best_device
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, LoadOptions, ModelFolders
-from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Piece, Speech, Text
+from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Answer, FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
 from spiritlm_pl.release.layout import VARIANTS, Release
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.generation.streaming import StreamedPiece
+    from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
 
 EPILOG = """\
 examples:
@@ -175,8 +175,8 @@ def progress_bar() -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabulary, printed: bool = False) -> None:
-    """Print text, write speech to wav files, and print their names.
+def write_answers(answers: list[Answer], folder: Path, vocabulary: Vocabulary, printed: bool = False) -> None:
+    """Print text, write speech to wav files, and print their names; on the error stream, how many answers stopped.
 
     Args:
         answers: the pieces of each.
@@ -206,6 +206,7 @@ def write_answers(answers: list[list[Piece]], folder: Path, vocabulary: Vocabula
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_wav(path, piece.waveform, piece.sample_rate)
                 print(f"[speech, {len(piece.waveform) / piece.sample_rate:.1f} s: {path}]")
+    print(how_many_stopped([answer.finish_reason for answer in answers]), file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -249,12 +250,18 @@ def main(arguments: list[str] | None = None) -> None:
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
 
-def told(stream: "Iterator[StreamedPiece]") -> list[Piece]:
+def told(stream: "Iterator[StreamedPiece | StreamEnd]") -> Answer:
     """Print text as it comes, and how much speech there is so far; returns the whole pieces."""
     import torch
 
+    from spiritlm_pl.generation.streaming import StreamEnd
+
     answer: list[Piece] = []
+    reason: FinishReason = "length"
     for new in stream:
+        if isinstance(new, StreamEnd):
+            reason = new.finish_reason
+            continue
         if isinstance(new.piece, Text):
             print(new.piece.text, end="", flush=True)
         if new.number == len(answer):
@@ -268,4 +275,4 @@ def told(stream: "Iterator[StreamedPiece]") -> list[Piece]:
             answer[new.number] = Speech(waveform, new.piece.sample_rate)
             print(f"\r[speech, {len(waveform) / new.piece.sample_rate:.1f} s so far]", end="", file=sys.stderr)
     print()
-    return answer
+    return Answer(answer, reason)

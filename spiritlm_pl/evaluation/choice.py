@@ -1,7 +1,9 @@
 """Which of two continuations belongs to a context? (as in StoryCloze; Spirit LM, arXiv 2402.05755, table 4)
 
 The context and the continuation are each given as text or as speech; the wrong continuation is another
-story's. A model is right where it gives the right one the higher mean log-likelihood a token; chance is 1/2.
+story's. A model is right where it gives the right one the higher mean log-likelihood a token; two that are equally
+likely count one half, as is usual; chance is 1/2. The end of a document is not scored: a continuation is its words or
+units alone, whether or not the model was trained with ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,6 +62,7 @@ class ChoiceResult:
         high: upper end.
         accuracy_unnormalised: by the log-likelihood of the whole continuation.
         num_items: contexts judged.
+        num_ties: those of them in which both are equally likely a token, each counted one half.
     """
 
     accuracy: float
@@ -67,6 +70,7 @@ class ChoiceResult:
     high: float
     accuracy_unnormalised: float
     num_items: int
+    num_ties: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -203,10 +207,10 @@ def sequence(
     said, asked = _tokens(context, first), _tokens(continuation, second)
     change = [] if second is first else [vocabulary.change_marker(second)]
     if limit is not None:
-        room = limit - 1 - len(change) - len(opening)
+        room = limit - 1 - len(change) - len(opening) - len(vocabulary.opening)
         asked = asked[: room - 1]
         said = said[-(room - len(asked)) :]
-    return [*opening, vocabulary.marker(first), *said, *change, *asked], len(asked)
+    return [*opening, *vocabulary.opening, vocabulary.marker(first), *said, *change, *asked], len(asked)
 
 
 def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
@@ -250,14 +254,24 @@ def evaluate_choice(
         for item in items
         for continuation in (item.right, item.wrong)
     ]
-    totals = log_likelihoods(model, sequences, batch_tokens, rank, world_size)
+    # Equal sequences are scored once: in batches of other shapes the same scores may differ by a rounding.
+    places: dict[tuple[tuple[int, ...], int], int] = {}
+    place_of = [places.setdefault((tuple(tokens), scored), len(places)) for tokens, scored in sequences]
+    distinct = [(list(tokens), scored) for tokens, scored in places]
+    totals = log_likelihoods(model, distinct, batch_tokens, rank, world_size)[place_of]
     counts = torch.tensor([scored for _, scored in sequences])
     shape = (len(directions), len(items), 2)
     whole, mean = totals.view(shape), (totals / counts).view(shape)
     results = {}
     for index, name in enumerate(directions):
-        right = int((mean[index, :, 0] > mean[index, :, 1]).sum())
-        right_whole = int((whole[index, :, 0] > whole[index, :, 1]).sum())
+        right, ties = _points(mean[index])
         low, high = wilson_interval(right, len(items))
-        results[name] = ChoiceResult(right / len(items), low, high, right_whole / len(items), len(items))
+        right_whole, _ = _points(whole[index])
+        results[name] = ChoiceResult(right / len(items), low, high, right_whole / len(items), len(items), ties)
     return results
+
+
+def _points(scores: torch.Tensor) -> tuple[float, int]:
+    """Points for scores (N, 2) of the right and the wrong continuation, one half for a tie, and the number of ties."""
+    ties = int((scores[:, 0] == scores[:, 1]).sum())
+    return int((scores[:, 0] > scores[:, 1]).sum()) + ties / 2, ties

@@ -36,8 +36,11 @@ class Estimate:
         return asdict(self)
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Lower and upper end of the interval of a share, 95 % by default.
+
+    Half successes are ties. Points of 0, one half and 1 vary less about their mean than those of 0 and 1, so the
+    interval is rather too wide with them than too narrow.
 
     Raises:
         ValueError: if there are no trials, or more successes than trials.

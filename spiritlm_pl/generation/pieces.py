@@ -3,6 +3,7 @@
 Shapes: S samples, R runs of equal units.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 OutputModality: TypeAlias = Literal["text", "speech", "any"]
+FinishReason: TypeAlias = Literal["stop", "length"]  # the model said that it is done, or it had no tokens left
 OUTPUT_MODALITIES: tuple[OutputModality, ...] = ("text", "speech", "any")
 
 
@@ -66,3 +68,16 @@ class Speech:
 
 
 Piece: TypeAlias = Text | Speech
+
+
+class Answer(list[Piece]):
+    """The pieces of an answer in their order, and why it ended.
+
+    Attributes:
+        finish_reason: "stop" where the model ended by itself, "length" where it had no new tokens left.
+    """
+
+    def __init__(self, pieces: Iterable[Piece], finish_reason: FinishReason) -> None:
+        """Keep both."""
+        super().__init__(pieces)
+        self.finish_reason = finish_reason

@@ -115,7 +115,11 @@ class PromptEncoder:
                     speech = self.codec.encode(piece)
                     assert speech.tokens is not None
                     segments.append(Segment(Modality.SPEECH, speech.tokens))
-        tokens = [*self.text_tokenizer.opening, *encode_segments(segments, self.vocabulary, output)]
+        tokens = [
+            *self.text_tokenizer.opening,
+            *self.vocabulary.opening,
+            *encode_segments(segments, self.vocabulary, output),
+        ]
         last = next(segment.modality for segment in reversed(segments) if segment.tokens)
         return Prompt(tokens, last, speech)
 

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
-from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.generation.pieces import FinishReason, OutputModality
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
@@ -171,12 +171,12 @@ def continue_tokens(
         settings: sampling options.
         limits: new tokens of each prompt, at most; the model's context may leave room for fewer.
         seeds: one for each prompt.
-        eos_id: ends a sequence; None if nothing does.
+        eos_id: ends a sequence, whatever the modality; None if nothing does.
         synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
         progress: called after every token of a batch with the number of tokens done and at most.
 
     Returns:
-        B lists of new token ids, without the end of the sequence.
+        B lists of new token ids; the last one is `eos_id` where the model has ended by itself (see `finished`).
 
     Raises:
         ValueError: if a prompt leaves no room in the model's context.
@@ -250,7 +250,19 @@ def _padding_difference(model: PreTrainedModel) -> float:
 
 
 def _until(tokens: list[int], eos_id: int | None) -> list[int]:
-    return tokens[: tokens.index(eos_id)] if eos_id is not None and eos_id in tokens else tokens
+    return tokens[: tokens.index(eos_id) + 1] if eos_id is not None and eos_id in tokens else tokens
+
+
+def finished(tokens: Sequence[int], eos_id: int | None) -> tuple[list[int], FinishReason]:
+    """New tokens without the end of the sequence, and whether that is what ended them.
+
+    Args:
+        tokens: of `continue_tokens`, or all of `stream_tokens`.
+        eos_id: as given there.
+    """
+    if eos_id is not None and list(tokens[-1:]) == [eos_id]:
+        return list(tokens[:-1]), "stop"
+    return list(tokens), "length"
 
 
 @torch.no_grad()
@@ -262,7 +274,7 @@ def stream_tokens(
     settings: GenerationSettings,
     eos_id: int | None = None,
 ) -> Iterator[int]:
-    """Continue one prompt token by token, as `continue_tokens` does at once.
+    """Continue one prompt token by token, as `continue_tokens` does at once, the end of the sequence included.
 
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
@@ -281,10 +293,10 @@ def stream_tokens(
         logits = _last_logits(model, new if cached else tokens, cache)
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
+        yield int(new)
         if int(new) == eos_id:
             return
         tokens = torch.cat([tokens, new], 1)
-        yield int(new)
 
 
 def _last_logits(model: PreTrainedModel, tokens: Tensor, cache: DynamicCache | None) -> Tensor:

@@ -12,18 +12,19 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts
-from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
+from spiritlm_pl.generation.pieces import Answer, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
     GenerationSettings,
     check_room,
     context_length,
     continue_tokens,
+    finished,
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
-from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece
+from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
 from spiritlm_pl.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -142,13 +143,22 @@ class SpiritLM:
         parts = self.model, self.text_tokenizer, self.vocabulary, self.speech_tokenizer, self.vocoder
         return SpiritLM(*parts, speaker, style)
 
+    @property
+    def end_token(self) -> int | None:
+        """Id that ends an answer: what documents ended with in training, or else the end of the text tokenizer.
+
+        It is allowed in every modality. A model of blocks without ends hardly ever gives it.
+        """
+        trained = self.vocabulary.end_of_document
+        return self.text_tokenizer.eos_id if trained is None else trained
+
     def generate(
         self,
         prompt: Prompting,
         output: OutputModality = "any",
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
-    ) -> list[list[Piece]]:
+    ) -> list[Answer]:
         """Continue one prompt.
 
         Args:
@@ -158,7 +168,7 @@ class SpiritLM:
             progress: called after every token with the number of tokens done and at most.
 
         Returns:
-            `settings.num_samples` answers, each a list of pieces.
+            `settings.num_samples` answers, each a list of pieces with its `finish_reason`.
 
         Raises:
             ValueError: if the prompt is empty, longer than the context, or needs a part that was not loaded.
@@ -172,7 +182,7 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
         synced: bool = False,
-    ) -> list[list[list[Piece]]]:
+    ) -> list[list[Answer]]:
         """Continue several prompts together; `generate` for each of them gives the same.
 
         Args:
@@ -204,7 +214,7 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
         synced: bool = False,
-    ) -> list[list[list[Piece]]]:
+    ) -> list[list[Answer]]:
         """Continue prompts of `encode_prompt`, as `generate_batch`."""
         settings = settings or GenerationSettings()
         size = settings.num_samples
@@ -217,14 +227,14 @@ class SpiritLM:
             settings,
             limits=[settings.limit(prompt.last, output) for prompt, _ in jobs],
             seeds=[seed for _, seed in jobs],
-            eos_id=self.text_tokenizer.eos_id,
+            eos_id=self.end_token,
             synced=synced,
             progress=progress,
         )
-        answers = [
-            self.decode_answer(prompt, tokens, output, settings.min_speech_units)
-            for (prompt, _), tokens in zip(jobs, continued, strict=True)
-        ]
+        answers = []
+        for (prompt, _), new in zip(jobs, continued, strict=True):
+            tokens, reason = finished(new, self.end_token)
+            answers.append(Answer(self.decode_answer(prompt, tokens, output, settings.min_speech_units), reason))
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
     def stream(
@@ -234,8 +244,10 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
-    ) -> Iterator[StreamedPiece]:
+    ) -> Iterator[StreamedPiece | StreamEnd]:
         """Continue one prompt, and tell the answer while it is made: the one that `generate` gives.
+
+        The last that comes is a `StreamEnd`.
 
         Args:
             prompt: as `generate`.
@@ -253,9 +265,13 @@ class SpiritLM:
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.min_speech_units if output == "any" else 0
         vocoder = cast("Vocoder | None", self.vocoder)
-        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.text_tokenizer.eos_id)
+        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token)
         answer: AnswerStream | None = None
+        end = StreamEnd("length")
         for token in tokens:
+            if token == self.end_token:
+                end = StreamEnd("stop")
+                break
             if answer is None:
                 continues = self._continues(encoded, token, output)
                 answer = AnswerStream(
@@ -271,6 +287,7 @@ class SpiritLM:
             yield from answer.add(token)
         if answer is not None:
             yield from answer.end()
+        yield end
 
     def score(self, context: Prompting, hypotheses: Sequence[Prompting], batch_tokens: int = 4096) -> list[Score]:
         """Log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""
@@ -282,7 +299,7 @@ class SpiritLM:
         """Log-likelihoods of hypotheses after their contexts.
 
         Context and hypothesis are encoded together. All tokens count that the context alone has not, the modality
-        token at a change among them.
+        token at a change among them; the end of a document is not scored.
 
         Args:
             items: contexts with their hypotheses; each a prompt as in `generate`.

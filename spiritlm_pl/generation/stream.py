@@ -70,7 +70,8 @@ def decode_tokens(
         min_speech_units: speech with fewer units is dropped, but for a first stretch that continues no speech.
         continues: whether the tokens continue speech.
     """
-    said = [token for token in tokens if vocabulary.kind(token) in (TokenKind.TEXT, *SPEECH_KINDS)]
+    kinds, end = (TokenKind.TEXT, *SPEECH_KINDS), vocabulary.end_of_document  # some servers give the end as well
+    said = [token for token in tokens if vocabulary.kind(token) in kinds and token != end]
     segments: list[Segment] = []
     stretches = groupby(said, key=lambda token: vocabulary.kind(token) is TokenKind.TEXT)
     for number, (written, stretch) in enumerate(stretches):

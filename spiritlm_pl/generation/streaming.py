@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation.pieces import Piece, Speech, Text
+from spiritlm_pl.generation.pieces import FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.stream import SPEECH_KINDS
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, spoken_units
 from spiritlm_pl.tokens.merge import NONE
@@ -39,6 +39,17 @@ class StreamedPiece:
 
     number: int
     piece: Piece
+
+
+@dataclass(frozen=True)
+class StreamEnd:
+    """Nothing more comes.
+
+    Attributes:
+        finish_reason: "stop" where the model ended by itself, "length" where it had no new tokens left.
+    """
+
+    finish_reason: FinishReason
 
 
 class SpeechStream:

@@ -75,7 +75,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
             f"{vocabulary.num_rows} instead; `spiritlm extend-vocab` adds speech tokens to a text model"
         )
     theirs = None if settings.checkpoint is None else stored_vocabulary(settings.checkpoint)
-    if theirs not in (None, vocabulary):
+    if theirs is not None and not theirs.grows_into(vocabulary):
         raise ValueError(
             f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
             "`spiritlm build-blocks` takes it over where its text_tokenizer is that folder"

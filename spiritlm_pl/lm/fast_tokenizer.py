@@ -44,6 +44,8 @@ def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedToke
         tokenizer = _of_words(_sentencepiece(model), vocabulary)
     else:
         tokenizer = _of_transformers(folder, text, vocabulary)
+    if vocabulary.begin_of_document is not None:
+        _open_with(tokenizer, vocabulary.begin_of_document)
     _check_ids(tokenizer, text, vocabulary)
     return tokenizer
 
@@ -174,6 +176,13 @@ def _with_special(
     )
 
 
+def _open_with(tokenizer: PreTrainedTokenizerFast, token: int) -> None:
+    """Put a token before every string, as it stood before every document in training."""
+    name = tokenizer.convert_ids_to_tokens(token)
+    template = processors.TemplateProcessing([name, "$A"], [name, "$A", name, "$B"], [(name, token)])
+    tokenizer.backend_tokenizer.post_processor = template
+
+
 def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabulary: Vocabulary) -> None:
     """Refuse a tokenizer that gives other ids than our own encoding."""
     ids = [tokenizer.convert_tokens_to_ids(name) for name in _names(vocabulary)]
@@ -183,7 +192,7 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabula
             f"but have the ids {ids[:3]} ... of {len(tokenizer)} instead"
         )
     for probe in PROBES:
-        expected = [*text.opening, vocabulary.text_marker, *text.encode(probe)]
+        expected = [*text.opening, *vocabulary.opening, vocabulary.text_marker, *text.encode(probe)]
         found = tokenizer.encode(f"[Text]{probe}")
         if found != expected:
             raise ValueError(f"text tokenizer must give {expected} for {probe!r} when exported, but gives {found}")

@@ -1,7 +1,8 @@
 """Losses of each kind of token: sums and counts that add up over batches and ranks.
 
-Layout of a vector of sums (12,): loss and number of all predicted tokens, of text, of speech, and of its units,
-pitches and styles. Modality markers count in the first pair only.
+Layout of a vector of sums (14,): loss and number of all predicted tokens, of text, of speech, of its units, pitches
+and styles, and of the ends of documents. The end is a text token that closes speech as well: it counts as neither, so
+that the losses of text and of speech stay those of words and units. Modality markers count in the first pair only.
 """
 
 import math
@@ -11,16 +12,20 @@ from torch import Tensor
 
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
-SUFFIXES = ("", "_text", "_speech", "_unit", "_pitch", "_style")
+SUFFIXES = ("", "_text", "_speech", "_unit", "_pitch", "_style", "_end")
 LARGEST_LOSS = 50.0  # nats; where perplexities stop growing
 
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Sums (12,) of the losses (M,) of target tokens (M,), fp32."""
+    """Sums (14,) of the losses (M,) of target tokens (M,), fp32."""
     bounds = vocabulary.kind_bounds()
     ranges = [(0, vocabulary.num_rows), bounds[TokenKind.TEXT], (vocabulary.unit_offset, vocabulary.task_offset)]
     ranges += [bounds[kind] for kind in (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE)]
-    chosen = torch.stack([(targets >= first) & (targets < end) for first, end in ranges]).to(losses.dtype)  # (6, M)
+    closing = vocabulary.end_of_document
+    ends = torch.zeros_like(targets, dtype=torch.bool) if closing is None else targets == closing
+    kinds = [(targets >= first) & (targets < end) for first, end in ranges]
+    kinds[1] = kinds[1] & ~ends
+    chosen = torch.stack([*kinds, ends]).to(losses.dtype)  # (7, M)
     # no matmul: 0 * nan of one kind must not spoil the sum of another
     sums = torch.where(chosen > 0, losses, 0.0).sum(1)
     return torch.stack((sums, chosen.sum(1)), dim=1).flatten()
@@ -30,7 +35,7 @@ def loss_metrics(sums: Tensor, units_per_second: float | None) -> dict[str, floa
     """What sums mean: losses (nats a token), perplexities, and bits per second of speech.
 
     Args:
-        sums: (12,). Units are told apart from speech where there is pitch or style.
+        sums: (14,). Units are told apart from speech where there is pitch or style.
         units_per_second: speech tokens a second after deduplication; None where it is not known.
     """
     pairs = dict(zip(SUFFIXES, sums.view(-1, 2).tolist(), strict=True))

@@ -9,7 +9,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 OPENING = "A prompt opens with `[Text]` or `[Speech]`, and so does every change between them."
 WORDS = f"""\
-{OPENING} There is no beginning of sequence. Every word is encoded with the space before it,
+{OPENING} {{beginning}} Every word is encoded with the space before it,
 so white space around words does not matter. Text that a user types is encoded with `split_special_tokens=True`: then
 nothing in it is a speech token."""
 WHOLE = f"""\
@@ -66,11 +66,18 @@ def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, 
     vocabulary = Vocabulary(**description["vocabulary"])
     example = "[Speech][Hu1][Hu2][Text]the cat"
     ids = ", ".join(map(str, tokenizer.encode(example)))
+    begin, end = vocabulary.begin_of_document, vocabulary.end_of_document
+    beginning = (
+        "There is no beginning of sequence." if begin is None else f"The tokenizer puts token {begin} before it."
+    )
+    prompts = WHOLE if whole else WORDS.format(beginning=beginning)
+    if end is not None:
+        prompts += f"\n\nDocuments ended with token {end} in training, in text and in speech: it ends an answer."
     return CARD.format(
         exporter=code_version(),
         trainer=description.get("code_version", "unknown"),
         rows=_rows(vocabulary),
-        prompts=f"{WHOLE if whole else WORDS}\n\n`{example}` has the ids {ids}.",
+        prompts=f"{prompts}\n\n`{example}` has the ids {ids}.",
         example=example,
     )
 

@@ -78,6 +78,7 @@ def build_api(session: Session) -> FastAPI:
             pieces=[_written(piece, session) for piece in answer.pieces],
             prompt_tokens=_tokens(answer.prompt_tokens, session),
             tokens=_tokens(answer.tokens, session),
+            finish_reason=answer.finish_reason,
         )
 
     @app.post("/api/tokenize", summary="Write speech as tokens", responses=PROBLEMS)

@@ -7,10 +7,11 @@ from html import escape
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation import Piece, Speech, Text
+from spiritlm_pl.generation import FinishReason, Piece, Speech, Text
 from spiritlm_pl.serve.audio import encode_wav
 
 NOTHING = "(nothing: the model ended at once)"
+CUT_OFF = "(cut off: no new tokens were left)"
 
 
 def turn_html(number: int, piece: Piece) -> str:
@@ -28,9 +29,10 @@ def _card(number: int, kind: str, content: str) -> str:
     return f'<div class="turn"><span class="turn-kind">{number} · {kind}</span><div>{content}</div></div>'
 
 
-def answer_text(pieces: Sequence[Piece]) -> str:
-    """What was said, speech in brackets."""
-    return "\n".join(piece.text if isinstance(piece, Text) else _spoken(piece) for piece in pieces) or NOTHING
+def answer_text(pieces: Sequence[Piece], finish_reason: FinishReason) -> str:
+    """What was said, speech in brackets, and whether it was cut off."""
+    lines = [piece.text if isinstance(piece, Text) else _spoken(piece) for piece in pieces]
+    return "\n".join([*lines, CUT_OFF] if finish_reason == "length" else lines) or NOTHING
 
 
 def _spoken(piece: Speech) -> str:

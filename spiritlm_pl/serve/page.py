@@ -138,7 +138,7 @@ def shown(answer: Answer, session: Session) -> list[Any]:
         )
     tokens = named_tokens(answer.tokens, model.vocabulary, model.text_tokenizer)
     return [
-        answer_text(answer.pieces),
+        answer_text(answer.pieces, answer.finish_reason),
         *heard,
         gr.update(value=tokens_html(tokens), visible=bool(tokens)),
         gr.update(visible=bool(answer.pieces)),

@@ -119,6 +119,9 @@ class GenerateResponse(BaseModel):
     """An answer."""
 
     pieces: list[AnswerPiece]
+    finish_reason: Literal["stop", "length"] = Field(
+        description="`stop` where the model ended by itself, `length` where it had no new tokens left."
+    )
     prompt_tokens: list[WrittenToken] = Field(description="What the model read.")
     tokens: list[WrittenToken] = Field(description="What it wrote.")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak, spoken_units
@@ -63,11 +63,13 @@ class Answer:
         pieces: text and speech in their order.
         prompt_tokens: ids that it read.
         tokens: ids that it wrote, as far as they are in the pieces.
+        finish_reason: "stop" where it ended by itself, "length" where it had no new tokens left.
     """
 
     pieces: list[Piece]
     prompt_tokens: list[int]
     tokens: list[int]
+    finish_reason: FinishReason
 
 
 class Session:
@@ -153,7 +155,7 @@ class Session:
                 prompt, output, replace(settings or GenerationSettings(), num_samples=1), progress
             )
             read = spirit_lm.encode_prompt(prompt)
-        return Answer(pieces, read.tokens, self._written(pieces, read.last))
+        return Answer(pieces, read.tokens, self._written(pieces, read.last), pieces.finish_reason)
 
     def vocode(
         self, tokens: Sequence[int], durations: Sequence[int] | None = None, voice: Voice | None = None

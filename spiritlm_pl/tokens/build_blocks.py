@@ -5,12 +5,16 @@
   pitch's run) starts; what is said before the first word goes to the first word, and a pause to the word before it.
 - text: lines of text files, and the transcripts of the corpora.
 
+Every document ends with the text tokenizer's end token, and may open with its begin token: the vocabulary of the
+blocks says so, and the tokens are put in when documents are cut into rows.
+
 Documents are shuffled once over all blocks, by a hash of their ids and the seed.
 """
 
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +143,8 @@ def build_blocks(
     expressive: bool | None = None,
     num_tasks: int | None = None,
     multiple_of: int | None = None,
+    end_of_document: bool | None = None,
+    begin_of_document: bool | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
@@ -171,6 +177,7 @@ def build_blocks(
         )
     else:
         vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
+    vocabulary = delimited(vocabulary, tokenizer, text_tokenizer, end_of_document, begin_of_document)
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
@@ -251,6 +258,43 @@ def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> 
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
     codes = {} if expressive is False else {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles}
     return Vocabulary(num_units=layout.num_units, **codes, **sizes)
+
+
+def delimited(
+    vocabulary: Vocabulary, tokenizer: TextTokenizer, folder: str, end: bool | None = None, begin: bool | None = None
+) -> Vocabulary:
+    """The vocabulary with the tokens that end and open documents.
+
+    Args:
+        vocabulary: layout of the ids; of a language model it says what that was trained with.
+        tokenizer: whose tokens they are.
+        folder: of the tokenizer, for errors.
+        end: whether documents end with a token; None for yes where there is one, but as the language model, and not
+            with a published one.
+        begin: whether they open with one; None for as the language model, or else not.
+
+    Raises:
+        ValueError: if the tokenizer has no such token, or the language model was trained otherwise.
+    """
+    given = {"end_of_document": end, "begin_of_document": begin}
+    own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
+    chosen: dict[str, Any] = {}
+    for name, token in own.items():
+        trained, wanted = getattr(vocabulary, name), given[name]
+        if wanted is None:
+            default = name == "end_of_document" and token is not None and not tokenizer.opening
+            wanted = trained is not None or default
+        if wanted and token is None:
+            raise ValueError(
+                f"{name} must be false where the text tokenizer has no token for it, but is true for {folder}"
+            )
+        found = token if wanted else None
+        if trained is not None and found != trained:
+            raise ValueError(f"{name} must be token {trained} as in the model of {folder}, but is {found} instead")
+        if found is not None and name == "begin_of_document" and tokenizer.opening:
+            raise ValueError(f"{name} must be false for a published model, but is true for {folder}")
+        chosen[name] = found
+    return replace(vocabulary, **chosen)
 
 
 def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:

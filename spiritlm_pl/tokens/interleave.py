@@ -75,7 +75,7 @@ class Pieces:
         document: (P,) number of its document in visiting order.
         modality: (P,) uint8 `Modality`.
         source: (P,) first token of the slice.
-        length: (P,) tokens in the slice, at least 1.
+        length: (P,) tokens in the slice; 0 for the tokens that open and end a document, which are markers alone.
         marker: (P,) id of the token that opens the piece, or NO_MARKER.
     """
 
@@ -168,7 +168,29 @@ def _pieces(
     marker = np.where(changed, markers[modality], np.int32(NO_MARKER))
     if task != NO_MARKER:  # the second half of a pair opens with [ASR] before text, [TTS] before speech
         marker = np.where(fresh, marker, (task + modality).astype(np.int32))
-    return Pieces(document, modality.astype(np.uint8), source, length, marker)
+    return _delimited(Pieces(document, modality.astype(np.uint8), source, length, marker), fresh, vocabulary)
+
+
+def _delimited(pieces: Pieces, fresh: npt.NDArray[np.bool_], vocabulary: Vocabulary) -> Pieces:
+    """Put the tokens that open and end a document around its pieces, of which the first are marked (P,)."""
+    opens = np.flatnonzero(fresh)
+    ends = np.append(opens[1:], len(fresh))[: len(opens)] - 1  # the last piece of each document
+    places, beside, ids = [], [], []
+    if vocabulary.begin_of_document is not None:
+        places, beside, ids = [opens], [opens], [np.full(len(opens), vocabulary.begin_of_document, dtype=np.int32)]
+    if vocabulary.end_of_document is not None:
+        places, beside = [ends + 1, *places], [ends, *beside]  # at one place, an end comes before the next beginning
+        ids = [np.full(len(ends), vocabulary.end_of_document, dtype=np.int32), *ids]
+    if not places:
+        return pieces
+    place, neighbour = np.concatenate(places), np.concatenate(beside)
+    return Pieces(
+        document=np.insert(pieces.document, place, pieces.document[neighbour]),
+        modality=np.insert(pieces.modality, place, pieces.modality[neighbour]),
+        source=np.insert(pieces.source, place, pieces.source[neighbour]),
+        length=np.insert(pieces.length, place, 0),
+        marker=np.insert(pieces.marker, place, np.concatenate(ids)),
+    )
 
 
 def _ranges(first: Integers, end: Integers) -> Integers:

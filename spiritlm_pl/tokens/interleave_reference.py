@@ -29,7 +29,10 @@ def visit_document(document: Document, key: int, options: Interleaving, vocabula
             tokens.append(vocabulary.marker(modality))
         tokens += ids
         current = modality
-    return tokens
+    if not tokens:
+        return tokens
+    ending = [] if vocabulary.end_of_document is None else [vocabulary.end_of_document]
+    return [*vocabulary.opening, *tokens, *ending]
 
 
 def _groups(words: Sequence[Word], key: int, options: Interleaving) -> Iterator[tuple[Modality, Sequence[Word]]]:

@@ -68,11 +68,13 @@ class Mixture:
             weights: share of each, any positive scale.
 
         Raises:
-            ValueError: if the vocabularies differ, or a weight is not positive or too small beside the others.
+            ValueError: if the vocabularies or the ends of documents differ, or a weight is not positive or too small
+                beside the others.
         """
         first = streams[0]
         for stream in streams[1:]:
             if stream.vocabulary != first.vocabulary:
+                check_delimiters(stream, first)
                 raise ValueError(
                     f"streams must share one vocabulary, but {first.folder} has {first.vocabulary} "
                     f"and {stream.folder} has {stream.vocabulary}"
@@ -111,6 +113,17 @@ class Mixture:
                 parts.append(stream.rows(int(within[chosen[0]]), int(within[chosen[-1]]) + 1))
                 places.append(chosen)
         return _ordered(Rows.concatenate(parts), np.concatenate(places))
+
+
+def check_delimiters(stream: TokenStream, first: TokenStream) -> None:
+    """Raise a ValueError if one of two streams opens or ends its documents as the other does not."""
+    for name in ("begin_of_document", "end_of_document"):
+        one, other = getattr(first.vocabulary, name), getattr(stream.vocabulary, name)
+        if one != other:
+            raise ValueError(
+                f"{name} must be the same in all streams, but is {one} in {first.folder} and {other} in "
+                f"{stream.folder}; build both with the same --{name}"
+            )
 
 
 def _ordered(rows: Rows, places: np.ndarray) -> Rows:

@@ -2,7 +2,8 @@
 
 All documents of a visit form one sequence, every document opening with its modality token. Row r of R takes
 the tokens [r * L // R, (r + 1) * L // R) of its L, so padding is spread evenly. A document cut by the end
-of a row goes on in the next row as a new segment, which opens with its modality token again.
+of a row goes on in the next row as a new segment, which opens with its modality token again (after the token that
+begins documents, if there is one). Only where a document truly ends does its end stand.
 
 Shapes: L tokens of the sequence, P pieces, R rows, T row length, B rows asked for, N segments.
 """
@@ -22,9 +23,14 @@ PADDING_ID = 0
 ROWS_AT_A_TIME = 32_768  # tokens gathered in one go, so that index arrays stay in the cache
 
 
-def rows_needed(num_tokens: int, row_length: int) -> int:
-    """Rows that hold a sequence of `num_tokens`, with room in each for a repeated modality token."""
-    return -(-num_tokens // (row_length - 1))
+def shortest_row(vocabulary: Vocabulary) -> int:
+    """Tokens that a row must have room for: what opens a document that was cut, and one token of it."""
+    return len(vocabulary.opening) + 2
+
+
+def rows_needed(num_tokens: int, row_length: int, vocabulary: Vocabulary) -> int:
+    """Rows that hold a sequence of `num_tokens`, with room in each for what opens a document that was cut."""
+    return -(-num_tokens // (row_length - shortest_row(vocabulary) + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +87,11 @@ class PackedBlock:
         self.pieces = pieces
         self.num_rows = num_rows
         self.row_length = row_length
+        self.opening = np.array(vocabulary.opening, dtype=tokens.dtype)
         self.markers = np.array([vocabulary.text_marker, vocabulary.speech_marker], dtype=tokens.dtype)
         self.starts = bounds(pieces.length + (pieces.marker != NO_MARKER))  # (P + 1,)
         self.num_tokens = int(self.starts[-1])
-        assert rows_needed(self.num_tokens, row_length) <= num_rows, (self.num_tokens, num_rows, row_length)
+        assert rows_needed(self.num_tokens, row_length, vocabulary) <= num_rows, (self.num_tokens, num_rows, row_length)
 
     @cached_property
     def document_starts(self) -> Integers:
@@ -102,28 +109,32 @@ class PackedBlock:
         """Rows [first, end) of the visit."""
         cuts = self.cuts(first, end)
         out = np.full((end - first, self.row_length), PADDING_ID, dtype=self.tokens.dtype)
-        repeated = self._repeated_markers(cuts[:-1])
+        reopened, opens = self._reopened(cuts)
         per_chunk = max(1, ROWS_AT_A_TIME // self.row_length)
         for chunk in range(0, end - first, per_chunk):
             stop = min(chunk + per_chunk, end - first)
             base = int(cuts[chunk])
             payload = self._gather(base, int(cuts[stop]))
             for row in range(chunk, stop):
-                opens = int(repeated[row] >= 0)
-                low, high = int(cuts[row]) - base, int(cuts[row + 1]) - base
-                if opens and high > low:
-                    out[row, 0] = repeated[row]
-                out[row, opens : opens + high - low] = payload[low:high]
-        cu_seqlens, padding = self._segments(cuts, repeated >= 0)
+                begin, low, high = int(opens[row]), int(cuts[row]) - base, int(cuts[row + 1]) - base
+                out[row, :begin] = reopened[row, :begin]
+                out[row, begin : begin + high - low] = payload[low:high]
+        cu_seqlens, padding = self._segments(cuts, opens)
         return Rows(out, cu_seqlens, padding)
 
-    def _repeated_markers(self, cuts: Integers) -> Integers:
-        """(B,) the modality token that a continued document opens a row with, else NO_MARKER."""
+    def _reopened(self, cuts: Integers) -> tuple[Ids, Integers]:
+        """What opens a document that a row goes on with, and (B,) how many tokens of it the row needs."""
+        starts, opening = cuts[:-1], np.tile(self.opening, (len(cuts) - 1, 1))
         if self.num_tokens == 0:
-            return np.full(len(cuts), NO_MARKER, dtype=np.int64)
-        piece = np.minimum(np.searchsorted(self.starts, cuts, side="right") - 1, len(self.pieces.marker) - 1)
-        opened = (self.starts[piece] == cuts) & (self.pieces.marker[piece] != NO_MARKER)
-        return np.where(opened, NO_MARKER, self.markers[self.pieces.modality[piece]].astype(np.int64))
+            return opening, np.zeros(len(starts), dtype=np.int64)
+        piece = np.minimum(np.searchsorted(self.starts, starts, side="right") - 1, len(self.pieces.marker) - 1)
+        at_start = self.starts[piece] == starts
+        document = self.pieces.document
+        fresh = at_start & ((piece == 0) | (document[piece] != document[piece - 1]))
+        marked = at_start & (self.pieces.marker[piece] != NO_MARKER) & (self.pieces.length[piece] > 0)
+        tokens = np.concatenate([opening, self.markers[self.pieces.modality[piece]][:, None]], axis=1)  # (B, 1 or 2)
+        needed = np.where(marked, len(self.opening), len(self.opening) + 1)
+        return tokens, np.where(fresh | (np.diff(cuts) == 0), 0, needed)
 
     def _gather(self, low: int, high: int) -> Ids:
         """Tokens [low, high) of the sequence."""
@@ -142,9 +153,7 @@ class PackedBlock:
         payload[starts[marked] - low] = marker[marked]
         return payload
 
-    def _segments(
-        self, cuts: Integers, repeated: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    def _segments(self, cuts: Integers, opens: Integers) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Bounds of the segments of some rows, and which of them are padding."""
         rows = len(cuts) - 1
         offsets = np.arange(rows, dtype=np.int64) * self.row_length
@@ -154,10 +163,10 @@ class PackedBlock:
         inside = inner > cuts[row]  # a document that starts with its row is that row's first segment
         inner, row = inner[inside], row[inside]
         used = np.diff(cuts)
-        filled = used + (repeated & (used > 0))
+        filled = used + opens
         ends = offsets + filled
         bound = np.concatenate(
-            [offsets[filled > 0], offsets[row] + inner - cuts[row] + repeated[row], ends[filled < self.row_length]]
+            [offsets[filled > 0], offsets[row] + inner - cuts[row] + opens[row], ends[filled < self.row_length]]
         )
         kind = np.zeros(len(bound), dtype=bool)
         kind[len(bound) - int((filled < self.row_length).sum()) :] = True

@@ -18,7 +18,7 @@ import numpy as np
 from spiritlm_pl.tokens.blocks import Manifest, open_block, read_manifest, token_dtype
 from spiritlm_pl.tokens.documents import Documents, Integers, bounds
 from spiritlm_pl.tokens.interleave import NO_MARKER, Interleaving, Pieces, visit
-from spiritlm_pl.tokens.packing import PackedBlock, Rows, rows_needed
+from spiritlm_pl.tokens.packing import PackedBlock, Rows, rows_needed, shortest_row
 from spiritlm_pl.tokens.rng import derive, derive_many, name_key
 
 RANDOM_LENGTH = ("interleaved", "none")
@@ -49,14 +49,16 @@ class TokenStream:
             FileNotFoundError: if there are no blocks.
             ValueError: if the row length, the blocks or the mode do not fit.
         """
-        if row_length < 2:
-            raise ValueError(f"row_length must be at least 2, but is {row_length} instead")
         self.folder = Path(folder)
         self.manifest: Manifest = read_manifest(folder)
         if not self.manifest.blocks:
             raise ValueError(f"blocks must hold documents, but {folder} has none")
         self.row_length = row_length
         self.vocabulary = self.manifest.vocabulary
+        if row_length < shortest_row(self.vocabulary):
+            raise ValueError(
+                f"row_length must be at least {shortest_row(self.vocabulary)}, but is {row_length} instead"
+            )
         self.interleaving = (
             interleaving
             if self.manifest.kind == "aligned"
@@ -81,9 +83,11 @@ class TokenStream:
         trials = TRIALS if self.interleaving.mode in RANDOM_LENGTH else 1
         room = {number: max(self._length(number, trial) for trial in range(trials)) for number in tried}
         sizes = [block.text_tokens + block.speech_tokens for block in blocks]
-        ratio = max(room[number] / sizes[number] for number in tried) * SLACK
-        lengths = [room.get(number, int(np.ceil(size * ratio))) for number, size in enumerate(sizes)]
-        return np.array([max(1, rows_needed(length, self.row_length)) for length in lengths])
+        delimiters = len(self.vocabulary.opening) + (self.vocabulary.end_of_document is not None)  # of a document
+        fixed = [delimiters * block.documents for block in blocks]
+        ratio = max((room[number] - fixed[number]) / sizes[number] for number in tried) * SLACK
+        lengths = [room.get(number, int(np.ceil(size * ratio)) + fixed[number]) for number, size in enumerate(sizes)]
+        return np.array([max(1, rows_needed(length, self.row_length, self.vocabulary)) for length in lengths])
 
     @property
     def rows_per_epoch(self) -> int:
@@ -123,7 +127,7 @@ class TokenStream:
             documents = self._documents(number)
             for attempt in range(REDRAWS):
                 pieces = self._pieces(documents, number, epoch, attempt)
-                if rows_needed(_length(pieces), self.row_length) <= rows:
+                if rows_needed(_length(pieces), self.row_length, self.vocabulary) <= rows:
                     break
             else:
                 raise ValueError(

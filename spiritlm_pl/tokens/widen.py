@@ -16,7 +16,7 @@ from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class LossOn:
-    """Which tokens are to be predicted.
+    """Which tokens are to be predicted; the end of a document always is, where there is one.
 
     Args:
         text: text pieces.
@@ -38,6 +38,8 @@ class LossOn:
         table = torch.full((vocabulary.num_rows,), self.markers)
         for kind, (first, end) in vocabulary.kind_bounds().items():
             table[first:end] = self.text if kind is TokenKind.TEXT else self.speech
+        if vocabulary.end_of_document is not None:
+            table[vocabulary.end_of_document] = True
         return table
 
 

@@ -1,5 +1,6 @@
 """Both plans: every stage after those it needs, every command there, every configuration shipped."""
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS
 from spiritlm_pl.cli.quickstart.expressive import SHARED, expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import expressivity_rows, write_expressive_report
 from spiritlm_pl.cli.quickstart.plan import quickstart_stages
-from spiritlm_pl.cli.quickstart.report import corpus_title, write_report
+from spiritlm_pl.cli.quickstart.report import corpus_title, ending_line, write_report
 from spiritlm_pl.cli.quickstart.stage import Stage
 from spiritlm_pl.corpora.manifest import save_corpus
 
@@ -76,6 +77,22 @@ def test_what_was_not_measured_is_not_reported(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     Path("quickstart/reports").mkdir(parents=True)
     assert write_report("quickstart/report") == [] and write_expressive_report("quickstart/expressive") == []
+
+
+def test_answers_that_stop_are_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart/reports").mkdir(parents=True)
+    assert ending_line() == ""
+    found = {"stopped": 23, "num_prompts": 24, "limit": 36, "mean_tokens": 8.7, "mean_true_tokens": 9.0}
+    report = {"text_to_text": found, "speech_to_speech": {**found, "stopped": 0, "mean_tokens": None}}
+    for name, write in (("endings", write_report), ("endings_expressive", write_expressive_report)):
+        Path(f"quickstart/reports/{name}.json").write_text(json.dumps(report))
+        assert [(row.measure, row.value, row.baseline) for row in write(f"quickstart/{name}")] == [
+            ("T→T answers that stop by themselves, of 24", "23 (after 9 tokens)", "true endings 9 tokens, limit 36"),
+            ("S→S answers that stop by themselves, of 24", "0", "true endings 9 tokens, limit 36"),
+        ]
+        assert ending_line(name) == "23 of 48 answers to held-out beginnings stopped by themselves."
+        assert "| 23 (after 9 tokens) |" in Path(f"quickstart/{name}.md").read_text()
 
 
 def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 """Choice between continuations: items, scores against a plain loop, a model that knows the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
+from spiritlm_pl.evaluation.endings import measure_endings
 from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.documents import Word
@@ -120,6 +124,8 @@ def test_a_marker_stands_where_the_modality_changes():
     to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
     assert to_speech == ([text, 1, 2, speech, 51, 52], 2)
     assert sequence(words, more, DIRECTIONS["speech_to_text"], VOCABULARY) == ([speech, 50, text, 3], 1)
+    begun = replace(VOCABULARY, begin_of_document=9, end_of_document=8)  # the end is not scored
+    assert sequence(words, more, DIRECTIONS["text_to_text"], begun, 4) == ([9, text, 2, 3], 1)
     opened = sequence(words, more, DIRECTIONS["text_to_text"], VOCABULARY, 5, opening=(8, 9))
     assert opened == ([8, 9, text, 2, 3], 1)  # as a published model wants it; the context loses its beginning
 
@@ -160,6 +166,15 @@ def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
         assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
 
 
+def learn(model, rows):
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
     items = choice_items(corpus, Letters(), VOCABULARY, num_items=4)
     rows = [
@@ -167,16 +182,66 @@ def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
         for item in items
         for direction in DIRECTIONS.values()
     ]
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(40):
-        loss = sum(model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows) / len(rows)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    learn(model, rows)
     results = evaluate_choice(model, items, VOCABULARY)
     assert list(results) == list(DIRECTIONS)
     for result in results.values():
         assert result.accuracy == 1.0 and 0.5 < result.low < result.high == 1.0 and result.num_items == 4
+
+
+@pytest.mark.parametrize(("tied", "right", "wrong"), [(4, 0, 0), (3, 1, 0), (3, 0, 1), (1, 2, 2), (0, 1, 0)])
+def test_a_tie_is_half_right(model, tied, right, wrong):
+    for parameter in model.model.layers.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(model.model.embed_tokens.weight)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    torch.nn.init.constant_(model.lm_head.weight[5], 0.1)  # token 5 is likelier than all others, which are alike
+    one, likely, other = [Word([6], [])], [Word([5], [])], [Word([7], [])]
+    pairs = [(one, one), (one, [Word([9], [])]), (other, one), (likely, likely)][:tied]
+    pairs += [(likely, one)] * right + [(one, likely)] * wrong
+    items = [ChoiceItem(str(n), "b", [Word([n], [])], *pair) for n, pair in enumerate(pairs)]
+    found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"])["text_to_text"]
+    points = right + tied / 2
+    assert found.num_ties == tied and found.accuracy == points / len(items)
+    assert (found.low, found.high) == wilson_interval(points, len(items))
+
+
+def test_equal_continuations_tie_to_the_last_bit(model):
+    words = [
+        [Word([token, (token * 7) % 40], []) for token in range(start, start + length)]
+        for start, length in ((1, 3), (5, 9), (2, 5), (7, 2), (3, 11))
+    ]
+    items = [ChoiceItem(str(n), "b", words[0], same, same) for n, same in enumerate(words)]
+    items += [ChoiceItem("5", "b", words[0], words[1], words[2])]
+    for batch_tokens in (8, 40, 100):  # the pair may be cut apart by the end of a batch
+        found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"], batch_tokens)["text_to_text"]
+        assert found.num_ties == 5 and found.accuracy in (2.5 / 6, 3.5 / 6)
+
+
+@pytest.mark.parametrize("end", [None, 39])
+def test_answers_stop_where_documents_ended_in_training(corpus, model, end):
+    vocabulary = replace(VOCABULARY, end_of_document=end)
+    items = choice_items(corpus, Letters(), vocabulary, num_items=4)
+    ending = [] if end is None else [end]
+    rows = [
+        sequence(item.context, item.right, direction, vocabulary)[0] + ending
+        for item in items
+        for direction in DIRECTIONS.values()
+    ]
+    learn(model, rows)
+    results = measure_endings(model, items, vocabulary, 39, settings=GenerationSettings(greedy=True))
+    assert list(results) == list(DIRECTIONS)
+    for name, result in results.items():
+        assert result.num_prompts == 4 and 0 <= result.low < result.high <= 1
+        assert result.mean_true_tokens == (6 if name.endswith("speech") else 9)  # two units a word, letters
+        assert result.limit == 4 * (6 if name.endswith("speech") else 9)
+        if end is None:
+            assert result.stopped == 0 and result.mean_tokens is None and result.end_probability < 0.05
+        else:
+            assert result.stopped == 4 and result.mean_tokens == result.mean_true_tokens
+            assert result.end_probability > 0.5
+    with pytest.raises(ValueError, match="items must hold at least one"):
+        measure_endings(model, [], vocabulary, 39)
 
 
 def test_errors_name_what_is_missing(corpus, model):
@@ -189,6 +254,9 @@ def test_errors_name_what_is_missing(corpus, model):
 def test_wilson_interval():
     low, high = wilson_interval(90, 100)  # 0.8256, 0.9448 in the tables
     assert (round(low, 4), round(high, 4)) == (0.8256, 0.9448)
+    centre = sum(wilson_interval(50, 100)) / 2
+    low, high = wilson_interval(50.5, 100)  # one tie more
+    assert wilson_interval(50, 100)[0] < low < wilson_interval(51, 100)[0] < centre < high < wilson_interval(51, 100)[1]
     assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
     with pytest.raises(ValueError, match="3 of 2"):
         wilson_interval(3, 2)

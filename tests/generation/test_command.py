@@ -63,8 +63,10 @@ def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):
 
 
 def test_text_out(generate):
-    code, out, _ = generate("--text", "the cat", "--output", "text", "--greedy", "--max-new-tokens", "5")
+    code, out, told = generate("--text", "the cat", "--output", "text", "--greedy", "--max-new-tokens", "5")
     assert code == 0 and out.strip()
+    cut_off, stopped = "cut off: no new tokens were left (--max-new-tokens)" in told, "stopped by itself" in told
+    assert cut_off != stopped
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_scores_are_those_of_the_model(run, model_folder, recordings):
     items = [
         {"id": "string", "context": "[Text]the cat", "hypotheses": [" sat on", "[Speech][Hu3][Hu4]", " the mat the"]},
         {"context": [{"text": "a dog"}], "hypotheses": [[{"audio": "audio/0.wav"}], [{"text": "ran"}]]},
+        {"id": "tie", "context": "[Text]the", "hypotheses": [" cat", " mat", " cat"]},
         {"id": "none", "context": "[Text]the"},
         {"id": "nowhere", "context": [{"audio": "nowhere.wav"}], "hypotheses": [[{"text": "ran"}]]},
         {"id": "same", "context": "[Text]the", "hypotheses": [""]},
@@ -206,6 +207,8 @@ def test_scores_are_those_of_the_model(run, model_folder, recordings):
         assert [line["total"] for line in lines[name]["scores"]] == pytest.approx([score.total for score in wanted])
         means = [score.mean for score in wanted]
         assert lines[name]["best"] == means.index(max(means))
+    means = [score["mean"] for score in lines["tie"]["scores"]]
+    assert means[0] == means[2] and lines["tie"]["best"] == (None if means[0] > means[1] else 1)
 
 
 def test_scores_are_sums_of_log_probabilities(model_folder):
@@ -238,6 +241,9 @@ def test_many_prompts_have_their_answers(run, model_folder, tmp_path):
     assert "4 items could not be done" in told
     assert "output must be one of" in lines["odd"]["error"] and "[Hu99]" in lines["unknown"]["error"]
     assert [len(answers) for answers in (lines["words"]["answers"], lines["tokens"]["answers"])] == [2, 2]
+    reasons = [reason for name in ("words", "tokens") for reason in lines[name]["finish_reasons"]]
+    assert len(reasons) == 4 and set(reasons) <= {"stop", "length"}
+    assert f"{reasons.count('stop')} of 4 answers stopped by themselves" in told
     assert all(set(piece) == {"text"} for answer in lines["words"]["answers"] for piece in answer)
     for answer in lines["tokens"]["answers"]:
         assert all(soundfile.info(piece["audio"]).duration == piece["seconds"] for piece in answer)

@@ -88,6 +88,28 @@ def test_forced_output_holds_one_modality(spirit_lm):
         assert all(piece.units.max() < VOCABULARY.num_units for piece in pieces)
 
 
+@pytest.mark.parametrize("output", ["text", "speech", "any"])
+@pytest.mark.parametrize("end", [None, 28])  # the tokenizer's, or what the model was trained with
+def test_answers_end_by_themselves_in_every_modality(spirit_lm, model, output, end):
+    vocabulary = replace(VOCABULARY, end_of_document=end)
+    ending = SpiritLM(model, spirit_lm.text_tokenizer, vocabulary, Levels(), Tones())
+    assert ending.end_token == (29 if end is None else 28)
+    settings = GenerationSettings(max_new_tokens=12, num_samples=16, temperature=4.0, min_speech_units=0, top_p=1)
+    written = []
+    decode = ending.decode_answer
+    ending.decode_answer = lambda prompt, tokens, *rest: written.append(tokens) or decode(prompt, tokens, *rest)
+    prompts = [[Text("abc")], [Text("a"), Speech(units=torch.tensor([1, 5, 2]))]]
+    answers = [answer for found in ending.generate_batch(prompts, output, settings) for answer in found]
+    assert {answer.finish_reason for answer in answers} == {"stop", "length"}
+    for answer, tokens in zip(answers, written, strict=True):
+        assert ending.end_token not in tokens  # nor is it in what is said
+        assert (len(tokens) < 12) or answer.finish_reason == "length"
+        assert (len(tokens) == 12) or answer.finish_reason == "stop"
+    for number, prompt in enumerate(prompts):
+        alone = ending.generate(prompt, output, settings)
+        assert [one.finish_reason for one in alone] == [one.finish_reason for one in answers[16 * number :][:16]]
+
+
 def test_answers_do_not_depend_on_the_batch_or_touch_the_global_random_state(spirit_lm):
     speech = Speech(units=torch.tensor([1, 5, 2]))
     prompts = [[Text("abcdefgh")], [speech], [Text("x"), Speech(torch.rand(6400))]]

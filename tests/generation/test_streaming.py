@@ -1,10 +1,12 @@
 """Answers told while they are made: put together, they are what `generate` gives."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.streaming import SpeechStream
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
@@ -52,6 +54,10 @@ def spirit_lm(words: TextTokenizer, kind: str, expressive: bool) -> SpiritLM:
     return SpiritLM(model, words, vocabulary, None, vocoder(kind, expressive))
 
 
+def likely_end(module, args, output):
+    output.logits[..., 2] = output.logits.logsumexp(-1) - 1.5
+
+
 PROMPTS = {"text": [Text("the cat")], "speech": [Text("a dog"), Speech(units=torch.tensor([1, 5, 2, 7]))]}
 
 
@@ -63,11 +69,18 @@ PROMPTS = {"text": [Text("the cat")], "speech": [Text("a dog"), Speech(units=tor
 def test_chunks_together_are_the_answer(words, kind, expressive, prompt, output):
     model = spirit_lm(words, kind, expressive)
     chunks = 0
-    for seed in range(3):
+    reasons = []
+    for seed in range(5):
+        if seed == 3:
+            model.vocabulary = replace(model.vocabulary, end_of_document=2)
+            model.model.register_forward_hook(likely_end)
         settings = GenerationSettings(max_new_tokens=60, seed=seed, min_speech_units=3, temperature=1.5)
         whole = model.generate(PROMPTS[prompt], output, settings)[0]
         told: dict[int, list] = {}
-        for new in model.stream(PROMPTS[prompt], output, settings, chunk_frames=4):
+        *events, end = model.stream(PROMPTS[prompt], output, settings, chunk_frames=4)
+        assert end == StreamEnd(whole.finish_reason)
+        reasons.append(end.finish_reason)
+        for new in events:
             told.setdefault(new.number, []).append(new.piece)
             chunks += 1
         assert len(told) == len(whole) and sorted(told) == list(range(len(whole)))
@@ -77,7 +90,7 @@ def test_chunks_together_are_the_answer(words, kind, expressive, prompt, output)
             else:
                 waveform = torch.cat([piece.waveform for piece in pieces])
                 torch.testing.assert_close(waveform, wanted.waveform, atol=1e-4, rtol=0)
-    assert chunks > 6
+    assert chunks > 6 and reasons == 3 * ["length"] + 2 * ["stop"]
 
 
 @pytest.mark.parametrize(("kind", "expressive"), [("hifigan", False), ("inverse_stft", True)])
@@ -85,7 +98,8 @@ def test_speech_comes_before_its_end(words, kind, expressive):
     model = spirit_lm(words, kind, expressive)
     stream = SpeechStream(model.vocoder, model.vocabulary, Voice(), chunk_frames=4)
     settings = GenerationSettings(max_new_tokens=90, temperature=1.5)
-    pieces = list(model.stream([Text("the cat")], "speech", settings, chunk_frames=4))
+    *pieces, end = model.stream([Text("the cat")], "speech", settings, chunk_frames=4)
+    assert end == StreamEnd("length")
     assert len(pieces) > 3 and all(len(new.piece.waveform) >= 4 * 640 for new in pieces[:-1])
     assert not len(stream.add([model.vocabulary.unit_token(3)]))  # its duration depends on what follows
 
@@ -111,7 +125,7 @@ def test_a_stream_has_one_sample(words):
 
 def test_less_lookahead_is_sooner(words):
     model, settings = spirit_lm(words, "hifigan", False), GenerationSettings(max_new_tokens=60)
-    exact, soon = (list(model.stream([Text("the cat")], "speech", settings, 4, wait)) for wait in (None, 2))
+    exact, soon = (list(model.stream([Text("the cat")], "speech", settings, 4, wait))[:-1] for wait in (None, 2))
     assert len(soon) > len(exact)
     assert sum(len(new.piece.waveform) for new in soon) == sum(len(new.piece.waveform) for new in exact)
     with pytest.raises(ValueError, match="lookahead at least 0, but are 4 and -1 instead"):

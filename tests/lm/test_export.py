@@ -57,7 +57,7 @@ def own_encoding(text, vocabulary):
     """Ids of PROMPT."""
     units = tuple(vocabulary.unit_token(unit) for unit in (1, 2))
     segments = [Segment(Modality.SPEECH, units), Segment(Modality.TEXT, tuple(text.encode("the cat")))]
-    return encode_segments(segments, vocabulary)
+    return [*vocabulary.opening, *encode_segments(segments, vocabulary)]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,20 @@ def test_plain_transformers_continues_as_ours(tmp_path, any_text, kinds):
     (expected,) = continue_tokens(ours, [encoded], vocabulary, "any", settings, limits=[40], seeds=[0], eos_id=eos)
     assert len(set(expected)) > 5  # a random model, but not one that repeats itself
     assert generated[: len(expected)] == expected and set(generated[len(expected) :]) <= {eos}
+
+
+def test_an_export_opens_and_ends_as_in_training(tmp_path, any_text):
+    begin, end = (1, 2) if any_text.bos_id is not None else (0, 0)
+    source = make_lm(tmp_path / "lm", any_text, begin_of_document=begin, end_of_document=end)
+    exported = export_lm(source, tmp_path / "out")
+    tokenizer, ours = AutoTokenizer.from_pretrained(exported), SpiritLM.load(source)
+    ids = tokenizer(PROMPT)["input_ids"]
+    assert ids[0] == begin and ids == own_encoding(ours.text_tokenizer, ours.vocabulary)
+    assert ids == ours.encode_prompt(PIECES).tokens
+    assert json.loads((exported / "generation_config.json").read_text())["eos_token_id"] == end == ours.end_token
+    assert SpiritLM.load(exported).vocabulary == ours.vocabulary
+    card = (exported / "README.md").read_text()
+    assert f"puts token {begin} before it" in card and f"Documents ended with token {end} in training" in card
 
 
 def test_ours_still_reads_it(tmp_path, any_text):

@@ -1,6 +1,7 @@
 """Model folders: written, read, extended, and never half replaced."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,3 +153,22 @@ def test_weights_of_an_earlier_model_do_not_stay(tmp_path, monkeypatch):
         assert load_causal_lm(tmp_path / "lm", vocabulary).model.norm.weight[0].item() == value
         files = [*(tmp_path / "lm").glob("*.safetensors*")]
         assert len(files) == 1 if size == "2GB" else len(files) > 2
+
+
+def test_a_checkpoint_may_learn_ends_but_not_unlearn_them(tmp_path, tiny, vocabulary, tokenizer):
+    ended = replace(vocabulary, end_of_document=tokenizer.eos_id)
+    plain = save_lm(tmp_path / "plain", build_network(tiny, vocabulary), vocabulary, tokenizer)
+    taught = save_lm(tmp_path / "taught", build_network(tiny, ended), ended, tokenizer)
+    assert load_lm(taught)[2] == ended  # generation knows what the model was trained with
+    for folder in (plain, taught):
+        network_config(LanguageModelConfig(checkpoint=str(folder)), ended)
+    settings = LanguageModelConfig(checkpoint=str(taught))
+    for other in (vocabulary, replace(ended, end_of_document=5)):
+        with pytest.raises(ValueError, match="vocabulary must be that of .*end_of_document=2.*, but is .*end_of_docum"):
+            network_config(settings, other)
+    description = json.loads((plain / "spiritlm.json").read_text())
+    del description["vocabulary"]["end_of_document"], description["vocabulary"]["begin_of_document"]
+    (plain / "spiritlm.json").write_text(json.dumps(description))  # as folders of before have it
+    assert read_vocabulary(plain) == vocabulary
+    with pytest.raises(ValueError, match="end_of_document must be a text token below 30, but is 30 instead"):
+        Vocabulary(num_text=30, end_of_document=30)

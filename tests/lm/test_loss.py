@@ -1,6 +1,7 @@
 """The loss of hidden states against logits made in full; and what it means for text and speech."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,3 +92,13 @@ def test_kinds_are_counted_apart():
     assert metrics["perplexity_speech"] == pytest.approx(2.0)
     assert metrics["speech_bits_per_second"] == pytest.approx(18.0)
     assert "loss_text" not in loss_metrics(loss_sums(torch.ones(1), torch.tensor([12]), vocabulary), None)
+
+
+def test_the_end_of_a_document_counts_neither_as_text_nor_as_speech() -> None:
+    vocabulary = Vocabulary(num_text=10, num_units=4, multiple_of=1, end_of_document=2)
+    targets = torch.tensor([3, 2, 12, 2, 10])  # text, end, unit, end, [Text]
+    metrics = loss_metrics(loss_sums(torch.tensor([1.0, 4.0, 2.0, 6.0, 7.0]), targets, vocabulary), None)
+    found = {name: metrics[name] for name in metrics if name.startswith("loss")}
+    assert found == {"loss": 4.0, "loss_text": 1.0, "loss_speech": 2.0, "loss_end": 5.0}
+    without = loss_metrics(loss_sums(torch.ones(5), targets, replace(vocabulary, end_of_document=None)), None)
+    assert "loss_end" not in without and without["loss_text"] == 1.0

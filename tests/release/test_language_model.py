@@ -12,7 +12,7 @@ from spiritlm_pl.generation import GenerationSettings, LoadOptions, Piece, Speec
 from spiritlm_pl.generation.loading import LM
 from spiritlm_pl.generation.logits import allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
-from spiritlm_pl.generation.sampling import stream_tokens
+from spiritlm_pl.generation.sampling import finished, stream_tokens
 from spiritlm_pl.generation.stream import SPEECH_KINDS, decode_tokens, speech_codes
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.release.importing import import_release
@@ -143,8 +143,10 @@ def test_same_greedy_answers(golden: Any, models: dict[str, SpiritLM], variant: 
     assert prompt.tokens == case["prompt_ids"]
     tokens = list(stream_tokens(spirit_lm.model, prompt, spirit_lm.vocabulary, output, PUBLISHED, eos_id=2))
     wanted = case["fp32_ids"][len(case["prompt_ids"]) :]
-    assert tokens == (wanted[:-1] if wanted[-1] == 2 else wanted)
+    assert tokens == wanted  # its end included
+    tokens, reason = finished(tokens, 2)
     answer = spirit_lm.generate(case["prompt"], output, PUBLISHED)[0]
+    assert answer.finish_reason == reason
     check_answer(spirit_lm, prompt, tokens, answer, case, golden.arrays(f"lm_{variant}"))
 
 

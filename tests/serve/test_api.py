@@ -62,9 +62,22 @@ def test_text_to_speech_that_can_be_heard_and_sent_back(client):
     assert client.post("/api/generate", json=request | {"seed": 5}).json()["tokens"] != answer["tokens"]
     prompt = [{"text": "the cat"}, {"tokens": piece["tokens"]}, {"audio": audio(tone())}, {"text": "sat"}]
     on = client.post("/api/generate", json={"prompt": prompt, "output": "text", "max_new_tokens": 5})
-    assert on.status_code == 200
+    assert on.status_code == 200 and on.json()["finish_reason"] in ("stop", "length")
     kinds = [token["kind"] for token in on.json()["prompt_tokens"]]
     assert kinds[0] == "modality" and kinds.count("modality") == 3 and "unit" in kinds
+
+
+def test_an_answer_tells_whether_it_stopped_or_was_cut_off(client, spirit_lm, monkeypatch):
+    request = {"prompt": [{"text": "the cat"}], "output": "speech", "max_new_tokens": 12, "seed": 3}
+    monkeypatch.setattr(type(spirit_lm), "end_token", None)
+    cut_off = client.post("/api/generate", json=request).json()
+    assert cut_off["finish_reason"] == "length"
+    ids = [token["id"] for token in cut_off["tokens"]]
+    end = next(token for token in ids[3:] if token not in ids[:3])
+    monkeypatch.setattr(type(spirit_lm), "end_token", end)
+    stopped = client.post("/api/generate", json=request).json()
+    assert stopped["finish_reason"] == "stop"
+    assert [token["id"] for token in stopped["tokens"]] == ids[: ids.index(end)]
 
 
 @pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])

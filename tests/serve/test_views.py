@@ -8,7 +8,7 @@ import torch
 from spiritlm_pl.generation import Speech, Text
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
-from spiritlm_pl.serve.cards import NOTHING, answer_speech, answer_text, turn_html
+from spiritlm_pl.serve.cards import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
 from spiritlm_pl.serve.doors import Doors
 from spiritlm_pl.serve.pictures import outline, speech_figure
 from spiritlm_pl.serve.token_view import COLOURS, Token, named_tokens, parse_speech, tokens_css, tokens_html
@@ -52,11 +52,12 @@ def test_what_somebody_wrote_is_never_html():
 def test_an_answer_in_words_and_sound():
     first, second = Speech(torch.full((1600,), 0.1)), Speech(torch.full((800,), 0.2))
     pieces = [Text("a cat"), first, Text("ran"), second, Speech(tokens=(32, 33))]
-    lines = answer_text(pieces).splitlines()
+    lines = answer_text(pieces, "stop").splitlines()
     assert lines[:4] == ["a cat", "[speech, 0.1 s]", "ran", "[speech, 0.1 s]"] and "2 tokens" in lines[4]
     rate, waveform = answer_speech(pieces)
     assert rate == 16_000 and torch.equal(waveform, torch.cat([first.audio, second.audio]))
-    assert answer_speech([Text("a")]) is None and answer_text([]) == NOTHING
+    assert answer_speech([Text("a")]) is None and answer_text([], "stop") == NOTHING
+    assert answer_text(pieces, "length").splitlines() == [*lines, CUT_OFF] and answer_text([], "length") == CUT_OFF
 
 
 @pytest.mark.parametrize("samples", [1, 100, 16_000, 16_001])

@@ -1,6 +1,7 @@
 """Tiny training blocks of random tokens."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,11 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
 def make_blocks(tmp_path: Path) -> Callable[..., tuple[Path, list[list[Document]], Manifest]]:
     """Write a folder of blocks, and give its documents block by block."""
 
-    def make(kind: str, blocks: int = 3, documents: int = 40, seed: int = 0):
-        folder = tmp_path / f"{kind}{seed}"
+    def make(kind: str, blocks: int = 3, documents: int = 40, seed: int = 0, **delimiters: int):
+        vocabulary = replace(VOCABULARY, **delimiters)
+        folder = tmp_path / "-".join(map(str, (kind, seed, *delimiters)))
         written = [random_documents(kind, documents, seed + number) for number in range(blocks)]
-        entries = [write_block(folder, number, part, VOCABULARY) for number, part in enumerate(written)]
-        return folder, written, write_manifest(folder, kind, VOCABULARY, entries, {})
+        entries = [write_block(folder, number, part, vocabulary) for number, part in enumerate(written)]
+        return folder, written, write_manifest(folder, kind, vocabulary, entries, {})
 
     return make

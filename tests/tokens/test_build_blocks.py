@@ -1,6 +1,7 @@
 """Unit shards and text to blocks: what belongs to which word, splits, sources, and the commands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from spiritlm_pl.cli.main import run
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.tokens.blocks import open_block, read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks, speech_of_words
+from spiritlm_pl.tokens.build_blocks import build_blocks, delimited, speech_of_words
 from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.shuffling import Shuffler
@@ -82,7 +83,8 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
             "8",
         ]
     )
-    assert "train/aligned" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "train/aligned" in told and "Every document ends with token 2 of the text tokenizer" in told
     tokenizer = TextTokenizer.load(tmp_path / "tokenizer")
     documents = {}
     for split in ("train", "validation"):
@@ -162,6 +164,56 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
             build_blocks(**{**values, **options})
 
 
+class Delimiters:
+    """What `delimited` asks of a text tokenizer."""
+
+    def __init__(self, bos: int | None, eos: int | None, opening: tuple[int, ...] = ()) -> None:
+        self.bos_id, self.eos_id, self.opening = bos, eos, opening
+
+
+OURS, ENDLESS, PUBLISHED = Delimiters(1, 2), Delimiters(None, None), Delimiters(1, 2, (1, 9))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "end", "begin", "expected"),
+    [
+        (OURS, None, None, (2, None)),
+        (OURS, False, None, (None, None)),
+        (OURS, True, True, (2, 1)),
+        (ENDLESS, None, None, (None, None)),
+        (PUBLISHED, None, None, (None, None)),
+        (PUBLISHED, True, None, (2, None)),
+        (
+            ENDLESS,
+            True,
+            None,
+            "end_of_document must be false where the text tokenizer has no token for it, but is true",
+        ),
+        (ENDLESS, None, True, "begin_of_document must be false where the text tokenizer has no token for it"),
+        (PUBLISHED, None, True, "begin_of_document must be false for a published model, but is true for folder"),
+    ],
+)
+def test_documents_end_where_the_tokenizer_has_an_end(tokenizer, end, begin, expected) -> None:
+    vocabulary = Vocabulary(num_text=10, num_units=7)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            delimited(vocabulary, tokenizer, "folder", end, begin)
+    else:
+        found = delimited(vocabulary, tokenizer, "folder", end, begin)
+        assert (found.end_of_document, found.begin_of_document) == expected
+
+
+def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    build_blocks([str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks"))
+    path = tmp_path / "blocks" / "train" / "text" / "manifest.json"
+    description = json.loads(path.read_text())
+    assert description["vocabulary"].pop("end_of_document") == 2
+    assert description["vocabulary"].pop("begin_of_document") is None
+    path.write_text(json.dumps(description))
+    assert read_manifest(path.parent).vocabulary.end_of_document is None
+
+
 def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -> None:
     folder = tmp_path / "lm"
     run(["train-text-tokenizer", str(folder), "--units", f"[{units}]"])
@@ -176,7 +228,18 @@ def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -
 
     vocabulary, arguments = describe(), ([str(units)], str(folder), str(tmp_path / "blocks"))
     build_blocks(*arguments, num_tasks=2)
+    ended = replace(vocabulary, end_of_document=2)
+    assert read_manifest(tmp_path / "blocks" / "train" / "speech").vocabulary == ended
+    build_blocks(*arguments, end_of_document=False)
     assert read_manifest(tmp_path / "blocks" / "train" / "speech").vocabulary == vocabulary
+    describe(end_of_document=2, begin_of_document=1)  # as trained: blocks are like it, and cannot be unlike it
+    build_blocks(*arguments)
+    found = read_manifest(tmp_path / "blocks" / "train" / "speech").vocabulary
+    assert found == replace(ended, begin_of_document=1)
+    for name, token in (("end_of_document", 2), ("begin_of_document", 1)):
+        with pytest.raises(ValueError, match=f"{name} must be token {token} as in the model of .*lm, but is None inst"):
+            build_blocks(*arguments, **{name: False})
+    describe()
     with pytest.raises(ValueError, match="multiple_of must be 32 for .*lm, but is 256 instead"):
         build_blocks(*arguments, multiple_of=256)
     describe(num_units=5)

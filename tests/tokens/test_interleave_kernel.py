@@ -1,16 +1,24 @@
 """The numpy kernel against the plain-Python rule, bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritlm_pl.tokens.documents import Document, Documents, Word
-from spiritlm_pl.tokens.interleave import MODES, Interleaving, visit
+from spiritlm_pl.tokens.interleave import MODES, Interleaving, Mode, visit
 from spiritlm_pl.tokens.interleave_reference import visit_document
-from spiritlm_pl.tokens.packing import PackedBlock, rows_needed
+from spiritlm_pl.tokens.packing import PackedBlock, rows_needed, shortest_row
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
+MARKERS = VOCABULARY.opened_by()
+DELIMITERS = ((None, None), (None, 2), (1, None), (1, 2), (2, 2))  # some tokenizers begin and end with one token
+vocabularies = st.sampled_from(
+    [replace(VOCABULARY, begin_of_document=begin, end_of_document=end) for begin, end in DELIMITERS]
+)
 
 words = st.builds(Word, st.lists(st.integers(0, 49), max_size=4), st.lists(st.integers(52, 71), max_size=6))
 documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
@@ -18,33 +26,36 @@ spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0
 options = st.builds(Interleaving, mode=st.sampled_from(MODES), text_span=spans, speech_span=spans)
 
 
-def packed(table: Documents, order: np.ndarray, key: int, how: Interleaving, row_length: int) -> PackedBlock:
-    pieces = visit(table, order, key, how, VOCABULARY)
+def packed(
+    table: Documents, order: np.ndarray, key: int, how: Interleaving, row_length: int, vocabulary: Vocabulary
+) -> PackedBlock:
+    pieces = visit(table, order, key, how, vocabulary)
     length = int(pieces.length.sum() + (pieces.marker >= 0).sum())
-    rows = max(1, rows_needed(length, row_length)) + key % 2  # with and without room to spare
-    return PackedBlock(table.tokens, pieces, rows, row_length, VOCABULARY)
+    rows = max(1, rows_needed(length, row_length, vocabulary)) + key % 2  # with and without room to spare
+    return PackedBlock(table.tokens, pieces, rows, row_length, vocabulary)
 
 
 def reference_rows(
-    sequences: list[list[int]], num_rows: int, row_length: int
+    sequences: list[list[int]], num_rows: int, row_length: int, vocabulary: Vocabulary
 ) -> tuple[list[list[int]], list[int], list[bool]]:
     """Rows, segment bounds and padding flags, token by token."""
     stream = [
         (token, number, place) for number, sequence in enumerate(sequences) for place, token in enumerate(sequence)
     ]
-    markers = {VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.task_offset, VOCABULARY.task_offset + 1}
     rows, bounds, padding = [], [], []
     for row in range(num_rows):
         part = stream[row * len(stream) // num_rows : (row + 1) * len(stream) // num_rows]
         out: list[int] = []
         base = row * row_length
-        for index, (token, _, place) in enumerate(part):
+        for index, (token, number, place) in enumerate(part):
             if index == 0 or place == 0:
                 bounds.append(base + len(out))
                 padding.append(False)
-            if index == 0 and token not in markers:
-                speech = token >= VOCABULARY.unit_offset
-                out.append(VOCABULARY.speech_marker if speech else VOCABULARY.text_marker)
+            if index == 0 and place > 0:
+                out += vocabulary.opening
+                if token not in MARKERS:
+                    before = next(token for token in reversed(sequences[number][:place]) if token in MARKERS)
+                    out.append(vocabulary.marker(MARKERS[before]))
             out.append(token)
         if len(out) < row_length:
             bounds.append(base + len(out))
@@ -53,14 +64,15 @@ def reference_rows(
     return rows, [*bounds, num_rows * row_length], padding
 
 
-@settings(max_examples=200, deadline=None)
-@given(documents, st.integers(0, 2**64 - 1), options, st.integers(2, 40), st.data())
-def test_visit_and_rows_equal_the_reference(documents, key, how, row_length, data) -> None:
+@settings(max_examples=300, deadline=None)
+@given(documents, st.integers(0, 2**64 - 1), options, st.integers(0, 38), vocabularies, st.data())
+def test_visit_and_rows_equal_the_reference(documents, key, how, longer, vocabulary, data) -> None:
+    row_length = shortest_row(vocabulary) + longer
     table = Documents.from_documents(documents, np.uint16)
     order = np.random.default_rng(key % 2**32).permutation(len(documents))
-    block = packed(table, order, key, how, row_length)
-    sequences = [visit_document(documents[index], key, how, VOCABULARY) for index in order]
-    tokens, bounds, padding = reference_rows(sequences, block.num_rows, row_length)
+    block = packed(table, order, key, how, row_length, vocabulary)
+    sequences = [visit_document(documents[index], key, how, vocabulary) for index in order]
+    tokens, bounds, padding = reference_rows(sequences, block.num_rows, row_length, vocabulary)
 
     whole = block.rows(0, block.num_rows)
     assert whole.tokens.tolist() == tokens
@@ -87,3 +99,30 @@ def test_spans_alternate_and_keep_to_their_lengths() -> None:
     assert lengths == {vocabulary.text_marker: set(range(10, 31)), vocabulary.speech_marker: set(range(5, 16))}
     said = [token % (vocabulary.num_text + 2) for token in tokens if token not in lengths]
     assert said == list(range(5_000))  # every word once, in order, in one modality
+
+
+ONE, TWO = Word([5], [52]), Word([6, 7], [53])
+TEXT, SPEECH, ASR, TTS = 50, 51, 72, 73
+
+
+@pytest.mark.parametrize(
+    ("mode", "allowed"),
+    [
+        ("text", [[TEXT, 5, 6, 7, 2]]),
+        ("speech", [[SPEECH, 52, 53, 2]]),
+        ("none", [[TEXT, 5, 6, 7, 2], [SPEECH, 52, 53, 2]]),
+        ("asr_tts", [[SPEECH, 52, 53, ASR, 5, 6, 7, 2], [TEXT, 5, 6, 7, TTS, 52, 53, 2]]),
+        ("word_level", [[TEXT, 5, SPEECH, 52, TEXT, 6, 7, SPEECH, 53, 2]]),
+        ("interleaved", [[TEXT, 5, SPEECH, 53, 2], [SPEECH, 52, TEXT, 6, 7, 2]]),
+    ],
+)
+def test_one_end_stands_after_a_document_whatever_it_ends_in(mode: Mode, allowed: list[list[int]]) -> None:
+    how = Interleaving(mode=mode, text_span=(1, 1), speech_span=(1, 1))
+    ended = replace(VOCABULARY, end_of_document=2)
+    found = [visit_document(Document(key, [ONE, TWO]), 0, how, ended) for key in range(20)]
+    assert sorted(map(tuple, allowed)) == sorted(set(map(tuple, found)))
+    opened = replace(ended, begin_of_document=1)
+    assert [[1, *tokens] for tokens in found] == [
+        visit_document(Document(key, [ONE, TWO]), 0, how, opened) for key in range(20)
+    ]
+    assert visit_document(Document(0, [Word([], [])]), 0, how, opened) == []

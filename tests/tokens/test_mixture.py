@@ -1,5 +1,7 @@
 """Mixing by weights: quotas are exact, streams are read in order, ranks share the rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.tokens.mixture import Mixture, cycle, quotas
 from spiritlm_pl.tokens.packing import Rows
 from spiritlm_pl.tokens.stream import TokenStream
-from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.tokens.widen import LossOn, widen
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,25 @@ def test_evaluation_reads_every_row_once_on_equally_many_batches(mixture: Mixtur
         if max(segments) >= 0
     ]
     assert rows == stream.rows(0, stream.rows_per_epoch).tokens.tolist()
+
+
+def test_streams_must_end_their_documents_alike(make_blocks, mixture: Mixture) -> None:
+    folder, *_ = make_blocks("text", end_of_document=2)
+    stream = TokenStream(folder, 48, 0, Interleaving())
+    first, rule = mixture.streams[0].folder, "end_of_document must be the same in all streams"
+    with pytest.raises(ValueError, match=f"{rule}, but is None in {first} and 2 in {folder}; build both with the same"):
+        Mixture([*mixture.streams, stream], [1, 1, 1, 1])
+
+
+def test_the_end_of_a_document_is_always_predicted(make_blocks) -> None:
+    folder, *_ = make_blocks("speech", blocks=1, end_of_document=2, begin_of_document=2)
+    stream = TokenStream(folder, 48, 0, Interleaving())
+    predicted = LossOn(text=False, markers=False).table(stream.vocabulary)
+    batch = widen(stream.rows(0, stream.rows_per_epoch), 0, predicted)
+    opens, ends = batch.position_ids == 0, (batch.tokens == 2) & (batch.position_ids > 0)
+    assert int(ends.sum()) == 40 and bool(batch.loss_mask[ends].all()) and not bool(batch.loss_mask[opens].any())
+    without = LossOn(text=False).table(replace(stream.vocabulary, end_of_document=None))
+    assert not bool(without[2])
 
 
 def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> None:

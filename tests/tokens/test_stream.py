@@ -50,6 +50,41 @@ def test_every_token_comes_once_an_epoch(make_blocks, kind: str, row_length: int
         assert content(rows) == there
 
 
+@pytest.mark.parametrize("begin", [{}, {"begin_of_document": 1}])
+@pytest.mark.parametrize(("kind", "mode"), [("text", "text"), ("speech", "speech"), ("aligned", "interleaved")])
+def test_every_document_ends_once_an_epoch(make_blocks, kind: str, mode: Mode, begin: dict[str, int]) -> None:
+    plain, *_ = make_blocks(kind, blocks=5, documents=30)
+    folder, _, manifest = make_blocks(kind, blocks=5, documents=30, end_of_document=2, **begin)
+    assert manifest == read_manifest(folder) and manifest.vocabulary.end_of_document == 2
+    opening = manifest.vocabulary.opening
+    assert opening == tuple(begin.values())
+    stream, without = (TokenStream(path, 24, 0, Interleaving(mode=mode, **SHORT)) for path in (folder, plain))
+    for epoch in range(2):
+        rows = stream.rows(epoch * stream.rows_per_epoch, (epoch + 1) * stream.rows_per_epoch)
+        flat, bounds = rows.tokens.flatten().tolist(), rows.cu_seqlens.tolist()
+        said: Counter[int] = Counter()
+        for low, high, padding in zip(bounds, bounds[1:], rows.padding.tolist(), strict=False):
+            if not padding:
+                assert tuple(flat[low : low + len(opening)]) == opening
+                inner = flat[low + len(opening) : high]
+                assert not inner or inner[0] in MARKERS  # empty where a row ends right after what begins a document
+                said.update(token for token in inner if token not in MARKERS)
+        same = content(without.rows(epoch * without.rows_per_epoch, (epoch + 1) * without.rows_per_epoch))
+        assert said == same + Counter({2: manifest.num_documents})
+
+
+def test_rows_of_blocks_that_were_not_tried_have_room_for_all_ends(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(num_text=100, num_units=30, multiple_of=1, end_of_document=2)
+    sizes = [40, 40, 4, 40, 40]  # the short documents of the third are not looked at before they are read
+    for number, size in enumerate(sizes):
+        documents = [Document(100 * number + place, [Word([5] * size, [])]) for place in range(400 // size)]
+        sizes[number] = write_block(tmp_path, number, documents, vocabulary)
+    write_manifest(tmp_path, "text", vocabulary, sizes, {})
+    stream = TokenStream(tmp_path, 450, 0, Interleaving())
+    rows = stream.rows(0, stream.rows_per_epoch)
+    assert int((rows.tokens == 2).sum()) == 4 * 10 + 100
+
+
 def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> None:
     vocabulary = Vocabulary(num_text=2_000, num_units=2_000, multiple_of=1)
     documents = [

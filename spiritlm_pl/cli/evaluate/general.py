@@ -94,4 +94,59 @@ def choice(
         print(
             f"{name:<18}{100 * result.accuracy:6.1f} %   95 % interval {100 * result.low:.1f} to "
             f"{100 * result.high:.1f}   of {result.num_items}, chance 50"
+            + (f", {result.num_ties} ties counted one half" if result.num_ties else "")
+        )
+
+
+def endings(
+    lm: str,
+    units: str,
+    out: str,
+    split: Split = "test",
+    kind: Literal["stories", "sentences"] = "stories",
+    items: int = 24,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
+) -> None:
+    """Do answers stop by themselves? Beginnings of utterances, continued in the four directions of text and speech.
+
+    Args:
+        lm: exported language model.
+        units: tokenised corpus.
+        out: JSON file to write.
+        split: which split to measure on.
+        kind: stories (utterances with `custom["sentence_ends"]`) are continued after all but their last sentence,
+            sentences (all others) from their middle.
+        items: utterances at most.
+        max_new_tokens: the limit; 4 times the longest true continuation when left out.
+        seed: of the utterances and of sampling, whose other options are the paper's.
+        device: cpu, cuda, cuda:1, ...
+        dtype: number format of the weights; stored keeps it.
+    """
+    import torch
+
+    from spiritlm_pl.devices import check_device
+    from spiritlm_pl.evaluation.choice import choice_items
+    from spiritlm_pl.evaluation.endings import measure_endings
+    from spiritlm_pl.generation import GenerationSettings, SpiritLM
+    from spiritlm_pl.lm.folder import load_lm
+    from spiritlm_pl.tokens.corpus_store import UnitCorpus
+
+    number_format = None if dtype == "stored" else getattr(torch, dtype)
+    network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
+    end_token = SpiritLM(network, tokenizer, vocabulary).end_token
+    if end_token is None:
+        raise ValueError(f"text tokenizer must have an end token for answers to stop, but that of {lm} has none")
+    found = choice_items(UnitCorpus(units, split), tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
+    settings = GenerationSettings(seed=seed, max_new_tokens=max_new_tokens)
+    results = measure_endings(network, found, vocabulary, end_token, tokenizer.opening, settings)
+    write_report(out, {name: result.to_dict() for name, result in results.items()})
+    for name, result in results.items():
+        lengths = "" if result.mean_tokens is None else f"after {result.mean_tokens:.0f} tokens, "
+        print(
+            f"{name:<18}{result.stopped:>4} of {result.num_prompts} stopped by themselves, {lengths}true endings have "
+            f"{result.mean_true_tokens:.0f}, the limit was {result.limit}; probability of the end after a whole "
+            f"utterance {result.end_probability:.2g}"
         )

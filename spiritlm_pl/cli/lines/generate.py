@@ -1,10 +1,14 @@
 """`spiritlm generate --jsonl`: many prompts, and lines with the answers."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.cli.lines.items import Item, LinesWriter, file_name, pieces, read_items
 from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, OutputModality, Text
+
+NONE_LEFT = "no new tokens were left (--max-new-tokens)"
 
 
 def generate_lines(
@@ -13,7 +17,9 @@ def generate_lines(
     """Answer the prompts of JSON lines.
 
     A line holds `prompt` (a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`), and may
-    hold `id` and `output`. A line of the answer holds `answers`: for each sample a list of pieces.
+    hold `id` and `output`. A line of the answer holds `answers`, for each sample a list of pieces, and
+    `finish_reasons`: for each sample `stop` where the model ended by itself, `length` where it had no new tokens left.
+    In the end the number that stopped is told.
 
     Args:
         spirit_lm: answers.
@@ -29,6 +35,7 @@ def generate_lines(
     """
     writer = LinesWriter(out, [source])
     items = writer.left(read_items([source]))
+    all_reasons: list[str] = []
     with writer:
         for start in range(0, len(items), settings.batch_size):
             by_output: dict[str, list[tuple[Item, Any]]] = {}
@@ -46,9 +53,23 @@ def generate_lines(
                 found = spirit_lm.generate_encoded([prompt for _, prompt in members], wanted, settings)
                 for (item, _), answers in zip(members, found, strict=True):
                     try:
-                        writer.write(item, answers=_described(item, answers, audio, spirit_lm.vocabulary))
+                        reasons = [answer.finish_reason for answer in answers]
+                        described = _described(item, answers, audio, spirit_lm.vocabulary)
+                        writer.write(item, answers=described, finish_reasons=reasons)
+                        all_reasons += reasons
                     except OSError as error:  # a disk that is full, or a folder that is not ours
                         writer.write(item, error=str(error))
+    if all_reasons:
+        print(how_many_stopped(all_reasons), file=sys.stderr)
+
+
+def how_many_stopped(reasons: Sequence[str]) -> str:
+    """How many of some answers ended by themselves, as a line for the user."""
+    stopped = reasons.count("stop")
+    if len(reasons) == 1:
+        return "the model stopped by itself" if stopped else f"cut off: {NONE_LEFT}"
+    rest = "" if stopped == len(reasons) else f"; the others were cut off: {NONE_LEFT}"
+    return f"{stopped} of {len(reasons)} answers stopped by themselves{rest}"
 
 
 def _described(item: Item, answers: list[Any], folder: Path, vocabulary: Any) -> list[list[dict[str, Any]]]:

@@ -11,7 +11,8 @@ examples:
 
 A line of the input holds a context and its hypotheses: strings in which [Text], [Speech], [Hu5] ... are tokens, or
 lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
-log-likelihood, the number of tokens and the mean, and which one is best by the mean.
+log-likelihood, the number of tokens and the mean, and which one is best by the mean
+(null for a tie). The end of a document is not scored.
 """
 
 
@@ -55,5 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
                 except (ValueError, OSError) as error:
                     writer.write(item, error=str(error))
             for item, scores in zip(good, spirit_lm.score_encoded(encoded), strict=True):
-                best = max(range(len(scores)), key=lambda place: scores[place].mean)
+                means = [score.mean for score in scores]
+                best = None if means.count(max(means)) > 1 else means.index(max(means))
                 writer.write(item, scores=[{**asdict(score), "mean": score.mean} for score in scores], best=best)

@@ -13,7 +13,7 @@ from spiritlm_pl.cli.quickstart import expressive
 from spiritlm_pl.cli.quickstart.expressive import expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import write_expressive_report
 from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, VOICE, quickstart_stages
-from spiritlm_pl.cli.quickstart.report import rich_table, write_report
+from spiritlm_pl.cli.quickstart.report import ending_line, rich_table, write_report
 from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.corpora.manifest import load_cuts
@@ -71,6 +71,8 @@ def quickstart(
     console.print(
         f"Done in {minutes:.1f} minutes{kept}. The table and its pictures: {', '.join([f'{report}.md', *drawn])}"
     )
+    if told := ending_line("endings" if variant == "base" else "endings_expressive"):
+        console.print(told)
     programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(what_next(variant, programs), markup=False, soft_wrap=True)
 

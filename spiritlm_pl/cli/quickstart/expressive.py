@@ -252,6 +252,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     f"{REPORTS}/choice_expressive_stories.json",
                     "--kind=stories",
                 ),
+                ("evaluate", "endings", f"{MODEL}/lm", f"{UNITS}/stories", f"{REPORTS}/endings_expressive.json"),
             ),
         ),
         Stage(

@@ -7,7 +7,7 @@ from typing import Any
 from spiritlm_pl.checkpoint import CONFIG_FILE, METRICS_FILE
 from spiritlm_pl.cli.quickstart.expressive import BASE, CONTRASTS, EXPRESSIVE, MEASURED
 from spiritlm_pl.cli.quickstart.plan import REPORTS
-from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, markdown, read_json
+from spiritlm_pl.cli.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, ending_rows, markdown, read_json
 from spiritlm_pl.cli.quickstart.stage import ROOT
 from spiritlm_pl.evaluation.expressivity_report import STYLE_ROWS
 from spiritlm_pl.evaluation.interval import Estimate
@@ -166,7 +166,8 @@ def _ends(one: Estimate) -> tuple[float, float]:
 
 def write_expressive_report(name: str) -> list[Row]:
     """Write NAME.md, NAME.png and NAME_style.png; returns the rows."""
-    rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows(), *choice_rows()]
+    rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows()]
+    rows += [*choice_rows(), *ending_rows("endings_expressive")]
     with atomic_path(Path(f"{name}.md")) as path:
         path.write_text(markdown(rows))
     melody = "How much of the melody is lost in resynthesis?"

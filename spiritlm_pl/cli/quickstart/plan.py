@@ -181,18 +181,21 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
             title="measure language models",
             needs=("lm", "lm_separate"),
             minutes=0.6,
-            commands=tuple(
-                (
-                    "evaluate",
-                    "choice",
-                    lm,
-                    f"{UNITS}/{corpus}",
-                    f"{REPORTS}/choice_{name}_{kind}.json",
-                    f"--kind={kind}",
-                )
-                for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
-                for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
-                if corpus == "stories" or source != SYNTHETIC
+            commands=(
+                *(
+                    (
+                        "evaluate",
+                        "choice",
+                        lm,
+                        f"{UNITS}/{corpus}",
+                        f"{REPORTS}/choice_{name}_{kind}.json",
+                        f"--kind={kind}",
+                    )
+                    for lm, name in ((f"{MODEL}/lm", "interleaved"), (SEPARATE_LM, "separate"))
+                    for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
+                    if corpus == "stories" or source != SYNTHETIC
+                ),
+                ("evaluate", "endings", f"{MODEL}/lm", f"{UNITS}/stories", f"{REPORTS}/endings.json"),
             ),
         ),
         Stage(

@@ -135,6 +135,24 @@ def choice_rows() -> list[Row]:
     return rows
 
 
+def ending_rows(report: str = "endings") -> list[Row]:
+    """How many answers stop by themselves."""
+    rows = []
+    for direction, found in read_json(REPORTS / f"{report}.json").items():
+        title = f"{SHORT[direction]} answers that stop by themselves, of {found['num_prompts']}"
+        length = "" if found["mean_tokens"] is None else f" (after {found['mean_tokens']:.0f} tokens)"
+        beside = f"true endings {found['mean_true_tokens']:.0f} tokens, limit {found['limit']}"
+        rows.append(Row("language model", title, f"{found['stopped']}{length}", beside))
+    return rows
+
+
+def ending_line(report: str = "endings") -> str:
+    """How many answers of all directions stop by themselves, for the last words; empty where it was not measured."""
+    found = read_json(REPORTS / f"{report}.json").values()
+    stopped, prompts = (sum(one[key] for one in found) for key in ("stopped", "num_prompts"))
+    return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
+
+
 def resynthesis_rows() -> list[Row]:
     """Resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
@@ -164,7 +182,8 @@ def resynthesis_rows() -> list[Row]:
 
 def all_rows() -> list[Row]:
     """The whole table."""
-    return [*corpus_rows(), *hubert_rows(), *unit_rows(), *loss_rows(), *choice_rows(), *resynthesis_rows()]
+    language_model = [*loss_rows(), *choice_rows(), *ending_rows()]
+    return [*corpus_rows(), *hubert_rows(), *unit_rows(), *language_model, *resynthesis_rows()]
 
 
 def rich_table(rows: list[Row]) -> Table:

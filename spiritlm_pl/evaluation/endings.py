@@ -1,0 +1,111 @@
+"""Do answers stop by themselves?
+
+Contexts of held-out utterances are continued in each direction, with room for several times the longest true
+continuation. A model that was trained with ends of documents stops about where the utterance does; one that was
+trained without them runs to the limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, sequence
+from spiritlm_pl.evaluation.interval import wilson_interval
+from spiritlm_pl.generation.pieces import OutputModality
+from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, finished
+from spiritlm_pl.lm.likelihood import log_likelihoods
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+ROOM = 4  # times the longest true continuation
+OUTPUTS: dict[Modality, OutputModality] = {Modality.TEXT: "text", Modality.SPEECH: "speech"}
+
+
+@dataclass(frozen=True)
+class EndingsResult:
+    """How answers ended in one direction.
+
+    Attributes:
+        stopped: answers that the model ended itself.
+        num_prompts: contexts that were continued.
+        low: lower end of the 95 % interval of the share that stopped.
+        high: upper end.
+        limit: new tokens at most; the model's context may have left fewer.
+        mean_tokens: of the answers that stopped, without their end; None where none did.
+        mean_true_tokens: of the true continuations.
+        end_probability: of the end after a whole utterance, on average.
+    """
+
+    stopped: int
+    num_prompts: int
+    low: float
+    high: float
+    limit: int
+    mean_tokens: float | None
+    mean_true_tokens: float
+    end_probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def measure_endings(
+    model: PreTrainedModel,
+    items: Sequence[ChoiceItem],
+    vocabulary: Vocabulary,
+    end_token: int,
+    opening: Sequence[int] = (),
+    settings: GenerationSettings | None = None,
+    directions: Sequence[str] = tuple(DIRECTIONS),
+) -> dict[str, EndingsResult]:
+    """Continue contexts and count the answers that stop, in each direction.
+
+    Args:
+        model: causal language model in evaluation mode.
+        items: contexts with their true continuations.
+        vocabulary: layout of the token ids.
+        end_token: id that ends an answer (`SpiritLM.end_token`).
+        opening: ids before the first modality token (`TextTokenizer.opening`).
+        settings: sampling options; `max_new_tokens` is the limit, by default 4 times the longest true continuation.
+        directions: names out of `choice.DIRECTIONS`.
+
+    Raises:
+        ValueError: if there are no items, or a context is longer than the model's.
+    """
+    if not items:
+        raise ValueError("items must hold at least one, but is empty instead")
+    settings, results = settings or GenerationSettings(), {}
+    for name in directions:
+        modality = DIRECTIONS[name][1]
+        prompts = [sequence(item.context, (), DIRECTIONS[name], vocabulary, None, opening)[0] for item in items]
+        whole = [sequence(item.context, item.right, DIRECTIONS[name], vocabulary, None, opening) for item in items]
+        true_lengths = [scored for _, scored in whole]
+        limit = settings.max_new_tokens or ROOM * max(true_lengths)
+        seeds = [settings.seed + number for number in range(len(items))]
+        continued = continue_tokens(
+            model,
+            prompts,
+            vocabulary,
+            OUTPUTS[modality],
+            settings,
+            limits=[limit] * len(items),
+            seeds=seeds,
+            eos_id=end_token,
+        )
+        answers = [finished(tokens, end_token) for tokens in continued]
+        lengths = [len(tokens) for tokens, reason in answers if reason == "stop"]
+        context = context_length(model)
+        fitting = [tokens for tokens, _ in whole if context is None or len(tokens) < context]
+        ends = log_likelihoods(model, [([*tokens, end_token], 1) for tokens in fitting]) if fitting else None
+        results[name] = EndingsResult(
+            len(lengths),
+            len(items),
+            *wilson_interval(len(lengths), len(items)),
+            limit,
+            sum(lengths) / len(lengths) if lengths else None,
+            sum(true_lengths) / len(items),
+            0.0 if ends is None else float(ends.exp().mean()),
+        )
+    return results
