@@ -134,7 +134,7 @@ def _fault_of(cut: Cut) -> str | None:
         return "there is no audio: the cut has features alone"
     kinds = {source.type for part in parts for source in part.recording.sources}
     if "command" in kinds:
-        return "audio is what a command writes, and commands of a manifest are not run: store their output in files"
+        return "audio is what a command writes, and commands are not run: store their output in files"
     if isinstance(cut, MixedCut) and any(isinstance(part, MultiCut) and len(part.channel) > 1 for part in parts):
         return "mixed recordings must be of one channel each"
     return None
