@@ -39,7 +39,7 @@ def prepared(source: Path, out: Path, fraction: float = 0.0) -> tuple[dict[str, 
     lhotse_manifest(str(source), str(out), num_jobs=1, validation_fraction=fraction, test_fraction=fraction)
     rows = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
     made = {split: {cut.id: cut for cut in load_cuts(out, split)} for split in SPLITS}
-    assert not list(out.glob(".audio-*"))
+    assert not list(out.parent.rglob(".shar-*"))
     return made, {row["id"]: row["reason"] for row in rows}
 
 
@@ -145,6 +145,9 @@ def test_folders_that_leave_open_what_is_meant(tmp_path: Path, cuts: CutSet) -> 
         read_manifests(tmp_path)
     with pytest.raises(ValueError, match="supervisions must be None if the manifest is a folder"):
         read_manifests(tmp_path, tmp_path / "s.jsonl")
+    with pytest.raises(FileNotFoundError, match="manifest must be a file, but .*none.jsonl is missing instead"):
+        lhotse_manifest(str(tmp_path / "none.jsonl"), str(tmp_path / "deep" / "out"))
+    assert not (tmp_path / "deep").exists()
 
 
 def test_kaldi_folders(tmp_path: Path, cuts: CutSet) -> None:

@@ -196,8 +196,8 @@ def lhotse_manifest(
     rules = Rules(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
-    Path(out).mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out, prefix=".audio-") as scratch:  # as large as the audio within a Shar folder
+    disk = next(folder for folder in (Path(out).resolve(), *Path(out).resolve().parents) if folder.is_dir())
+    with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # as large as the audio within a Shar folder
         utterances: list[Utterance] | dict[str, list[Utterance]]
         if (Path(manifest) / RECORDINGS_FILE).is_file():
             utterances, skipped = read_kaldi(manifest, language)
