@@ -6,6 +6,7 @@ which those are. What cannot be used is left out item by item, with its reason.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from lhotse.augmentation import Resample
 from lhotse.cut import Cut, MixedCut, MonoCut, MultiCut, PaddingCut
 from lhotse.supervision import AlignmentItem, SupervisionSegment
+from lhotse.utils import fastcopy
 
 from spiritlm_pl.corpora.cut_audio import transforms_of
 from spiritlm_pl.corpora.ingest import Utterance
@@ -21,6 +23,7 @@ from spiritlm_pl.corpora.manifest import SPLITS, Skipped, Word
 from spiritlm_pl.corpora.transcripts import clean_transcript, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, is_silence, spoken_times, token_times
 
+logger = logging.getLogger(__name__)
 SLACK = 0.05  # seconds by which a manifest may round
 _WORD_TIERS = ("word", "words")
 _PHONE_TIERS = ("phone", "phones", "phoneme", "phonemes")
@@ -67,7 +70,8 @@ def pieces_of(
     """One piece for each supervision that can be used.
 
     Args:
-        parts: cuts by part of a corpus; in each, the way to count word times that fits most utterances holds for all.
+        parts: cuts by part of a corpus; in each, the way to count word times that fits most utterances holds for all,
+            and if that is less than half of those that have any, none are taken.
         channel: to take of utterances that are on several; None to leave those out.
 
     Returns:
@@ -87,6 +91,10 @@ def pieces_of(
                 skipped.append(Skipped(cut.id, _path_of(cut), fault))
         fits = [sum(_fits(segment, way) for segment in segments) for way in range(3)]
         way = fits.index(max(fits))
+        with_words = sum(bool(_tier(segment.supervision, _WORD_TIERS)) for segment in segments)
+        if 2 * fits[way] < with_words:  # so does lhotse leave the times of cuts that it saves to files of their own
+            logger.warning("word times fit %d of %d utterances, so that none are taken", fits[way], with_words)
+            segments = [replace(s, supervision=fastcopy(s.supervision, alignment=None)) for s in segments]
         pieces[part] = []
         for segment in segments:
             name = segment.supervision.id

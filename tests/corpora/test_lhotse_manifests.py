@@ -92,6 +92,25 @@ def test_shar_folders(tmp_path: Path, cuts: CutSet, audio_format: str) -> None:
 
 
 @pytest.mark.filterwarnings(LEFT_OPEN)
+def test_word_times_of_a_recording_that_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Cuts out of a long recording lie in Shar alone, but their words keep its times; the first fits by chance."""
+    soundfile.write(tmp_path / "long.wav", 0.5 * torch.sin(torch.arange(160_000) * 0.1).numpy(), 16_000)
+    cut = Recording.from_file(tmp_path / "long.wav").to_cut()
+    cut.supervisions = [
+        SupervisionSegment(
+            f"s{i}", "long", start, 2.0, text="hi", alignment={"word": [AlignmentItem("hi", start, 0.5)]}
+        )
+        for i, start in enumerate((0.3, 3.0, 6.0))
+    ]
+    (tmp_path / "shar").mkdir()
+    CutSet.from_cuts([cut]).trim_to_supervisions().to_shar(tmp_path / "shar", fields={"recording": "wav"})
+    made, reasons = prepared(tmp_path / "shar", tmp_path / "out")
+    assert not reasons
+    assert [word_alignment(made["train"][name]) for name in ("s0", "s1", "s2")] == [[], [], []]
+    assert "word times fit 1 of 3 utterances, so that none are taken" in caplog.text
+
+
+@pytest.mark.filterwarnings(LEFT_OPEN)
 def test_shar_folders_that_are_damaged(tmp_path: Path, cuts: CutSet) -> None:
     (tmp_path / "shar").mkdir()
     cuts.to_shar(tmp_path / "shar", fields={"recording": "flac"}, shard_size=2)
