@@ -115,13 +115,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         return skip("audio is silent")
     path, num_samples = utterance.path.resolve(), waveform.shape[1]
     whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
-    if (
-        not whole
-        or not utterance.stays
-        or rate != SAMPLE_RATE
-        or num_channels > 1
-        or path.suffix.lower() in RAW_FORMATS
-    ):
+    kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
+    if not kept or rate != SAMPLE_RATE or num_channels > 1:
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))
