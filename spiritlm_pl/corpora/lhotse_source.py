@@ -52,7 +52,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Segment:
-    """A supervision in time of its `cut`, and what to add to its word times by each way to count them (seconds).
+    """A supervision in time of its `cut`, and what to add to its word times by each way to count them.
 
     By lhotse's definition they are in time of the recording and stay so when a cut is cut out, but some corpora count
     from the cut or from the segment.
@@ -61,7 +61,8 @@ class _Segment:
     cut: Cut
     track: MonoCut | MultiCut  # whose supervision it is, the cut itself unless that is mixed
     supervision: SupervisionSegment
-    origins: tuple[float, float, float]  # of the recording, the cut, the segment
+    origins: tuple[float, float, float]  # of the recording, the cut, the segment, in seconds
+    fits: tuple[bool, ...]  # whether its words are then within it
 
 
 def pieces_of(
@@ -84,12 +85,15 @@ def pieces_of(
     for part, cuts in parts.items():
         segments: list[_Segment] = []
         for cut in cuts:
-            fault = _fault_of(cut)
+            try:
+                fault, found = _fault_of(cut), _segments(cut)
+            except Exception as error:  # a manifest can hold anything
+                fault = f"lhotse cannot read it: {error!r}"
             if fault is None:
-                segments += _segments(cut)
+                segments += found
             else:
                 skipped.append(Skipped(cut.id, _path_of(cut), fault))
-        fits = [sum(_fits(segment, way) for segment in segments) for way in range(3)]
+        fits = [sum(segment.fits[way] for segment in segments) for way in range(3)]
         way = fits.index(max(fits))
         with_words = sum(bool(_tier(segment.supervision, _WORD_TIERS)) for segment in segments)
         if 2 * fits[way] < with_words:  # so does lhotse leave the times of cuts that it saves to files of their own
@@ -102,7 +106,7 @@ def pieces_of(
                 piece = _piece(segment, segment.origins[way], channel)
             except _UnusableError as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), str(error)))
-            except Exception as error:  # a manifest can hold anything
+            except Exception as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), f"lhotse cannot read it: {error!r}"))
             else:
                 pieces[part].append(replace(piece, id=_distinct(name, used)))
@@ -149,17 +153,18 @@ def _fault_of(cut: Cut) -> str | None:
 
 
 def _segments(cut: Cut) -> list[_Segment]:
-    return [
-        _Segment(cut, part, s.with_offset(offset), (offset - part.start, offset, offset + s.start))
-        for part, offset in _tracks_of(cut)
-        for s in part.supervisions
-    ]
+    found = []
+    for part, offset in _tracks_of(cut):
+        for s in part.supervisions:
+            supervision, origins = s.with_offset(offset), (offset - part.start, offset, offset + s.start)
+            fits = tuple(_words_fit(supervision, origin) for origin in origins)
+            found.append(_Segment(cut, part, supervision, origins, fits))
+    return found
 
 
-def _fits(segment: _Segment, way: int) -> bool:
-    """Whether a supervision has words, all of them within it if their times are counted in this way."""
-    words, origin = _tier(segment.supervision, _WORD_TIERS), segment.origins[way]
-    first, last = segment.supervision.start - SLACK, segment.supervision.end + SLACK
+def _words_fit(supervision: SupervisionSegment, origin: float) -> bool:
+    """Whether a supervision has words, all of them within it if their times count from `origin`."""
+    words, first, last = _tier(supervision, _WORD_TIERS), supervision.start - SLACK, supervision.end + SLACK
     return bool(words) and all(first <= word.start + origin and word.end + origin <= last for word in words)
 
 
@@ -176,10 +181,13 @@ def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
         _refuse_others(segment)
     else:
         cut = _of_one_channel(cut, supervision, channel)
+    cut = cut.drop_supervisions().drop_features()
     start, end = max(0.0, supervision.start), min(cut.duration, supervision.end)
     if end <= start:
         raise _UnusableError("supervision lies outside of its cut")
-    text = supervision.text
+    text: str | None = supervision.text
+    if not isinstance(text, str | None):
+        raise _UnusableError(f"text must be a string, but is {text!r} instead")
     in_part = start - supervision.start > SLACK or supervision.end - end > SLACK
     if in_part:
         words = _tier(supervision, _WORD_TIERS, origin - supervision.start)
@@ -195,8 +203,7 @@ def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
         words, phones = (_inside(items, 0.0, end - start) for items in (words, phones))
     customs = (supervision.custom or {}, segment.track.custom or {})
     style = next((str(c[name]) for c in customs for name in _STYLE_FIELDS if c.get(name)), "")
-    bare = cut.drop_supervisions().drop_features()
-    return Piece(supervision.id, bare, supervision, text, tuple(words), tuple(phones), style)
+    return Piece(supervision.id, cut, supervision, text, tuple(words), tuple(phones), style)
 
 
 def _of_one_channel(cut: MonoCut | MultiCut, supervision: SupervisionSegment, channel: int | None) -> MonoCut:
@@ -210,7 +217,7 @@ def _of_one_channel(cut: MonoCut | MultiCut, supervision: SupervisionSegment, ch
     wanted = said_on[0] if len(said_on) == 1 else channel
     if wanted not in said_on or wanted not in cut.channel:
         raise _UnusableError(f"channel must be one of {_listed(cut.channel)}, but is {wanted} instead")
-    return MonoCut(cut.id, cut.start, cut.duration, wanted, supervisions=cut.supervisions, recording=cut.recording)
+    return MonoCut(cut.id, cut.start, cut.duration, wanted, recording=cut.recording)
 
 
 def _listed(channels: Iterable[int]) -> str:
@@ -289,8 +296,8 @@ def _utterance(piece: Piece, language: str, scratch: Path | None) -> Utterance:
         piece.id,
         Path(_path_of(cut)),
         piece.text,
-        supervision.speaker or "",
-        supervision.language or language,
+        str(supervision.speaker or ""),
+        str(supervision.language or language),
         words=piece.words,
         phones=piece.phones,
         custom=custom or None,

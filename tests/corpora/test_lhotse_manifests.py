@@ -51,14 +51,22 @@ def test_items_that_cannot_be_read_are_skipped_alone(tmp_path: Path, cuts: CutSe
         path.with_suffix(".json").rename(path)
     if suffix.startswith(".jsonl"):
         odd = [*(json.dumps(item) for item in ([], {"id": "odd", "type": "Odd"}, {"id": "s"})), '{"id": ']
+        for field, value in (("start", None), ("text", 5), ("alignment", {"word": [["a", None, 0.5]]})):
+            fields = next(iter(cuts)).to_dict()
+            fields["id"] = fields["supervisions"][0]["id"] = field
+            fields["supervisions"][0][field] = value
+            odd.append(json.dumps(fields))
         odd.append(json.dumps({**next(iter(cuts)).supervisions[0].to_dict(), "id": "alone"}))
         with (gzip.open if suffix == ".jsonl.gz" else open)(path, "at") as file:
             file.write("\n".join(odd) + "\n")
     made, reasons = prepared(path, tmp_path / "out")
     assert sorted(made["train"]) == list(NAMES)
+    if suffix.startswith(".jsonl"):
+        assert reasons.pop("text") == "text must be a string, but is 5 instead"
+        assert set(reasons) == {"item 6", "odd", "s", "item 9", "alone", "start", "alignment"}
+    else:
+        assert not reasons
     assert all(reason.startswith("lhotse cannot read it: ") for reason in reasons.values())
-    odd_ids = {"item 6", "odd", "s", "item 9", "alone"}
-    assert set(reasons) == (odd_ids if suffix.startswith(".jsonl") else set())
 
 
 def test_supervisions_of_recordings_that_are_missing(tmp_path: Path, cuts: CutSet) -> None:
