@@ -6,22 +6,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from lhotse.cut import MonoCut
 from torch import Tensor
 
 from spiritlm_pl.alignment.contract import Aligned, Aligner
 from spiritlm_pl.alignment.ctc import CTCAligner, Unknown
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
-from spiritlm_pl.corpora.lhotse_source import aligned_phones, aligned_words, one_supervision_each, read_manifest
+from spiritlm_pl.corpora.lhotse_manifests import read_manifests
+from spiritlm_pl.corpora.lhotse_source import Piece, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 
 Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 
 
 @lru_cache(maxsize=1)
-def _aligned_cuts(path: str) -> dict[str, MonoCut]:
-    """Cuts of a manifest, by the id of the supervision in each."""
-    return {cut.supervisions[0].id: cut for cut in one_supervision_each(read_manifest(path))}
+def _pieces(path: str) -> dict[str, Piece]:
+    """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse_manifest` gives."""
+    pieces, _ = pieces_of(read_manifests(path)[0])
+    return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,12 @@ class LhotseAligner:
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
         """Times for the words; see `Aligner.align`."""
-        cut = _aligned_cuts(self.path).get(cut_id)
-        if cut is None:
-            raise AlignmentError(f"{self.path} has no supervision {cut_id}")
-        found = aligned_words(cut)
-        if not found:
+        piece = _pieces(self.path).get(cut_id)
+        if piece is None:
+            raise AlignmentError(f"{self.path} has no supervision {cut_id}, or not all of it")
+        if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
-        return Aligned(spoken_times(words, found), aligned_phones(cut))
+        return Aligned(spoken_times(words, piece.words), list(piece.phones))
 
 
 def make_aligner(

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from lhotse import MonoCut
+from lhotse.cut import Cut
 
 from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, SILENCE, AudioError, load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
@@ -27,7 +29,9 @@ class Utterance:
 
     A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
     A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
-    of the utterance; words that do not fit it, or say something else than the text, are left out.
+    of the utterance; words that do not fit it, or say something else than the text, are left out. A whole file may have
+    to last `file_duration` seconds. One that does not stay is stored in the corpus. A `cut` is loaded through lhotse in
+    place of the file.
     """
 
     id: str
@@ -42,6 +46,9 @@ class Utterance:
     phones: tuple[Word, ...] = ()
     custom: dict[str, Any] | None = None
     speech_only: bool = False
+    file_duration: float | None = None
+    stays: bool = True
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,10 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     if fault is not None:
         return skip(fault)
     try:
-        waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
+        if utterance.cut is None:
+            waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
+        else:
+            waveform, rate = load_cut_audio(utterance.cut)
     except AudioError as error:
         return skip(str(error).removesuffix(f": {utterance.path}"))
     seconds = waveform.shape[1] / rate
@@ -89,6 +99,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
     if utterance.duration is not None and seconds < utterance.duration - 0.05:
         return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
+    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > 0.1:
+        return skip(f"file must last {utterance.file_duration:.2f} s by its manifest, but lasts {seconds:.2f} instead")
     if not rules.min_duration <= seconds <= rules.max_duration:
         bounds = f"[{rules.min_duration}, {rules.max_duration}]"
         return skip(f"duration must be in {bounds} s, but is {seconds:.2f} instead")
@@ -102,8 +114,9 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
     if float(waveform.abs().max()) < SILENCE:
         return skip("audio is silent")
     path, num_samples = utterance.path.resolve(), waveform.shape[1]
-    whole = utterance.start == 0 and utterance.duration is None
-    if not whole or rate != SAMPLE_RATE or num_channels > 1 or path.suffix.lower() in RAW_FORMATS:
+    whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
+    kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
+    if not kept or rate != SAMPLE_RATE or num_channels > 1:
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))

@@ -1,5 +1,7 @@
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -12,7 +14,7 @@ from spiritlm_pl.alignment.sources import LhotseAligner
 from spiritlm_pl.cli.prepare import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.ingest import Rules, ingest
-from spiritlm_pl.corpora.lhotse_source import one_supervision_each, utterances_of
+from spiritlm_pl.corpora.lhotse_source import pieces_of, utterances_of
 from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, phone_alignment, word_alignment
 
 TIME = torch.arange(160_000) / 16_000
@@ -36,6 +38,20 @@ def cuts_of(path: Path, waveforms: list[torch.Tensor], segments: list[Supervisio
     return CutSet.from_manifests(
         recordings=RecordingSet.from_recordings([recording]), supervisions=SupervisionSet.from_segments(segments)
     )
+
+
+def prepared(manifest: Path, **options: Any) -> tuple[dict[str, MonoCut], dict[str, str]]:
+    """Cuts by id of the corpus that the command makes, and reasons by id of what it skips."""
+    out = manifest.parent / "out"
+    lhotse_manifest(str(manifest), str(out), num_jobs=1, validation_fraction=0.0, test_fraction=0.0, **options)
+    rows = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    return {cut.id: cut for cut in load_cuts(out, "train")}, {row["id"]: row["reason"] for row in rows}
+
+
+def loudest(cut: MonoCut, start: float = 0.0, end: float | None = None) -> int:
+    """Frequency in Hz, to the nearest of a spectrum, of what is loudest in a part of a cut."""
+    heard = load_waveform(cut)[round(start * 16_000) : None if end is None else round(end * 16_000)]
+    return round(int(torch.fft.rfft(heard, 16_000).abs().argmax()))
 
 
 EXPECTED = [Word("a", 0.1, 0.6), Word("b", 0.6, 1.1)]
@@ -70,7 +86,7 @@ def test_word_times_that_count_from_a_cut(tmp_path: Path) -> None:
     recording = Recording.from_file(tmp_path / "long.wav", recording_id="long")
     inside = [segment("s0", 0.5, "a b", 0.0), segment("s1", 2.5, "a b", 0.0)]
     cut = MonoCut(id="c", start=5.0, duration=5.0, channel=0, recording=recording, supervisions=inside)
-    found = utterances_of([cut])
+    found = utterances_of({"": [cut]})[0][""]
     assert [(u.start, u.duration) for u in found] == [(5.5, 2.0), (7.5, 2.0)]
     assert [[(w.text, round(w.start, 4)) for w in u.words] for u in found] == [[("a", 0.1), ("b", 0.6)]] * 2
 
@@ -94,18 +110,26 @@ def test_channels_of_a_conversation_stay_apart(tmp_path: Path) -> None:
     segments = [segment(f"s{c}", 2.0 * c, "", 0.0, channel=c) for c in (0, 1)]
     segments.append(segment("whole", 0.0, "", 0.0, channel=1, duration=10.0))
     cuts = cuts_of(tmp_path / "long.wav", [tone(200), tone(1000)], segments)
-    made, skipped = ingest(utterances_of(cuts), tmp_path / "out", Rules(), 1)
+    made, skipped = ingest(utterances_of({"": cuts})[0][""], tmp_path / "out", Rules(), 1)
     assert not skipped and {cut.id: cut.duration for cut in made} == {"s0": 2.0, "s1": 2.0, "whole": 10.0}
     for cut in made:
         spectrum = torch.fft.rfft(load_waveform(cut)[:16_000]).abs()  # 1 Hz a bin
         assert int(spectrum.argmax()) == (200 if cut.id == "s0" else 1000)
         assert float(spectrum[200 if cut.id != "s0" else 1000]) < 1.0
-    (alone,) = one_supervision_each(cuts_of(tmp_path / "two.wav", [tone(200), tone(1000)], segments[2:]))
-    assert alone.channel == 1
-    with pytest.raises(ValueError, match="of one channel, but both is of"):
-        utterances_of(
-            cuts_of(tmp_path / "both.wav", [tone(9), tone(9)], [segment("both", 1.0, "", 0.0, channel=[0, 1])])
-        )
+    (alone,) = pieces_of({"": cuts_of(tmp_path / "two.wav", [tone(200), tone(1000)], segments[2:])})[0][""]
+    assert isinstance(alone.cut, MonoCut) and alone.cut.channel == 1
+
+
+@pytest.mark.parametrize(("channel", "hertz"), [(None, None), (1, 1000)])
+def test_utterance_of_several_channels(tmp_path: Path, channel: int | None, hertz: int | None) -> None:
+    segments = [segment("both", 1.0, "", 0.0, channel=[0, 1]), segment("one", 4.0, "", 0.0, channel=0)]
+    cuts_of(tmp_path / "both.wav", [tone(200), tone(1000)], segments).to_file(tmp_path / "cuts.jsonl")
+    made, reasons = prepared(tmp_path / "cuts.jsonl", channel=channel)
+    assert loudest(made["one"]) == 200
+    if channel is None:
+        assert reasons == {"both": "utterance must be of one channel, but is of 0, 1: choose with --channel"}
+    else:
+        assert not reasons and loudest(made["both"]) == hertz
 
 
 def test_channels_in_files_of_their_own(tmp_path: Path) -> None:
@@ -122,22 +146,23 @@ def test_channels_in_files_of_their_own(tmp_path: Path) -> None:
         recordings=RecordingSet.from_recordings([recording]),
         supervisions=SupervisionSet.from_segments([segment("s", 1.0, "", 0.0, channel=1)]),
     )
-    (utterance,) = utterances_of(cuts)
+    (utterance,) = utterances_of({"": cuts})[0][""]
     assert utterance.path.name == "1.wav" and utterance.channel is None
 
 
 def test_segments_that_end_after_their_recording(tmp_path: Path) -> None:
     segments = [segment("little", 8.02, "", 0.0), segment("far", 9.0, "", 0.0), segment("fine", 0.0, "", 0.0)]
-    cuts = cuts_of(tmp_path / "long.wav", [tone(200)], segments)
-    made, skipped = ingest(utterances_of(cuts), tmp_path / "out", Rules(), 1)
-    assert sorted(cut.id for cut in made) == ["fine", "little"]
-    assert [(row.id, row.reason) for row in skipped] == [("far", "file ends 1.00 s before the utterance does")]
+    cuts_of(tmp_path / "long.wav", [tone(200)], segments).to_file(tmp_path / "cuts.jsonl")
+    made, reasons = prepared(tmp_path / "cuts.jsonl")
+    assert sorted(made) == ["fine", "little"]
+    held = "cut holds 1.00 of 2.00 s of the utterance"
+    assert reasons == {"far": f"{held}, and there are no word times to tell what is said in them"}
 
 
 def test_language_that_a_corpus_does_not_name(tmp_path: Path) -> None:
     segments = [segment("s0", 0.0, "", 0.0), segment("s1", 2.0, "", 0.0, language="de")]
     cuts = cuts_of(tmp_path / "long.wav", [tone(200)], segments)
-    assert [u.language for u in utterances_of(cuts, "pl")] == ["pl", "de"]
+    assert [u.language for u in utterances_of({"": cuts}, "pl")[0][""]] == ["pl", "de"]
 
 
 def test_damaged_manifests_are_named(tmp_path: Path) -> None:

@@ -188,15 +188,6 @@ def test_voxpopuli_layout_cuts_segments_out_of_sessions(tmp_path: Path) -> None:
     assert next(iter(load_cuts(tmp_path / "out", "test"))).duration == pytest.approx(0.5)
 
 
-def test_recipe_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="recipe must be one of lhotse"):
-        lhotse_recipe("nothing", str(tmp_path), str(tmp_path / "o"))
-    with pytest.raises(FileNotFoundError):
-        lhotse_recipe("mls", str(tmp_path / "none"), str(tmp_path / "o"))
-    with pytest.raises(ValueError, match="options must be among"):
-        lhotse_recipe("mls", str(tmp_path), str(tmp_path / "o"), options={"colour": 1})
-
-
 def test_manifest_keeps_word_times_and_cuts_out_of_long_files(tmp_path: Path) -> None:
     _flac(tmp_path / "long.flac", 3)
     cut = make_cut(

@@ -1,6 +1,6 @@
 """`spiritlm prepare KIND OUT ...`: make a corpus folder."""
 
-from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
+from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe, lhotse_recipes
 from spiritlm_pl.cli.prepare.published import amazon_queen, debian_prompts, emov_db, expresso
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 
@@ -13,6 +13,7 @@ __all__ = [
     "folder",
     "lhotse_manifest",
     "lhotse_recipe",
+    "lhotse_recipes",
     "stories",
     "styles",
     "text",
@@ -28,5 +29,6 @@ COMMANDS = {
     "text": text,
     "folder": folder,
     "lhotse_recipe": lhotse_recipe,
+    "lhotse_recipes": lhotse_recipes,
     "lhotse_manifest": lhotse_manifest,
 }

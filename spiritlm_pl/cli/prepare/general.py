@@ -70,15 +70,24 @@ def folder(
     report(out)
 
 
+def lhotse_recipes() -> None:
+    """Print what each of lhotse's recipes needs, as a page of Markdown."""
+    from spiritlm_pl.corpora.lhotse_recipes import recipe_table
+
+    print(recipe_table(), end="")
+
+
 def lhotse_recipe(
     recipe: str,
-    corpus_dir: str,
+    corpus: dict[str, Any] | str,
     out: str,
     options: dict[str, Any] | None = None,
+    channel: int | None = None,
     language: str = "en",
     licence: str = "see the corpus",
     min_duration: float = 0.2,
     max_duration: float = 100.0,
+    min_sample_rate: int = 16_000,
     spoken_text: bool = True,
     seed: int = 0,
     validation_fraction: float = 0.05,
@@ -88,17 +97,20 @@ def lhotse_recipe(
     """Make a corpus of a public one on disk, with lhotse's recipe (librispeech, mls, voxpopuli, ...).
 
     Parts named train, dev and test stay so, less the sentences of train that are in dev or test; other corpora
-    are split by sentence.
+    are split by sentence. `spiritlm prepare lhotse_recipes` tells what each recipe needs.
 
     Args:
         recipe: name of the recipe, as in lhotse.recipes.prepare_NAME.
-        corpus_dir: the corpus as it was downloaded.
+        corpus: the corpus as it was downloaded; or, for a recipe that needs others than `corpus_dir`, the arguments of
+            the recipe by name, such as '{audio_dir: /data/icsi, transcripts_dir: /data/icsi/transcripts}'.
         out: the corpus folder to write.
         options: further arguments of the recipe, such as {"dataset_parts": ["dev-clean"]} or {"lang": "en"}.
+        channel: to take of utterances that are on several channels (0 the first); they are skipped if not given.
         language: of utterances for which the corpus names none.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
+        min_sample_rate: lowest sample rate, in Hz.
         spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
             utterances of other languages that have any are skipped), else as written.
         seed: draws the splits, if the corpus has none.
@@ -108,20 +120,23 @@ def lhotse_recipe(
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
-    from spiritlm_pl.corpora.lhotse_source import parts_to_splits, run_recipe, utterances_of
+    from spiritlm_pl.corpora.lhotse_recipes import run_recipe
+    from spiritlm_pl.corpora.lhotse_source import by_split, utterances_of
 
+    rules = Rules(
+        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
+    )
     with TemporaryDirectory() as scratch:
-        parts = run_recipe(recipe, corpus_dir, options, scratch)
-        utterances = parts_to_splits(parts, language) or [
-            u for cuts in parts.values() for u in utterances_of(cuts, language)
-        ]
+        parts, unread = run_recipe(recipe, corpus, options, scratch)
+        utterances, unusable = utterances_of(parts, language, channel, scratch)
         collect(
             out,
-            utterances,
-            Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
+            by_split(utterances),
+            rules,
             name=Path(out).name,
-            source=str(Path(corpus_dir).resolve()),
+            source=str(Path(corpus).resolve()) if isinstance(corpus, str) else str(corpus),
             licence=licence,
+            skipped=[*unread, *unusable],
             seed=seed,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
@@ -135,10 +150,12 @@ def lhotse_manifest(
     out: str,
     supervisions: str | None = None,
     name: str | None = None,
+    channel: int | None = None,
     language: str = "en",
     licence: str = "see the corpus",
     min_duration: float = 0.2,
     max_duration: float = 100.0,
+    min_sample_rate: int = 16_000,
     spoken_text: bool = True,
     seed: int = 0,
     validation_fraction: float = 0.05,
@@ -147,15 +164,22 @@ def lhotse_manifest(
 ) -> None:
     """Make a corpus of lhotse manifests; word times in them are kept where they fit the utterance and its words.
 
+    What is stored is the audio that the manifest describes, with its transforms, padding and mixing. Of an utterance
+    that a cut holds in part, the words wholly within it are kept if their times are known. What cannot be used is
+    skipped and listed. Files of a folder whose names tell train, dev or test stay so.
+
     Args:
-        manifest: a manifest of cuts, or of recordings together with `supervisions`.
+        manifest: a manifest of cuts, or of recordings together with `supervisions`; a folder with such (each file of
+            recordings beside one of supervisions, with names alike); a Shar folder; a Kaldi data folder.
         out: the corpus folder to write.
         supervisions: a manifest of supervisions, if `manifest` is of recordings.
-        name: name of the corpus; that of the file if not given.
+        name: name of the corpus; that of its folder if not given.
+        channel: to take of utterances that are on several channels (0 the first); they are skipped if not given.
         language: of utterances for which the corpus names none.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
+        min_sample_rate: lowest sample rate, in Hz.
         spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
             utterances of other languages that have any are skipped), else as written.
         seed: draws the splits.
@@ -164,19 +188,34 @@ def lhotse_manifest(
         num_jobs: processes; one a core if not given.
     """
     from spiritlm_pl.corpora.collect import collect
-    from spiritlm_pl.corpora.ingest import Rules
-    from spiritlm_pl.corpora.lhotse_source import read_manifest, utterances_of
+    from spiritlm_pl.corpora.ingest import Rules, Utterance
+    from spiritlm_pl.corpora.kaldi import RECORDINGS_FILE, read_kaldi
+    from spiritlm_pl.corpora.lhotse_manifests import read_manifests
+    from spiritlm_pl.corpora.lhotse_source import by_split, utterances_of
 
-    collect(
-        out,
-        utterances_of(read_manifest(manifest, supervisions), language),
-        Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
-        name=name or Path(out).name,
-        source=str(Path(manifest).resolve()),
-        licence=licence,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
+    rules = Rules(
+        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
+    disk = next(folder for folder in (Path(out).resolve(), *Path(out).resolve().parents) if folder.is_dir())
+    with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # as large as the audio within a Shar folder
+        utterances: list[Utterance] | dict[str, list[Utterance]]
+        if (Path(manifest) / RECORDINGS_FILE).is_file():
+            utterances, skipped = read_kaldi(manifest, language)
+        else:
+            parts, unread = read_manifests(manifest, supervisions, scratch)
+            by_part, unusable = utterances_of(parts, language, channel, scratch)
+            utterances, skipped = by_split(by_part), [*unread, *unusable]
+        collect(
+            out,
+            utterances,
+            rules,
+            name=name or Path(out).name,
+            source=str(Path(manifest).resolve()),
+            licence=licence,
+            skipped=skipped,
+            seed=seed,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            num_jobs=num_jobs,
+        )
     report(out)

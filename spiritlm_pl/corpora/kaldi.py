@@ -1,0 +1,88 @@
+"""Kaldi data folders: wav.scp and, of the utterances in it, segments, text, utt2spk and utt2lang."""
+
+from pathlib import Path
+
+from spiritlm_pl.corpora.ingest import Utterance
+from spiritlm_pl.corpora.manifest import Skipped
+
+RECORDINGS_FILE = "wav.scp"
+
+
+def read_kaldi(folder: str | Path, language: str = "en") -> tuple[list[Utterance], list[Skipped]]:
+    """Utterances of a Kaldi data folder, and what was left out.
+
+    Paths are taken as they stand, relative ones from the working folder. Commands (`sph2pipe ... |`) are not run.
+
+    Args:
+        folder: with wav.scp, and segments if recordings are longer than utterances.
+        language: of utterances that utt2lang does not name.
+
+    Raises:
+        FileNotFoundError: if there is no wav.scp.
+        ValueError: if a file is not UTF-8, or an id stands twice in it.
+    """
+    folder = Path(folder)
+    recordings = _mapping(folder / RECORDINGS_FILE)
+    segments = (
+        _mapping(folder / "segments") if (folder / "segments").is_file() else {n: f"{n} 0 -1" for n in recordings}
+    )
+    texts, speakers, languages = (
+        _mapping(path) if path.is_file() else {} for path in (folder / name for name in ("text", "utt2spk", "utt2lang"))
+    )
+    utterances, skipped = [], []
+    for name, line in segments.items():
+        try:
+            recording, first, last = line.split()[:3]
+            start, end = float(first), float(last)
+        except ValueError:
+            reason = f"segments must have a recording, a start and an end in seconds, but have {line!r} instead"
+            skipped.append(Skipped(name, str(folder / "segments"), reason))
+            continue
+        source = recordings.get(recording)
+        if source is None:
+            reason = f"recording {recording} is not in {RECORDINGS_FILE}"
+            skipped.append(Skipped(name, str(folder / "segments"), reason))
+        elif source.endswith("|"):
+            reason = "audio is what a command writes, and commands are not run: store their output in files"
+            skipped.append(Skipped(name, source, reason))
+        elif end != -1 and not 0 <= start < end:
+            reason = f"start must be in [0, end = {end}) s, but is {start} instead"
+            skipped.append(Skipped(name, source, reason))
+        else:
+            utterances.append(
+                Utterance(
+                    name,
+                    Path(source),
+                    texts.get(name),
+                    speakers.get(name, ""),
+                    languages.get(name, language),
+                    start,
+                    None if end == -1 else end - start,  # -1: to the end of the recording
+                )
+            )
+    named = set(segments)
+    skipped += [
+        Skipped(name, str(folder / "text"), "there is no audio: it is not in segments or wav.scp")
+        for name in texts
+        if name not in named
+    ]
+    return utterances, skipped
+
+
+def _mapping(path: Path) -> dict[str, str]:
+    """Rest of each line by its first word."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Kaldi folder must have {path.name}, but {path} is missing instead")
+    found: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} must be UTF-8, but {path} is not ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
+        if name in found:
+            raise ValueError(f"ids of {path.name} must differ, but {name} stands again in line {number} of {path}")
+        found[name] = rest.strip()
+    return found

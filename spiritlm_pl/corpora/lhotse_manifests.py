@@ -1,0 +1,186 @@
+"""lhotse manifests on disk, read item by item: files, `data` folders and Shar folders.
+
+What cannot be read is left out with its reason; a file that ends before it should (what is lost is not known) and one
+of another kind are refused.
+"""
+
+import json
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, Recording, SupervisionSegment
+from lhotse.cut import Cut, MonoCut, MultiCut
+from lhotse.serialization import deserialize_item, extension_contains, load_json, load_yaml, open_best
+from lhotse.utils import fastcopy
+
+from spiritlm_pl.corpora.manifest import Skipped
+
+Parts = dict[str, list[Cut]]
+_MANIFEST = re.compile(r"(.*?)(cuts|recordings|supervisions)(.*)\.(jsonl|json|yaml)(\.gz)?")
+_SHARD = re.compile(r"cuts\.(.+)\.jsonl(\.gz)?")
+# whatever gzip, json and yaml make of damage
+_DAMAGE = (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, AssertionError, zlib.error)
+
+
+def read_manifests(
+    source: str | Path, supervisions: str | Path | None = None, scratch: str | Path | None = None
+) -> tuple[Parts, list[Skipped]]:
+    """Cuts by part of a corpus, and what was left out.
+
+    Args:
+        source: a manifest of cuts; one of recordings, together with `supervisions`; a Shar folder; or a folder with
+            manifests of cuts, or with pairs such as x_recordings_train.jsonl.gz and x_supervisions_train.jsonl.gz.
+        supervisions: a manifest of supervisions, if `source` is one of recordings.
+        scratch: folder for audio that is kept within a Shar folder; None leaves it where it is, and out of the cuts.
+
+    Raises:
+        FileNotFoundError: if a file is missing, or a folder has no manifests.
+        ValueError: if a file is damaged or of another kind, or a folder leaves open what is meant.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        cuts, skipped = _read_pair(source, supervisions)
+        return {"": cuts}, skipped
+    if supervisions is not None:
+        raise ValueError(f"supervisions must be None if the manifest is a folder, but are {supervisions} instead")
+    shards = {match[1]: path for path in sorted(source.iterdir()) if (match := _SHARD.fullmatch(path.name))}
+    if shards:
+        return _read_shar(source, shards, None if scratch is None else Path(scratch))
+    return _read_folder(source)
+
+
+def _read_folder(folder: Path) -> tuple[Parts, list[Skipped]]:
+    found: dict[str, dict[str, Path]] = {"cuts": {}, "recordings": {}, "supervisions": {}}
+    for path in sorted(folder.iterdir()):
+        match = _MANIFEST.fullmatch(path.name)
+        if match:
+            part = "-".join(piece.strip("_-.") for piece in (match[1], match[3]) if piece.strip("_-."))
+            found[match[2]][part] = path
+    cuts, recordings, supervisions = found.values()
+    if not cuts and not recordings:
+        raise FileNotFoundError(
+            "folder must be a Shar folder, a Kaldi folder, or have lhotse's manifests (*cuts*.jsonl.gz, or "
+            f"*recordings*.jsonl.gz and *supervisions*.jsonl.gz), but {folder} has none of them instead"
+        )
+    if cuts and recordings:
+        first = f"{next(iter(cuts.values())).name} and {next(iter(recordings.values())).name}"
+        raise ValueError(f"folder must have cuts or recordings, but {folder} has {first}: name the one that is meant")
+    if not cuts and set(recordings) != set(supervisions):
+        lone = min(set(recordings) ^ set(supervisions))
+        path = recordings.get(lone) or supervisions[lone]
+        raise ValueError(f"manifests must come in pairs of recordings and supervisions, but {path} is alone instead")
+    parts: Parts = {}
+    skipped: list[Skipped] = []
+    for part, path in (cuts or recordings).items():
+        parts[part], left_out = _read_pair(path, None if cuts else supervisions[part])
+        skipped += left_out
+    return parts, skipped
+
+
+def _read_pair(path: Path, supervisions: str | Path | None) -> tuple[list[Cut], list[Skipped]]:
+    items, skipped = _read_items(path)
+    if isinstance(items[0], Cut):
+        return items, skipped
+    others, left_out = ([], []) if supervisions is None else _read_items(Path(supervisions))
+    if isinstance(items[0], Recording) and others and isinstance(others[0], SupervisionSegment):
+        cuts, lost = cuts_of(items, others, str(supervisions))
+        return cuts, [*skipped, *left_out, *lost]
+    kinds = " with ".join(type(group[0]).__name__ if group else "None" for group in (items, others))
+    raise ValueError(f"manifest must be of cuts, or of recordings with --supervisions, but is of {kinds} instead")
+
+
+def cuts_of(
+    recordings: Iterable[Recording], supervisions: Iterable[SupervisionSegment], path: str
+) -> tuple[list[Cut], list[Skipped]]:
+    """One cut for each recording, with its supervisions; and the supervisions of no recording, read from `path`."""
+    of_recording: dict[str, list[SupervisionSegment]] = defaultdict(list)
+    for supervision in supervisions:
+        of_recording[supervision.recording_id].append(supervision)
+    cuts = {}
+    for recording in recordings:
+        cut = recording.to_cut()
+        cut.supervisions = of_recording.get(recording.id, [])
+        cuts[recording.id] = cut
+    lost = [s for name, group in of_recording.items() if name not in cuts for s in group]
+    return list(cuts.values()), [Skipped(s.id, path, f"there is no recording {s.recording_id}") for s in lost]
+
+
+def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
+    """Items of a manifest, all of the kind of the first; at least one."""
+    if not path.is_file():
+        raise FileNotFoundError(f"manifest must be a file, but {path} is missing instead")
+    items: list[Any] = []
+    skipped: list[Skipped] = []
+    kinds: tuple[type, ...] = (Cut, Recording, SupervisionSegment)
+    try:
+        for number, data in enumerate(_raw_items(path), start=1):
+            name = f"item {number}"
+            try:
+                fields = json.loads(data) if isinstance(data, str) else data
+                name = str(fields["id"])
+                item = deserialize_item(fields)
+                if not isinstance(item, kinds):
+                    raise TypeError(f"it is a {type(item).__name__}")
+            except Exception as error:  # whatever lhotse makes of one item
+                skipped.append(Skipped(name, str(path), f"lhotse cannot read it: {error!r}"))
+                continue
+            kinds = tuple(kind for kind in kinds if isinstance(item, kind))
+            items.append(item)
+    except _DAMAGE as error:
+        raise ValueError(f"manifest must be one of lhotse, but {path} is not ({error!r})") from error
+    if not items:
+        first = f": {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+        raise ValueError(f"manifest must be one of lhotse, but {path} is not (nothing in it can be read{first})")
+    return items, skipped
+
+
+def _raw_items(path: Path) -> Iterator[Any]:
+    if extension_contains(".jsonl", path):
+        with open_best(path) as stream:
+            yield from (line for line in stream if line.strip())
+    elif extension_contains(".json", path) or extension_contains(".yaml", path):
+        yield from load_json(path) if extension_contains(".json", path) else load_yaml(path)
+    else:
+        raise ValueError("its name must end in .jsonl, .json or .yaml, or with .gz after it")
+
+
+def _read_shar(folder: Path, shards: dict[str, Path], scratch: Path | None) -> tuple[Parts, list[Skipped]]:
+    """Cuts of a Shar folder; their audio is written to files, so that memory holds that of one cut at a time."""
+    cuts: list[Cut] = []
+    skipped: list[Skipped] = []
+    for shard, path in shards.items():
+        described, left_out = _read_items(path)
+        skipped += left_out
+        audio = [folder / f"recording.{shard}{suffix}" for suffix in (".tar", ".tar.gz", ".jsonl", ".jsonl.gz")]
+        present = next((file for file in audio if file.is_file()), None)
+        if scratch is None or present is None:
+            cuts += described
+            continue
+        read: set[str] = set()
+        reason = "the archive ends before it"  # lhotse reads as many as are in both files, and tells nothing
+        try:
+            for cut in CutSet.from_shar(fields={"cuts": [str(path)], "recording": [str(present)]}):
+                cuts.append(_with_files(cut, scratch, f"{shard}-{len(read)}"))
+                read.add(cut.id)
+        except Exception as error:  # of tar, or what lhotse makes of it; the archive cannot be read on
+            reason = f"lhotse cannot read the archive: {error!r}"
+        skipped += [Skipped(cut.id, str(present), reason) for cut in described if cut.id not in read]
+    return {"": cuts}, skipped
+
+
+def _with_files(cut: Cut, folder: Path, name: str) -> Cut:
+    """The cut with audio that it holds in memory in files of a folder instead."""
+    if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
+        return cut
+    sources = []
+    for number, source in enumerate(cut.recording.sources):
+        if source.type == "memory":
+            path = folder / f"{name}-{number}"
+            path.write_bytes(source.source)
+            source = fastcopy(source, type="file", source=str(path))
+        sources.append(source)
+    return fastcopy(cut, recording=fastcopy(cut.recording, sources=sources))
