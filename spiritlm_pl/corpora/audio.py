@@ -55,7 +55,7 @@ def loudest_if_cancelled(waveform: Tensor) -> int | None:
         return None
     power = waveform.square().mean(1)  # (C,)
     if float(waveform.sum(0).square().mean()) < CANCELLED * float(power.max()):
-        return int(power.argmax())
+        return int((power > 0.9 * power.max()).int().argmax())  # the first of those that are as loud
     return None
 
 
@@ -66,7 +66,7 @@ def to_mono(waveform: Tensor, rate: int, sample_rate: int = SAMPLE_RATE) -> Tens
 
 
 def resample(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
-    """Resample (S,) to (S',), S' = S * sample_rate / rate rounded up.
+    """Resample (S,) to (S',), S' = S * sample_rate / rate within a sample.
 
     torchaudio's filter where its kernel is small, as it is for all usual rates; else that of FFmpeg: between 44,101 Hz
     and 16,000 Hz, the kernel would take 2.8 GB.

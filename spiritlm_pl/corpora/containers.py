@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 UNKNOWN_SIZE = 0x7F000000  # from here on, a size is what is written to a pipe: nobody knows it yet
 TAG_SIZE = 10  # bytes of the head of an ID3 tag
+JOINED = "audio file must be one file, but is several one after another instead"
+FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 # first bytes: bytes before the first chunk; of a chunk's name; its size; bytes that the size counts too; alignment
 _FAMILIES = {
     b"RIFF": (12, 4, "<I", 0, 2),
@@ -34,8 +36,8 @@ def size_of(file: BinaryIO) -> int:
     return file.seek(0, os.SEEK_END)
 
 
-def check_chunks(file: BinaryIO) -> bool:
-    """Follow the chunks of a WAV (also RIFX, RF64, Wave64), AIFF or CAF file; others pass.
+def check_container(file: BinaryIO) -> bool:
+    """Follow the chunks of a WAV (also RIFX, RF64, Wave64), AIFF or CAF file; of FLAC, look for another behind it.
 
     Returns:
         whether its sound has a size, be it one that stands for "as much as follows"; False for a size of 0.
@@ -45,8 +47,11 @@ def check_chunks(file: BinaryIO) -> bool:
     """
     size = size_of(file)
     file.seek(0)
-    family = _FAMILIES.get(file.read(4))
+    magic = file.read(4)
+    family = _FAMILIES.get(magic)
     if family is None:
+        if magic == b"fLaC":
+            _check_joined_flac(file)
         return True
     position, name_length, code, counted, alignment = family
     head = name_length + struct.calcsize(code)
@@ -57,7 +62,7 @@ def check_chunks(file: BinaryIO) -> bool:
         length = struct.unpack(code, file.read(head - name_length))[0] - counted
         body = position + head
         if name in (b"RIFF", b"RIFX", b"FORM"):
-            raise AudioError("audio file must be one file, but is several one after another instead")
+            raise AudioError(JOINED)
         if name == b"fmt ":
             file.seek(8, os.SEEK_CUR)
             bytes_per_second = struct.unpack(code[0] + "I", file.read(4).ljust(4, b"\0"))[0] or size
@@ -80,13 +85,13 @@ def check_chunks(file: BinaryIO) -> bool:
     return True
 
 
-def is_chained(file: BinaryIO) -> bool:
-    """Whether an Ogg file holds several streams one after another.
+def ogg_links(file: BinaryIO) -> list[int]:
+    """Where streams begin that follow one after another in an Ogg file, and where the file ends, in bytes.
 
     Raises:
         AudioError: if it ends within a page, or pages are damaged.
     """
-    size, position, sound, chained = size_of(file), 0, False, False
+    size, position, in_head, links = size_of(file), 0, False, []
     while position < size:
         file.seek(position)
         page = file.read(27)
@@ -94,24 +99,22 @@ def is_chained(file: BinaryIO) -> bool:
             if b"OggS" in page + file.read():
                 raise AudioError(f"audio file is damaged: at byte {position} must be a page of Ogg, but is none")
             break  # a tag of another kind at the end
-        position += 27 + sum(file.read(page[26]), page[26]) if len(page) == 27 else 27
         first = len(page) == 27 and bool(page[5] & 2)
-        chained |= first and sound
-        sound |= not first
+        if first and not in_head:
+            links.append(position)
+        in_head = first
+        position += 27 + sum(file.read(page[26]), page[26]) if len(page) == 27 else 27
     if position > size:
         raise AudioError(f"audio file is truncated: its last page lacks {position - size} bytes")
-    return chained
+    return [*links, position]
 
 
-def is_joined_flac(file: BinaryIO) -> bool:
-    """Whether a FLAC file may be several: their first bytes stand within it, by chance once in 4 GB."""
-    file.seek(4)
+def _check_joined_flac(file: BinaryIO) -> None:
     tail = b""
     while block := file.read(1 << 20):
-        if b"fLaC" in tail + block:
-            return True
-        tail = block[-3:]
-    return False
+        if any(head in tail + block for head in FLAC_HEADS):
+            raise AudioError(JOINED)
+        tail = block[-7:]
 
 
 def mp3_samples(file: BinaryIO) -> int | None:

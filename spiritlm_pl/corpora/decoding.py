@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +21,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from spiritlm_pl.corpora.containers import (
-    AudioError,
-    UnknownFormatError,
-    check_chunks,
-    is_chained,
-    is_joined_flac,
-    mp3_samples,
-)
+from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, mp3_samples, ogg_links
 
 AUDIO_SUFFIXES = frozenset(
     ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm".split()
@@ -138,13 +132,15 @@ def _decode(
     raw = RAW_FORMATS.get(source.suffix.lower()) if isinstance(source, Path) else None
     done = 0
     file.seek(0)
-    if not raw and not file.read(4).startswith(FOR_FFMPEG) and check_chunks(file):
+    if not raw and not file.read(4).startswith(FOR_FFMPEG) and check_container(file):
         try:
             with soundfile.SoundFile(source if isinstance(source, Path) else BytesIO(source)) as sound:
-                if _is_for_libsndfile(sound.format, file, bounds):
-                    bounds.check(sound.channels, sound.samplerate, _seconds(sound))
-                    for part in parts:
-                        yield _checked(_read(sound, part)), sound.samplerate
+                if bounds.rare or sound.format in COMMON:
+                    links = ogg_links(file) if sound.format == "OGG" else []
+                    for found in (
+                        _chained(file, links, parts, bounds) if len(links) > 2 else _read(sound, parts, bounds)
+                    ):
+                        yield _checked(found), sound.samplerate
                         done += 1
                     return
         except (soundfile.LibsndfileError, TypeError):
@@ -153,35 +149,51 @@ def _decode(
         yield _checked(waveform), rate
 
 
-def _is_for_libsndfile(name: str, file: BinaryIO, bounds: Bounds) -> bool:
-    if name == "OGG":
-        return not is_chained(file)
-    if name == "FLAC":
-        return not is_joined_flac(file)
-    return bounds.rare or name in COMMON
+def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
+    """Parts (C, S) of an open file."""
+    bounds.check(sound.channels, sound.samplerate, sound.frames / sound.samplerate)
+    for start, duration in parts:
+        first = min(round(start * sound.samplerate), sound.frames)
+        wanted = sound.frames - first
+        if duration is not None:
+            wanted = min(wanted, round(duration * sound.samplerate))
+        sound.seek(first)
+        yield torch.from_numpy(np.concatenate([*_blocks(sound, wanted)], axis=1))
 
 
-def _seconds(sound: soundfile.SoundFile) -> float:
-    return float(sound.frames / sound.samplerate)
-
-
-def _read(sound: soundfile.SoundFile, part: Part) -> Tensor:
-    """A part (C, S), in blocks: a header may promise more than a machine can hold."""
-    start, duration = part
-    first = min(round(start * sound.samplerate), sound.frames)
-    wanted = sound.frames - first
-    if duration is not None:
-        wanted = min(wanted, round(duration * sound.samplerate))
-    sound.seek(first)
-    blocks, missing = [], wanted
+def _blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
+    """So many samples, in blocks (C, S): a header may promise more than a machine can hold."""
+    missing = wanted
     while True:
-        blocks.append(sound.read(min(missing, BLOCK), dtype="float32", always_2d=True))
-        missing -= len(blocks[-1])
-        if missing == 0 or len(blocks[-1]) == 0:
-            break
-    if missing:
-        raise AudioError(f"audio file is truncated: it lacks {missing} of {wanted} samples")
-    return torch.from_numpy(np.concatenate(blocks).T.copy())
+        block = sound.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+        missing -= len(block)
+        yield np.ascontiguousarray(block.T)
+        if missing == 0:
+            return
+        if len(block) == 0:
+            raise AudioError(f"audio file is truncated: it lacks {missing} of {wanted} samples")
+
+
+def _chained(file: BinaryIO, links: Sequence[int], parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
+    """Parts (C, S) of an Ogg file of several streams, of which decoders find the first, or lose some samples."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, int]]:
+        kinds, count = [], 0
+        for begin, end in pairwise(links):
+            file.seek(begin)
+            with soundfile.SoundFile(BytesIO(file.read(end - begin))) as sound:
+                kinds.append((sound.samplerate, sound.channels))
+                if kinds[-1] != kinds[0]:
+                    before, after = ("{} Hz and {}".format(*kind) for kind in (kinds[0], kinds[-1]))
+                    raise AudioError(
+                        "audio file must keep its sample rate and channels, "
+                        f"but changes from {before} to {after} after {count / kinds[0][0]:.2f} s"
+                    )
+                count += sound.frames
+                bounds.check(sound.channels, sound.samplerate, count / sound.samplerate)
+                yield from ((block, sound.samplerate) for block in _blocks(sound, sound.frames))
+
+    return (waveform for waveform, _ in _parts_of(blocks(), parts))
 
 
 def _container(file: BinaryIO, raw: str | None, demuxers: Sequence[str]) -> av.container.InputContainer:
