@@ -323,6 +323,6 @@ def _checked(waveform: Tensor) -> Tensor:
     peak = float(waveform.abs().max()) if waveform.numel() else 0.0
     if LOUDEST < peak < math.inf:
         raise AudioError(
-            f"samples of floating point must be in [-1, 1], but reach {peak:g} instead: divide them by their full scale"
+            f"audio must be in [-1, 1], but has a peak of {peak:g} instead: divide its samples by their full scale"
         )
     return waveform

@@ -80,7 +80,9 @@ def test_recordings_of_browsers_become_tokens_and_prompts(run):
     found = {Path(line["id"]).name: line["seconds"] for line in lines}
     assert found == {"chromium.mp4": 1.9, "chromium.webm": 1.98, "firefox.ogg": 1.997, "sound.flac": 1.98}
     prompt = {"prompt": [{"audio": str(folder / "chromium.mp4")}]}
-    ((line,), _) = run("generate", "-", "--max-new-tokens", "2", lines=[prompt])
+    options = ("--output", "text", "--max-new-tokens", "2", "--lines", "answers.jsonl")
+    run("generate", "--jsonl", "-", *options, lines=[prompt])
+    line = json.loads(Path("answers.jsonl").read_text())
     assert "error" not in line
 
 

@@ -156,7 +156,7 @@ def test_bodies_that_are_no_proper_json_are_named(client, body, message):
         (audio(np.zeros((16_000, 5))), "at most 2 channels, but has 5"),
         (audio(tone(), file_format="PAF", subtype="PCM_16"), "bytes of something else"),
         (base64.b64encode(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n").decode(), "of something else"),
-        (audio(tone() * 32_768, subtype="FLOAT"), "samples of floating point must be in [-1, 1], but reach 9830"),
+        (audio(tone() * 32_768, subtype="FLOAT"), "audio must be in [-1, 1], but has a peak of 9830"),
     ],
 )
 def test_audio_that_is_of_no_use_is_named(client, given, message):
