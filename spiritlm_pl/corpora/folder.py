@@ -4,11 +4,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.ingest import Utterance
 
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".au", ".g722", ".webm")
-)
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")
 _PATH_COLUMNS = ("path", "audio", "file", "filename", "wav", "audio_path")
 _TEXT_COLUMNS = ("text", "transcript", "sentence", "transcription")

@@ -3,7 +3,8 @@
 Mono files at 16 kHz stay where they are; all others are mixed and resampled into the corpus folder.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 import torch
 from lhotse import MonoCut
 from lhotse.cut import Cut
+from torch import Tensor
 
-from spiritlm_pl.corpora.audio import RAW_FORMATS, SAMPLE_RATE, SILENCE, AudioError, load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
+from spiritlm_pl.corpora.decoding import RAW_FORMATS, decode
 from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
+logger = logging.getLogger(__name__)
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
 
 
@@ -78,22 +82,41 @@ class Rules:
             )
 
 
-def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCut | Skipped:
-    """Check one utterance, convert its audio if it must be, and describe it."""
+def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rules) -> list[MonoCut | Skipped]:
+    """Check utterances of one file, which is decoded once, and describe them in their order."""
+    results: dict[str, MonoCut | Skipped] = {}
+    wanted = []
+    for utterance in sorted(utterances, key=lambda utterance: utterance.start):
+        fault = None if utterance.speech_only else _fault_of_text(utterance, rules)
+        if fault is None:
+            wanted.append(utterance)
+        else:
+            results[utterance.id] = Skipped(utterance.id, str(utterance.path), fault)
+    in_file = [utterance for utterance in wanted if utterance.cut is None]
+    decoded = decode(utterances[0].path, [(utterance.start, utterance.duration) for utterance in in_file])
+    try:
+        for utterance in in_file:
+            results[utterance.id] = ingest_one(utterance, *next(decoded), audio_folder, rules)
+    except AudioError as error:  # nothing comes after it
+        for utterance in in_file:
+            results.setdefault(utterance.id, Skipped(utterance.id, str(utterance.path), str(error)))
+    for utterance in wanted:
+        if utterance.cut is not None:
+            try:
+                results[utterance.id] = ingest_one(utterance, *load_cut_audio(utterance.cut), audio_folder, rules)
+            except AudioError as error:
+                results[utterance.id] = Skipped(utterance.id, str(utterance.path), str(error))
+    return [results[utterance.id] for utterance in utterances]
+
+
+def ingest_one(
+    utterance: Utterance, waveform: Tensor, rate: int, audio_folder: Path, rules: Rules
+) -> MonoCut | Skipped:
+    """Check one utterance, convert its audio (C, S) if it must be, and describe it."""
 
     def skip(reason: str) -> Skipped:
         return Skipped(utterance.id, str(utterance.path), reason)
 
-    fault = None if utterance.speech_only else _fault_of_text(utterance, rules)
-    if fault is not None:
-        return skip(fault)
-    try:
-        if utterance.cut is None:
-            waveform, rate = load_audio_file(utterance.path, utterance.start, utterance.duration)
-        else:
-            waveform, rate = load_cut_audio(utterance.cut)
-    except AudioError as error:
-        return skip(str(error).removesuffix(f": {utterance.path}"))
     seconds = waveform.shape[1] / rate
     if rate < rules.min_sample_rate:
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
@@ -111,15 +134,23 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         waveform = waveform[utterance.channel][None]
     if not bool(torch.isfinite(waveform).all()):
         return skip("samples are not finite")
-    if float(waveform.abs().max()) < SILENCE:
+    loudest = loudest_if_cancelled(waveform)
+    if loudest is not None:
+        logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
+    try:
+        mono = to_mono(waveform, rate)
+    except AudioError as error:
+        return skip(str(error))
+    peak = float(mono.abs().max())
+    if peak < SILENCE:
         return skip("audio is silent")
     path, num_samples = utterance.path.resolve(), waveform.shape[1]
     whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
     kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
-    if not kept or rate != SAMPLE_RATE or num_channels > 1:
+    if not kept or rate != SAMPLE_RATE or num_channels > 1 or peak > 1:
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
-        num_samples = save_wav(path, to_mono(waveform, rate))
+        num_samples = save_wav(path, mono / max(1.0, peak))  # quieter rather than clipped
     to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
     text = to_text(utterance.text or "")
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
@@ -190,7 +221,7 @@ def ingest(
     if not ids and not left_out:
         raise ValueError("corpus must have usable utterances, but the source has none instead")
     job = _Job(Path(out).resolve() / "audio", rules)
-    results = list(parallel_map(job, utterances, num_jobs, "checking audio"))
+    results = _in_order(ids, parallel_map(job, _by_file(utterances), num_jobs, "checking audio", len(ids)))
     cuts = [result for result in results if isinstance(result, MonoCut)]
     skipped = [*left_out, *(result for result in results if isinstance(result, Skipped))]
     if not cuts:
@@ -199,10 +230,23 @@ def ingest(
     return cuts, skipped
 
 
+def _by_file(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Utterances of the same file together."""
+    files: dict[Path, list[Utterance]] = {}
+    for utterance in utterances:
+        files.setdefault(utterance.path, []).append(utterance)
+    return list(files.values())
+
+
+def _in_order(ids: Sequence[str], groups: Iterable[list[MonoCut | Skipped]]) -> list[MonoCut | Skipped]:
+    found = {result.id: result for group in groups for result in group}
+    return [found[name] for name in ids]
+
+
 @dataclass(frozen=True)
 class _Job:
     audio_folder: Path
     rules: Rules
 
-    def __call__(self, utterance: Utterance) -> MonoCut | Skipped:
-        return ingest_one(utterance, self.audio_folder, self.rules)
+    def __call__(self, utterances: Sequence[Utterance]) -> list[MonoCut | Skipped]:
+        return ingest_file(utterances, self.audio_folder, self.rules)

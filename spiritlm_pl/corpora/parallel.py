@@ -52,7 +52,11 @@ def num_workers(num_jobs: int | None, num_items: int) -> int:
 
 
 def parallel_map(
-    function: Callable[[Item], Result], items: Sequence[Item], num_jobs: int | None, description: str
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    num_jobs: int | None,
+    description: str,
+    worth: int | None = None,
 ) -> Iterator[Result]:
     """Results of `function` in the order of the items.
 
@@ -61,10 +65,11 @@ def parallel_map(
         items: what to call it with.
         num_jobs: processes; None for one a core.
         description: what the progress bar says.
+        worth: how many small items these are in all; None for as many as there are.
 
     A script that calls this needs the usual `if __name__ == "__main__":`, as with all of multiprocessing.
     """
-    workers = num_workers(num_jobs, len(items))
+    workers = min(num_workers(num_jobs, worth or len(items)), max(1, len(items)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

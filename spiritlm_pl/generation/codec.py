@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.corpora.audio import SILENCE, load_waveform
+from spiritlm_pl.corpora.audio import SILENCE, load_waveform, to_mono
 from spiritlm_pl.generation.pieces import Speech
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, spoken_units
 from spiritlm_pl.speech.contract import SpeechLayout, Units
@@ -153,7 +153,7 @@ class SpeechCodec:
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:
-    """The (S,) waveform of speech at a tokenizer's rate; channels are averaged."""
+    """The (S,) waveform of speech at a tokenizer's rate; channels are mixed."""
     if speech.audio is None:
         raise ValueError("speech must have audio or units, but has neither instead")
     if isinstance(speech.audio, str | Path):
@@ -161,15 +161,11 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
         if not path.is_file():
             raise FileNotFoundError(f"speech must be an audio file, but {path} does not exist")
         return load_waveform(path, sample_rate)
-    from torchaudio.functional import resample
-
     waveform = torch.as_tensor(speech.audio)
     if not waveform.is_floating_point():  # samples of a wav file as they are
         if waveform.dtype not in (torch.int16, torch.int32):
             raise ValueError(f"audio must be of floating point, int16 or int32, but is {waveform.dtype} instead")
         waveform = waveform / -torch.iinfo(waveform.dtype).min
-    waveform = waveform.float()
-    waveform = waveform.mean(0) if waveform.ndim == 2 else waveform
-    if waveform.ndim != 1:
+    if waveform.ndim not in (1, 2):
         raise ValueError(f"audio must have shape (S,) or (C, S), but has {tuple(waveform.shape)} instead")
-    return resample(waveform, speech.sample_rate, sample_rate)
+    return to_mono(torch.atleast_2d(waveform.float()), speech.sample_rate, sample_rate)

@@ -1,4 +1,4 @@
-"""Audio as strangers send it: read in memory, with its length known before anything is decoded.
+"""Audio as strangers send it, read in memory and no longer than is allowed.
 
 Shapes: C channels, S samples.
 """
@@ -9,10 +9,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-FORMATS = ("WAV", "FLAC", "OGG", "MP3")
-MOST_CHANNELS = 2
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz
-RATE_STEP = 25  # Hz; resampling between rates without a large common divisor takes gigabytes
+from spiritlm_pl.corpora.containers import UnknownFormatError
+from spiritlm_pl.corpora.decoding import Bounds, decode
+
+FORMATS = "WAV, FLAC, Ogg, MP3, AAC, MP4, WebM, AIFF or CAF"
 
 
 def decode_audio(data: bytes, max_seconds: float) -> tuple[Tensor, int]:
@@ -26,39 +26,14 @@ def decode_audio(data: bytes, max_seconds: float) -> tuple[Tensor, int]:
         waveform (C, S) float32 and its sample rate in Hz.
 
     Raises:
-        ValueError: if it is no audio, too long, or of an unusual sample rate or number of channels.
+        ValueError: if it is no audio, too long, damaged, or of an unusual sample rate or number of channels.
     """
+    bounds = Bounds(max_seconds=max_seconds, max_channels=2, min_rate=8_000, max_rate=192_000, rare=False)
     try:
-        with soundfile.SoundFile(BytesIO(data)) as file:
-            _check(file, max_seconds)
-            most = int(max_seconds * file.samplerate) + 1  # a header may promise less than there is
-            samples = file.read(most, dtype="float32", always_2d=True)
-            rate: int = file.samplerate
-    except (soundfile.LibsndfileError, RuntimeError, TypeError):
-        known = ", ".join(FORMATS)
-        raise ValueError(
-            f"audio must be a file of {known}, but is {len(data)} bytes of something else instead"
-        ) from None
-    _check_seconds(len(samples) / rate, max_seconds)
-    return torch.from_numpy(samples.T.copy()), rate
-
-
-def _check(file: soundfile.SoundFile, max_seconds: float) -> None:
-    if file.format not in FORMATS:
-        raise ValueError(f"audio must be a file of {', '.join(FORMATS)}, but is of {file.format} instead")
-    if not 1 <= file.channels <= MOST_CHANNELS:
-        raise ValueError(f"audio must have at most {MOST_CHANNELS} channels, but has {file.channels} instead")
-    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.samplerate % RATE_STEP:
-        raise ValueError(
-            f"sample rate of audio must be a multiple of {RATE_STEP} Hz from {LOWEST_RATE} to {HIGHEST_RATE}, "
-            f"but is {file.samplerate} instead"
-        )
-    _check_seconds(file.frames / file.samplerate, max_seconds)
-
-
-def _check_seconds(seconds: float, max_seconds: float) -> None:
-    if seconds > max_seconds:
-        raise ValueError(f"audio must last at most {max_seconds:g} s, but lasts {seconds:.1f} s instead")
+        ((waveform, rate),) = decode(data, bounds=bounds)
+    except UnknownFormatError as error:
+        raise ValueError(f"audio must be a file of {FORMATS}, but is {len(data)} bytes of something else") from error
+    return waveform, rate
 
 
 def encode_wav(waveform: Tensor, sample_rate: int) -> bytes:

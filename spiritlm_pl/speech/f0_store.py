@@ -102,10 +102,7 @@ class _Job:
         batch = pad_sequence(waveforms, batch_first=True).to(self.device)
         f0, voiced = _extractor(self.kind, self.device)(batch, lengths)
         rows = zip(f0.cpu(), voiced.cpu(), strict=True)
-        return [
-            found if isinstance(found, Skipped) else _contour(cut, found, *next(rows))
-            for cut, found in zip(cuts, read, strict=True)
-        ]
+        return [found if isinstance(found, Skipped) else _contour(found, *next(rows)) for found in read]
 
 
 def _waveform(cut: MonoCut) -> Tensor | Skipped:
@@ -116,11 +113,8 @@ def _waveform(cut: MonoCut) -> Tensor | Skipped:
         return Skipped(cut.id, path, str(error))
 
 
-def _contour(cut: MonoCut, waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour | Skipped:
+def _contour(waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour:
     frames = num_frames(len(waveform))
-    if not bool(f0[:frames].isfinite().all()):  # of samples whose squares overflow
-        path, peak = cut.recording.sources[0].source, float(waveform.abs().max())
-        return Skipped(cut.id, path, f"audio must be in [-1, 1], but has a peak of {peak:g} instead: {path}")
     return Contour(f0[:frames].numpy(), voiced[:frames].numpy())
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
         assert 0 < np.square(whole - half).sum() < 0.01 * np.square(whole).sum()
     predicted, _ = run("vocode", "-", "--predict-durations", lines=[lines["audio/1.wav"]])
     assert predicted[0]["seconds"] != 2.3
+
+
+def test_recordings_of_browsers_become_tokens_and_prompts(run):
+    folder = Path(__file__).parents[1] / "data" / "recordings"
+    lines, _ = run("tokenize", str(folder))
+    found = {Path(line["id"]).name: line["seconds"] for line in lines}
+    assert found == {"chromium.mp4": 1.9, "chromium.webm": 1.98, "firefox.ogg": 1.997, "sound.flac": 1.98}
+    prompt = {"prompt": [{"audio": str(folder / "chromium.mp4")}]}
+    options = ("--output", "text", "--max-new-tokens", "2", "--lines", "answers.jsonl")
+    run("generate", "--jsonl", "-", *options, lines=[prompt])
+    line = json.loads(Path("answers.jsonl").read_text())
+    assert "error" not in line
 
 
 def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):

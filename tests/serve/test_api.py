@@ -157,7 +157,7 @@ def test_bodies_that_are_no_proper_json_are_named(client, body, message):
         ("/etc/passwd", "audio must be a file in base64, but is '/etc/passwd'"),
         ("../../model/lm/config.json", "must be a file in base64"),
         ("http://127.0.0.1/a.wav", "must be a file in base64"),
-        ("", "audio must be a file of WAV, FLAC, OGG, MP3, but is 0 bytes"),
+        ("", "audio must be a file of WAV, FLAC, Ogg, MP3, AAC, MP4, WebM, AIFF or CAF, but is 0 bytes"),
         (base64.b64encode(b"RIFF no audio at all").decode(), "audio must be a file of WAV"),
         (audio(np.zeros(0)), "at least 640 samples, but has 0"),
         (audio(tone(0.01)), "at least 640 samples, but has 160"),
@@ -165,9 +165,11 @@ def test_bodies_that_are_no_proper_json_are_named(client, body, message):
         (audio(np.full(16_000, np.nan), subtype="FLOAT"), "finite samples"),
         (audio(tone(3.5)), "at most 3 s, but lasts 3.5 s"),
         (audio(np.zeros(16_000 * 600), file_format="FLAC"), "at most 3 s, but lasts 600.0 s"),
-        (audio(tone(), 15_999), "multiple of 25 Hz from 8000 to 192000, but is 15999"),
+        (audio(tone(), 7_999), "sample rate of audio must be in [8000, 192000] Hz, but is 7999"),
         (audio(np.zeros((16_000, 5))), "at most 2 channels, but has 5"),
-        (audio(tone(), file_format="AIFF"), "but is of AIFF instead"),
+        (audio(tone(), file_format="PAF", subtype="PCM_16"), "bytes of something else"),
+        (base64.b64encode(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n").decode(), "of something else"),
+        (audio(tone() * 32_768, subtype="FLOAT"), "audio must be in [-1, 1], but has a peak of 9830"),
     ],
 )
 def test_audio_that_is_of_no_use_is_named(client, given, message):

@@ -16,7 +16,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.corpora.folder import AUDIO_SUFFIXES
+from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.generation.pieces import Piece, Speech, Text
 
 Item = dict[str, Any]

@@ -1,11 +1,11 @@
 """`spiritlm tokenize`: audio to tokens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from spiritlm_pl.cli.lines.items import Item, LinesWriter, audio_items, best_device, parser
+from spiritlm_pl.corpora.decoding import declared_seconds
 
 EPILOG = """\
 examples:
@@ -57,10 +57,7 @@ def windows(items: list[Item]) -> Iterator[list[Item]]:
     """Items in stretches of half an hour of audio; what does not tell its length counts as a minute."""
     window, held = list[Item](), 0.0
     for item in items:
-        try:
-            seconds = soundfile.info(item["audio"]).duration
-        except (soundfile.LibsndfileError, OSError, TypeError):
-            seconds = 60.0
+        seconds = declared_seconds(Path(item["audio"])) or 60.0
         if window and held + seconds > WINDOW_SECONDS:
             yield window
             window, held = [], 0.0

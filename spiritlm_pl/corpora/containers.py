@@ -1,0 +1,141 @@
+"""What an audio file says of its own length, where decoders do not look or do not tell.
+
+Decoders are lenient: of a file that ends too early, or of several files one after another, they give what they find
+first. Sources: RIFF and RF64 (EBU Tech 3306), AIFF, CAF, Sony Wave64; Ogg (RFC 3533); the Xing table of MP3.
+"""
+
+import os
+import struct
+from typing import BinaryIO
+
+UNKNOWN_SIZE = 0x7F000000  # from here on, a size is what is written to a pipe: nobody knows it yet
+TAG_SIZE = 10  # bytes of the head of an ID3 tag
+JOINED = "audio file must be one file, but is several one after another instead"
+FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+# first bytes: bytes before the first chunk; of a chunk's name; its size; bytes that the size counts too; alignment
+_FAMILIES = {
+    b"RIFF": (12, 4, "<I", 0, 2),
+    b"RIFX": (12, 4, ">I", 0, 2),
+    b"RF64": (12, 4, "<I", 0, 2),
+    b"FORM": (12, 4, ">I", 0, 2),
+    b"caff": (8, 4, ">q", 0, 1),
+    b"riff": (40, 16, "<q", 24, 8),  # Wave64
+}
+
+
+class AudioError(ValueError):
+    """Something that cannot be used as audio; the message says why."""
+
+
+class UnknownFormatError(AudioError):
+    """Something that no decoder knows."""
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of a file."""
+    return file.seek(0, os.SEEK_END)
+
+
+def check_container(file: BinaryIO) -> bool:
+    """Follow the chunks of a WAV (also RIFX, RF64, Wave64), AIFF or CAF file; of FLAC, look for another behind it.
+
+    Returns:
+        whether its sound has a size, be it one that stands for "as much as follows"; False for a size of 0.
+
+    Raises:
+        AudioError: if the file ends before its sound does, or goes on with what its header does not know.
+    """
+    size = size_of(file)
+    file.seek(0)
+    magic = file.read(4)
+    family = _FAMILIES.get(magic)
+    if family is None:
+        if magic == b"fLaC":
+            _check_joined_flac(file)
+        return True
+    position, name_length, code, counted, alignment = family
+    head = name_length + struct.calcsize(code)
+    bytes_per_second, long_size = size, None
+    while position + head <= size:
+        file.seek(position)
+        name = file.read(name_length)[:4]
+        length = struct.unpack(code, file.read(head - name_length))[0] - counted
+        body = position + head
+        if name in (b"RIFF", b"RIFX", b"FORM"):
+            raise AudioError(JOINED)
+        if name == b"fmt ":
+            file.seek(8, os.SEEK_CUR)
+            bytes_per_second = struct.unpack(code[0] + "I", file.read(4).ljust(4, b"\0"))[0] or size
+        elif name == b"ds64":
+            file.seek(8, os.SEEK_CUR)
+            long_size = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+        elif name in (b"data", b"SSND"):
+            length = length if long_size is None else long_size
+            if length == 0 and body < size:
+                return False
+            if not 0 <= length < (UNKNOWN_SIZE if long_size is None and code[1] == "I" else 1 << 62):
+                return True
+            if body + length > size:
+                raise AudioError(f"audio file is truncated: it lacks {body + length - size} of {length} bytes of sound")
+        elif not name.isascii() or not 0 <= length <= size - body:
+            break
+        position = body + length + -(length + counted) % alignment
+    if size - position > bytes_per_second:  # more than a second: sizes over 4 GiB start at 0 again
+        raise AudioError(f"audio file must end where its header says, but has {size - position} bytes more instead")
+    return True
+
+
+def ogg_links(file: BinaryIO) -> list[int]:
+    """Where streams begin that follow one after another in an Ogg file, and where the file ends, in bytes.
+
+    Raises:
+        AudioError: if it ends within a page, or pages are damaged.
+    """
+    size, position, in_head, links = size_of(file), 0, False, []
+    while position < size:
+        file.seek(position)
+        page = file.read(27)
+        if page[:4] != b"OggS"[: len(page)]:
+            if b"OggS" in page + file.read():
+                raise AudioError(f"audio file is damaged: at byte {position} must be a page of Ogg, but is none")
+            break  # a tag of another kind at the end
+        first = len(page) == 27 and bool(page[5] & 2)
+        if first and not in_head:
+            links.append(position)
+        in_head = first
+        position += 27 + sum(file.read(page[26]), page[26]) if len(page) == 27 else 27
+    if position > size:
+        raise AudioError(f"audio file is truncated: its last page lacks {position - size} bytes")
+    return [*links, position]
+
+
+def _check_joined_flac(file: BinaryIO) -> None:
+    tail = b""
+    while block := file.read(1 << 20):
+        if any(head in tail + block for head in FLAC_HEADS):
+            raise AudioError(JOINED)
+        tail = block[-7:]
+
+
+def mp3_samples(file: BinaryIO) -> int | None:
+    """Samples of each channel that the table of an MP3 promises; None without a table.
+
+    The table is in the first frame: the same letters in a tag of text are none.
+    """
+    start = 0
+    while True:
+        file.seek(start)
+        tag = file.read(TAG_SIZE)
+        if tag[:3] != b"ID3" or len(tag) < TAG_SIZE:
+            break
+        start += TAG_SIZE + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+    file.seek(start)
+    frame = file.read(4 + 32 + 12)
+    if len(frame) < 48 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
+        return None
+    is_first_version, is_mono = frame[1] & 0x18 == 0x18, frame[3] & 0xC0 == 0xC0
+    side = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[is_first_version, is_mono]
+    name, flags, count = struct.unpack(">4sII", frame[4 + side : 16 + side])
+    if name not in (b"Xing", b"Info") or not flags & 1:
+        return None
+    return int(count) * (1152 if is_first_version else 576)

@@ -1,0 +1,328 @@
+"""The one way from audio files to samples, for corpora, commands and servers alike.
+
+libsndfile reads what it reads whole; FFmpeg (av) everything else: what libsndfile does not know, several streams one
+after another, and what has no length in its header. What ends before its container says so is refused.
+
+Shapes: C channels, S samples.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, mp3_samples, ogg_links
+
+AUDIO_SUFFIXES = frozenset(
+    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm".split()
+)
+RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
+LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
+BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a header promises
+GAP = 0.1  # seconds that may be missing between two frames
+PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
+ESTIMATED = ("mp3", "aac", "amr", "g722")  # formats of FFmpeg that do not tell their length, or in a table of their own
+# MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
+FOR_FFMPEG = (b"ID3", b"\xff", b".snd", b"NIST")
+COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # of libsndfile
+COMMON_DEMUXERS = ("wav", "w64", "aiff", "caf", "flac", "ogg", "mp3", "aac", "mov", "matroska")
+DEMUXERS = (  # none that opens other files or addresses: no playlists
+    *COMMON_DEMUXERS,
+    *("au", "nistsphere", "asf", "amr", "g722", "ac3", "eac3", "ape", "wv", "tta", "mpc", "mpc8", "voc", "gsm"),
+    *("avi", "flv", "mpeg", "mpegts"),
+)
+Part = tuple[float, float | None]  # start and duration in seconds; None for all that follows
+WHOLE: Part = (0.0, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What may be decoded.
+
+    Args:
+        max_seconds: length of the file.
+        max_channels: number of channels.
+        min_rate: sample rate in Hz.
+        max_rate: sample rate in Hz.
+        rare: whether formats that few use are read, too.
+    """
+
+    max_seconds: float = math.inf
+    max_channels: int = 1024
+    min_rate: int = 1_000
+    max_rate: int = 1_000_000
+    rare: bool = True
+
+    def check(self, channels: int, rate: int, seconds: float | None) -> None:
+        """Refuse what is out of bounds; `seconds` are as many as are known of."""
+        if channels > self.max_channels:
+            raise AudioError(f"audio must have at most {self.max_channels} channels, but has {channels} instead")
+        if not self.min_rate <= rate <= self.max_rate:
+            raise AudioError(
+                f"sample rate of audio must be in [{self.min_rate}, {self.max_rate}] Hz, but is {rate} instead"
+            )
+        if seconds is not None and seconds > self.max_seconds:
+            raise AudioError(f"audio must last at most {self.max_seconds:g} s, but lasts {seconds:.1f} s instead")
+
+
+def decode(
+    source: Path | bytes, parts: Sequence[Part] = (WHOLE,), bounds: Bounds | None = None
+) -> Iterator[tuple[Tensor, int]]:
+    """Decode parts of a file, in one pass.
+
+    Args:
+        source: the file, or its contents.
+        parts: what is wanted, ordered by their start; those that end behind the end come out shorter.
+        bounds: what is decoded at all.
+
+    Yields:
+        of each part the waveform (C, S) float32 and its sample rate in Hz.
+
+    Raises:
+        AudioError: if the file is missing, empty, truncated, damaged, out of bounds, or no audio; later parts are lost.
+    """
+    bounds = bounds or Bounds()
+    try:
+        with _opened(source) as file:
+            yield from _decode(source, file, parts, bounds)
+    except AudioError:
+        raise
+    except Exception as error:  # whatever a decoder makes of what it is given is about this one file
+        raise AudioError(f"audio file cannot be read ({error!r})") from error
+
+
+def declared_seconds(path: Path) -> float | None:
+    """How long a file says that it lasts; None where it does not."""
+    try:
+        found = soundfile.info(path)
+        if found.duration < 1e9:
+            return float(found.duration)
+    except (soundfile.LibsndfileError, OSError, TypeError):
+        pass
+    try:
+        with path.open("rb") as file, _container(file, None, DEMUXERS) as container:
+            return None if container.duration is None else container.duration / 1e6
+    except (av.FFmpegError, OSError, ValueError):
+        return None
+
+
+def _opened(source: Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    if not source.is_file():
+        raise AudioError("audio file is missing")
+    if source.stat().st_size == 0:
+        raise AudioError("audio file has zero bytes")
+    return source.open("rb")
+
+
+def _decode(
+    source: Path | bytes, file: BinaryIO, parts: Sequence[Part], bounds: Bounds
+) -> Iterator[tuple[Tensor, int]]:
+    raw = RAW_FORMATS.get(source.suffix.lower()) if isinstance(source, Path) else None
+    done = 0
+    file.seek(0)
+    if not raw and not file.read(4).startswith(FOR_FFMPEG) and check_container(file):
+        try:
+            with soundfile.SoundFile(source if isinstance(source, Path) else BytesIO(source)) as sound:
+                if bounds.rare or sound.format in COMMON:
+                    links = ogg_links(file) if sound.format == "OGG" else []
+                    for found in (
+                        _chained(file, links, parts, bounds) if len(links) > 2 else _read(sound, parts, bounds)
+                    ):
+                        yield _checked(found), sound.samplerate
+                        done += 1
+                    return
+        except (soundfile.LibsndfileError, TypeError):
+            pass  # not one of libsndfile's formats, or damaged: FFmpeg has the last word
+    for waveform, rate in _parts_of(_frames(file, raw, bounds), parts[done:]):
+        yield _checked(waveform), rate
+
+
+def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
+    """Parts (C, S) of an open file."""
+    bounds.check(sound.channels, sound.samplerate, sound.frames / sound.samplerate)
+    for start, duration in parts:
+        first = min(round(start * sound.samplerate), sound.frames)
+        wanted = sound.frames - first
+        if duration is not None:
+            wanted = min(wanted, round(duration * sound.samplerate))
+        sound.seek(first)
+        yield torch.from_numpy(np.concatenate([*_blocks(sound, wanted)], axis=1))
+
+
+def _blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
+    """So many samples, in blocks (C, S): a header may promise more than a machine can hold."""
+    missing = wanted
+    while True:
+        block = sound.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+        missing -= len(block)
+        yield np.ascontiguousarray(block.T)
+        if missing == 0:
+            return
+        if len(block) == 0:
+            raise AudioError(f"audio file is truncated: it lacks {missing} of {wanted} samples")
+
+
+def _chained(file: BinaryIO, links: Sequence[int], parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
+    """Parts (C, S) of an Ogg file of several streams, of which decoders find the first, or lose some samples."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, int]]:
+        kinds, count = [], 0
+        for begin, end in pairwise(links):
+            file.seek(begin)
+            with soundfile.SoundFile(BytesIO(file.read(end - begin))) as sound:
+                kinds.append((sound.samplerate, sound.channels))
+                if kinds[-1] != kinds[0]:
+                    before, after = ("{} Hz and {}".format(*kind) for kind in (kinds[0], kinds[-1]))
+                    raise AudioError(
+                        "audio file must keep its sample rate and channels, "
+                        f"but changes from {before} to {after} after {count / kinds[0][0]:.2f} s"
+                    )
+                count += sound.frames
+                bounds.check(sound.channels, sound.samplerate, count / sound.samplerate)
+                yield from ((block, sound.samplerate) for block in _blocks(sound, sound.frames))
+
+    return (waveform for waveform, _ in _parts_of(blocks(), parts))
+
+
+def _container(file: BinaryIO, raw: str | None, demuxers: Sequence[str]) -> av.container.InputContainer:
+    """Open what FFmpeg reads, with no way from it to other files."""
+    file.seek(0)
+    safe = {"format_whitelist": ",".join(demuxers), "protocol_whitelist": "none"}
+    return av.open(file, "r", format=raw, options=safe)
+
+
+def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[np.ndarray, int]]:
+    """Decoded frames (C, S) with the sample rate, which is that of the first, as are the channels."""
+    count, rate = 0, 0
+    try:
+        with _container(file, raw, DEMUXERS if bounds.rare else COMMON_DEMUXERS) as container:
+            if not container.streams.audio:
+                raise AudioError("audio file has no audio stream")
+            promised = _promised(container, file)
+            exact = container.streams.audio[0].codec_context.name.startswith("pcm_")
+            for frame in _uniform(_sound(container), bounds, promised):
+                rate = frame.sample_rate
+                count += frame.samples
+                if count > bounds.max_seconds * rate:
+                    raise AudioError(f"audio must last at most {bounds.max_seconds:g} s, but lasts longer instead")
+                yield frame.to_ndarray(), rate
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, AudioError):
+            raise
+        if count:
+            raise AudioError(f"audio file is damaged, or changes its format, after {count / rate:.2f} s") from error
+        raise UnknownFormatError("audio file is corrupt or of an unknown format") from error
+    if not count:
+        raise AudioError("audio file has no samples")
+    if promised is not None and count / rate < promised - (0.01 if exact else PRIMING):
+        raise AudioError(f"audio file is truncated: it says {promised:.2f} s, but has {count / rate:.2f} s")
+
+
+def _uniform(frames: Iterator[av.AudioFrame], bounds: Bounds, promised: float | None) -> Iterator[av.AudioFrame]:
+    """Frames of floating point, all of the first one's rate and channels: joined files may differ."""
+    target, form, resampler = None, None, None
+    for frame in frames:
+        if form != (form := (frame.sample_rate, frame.layout.name, frame.format.name)):
+            if target is None:
+                bounds.check(frame.layout.nb_channels, frame.sample_rate, promised)
+                target = (frame.layout.name, frame.sample_rate)
+            if resampler is not None:
+                yield from resampler.resample(None)
+            resampler = av.AudioResampler("fltp", *target)
+        assert resampler is not None
+        yield from resampler.resample(frame)
+    if resampler is not None:
+        yield from resampler.resample(None)
+
+
+def _promised(container: av.container.InputContainer, file: BinaryIO) -> float | None:
+    """How many seconds a container says that its sound lasts; None where that would be a guess."""
+    name, stream = container.format.name, container.streams.audio[0]
+    if name == "mp3":
+        place = file.tell()
+        samples = mp3_samples(file)
+        file.seek(place)
+        return None if samples is None else samples / stream.rate
+    if name in ESTIMATED:
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    only = len(container.streams) == 1  # a film may be longer than its sound
+    return container.duration / 1e6 if only and container.duration is not None else None
+
+
+def _sound(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+    """Frames of the first audio stream.
+
+    Raises:
+        AudioError: if something between them cannot be decoded or is not there.
+    """
+    end: float | None = None
+    last, lost = 0.0, 0.0  # seconds
+    damaged = False
+    for packet in container.demux(container.streams.audio[0]):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            damaged = True
+            lost += float((packet.duration or 0) * packet.time_base)
+            continue
+        for frame in frames:
+            if damaged:
+                raise AudioError(f"audio file is damaged after {last:.2f} s")
+            if end is not None and frame.time is not None and frame.time - end > GAP:
+                raise AudioError(f"audio file is damaged: it lacks {frame.time - end:.2f} s after {last:.2f} s")
+            seconds = frame.samples / frame.sample_rate
+            end = None if frame.time is None else frame.time + seconds
+            last += seconds
+            yield frame
+    if lost > GAP:  # less is the rest of a frame at the end
+        raise AudioError(f"audio file is truncated: it cannot be decoded after {last:.2f} s")
+
+
+def _parts_of(frames: Iterator[tuple[np.ndarray, int]], parts: Sequence[Part]) -> Iterator[tuple[Tensor, int]]:
+    """Parts out of a stream of frames; no more is held than from the start of the first part that is not done."""
+    waiting, held = deque(parts), deque[np.ndarray]()
+    begin = end = rate = 0  # of what is held, in samples
+
+    def cut(part: Part) -> Tensor:
+        first = round(part[0] * rate) - begin
+        last = None if part[1] is None else first + round(part[1] * rate)
+        return torch.from_numpy(np.concatenate(held, axis=1)[:, first:last].copy())
+
+    for block, rate in frames:
+        held.append(block)
+        end += block.shape[1]
+        while waiting and _stop(waiting[0], rate) <= end:
+            yield cut(waiting.popleft()), rate
+        if not waiting:
+            return
+        while len(held) > 1 and begin + held[0].shape[1] <= round(waiting[0][0] * rate):
+            begin += held.popleft().shape[1]
+    for part in waiting:
+        yield cut(part), rate
+
+
+def _stop(part: Part, rate: int) -> float:
+    return math.inf if part[1] is None else round(part[0] * rate) + round(part[1] * rate)
+
+
+def _checked(waveform: Tensor) -> Tensor:
+    peak = float(waveform.abs().max()) if waveform.numel() else 0.0
+    if LOUDEST < peak < math.inf:
+        raise AudioError(
+            f"audio must be in [-1, 1], but has a peak of {peak:g} instead: divide its samples by their full scale"
+        )
+    return waveform
