@@ -95,7 +95,7 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     rows = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {row["id"]: row["reason"] for row in rows} == {
         "bob-unheard": "audio file is missing",
-        "bob-latin": "transcript is not UTF-8",
+        "bob-latin": f"transcript cannot be read: {audio}/bob/latin.txt is not UTF-8 or UTF-16 (byte 0xe9 in line 1)",
         "bob-untold": "there is no transcript beside it",
     }
     cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
