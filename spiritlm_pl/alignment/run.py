@@ -60,17 +60,17 @@ class _Job:
         key = _key(self.aligner, cut)
         supervision = cut.supervisions[0]
         text = supervision.text or ""
-        tokens = written_tokens(text)
+        language = supervision.language or "en"
+        tokens = written_tokens(text, language)
         if not tokens:
             return Outcome(cut.id, key, reason="transcript has no words")
-        language = supervision.language or "en"
         if self.aligner.english_only and not is_english(language):
             return Outcome(
                 cut.id, key, reason=f"{self.aligner.name} reads English only, but this is {language}: --method ctc"
             )
         unknown = unreadable(text, language)
         if unknown is not None:
-            return Outcome(cut.id, key, reason=f"{unknown!r} has numbers or symbols, which are read in English only")
+            return Outcome(cut.id, key, reason=f"{unknown!r} has no certain reading in {language}: write it in words")
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
             aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])

@@ -108,7 +108,7 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         row["id"]: row["reason"] for row in map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
     }
     assert reasons == {
-        "digits": "'42' has numbers or symbols, which are read in English only",
+        "digits": "'42' has no certain reading in pl: write it in words",
         "ru": "no word has a character that the network knows: привет мир",
         "mixed": "words without a character that the network knows: мир",
     }

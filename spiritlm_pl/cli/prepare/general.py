@@ -38,8 +38,8 @@ def folder(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -102,8 +102,8 @@ def lhotse_recipe(
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits, if the corpus has none.
         validation_fraction: share of the sentences in the validation split, if the corpus has none.
         test_fraction: share of the sentences in the test split, if the corpus has none.
@@ -159,8 +159,8 @@ def lhotse_manifest(
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
