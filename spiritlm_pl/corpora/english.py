@@ -95,9 +95,7 @@ _UNITS = {  # singular and plural
         for unit in units.split()
     },
 }
-_TITLES = {
-    "Mr": "mister",
-    "Mrs": "missus",
+_TITLES = {  # before a name
     "Dr": "doctor",
     "Prof": "professor",
     "Capt": "captain",
@@ -109,8 +107,15 @@ _TITLES = {
     "Gov": "governor",
     "Sen": "senator",
 }
-_OTHERS = {"vs": "versus", "etc": "et cetera", "Jr": "junior", "Sr": "senior"}
-ABBREVIATIONS = (*_TITLES, *_OTHERS, "Ms", "St", "No")  # a point after them ends no sentence
+WRITTEN_SHORT = {  # words that are always written so, with a point or without
+    "mr": "mister",
+    "mrs": "missus",
+    "vs": "versus",
+    "etc": "et cetera",
+    "jr": "junior",
+    "sr": "senior",
+}
+ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them ends no sentence
 _COMMON_FRACTIONS = {(1, 2), (1, 3), (2, 3), (1, 4), (3, 4), (1, 6), (5, 6), (1, 7), (1, 9), (1, 10)} | {
     (a, b) for a, b in ((1, 5), (2, 5), (3, 5), (4, 5), (1, 8), (3, 8), (5, 8), (7, 8))
 }  # those of which Unicode has characters; others with a slash may be dates
@@ -224,10 +229,9 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         lambda match: " ".join(match["letters"]).replace("&", "and") + (match["s"] or ""),
     ),
     (
-        rf"\b(?P<title>(?i:{_any_of(_TITLES)}))(?:\.|(?<=\b(?i:mr|mrs|dr))\b)(?= ?\p{{Lu}})",
+        rf"\b(?P<title>(?i:{_any_of(_TITLES)}))(?:\.|(?<=\b(?i:dr))\b)(?= ?\p{{Lu}})",
         lambda match: _TITLES[match["title"].capitalize()],
     ),
-    (rf"\b(?P<name>{_any_of(_OTHERS)})\.", lambda match: _OTHERS[match["name"]]),
     (r"\b(?:Dr|St)\.", _unsure),
     (r"\b[Nn]os?\.(?= ?\d)|#(?=\d)", lambda match: "number"),
     (r"#", _unsure),

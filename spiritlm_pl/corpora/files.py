@@ -4,6 +4,8 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
+import regex
+
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -76,3 +78,8 @@ def path_id(path: str | Path) -> str:
     """What names an utterance by its file: the parts of its path without suffix, joined by dashes."""
     path = Path(path)
     return "-".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
+
+
+def plain_name(name: str) -> str:
+    """A name that can be that of a file: letters of any script with their marks, digits, and . _ -"""
+    return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", "_", name)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import regex
 
-from spiritlm_pl.corpora.english import ABBREVIATIONS, EXPRESSIONS, SYMBOLS, Say, whole_numbers
+from spiritlm_pl.corpora.english import ABBREVIATIONS, EXPRESSIONS, SYMBOLS, WRITTEN_SHORT, Say, whole_numbers
 from spiritlm_pl.corpora.numbers import language_code, number
 
 _LOST = regex.compile(r"[\[(<{]\s*(?:unintelligible|inaudible|indiscernible|unk)\s*[\])>}]", regex.IGNORECASE)
@@ -60,7 +60,7 @@ class _Reading:
     certain: bool
 
 
-def _one_form(text: str) -> str:
+def one_form(text: str) -> str:
     """Compatibility forms unified, but not the vowel am of Thai and Lao, which nobody writes as its two parts."""
     text = unicodedata.normalize("NFKC", text)
     for whole in "\u0e33\u0eb3":
@@ -73,7 +73,7 @@ def clean_transcript(text: str) -> str:
     text = text.translate(_SIGNS)
     for pattern, replacement in _BEFORE_FORMS:
         text = pattern.sub(replacement, text)
-    return " ".join(_NOTES.sub(" ", _one_form(text)).split())
+    return " ".join(_NOTES.sub(" ", one_form(text)).split())
 
 
 def is_english(language: str) -> bool:
@@ -137,8 +137,10 @@ def _words(text: str, language: str) -> list[str]:
     text = text.replace("İ", "i")
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    text = _one_form(text.lower())
-    words = (word.strip("'") for word in _WORD.findall(text))
+    text = one_form(text.lower())
+    words = [word.strip("'") for word in _WORD.findall(text)]
+    if language == "en":
+        words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]
     return [word for word in words if any(character.isalpha() for character in word)]
 
 
