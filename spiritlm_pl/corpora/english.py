@@ -5,7 +5,8 @@ that nobody has to guess. Numbers themselves are those of `numbers`.
 """
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 
 import regex
 
@@ -116,9 +117,7 @@ WRITTEN_SHORT = {  # words that are always written so, with a point or without
     "sr": "senior",
 }
 ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them ends no sentence
-_COMMON_FRACTIONS = {(1, 2), (1, 3), (2, 3), (1, 4), (3, 4), (1, 6), (5, 6), (1, 7), (1, 9), (1, 10)} | {
-    (a, b) for a, b in ((1, 5), (2, 5), (3, 5), (4, 5), (1, 8), (3, 8), (5, 8), (7, 8))
-}  # those of which Unicode has characters; others with a slash may be dates
+_COMMON_FRACTIONS = {unicodedata.normalize("NFKC", sign) for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}  # others with / may be dates
 
 _N = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\d.\p{L}])\.\d+)"
 _NOT_WITHIN = r"(?<![\p{L}\d])(?<!\d[.,:/⁄^'-])"
@@ -126,12 +125,11 @@ _END = r"(?![\p{L}\d])(?![-–.,:/⁄^']\d)"
 _YEAR = r"(?:1[1-9]\d\d|20\d\d)"
 
 
-def _any_of(names: object) -> str:
-    assert isinstance(names, dict | tuple)
+def _any_of(names: Iterable[str]) -> str:
     return "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
-def _money(match: Match) -> str:
+def _money(match: Match) -> str | None:
     one, many, small, smalls = _CURRENCIES[match["sign"]]
     first, last = match["first"], match["last"]
     country = _COUNTRIES.get(match["country"] or "", "")
@@ -145,6 +143,8 @@ def _money(match: Match) -> str:
         rest = f"{cardinal(int(cents))} {small if int(cents) == 1 else smalls}" if int(cents) else ""
         return f"{amount} {rest}".strip() or f"zero {country} {many}"
     said = f"{number(first)} {scales[0]}"
+    if last and any(regex.search(r"\.\d\d$", amount) for amount in (first, last)) and not any(scales):
+        return None
     if last:
         said += f" to {number(last)} {scales[1]}"
     return f"{said} {country} {one if first == '1' and not last and not scales[0] else many}"
@@ -164,7 +164,7 @@ def _clock(match: Match) -> str | None:
 
 def _fraction(match: Match) -> str | None:
     whole, a, b = match["with"], int(match["a"]), int(match["b"])
-    if not 0 < a or not 2 <= b <= 100 or (match["bar"] == "/" and (a, b) not in _COMMON_FRACTIONS):
+    if not 0 < a or not 2 <= b <= 100 or (match["bar"] == "/" and f"{a}⁄{b}" not in _COMMON_FRACTIONS):
         return None
     name = {2: "half", 4: "quarter"}.get(b) or ordinal(b)
     part = {"half": "halves"}.get(name, name + "s") if a > 1 else name
@@ -222,7 +222,11 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (r"\bwww(?:\.[A-Za-z]+)+(?![\w./-]*[\w/-])", lambda match: match[0].replace("www", "w w w").replace(".", " dot ")),
     (r"\bwww\.\S+", _unsure),
     (r"(?<=\p{L}) (?='(?:s|m|re|ve|ll|d)\b(?!'))", lambda match: ""),  # tokens of treebanks: it 's, do n't
-    (r"(?<=\b(?i:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should)) (?=n't\b)", lambda match: ""),
+    (
+        r"(?<=\b(?i:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should))"
+        r"(?:(?![&%@#])[\s\p{P}])+(?=(?i:n't)\b)",
+        lambda match: "",
+    ),
     (r"\b(?:[A-Za-z]\.){2,}", lambda match: " ".join(match[0].replace(".", ""))),
     (
         r"\b(?P<letters>\p{Lu}{1,3}&\p{Lu}{1,3})(?P<s>'s)?\b",

@@ -16,6 +16,7 @@ import regex
 from spiritlm_pl.corpora.english import ABBREVIATIONS, EXPRESSIONS, SYMBOLS, WRITTEN_SHORT, Say, whole_numbers
 from spiritlm_pl.corpora.numbers import language_code, number
 
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _LOST = regex.compile(r"[\[(<{]\s*(?:unintelligible|inaudible|indiscernible|unk)\s*[\])>}]", regex.IGNORECASE)
 _NOTES = regex.compile(  # stage directions: [beep], <laughs>, (laughs); but not a < b
     r"\[[^\]]*\]|<(?! )[^<>]*>|\{[^}]*\}|\((?:laugh(?:s|ing|ter)?|coughs?|sighs?|applause|music|noise)\)",
@@ -105,7 +106,9 @@ def _readings(text: str, language: str, symbols: Mapping[str, str] | None) -> It
     language = language_code(language)
     for symbol, name in (symbols or {}).items():
         text = text.replace(symbol, f" {name} ")
-    text = clean_transcript(text)
+    written = clean_transcript(text)
+    # digits of all scripts as those of one; what is a digit to regex alone is newer than Python's Unicode
+    text = regex.sub(r"\p{Nd}", lambda match: str(unicodedata.decimal(match[0], UNKNOWN)), written)
     spans = _spans(text, language)
     within = {at for start, end, _ in spans for at in range(start, end)}
     spaces = [at for at, character in enumerate(text) if character == " " and at not in within]
@@ -122,8 +125,8 @@ def _readings(text: str, language: str, symbols: Mapping[str, str] | None) -> It
         rest += text[at:stop]
         said += _named(text[at:stop])
         unnamed = language != "en" and any(character in SYMBOLS for character in text[start:stop])
-        numerals = any(character.isnumeric() and not character.isalpha() for character in rest)
-        yield _Reading(text[start:stop], _words(said, language), certain and not unnamed and not numerals)
+        numerals = any((one.isnumeric() and not one.isalpha()) or one == UNKNOWN for one in rest)
+        yield _Reading(written[start:stop], _words(said, language), certain and not unnamed and not numerals)
 
 
 def _named(text: str) -> str:

@@ -59,6 +59,7 @@ def test_numbers(written: str, said: str) -> None:
         ("½ cup, 5½ or 1 1/2", "one half cup five and a half or one and a half"),
         ("don´t don′t donʻt don’t", "don't don't don't don't"),
         ("it 's  i 'm  do n't", "it's i'm don't"),
+        ("Vs mrs King, etc.", "versus missus king et cetera"),
         ("Dr. Smith vs. Mr. Jones", "doctor smith versus mister jones"),
         ("AT&T's R&B", "a t and t's r and b"),
         ("a < b and c > d", "a less than b and c greater than d"),
@@ -77,7 +78,22 @@ def test_symbols_and_abbreviations_of_english(written: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["10-20", "2nd-3rd", "2,5", "4,5,6", "9/11", "5/12/2020", "14:00", "2:15:30", "1.5.2", "5m", "5s", "1.5x", "A380"]
+    [
+        "10-20",
+        "2nd-3rd",
+        "2,5",
+        "4,5,6",
+        "9/11",
+        "5/12/2020",
+        "14:00",
+        "2:15:30",
+        "1.5.2",
+        "$5-$7.50",
+        "5m",
+        "5s",
+        "1.5x",
+        "A380",
+    ]
     + ["5'10\"", "5′", "x^2", "₿5", "C#", "me@x.org", "((so))", "[inaudible]", "St.", "፩"],
 )
 def test_what_can_be_said_in_several_ways_is_told(token: str) -> None:
