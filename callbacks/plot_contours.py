@@ -3,7 +3,6 @@
 Shapes: B batch, F F0 frames.
 """
 
-import re
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.callbacks.media import log_figure
 from spiritlm_pl.callbacks.resynthesize import chosen_places
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.evaluation.figures import contour_figure
 from spiritlm_pl.modules.pitch import PitchModule
 
@@ -65,6 +65,6 @@ class PlotContours(Callback):
                 name: torch.where(values[1] > 0.5, values[0] + mean, torch.nan).float().cpu()
                 for name, values in (("original", original), ("from its codes", made))
             }
-            name = f"contours/{re.sub(r'[^A-Za-z0-9._-]+', '_', batch.ids[place])}"
+            name = f"contours/{plain_name(batch.ids[place])}"
             figure = contour_figure(curves, network.config.frame_rate, f"{batch.ids[place]}, {codes.shape[1]} codes")
             log_figure(trainer, name, figure, trainer.global_step)

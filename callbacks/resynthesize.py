@@ -5,7 +5,6 @@ The utterances are some of those that validation passes over anyway, always the 
 Shapes: B batch, T frames, S samples.
 """
 
-import re
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.callbacks.media import log_audio, log_figure
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -72,7 +72,7 @@ class ResynthesizeUtterances(Callback):
         original = batch.waveforms[place, : frames * network.hop_length].float().cpu()
         made = network.speak_frames(units, speaker, pitches, styles, style)
         spoken = network.synthesize(units[starts], speaker, None, run_pitches, run_styles, style)
-        name = f"resynthesis/{re.sub(r'[^A-Za-z0-9._-]+', '_', batch.ids[place])}"
+        name = f"resynthesis/{plain_name(batch.ids[place])}"
         step, rate = trainer.global_step, network.sample_rate
         if name not in self._heard:
             self._heard.add(name)

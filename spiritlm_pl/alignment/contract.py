@@ -20,10 +20,12 @@ class Aligned:
     Attributes:
         words: one for each word that is said, in order.
         phones: phones in order, silence left out; empty if the aligner knows none.
+        source: file or entry that the times come from and that is of this utterance alone; None if there is none.
     """
 
     words: list[Word]
     phones: list[Word] = field(default_factory=list)
+    source: str | None = None
 
 
 class Aligner(Protocol):

@@ -20,6 +20,7 @@ from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork, load_folder, load_mms_fa
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
+from spiritlm_pl.corpora.transcripts import one_form
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
 
 MMS_FA = "MMS_FA"
@@ -71,7 +72,7 @@ class CTCAligner:
 def spell(network: CTCNetwork, word: str) -> list[int]:
     """Classes of the characters of a word; empty if the network knows none of them."""
     known, classes = network.characters, []
-    for character in unicodedata.normalize("NFKC", word):
+    for character in one_form(word):
         plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
         for form in (character, character.lower(), character.upper(), plain.lower(), plain.upper()):
             if form and all(c in known for c in form):

@@ -9,6 +9,7 @@ Source: the description of the format in NIST's scoring toolkit (sctk).
 import math
 from pathlib import Path
 
+from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.word_times import AlignedWord, is_silence
 
 
@@ -48,7 +49,7 @@ def read_ctm(path: str | Path) -> dict[tuple[str, str], list[AlignedWord]]:
         ValueError: if a line cannot be read; the message names file and line.
     """
     found: dict[tuple[str, str], list[AlignedWord]] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         fields = line.split()
         if not fields or fields[0].startswith(";;"):
             continue

@@ -6,7 +6,7 @@ interrupted run goes on where it stopped.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,13 @@ class Outcome:
     words: Sequence[Word] = ()
     phones: Sequence[Word] = ()
     reason: str | None = None
+    source: str | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Outcome":
         """Inverse of `asdict`."""
         items = {kind: [AlignedWord(**word) for word in values[kind]] for kind in ("words", "phones")}
-        return cls(values["id"], values["key"], reason=values["reason"], **items)
+        return cls(values["id"], values["key"], reason=values["reason"], source=values["source"], **items)
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,22 @@ class _Job:
         key = _key(self.aligner, cut)
         supervision = cut.supervisions[0]
         text = supervision.text or ""
-        tokens = written_tokens(text)
+        language = supervision.language or "en"
+        tokens = written_tokens(text, language)
         if not tokens:
             return Outcome(cut.id, key, reason="transcript has no words")
-        language = supervision.language or "en"
         if self.aligner.english_only and not is_english(language):
             return Outcome(
                 cut.id, key, reason=f"{self.aligner.name} reads English only, but this is {language}: --method ctc"
             )
         unknown = unreadable(text, language)
         if unknown is not None:
-            return Outcome(cut.id, key, reason=f"{unknown!r} has numbers or symbols, which are read in English only")
+            return Outcome(cut.id, key, reason=f"{unknown!r} has no certain reading in {language}: write it in words")
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
             aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])
             words = token_times(tokens, aligned.words, cut.duration)
-            return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration))
+            return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration), source=aligned.source)
         except (AlignmentError, AudioError) as error:
             return Outcome(cut.id, key, reason=str(error))
 
@@ -111,6 +112,20 @@ def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int 
     yield from (done[key] for key in keys)
 
 
+def _of_one_source_each(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """Outcomes by id; where the same source fits several cuts, nobody knows whose times it has."""
+    found = {outcome.id: outcome for outcome in outcomes}
+    owners: dict[str, list[str]] = {}
+    for outcome in found.values():
+        if outcome.source is not None:
+            owners.setdefault(outcome.source, []).append(outcome.id)
+    for source, ids in owners.items():
+        for name in ids if len(ids) > 1 else ():
+            reason = f"times must be of one utterance, but {source} fits {', '.join(ids[:3])}"
+            found[name] = Outcome(name, found[name].key, reason=reason)
+    return found
+
+
 def align_corpus(
     corpus: str | Path, aligner: Aligner, *, overwrite: bool = False, num_jobs: int | None = None
 ) -> dict[str, Any]:
@@ -135,7 +150,7 @@ def align_corpus(
     splits = {split: list(load_cuts(corpus, split)) for split in SPLITS}
     todo = [cut for cuts in splits.values() for cut in cuts if overwrite or not word_alignment(cut)]
     cache = corpus / CACHE_FILE
-    outcomes = {outcome.id: outcome for outcome in _outcomes(todo, aligner, cache, num_jobs)}
+    outcomes = _of_one_source_each(_outcomes(todo, aligner, cache, num_jobs))
     failed = [
         Skipped(cut.id, str(cut.recording.sources[0].source), outcomes[cut.id].reason or "")
         for cut in todo

@@ -54,14 +54,30 @@ class LhotseAligner:
 
 
 def make_aligner(
-    method: Method, *, source: str | None, network: str, device: str, phones: bool, unknown: Unknown = "error"
+    method: Method,
+    *,
+    source: str | None,
+    network: str,
+    device: str,
+    phones: bool,
+    unknown: Unknown = "error",
+    word_tier: str | None = None,
+    phone_tier: str | None = None,
+    phone_source: str | None = None,
 ) -> Aligner:
     """An aligner by name; see `spiritlm align --help` for the arguments.
 
     Raises:
-        ValueError: if the method needs a source and there is none.
+        ValueError: if the method needs a source and there is none, or an argument is of another method.
         FileNotFoundError: if the source is missing.
     """
+    for name, value, of in (
+        ("word_tier", word_tier, "textgrid"),
+        ("phone_tier", phone_tier, "textgrid"),
+        ("phone_source", phone_source, "ctm"),
+    ):
+        if value is not None and method != of:
+            raise ValueError(f"{name} must be given with method {of} only, but method is {method} instead")
     if method == "pocketsphinx":
         from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
 
@@ -73,5 +89,5 @@ def make_aligner(
     if source is None:
         raise ValueError(f"source must be given with method {method}, but is None instead")
     if method == "textgrid":
-        return TextGridAligner(source)
-    return CTMAligner(source) if method == "ctm" else LhotseAligner(source)
+        return TextGridAligner(source, word_tier, phone_tier)
+    return CTMAligner(source, phone_source) if method == "ctm" else LhotseAligner(source)

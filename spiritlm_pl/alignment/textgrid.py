@@ -8,13 +8,14 @@ and flags in angle brackets count, in order; everything else is comment. What is
 Source: the chapter "TextGrid file formats" of the Praat manual.
 """
 
-import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from spiritlm_pl.alignment.contract import Aligned
+from spiritlm_pl.corpora.files import decode_text
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.word_times import is_silence
 
@@ -24,22 +25,17 @@ _TOKEN = re.compile(
 )
 
 
+# What tools call their tiers: the Montreal Forced Aligner (with and without speakers), others, and MAUS.
+WORD_TIERS = ("words", "* - words", "word", "ORT-MAU")
+PHONE_TIERS = ("phones", "* - phones", "phone", "MAU")
+
+
 @dataclass(frozen=True)
 class Tier:
     """A named row of labelled intervals; a tier of points has intervals without length."""
 
     name: str
     intervals: list[Word]
-
-
-def _decode(content: bytes) -> str:
-    """Text by its byte order mark; else UTF-8, else Latin-1, as old versions of Praat wrote it."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def _values(text: str) -> Iterator[str | float]:
@@ -71,6 +67,13 @@ class _Reader:
             raise ValueError(f"{what} must be a number, but is {value!r} instead")
         return value
 
+    def end(self) -> None:
+        value = next(self._values, None)
+        if value is not None:
+            raise ValueError(
+                f"file must end after its tiers, but goes on with {value!r}: a count of intervals or tiers is too small"
+            )
+
     def count(self, what: str) -> int:
         value = self.number(what)
         if value < 0 or value != int(value):
@@ -99,7 +102,7 @@ def parse_textgrid(text: str) -> list[Tier]:
     """Tiers of a TextGrid.
 
     Raises:
-        ValueError: if the text is no TextGrid, or ends early.
+        ValueError: if the text is no TextGrid, or has fewer or more intervals or tiers than it says.
     """
     reader = _Reader(text)
     if not reader.string("file type").startswith("ooTextFile") or reader.string("object class") != "TextGrid":
@@ -107,18 +110,20 @@ def parse_textgrid(text: str) -> list[Tier]:
     reader.number("xmin"), reader.number("xmax")
     if reader.string("flag of tiers") != "<exists>":
         return []
-    return [_read_tier(reader) for _ in range(reader.count("number of tiers"))]
+    tiers = [_read_tier(reader) for _ in range(reader.count("number of tiers"))]
+    reader.end()
+    return tiers
 
 
 def read_textgrid(path: str | Path) -> list[Tier]:
-    """Tiers of a TextGrid file in UTF-8 or UTF-16.
+    """Tiers of a TextGrid file in UTF-8 or UTF-16, or in Latin-1, as old versions of Praat wrote it.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no TextGrid in text format, or is damaged; the message names the file.
     """
     try:
-        return parse_textgrid(_decode(Path(path).read_bytes()))
+        return parse_textgrid(decode_text(Path(path).read_bytes(), fallback="latin-1"))
     except ValueError as error:
         raise ValueError(f"{path} must be a TextGrid in text format, but is not: {error}") from error
 
@@ -127,30 +132,46 @@ def _labelled(tier: Tier) -> list[Word]:
     return [item for item in tier.intervals if not is_silence(item.text) and item.end > item.start]
 
 
-def _find(tiers: list[Tier], name: str, path: str | Path) -> Tier:
-    found = [tier for tier in tiers if tier.name == name] or [
-        tier for tier in tiers if tier.name.strip().lower() == name.strip().lower()
-    ]
-    if not found:
-        names = ", ".join(repr(tier.name) for tier in tiers) or "no tiers"
-        raise ValueError(f"tier must be one of {path}, but is {name!r} instead; there are {names}")
-    return found[0]
+def _find(tiers: Sequence[Tier], patterns: Sequence[str]) -> Tier | None:
+    """The tier of the first name or pattern that fits any, None if none does; case matters only between tiers.
+
+    Raises:
+        ValueError: if several tiers fit.
+    """
+    for pattern in patterns:
+        found = [tier for tier in tiers if tier.name == pattern] or [
+            tier for tier in tiers if fnmatchcase(tier.name.strip().lower(), pattern.strip().lower())
+        ]
+        if len(found) > 1:
+            names = ", ".join(repr(tier.name) for tier in found)
+            raise ValueError(f"tier {pattern!r} must be one tier, but {names} are of this name: give another one")
+        if found:
+            return found[0]
+    return None
 
 
-def textgrid_alignment(path: str | Path, word_tier: str = "words", phone_tier: str | None = None) -> Aligned:
+def textgrid_alignment(path: str | Path, word_tier: str | None = None, phone_tier: str | None = None) -> Aligned:
     """Words and phones of a TextGrid file, empty and silent intervals left out; times as in the file.
 
     Args:
         path: the file.
-        word_tier: name of the tier of words; upper and lower case are the same if none fits exactly.
-        phone_tier: name of the tier of phones; None for "phones" where there is one.
+        word_tier: name of the tier of words, or a pattern such as "* - words"; None for the first of `WORD_TIERS`.
+        phone_tier: name or pattern of the tier of phones; None for the first of `PHONE_TIERS`, if there is one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, or has no such tier.
+        ValueError: if the file is damaged, has no such tier, or several.
     """
     tiers = read_textgrid(path)
-    words = _labelled(_find(tiers, word_tier, path))
-    if phone_tier is None and not any(tier.name.strip().lower() == "phones" for tier in tiers):
-        return Aligned(words)
-    return Aligned(words, _labelled(_find(tiers, phone_tier or "phones", path)))
+    names = ", ".join(repr(tier.name) for tier in tiers) or "no tiers"
+    found = []
+    for given, usual in ((word_tier, WORD_TIERS), (phone_tier, PHONE_TIERS)):
+        try:
+            tier = _find(tiers, usual if given is None else [given])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if tier is None and (given is not None or usual is WORD_TIERS):
+            wanted = repr(given) if given is not None else " or ".join(map(repr, usual))
+            raise ValueError(f"tier must be one of {path}, but is {wanted} instead; there are {names}")
+        found.append(_labelled(tier) if tier is not None else [])
+    return Aligned(words=found[0], phones=found[1])

@@ -8,6 +8,9 @@ def align(
     corpus: str,
     method: Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"] = "pocketsphinx",
     source: str | None = None,
+    word_tier: str | None = None,
+    phone_tier: str | None = None,
+    phone_source: str | None = None,
     network: str = "MMS_FA",
     device: str = "cpu",
     unknown: Literal["error", "star"] = "error",
@@ -23,9 +26,13 @@ def align(
     Args:
         corpus: a folder made by `spiritlm prepare`.
         method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or times that are
-            already there: textgrid (a folder of Praat files named after the utterances), ctm (one file), lhotse
-            (a manifest of cuts with alignments).
-        source: the folder or file of textgrid, ctm and lhotse.
+            already there: textgrid (a folder of Praat files, such as the output folder of the Montreal Forced Aligner),
+            ctm (one file), lhotse (a manifest of cuts with alignments).
+        source: the folder or file of textgrid, ctm and lhotse. Utterances are found by their path (spk1/utt1), or by
+            the end of it where that is of one utterance only.
+        word_tier: of textgrid: the tier of words, by name or pattern; if not given words, "* - words", word or ORT-MAU.
+        phone_tier: of textgrid: the tier of phones; if not given phones, "* - phones", phone or MAU, if there is one.
+        phone_source: of ctm: a file of phones.
         network: of ctc: MMS_FA (torchaudio downloads its weights once, licence CC-BY-NC 4.0; it knows the letters
             a to z only, so transcripts in other scripts must be romanised) or a folder with a CTC checkpoint of
             transformers.
@@ -39,7 +46,17 @@ def align(
     from spiritlm_pl.alignment.run import align_corpus
     from spiritlm_pl.alignment.sources import make_aligner
 
-    chosen = make_aligner(method, source=source, network=network, device=device, phones=phones, unknown=unknown)
+    chosen = make_aligner(
+        method,
+        source=source,
+        network=network,
+        device=device,
+        phones=phones,
+        unknown=unknown,
+        word_tier=word_tier,
+        phone_tier=phone_tier,
+        phone_source=phone_source,
+    )
     if method == "ctc" and network == "MMS_FA":
         print("licence of the weights of MMS_FA: CC-BY-NC 4.0 (Meta)")
     jobs = 1 if method == "ctc" and device != "cpu" else num_jobs

@@ -7,7 +7,6 @@ Shapes: S samples.
 """
 
 import ctypes
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,9 +15,10 @@ from typing import Any
 
 import espeakng_loader
 import numpy as np
+import regex
 
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_words
+from spiritlm_pl.corpora.transcripts import written_tokens
 from spiritlm_pl.interrupts import interrupts_held
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _DO_NOT_EXIT, _UTF8 = 2, 0x01, 0x8000, 1
@@ -149,7 +149,7 @@ class Speaker:
         Raises:
             ValueError: if there is nothing to say, or no such voice.
         """
-        readable, words, starts = _readable(text)
+        readable, words, starts = _readable(text, voice.language)
         if not words:
             raise ValueError(f"text must have words to say, but is {text!r} instead")
         self.set_voice(voice)
@@ -206,16 +206,16 @@ class Speaker:
         return result
 
 
-def _readable(text: str) -> tuple[str, list[str], list[int]]:
+def _readable(text: str, language: str) -> tuple[str, list[str], list[int]]:
     """Text for the library, the words in it, and the character at which each starts."""
     pieces: list[str] = []
     words: list[str] = []
     starts: list[int] = []
     position = 0
-    for token in clean_transcript(text).split():
-        said = spoken_words(token)
+    for token, said in written_tokens(text, language):
+        pause = regex.search(r"\p{Terminal_Punctuation}(?=[\"'\p{Pe}\p{Pf}]*$)", token)
         for index, word in enumerate(said):
-            mark = token[-1] if index == len(said) - 1 and token[-1] in ".,;:!?" else ""
+            mark = pause[0] if pause and index == len(said) - 1 else ""
             words.append(word)
             starts.append(position)
             pieces.append(word + mark)
@@ -235,7 +235,7 @@ def whispering(name: str) -> str:
     """
     speaker().set_voice(Voice(name))
     base, _, variant = name.partition("+")
-    female = variant and re.search(r"^\s*gender\s+female", _variant_file(variant).read_text(), re.MULTILINE)
+    female = variant and regex.search(r"^\s*gender\s+female", _variant_file(variant).read_text(), regex.MULTILINE)
     return f"{base}+whisperf" if female else f"{base}+whisper"
 
 

@@ -1,21 +1,21 @@
-"""A folder of audio and transcripts: `x.txt` beside `x.wav`, or a table of paths and texts."""
+"""A folder of audio and transcripts: `x.txt` beside `x.wav`."""
 
-import csv
+import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
+from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance
+from spiritlm_pl.corpora.manifest import Skipped
 
-TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")
-_PATH_COLUMNS = ("path", "audio", "file", "filename", "wav", "audio_path")
-_TEXT_COLUMNS = ("text", "transcript", "sentence", "transcription")
-_SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
-_STYLE_COLUMNS = ("style", "emotion")
+TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # the first that is there; upper and lower case are the same
+_SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # before the words of a TIMIT transcript
 
 
 def audio_files(folder: str | Path) -> list[Path]:
-    """Audio at any depth, sorted by path.
+    """Audio at any depth, in linked folders as well, sorted by path.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
@@ -23,111 +23,75 @@ def audio_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"folder must be a folder of audio, but {folder} is missing instead")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = [path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
     if not paths:
         raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
     return paths
 
 
-def read_folder(folder: str | Path, language: str = "en", speaker_level: int | None = None) -> list[Utterance]:
+def read_folder(
+    folder: str | Path, language: str = "en", speaker_level: int | None = None
+) -> tuple[list[Utterance], list[Skipped]]:
     """Audio files at any depth, each with the text file of the same name.
 
     An audio file without one comes without a text, and a text file without audio as an audio file that is missing:
-    both are reported when they are checked.
+    both are reported when they are checked. The range of samples that opens a TIMIT transcript is no part of the text.
 
     Args:
         folder: where to look.
         language: of all transcripts.
         speaker_level: which folder below `folder` names the speaker (0 the first); None for one speaker.
 
+    Returns:
+        utterances, and those whose transcript cannot be read.
+
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
     """
     folder = Path(folder)
-    paths = audio_files(folder)
-    texts = {path: _text_file(path) for path in paths}
-    spoken = {path.with_suffix("") for path in paths}
-    alone = [
-        text
-        for text in sorted(folder.rglob("*"))
-        if text.suffix.lower() in TEXT_SUFFIXES
-        and text.with_suffix("") not in spoken
-        and text.with_name(text.name.partition(".")[0]) not in spoken
-    ]
-    utterances = []
-    for path, text in (*texts.items(), *((text.with_suffix(".wav"), text) for text in alone)):
+    texts = _text_files(folder)
+    files = [(path, texts.get(_stem(path))) for path in audio_files(folder)]
+    heard = {_stem(path) for path, _ in files}
+    files += [(text.with_name(stem.name + ".wav"), text) for stem, text in texts.items() if stem not in heard]
+    utterances, skipped = [], []
+    for path, text in files:
         relative = path.relative_to(folder)
-        content = text.read_text(encoding="utf-8", errors="replace") if text else None
+        name = unicodedata.normalize("NFC", path_id(relative))
         parents = relative.parts[:-1]
         speaker = folder.name
         if speaker_level is not None and speaker_level < len(parents):
             speaker = parents[speaker_level]
-        utterances.append(Utterance(_identifier(relative), path, content, speaker, language))
-    return _distinct(utterances)
-
-
-def _text_file(audio: Path) -> Path | None:
-    found = (audio.with_name(audio.stem + suffix) for suffix in TEXT_SUFFIXES)
-    return next((text for text in found if text.is_file()), None)
-
-
-def read_table(table: str | Path, audio_root: str | Path | None = None, language: str = "en") -> list[Utterance]:
-    """Rows of a .csv, or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
-
-    A speaker or style that the table does not tell is left empty: nobody knows which utterances share it.
-
-    Args:
-        table: the file; a path in it is relative to `audio_root`.
-        audio_root: None for the folder of the table.
-        language: of all transcripts.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it lacks a column.
-    """
-    table = Path(table)
-    if not table.is_file():
-        raise FileNotFoundError(f"table must be a .csv or .tsv file, but {table} is missing instead")
-    root = Path(audio_root) if audio_root else table.parent
-    with table.open(encoding="utf-8-sig", newline="") as stream:
-        if table.suffix.lower() == ".csv":
-            reader = csv.DictReader(stream)
+        try:
+            content = _SAMPLE_RANGE.sub("", read_text(text), count=1) if text else None
+            if content and "\0" in content:
+                raise ValueError(f"{text} holds NUL characters")
+        except (OSError, ValueError) as error:
+            skipped.append(Skipped(name, str(path), f"transcript cannot be read: {error}"))
         else:
-            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        names = {name.strip().lower(): name for name in reader.fieldnames or () if name}
-        columns = []
-        for kind, candidates in (
-            ("path", _PATH_COLUMNS),
-            ("text", _TEXT_COLUMNS),
-            ("speaker", _SPEAKER_COLUMNS),
-            ("style", _STYLE_COLUMNS),
-        ):
-            column = next((names[name] for name in candidates if name in names), None)
-            if column is None and kind in ("path", "text"):
-                raise ValueError(
-                    f"table must have a column of {kind} ({', '.join(candidates)}), "
-                    f"but {table} has {', '.join(names) or 'none'} instead"
-                )
-            columns.append(column)
-        rows = list(reader)
-    path_column, text_column, speaker_column, style_column = columns
-    utterances = []
-    for row in rows:
-        name = (row[path_column] or "").strip()
-        speaker = ((row[speaker_column] if speaker_column else None) or "").strip()
-        style = (row[style_column] or "").strip() if style_column else ""
-        custom = {"style": style} if style else None
-        utterances.append(
-            Utterance(_identifier(Path(name)), root / name, row[text_column] or "", speaker, language, custom=custom)
-        )
-    return _distinct(utterances)
+            utterances.append(Utterance(name, path, content, speaker, language))
+    return distinct_ids(utterances), skipped
 
 
-def _identifier(path: Path) -> str:
-    return "-".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
+def _stem(path: Path) -> Path:
+    """Path without suffix, in one Unicode form."""
+    return path.with_name(unicodedata.normalize("NFC", path.stem))
 
 
-def _distinct(utterances: list[Utterance]) -> list[Utterance]:
+def _text_files(folder: Path) -> dict[Path, Path]:
+    """Transcripts by the path of their audio without suffix."""
+    found: dict[Path, tuple[int, Path]] = {}
+    for path in files_below(folder):
+        name = path.name.lower()
+        # the longest suffix is the whole one: a.normalized.txt is of a.wav, not of a.normalized.wav
+        suffix = max((suffix for suffix in TEXT_SUFFIXES if name.endswith(suffix)), key=len, default=None)
+        if suffix is not None and len(name) > len(suffix):
+            stem = path.with_name(unicodedata.normalize("NFC", path.name[: -len(suffix)]))
+            candidate = (TEXT_SUFFIXES.index(suffix), path)
+            found[stem] = min(candidate, found.get(stem, candidate))
+    return {stem: path for stem, (_, path) in found.items()}
+
+
+def distinct_ids(utterances: list[Utterance]) -> list[Utterance]:
     """Different ids for files that differ in their suffix only."""
     seen: dict[str, int] = {}
     result = []

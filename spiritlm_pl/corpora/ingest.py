@@ -6,7 +6,6 @@ Mono files at 16 kHz stay where they are; all others are mixed and resampled int
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,8 @@ class Rules:
         min_duration: seconds.
         max_duration: seconds.
         min_sample_rate: Hz; what was sampled lower lacks the upper half of the spectrum.
-        spoken_text: keep the transcript as the words that are said (lower case; numbers and symbols written out
-            in English, utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep the transcript as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         symbols: names of symbols that this corpus reads in its own way.
     """
 
@@ -151,8 +150,9 @@ def ingest_one(
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, mono / max(1.0, peak))  # quieter rather than clipped
-    to_text = partial(spoken_form, symbols=rules.symbols) if rules.spoken_text else clean_transcript
-    text = to_text(utterance.text or "")
+    text = clean_transcript(utterance.text or "")
+    if rules.spoken_text:
+        text = spoken_form(text, rules.symbols, utterance.language)
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
     return make_cut(
         utterance.id,
@@ -174,17 +174,17 @@ def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
         return "there is no transcript beside it"
     if UNDECODED in utterance.text:
         return "transcript is not UTF-8"
-    if not spoken_words(utterance.text, rules.symbols):
-        return "transcript has no words"
     unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
-    if unknown is None:
-        return None
-    return f"transcript must have numbers and symbols in words if it is not English, but has {unknown!r} instead"
+    if unknown is not None:
+        return f"transcript must have one reading, but has {unknown!r} instead: write it in words"
+    if not spoken_words(utterance.text, rules.symbols, utterance.language):
+        return "transcript has no words"
+    return None
 
 
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:
     """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
-    tokens = written_tokens(text)
+    tokens = written_tokens(text, utterance.language)
     try:
         words = spoken_times([word for _, said in tokens for word in said], utterance.words)
         return token_times(tokens, words, duration), fit_times(utterance.phones, duration)

@@ -1,97 +1,111 @@
-"""Numbers as they are said in English: 42, 1,234, 28.8, 3rd, 1990s, 007."""
+"""Numbers as they are said, by num2words: 42, 1,234, 28.8, 3rd, 1990s, 007, and whole numbers of some other languages.
 
-import re
+Only what is said in one way is given. Where the word for a number depends on what is counted (un, une), on its case, or
+on whether it is a year, there is None.
+"""
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
-_ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
+from functools import lru_cache
+
+import regex
+from num2words import num2words
+
+_LANGUAGES = {
+    "en": ("eng", "english"),
+    "de": ("deu", "ger", "german"),
+    "fr": ("fra", "fre", "french"),
+    "es": ("spa", "spanish"),
+    "it": ("ita", "italian"),
+    "nl": ("nld", "dut", "dutch"),
+    "pt": ("por", "portuguese"),
+    "id": ("ind", "indonesian"),
+    "vi": ("vie", "vietnamese"),
+    "tr": ("tur", "turkish"),
+    "az": ("aze", "azerbaijani"),
 }
-_LARGEST = 10**15
+_CODES = {name: code for code, names in _LANGUAGES.items() for name in (code, *names)}
+# Whole numbers of more than one reading, by language. Languages that are not here inflect all or most of them, or are
+# written by num2words in another way than text is.
+_SEVERAL_READINGS = {
+    "de": r"(?:.*0)?1|1[1-9]\d\d",
+    "nl": r"1[1-9]\d\d",
+    "fr": r"(?:.*[02-68])?1",
+    "es": r"(?!1\d{3}$)(?:(?:.*[^1])?1|.*[2-9]\d\d)",
+    "pt": r"(?!1\d{3}$)(?:(?:.*[^1])?[12]|.*[2-9]\d\d)",
+    "it": r"1",
+    "id": r"(?!)",
+    "vi": r"(?!)",
+}
+_LONGEST = 15  # digits of a number that is said as a whole
+_NUMBER = regex.compile(r"(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<fraction>\d+))?")
 
-NUMBER = re.compile(
-    r"(?P<minus>(?<![\w.])-)?(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<fraction>\d+))?"
-    r"(?P<suffix>st|nd|rd|th|s)?(?![a-zA-Z0-9])",
-    re.IGNORECASE,
-)
+
+def language_code(language: str) -> str:
+    """Two letters for the language of a tag or an English name (en-GB, eng, English); what is not known stays."""
+    first = regex.split("[-_]", language.strip().lower())[0]
+    return _CODES.get(first, first)
 
 
-def cardinal(value: int) -> list[str]:
-    """Words of a whole number, British "and" left out.
+@lru_cache(maxsize=10_000)
+def _said(value: int, language: str, to: str) -> str:
+    words = str(num2words(value, lang=language, to=to)).lower()
+    if language == "en":
+        words = words.replace(" and ", " ")
+    return regex.sub(r"[\s,-]+", " ", words)
 
-    Raises:
-        ValueError: if the number is negative or too large to have a name here.
+
+def cardinal(value: int) -> str:
+    """Words of a whole number in English, the British "and" left out."""
+    return _said(value, "en", "cardinal")
+
+
+def ordinal(value: int) -> str:
+    """Words of a rank in English: 23 is twenty third."""
+    return _said(value, "en", "ordinal")
+
+
+def digits(text: str) -> str:
+    """Digits of any script, read one by one in English."""
+    return " ".join(cardinal(int(digit)) for digit in text)
+
+
+def plural(words: str) -> str:
+    """Nineteen nineties for nineteen ninety."""
+    return words[:-1] + "ies" if words.endswith("y") else words + ("es" if words.endswith("x") else "s")
+
+
+def number(text: str, *, year: bool = False) -> str:
+    """Words in English of digits with or without commas at thousands and a decimal point.
+
+    Args:
+        text: such as 1,234.50, or .5
+        year: read what is like a year of 1100 to 1999 or 2010 to 2099 as such, nineteen oh five.
     """
-    if not 0 <= value < _LARGEST:
-        raise ValueError(f"value must be in [0, {_LARGEST}), but is {value} instead")
-    if value < 20:
-        return [_ONES[value]]
-    if value < 100:
-        return [_TENS[value // 10], *(cardinal(value % 10) if value % 10 else [])]
-    scale, name = next((scale, name) for scale, name in _SCALES if value >= scale)
-    return [*cardinal(value // scale), name, *(cardinal(value % scale) if value % scale else [])]
-
-
-def ordinal(value: int) -> list[str]:
-    """Words of a rank: 23 is twenty third."""
-    *words, last = cardinal(value)
-    if last in _ORDINALS:
-        return [*words, _ORDINALS[last]]
-    return [*words, last[:-1] + "ieth" if last.endswith("y") else last + "th"]
-
-
-def digits(text: str) -> list[str]:
-    """Digits read one by one."""
-    return [_ONES[int(digit)] for digit in text]
-
-
-def year(value: int) -> list[str]:
-    """Words of a number from 1100 to 1999 as in a year: nineteen ninety, nineteen oh five."""
-    century, rest = cardinal(value // 100), value % 100
-    if rest == 0:
-        return [*century, "hundred"]
-    return [*century, *(["oh"] if rest < 10 else []), *cardinal(rest)]
-
-
-def _plural(word: str) -> str:
-    return word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith("x") else "s")
-
-
-def number_words(match: re.Match[str]) -> list[str]:
-    """Words of one match of `NUMBER`."""
+    match = _NUMBER.fullmatch(text)
+    assert match is not None
     whole, fraction = match["whole"], match["fraction"]
-    suffix = (match["suffix"] or "").lower()
-    value = int(whole.replace(",", ""))
-    minus = ["minus"] if match["minus"] else []
-    if value >= _LARGEST or (len(whole) > 1 and whole[0] == "0"):
-        words = digits(whole.replace(",", ""))
-    elif suffix in ("st", "nd", "rd", "th"):
-        words = ordinal(value)
-    elif 1100 <= value < 2000 and "," not in whole and not fraction:
-        words = year(value)
+    plain = whole.replace(",", "")
+    if len(plain) > _LONGEST or (len(plain) > 1 and int(plain[0]) == 0):
+        words = digits(plain)
+    elif year and plain == whole and not fraction and len(plain) == 4 and _like_year(int(plain)):
+        words = _said(int(plain), "en", "year")
     else:
-        words = cardinal(value)
-    if suffix == "s":
-        words[-1] = _plural(words[-1])
-    if fraction:
-        words = [*words, "point", *digits(fraction)]
-    return [*minus, *words]
+        words = cardinal(int(plain)) if plain else ""
+    return f"{words} point {digits(fraction)}".strip() if fraction else words
 
 
-def expand_numbers(text: str) -> str:
-    """Write every number of a text in words.
+def _like_year(value: int) -> bool:
+    return 1100 <= value < 2000 or 2010 <= value < 2100
 
-    >>> expand_numbers("Dial 42 on the 3rd, at 28.8 kilobit")
-    'Dial forty two on the third, at twenty eight point eight kilobit'
+
+def whole_number(text: str, language: str) -> str | None:
+    """Words of digits in another language; None if it is not one that is known, or the words are not certain.
+
+    Args:
+        text: digits of any script.
+        language: a code of two letters.
     """
-    return NUMBER.sub(lambda match: " ".join(number_words(match)), text)
+    several = _SEVERAL_READINGS.get(language)
+    plain = str(int(text))
+    if several is None or plain != text or len(plain) > 6 or regex.fullmatch(several, plain):
+        return None
+    return _said(int(plain), language, "cardinal")

@@ -13,6 +13,7 @@ from lhotse import MonoCut
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.espeak import Voice, speaker
+from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, Skipped, make_cut, save_corpus
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
@@ -154,15 +155,15 @@ def speak_text(
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is no UTF-8 text or holds nothing to say.
+        ValueError: if it is no Unicode text or holds nothing to say.
     """
     file, out = Path(file), Path(out)
     if not file.is_file():
         raise FileNotFoundError(f"file must be a text file, but {file} is missing instead")
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"file must be UTF-8 text, but {file} is not ({error.reason})") from error
+        text = read_text(file)
+    except ValueError as error:
+        raise ValueError(f"file must be UTF-8 or UTF-16 text, but {error}") from error
     sentences = {spoken_form(sentence): sentence for sentence in reversed(split_sentences(text))}
     if not sentences:
         raise ValueError(f"file must hold words to say, but {file} has none instead")
@@ -178,8 +179,8 @@ def speak_text(
             lines.append(Line(name, sentence, voice, out / "audio" / f"{name}.wav"))
             keys.append(words)
         else:
-            reason = f"sentence must have numbers and symbols in words for voice {voice.name}, but has {unknown!r}"
-            skipped.append(Skipped(name, str(file), f"{reason} instead"))
+            reason = f"sentence must have one reading for voice {voice.name}, but has {unknown!r} instead"
+            skipped.append(Skipped(name, str(file), f"{reason}: write it in words"))
     if not lines:
         raise ValueError(f"file must hold sentences that can be said, but all were skipped ({skipped[0].reason})")
     splits = assign_splits(keys, validation_fraction, test_fraction, seed)

@@ -1,102 +1,203 @@
 """Transcripts: from what was written to the words that are said.
 
-A transcript is a row of written tokens (split at spaces), each of which is said as zero or more words of
-lower-case letters and apostrophes: "42," as "forty two", an emoji as nothing. Numbers and symbols are said in
-English only; `unreadable` finds them in transcripts of other languages.
+A transcript is a row of written tokens (split at spaces; "$5 million" is one), each of which is said as zero or more
+words of lower-case letters, with their vowel signs and joiners, and apostrophes: "42," as "forty two", an emoji as
+nothing. Symbols are said in English only, numbers in English and, as far as they are certain, in some other languages;
+`unreadable` finds what cannot be said with certainty.
 """
 
-import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from spiritlm_pl.corpora.numbers import expand_numbers
+import regex
 
-_NOTES = re.compile(r"\[[^\]]*\]|<[^>]*>|\{[^}]*\}")  # stage directions: [beep], <laughs>
-_SYMBOLS = {
-    "&": "and",
-    "%": "percent",
-    "+": "plus",
-    "=": "equals",
-    "@": "at",
-    "°": "degrees",
-    "€": "euros",
-    "$": "dollars",
-    "£": "pounds",
-    "#": "number",
-}
-_QUOTES = str.maketrans({**dict.fromkeys("’‘ʼ`", "'"), **dict.fromkeys("–—−", "-"), **dict.fromkeys("“”", '"')})
-_MONEY = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)")
-_INITIALS = re.compile(r"\b(?:[A-Za-z]\.){2,}")
+from spiritlm_pl.corpora.english import ABBREVIATIONS, EXPRESSIONS, SYMBOLS, WRITTEN_SHORT, Say, whole_numbers
+from spiritlm_pl.corpora.numbers import language_code, number
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+_LOST = regex.compile(r"[\[(<{]\s*(?:unintelligible|inaudible|indiscernible|unk)\s*[\])>}]", regex.IGNORECASE)
+_NOTES = regex.compile(  # stage directions: [beep], <laughs>, (laughs); but not a < b
+    r"\[[^\]]*\]|<(?! )[^<>]*>|\{[^}]*\}|\((?:laugh(?:s|ing|ter)?|coughs?|sighs?|applause|music|noise)\)",
+    regex.IGNORECASE,
+)
+# Before compatibility forms are unified, which would make ´ a space, 5½ 51/2, and m² m2.
+_SIGNS = str.maketrans(
+    {
+        **dict.fromkeys("’‘ʼ`´", "'"),
+        **dict.fromkeys("“”", '"'),
+        "−": "-",
+        "№": "No. ",
+        **{sign: f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    }
+)
+_BEFORE_FORMS = (
+    (regex.compile(r"(?<=\p{L})[ʻ′](?=\p{L})"), "'"),
+    (regex.compile(r"\bN[º°]\s?(?=\d)"), "No. "),
+    (regex.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])"), " "),
+    (regex.compile(r"\u200b"), " "),  # between words, in scripts without spaces
+    (regex.compile(r"[\p{Cf}--[\u200c\u200d]]|[\ufe00-\ufe0f\u20e3]", regex.V1), ""),  # soft hyphens, directions, emoji
+)
+_LETTER_OR_MARK = r"[\p{L}\p{M}]"
+_WORD = regex.compile(  # a mark belongs to the letter before it; joiners are part of words in Indic scripts and Persian
+    rf"[\p{{L}}\p{{N}}'](?:[\p{{L}}\p{{N}}']|(?<!')\p{{M}}|(?<={_LETTER_OR_MARK})[\u200c\u200d](?={_LETTER_OR_MARK})"
+    r"|(?<=\p{M})\u200d)*"
+)
+_SENTENCE_END = r"\p{Sentence_Terminal}[\"'\p{Pe}\p{Pf}]*"
+_BREAKS = regex.compile(
+    rf"(?<={_SENTENCE_END})\s+(?=[\"'\p{{Ps}}\p{{Pi}}]?[^\s\p{{Ll}}])"
+    r"|(?<=[。！？｡．][\p{Pe}\p{Pf}\"']*)(?=[^\s\p{Pe}\p{Pf}\p{Sentence_Terminal}\"'])"
+)
+_NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)})\.$")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A written token, the words that are said for it, and whether they are certain."""
+
+    written: str
+    words: list[str]
+    certain: bool
+
+
+def one_form(text: str) -> str:
+    """Compatibility forms unified, but not the vowel am of Thai and Lao, which nobody writes as its two parts."""
+    text = unicodedata.normalize("NFKC", text)
+    for whole in "\u0e33\u0eb3":
+        text = text.replace(unicodedata.normalize("NFKC", whole), whole)
+    return text
 
 
 def clean_transcript(text: str) -> str:
     """Unicode in one form, notes in brackets left out, one space between tokens."""
-    text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
-    return " ".join(_NOTES.sub(" ", text).split())
+    text = text.translate(_SIGNS)
+    for pattern, replacement in _BEFORE_FORMS:
+        text = pattern.sub(replacement, text)
+    return " ".join(_NOTES.sub(" ", one_form(text)).split())
 
 
 def is_english(language: str) -> bool:
     """Whether a language tag or name (en-GB, eng, English) stands for English."""
-    return language.lower().replace("_", "-").partition("-")[0] in ("en", "eng", "english")
+    return language_code(language) == "en"
+
+
+@lru_cache
+def _expressions(language: str) -> list[tuple[regex.Pattern[str], Say]]:
+    return EXPRESSIONS if language == "en" else whole_numbers(language)
+
+
+def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
+    """Start, end and reading of expressions, the first that begins counts; None for one of several readings."""
+    matches = sorted(
+        (match.start(), order, match.end(), say, match)
+        for order, (pattern, say) in enumerate(_expressions(language))
+        for match in pattern.finditer(text)
+    )
+    spans: list[tuple[int, int, str | None]] = []
+    for start, _, end, say, match in matches:
+        if not spans or start >= spans[-1][1]:
+            spans.append((start, end, say(match)))
+    return spans
+
+
+def _readings(text: str, language: str, symbols: Mapping[str, str] | None) -> Iterator[_Reading]:
+    """Tokens of a text in order; an expression with spaces is one token."""
+    language = language_code(language)
+    for symbol, name in (symbols or {}).items():
+        text = text.replace(symbol, f" {name} ")
+    written = clean_transcript(text)
+    # digits of all scripts as those of one; what is a digit to regex alone is newer than Python's Unicode
+    text = regex.sub(r"\p{Nd}", lambda match: str(unicodedata.decimal(match[0], UNKNOWN)), written)
+    spans = _spans(text, language)
+    within = {at for start, end, _ in spans for at in range(start, end)}
+    spaces = [at for at, character in enumerate(text) if character == " " and at not in within]
+    for start, stop in zip([0, *(at + 1 for at in spaces)], [*spaces, len(text)], strict=True):
+        said, rest, at = "", "", start
+        certain = True
+        for first, last, words in spans:
+            if start <= first < stop:
+                rest += text[at:first]
+                said += _named(text[at:first])
+                said += f" {_named(text[first:last])} " if words is None else f" {words} " if words else ""
+                certain = certain and words is not None
+                at = last
+        rest += text[at:stop]
+        said += _named(text[at:stop])
+        unnamed = language != "en" and any(character in SYMBOLS for character in text[start:stop])
+        numerals = any((one.isnumeric() and not one.isalpha()) or one == UNKNOWN for one in rest)
+        yield _Reading(written[start:stop], _words(said, language), certain and not unnamed and not numerals)
+
+
+def _named(text: str) -> str:
+    """Text with the English names of its symbols, and of digits of which it is not certain how they are read."""
+    for symbol, name in SYMBOLS.items():
+        text = text.replace(symbol, f" {name} ")
+    return regex.sub(r"\d+", lambda match: f" {number(match[0])} ", text)
+
+
+def _words(text: str, language: str) -> list[str]:
+    text = text.replace("İ", "i")
+    if language in ("tr", "az"):
+        text = text.replace("I", "ı")
+    text = one_form(text.lower())
+    words = [word.strip("'") for word in _WORD.findall(text)]
+    if language == "en":
+        words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]
+    return [word for word in words if any(character.isalpha() for character in word)]
 
 
 def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = None) -> str | None:
-    """First token whose digits or symbols would have to be said in another language than English; else None.
+    """First token of which it is not certain how it is said; None if all are.
 
     Args:
         text: written text.
         language: its language.
         symbols: names of symbols, in this language.
     """
-    if is_english(language):
-        return None
-    unnamed = set(_SYMBOLS) - set(symbols or ())
-    tokens = clean_transcript(text).split()
-    return next((token for token in tokens if any(c in unnamed or _is_number(c) for c in token)), None)
+    if lost := _LOST.search(text):
+        return lost[0]
+    return next((one.written for one in _readings(text, language, symbols) if not one.certain), None)
 
 
-def _is_number(character: str) -> bool:
-    return character.isnumeric() and not character.isalpha()  # numerals that are also letters are read as such
+def spoken_words(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> list[str]:
+    """Words that are said for a piece of text, lower case; empty if nothing is.
 
-
-def spoken_words(text: str, symbols: Mapping[str, str] | None = None) -> list[str]:
-    """Words that are said for a piece of text, lower case, numbers in English; empty if nothing is.
+    Whether they are certain is for `unreadable` to say.
 
     Args:
         text: written text.
         symbols: names of symbols that this corpus reads in its own way (such as "#": "pound").
+        language: of the text.
     """
-    text = clean_transcript(text)
-    text = _MONEY.sub(lambda match: f"{match[2]} {_SYMBOLS[match[1]]}", text)
-    text = _INITIALS.sub(lambda match: " ".join(match[0].replace(".", "")) + " ", text)
-    text = expand_numbers(text)
-    for symbol, name in {**_SYMBOLS, **(symbols or {})}.items():
-        text = text.replace(symbol, f" {name} ")
-    text = re.sub(r"(?<=[a-zA-Z])(?=\d)|(?<=\d)(?=[a-zA-Z])", " ", text)  # 3D: three d
-    text = expand_numbers(text).lower()
-    letters = "".join(c if c.isalnum() or c == "'" or unicodedata.combining(c) else " " for c in text)
-    words = (word.strip("'") for word in letters.split())
-    return [word for word in words if any(c.isalpha() for c in word)]
+    return [word for one in _readings(text, language, symbols) for word in one.words]
 
 
-def spoken_form(text: str, symbols: Mapping[str, str] | None = None) -> str:
+def spoken_form(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> str:
     """The words that are said, in one line; `spoken_form(spoken_form(x)) == spoken_form(x)`."""
-    return " ".join(spoken_words(text, symbols))
+    return " ".join(spoken_words(text, symbols, language))
 
 
-def written_tokens(text: str) -> list[tuple[str, list[str]]]:
+def written_tokens(text: str, language: str = "en") -> list[tuple[str, list[str]]]:
     """Tokens of a text with the words said for each; tokens that are not said are left out.
 
     In a spoken form every token is its own word, so the pairs are trivial.
     """
-    pairs = ((token, spoken_words(token)) for token in text.split())
-    return [(token, words) for token, words in pairs if words]
+    return [(one.written, one.words) for one in _readings(text, language, None) if one.words]
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of running text: a new one after . ! ? and at empty lines; with letters or digits in each."""
-    sentences = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        joined = " ".join(paragraph.split())
-        sentences += re.split(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\sa-z])", joined)
+    """Sentences of running text: a new one after the sentence ends of any script (. ! ? । 。 ؟ ...) and at empty lines.
+
+    Only those with letters or digits are kept. What follows in lower case, or an abbreviation, goes on.
+    """
+    sentences: list[str] = []
+    for paragraph in regex.split(r"\n\s*\n", text):
+        goes_on = False
+        for part in _BREAKS.split(" ".join(paragraph.split())):
+            if goes_on:
+                sentences[-1] += f" {part}"
+            else:
+                sentences.append(part)
+            goes_on = _NO_END.search(part) is not None
     return [sentence for sentence in sentences if spoken_words(sentence)]

@@ -11,7 +11,9 @@ from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.transcripts import spoken_words
 
 TOLERANCE = 0.05  # seconds by which words may pass the ends of a cut, or each other, and are clipped
-SILENCES = frozenset({"", "sil", "sp", "pau", "<eps>", "<sil>", "<p>", "#", "h#"})  # lower case
+SILENCES = frozenset(
+    {"", "sil", "sp", "pau", "<eps>", "<sil>", "<p>", "<p:>", "<b>", "<space>", "#", "h#"}
+)  # lower case
 UNKNOWN = frozenset({"<unk>", "[unk]", "spn"})  # a word that the aligner did not know, lower case
 
 

@@ -25,6 +25,7 @@ from torchaudio.functional import edit_distance
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 
 SAMPLE_RATE = 16_000
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´", "'") | {"\u200b": " "})  # NFKC makes ´ a space
 Recogniser = Callable[[Tensor], str]
 
 
@@ -58,9 +59,13 @@ class Heard:
 
 
 def normalise(text: str) -> str:
-    """Lower case words of any script, and apostrophes, without punctuation, as recognisers are scored."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    kept = (char if char == "'" or unicodedata.category(char)[0] in "LMN" else " " for char in plain)
+    """Lower case words of any script, and apostrophes, without punctuation, as recognisers are scored.
+
+    What is not seen (soft hyphens, joiners, marks of direction) is no difference.
+    """
+    plain = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).casefold()
+    seen = (char for char in plain if unicodedata.category(char) != "Cf")
+    kept = (char if char == "'" or unicodedata.category(char)[0] in "LMN" else " " for char in seen)
     return " ".join("".join(kept).split())
 
 

@@ -78,12 +78,19 @@ def load_corpora(folders: Sequence[str | Path], split: str) -> tuple[list[MonoCu
         found = list(members)
         cuts.extend(found)
         names.extend([corpus_name(folder)] * len(found))
-    seen: set[str] = set()
-    for cut in cuts:
-        if cut.id in seen:
-            raise ValueError(f"ids of utterances must be unique over all corpora, but {cut.id!r} comes twice")
-        seen.add(cut.id)
+    _check_ids({}, split, cuts, names)
     return cuts, names
+
+
+def _check_ids(seen: dict[str, str], split: str, cuts: Sequence[MonoCut], names: Sequence[str]) -> None:
+    """Refuse ids that are among those seen, and add them with their places."""
+    for cut, name in zip(cuts, names, strict=True):
+        place = f"{split} of {name}"
+        if (other := seen.setdefault(cut.id, place)) is not place:
+            raise ValueError(
+                f"ids of utterances must be unique over all corpora and splits, but {cut.id!r} is in {other} and "
+                f"in {place}"
+            )
 
 
 def plan_corpus(
@@ -105,8 +112,10 @@ def plan_corpus(
     cuts: dict[str, MonoCut] = {}
     corpora: dict[str, str] = {}
     parts: list[Part] = []
+    places: dict[str, str] = {}
     for split in splits:
         members, names = load_corpora(folders, split)
+        _check_ids(places, split, members, names)
         cuts.update({cut.id: cut for cut in members})
         corpora.update({cut.id: name for cut, name in zip(members, names, strict=True)})
         for corpus in sorted(set(names)):

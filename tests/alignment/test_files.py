@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.alignment.contract import Aligner
-from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
+from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner, _Names
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
 
@@ -56,8 +56,27 @@ def test_ctm_file(tmp_path: Path) -> None:
     assert [phone.text for phone in found.phones] == ["HH", "AY"]
     with pytest.raises(AlignmentError, match="2 channels, not one, of 'b'"):
         aligner.align("b", None, ["hi"])
-    with pytest.raises(AlignmentError, match="no words of 'c'"):
+    with pytest.raises(AlignmentError, match="no recordings for 'c' in"):
         aligner.align("c", None, ["hi"])
     (tmp_path / "bad.ctm").write_text("a 1 0\n")
     with pytest.raises(ValueError, match="line 1 of .*bad.ctm"):
         CTMAligner(str(tmp_path / "bad.ctm"))
+
+
+@pytest.mark.parametrize(
+    ("names", "cut_id", "found"),
+    [
+        (["spk1/utt1", "spk2/utt1"], "spk1-utt1", ["spk1/utt1"]),  # the forced aligner mirrors speaker folders
+        (["84/84_121_0", "84/84_121_1"], "84-84_121_1", ["84/84_121_1"]),
+        (["out/spk1/utt1", "out/spk2/utt1"], "spk2-utt1", ["out/spk2/utt1"]),
+        (["utt1", "utt2"], "spk1-utt1", ["utt1"]),
+        (["spk1/utt1", "spk2/utt1"], "utt1", ["spk1/utt1", "spk2/utt1"]),
+        (["my-file-a", "my-file-b"], "my file a", ["my-file-a"]),  # NeMo
+        (["spk1_utt1", "spk2_utt1"], "spk1-utt1", ["spk1_utt1"]),
+        (["a_b", "a-b"], "a-b", ["a-b"]),
+        (["a_b", "a b"], "a-b", ["a_b", "a b"]),
+        (["utt11"], "utt1", []),
+    ],
+)
+def test_names_of_other_tools(names: list[str], cut_id: str, found: list[str]) -> None:
+    assert _Names(names).of(cut_id) == found

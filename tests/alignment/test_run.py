@@ -108,7 +108,7 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         row["id"]: row["reason"] for row in map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
     }
     assert reasons == {
-        "digits": "'42' has numbers or symbols, which are read in English only",
+        "digits": "'42' has no certain reading in pl: write it in words",
         "ru": "no word has a character that the network knows: привет мир",
         "mixed": "words without a character that the network knows: мир",
     }
@@ -117,3 +117,16 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     align(str(corpus), method="ctc", unknown="star", num_jobs=1)
     assert {name for name, times in times_of(corpus).items() if times} == {"pl", "mixed"}
     ctc._network.cache_clear()
+
+
+def test_times_of_one_source_are_of_one_utterance(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {"ann-1": "oh yes", "bob-1": "oh yes", "bob-2": "oh no"})
+    (tmp_path / "words.ctm").write_text("1 1 0 0.1 oh\n1 1 0.1 0.1 yes\n2 1 0 0.1 oh\n2 1 0.2 0.1 no\n")
+    align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), overwrite=True, num_jobs=1)
+    rows = list(map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines()))
+    assert {row["id"] for row in rows} == {"ann-1", "bob-1"}
+    assert rows[0]["reason"].startswith("times must be of one utterance, but 1 in ")
+    assert rows[0]["reason"].endswith("fits ann-1, bob-1")
+    assert times_of(corpus)["bob-2"] == [0.0, 0.2]
+    with pytest.raises(ValueError, match="word_tier must be given with method textgrid only, but method is ctm"):
+        align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), word_tier="words")

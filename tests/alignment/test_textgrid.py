@@ -173,3 +173,49 @@ def test_every_cut_off_file_is_an_error() -> None:
         with pytest.raises(ValueError):
             parse_textgrid(SHORT[:end])
     assert len(parse_textgrid(SHORT[:last])) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "phones"),
+    [
+        (("spk1 - words", "spk1 - phones"), None, None),
+        (("word", "phone"), None, None),
+        (("ORT-MAU", "MAU"), None, None),
+        (("transcript", "segments"), "transcript", "seg*"),
+        (("ann - words", "ann - phones"), "* - WORDS", "* - phones"),
+    ],
+)
+def test_usual_tiers_and_patterns(
+    names: tuple[str, str], words: str | None, phones: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_text(SHORT.replace('"words"', f'"{names[0]}"').replace("Phones", names[1]))
+    aligned = textgrid_alignment(path, words, phones)
+    assert aligned.words == WORDS and aligned.phones == [Word("D", 0.25, 1.5)]
+
+
+def test_several_tiers_of_a_name_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_text(SHORT.replace('"words"', '"ann - words"').replace("Phones", "bob - words"))
+    with pytest.raises(ValueError, match=r"a.TextGrid: tier '\* - words' must be one tier, but 'ann - words', 'bob"):
+        textgrid_alignment(path)
+    assert textgrid_alignment(path, "ann - words").words == WORDS
+    path.write_text(SHORT.replace('"words"', '"text"'))
+    with pytest.raises(ValueError, match=r"is 'words' or '\* - words' or .* instead; there are 'text'"):
+        textgrid_alignment(path)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant", "message"),
+    [
+        ('"Phones"\n0\n1.5\n2', '"Phones"\n0\n1.5\n1', "class of a tier must be a quoted string, but is 0.25"),
+        ('"bell"\n0\n1.5\n1', '"bell"\n0\n1.5\n0', "goes on with 0.75: a count of intervals or tiers is too small"),
+        ('"bell"\n0\n1.5\n1', '"bell"\n0\n1.5\n2', "but is None"),
+        ("<exists>\n3", "<exists>\n2", "goes on with 'TextTier': a count of intervals or tiers is too small"),
+    ],
+)
+def test_wrong_counts_are_told(told: str, meant: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_text(SHORT.replace(told, meant))
+    with pytest.raises(ValueError, match=message):
+        textgrid_alignment(path)

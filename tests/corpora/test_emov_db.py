@@ -37,7 +37,7 @@ def test_both_layouts_and_splits_by_sentence(corpus_dir: Path, tmp_path: Path) -
     found = {(c.supervisions[0].speaker, c.supervisions[0].custom["style"]) for c in cuts["test"]}
     assert found == {("bea", "amused"), ("josh", "sleepy"), ("sam", "angry")}
     assert {cut.supervisions[0].text for cut in cuts["test"]} < {
-        f"sentence {n} etc" for n in ("one", "two", "three", "four", "five", "six")
+        f"sentence {n} et cetera" for n in ("one", "two", "three", "four", "five", "six")
     }
 
 

@@ -95,7 +95,7 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     rows = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {row["id"]: row["reason"] for row in rows} == {
         "bob-unheard": "audio file is missing",
-        "bob-latin": "transcript is not UTF-8",
+        "bob-latin": f"transcript cannot be read: {audio}/bob/latin.txt is not UTF-8 or UTF-16 (byte 0xe9 in line 1)",
         "bob-untold": "there is no transcript beside it",
     }
     cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
@@ -130,7 +130,7 @@ def test_numbers_of_other_languages_are_not_read_in_english(tmp_path: Path, caps
     assert "2 skipped" in out and "licence: CC0-1.0" in out
     assert [text for split in SPLITS for text in _texts(tmp_path / "out", split)] == ["mam psy koty"]
     skipped = (tmp_path / "out" / "skipped.jsonl").read_text()
-    assert "must have numbers and symbols in words if it is not English, but has '42' instead" in skipped
+    assert "must have one reading, but has '42' instead: write it in words" in skipped
     folder(str(audio), str(tmp_path / "written"), language="pl", spoken_text=False, num_jobs=1)
     assert "Mam 42 psy" in [text for split in SPLITS for text in _texts(tmp_path / "written", split)]
 

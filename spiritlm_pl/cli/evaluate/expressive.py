@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spiritlm_pl.cli.evaluate.report import Split, file_name, followed, save_wavs, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import Split, followed, save_wavs, write_report, write_table
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.speech.extractors import ExtractorName
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def save_example(folder: Path, rendition: "Rendition", contours: "Mapping[str, C
     folder.mkdir(parents=True, exist_ok=True)
     curves = {title: contour.drawn() for title, contour in contours.items()}
     figure = contour_figure(curves, FRAME_RATE, f"{name}: {rendition.text}")
-    figure.savefig(folder / f"{file_name(name)}.png", dpi=120)
+    figure.savefig(folder / f"{plain_name(name)}.png", dpi=120)
     if with_audio:
         save_wavs(folder, name, rendition.waveforms(), SAMPLE_RATE)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.provenance import atomic_path
 
 if TYPE_CHECKING:
@@ -37,14 +38,9 @@ def followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
     return track(items, what, total=total, console=Console(stderr=True))
 
 
-def file_name(name: str) -> str:
-    """A name that can be that of a file."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-
-
 def save_wavs(folder: Path, name: str, waveforms: Mapping[str, "Tensor"], sample_rate: int) -> None:
     """Write waveforms (S,) as `<name>_<title>.wav`."""
     from spiritlm_pl.corpora.audio import save_wav
 
     for title, waveform in waveforms.items():
-        save_wav(folder / f"{file_name(name)}_{file_name(title)}.wav", waveform, sample_rate)
+        save_wav(folder / f"{plain_name(name)}_{plain_name(title)}.wav", waveform, sample_rate)

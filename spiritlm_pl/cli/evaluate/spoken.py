@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from spiritlm_pl.cli.evaluate.report import Split, file_name, followed, save_wavs, write_report
+from spiritlm_pl.cli.evaluate.report import Split, followed, save_wavs, write_report
+from spiritlm_pl.corpora.files import plain_name
 
 EXAMPLES = 4
 
@@ -70,5 +71,5 @@ def resynthesis(
         waveforms = {"original": pair.original, "resynthesis": pair.made}
         save_wavs(Path(str(audio)), pair.id, waveforms, network.sample_rate)
         panels = {f"original: {pair.text}": pair.original, "resynthesis": pair.made}
-        picture = Path(str(audio)) / f"{file_name(pair.id)}.png"
+        picture = Path(str(audio)) / f"{plain_name(pair.id)}.png"
         spectrogram_figure(panels, network.sample_rate, f0=True).savefig(picture, dpi=120)

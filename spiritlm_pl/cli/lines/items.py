@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
+from spiritlm_pl.corpora.files import files_below
 from spiritlm_pl.generation.pieces import Piece, Speech, Text
 
 Item = dict[str, Any]
@@ -104,7 +105,7 @@ def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            files = sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file())
+            files = [one for one in files_below(path) if one.suffix.lower() in AUDIO_SUFFIXES]
             if not files:
                 raise ValueError(f"INPUT must be a folder with audio, but {name} holds none")
             for found in files:

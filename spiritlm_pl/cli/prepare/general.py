@@ -31,27 +31,29 @@ def folder(
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
         table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
+            Columns start and end, or start and duration, in seconds, cut utterances out of longer files.
         language: of the transcripts.
         speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; one a core if not given.
     """
     from spiritlm_pl.corpora.collect import collect
-    from spiritlm_pl.corpora.folder import read_folder, read_table
+    from spiritlm_pl.corpora.folder import read_folder
     from spiritlm_pl.corpora.ingest import Rules
+    from spiritlm_pl.corpora.tables import read_table
 
     if table is not None:
-        utterances = read_table(table, audio, language)
+        utterances, skipped = read_table(table, audio, language)
     else:
-        utterances = read_folder(audio, language, speaker_level)
+        utterances, skipped = read_folder(audio, language, speaker_level)
     rules = Rules(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
@@ -62,6 +64,7 @@ def folder(
         name=Path(out).name,
         source=str(Path(table or audio).resolve()),
         licence=licence,
+        skipped=skipped,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
@@ -111,8 +114,8 @@ def lhotse_recipe(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits, if the corpus has none.
         validation_fraction: share of the sentences in the validation split, if the corpus has none.
         test_fraction: share of the sentences in the test split, if the corpus has none.
@@ -180,8 +183,8 @@ def lhotse_manifest(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in English words,
-            utterances of other languages that have any are skipped), else as written.
+        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
+            utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.

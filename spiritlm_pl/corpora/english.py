@@ -1,0 +1,295 @@
+"""How numbers, symbols and abbreviations are said in English: a table of expressions, the first that fits counts.
+
+Each is a pattern and what to say for a match; None where a reader could say it in several ways (10-20, 9/11, 5m), so
+that nobody has to guess. Numbers themselves are those of `numbers`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+import regex
+
+from spiritlm_pl.corpora.numbers import cardinal, digits, number, ordinal, plural, whole_number
+
+Match = re.Match[str]  # regex gives objects with the same methods
+Say = Callable[[Match], str | None]
+
+SYMBOLS = {
+    "&": "and",
+    "%": "percent",
+    "+": "plus",
+    "=": "equals",
+    "@": "at",
+    "°": "degrees",
+    "€": "euros",
+    "$": "dollars",
+    "£": "pounds",
+    "#": "number",
+    "×": "times",
+    "÷": "divided by",
+    "±": "plus or minus",
+}
+_CURRENCIES = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "¥": ("yen", "yen", "", ""),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₩": ("won", "won", "", ""),
+    "¢": ("cent", "cents", "", ""),
+}
+_COUNTRIES = {
+    "US": "u s",
+    "AU": "australian",
+    "A": "australian",
+    "CA": "canadian",
+    "C": "canadian",
+    "NZ": "new zealand",
+    "HK": "hong kong",
+}
+_SCALES = {
+    **{name: name for name in ("hundred", "thousand", "million", "billion", "trillion")},
+    **{"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "tn": "trillion"},
+}
+_UNITS = {  # singular and plural
+    "%": ("percent", "percent"),
+    "°C": ("degree celsius", "degrees celsius"),
+    "°F": ("degree fahrenheit", "degrees fahrenheit"),
+    "°": ("degree", "degrees"),
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "kph": ("kilometer per hour", "kilometers per hour"),
+    "mph": ("mile per hour", "miles per hour"),
+    "m/s": ("meter per second", "meters per second"),
+    "km^2": ("square kilometer", "square kilometers"),
+    "m^2": ("square meter", "square meters"),
+    "m^3": ("cubic meter", "cubic meters"),
+    "ft": ("foot", "feet"),
+    "Hz": ("hertz", "hertz"),
+    "kHz": ("kilohertz", "kilohertz"),
+    "MHz": ("megahertz", "megahertz"),
+    "GHz": ("gigahertz", "gigahertz"),
+    **{
+        unit: (name, name + "s")
+        for units, name in {
+            "kg": "kilogram",
+            "mg": "milligram",
+            "km": "kilometer",
+            "cm": "centimeter",
+            "mm": "millimeter",
+            "ml mL": "milliliter",
+            "lb lbs": "pound",
+            "oz": "ounce",
+            "yd": "yard",
+            "kB KB": "kilobyte",
+            "MB": "megabyte",
+            "GB": "gigabyte",
+            "TB": "terabyte",
+            "kW": "kilowatt",
+            "kWh": "kilowatt hour",
+            "MW": "megawatt",
+            "hr hrs": "hour",
+            "min mins": "minute",
+            "sec secs": "second",
+            "ms": "millisecond",
+        }.items()
+        for unit in units.split()
+    },
+}
+_TITLES = {  # before a name
+    "Dr": "doctor",
+    "Prof": "professor",
+    "Capt": "captain",
+    "Lt": "lieutenant",
+    "Col": "colonel",
+    "Gen": "general",
+    "Sgt": "sergeant",
+    "Rev": "reverend",
+    "Gov": "governor",
+    "Sen": "senator",
+}
+WRITTEN_SHORT = {  # words that are always written so, with a point or without
+    "mr": "mister",
+    "mrs": "missus",
+    "vs": "versus",
+    "etc": "et cetera",
+    "jr": "junior",
+    "sr": "senior",
+}
+ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them ends no sentence
+_COMMON_FRACTIONS = {unicodedata.normalize("NFKC", sign) for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}  # others with / may be dates
+
+_N = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\d.\p{L}])\.\d+)"
+_NOT_WITHIN = r"(?<![\p{L}\d])(?<!\d[.,:/⁄^'-])"
+_END = r"(?![\p{L}\d])(?![-–.,:/⁄^']\d)"
+_YEAR = r"(?:1[1-9]\d\d|20\d\d)"
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
+
+
+def _money(match: Match) -> str | None:
+    one, many, small, smalls = _CURRENCIES[match["sign"]]
+    first, last = match["first"], match["last"]
+    country = _COUNTRIES.get(match["country"] or "", "")
+    scales = [
+        _SCALES[(scale or "").lower().strip(" -")] if scale else "" for scale in match.group("scale", "last_scale")
+    ]
+    dot, cents = (first.partition(".")[::2]) if small and not last and not any(scales) else (first, "")
+    if len(cents) == 2:
+        whole = dot.replace(",", "") or "0"
+        amount = f"{number(dot or '0')} {country} {one if int(whole) == 1 else many}" if int(whole) else ""
+        rest = f"{cardinal(int(cents))} {small if int(cents) == 1 else smalls}" if int(cents) else ""
+        return f"{amount} {rest}".strip() or f"zero {country} {many}"
+    said = f"{number(first)} {scales[0]}"
+    if last and any(regex.search(r"\.\d\d$", amount) for amount in (first, last)) and not any(scales):
+        return None
+    if last:
+        said += f" to {number(last)} {scales[1]}"
+    return f"{said} {country} {one if first == '1' and not last and not scales[0] else many}"
+
+
+def _clock(match: Match) -> str | None:
+    hour, minute, half = int(match["hour"]), match["minute"], match["half"]
+    suffix = f" {half[0].lower()} m" if half else ""
+    if hour > 23 or (half and not 1 <= hour <= 12) or (not 1 <= hour <= 12 and minute in (None, "00")):
+        return None
+    if minute is None or (minute == "00" and half):
+        return cardinal(hour) + suffix
+    if minute == "00":
+        return f"{cardinal(hour)} o'clock"
+    return f"{cardinal(hour)} {'oh ' if int(minute) < 10 else ''}{cardinal(int(minute))}{suffix}"
+
+
+def _fraction(match: Match) -> str | None:
+    whole, a, b = match["with"], int(match["a"]), int(match["b"])
+    if not 0 < a or not 2 <= b <= 100 or (match["bar"] == "/" and f"{a}⁄{b}" not in _COMMON_FRACTIONS):
+        return None
+    name = {2: "half", 4: "quarter"}.get(b) or ordinal(b)
+    part = {"half": "halves"}.get(name, name + "s") if a > 1 else name
+    if not whole:
+        return f"{cardinal(a)} {part}"
+    article = "an" if name[0] == "e" else "a"
+    return f"{cardinal(int(whole))} and {article if a == 1 else cardinal(a)} {part}"
+
+
+def _quantity(match: Match) -> str:
+    first, last = match["first"], match["last"]
+    minus = "minus " if match["minus"] else ""
+    one, many = _UNITS[match["unit"]]
+    if last:
+        return f"{minus}{number(first)} to {number(last)} {many}"
+    return f"{minus}{number(first)} {one if first == '1' else many}"
+
+
+def _years(match: Match) -> str:
+    return f"{number(match['first'], year=True)} to {number(match['last'], year=True)}"
+
+
+def _number(match: Match) -> str:
+    words = number(match["n"], year=True)
+    if match["s"] and match["n"][-1] == "0":
+        words = plural(words)
+    elif match["s"]:
+        words += "'s"
+    return f"minus {words}" if match["minus"] else words
+
+
+def _letters_and_digits(match: Match) -> str | None:
+    """Spell what is not a word: m p three, a four, but covid nineteen."""
+    said = []
+    for run in regex.findall(r"\d+|\D+", match["token"]):
+        spelled = (len(run) <= 3 and run.isupper()) or not regex.search("[aeiouy]", run, regex.IGNORECASE)
+        if run[0].isdigit():
+            if len(run) > 2 and run[0] != "0":
+                return None
+            said.append(number(run))
+        else:
+            said.append(" ".join(run) if spelled and run.isascii() else run)
+    return " ".join(said) + ("'s" if match["s"] else "")
+
+
+def _unsure(match: Match) -> None:
+    return None
+
+
+_SIGN = rf"[{''.join(_CURRENCIES)}]"
+_SCALE = rf"(?:[ -]?(?:{_any_of(_SCALES)})\b)"
+_EXPRESSIONS: list[tuple[str, Say]] = [
+    # words
+    (r"\(\([^()]*\)\)|\S+@\S+\.\S+|\w+://\S+", _unsure),
+    (r"\bwww(?:\.[A-Za-z]+)+(?![\w./-]*[\w/-])", lambda match: match[0].replace("www", "w w w").replace(".", " dot ")),
+    (r"\bwww\.\S+", _unsure),
+    (r"(?<=\p{L}) (?='(?:s|m|re|ve|ll|d)\b(?!'))", lambda match: ""),  # tokens of treebanks: it 's, do n't
+    (
+        r"(?<=\b(?i:do|does|did|is|are|was|were|has|have|had|ca|wo|would|could|should))"
+        r"(?:(?![&%@#])[\s\p{P}])+(?=(?i:n't)\b)",
+        lambda match: "",
+    ),
+    (r"\b(?:[A-Za-z]\.){2,}", lambda match: " ".join(match[0].replace(".", ""))),
+    (
+        r"\b(?P<letters>\p{Lu}{1,3}&\p{Lu}{1,3})(?P<s>'s)?\b",
+        lambda match: " ".join(match["letters"]).replace("&", "and") + (match["s"] or ""),
+    ),
+    (
+        rf"\b(?P<title>(?i:{_any_of(_TITLES)}))(?:\.|(?<=\b(?i:dr))\b)(?= ?\p{{Lu}})",
+        lambda match: _TITLES[match["title"].capitalize()],
+    ),
+    (r"\b(?:Dr|St)\.", _unsure),
+    (r"\b[Nn]os?\.(?= ?\d)|#(?=\d)", lambda match: "number"),
+    (r"#", _unsure),
+    (r"(?<=[\p{L}\d])\.(?=(?:com|org|net|edu|gov)\b)", lambda match: "dot"),
+    (r"(?<= )<(?= )", lambda match: "less than"),
+    (r"(?<= )>(?= )", lambda match: "greater than"),
+    # money
+    (
+        rf"(?P<country>\b(?:{_any_of(_COUNTRIES)}))?(?P<sign>{_SIGN}) ?(?P<first>{_N})(?P<scale>{_SCALE})?"
+        rf"(?: ?[-–] ?(?P=sign)?(?P<last>{_N})(?P<last_scale>{_SCALE})?)?{_END}",
+        _money,
+    ),
+    (
+        rf"(?P<country>(?!))?{_NOT_WITHIN}(?P<first>{_N})(?P<scale>{_SCALE})?"
+        rf"(?: ?[-–] ?(?P<last>{_N})(?P<last_scale>{_SCALE})?)? ?(?P<sign>{_SIGN}){_END}",
+        _money,
+    ),
+    # times
+    (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?: ?(?P<half>[aApP]\.?[mM]\b\.?))?{_END}", _clock),
+    (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})(?P<minute>(?!))? ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
+    # fractions, quantities, ranges
+    (rf"{_NOT_WITHIN}(?:(?P<with>\d+)[ -])?(?P<a>\d+)(?P<bar>[/⁄])(?P<b>\d+){_END}", _fraction),
+    (
+        rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<first>{_N})(?: ?[-–] ?(?P<last>{_N}))?[ -]?"
+        rf"(?P<unit>{_any_of(_UNITS)}){_END}",
+        _quantity,
+    ),
+    (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", _years),
+    (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", _years),
+    (rf"{_NOT_WITHIN}(?:\d{{3}}-)?\d{{3}}-\d{{4}}{_END}", lambda match: digits(match[0].replace("-", ""))),
+    # numbers
+    (
+        rf"{_NOT_WITHIN}(?P<n>\d{{1,3}}(?:,\d{{3}})+|\d+)(?:st|nd|rd|th|ST|ND|RD|TH){_END}",
+        lambda match: ordinal(int(match["n"].replace(",", ""))),
+    ),
+    (rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<n>\d+0)(?P<s>'?s)(?![\p{{L}}\d])", _number),
+    (rf"{_NOT_WITHIN}{_N} ?[mglshxkt](?![\p{{L}}\d'])", _unsure),  # meters or millions, seconds or fives, ...
+    (r"[\p{Sc}^~|§‰√∞≤≥≠≈*] ?\d\S*|\d[\d.,]* ?[\p{Sc}^|§‰√∞≤≥≠≈*′]\S*|\p{Sc}(?<![$€£])", _unsure),
+    (rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<n>{_N})(?P<s>'s\b)?{_END}", _number),
+    (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–.,:/⁄^']\d)", _letters_and_digits),
+    (r"[\p{L}\d]*\d[\p{L}\d]*(?:[-–.,:/⁄^'\"]+[\p{L}\d]*\d[\p{L}\d]*)*", _unsure),
+]
+EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [(regex.compile(p), say) for p, say in _EXPRESSIONS]
+
+_UNIT = rf" ?(?:{_any_of(_UNITS)}|[mglshxkt])(?![\p{{L}}\d])"
+
+
+def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
+    """Expressions of a language other than English: whole numbers alone, all others with digits in several ways.
+
+    A point after a number makes it a rank in many languages, and units are read by their names.
+    """
+    alone = rf"{_NOT_WITHIN}(?<![-–])\d+(?!\.){_END}(?!{_UNIT})"
+    return [
+        (regex.compile(alone), lambda match: whole_number(match[0], language)),
+        (regex.compile(_EXPRESSIONS[-1][0]), _unsure),
+    ]

@@ -1,0 +1,85 @@
+"""Files of a corpus that came from elsewhere: found in linked folders, too, and read in whatever encoding they are."""
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+import regex
+
+# The longer marks first: that of UTF-32 begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+
+
+def files_below(folder: str | Path) -> list[Path]:
+    """Files at any depth, in order of their paths; linked folders are entered, each folder once.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    entered: set[Path] = set()
+
+    def enter(place: Path) -> Iterator[Path]:
+        if (real := place.resolve()) in entered:  # a link to a folder above, or to one that was listed
+            return
+        entered.add(real)
+        entries = sorted(place.iterdir())
+        yield from (entry for entry in entries if entry.is_file())
+        for inner in sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.is_symlink()):
+            yield from enter(inner)
+
+    return sorted(enter(Path(folder)))
+
+
+def decode_text(content: bytes, fallback: str | None = None) -> str:
+    r"""Text by its byte order mark; without one UTF-16 if every other byte is 0, else UTF-8; newlines become "\n".
+
+    Args:
+        content: of a file.
+        fallback: encoding of what is not UTF-8; None if that is an error.
+
+    Raises:
+        ValueError: if it is in no such encoding.
+    """
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    if encoding is None:
+        zeros = [content[start::2].count(0) for start in (0, 1)]
+        wide = len(content) > 1 and max(zeros) > len(content) // 4 and min(zeros) * 4 < max(zeros)
+        encoding = ("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le") if wide else "utf-8"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if fallback is None or encoding != "utf-8":
+            line = content.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"not UTF-8 or UTF-16 (byte {content[error.start]:#04x} in line {line})") from error
+        text = content.decode(fallback)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file; see `decode_text`.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is in no known encoding; the message names the file.
+    """
+    try:
+        return decode_text(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from error
+
+
+def path_id(path: str | Path) -> str:
+    """What names an utterance by its file: the parts of its path without suffix, joined by dashes."""
+    path = Path(path)
+    return "-".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
+
+
+def plain_name(name: str) -> str:
+    """A name that can be that of a file: letters of any script with their marks, digits, and . _ -"""
+    return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", "_", name)

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.corpora.folder import read_folder
+
+
+def texts(folder: Path) -> dict[str, str | None]:
+    return {utterance.id: utterance.text for utterance in read_folder(folder)[0]}
+
+
+def test_upper_case_names_and_ranges_of_samples(tmp_path: Path) -> None:
+    for name, text in {"A": "0 46797 She had your suit.\n", "B": "0 12 monkeys", "C": "1984 was a book"}.items():
+        (tmp_path / f"{name}.WAV").touch()
+        (tmp_path / f"{name}.TXT").write_text(text)
+    assert texts(tmp_path) == {"A": "She had your suit.\n", "B": "0 12 monkeys", "C": "1984 was a book"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_encodings_of_transcripts(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.txt").write_text("déjà vu", encoding=encoding)
+    assert texts(tmp_path) == {"a": "déjà vu"}
+
+
+def test_transcripts_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    for name, content in {"a": b"caf\xe9", "b": b"the \0cat sat on the mat", "c": b"fine"}.items():
+        (tmp_path / f"{name}.wav").touch()
+        (tmp_path / f"{name}.lab").write_bytes(content)
+    utterances, skipped = read_folder(tmp_path)
+    assert [utterance.id for utterance in utterances] == ["c"]
+    assert [row.reason for row in skipped] == [
+        f"transcript cannot be read: {tmp_path / 'a.lab'} is not UTF-8 or UTF-16 (byte 0xe9 in line 1)",
+        f"transcript cannot be read: {tmp_path / 'b.lab'} holds NUL characters",
+    ]
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    for place, name in ((corpus / "ann", "a"), (store, "b")):
+        place.mkdir(parents=True)
+        (place / f"{name}.wav").touch()
+        (place / f"{name}.txt").write_text(name)
+    (corpus / "bob").symlink_to(store)
+    (corpus / "ann" / "up").symlink_to(corpus)  # a cycle
+    (corpus / "again").symlink_to(corpus / "ann")
+    utterances, _ = read_folder(corpus, speaker_level=0)
+    assert {utterance.id: utterance.speaker for utterance in utterances} == {"ann-a": "ann", "bob-b": "bob"}
+
+
+def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "c.opus"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.txt").write_text("plain")
+    (tmp_path / "a.normalized.txt").write_text("normalised")
+    (tmp_path / "b.normalized.txt").write_text("normalised")
+    (tmp_path / "d.txt").write_text("nobody spoke")
+    assert texts(tmp_path) == {"a": "plain", "b": "normalised", "c": None, "d": "nobody spoke"}
