@@ -19,7 +19,7 @@ from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.lm.model_card import model_card
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import MODEL_FILE
+from spiritlm_pl.text_backends import MODEL_FILE
 from spiritlm_pl.vocabulary import Vocabulary
 
 EXPORT_KEY = "exported_by"  # in spiritlm.json; tells an export from a folder of training
