@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import TokenBatch
-from spiritlm_pl.lm.build import LanguageModelConfig, build_network, token_losses
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config, token_losses
 from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.schedule import Constant, Schedule
+from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.modules.strategy import gather_weights
@@ -91,7 +92,9 @@ class LanguageModelModule(StageModule):
         """Check that data and model speak of the same tokens.
 
         Raises:
-            ValueError: if the vocabularies differ or are of the other kind, or gradients are to be clipped by value.
+            FileNotFoundError: if there is no text tokenizer where one is named.
+            ValueError: if the vocabularies differ or are of the other kind, the text tokenizer is another one or cannot
+                be exported, or gradients are to be clipped by value.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -106,6 +109,10 @@ class LanguageModelModule(StageModule):
         if self.expressive not in (None, self.vocabulary.expressive):
             wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
+        if stage == "fit" and self.text_tokenizer is not None:  # it would be missed in the export, after the last step
+            config = network_config(self.network_config, self.vocabulary).to_json_string(use_diff=False)
+            fingerprint = getattr(data, "text_fingerprint", None)
+            check_text_tokenizer(self.text_tokenizer, self.vocabulary, config, fingerprint)
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
 

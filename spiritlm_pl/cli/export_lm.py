@@ -28,4 +28,4 @@ def export_lm(
 
     disable_progress_bar()  # of reading and writing the weights
     chosen = None if dtype == "stored" else getattr(torch, dtype)
-    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size)}")
+    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size, fresh_process=True)}")

@@ -18,6 +18,7 @@ from spiritlm_pl.lm.description import DESCRIPTION_FILE, read_description
 from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.lm.model_card import model_card
+from spiritlm_pl.lm.tokenizer_check import check_export, special_ids
 from spiritlm_pl.provenance import code_version
 from spiritlm_pl.text_backends import MODEL_FILE
 from spiritlm_pl.vocabulary import Vocabulary
@@ -31,6 +32,7 @@ def export_lm(
     text_tokenizer: str | None = None,
     dtype: torch.dtype | None = None,
     max_shard_size: str = "5GB",
+    fresh_process: bool = False,
 ) -> Path:
     """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
 
@@ -42,9 +44,11 @@ def export_lm(
         text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
         dtype: of the weights; as stored by default.
         max_shard_size: of one file of weights.
+        fresh_process: try the tokenizer of the export in a process that has loaded nothing of ours.
 
     Raises:
-        ValueError: if `source` is no language model, its text tokenizer does not fit, or `output` holds other files.
+        ValueError: if `source` is no language model, its text tokenizer does not fit or gives other ids as
+            `AutoTokenizer` opens the export, or `output` holds other files.
     """
     source, output = Path(source), Path(output)
     _check_free(output)
@@ -58,18 +62,18 @@ def export_lm(
             source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
         new = Path(temporary) / "new"
         new.mkdir()
-        _write(source, new, dtype, max_shard_size)
+        _write(source, new, dtype, max_shard_size, fresh_process)
         if output.exists():
             output.rename(Path(temporary) / "old")
         new.rename(output)
     return output
 
 
-def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str) -> None:
+def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, fresh_process: bool) -> None:
     description = read_description(source)
     tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
     network, text, vocabulary = load_lm(source, dtype=dtype)
-    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    special = special_ids(network, tokenizer)
     network.config.update(special)
     padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
     network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
@@ -77,6 +81,7 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)
+    check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, whole=bool(text.opening))
     (new / "README.md").write_text(card, encoding="utf-8")

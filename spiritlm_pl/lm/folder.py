@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text import TOKENIZER_FILES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # written at once, and so held twice
@@ -60,8 +60,9 @@ def save_lm(
         for path in written:
             path.chmod(0o644)
             path.replace(folder / path.name)
-    for old in {found for pattern in WEIGHT_FILES for found in folder.glob(pattern)}:
-        if old.name not in {path.name for path in written}:  # of another number of shards, which would be read instead
+    stale = WEIGHT_FILES if text_tokenizer is None else (*WEIGHT_FILES, *TOKENIZER_FILES)
+    for old in {found for pattern in stale for found in folder.glob(pattern)}:
+        if old.name not in {path.name for path in written}:  # of an earlier model, which would be read instead
             old.unlink()
     return folder
 
@@ -75,8 +76,12 @@ def write_model(
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
-    """Put a text tokenizer (file or folder) into a model folder."""
-    TextTokenizer.load(source).save(folder)
+    """Put a text tokenizer (file or folder) into a model folder.
+
+    Raises:
+        ValueError: if it is not that of the model's vocabulary.
+    """
+    TextTokenizer.load_fitting(source, read_vocabulary(folder)).save(folder)
 
 
 def load_causal_lm(
@@ -149,4 +154,8 @@ def load_lm(
         ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
     """
     vocabulary = read_vocabulary(folder)
-    return load_causal_lm(folder, vocabulary, device, dtype, bits), TextTokenizer.load(folder), vocabulary
+    return (
+        load_causal_lm(folder, vocabulary, device, dtype, bits),
+        TextTokenizer.load_fitting(folder, vocabulary),
+        vocabulary,
+    )

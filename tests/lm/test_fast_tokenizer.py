@@ -149,7 +149,9 @@ def test_markers_of_tasks(tmp_path):
 def test_tokenizers_that_do_not_fit_are_refused(tmp_path):
     text = train_text_tokenizer(LINES)
     text.save(tmp_path / "bpe")
-    with pytest.raises(ValueError, match=f"must have the 50 text tokens of the vocabulary, but .*bpe has {text.vocab_size} instead"):
+    with pytest.raises(
+        ValueError, match=f"must have the 50 text tokens of the vocabulary, but .*bpe has {text.vocab_size} instead"
+    ):
         fast_tokenizer(tmp_path / "bpe", Vocabulary(num_text=50))
 
 
