@@ -73,8 +73,8 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
     description = read_description(source)
     tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
     network, text, vocabulary = load_lm(source, dtype=dtype)
-    special = special_ids(network, tokenizer)
-    network.config.update(special)
+    special = special_ids(tokenizer, network.generation_config, network.config)
+    network.config.update(special_ids(tokenizer, network.config))
     padding = list(range(vocabulary.num_tokens, vocabulary.num_rows))  # rows that mean nothing
     network.generation_config = GenerationConfig(**special, suppress_tokens=padding or None)
     write_model(new, network, max_shard_size)

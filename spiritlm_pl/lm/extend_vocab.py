@@ -48,7 +48,7 @@ def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: in
 
     Args:
         network: a text model.
-        vocabulary: whose `num_text` rows are the model's text tokens, as far as it has them; all rows after them are new.
+        vocabulary: whose first `num_text` rows are the model's text tokens, as far as it has them; the rest is new.
         seed: of the new rows.
 
     """

@@ -224,5 +224,5 @@ def check_probe(string: str, expected: list[int], found: list[int]) -> None:
     if found != expected:
         raise ValueError(
             f"text tokenizer must give the ids {expected} for {string!r} when it is exported, but gives {found}: "
-            "take another base model or tokenizer"
+            "take another tokenizer, or a model_type that transformers reads it for"
         )

@@ -120,14 +120,12 @@ def _check_words(text: TextTokenizer, path: str | Path) -> None:
             )
 
 
-def special_ids(network: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The ids that begin, end and pad a text: the model's own where they are special tokens, else the tokenizer's."""
-    known = set(tokenizer.all_special_ids)
+def special_ids(tokenizer: PreTrainedTokenizerFast, *settings: Any) -> dict[str, Any]:
+    """The ids that begin, end and pad a text: the first settings' that are special tokens, else the tokenizer's."""
+    known = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     chosen = {}
     for name in SPECIAL_IDS:
-        stored = (getattr(settings, name, None) for settings in (network.generation_config, network.config))
-        fitting = (
-            ids for ids in stored if ids is not None and known.issuperset(ids if isinstance(ids, list) else [ids])
-        )
+        given = [ids for values in settings if (ids := getattr(values, name, None)) is not None]
+        fitting = (ids for ids in given if known.issuperset(ids if isinstance(ids, list) else [ids]))
         chosen[name] = next(fitting, getattr(tokenizer, name))
     return chosen
