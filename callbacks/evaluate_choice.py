@@ -107,7 +107,7 @@ class EvaluateChoice(Callback):
             path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "EvaluateChoice"))
             self._items = choice_items(
                 UnitCorpus(self.units, self.split),
-                TextTokenizer.load(path),
+                TextTokenizer.load_fitting(path, vocabulary),
                 vocabulary,
                 self.kind,
                 self.num_items,

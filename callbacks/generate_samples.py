@@ -212,7 +212,9 @@ class GenerateSamples(Callback):
         if isinstance(vocoder, Vocoder):
             check_vocoder(vocoder.config, vocabulary, str(self.vocoder))
         self._prompts = prompts
-        self._spirit_lm = SpiritLM(network, TextTokenizer.load(path), vocabulary, tokenizer, vocoder, self.speaker)
+        self._spirit_lm = SpiritLM(
+            network, TextTokenizer.load_fitting(path, vocabulary), vocabulary, tokenizer, vocoder, self.speaker
+        )
         return self._spirit_lm
 
     def _log(

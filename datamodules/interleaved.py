@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, Manifest, read_manifest
+from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, Manifest, read_manifest
 from spiritlm_pl.tokens.interleave import Interleaving
 from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.tokens.mixture import Mixture
@@ -99,6 +99,20 @@ class InterleavedDataModule(LightningDataModule):
         return None
 
     @property
+    def text_fingerprint(self) -> str | None:
+        """Fingerprint of the text tokenizer that the blocks were built with; None where they do not say.
+
+        Raises:
+            ValueError: if streams were built with different ones.
+        """
+        found = {
+            manifest.sources[TEXT_FINGERPRINT] for manifest in self._manifests if TEXT_FINGERPRINT in manifest.sources
+        }
+        if len(found) > 1:
+            raise ValueError("streams must be built with one text tokenizer, but give different ids for the same texts")
+        return next(iter(found), None)
+
+    @property
     def val_streams(self) -> list[str]:
         """Names of the streams that have validation blocks, in the order of the validation loaders."""
         return self._split_streams("validation")
@@ -113,6 +127,7 @@ class InterleavedDataModule(LightningDataModule):
         if stage == "fit":
             self._train_mixture()
         vocabulary = self.vocabulary
+        _ = self.text_fingerprint
         if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
             raise ValueError(
                 f"vocabulary must be that of the blocks, {vocabulary}, but is {self.expected_vocabulary} instead"

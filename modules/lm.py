@@ -17,6 +17,7 @@ from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
+from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.modules.strategy import gather_weights
@@ -93,8 +94,10 @@ class LanguageModelModule(StageModule):
         """Check that data and model speak of the same tokens, and that rows are not longer than the model's positions.
 
         Raises:
-            ValueError: if the vocabularies differ or are of the other kind, rows are too long for the model, gradients
-                are to be clipped by value, or packed rows would not give the losses of the model's own forward.
+            FileNotFoundError: if there is no text tokenizer where one is named.
+            ValueError: if the vocabularies differ or are of the other kind, the text tokenizer is another one or cannot
+                be exported, rows are too long for the model, gradients are to be clipped by value, or packed rows would
+                not give the losses of the model's own forward.
         """
         algorithm = self.trainer.gradient_clip_algorithm
         if algorithm is not None and algorithm != "norm":
@@ -113,6 +116,9 @@ class LanguageModelModule(StageModule):
         row_length = getattr(data, "row_length", None)
         if row_length is not None:
             check_row_length(row_length, config, from_scratch=self.network_config.checkpoint is None)
+        if stage == "fit" and self.text_tokenizer is not None:  # it would be missed in the export, after the last step
+            described, fingerprint = config.to_json_string(use_diff=False), getattr(data, "text_fingerprint", None)
+            check_text_tokenizer(self.text_tokenizer, self.vocabulary, described, fingerprint)
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
         check_losses(config, self.network_config)

@@ -1,224 +1,187 @@
 """Text as pieces: SentencePiece models (Llama 2's, or one trained here) and tokenizers of `transformers`.
 
-A word is encoded with the space before it, and a text as the concatenation of its words, so that a text cut
-into spans at word boundaries has the same pieces whole and cut. The published models were trained otherwise: their
-SentencePiece models hold the speech tokens as well, and encode a text whole, without the space before it.
+The ids of a text are those that its tokenizer gives alone: `AutoTokenizer` for a base model's folder, SentencePiece for
+a lone model. A word after the first is encoded with the space before it, so that a text cut into spans at word
+boundaries has the same pieces whole and cut. White space is kept by tokenizers of `transformers`; a SentencePiece model
+gets the words with single spaces between them. The published models were trained otherwise: their SentencePiece
+models hold the speech tokens as well, and encode a text whole, without the space before it.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
 
 import sentencepiece
 
-from spiritlm_pl.provenance import atomic_path
+from spiritlm_pl.lm.description import DESCRIPTION_FILE
+from spiritlm_pl.text_backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
+from spiritlm_pl.vocabulary import Vocabulary
 
-MODEL_FILE = "tokenizer.model"
 LARGEST_AUTOMATIC = 1_000  # pieces, where the size is left to the corpus
 HUGGING_FACE_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
-SPACE = "\u2581"  # as SentencePiece writes it
-TEXT_MARKER = "[Text]"
-SPECIAL = ("<s>", "</s>", "<unk>")
+OTHER_FILES = ("special_tokens_map.json", "added_tokens.json", "merges.txt", "chat_template.jinja")
+TOKENIZER_FILES = (MODEL_FILE, *HUGGING_FACE_FILES, *OTHER_FILES)
+PROBES = (
+    "the cat sat on the mat",
+    "the",
+    " Two  words,\tone\nline: 3.14! ",
+    "naïve Ωμέγα 你好 😀 (a_b) don't",
+    "Привет, мир مرحبا ภาษาไทย 안녕",
+    "In 1984, 12345 x 7 = 86415",
+    "def f(x):\n    return x\n\n\n\tdone",
+    "½ x\u00a0y",
+    "=====",
+    "",
+)
 _TOO_HIGH = re.compile(r"value <= (\d+)")
 _TOO_LOW = re.compile(r"required_chars\. \d+ vs (\d+)")
-
-
-class _Backend(Protocol):
-    """What TextTokenizer asks of a library."""
-
-    vocab_size: int
-    bos_id: int | None
-    eos_id: int | None
-    opening: tuple[int, ...]
-    joint: str
-
-    def encode(self, text: str) -> list[int] | None: ...
-
-    def encode_stream(self, stream: str) -> list[int] | None: ...
-
-    def encode_word(self, word: str) -> list[int]: ...
-
-    def decode(self, ids: list[int]) -> str: ...
-
-    def save(self, folder: Path) -> None: ...
-
-
-class _Words:
-    """Texts are encoded word by word, and a stream begins with its first modality token."""
-
-    opening: tuple[int, ...] = ()
-    joint = " "
-
-    def encode(self, text: str) -> list[int] | None:
-        return None
-
-    def encode_stream(self, stream: str) -> list[int] | None:
-        return None
-
-
-class _SentencePiece(_Words):
-    def __init__(self, model: bytes) -> None:
-        self.model = model
-        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.vocab_size = self.processor.vocab_size()
-        self.bos_id = _known(self.processor.bos_id())
-        self.eos_id = _known(self.processor.eos_id())
-
-    def encode_word(self, word: str) -> list[int]:
-        return self.processor.encode(word)
-
-    def decode(self, ids: list[int]) -> str:
-        return self.processor.decode(ids)
-
-    def save(self, folder: Path) -> None:
-        with atomic_path(folder / MODEL_FILE) as path:
-            path.write_bytes(self.model)
-
-
-class _Published(_SentencePiece):
-    """A SentencePiece model with speech tokens after its text pieces (Spirit LM's release)."""
-
-    joint = ""
-
-    def __init__(self, model: bytes) -> None:
-        super().__init__(model)
-        space, self.vocab_size = (self.processor.piece_to_id(piece) for piece in (SPACE, TEXT_MARKER))
-        self.opening = (space,) if self.bos_id is None else (self.bos_id, space)
-        pieces = (self.processor.id_to_piece(token) for token in range(self.vocab_size, self.processor.vocab_size()))
-        self.control = re.compile("|".join(rf"\[(?={re.escape(piece[1:])})" for piece in pieces))
-        self.special = {piece: self.processor.piece_to_id(piece) for piece in SPECIAL}
-
-    def encode(self, text: str) -> list[int] | None:
-        """Pieces of a text; what reads like a speech token in it is text, so it is cut behind its bracket."""
-        ends = [match.end() for match in self.control.finditer(text)]
-        parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
-        ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without the space and the marker
-        return [token for part in ids for token in part]
-
-    def encode_stream(self, stream: str) -> list[int] | None:
-        """Ids of a string of words and tokens, as the release gives them."""
-        parts = re.split(f"({'|'.join(map(re.escape, SPECIAL))})", stream)
-        ids = [] if self.bos_id is None else [self.bos_id]
-        for part in parts:
-            ids += [self.special[part]] if part in self.special else self.processor.encode(part)
-        return ids
-
-
-class _HuggingFace(_Words):
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.vocab_size = len(self.tokenizer)
-        self.bos_id, self.eos_id = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        inner = self._encode("the cat")[len(self._encode("the")) :]
-        self.space = " " if self._encode(" cat") == inner else ""  # some tokenizers add the space themselves
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-
-    def encode_word(self, word: str) -> list[int]:
-        return self._encode(self.space + word)
-
-    def decode(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        return text.removeprefix(" ")
-
-    def save(self, folder: Path) -> None:
-        self.tokenizer.save_pretrained(folder)
 
 
 class TextTokenizer:
     """Text to pieces and back."""
 
-    def __init__(self, backend: _Backend) -> None:
+    def __init__(self, backend: Backend) -> None:
         """Use `TextTokenizer.load`."""
-        self._backend = backend
-        self._words: dict[str, list[int]] = {}
+        self.backend = backend
 
     @classmethod
     def load(cls, path: str | Path) -> "TextTokenizer":
         """Read a SentencePiece .model, or a folder with `tokenizer.model` or a `transformers` tokenizer.
 
+        A base model's folder is read as `AutoTokenizer` reads it, whatever lies beside its `tokenizer.json`; the
+        SentencePiece model counts where it is alone, in a folder that was written here, and in a published one.
+
         Raises:
             FileNotFoundError: if there is nothing of the kind.
-            ValueError: if the SentencePiece model is damaged.
+            ValueError: if the tokenizer is damaged, or of a kind that cannot encode words with the space before them.
         """
         path = Path(path)
         model = path / MODEL_FILE if path.is_dir() else path
+        others = path.is_dir() and any((path / name).is_file() for name in HUGGING_FACE_FILES)
         if model.is_file():
             try:
-                return cls(_sentencepiece(model.read_bytes()))
-            except RuntimeError as error:
-                raise ValueError(f"text_tokenizer must be a SentencePiece model, but {model} is not: {error}") from None
-        if any((path / name).is_file() for name in HUGGING_FACE_FILES):
-            return cls(_HuggingFace(path))
+                found = read_sentencepiece(model)
+            except ValueError:
+                if not others:
+                    raise
+            else:
+                if not others or found.opening or (path / DESCRIPTION_FILE).is_file():
+                    return cls(found)
+        if others:
+            return cls(HuggingFace(path))
         raise FileNotFoundError(
             f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
             f"transformers tokenizer, but is {path} instead"
         )
 
+    @classmethod
+    def load_fitting(cls, path: str | Path, vocabulary: Vocabulary, fingerprint: str | None = None) -> "TextTokenizer":
+        """Read a tokenizer, and check that it gives the text ids of a vocabulary.
+
+        Args:
+            path: see `load`.
+            vocabulary: of the model or its data.
+            fingerprint: of the tokenizer that the data was made with, where that is known.
+
+        Raises:
+            FileNotFoundError: if there is nothing of the kind.
+            ValueError: if the tokenizer is damaged, or another one.
+        """
+        tokenizer = cls.load(path)
+        if tokenizer.vocab_size != vocabulary.num_text:
+            raise ValueError(
+                f"text_tokenizer must have the {vocabulary.num_text} text tokens of the vocabulary, but {path} has "
+                f"{tokenizer.vocab_size} instead"
+            )
+        if fingerprint not in (None, tokenizer.fingerprint):
+            raise ValueError(
+                f"text_tokenizer must be the one that the blocks were built with, but {path} gives other ids for the "
+                "same texts"
+            )
+        return tokenizer
+
+    @property
+    def library(self) -> str:
+        """Who encodes: sentencepiece or transformers."""
+        return "transformers" if isinstance(self.backend, HuggingFace) else "sentencepiece"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the ids of some texts; equal for tokenizers that give equal ids, whatever their files."""
+        ids = [self.vocab_size, *([self.encode(probe), self.encode_words(probe.split())] for probe in PROBES)]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
     @property
     def vocab_size(self) -> int:
-        """Number of pieces."""
-        return self._backend.vocab_size
+        """Number of text ids: one more than the highest that the tokenizer can give, added tokens included."""
+        return self.backend.vocab_size
+
+    @property
+    def own_size(self) -> int:
+        """Number of text ids without tokens that were added to the tokenizer after its training."""
+        return min(self.backend.own_size, self.vocab_size)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Added tokens that a text may hold: those that are not special."""
+        return self.backend.added
 
     @property
     def bos_id(self) -> int | None:
         """Id that begins a text, if the tokenizer has one."""
-        return self._backend.bos_id
+        return self.backend.bos_id
 
     @property
     def eos_id(self) -> int | None:
         """Id that ends a text, if the tokenizer has one."""
-        return self._backend.eos_id
+        return self.backend.eos_id
 
     @property
     def opening(self) -> tuple[int, ...]:
         """Ids before the first modality token of a stream: none, or those of the published models."""
-        return self._backend.opening
+        return self.backend.opening
 
     @property
     def joint(self) -> str:
         """What stands between two texts that follow each other."""
-        return self._backend.joint
+        return self.backend.joint
 
     def encode_word(self, word: str) -> list[int]:
         """Pieces of a word with the space before it."""
-        ids = self._words.get(word)
-        if ids is None:
-            ids = self._backend.encode_word(word)
-            if len(self._words) < 1 << 18:
-                self._words[word] = ids
-        return list(ids)
+        return self.encode(word, continuing=True)
 
-    def encode(self, text: str) -> list[int]:
-        """Pieces of a text: those of its words, one after the other, or with a published model of the whole.
+    def encode(self, text: str, continuing: bool = False) -> list[int]:
+        """Pieces of a text. Speech and modality tokens never come of it, whatever is written.
 
-        Speech and modality tokens never come of it, whatever is written.
+        Args:
+            text: any string.
+            continuing: something stands before the text, so that its first word has a space before it, too. A
+                published model has no such spaces.
         """
-        whole = self._backend.encode(text)
-        return [token for word in text.split() for token in self.encode_word(word)] if whole is None else whole
+        return list(self.backend.encode(text, continuing))
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Pieces of each word of a text; one after the other they are those of the text."""
-        return [self.encode(f" {word}" if place else word) for place, word in enumerate(words)]
+        """Pieces of each word of a text; one after the other they are those of the text with single spaces."""
+        return self.backend.encode_words(words)
 
     def encode_stream(self, stream: str) -> list[int] | None:
         """Ids of a string such as `[Speech][Hu3][Text]the`, with what opens it; None but for a published model."""
-        return self._backend.encode_stream(stream)
+        return self.backend.encode_stream(stream)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some pieces, without the space before it."""
-        return self._backend.decode(list(ids))
+        return self.backend.decode(list(ids))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's files into a folder, from which `load` reads it."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._backend.save(folder)
+        written = self.backend.save(folder)
+        for name in {*TOKENIZER_FILES} - written:  # of an earlier tokenizer, which would be read instead
+            (folder / name).unlink(missing_ok=True)
 
 
 def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) -> TextTokenizer:
@@ -266,14 +229,4 @@ def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
         num_threads=1,
         minloglevel=2,
     )
-    return TextTokenizer(_SentencePiece(model.getvalue()))
-
-
-def _sentencepiece(model: bytes) -> _SentencePiece:
-    found = _SentencePiece(model)
-    published = found.processor.piece_to_id(TEXT_MARKER) != found.processor.unk_id()
-    return _Published(model) if published else found
-
-
-def _known(token: int) -> int | None:
-    return token if token >= 0 else None
+    return TextTokenizer(SentencePiece(model.getvalue()))

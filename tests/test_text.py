@@ -48,7 +48,7 @@ def test_transformers_tokenizers_encode_words_with_their_space(tmp_path: Path, k
     inner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=100, show_progress=False))
     PreTrainedTokenizerFast(tokenizer_object=inner).save_pretrained(tmp_path / "hf")
     tokenizer = TextTokenizer.load(tmp_path / "hf")
-    whole = inner.encode(" the cat sat" if kind == "byte_level" else "the cat sat").ids
+    whole = inner.encode("the cat sat").ids
     assert tokenizer.encode("the cat sat") == whole
     assert tokenizer.decode(whole) == "the cat sat"
     tokenizer.save(tmp_path / "copy")

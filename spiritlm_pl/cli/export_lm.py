@@ -30,4 +30,7 @@ def export_lm(
 
     disable_progress_bar()  # of reading and writing the weights
     chosen = None if dtype == "stored" else getattr(torch, dtype)
-    print(f"wrote {export.export_lm(source, output, text_tokenizer, chosen, max_shard_size, padding)}")
+    written = export.export_lm(
+        source, output, text_tokenizer, chosen, max_shard_size, padding=padding, fresh_process=True
+    )
+    print(f"wrote {written}")

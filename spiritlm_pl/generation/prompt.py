@@ -94,6 +94,7 @@ class PromptEncoder:
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
         """
+        verbatim = isinstance(prompt, str)
         if isinstance(prompt, str):
             published = self.text_tokenizer.encode_stream(prompt)
             if published is not None and _TOKEN.match(prompt):
@@ -107,7 +108,8 @@ class PromptEncoder:
         for written, pieces in groupby(prompt, key=lambda piece: isinstance(piece, Text)):
             if written:
                 text = self.text_tokenizer.joint.join(piece.text for piece in pieces if isinstance(piece, Text))
-                segments.append(Segment(Modality.TEXT, tuple(self.text_tokenizer.encode(text))))
+                continuing = bool(segments) and not verbatim
+                segments.append(Segment(Modality.TEXT, tuple(self.text_tokenizer.encode(text, continuing))))
                 speech = None
             else:
                 for piece in pieces:

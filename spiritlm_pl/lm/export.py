@@ -19,8 +19,9 @@ from spiritlm_pl.lm.description import DESCRIPTION_FILE, read_description
 from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.lm.model_card import model_card
+from spiritlm_pl.lm.tokenizer_check import check_export, special_ids
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import MODEL_FILE
+from spiritlm_pl.text_backends import MODEL_FILE
 from spiritlm_pl.vocabulary import Vocabulary
 
 EXPORT_KEY = "exported_by"  # in spiritlm.json; tells an export from a folder of training
@@ -33,6 +34,7 @@ def export_lm(
     dtype: torch.dtype | None = None,
     max_shard_size: str = "5GB",
     padding: bool = True,
+    fresh_process: bool = False,
 ) -> Path:
     """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
 
@@ -45,9 +47,11 @@ def export_lm(
         dtype: of the weights; as stored by default.
         max_shard_size: of one file of weights.
         padding: keep the rows that only pad the embedding; some readers refuse them.
+        fresh_process: try the tokenizer of the export in a process that has loaded nothing of ours.
 
     Raises:
-        ValueError: if `source` is no language model, its text tokenizer does not fit, or `output` holds other files.
+        ValueError: if `source` is no language model, its text tokenizer does not fit or gives other ids as
+            `AutoTokenizer` opens the export, or `output` holds other files.
     """
     source, output = Path(source), Path(output)
     _check_free(output)
@@ -61,14 +65,16 @@ def export_lm(
             source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
         new = Path(temporary) / "new"
         new.mkdir()
-        _write(source, new, dtype, max_shard_size, padding)
+        _write(source, new, dtype, max_shard_size, padding, fresh_process)
         if output.exists():
             output.rename(Path(temporary) / "old")
         new.rename(output)
     return output
 
 
-def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool) -> None:
+def _write(
+    source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool, fresh_process: bool
+) -> None:
     description = read_description(source)
     tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
     network, text, vocabulary = load_lm(source, dtype=dtype)
@@ -76,8 +82,8 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
         vocabulary = replace(vocabulary, multiple_of=1)
         network.resize_token_embeddings(vocabulary.num_rows)
         description = {**description, "vocabulary": vocabulary.to_dict()}
-    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    network.config.update(special)
+    special = special_ids(tokenizer, network.generation_config, network.config)
+    network.config.update(special_ids(tokenizer, network.config))
     meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
@@ -86,6 +92,7 @@ def _write(source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: s
         shutil.copy(source / MODEL_FILE, new)
         if not text.opening:
             _add_to_sentencepiece(new, vocabulary)
+    check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, whole=bool(text.opening))
     (new / "README.md").write_text(card, encoding="utf-8")

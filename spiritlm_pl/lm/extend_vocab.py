@@ -6,6 +6,7 @@ as likely as an average old one (Spirit LM: "new embeddings random"). The same g
 that has them (Phi, GPT-J): trained ones are far below zero, beside which a new token with none would be certain.
 """
 
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
 from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -48,22 +50,18 @@ def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: in
 
     Args:
         network: a text model.
-        vocabulary: whose `num_text` rows are the model's text tokens; all rows after them are new.
+        vocabulary: whose first `num_text` rows are the model's text tokens, as far as it has them; the rest is new.
         seed: of the new rows.
 
-    Raises:
-        ValueError: if the model has fewer rows than text tokens.
     """
-    rows = len(cast(Tensor, network.get_input_embeddings().weight))
-    if rows < vocabulary.num_text:
-        raise ValueError(f"num_text must be at most the model's {rows} rows, but is {vocabulary.num_text} instead")
+    num_old = min(len(cast(Tensor, network.get_input_embeddings().weight)), vocabulary.num_text)
     network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
     layers = (network.get_input_embeddings(), network.get_output_embeddings())
     parameters = [layer.weight for layer in layers] + [getattr(layer, "bias", None) for layer in layers]
     per_token = {id(values): cast(Tensor, values) for values in parameters if values is not None}  # tied ones once
     for values in per_token.values():
-        _draw_new_rows(values.data, vocabulary.num_text, generator)
+        _draw_new_rows(values.data, num_old, generator)
 
 
 def _draw_new_rows(values: Tensor, num_old: int, generator: torch.Generator) -> None:
@@ -93,17 +91,44 @@ def extend_checkpoint(
 
     Raises:
         ValueError: if base or tokenizer cannot be read, the base is no causal language model of text or lacks weights,
-            or the tokenizer does not have `num_text` pieces.
+            the tokenizer is not the model's or does not have `num_text` tokens, or it would give other ids once it is
+            saved or exported.
     """
     source = model_folder(base)
     config = checkpoint_config(str(source))
-    tokenizer = TextTokenizer.load(text_tokenizer or source)
-    if tokenizer.vocab_size != vocabulary.num_text:
-        raise ValueError(
-            f"num_text must be the text tokenizer's {tokenizer.vocab_size} pieces, but is {vocabulary.num_text}"
-        )
+    tokenizer = check_text_tokenizer(text_tokenizer or source, vocabulary, (source / "config.json").read_text())
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
     network = load_whole(source, config=config, dtype="auto")
+    _check_base(network, tokenizer, base)
     extend_embeddings(network, vocabulary, seed)
     return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})
+
+
+def _check_base(network: PreTrainedModel, tokenizer: TextTokenizer, base: str) -> None:
+    """Refuse a tokenizer that cannot be the model's; tell of tokens that the model has no rows for.
+
+    Raises:
+        ValueError: if a piece of text has no row, or the model's special ids are no text.
+    """
+    rows = len(cast(Tensor, network.get_input_embeddings().weight))
+    if rows < tokenizer.own_size:
+        raise ValueError(
+            f"text_tokenizer must have at most the {rows} pieces that {base} has rows for, but has "
+            f"{tokenizer.own_size}: give the text_tokenizer that the model was trained with"
+        )
+    if rows < tokenizer.vocab_size:
+        print(
+            f"{base} has {rows} rows for the {tokenizer.vocab_size} tokens of its text tokenizer: the rows of the "
+            "added tokens above are drawn, like those of speech",
+            file=sys.stderr,
+        )
+    for settings in (network.config, network.generation_config):
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            ids = getattr(settings, name, None)
+            highest = max(ids if isinstance(ids, list) else [-1 if ids is None else ids], default=-1)
+            if highest >= tokenizer.vocab_size:
+                raise ValueError(
+                    f"text_tokenizer must have the {name} {highest} of {base}, but has {tokenizer.vocab_size} tokens: "
+                    "give the folder of the model's tokenizer, with its added tokens"
+                )

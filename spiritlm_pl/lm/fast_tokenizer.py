@@ -1,23 +1,27 @@
 """The tokens of a language model, text and speech, as one tokenizer of `transformers` that needs no code of ours.
 
-Two formats of text: "words", ours, where every word is encoded with the space before it; and "whole", that of the
-published checkpoints, where SentencePiece encodes a string with its speech tokens and all.
+Three formats of text: a tokenizer of `transformers` stays as it is, with the speech tokens after its own; a
+SentencePiece model encodes word by word; and that of the published checkpoints encodes a string with its speech tokens
+and all. After a modality token, the first two give what they give for a text of its own: where they do not put a
+space before a text, the string must hold it (`[Speech][Hu3][Text] the mat`).
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import BPE
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers.models import BPE, Unigram
+from transformers import PreTrainedTokenizerFast
 
-from spiritlm_pl.text import MODEL_FILE, SPACE, TextTokenizer
+from spiritlm_pl.text import PROBES, TextTokenizer
+from spiritlm_pl.text_backends import SPACE, HuggingFace, Published, SentencePiece
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # as str.split has it
-PROBES = ("the cat", " Two  words,\tone\nline: 3.14! ", "naïve Ωμέγα 你好 😀 (a_b) don't", "½ x\u00a0y", "=====", "")
+MOST_ADDED = 32  # added tokens that are tried
 ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, unseen by type checkers
 Piece = ModelProto.SentencePiece
 
@@ -32,34 +36,33 @@ def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedToke
     Raises:
         ValueError: if the text tokenizer does not fit the vocabulary, or cannot be written in this form.
     """
-    text = TextTokenizer.load(folder)
-    if text.vocab_size != vocabulary.num_text:
-        raise ValueError(
-            f"text tokenizer must have the vocabulary's {vocabulary.num_text} pieces, but has {text.vocab_size} instead"
-        )
-    model = Path(folder) / MODEL_FILE
-    if text.opening:
-        tokenizer = _of_whole_strings(_sentencepiece(model))
-    elif model.is_file():
-        tokenizer = _of_words(_sentencepiece(model), vocabulary)
+    text = TextTokenizer.load_fitting(folder, vocabulary)
+    backend = text.backend
+    if isinstance(backend, HuggingFace):
+        tokenizer = _of_transformers(backend, vocabulary)
     else:
-        tokenizer = _of_transformers(folder, text, vocabulary)
+        assert isinstance(backend, SentencePiece)
+        proto = ModelProto.FromString(backend.model)
+        whole = isinstance(backend, Published)
+        tokenizer = _of_whole_strings(proto) if whole else _of_words(proto, backend.prefixes, vocabulary)
     if vocabulary.begin_of_document is not None:
         _open_with(tokenizer, vocabulary.begin_of_document)
     _check_ids(tokenizer, text, vocabulary)
     return tokenizer
 
 
-def _of_words(proto: Any, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Every word is encoded with its space; a change of modality is a word boundary."""
-    tokenizer = _bpe(proto)
+def _of_words(proto: Any, prefixes: bool, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """Words are encoded with their space; a change of modality is a word boundary."""
+    tokenizer = _unigram(proto) if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM else _bpe(proto)
     charsmap = proto.normalizer_spec.precompiled_charsmap
     mapped = [_spaces(), normalizers.Precompiled(charsmap)] if charsmap else []
-    tokenizer.normalizer = normalizers.Sequence([*mapped, _spaces(), normalizers.Strip(), normalizers.Prepend(" ")])
+    first = [normalizers.Strip(), normalizers.Prepend(" ")] if prefixes else [normalizers.Strip(left=False)]
+    tokenizer.normalizer = normalizers.Sequence([*mapped, _spaces(), *first])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [_word_boundaries(), pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=False)]
     )
-    tokenizer.decoder = decoders.Sequence([*_piece_decoders(), _without_first_space(vocabulary)])
+    shown = [_without_first_space(vocabulary)] if prefixes else []
+    tokenizer.decoder = decoders.Sequence([*_piece_decoders(), *shown])
     tokenizer.add_special_tokens(_speech_tokens(vocabulary))
     return _wrapped(tokenizer, proto)
 
@@ -80,31 +83,40 @@ def _of_whole_strings(proto: Any) -> PreTrainedTokenizerFast:
     return _wrapped(tokenizer, proto)
 
 
-def _of_transformers(folder: str | Path, text: TextTokenizer, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """A tokenizer of `transformers` that encodes word by word, with the speech tokens after its own."""
-    base = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not base.is_fast:
-        raise ValueError(f"text tokenizer must be one of the tokenizers library, but is {type(base).__name__} instead")
-    tokenizer: Tokenizer = base.backend_tokenizer
-    with_space = base.encode(" cat", add_special_tokens=False) == text.encode_word("cat")
-    before = [normalizers.Prepend(" ")] if with_space else []  # others add the space themselves
-    own = [tokenizer.normalizer] if tokenizer.normalizer else []
-    tokenizer.normalizer = normalizers.Sequence([_spaces(), normalizers.Strip(), *before, *own])
-    cutting = [tokenizer.pre_tokenizer] if tokenizer.pre_tokenizer else []
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_word_boundaries(), *cutting])
-    joining = [tokenizer.decoder] if tokenizer.decoder else []
-    tokenizer.decoder = decoders.Sequence([*joining, decoders.Fuse(), _without_first_space(vocabulary)])
-    tokenizer.post_processor = processors.Sequence([])  # a prompt begins with its modality token
+def _of_transformers(backend: HuggingFace, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """The base model's tokenizer as it is, with the speech tokens after its own."""
+    base = backend.tokenizer
+    values = json.loads(base.backend_tokenizer.to_str())
+    values["post_processor"] = None  # a prompt begins with its modality token
+    if backend.prefixes:  # every text, not the first alone
+        values["pre_tokenizer"] = _always_prefixing(values["pre_tokenizer"])
+    _fill_holes(values, backend.vocab_size)
+    values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < backend.vocab_size]
+    tokenizer: Tokenizer = Tokenizer.from_str(json.dumps(values))
+    if backend.prefixes:
+        joining = [tokenizer.decoder] if tokenizer.decoder else []
+        tokenizer.decoder = decoders.Sequence([*joining, decoders.Fuse(), _without_first_space(vocabulary)])
     tokenizer.add_special_tokens(_speech_tokens(vocabulary))
     return _with_special(tokenizer, base.bos_token, base.eos_token, base.unk_token, base.pad_token)
 
 
-def _sentencepiece(model: Path) -> Any:
-    proto = ModelProto.FromString(model.read_bytes())
-    if proto.trainer_spec.model_type != type(proto.trainer_spec).BPE:
-        kind = proto.trainer_spec.ModelType.Name(proto.trainer_spec.model_type)
-        raise ValueError(f"{model} must be a BPE model, but is {kind} instead")
-    return proto
+def _always_prefixing(values: Any) -> Any:
+    """A pre-tokenizer that puts a space before every text, where it did so at the start of a string."""
+    if isinstance(values, list):
+        return [_always_prefixing(value) for value in values]
+    if isinstance(values, dict):
+        changed = {name: _always_prefixing(value) for name, value in values.items()}
+        return {**changed, "prepend_scheme": "always"} if changed.get("prepend_scheme") == "first" else changed
+    return values
+
+
+def _fill_holes(values: dict[str, Any], size: int) -> None:
+    """Give each id below the size a token, in place: added tokens take the first id above the number of tokens."""
+    vocabulary = values["model"]["vocab"]
+    taken = {token["id"] for token in values["added_tokens"]}
+    if isinstance(vocabulary, dict):
+        taken |= set(vocabulary.values())
+        vocabulary |= {f"<|no token {token}|>": token for token in range(size) if token not in taken}
 
 
 def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
@@ -126,6 +138,12 @@ def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
             ignore_merges=ignore_merges,
         )
     )
+
+
+def _unigram(proto: Any) -> Tokenizer:
+    """SentencePiece's unigram model: the pieces whose scores have the highest sum."""
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    return Tokenizer(Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback))
 
 
 def _names(vocabulary: Vocabulary) -> list[str]:
@@ -191,8 +209,29 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabula
             f"speech tokens must follow the text in their order up to {vocabulary.num_tokens} tokens, "
             f"but have the ids {ids[:3]} ... of {len(tokenizer)} instead"
         )
-    for probe in PROBES:
-        expected = [*text.opening, *vocabulary.opening, vocabulary.text_marker, *text.encode(probe)]
-        found = tokenizer.encode(f"[Text]{probe}")
-        if found != expected:
-            raise ValueError(f"text tokenizer must give {expected} for {probe!r} when exported, but gives {found}")
+    for string, expected in probes(text, vocabulary).items():
+        check_probe(string, expected, tokenizer.encode(string))
+
+
+def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Prompts that an export must read as ours, and the ids that ours gives them."""
+    texts = [*PROBES, *(f"a{token}b {token} c{token}{token}" for token in text.added[:MOST_ADDED])]
+    opening = [*text.opening, *vocabulary.opening, vocabulary.text_marker]
+    found = {f"[Text]{probe}": [*opening, *text.encode(probe)] for probe in texts}
+    if not text.opening:
+        spoken = [*vocabulary.opening, vocabulary.speech_marker, vocabulary.unit_token(0), vocabulary.text_marker]
+        found |= {f"[Speech][Hu0][Text]{probe}": [*spoken, *text.encode(probe)] for probe in (" the mat", "the mat")}
+    return found
+
+
+def check_probe(string: str, expected: list[int], found: list[int]) -> None:
+    """Refuse other ids than ours for a string.
+
+    Raises:
+        ValueError: naming the string and the ids.
+    """
+    if found != expected:
+        raise ValueError(
+            f"text tokenizer must give the ids {expected} for {string!r} when it is exported, but gives {found}: "
+            "take another tokenizer, or a model_type that transformers reads it for"
+        )

@@ -21,7 +21,7 @@ from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.lm.older_names import older_rotary_names
 from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import HUGGING_FACE_FILES, MODEL_FILE, TextTokenizer
+from spiritlm_pl.text import TOKENIZER_FILES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # written at once, and so held twice
@@ -61,8 +61,9 @@ def save_lm(
         for path in written:
             path.chmod(0o644)
             path.replace(folder / path.name)
-    for old in {found for pattern in WEIGHT_FILES for found in folder.glob(pattern)}:
-        if old.name not in {path.name for path in written}:  # of another number of shards, which would be read instead
+    stale = WEIGHT_FILES if text_tokenizer is None else (*WEIGHT_FILES, *TOKENIZER_FILES)
+    for old in {found for pattern in stale for found in folder.glob(pattern)}:
+        if old.name not in {path.name for path in written}:  # of an earlier model, which would be read instead
             old.unlink()
     return folder
 
@@ -94,13 +95,17 @@ def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Ten
 
 def own_text_tokenizer(folder: str | None) -> str | None:
     """The folder itself where it holds a text tokenizer, else None."""
-    files = (MODEL_FILE, *HUGGING_FACE_FILES)
+    files = TOKENIZER_FILES
     return folder if folder is not None and any((Path(folder) / file).is_file() for file in files) else None
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
-    """Put a text tokenizer (file or folder) into a model folder."""
-    TextTokenizer.load(source).save(folder)
+    """Put a text tokenizer (file or folder) into a model folder.
+
+    Raises:
+        ValueError: if it is not that of the model's vocabulary.
+    """
+    TextTokenizer.load_fitting(source, read_vocabulary(folder)).save(folder)
 
 
 def load_causal_lm(
@@ -173,4 +178,8 @@ def load_lm(
         ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
     """
     vocabulary = read_vocabulary(folder)
-    return load_causal_lm(folder, vocabulary, device, dtype, bits), TextTokenizer.load(folder), vocabulary
+    return (
+        load_causal_lm(folder, vocabulary, device, dtype, bits),
+        TextTokenizer.load_fitting(folder, vocabulary),
+        vocabulary,
+    )

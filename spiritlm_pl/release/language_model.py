@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from spiritlm_pl.lm.folder import LoadedLM, load_causal_lm
 from spiritlm_pl.release.files import Weights, read_json, read_pickle
-from spiritlm_pl.text import MODEL_FILE, TextTokenizer
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text_backends import MODEL_FILE
 from spiritlm_pl.vocabulary import Vocabulary
 
 CONFIG = "config.json"

@@ -204,7 +204,7 @@ class Session:
 
     def _segment(self, piece: Piece) -> Segment:
         if isinstance(piece, Text):
-            return Segment(Modality.TEXT, tuple(self.spirit_lm.text_tokenizer.encode(piece.text)))
+            return Segment(Modality.TEXT, tuple(self.spirit_lm.text_tokenizer.encode(piece.text, continuing=True)))
         assert piece.tokens is not None
         return Segment(Modality.SPEECH, piece.tokens)
 

@@ -22,6 +22,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+TEXT_FINGERPRINT = "text_fingerprint"  # in the sources: what `TextTokenizer.fingerprint` was
 KINDS = ("text", "speech", "aligned")
 ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 

@@ -26,7 +26,7 @@ from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.provenance import file_sha256
 from spiritlm_pl.speech.contract import SpeechLayout, check_tokenizer
 from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, read_manifest, write_block, write_manifest
+from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream
@@ -178,6 +178,10 @@ def build_blocks(
     else:
         vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
     vocabulary = delimited(vocabulary, tokenizer, text_tokenizer, end_of_document, begin_of_document)
+    if tokenizer.library == "transformers":
+        from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer  # a second, and transformers, only where needed
+
+        check_text_tokenizer(text_tokenizer, vocabulary)
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
@@ -189,6 +193,7 @@ def build_blocks(
                 "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
                 "text": {str(path): file_sha256(path) for path in files},
                 "seed": seed,
+                TEXT_FINGERPRINT: tokenizer.fingerprint,
             }
             with ExitStack() as stack:
                 streams = {

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.modules.lm import redo_unfinished_step
-from spiritlm_pl.tokens.blocks import write_block, write_manifest
+from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.interleave import Interleaving
 from spiritlm_pl.tokens.loading import TrainingLoader
@@ -223,6 +223,15 @@ def test_what_does_not_fit_is_refused(blocks: Path, tmp_path: Path) -> None:
         datamodule(blocks, interleaving=Interleaving(mode="asr_tts")).setup("fit")
     with pytest.raises(ValueError, match=r"streams.songs.kind must be one of text, speech, aligned, but is 'songs'"):
         InterleavedDataModule({"songs": StreamConfig(folder=str(blocks))})
+    for kind in ("text", "aligned"):
+        manifest = read_manifest(blocks / "train" / kind)
+        sources = {**manifest.sources, TEXT_FINGERPRINT: kind}
+        write_manifest(blocks / "train" / kind, kind, VOCABULARY, list(manifest.blocks), sources)
+    with pytest.raises(ValueError, match="streams must be built with one text tokenizer, but give different ids"):
+        datamodule(blocks).setup("fit")
+
+
+def test_another_order_of_rows_is_no_resuming(blocks: Path) -> None:
     first = datamodule(blocks).train_dataloader()
     other = datamodule(blocks, seed=1).train_dataloader()
     with pytest.raises(ValueError, match="seed must be what the checkpoint was trained with, 0, but is 1 instead"):

@@ -19,7 +19,7 @@ class Letters:
 
     vocab_size, bos_id, eos_id, opening, joint = 30, None, 29, (), " "
 
-    def encode(self, text):
+    def encode(self, text, continuing=False):
         return [ord(letter) - ord("a") for letter in text if letter.isalpha()]
 
     def encode_stream(self, stream):

@@ -146,14 +146,10 @@ def test_markers_of_tasks(tmp_path):
 def test_tokenizers_that_do_not_fit_are_refused(tmp_path):
     text = train_text_tokenizer(LINES)
     text.save(tmp_path / "bpe")
-    with pytest.raises(ValueError, match=f"vocabulary's 50 pieces, but has {text.vocab_size} instead"):
+    with pytest.raises(
+        ValueError, match=f"must have the 50 text tokens of the vocabulary, but .*bpe has {text.vocab_size} instead"
+    ):
         fast_tokenizer(tmp_path / "bpe", Vocabulary(num_text=50))
-    (tmp_path / "unigram").mkdir()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "unigram/tokenizer"), vocab_size=40, minloglevel=2
-    )
-    with pytest.raises(ValueError, match="must be a BPE model, but is UNIGRAM instead"):
-        fast_tokenizer(tmp_path / "unigram", Vocabulary(num_text=40))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
-from spiritlm_pl.tokens.blocks import write_block, write_manifest
+from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.widen import LossOn
 from spiritlm_pl.vocabulary import Vocabulary
@@ -150,6 +150,41 @@ def test_another_vocabulary_is_refused(corpus):
     module = make_module(vocabulary=Vocabulary(num_text=70, num_units=30))
     with pytest.raises(ValueError, match="vocabulary must be the data's, .*num_text=70"):
         make_trainer().fit(module, make_data(corpus[0]))
+
+
+def with_fingerprint(folder, fingerprint):
+    """The same blocks, of a text tokenizer that they tell."""
+    path = folder / "blocks" / "train" / "text"
+    manifest = read_manifest(path)
+    sources = {} if fingerprint is None else {TEXT_FINGERPRINT: fingerprint}
+    write_manifest(path, "text", manifest.vocabulary, list(manifest.blocks), sources)
+
+
+WRONG = {  # texts of another tokenizer, and what is said of it
+    "missing": (None, "text_tokenizer must be a .model file, .* but is .*missing instead"),
+    "size": (["the cat sat on the mat"], "must have the [0-9]+ text tokens of the vocabulary, but .*size has"),
+    "ids": (["eht tac tas no eht tam dna was a god", "a drib gnas ot eht nus"], "the one that the blocks were built"),
+    "model": (None, "must give the ids .* when it is exported, but gives"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_text_tokenizer_that_does_not_fit_is_found_before_the_first_step(corpus, tmp_path, wrong):
+    folder, vocabulary = corpus
+    texts, message = WRONG[wrong]
+    name = folder / "text_tokenizer" if wrong == "model" else tmp_path / wrong
+    if texts is not None:
+        train_text_tokenizer(texts * 4, vocabulary.num_text if wrong == "ids" else None).save(name)
+    module = make_module(text_tokenizer=str(name))
+    if wrong == "model":  # transformers reads a tokenizer beside a Qwen 2 by rules of its own
+        module.network_config = LanguageModelConfig(config={**LLAMA, "model_type": "qwen2"})
+    with_fingerprint(folder, TextTokenizer.load(folder / "text_tokenizer").fingerprint)
+    try:
+        with pytest.raises(FileNotFoundError if wrong == "missing" else ValueError, match=message):
+            make_trainer().fit(module, make_data(folder))
+        assert module.trainer.global_step == 0 and not hasattr(module, "network")
+    finally:
+        with_fingerprint(folder, None)
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.speech.contract import SpeechLayout
@@ -289,3 +291,20 @@ def test_a_shuffle_does_not_take_in_what_a_killed_one_left(tmp_path: Path) -> No
                 shuffler.add(Document(number, [Word([1], [])]))
             keys = [document.key for part in shuffler.blocks(8) for document in part]
         assert sorted(keys) == list(range(100, 120))
+
+
+def test_a_tokenizer_whose_pieces_reach_over_spaces_is_refused(units: Path, tmp_path: Path) -> None:
+    """A sentence and its words would have other ids; with its words cut apart first, the tokenizer is taken."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.Replace(" ", "▁"), decoders.Replace("▁", " ")
+    tokenizer.train_from_iterator(SENTENCES * 4, trainers.BpeTrainer(vocab_size=80, show_progress=False))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "tokenizer")
+    values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
+    with pytest.raises(ValueError, match="pieces of its words, but .* take a tokenizer whose pieces end"):
+        build_blocks(**values)
+    assert not (tmp_path / "out").exists()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "tokenizer")
+    build_blocks(**values)
+    fingerprint = TextTokenizer.load(tmp_path / "tokenizer").fingerprint
+    assert read_manifest(tmp_path / "out" / "train" / "text").sources["text_fingerprint"] == fingerprint

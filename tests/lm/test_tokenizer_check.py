@@ -1,0 +1,229 @@
+"""Base models' tokenizers: our ids are those of `AutoTokenizer`, from the base folder to an export, or are refused."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
+
+from spiritlm_pl.cli.export_lm import export_lm
+from spiritlm_pl.cli.extend_vocab import extend_vocab
+from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
+from spiritlm_pl.text import PROBES, TextTokenizer, train_text_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4
+QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+TEXTS = (*PROBES, "a  b   c", "x\n\ny\n", "\tz", "1,234.5", "don't  <tool_call>\nrun </tool_call>!", "a<table>b")
+END = "<|endoftext|>"
+SIZES = {"num_units": 20, "multiple_of": 16}
+
+
+def written(folder: Path, tokenizer: Tokenizer, model_type: str, **special: str) -> Path:
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    return folder
+
+
+def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290):
+    """As GPT-2's; with a regular expression as Qwen's and Llama 3's."""
+    tokenizer = Tokenizer(models.BPE())
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    cut = [] if regex is None else [pre_tokenizers.Split(Regex(regex), "isolated")]
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, bytes_of])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(LINES, trainer)
+    if hole:
+        values = json.loads(tokenizer.to_str())
+        values["model"]["vocab"][END] = len(values["model"]["vocab"]) + hole
+        tokenizer = Tokenizer.from_str(json.dumps(values))
+    tokenizer.add_special_tokens([AddedToken(END, special=True, normalized=False)])
+    tokenizer.add_tokens(list(added))
+    return written(folder, tokenizer, model_type, eos_token=END)
+
+
+def pieces_with_spaces(folder, own, added=()):
+    """As Gemma's and Llama 2's: `own` are the values of normalizer, pre-tokenizer and decoder."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words = [space + word for line in LINES for word in line.split() for space in ("▁", "")]
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(words, trainer)
+    values = json.loads(tokenizer.to_str()) | {"pre_tokenizer": None}
+    values["added_tokens"] = values["added_tokens"][:3]  # the bytes are pieces of text
+    tokenizer = Tokenizer.from_str(json.dumps(values))
+    for name, value in own.items():
+        setattr(tokenizer, name, value)
+    tokenizer.add_tokens(list(added))
+    return written(folder, tokenizer, "llama", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def metaspace(scheme):
+    joined = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return {
+        "pre_tokenizer": pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False),
+        "decoder": decoders.Sequence([joined, decoders.Strip(" ", 1, 0)]) if scheme != "never" else joined,
+    }
+
+
+def as_it_stands(*contents, normalized=False):
+    return [AddedToken(content, normalized=normalized) for content in contents]
+
+
+GEMMA = {"normalizer": normalizers.Replace(" ", "▁"), "decoder": metaspace("never")["decoder"]}
+SPACES = as_it_stands(*(" " * number for number in range(8, 1, -1)), normalized=True)
+TOOLS = as_it_stands("<tool_call>", "</tool_call>")
+MAKERS = {
+    "gpt2": lambda folder: byte_level(folder),
+    "qwen2": lambda folder: byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2"),
+    "llama3": lambda folder: byte_level(folder, LLAMA3),
+    "gpt_neox": lambda folder: byte_level(folder, None, normalizers.NFC(), SPACES, "gpt_neox"),
+    "holes": lambda folder: byte_level(folder, hole=7),
+    "gemma": lambda folder: pieces_with_spaces(folder, GEMMA, as_it_stands("\n\n", "<table>")),
+    "llama2": lambda folder: pieces_with_spaces(folder, metaspace("first")),
+    "always": lambda folder: pieces_with_spaces(folder, metaspace("always"), as_it_stands("<table>")),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_ids_are_those_of_the_base_models_own_tokenizer(tmp_path, kind):
+    folder = MAKERS[kind](tmp_path / "base")
+    base, text = AutoTokenizer.from_pretrained(folder), TextTokenizer.load(folder)
+    for string in TEXTS:
+        assert text.encode(string) == base.encode(string, add_special_tokens=False)
+        words = string.split()
+        assert sum(text.encode_words(words), []) == base.encode(" ".join(words), add_special_tokens=False)
+    assert text.decode(text.encode("the cat sat\non 1 mat")) == "the cat sat\non 1 mat"
+    assert text.vocab_size == max(base.get_vocab().values()) + 1 and text.eos_id == base.eos_token_id < text.vocab_size
+    check_text_tokenizer(folder, Vocabulary(num_text=text.vocab_size, **SIZES))
+    text.save(tmp_path / "copy")
+    assert TextTokenizer.load(tmp_path / "copy").fingerprint == text.fingerprint
+
+
+def test_a_hole_is_no_unit(tmp_path):
+    folder = byte_level(tmp_path, hole=7)
+    base = AutoTokenizer.from_pretrained(folder)
+    assert (len(base), base.eos_token_id, TextTokenizer.load(folder).vocab_size) == (291, 297, 298)
+
+
+def test_pieces_over_spaces_and_added_tokens_that_move_are_refused(tmp_path):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.Replace(" ", "▁"), decoders.Replace("▁", " ")
+    tokenizer.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    over_spaces = written(tmp_path / "over", tokenizer, "llama")
+    with pytest.raises(ValueError, match=r"pieces of its words, but .*over gives 'the cat .*' the ids \[.*\]"):
+        check_text_tokenizer(over_spaces, Vocabulary(num_text=TextTokenizer.load(over_spaces).vocab_size))
+    moved = pieces_with_spaces(tmp_path / "moved", metaspace("first"), as_it_stands("<table>"))
+    with pytest.raises(ValueError, match=r"must give the ids \[.*\] for '\[Text\]a<table>b.* when it is exported, but"):
+        check_text_tokenizer(moved, Vocabulary(num_text=TextTokenizer.load(moved).vocab_size))
+
+
+def test_a_model_type_whose_class_reads_other_ids_is_refused(tmp_path):
+    text = train_text_tokenizer(LINES)
+    text.save(tmp_path)
+    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES), '{"model_type": "llama"}')
+    with pytest.raises(ValueError, match="when it is exported, but gives .*: take another tokenizer, or a model_type"):
+        check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES), '{"model_type": "qwen2"}')
+
+
+def test_what_lies_beside_tokenizer_json_does_not_count(tmp_path):
+    folder = byte_level(tmp_path / "base", LLAMA3)
+    ids = TextTokenizer.load(folder).encode("the cat\n\n 1984")
+    train_text_tokenizer(LINES).save(tmp_path / "other")
+    for model in (
+        (tmp_path / "other" / "tokenizer.model").read_bytes(),
+        b"".join(base64.b64encode(bytes([byte])) + f" {byte}\n".encode() for byte in range(256)),  # tiktoken's format
+    ):
+        (folder / "tokenizer.model").write_bytes(model)
+        assert TextTokenizer.load(folder).encode("the cat\n\n 1984") == ids
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "tokenizer.model").write_bytes(model)
+    with pytest.raises(ValueError, match="must be a SentencePiece model, but .*alone/tokenizer.model is not"):
+        TextTokenizer.load(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
+def test_sentencepiece_models_keep_their_spaces_and_export(tmp_path, kind, prefix):
+    model = tmp_path / "tokenizer"
+    options = {"model_type": kind, "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
+    size = 340 if kind == "bpe" else 290
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_prefix=str(model), vocab_size=size, **options
+    )
+    own = sentencepiece.SentencePieceProcessor(model_file=f"{model}.model")
+    text = TextTokenizer.load(tmp_path)
+    for string in ("the cat sat on the mat", "a dog ran, didn't it?", "naïve 你好 1984"):
+        words = text.encode_words(string.split())
+        assert text.encode(string) == own.encode(string) == sum(words, [])
+        assert text.decode(text.encode(string)) == string
+        assert text.encode(string, continuing=True)[-len(words[-1]) :] == words[-1]
+    assert own.decode(text.encode("the cat") + text.encode("sat", continuing=True)) == "the cat sat"
+    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
+
+
+def make_base(folder, rows=None):
+    """A Qwen 2 of one layer and its tokenizer, with `rows` in the embedding."""
+    byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2")
+    text = TextTokenizer.load(folder)
+    config = Qwen2Config(
+        vocab_size=rows or text.vocab_size + 5,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        bos_token_id=None,
+        eos_token_id=text.eos_id,
+    )
+    network = AutoModelForCausalLM.from_config(config)
+    network.generation_config = GenerationConfig(eos_token_id=[text.eos_id, text.eos_id], pad_token_id=text.eos_id)
+    network.save_pretrained(folder)
+    return text, network
+
+
+def test_from_a_base_model_to_an_export(tmp_path, capsys):
+    """Every file means by its special ids what the base model means; ids are tried in a fresh process."""
+    text, network = make_base(tmp_path / "base")
+    extend_vocab(str(tmp_path / "base"), tmp_path / "lm", num_units=20, multiple_of=16)
+    export_lm(tmp_path / "lm", tmp_path / "out")
+    out, base = AutoTokenizer.from_pretrained(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "base")
+    speech = load_lm(tmp_path / "out")[2]
+    for string in TEXTS:
+        assert out.encode(f"[Text]{string}") == [speech.text_marker, *base.encode(string, add_special_tokens=False)]
+    for folder in (tmp_path / "lm", tmp_path / "out"):
+        assert TextTokenizer.load(folder).vocab_size == text.vocab_size == speech.num_text
+        assert json.loads((folder / "config.json").read_text())["eos_token_id"] == text.eos_id
+        generation = json.loads((folder / "generation_config.json").read_text())
+        assert generation["eos_token_id"] == [text.eos_id] * 2 and generation["pad_token_id"] == text.eos_id
+        assert AutoTokenizer.from_pretrained(folder).eos_token == base.eos_token == END
+    rows = load_lm(tmp_path / "out")[0].get_input_embeddings().weight[: text.vocab_size]
+    torch.testing.assert_close(rows, network.get_input_embeddings().weight[: text.vocab_size])
+
+
+def test_added_tokens_without_rows_get_some_and_other_tokenizers_are_refused(tmp_path, capsys):
+    text, network = make_base(tmp_path / "base")
+    make_base(tmp_path / "short", rows=text.vocab_size - 2)
+    extend_vocab(str(tmp_path / "short"), tmp_path / "lm", num_units=20, multiple_of=16)
+    said = f"has {text.vocab_size - 2} rows for the {text.vocab_size} tokens of its text tokenizer"
+    assert said in capsys.readouterr().err
+    matrix = load_lm(tmp_path / "lm")[0].get_input_embeddings().weight
+    assert matrix[text.vocab_size - 2 : text.vocab_size].std() > 0
+    make_base(tmp_path / "shorter", rows=100)
+    with pytest.raises(ValueError, match="must have at most the 100 pieces that .*shorter has rows for, but has 290"):
+        extend_vocab(str(tmp_path / "shorter"), tmp_path / "none")
+    byte_level(tmp_path / "small", QWEN, normalizers.NFC(), model_type="qwen2", size=270)
+    with pytest.raises(ValueError, match=f"must have the eos_token_id {text.eos_id} of .*base, but has"):
+        extend_vocab(str(tmp_path / "base"), tmp_path / "none", text_tokenizer=str(tmp_path / "small"))
+    assert not (tmp_path / "none").exists()
