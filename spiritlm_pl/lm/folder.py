@@ -95,8 +95,7 @@ def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Ten
 
 def own_text_tokenizer(folder: str | None) -> str | None:
     """The folder itself where it holds a text tokenizer, else None."""
-    files = TOKENIZER_FILES
-    return folder if folder is not None and any((Path(folder) / file).is_file() for file in files) else None
+    return folder if folder is not None and any((Path(folder) / file).is_file() for file in TOKENIZER_FILES) else None
 
 
 def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
