@@ -109,6 +109,11 @@ class TextTokenizer:
         return "transformers" if isinstance(self.backend, HuggingFace) else "sentencepiece"
 
     @property
+    def prefixes(self) -> bool:
+        """Whether every text has a space before it; else only one that goes on after something."""
+        return self.backend.prefixes
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the ids of some texts; equal for tokenizers that give equal ids, whatever their files."""
         ids = [self.vocab_size, *([self.encode(probe), self.encode_words(probe.split())] for probe in PROBES)]

@@ -28,6 +28,7 @@ class Backend(ABC):
         opening: ids before the first modality token of a stream.
         joint: between two texts that follow each other.
         added: tokens that a text may hold.
+        prefixes: whether every text gets a space before it.
     """
 
     vocab_size: int
@@ -37,6 +38,7 @@ class Backend(ABC):
     opening: tuple[int, ...] = ()
     joint = " "
     added: tuple[str, ...] = ()
+    prefixes: bool
 
     @abstractmethod
     def encode(self, text: str, continuing: bool) -> list[int]:
@@ -72,12 +74,8 @@ class SentencePiece(Backend):
         self.with_space = self.processor
         if not self.processor.normalize("a").startswith(SPACE):
             self.with_space = sentencepiece.SentencePieceProcessor(model_proto=_with_dummy_prefix(model))
+        self.prefixes = self.with_space is self.processor
         self.words: dict[str, list[int]] = {}
-
-    @property
-    def prefixes(self) -> bool:
-        """Whether the model puts a space before a text."""
-        return self.with_space is self.processor
 
     def encode(self, text: str, continuing: bool) -> list[int]:
         """Pieces of the words of a text."""

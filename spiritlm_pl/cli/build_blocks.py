@@ -30,7 +30,8 @@ def build_blocks(
 
     Args:
         units: folders of tokenised corpora, all of one speech tokenizer.
-        text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer. The folder of a
+        text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer, which is read as
+            AutoTokenizer reads it; one whose ids an export could not keep is refused. The folder of a
             language model with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.
         out: folder to write.
         text: text files for the text stream, one document a line.

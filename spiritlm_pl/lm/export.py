@@ -94,7 +94,7 @@ def _write(
             _add_to_sentencepiece(new, vocabulary)
     check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
-    card = model_card(description, tokenizer, whole=bool(text.opening))
+    card = model_card(description, tokenizer, text)
     (new / "README.md").write_text(card, encoding="utf-8")
     for path in new.iterdir():
         path.chmod(0o644)

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.provenance import code_version
+from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 OPENING = "A prompt opens with `[Text]` or `[Speech]`, and so does every change between them."
@@ -12,6 +13,10 @@ WORDS = f"""\
 {OPENING} {{beginning}} Every word is encoded with the space before it,
 so white space around words does not matter. Text that a user types is encoded with `split_special_tokens=True`: then
 nothing in it is a speech token."""
+BASE = f"""\
+{OPENING} {{beginning}} Text has the ids that the base model's tokenizer gives it, white space and all.{{apart}}
+Text that a user types is encoded with `split_special_tokens=True`: then nothing in it is a speech token."""
+APART = " Text that goes on\nafter speech begins with its space: `[Text] the cat`."
 WHOLE = f"""\
 {OPENING} The tokenizer puts `<s>` before it. Speech tokens are pieces of text, as in
 the published checkpoints: `[Hu1]` is that token, whoever typed it."""
@@ -55,22 +60,24 @@ spiritlm generate --lm FOLDER --speech-tokenizer TOKENIZER --vocoder VOCODER --s
 """
 
 
-def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, whole: bool) -> str:
+def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, text: TextTokenizer) -> str:
     """Markdown that tells the tokens of a model and how to prompt it.
 
     Args:
         description: `spiritlm.json` of the model.
         tokenizer: as exported.
-        whole: it encodes whole strings, as those of published checkpoints do.
+        text: the text tokenizer.
     """
     vocabulary = Vocabulary(**description["vocabulary"])
-    example = "[Speech][Hu1][Hu2][Text]the cat"
+    apart = not text.opening and not text.prefixes
+    example = f"[Speech][Hu1][Hu2][Text]{' ' if apart else ''}the cat"
     ids = ", ".join(map(str, tokenizer.encode(example)))
     begin, end = vocabulary.begin_of_document, vocabulary.end_of_document
     beginning = (
         "There is no beginning of sequence." if begin is None else f"The tokenizer puts token {begin} before it."
     )
-    prompts = WHOLE if whole else WORDS.format(beginning=beginning)
+    own = BASE.format(beginning=beginning, apart=APART if apart else "")
+    prompts = WHOLE if text.opening else own if text.library == "transformers" else WORDS.format(beginning=beginning)
     if end is not None:
         prompts += f"\n\nDocuments ended with token {end} in training, in text and in speech: it ends an answer."
     return CARD.format(
