@@ -294,6 +294,6 @@ def test_all_that_is_audio_by_its_name_is_read_from_a_folder(tmp_path: Path) -> 
     files(tmp_path, contents)
     for name in contents:
         (tmp_path / name).with_suffix(".txt").write_text("hello")
-    cuts, skipped = ingest.ingest(read_folder(tmp_path), tmp_path / "out", Rules())
+    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules())
     assert not skipped and len(cuts) == len(contents)
     assert all(len(load_waveform(cut)) == pytest.approx(1.8 * RATE, abs=0.16 * RATE) for cut in cuts)

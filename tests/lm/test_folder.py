@@ -156,6 +156,7 @@ def test_weights_of_an_earlier_model_do_not_stay(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_may_learn_ends_but_not_unlearn_them(tmp_path, tiny, vocabulary, tokenizer):
+    vocabulary = replace(vocabulary, num_text=tokenizer.vocab_size)
     ended = replace(vocabulary, end_of_document=tokenizer.eos_id)
     plain = save_lm(tmp_path / "plain", build_network(tiny, vocabulary), vocabulary, tokenizer)
     taught = save_lm(tmp_path / "taught", build_network(tiny, ended), ended, tokenizer)
