@@ -266,7 +266,7 @@ def test_validation_hears_the_same_augmentation_in_every_epoch(tone_corpus: Path
 def test_no_usable_utterance(tone_corpus: Path) -> None:
     with pytest.raises(ValueError, match="none of 8"):
         WaveformDataModule([str(tone_corpus)], min_seconds=100.0).setup("fit")
-    with pytest.raises(ValueError, match="comes twice"):
+    with pytest.raises(ValueError, match="must be unique over all corpora and splits"):
         WaveformDataModule([str(tone_corpus), str(tone_corpus)]).setup("fit")
     with pytest.raises(ValueError, match="free_frames must be false without labels"):
         WaveformDataModule([str(tone_corpus)], free_frames=True)
