@@ -106,9 +106,8 @@ def ingest_one(utterance: Utterance, audio_folder: Path, rules: Rules) -> MonoCu
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, to_mono(waveform, rate))
-    text = clean_transcript(utterance.text or "")
-    if rules.spoken_text:
-        text = spoken_form(text, rules.symbols, utterance.language)
+    text = utterance.text or ""
+    text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
     return make_cut(
         utterance.id,
