@@ -17,8 +17,9 @@ endef
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# The lock has every package with its hash, so that pip alone installs what the tests last passed with. Two packages have
-# sources only; they are built with the tools of requirements-build.lock, and not with whatever is newest that day.
+# The lock has every package with its hash, so that pip alone installs what the tests last passed with. Some packages have
+# sources only, and pocketsphinx has no wheel for Python 3.12: they are built with the tools of requirements-build.lock, and
+# not with whatever is newest that day.
 $(INSTALLED): pyproject.toml requirements.lock requirements-build.lock
 	$(RIGHT_PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,7 +48,7 @@ test-latest:  ## The same with the newest packages that pyproject.toml allows; s
 
 lock:  ## The newest packages that pyproject.toml allows, with hashes; run the tests before you commit it
 	test -x $(LOCKING)/bin/uv || { $(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet uv; }
-	echo 'setuptools>=77,<90' | $(LOCK) - --output-file requirements-build.lock
+	printf '%s\n' 'setuptools>=77,<90' scikit-build-core cython cmake ninja | $(LOCK) - --output-file requirements-build.lock
 	$(LOCK) pyproject.toml --extra dev --output-file requirements.lock
 
 test-readers: $(INSTALLED)  ## Exports in other tools, each in an environment of its own (some GB, in ~/.cache)

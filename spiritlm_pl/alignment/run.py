@@ -90,7 +90,7 @@ def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
     if not path.is_file():
         return {}
     done: dict[tuple[str, str], Outcome] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             outcome = Outcome.from_dict(json.loads(line))
         except json.JSONDecodeError:

@@ -42,7 +42,7 @@ def read_prompts(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"prompts must be {PROMPTS} ({PROMPTS_URL}), but {path} is missing instead")
-    found = dict(_PROMPT.findall(path.read_text(encoding="utf-8", errors="replace")))
+    found = dict(_PROMPT.findall(path.read_text(encoding="utf-8-sig", errors="replace")))
     if not found:
         raise ValueError(f'prompts must have lines ( arctic_a0001 "..." ), but {path} has none instead')
     return found

@@ -44,7 +44,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"corpus_dir must be laid out as Expresso is, but {path} is missing")
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         name, _, rest = line.partition("\t")
         if name.strip() and not name.startswith("#"):
             yield name.strip(), rest.strip()

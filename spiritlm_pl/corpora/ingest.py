@@ -150,9 +150,8 @@ def ingest_one(
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
         path = audio_folder / f"{name}.wav"
         num_samples = save_wav(path, mono / max(1.0, peak))  # quieter rather than clipped
-    text = clean_transcript(utterance.text or "")
-    if rules.spoken_text:
-        text = spoken_form(text, rules.symbols, utterance.language)
+    text = utterance.text or ""
+    text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
     return make_cut(
         utterance.id,

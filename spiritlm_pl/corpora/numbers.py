@@ -7,7 +7,6 @@ on whether it is a year, there is None.
 from functools import lru_cache
 
 import regex
-from num2words import num2words
 
 _LANGUAGES = {
     "en": ("eng", "english"),
@@ -47,6 +46,8 @@ def language_code(language: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def _said(value: int, language: str, to: str) -> str:
+    from num2words import num2words  # what only finds audio in folders does without it
+
     words = str(num2words(value, lang=language, to=to)).lower()
     if language == "en":
         words = words.replace(" and ", " ")

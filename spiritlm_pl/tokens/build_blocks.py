@@ -101,7 +101,7 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
     _check_file(path)
     empty = True
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream):
                 if text := line.strip():
                     empty = False

@@ -86,6 +86,7 @@ def test_what_the_network_cannot_spell() -> None:
     assert spell(network, "éö") == [3, 4]  # without accents
     assert spell(network, "a-7b") == [1, 2]  # left out
     assert spell(network, "東京") == []
+    assert spell(network_of("น", {"น": 1, "้": 2, "ำ": 3}), "น้ำ") == [1, 2, 3]  # as Thai is written
 
 
 def test_unknown_words_are_refused_by_name_or_laid_on_a_star() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.folder import read_folder
 
 
@@ -56,3 +57,7 @@ def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
     (tmp_path / "b.normalized.txt").write_text("normalised")
     (tmp_path / "d.txt").write_text("nobody spoke")
     assert texts(tmp_path) == {"a": "plain", "b": "normalised", "c": None, "d": "nobody spoke"}
+
+
+def test_names_of_files_keep_the_marks_of_their_letters() -> None:
+    assert plain_name("कि/का: a.b-c_1") == "कि_का_a.b-c_1"

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,24 @@ def test_every_word_has_its_own_time_also_where_espeak_merges() -> None:
     assert spoken.words[-1].end <= len(spoken.samples) / spoken.sample_rate
     the = [p.text for p in spoken.phones if spoken.words[4].start <= p.start < spoken.words[4].end]
     assert the[0] == "D"
+
+
+def test_words_with_vowel_signs_are_said_whole(tmp_path: Path) -> None:
+    file = tmp_path / "hi.txt"
+    file.write_text("आज मौसम अच्छा है। वह किताब पढ़ती है। तुम कहाँ हो?", encoding="utf-16")
+    text(str(file), str(tmp_path / "out"), voices=("hi",), num_jobs=1)
+    cuts = [cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)]
+    assert {cut.supervisions[0].text for cut in cuts} == {
+        unicodedata.normalize("NFC", words) for words in ("आज मौसम अच्छा है", "वह किताब पढ़ती है", "तुम कहाँ हो")
+    }
+    book = next(cut for cut in cuts if "किताब" in str(cut.supervisions[0].text))
+    times = word_alignment(book)[1]
+    phones = [phone.text for phone in phone_alignment(book) if times.start <= phone.start < times.end]
+    assert phones == ["k", "I", "t", "a:", "b"]
+
+
+def test_numbers_are_said_in_the_language_of_the_voice() -> None:
+    assert [w.text for w in speaker().speak("42 Hunde", Voice("de")).words] == ["zweiundvierzig", "hunde"]
 
 
 def test_partition_fits_phones() -> None:

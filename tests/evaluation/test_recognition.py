@@ -47,6 +47,8 @@ def test_pocketsphinx_hears_only_what_may_be_said() -> None:
 def test_text_is_compared_as_words() -> None:
     assert normalise("You’re  Number 4, PRESS: one.") == "you're number 4 press one"
     assert normalise("Straße, ŻÓŁW — нет!") == "strasse żółw нет" and normalise("हिन्दी") == "हिन्दी"
+    assert normalise("soft\u00adhyphen می\u200cخواهم") == "softhyphen میخواهم"  # what nobody sees is no difference
+    assert normalise("don´t don’t donʻt") == "don't don't don't"
     assert normalise("Z\u0307o\u0301łw") == normalise("Żółw")  # marks of their own, or not
 
 

@@ -76,7 +76,7 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
     for name in inputs:
         if name != STANDARD and not Path(name).is_file():
             raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
-        stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8")
+        stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8-sig")
         with stream:
             for number, line in enumerate(_lines(stream, name), start=1):
                 if not line.strip():
