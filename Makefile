@@ -24,7 +24,8 @@ $(INSTALLED): pyproject.toml requirements.lock requirements-build.lock
 	$(RIGHT_PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-build.lock
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation --requirement requirements.lock
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation \
+	  --requirement requirements.lock
 	rm -rf *.egg-info  # of an earlier version, which would be believed
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check
