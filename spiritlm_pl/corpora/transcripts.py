@@ -53,7 +53,7 @@ _NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)})\.$")
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """A written token, the words that are said for it, and whether they are certain."""
 
     written: str
@@ -101,8 +101,14 @@ def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
     return spans
 
 
-def _readings(text: str, language: str, symbols: Mapping[str, str] | None) -> Iterator[_Reading]:
-    """Tokens of a text in order; an expression with spaces is one token."""
+def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None = None) -> Iterator[Reading]:
+    """Read a text token by token, also those that are not said; an expression with spaces is one token.
+
+    Args:
+        text: written text.
+        language: of the text.
+        symbols: names of symbols that this corpus reads in its own way.
+    """
     language = language_code(language)
     for symbol, name in (symbols or {}).items():
         text = text.replace(symbol, f" {name} ")
@@ -126,7 +132,7 @@ def _readings(text: str, language: str, symbols: Mapping[str, str] | None) -> It
         said += _named(text[at:stop])
         unnamed = language != "en" and any(character in SYMBOLS for character in text[start:stop])
         numerals = any((one.isnumeric() and not one.isalpha()) or one == UNKNOWN for one in rest)
-        yield _Reading(written[start:stop], _words(said, language), certain and not unnamed and not numerals)
+        yield Reading(written[start:stop], _words(said, language), certain and not unnamed and not numerals)
 
 
 def _named(text: str) -> str:
@@ -157,7 +163,7 @@ def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = Non
     """
     if lost := _LOST.search(text):
         return lost[0]
-    return next((one.written for one in _readings(text, language, symbols) if not one.certain), None)
+    return next((one.written for one in readings(text, language, symbols) if not one.certain), None)
 
 
 def spoken_words(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> list[str]:
@@ -170,7 +176,7 @@ def spoken_words(text: str, symbols: Mapping[str, str] | None = None, language: 
         symbols: names of symbols that this corpus reads in its own way (such as "#": "pound").
         language: of the text.
     """
-    return [word for one in _readings(text, language, symbols) for word in one.words]
+    return [word for one in readings(text, language, symbols) for word in one.words]
 
 
 def spoken_form(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> str:
@@ -183,7 +189,7 @@ def written_tokens(text: str, language: str = "en") -> list[tuple[str, list[str]
 
     In a spoken form every token is its own word, so the pairs are trivial.
     """
-    return [(one.written, one.words) for one in _readings(text, language, None) if one.words]
+    return [(one.written, one.words) for one in readings(text, language, None) if one.words]
 
 
 def split_sentences(text: str) -> list[str]:

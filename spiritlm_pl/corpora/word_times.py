@@ -6,9 +6,10 @@ and "'s". Both are read as the letters that are said, and the smallest stretches
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.transcripts import spoken_words
+from spiritlm_pl.corpora.transcripts import clean_transcript, readings
 
 TOLERANCE = 0.05  # seconds by which words may pass the ends of a cut, or each other, and are clipped
 SILENCES = frozenset(
@@ -45,15 +46,38 @@ def _letters(words: Sequence[str]) -> str:
     return "".join(words).replace("'", "")
 
 
+def _read_together(words: Sequence[Word]) -> Iterator[tuple[list[Word], str]]:
+    """Aligned words with the letters said for them; those of one expression ("$5", "million") as one."""
+    parts = [(index, part) for index, word in enumerate(words) for part in clean_transcript(word.text).split()]
+    owners = [index for index, _ in parts]
+    place = 0
+    members: list[int] = []
+    letters = ""
+    for reading in readings(" ".join(part for _, part in parts)):
+        own = owners[place : place + reading.written.count(" ") + 1]
+        place += len(own)
+        if members and own and own[0] != members[-1]:
+            yield [words[index] for index in dict.fromkeys(members)], letters
+            members, letters = [], ""
+        members += own
+        letters += _letters(reading.words)
+    if members:
+        yield [words[index] for index in dict.fromkeys(members)], letters
+
+
 def _aligned_pieces(words: Sequence[Word]) -> tuple[list[Word], list[_Piece]]:
     """Aligned words that are said, and their letters."""
-    kept, pieces = [], []
-    for word in words:
-        unknown = word.text.lower() in UNKNOWN
-        letters = None if unknown else _letters(spoken_words(word.text))
-        if letters != "" and not is_silence(word.text):
-            kept.append(word)
-            pieces.append(_Piece(word.text, letters))
+    kept: list[Word] = []
+    pieces = []
+    sounds = [word for word in words if not is_silence(word.text)]
+    for unknown, group in groupby(sounds, lambda word: word.text.lower() in UNKNOWN):
+        run = list(group)
+        groups = [([word], None) for word in run] if unknown else _read_together(run)
+        for members, letters in groups:
+            if letters != "":
+                text = " ".join(word.text for word in members)
+                kept.append(AlignedWord(text, members[0].start, members[-1].end, _lowest_score(members)))
+                pieces.append(_Piece(text, letters))
     return kept, pieces
 
 

@@ -17,6 +17,12 @@ def evenly(*words: str) -> list[Word]:
         ("at the well-known door", ["at the", "well-known", "door"], [0, 0.4, 1, 2, 3]),
         ("we cannot go", ["we", "can", "not", "go"], [0, 1, 3, 4]),
         ("see Zworykin there", ["see", "<unk>", "there"], [0, 1, 2, 3]),
+        (
+            "he raised $5 million at 10:00 pm",
+            ["he", "raised", "$5", "million", "at", "10:00", "pm"],
+            [0, 1, 2, 4, 5, 7],
+        ),
+        ("it's not Dr. Smith", ["it", "'s", "not", "Dr.", "Smith"], [0, 2, 3, 4, 5]),
         ("oh 🙂 yes [laughs loudly]", ["sil", "oh", "<eps>", "YES", "[noise]"], [1, 3, 4]),
     ],
 )
