@@ -248,7 +248,7 @@ def _whole_words(
     held = f"cut holds {last - first:.2f} of {supervision.duration:.2f} s of the utterance"
     if not words:
         raise _UnusableError(f"{held}, and there are no word times to tell what is said in them")
-    tokens = written_tokens(clean_transcript(supervision.text or ""))
+    tokens = written_tokens(clean_transcript(supervision.text or ""), supervision.language or "en")
     try:
         spoken = spoken_times([word for _, said in tokens for word in said], words)
         timed = token_times(tokens, spoken, supervision.duration)
