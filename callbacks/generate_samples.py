@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from spiritlm_pl.callbacks.bystander import bystander, part
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.evaluation.figures import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.loading import check_vocoder
@@ -191,7 +192,7 @@ class GenerateSamples(Callback):
                 )
                 if trainer.is_global_zero:
                     for prompt, samples in zip(prompts, answers, strict=True):
-                        self._log(trainer, f"{self.group}/{name}_{_file_name(prompt.name)}", prompt, samples, spirit_lm)
+                        self._log(trainer, f"{self.group}/{name}_{plain_name(prompt.name)}", prompt, samples, spirit_lm)
 
     def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
         if self._spirit_lm is not None:
@@ -240,7 +241,3 @@ class GenerateSamples(Callback):
             )
             figure = spectrogram_figure({title: waveform}, sample_rate)
             log_figure(trainer, name + suffix, figure, step)
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

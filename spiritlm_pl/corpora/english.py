@@ -49,7 +49,7 @@ _COUNTRIES = {
     "HK": "hong kong",
 }
 _SCALES = {
-    **{name: name for name in ("hundred", "thousand", "million", "billion", "trillion")},
+    **{name: name for name in ("hundred", "thousand", "lakh", "million", "crore", "billion", "trillion")},
     **{"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "tn": "trillion"},
 }
 _UNITS = {  # singular and plural
@@ -72,9 +72,9 @@ _UNITS = {  # singular and plural
     **{
         unit: (name, name + "s")
         for units, name in {
-            "kg": "kilogram",
+            "kg Kg KG": "kilogram",
             "mg": "milligram",
-            "km": "kilometer",
+            "km Km KM": "kilometer",
             "cm": "centimeter",
             "mm": "millimeter",
             "ml mL": "milliliter",
@@ -115,13 +115,22 @@ WRITTEN_SHORT = {  # words that are always written so, with a point or without
     "etc": "et cetera",
     "jr": "junior",
     "sr": "senior",
+    "ltd": "limited",
+    "approx": "approximately",
+}
+BEFORE_NUMBERS = {  # with a point, before digits
+    **{"no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "fig": "figure"},
+    **{"jan": "january", "feb": "february", "mar": "march", "apr": "april", "aug": "august", "sep": "september"},
+    **{"sept": "september", "oct": "october", "nov": "november", "dec": "december"},
 }
 ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them ends no sentence
+UNSAID = "<>≤≥≠≈√∞‰"  # signs that are said, in more than one way
 _COMMON_FRACTIONS = {unicodedata.normalize("NFKC", sign) for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}  # others with / may be dates
 
 _N = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\d.\p{L}])\.\d+)"
-_NOT_WITHIN = r"(?<![\p{L}\d])(?<!\d[.,:/⁄^'-])"
-_END = r"(?![\p{L}\d])(?![-–.,:/⁄^']\d)"
+_NOT_WITHIN = r"(?<![\p{L}\d])(?<!\d[.,:/⁄^'—-])"
+_END = r"(?![\p{L}\d])(?![-–—.,:/⁄^']\d|/\p{L})"
+_MINUS = r"(?P<minus>(?<![\p{L}\d.%°])[-–])?"
 _YEAR = r"(?:1[1-9]\d\d|20\d\d)"
 
 
@@ -150,10 +159,15 @@ def _money(match: Match) -> str | None:
     return f"{said} {country} {one if first == '1' and not last and not scales[0] else many}"
 
 
+def _debt(match: Match) -> str | None:
+    said = _money(match)
+    return f"minus {said}" if match["minus"] and said else said
+
+
 def _clock(match: Match) -> str | None:
     hour, minute, half = int(match["hour"]), match["minute"], match["half"]
     suffix = f" {half[0].lower()} m" if half else ""
-    if hour > 23 or (half and not 1 <= hour <= 12) or (not 1 <= hour <= 12 and minute in (None, "00")):
+    if not 0 < hour < 24 or (half and not 1 <= hour <= 12) or (not 1 <= hour <= 12 and minute in (None, "00")):
         return None
     if minute is None or (minute == "00" and half):
         return cardinal(hour) + suffix
@@ -174,10 +188,12 @@ def _fraction(match: Match) -> str | None:
     return f"{cardinal(int(whole))} and {article if a == 1 else cardinal(a)} {part}"
 
 
-def _quantity(match: Match) -> str:
+def _quantity(match: Match) -> str | None:
     first, last = match["first"], match["last"]
     minus = "minus " if match["minus"] else ""
     one, many = _UNITS[match["unit"]]
+    if match["again"] not in (None, match["unit"]):
+        return None
     if last:
         return f"{minus}{number(first)} to {number(last)} {many}"
     return f"{minus}{number(first)} {one if first == '1' else many}"
@@ -196,8 +212,22 @@ def _number(match: Match) -> str:
     return f"minus {words}" if match["minus"] else words
 
 
+def _quoted(match: Match) -> str | None:
+    """A number before a closing quotation mark; without an opening one it is of inches, feet or minutes."""
+    before = match.string[: match.start()]
+    opened = before.count('"') % 2 if match["mark"] == '"' else regex.search(r"(?<![\p{L}\d])'", before)
+    return number(match["n"], year=True) if opened else None
+
+
+def _roman(match: Match) -> str | None:
+    """The fourteenth, or fourteen; but where all letters are capitals, two of them may be a name."""
+    return match[0] if len(match[0]) == 2 and match.string.isupper() else None
+
+
 def _letters_and_digits(match: Match) -> str | None:
     """Spell what is not a word: m p three, a four, but covid nineteen."""
+    if regex.fullmatch(r"\d+[xX]\d+", match["token"]):  # by or times
+        return None
     said = []
     for run in regex.findall(r"\d+|\D+", match["token"]):
         spelled = (len(run) <= 3 and run.isupper()) or not regex.search("[aeiouy]", run, regex.IGNORECASE)
@@ -215,7 +245,11 @@ def _unsure(match: Match) -> None:
 
 
 _SIGN = rf"[{''.join(_CURRENCIES)}]"
-_SCALE = rf"(?:[ -]?(?:{_any_of(_SCALES)})\b)"
+_SCALE = rf"(?:[ -]?(?i:{_any_of(_SCALES)})\b)"
+_UNIT_NAME = _any_of(_UNITS)
+# Also in other languages: kings and centuries, and thousands set apart by spaces or two numbers side by side.
+_ROMAN = r"(?<![\p{L}\d.&'-])(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})(?=(?:e|er|th)?(?![\p{L}\d&]))"
+_GROUPS = r"(?<![\p{L}\d]|\d[.,])\d{1,3}(?: \d{3})+(?!\d)"
 _EXPRESSIONS: list[tuple[str, Say]] = [
     # words
     (r"\(\([^()]*\)\)|\S+@\S+\.\S+|\w+://\S+", _unsure),
@@ -237,50 +271,66 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         lambda match: _TITLES[match["title"].capitalize()],
     ),
     (r"\b(?:Dr|St)\.", _unsure),
-    (r"\b[Nn]os?\.(?= ?\d)|#(?=\d)", lambda match: "number"),
+    (rf"\b(?P<short>(?i:{_any_of(BEFORE_NUMBERS)}))\.(?= ?\d)", lambda match: BEFORE_NUMBERS[match["short"].lower()]),
+    (r"#(?=\d)", lambda match: "number"),
     (r"#", _unsure),
+    (_ROMAN, _roman),
+    (r"\bw/o\b", lambda match: "without"),
     (r"(?<=[\p{L}\d])\.(?=(?:com|org|net|edu|gov)\b)", lambda match: "dot"),
     (r"(?<= )<(?= )", lambda match: "less than"),
     (r"(?<= )>(?= )", lambda match: "greater than"),
+    (rf"[{UNSAID}]", _unsure),
+    (rf"{_SIGN} ?{_GROUPS}|{_GROUPS}|{_SIGN} ?[-–]\d", _unsure),
+    (r"\b(?:Rs\.?|USD|EUR|GBP|JPY|CHF|INR) ?\d+|\b\d[\d.,]* ?(?:Rs|USD|EUR|GBP|JPY|CHF|INR)\b", _unsure),
     # money
     (
-        rf"(?P<country>\b(?:{_any_of(_COUNTRIES)}))?(?P<sign>{_SIGN}) ?(?P<first>{_N})(?P<scale>{_SCALE})?"
+        rf"{_MINUS}(?P<country>\b(?:{_any_of(_COUNTRIES)}))?(?P<sign>{_SIGN}) ?(?P<first>{_N})(?P<scale>{_SCALE})?"
         rf"(?: ?[-–] ?(?P=sign)?(?P<last>{_N})(?P<last_scale>{_SCALE})?)?{_END}",
-        _money,
+        _debt,
     ),
     (
-        rf"(?P<country>(?!))?{_NOT_WITHIN}(?P<first>{_N})(?P<scale>{_SCALE})?"
+        rf"(?P<country>(?!))?{_NOT_WITHIN}{_MINUS}(?P<first>{_N})(?P<scale>{_SCALE})?"
         rf"(?: ?[-–] ?(?P<last>{_N})(?P<last_scale>{_SCALE})?)? ?(?P<sign>{_SIGN}){_END}",
-        _money,
+        _debt,
     ),
     # times
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?: ?(?P<half>[aApP]\.?[mM]\b\.?))?{_END}", _clock),
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})(?P<minute>(?!))? ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
     # fractions, quantities, ranges
+    (
+        rf"{_NOT_WITHIN}(?P<n>{_N}) ?(?P<scale>mn|bn|tn){_END}",
+        lambda match: f"{number(match['n'])} {_SCALES[match['scale']]}",
+    ),
+    (rf"{_NOT_WITHIN}\d[\d.]* ?(?:in\.|(?:ft|feet|foot)\.? ?\d+ ?in\b)", _unsure),  # inches
     (rf"{_NOT_WITHIN}(?:(?P<with>\d+)[ -])?(?P<a>\d+)(?P<bar>[/⁄])(?P<b>\d+){_END}", _fraction),
     (
-        rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<first>{_N})(?: ?[-–] ?(?P<last>{_N}))?[ -]?"
-        rf"(?P<unit>{_any_of(_UNITS)}){_END}",
+        rf"{_NOT_WITHIN}{_MINUS}(?P<first>{_N})(?:(?: ?(?P<again>{_UNIT_NAME}))? ?[-–] ?(?P<last>{_N}))?[ -]?"
+        rf"(?P<unit>{_UNIT_NAME}){_END}",
         _quantity,
     ),
     (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", _years),
     (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", _years),
-    (rf"{_NOT_WITHIN}(?:\d{{3}}-)?\d{{3}}-\d{{4}}{_END}", lambda match: digits(match[0].replace("-", ""))),
+    (
+        rf"{_NOT_WITHIN}(?:\(\d{{3}}\) ?|\d{{3}}[- ])?\d{{3}}-\d{{4}}{_END}",
+        lambda match: digits(regex.sub(r"\D", "", match[0])),
+    ),
+    (rf"\+\d[\d ()-]{{5,}}\d|{_NOT_WITHIN}{_N} - {_N}{_END}", _unsure),  # telephones abroad; minus, to, or a pause
+    (rf"{_NOT_WITHIN}(?P<n>{_N})(?P<mark>[\"'])(?![\p{{L}}\d])", _quoted),
     # numbers
     (
         rf"{_NOT_WITHIN}(?P<n>\d{{1,3}}(?:,\d{{3}})+|\d+)(?:st|nd|rd|th|ST|ND|RD|TH){_END}",
         lambda match: ordinal(int(match["n"].replace(",", ""))),
     ),
-    (rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<n>\d+0)(?P<s>'?s)(?![\p{{L}}\d])", _number),
+    (rf"{_NOT_WITHIN}{_MINUS}(?P<n>\d+0)(?P<s>'?s)(?![\p{{L}}\d])", _number),
     (rf"{_NOT_WITHIN}{_N} ?[mglshxkt](?![\p{{L}}\d'])", _unsure),  # meters or millions, seconds or fives, ...
     (r"[\p{Sc}^~|§‰√∞≤≥≠≈*] ?\d\S*|\d[\d.,]* ?[\p{Sc}^|§‰√∞≤≥≠≈*′]\S*|\p{Sc}(?<![$€£])", _unsure),
-    (rf"{_NOT_WITHIN}(?P<minus>(?<![\p{{L}}\d.])[-–])?(?P<n>{_N})(?P<s>'s\b)?{_END}", _number),
-    (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–.,:/⁄^']\d)", _letters_and_digits),
-    (r"[\p{L}\d]*\d[\p{L}\d]*(?:[-–.,:/⁄^'\"]+[\p{L}\d]*\d[\p{L}\d]*)*", _unsure),
+    (rf"{_NOT_WITHIN}{_MINUS}(?P<n>{_N})(?P<s>'s\b)?{_END}", _number),
+    (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–—.,:/⁄^']\d)", _letters_and_digits),
+    (r"[\p{L}\d]*\d[\p{L}\d]*(?:[-–—.,:/⁄^'\"]+[\p{L}\d]*\d[\p{L}\d]*)*", _unsure),
 ]
 EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [(regex.compile(p), say) for p, say in _EXPRESSIONS]
 
-_UNIT = rf" ?(?:{_any_of(_UNITS)}|[mglshxkt])(?![\p{{L}}\d])"
+_UNIT = rf" ?(?:{_UNIT_NAME}|[mglshxkt])(?![\p{{L}}\d])"
 
 
 def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
@@ -289,7 +339,9 @@ def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
     A point after a number makes it a rank in many languages, and units are read by their names.
     """
     alone = rf"{_NOT_WITHIN}(?<![-–])\d+(?!\.){_END}(?!{_UNIT})"
+    abbreviated = r"\b(?i:[bcdfghjklmnpqrstvwxz]{1,4}|no|nro|n[uú]m|art|vol|fig|cap|p[aá]g|tel)\. ?\d+"
     return [
+        *((regex.compile(unsure), _unsure) for unsure in (abbreviated, _ROMAN, _GROUPS)),
         (regex.compile(alone), lambda match: whole_number(match[0], language)),
         (regex.compile(_EXPRESSIONS[-1][0]), _unsure),
     ]

@@ -13,7 +13,16 @@ from functools import lru_cache
 
 import regex
 
-from spiritlm_pl.corpora.english import ABBREVIATIONS, EXPRESSIONS, SYMBOLS, WRITTEN_SHORT, Say, whole_numbers
+from spiritlm_pl.corpora.english import (
+    ABBREVIATIONS,
+    BEFORE_NUMBERS,
+    EXPRESSIONS,
+    SYMBOLS,
+    UNSAID,
+    WRITTEN_SHORT,
+    Say,
+    whole_numbers,
+)
 from spiritlm_pl.corpora.numbers import language_code, number
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -29,27 +38,35 @@ _SIGNS = str.maketrans(
         **dict.fromkeys("“”", '"'),
         "−": "-",
         "№": "No. ",
+        "٬": ",",
+        "٫": ".",
         **{sign: f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     }
 )
 _BEFORE_FORMS = (
     (regex.compile(r"(?<=\p{L})[ʻ′](?=\p{L})"), "'"),
-    (regex.compile(r"\bN[º°]\s?(?=\d)"), "No. "),
+    (regex.compile(r"\b[Nn][º°]\s?(?=\d)"), "No. "),
     (regex.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])"), " "),
+    (regex.compile(r"(?<=\p{Hebrew})\"(?=\p{Hebrew})"), "״"),
     (regex.compile(r"\u200b"), " "),  # between words, in scripts without spaces
     (regex.compile(r"[\p{Cf}--[\u200c\u200d]]|[\ufe00-\ufe0f\u20e3]", regex.V1), ""),  # soft hyphens, directions, emoji
 )
 _LETTER_OR_MARK = r"[\p{L}\p{M}]"
 _WORD = regex.compile(  # a mark belongs to the letter before it; joiners are part of words in Indic scripts and Persian
     rf"[\p{{L}}\p{{N}}'](?:[\p{{L}}\p{{N}}']|(?<!')\p{{M}}|(?<={_LETTER_OR_MARK})[\u200c\u200d](?={_LETTER_OR_MARK})"
-    r"|(?<=\p{M})\u200d)*"
+    rf"|(?<=\p{{M}})\u200d|(?<={_LETTER_OR_MARK})[·׳״](?=\p{{L}}))*"  # Catalan l·l, Hebrew abbreviations
 )
-_SENTENCE_END = r"\p{Sentence_Terminal}[\"'\p{Pe}\p{Pf}]*"
+_NOT_SPELLED = regex.compile(r"[\u0640\u055b\u055c\u055e]")  # Arabic lengthening, and Armenian accents amid words
+# Unicode's table, and the ends of Tibetan and Greek (\u037e, or a semicolon), which it lacks.
+_SENTENCE_END = r"(?:\p{Sentence_Terminal}|[།༎\u037e]|(?<=\p{Greek});)[\"'\p{Pe}\p{Pf}]*"
+_END_WITHOUT_SPACE = r"[\p{Sentence_Terminal}--[.!?․﹒．՜՞]]|．(?!\p{Nd})"
 _BREAKS = regex.compile(
     rf"(?<={_SENTENCE_END})\s+(?=[\"'\p{{Ps}}\p{{Pi}}]?[^\s\p{{Ll}}])"
-    r"|(?<=[。！？｡．][\p{Pe}\p{Pf}\"']*)(?=[^\s\p{Pe}\p{Pf}\p{Sentence_Terminal}\"'])"
+    rf"|(?<=(?:{_END_WITHOUT_SPACE})[\p{{Pe}}\p{{Pf}}\"']*)(?=[^\s\p{{Pe}}\p{{Pf}}\p{{Sentence_Terminal}}\"'])",
+    regex.V1,
 )
-_NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)})\.$")
+_NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)}|\p{{Lu}}|\p{{L}}(?:\.\p{{L}})+)\.$")  # initials, too
+_NO_END_BEFORE_DIGITS = regex.compile(rf"(?:^|\W)(?i:{'|'.join(BEFORE_NUMBERS)})\.$")
 
 
 @dataclass(frozen=True)
@@ -130,7 +147,8 @@ def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None 
                 at = last
         rest += text[at:stop]
         said += _named(text[at:stop])
-        unnamed = language != "en" and any(character in SYMBOLS for character in text[start:stop])
+        unnamed = language != "en" and any(one in SYMBOLS or one in UNSAID for one in text[start:stop])
+        unnamed = unnamed or (language != "en" and regex.search(r"\p{Sc}", text[start:stop]) is not None)
         numerals = any((one.isnumeric() and not one.isalpha()) or one == UNKNOWN for one in rest)
         yield Reading(written[start:stop], _words(said, language), certain and not unnamed and not numerals)
 
@@ -146,7 +164,7 @@ def _words(text: str, language: str) -> list[str]:
     text = text.replace("İ", "i")
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    text = one_form(text.lower())
+    text = _NOT_SPELLED.sub("", one_form(text.lower()))
     words = [word.strip("'") for word in _WORD.findall(text)]
     if language == "en":
         words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]
@@ -201,7 +219,7 @@ def split_sentences(text: str) -> list[str]:
     for paragraph in regex.split(r"\n\s*\n", text):
         goes_on = False
         for part in _BREAKS.split(" ".join(paragraph.split())):
-            if goes_on:
+            if goes_on or (sentences and part[0].isdigit() and _NO_END_BEFORE_DIGITS.search(sentences[-1])):
                 sentences[-1] += f" {part}"
             else:
                 sentences.append(part)

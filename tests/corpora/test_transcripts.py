@@ -30,8 +30,14 @@ from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken
         ("1990-95", "nineteen ninety to ninety five"),
         ("555-1234", "five five five one two three four"),
         ("COVID-19", "covid nineteen"),
+        ("(555) 123-4567", "five five five one two three four five six seven"),
+        ("1.5 bn", "one point five billion"),
+        ("in 2005, room 101", "in two thousand five room one hundred one"),
+        ("100,000.50", "one hundred thousand point five zero"),
+        ('he said "I have 5"', "he said i have five"),
         ("No. 5 and #6", "number five and number six"),
         ("४२", "forty two"),
+        ("١٬٠٠٠ and ٢٫٥", "one thousand and two point five"),
     ],
 )
 def test_numbers(written: str, said: str) -> None:
@@ -46,7 +52,15 @@ def test_numbers(written: str, said: str) -> None:
         ("£0.01 or $5.00", "one penny or five dollars"),
         ("US$5, 5 €, €20m", "five u s dollars five euros twenty million euros"),
         ("$10-$20", "ten to twenty dollars"),
-        ("$5k", "five thousand dollars"),
+        ("$5k or $5M", "five thousand dollars or five million dollars"),
+        ("-$5 or −5€", "minus five dollars or minus five euros"),
+        ("5%-10%, 10kg–20kg", "five to ten percent ten to twenty kilograms"),
+        ("10 Kg or 5 KM", "ten kilograms or five kilometers"),
+        ("₹5 lakh", "five lakh rupees"),
+        ("Nº 7, n° 8, Nos. 5", "number seven number eight numbers five"),
+        ("vol. 3, p. 12, Fig. 2, Jan. 5", "volume three page twelve figure two january five"),
+        ("No. I won't, w/o you", "no i won't without you"),
+        ("C++ and C", "c plus plus and c"),
         ("The 1,000kg load moved 2.5km.", "the one thousand kilograms load moved two point five kilometers"),
         ("10-20% of 100 mph", "ten to twenty percent of one hundred miles per hour"),
         ("−5°C or 1 °F", "minus five degrees celsius or one degree fahrenheit"),
@@ -66,7 +80,7 @@ def test_numbers(written: str, said: str) -> None:
         ("(laughs) yes [beep] <noise>", "yes"),
         ("www.example.org amazon.com", "w w w dot example dot org amazon dot com"),
         ("soft\u00adhyphen \u200bhello\u200b \ufeffworld", "softhyphen hello world"),
-        ("XIV", "xiv"),
+        ("ASK XI AND VI", "ask xi and vi"),
         ("A.M. Café", "a m café"),
         ("It’s 3D.", "it's three d"),
         ("😀 ... 🎉 ❤️", ""),
@@ -89,6 +103,25 @@ def test_symbols_and_abbreviations_of_english(written: str, said: str) -> None:
         "2:15:30",
         "1.5.2",
         "$5-$7.50",
+        "3 - 5",
+        "10—20",
+        "00:30",
+        "1 000 000",
+        "$10 000",
+        "$-5",
+        "$5/day",
+        "5 EUR",
+        "USD 5",
+        "5 in.",
+        "5 ft 3 in",
+        '12"',
+        "6'",
+        "4x4",
+        "a<b",
+        "≤",
+        "+44 20 7946",
+        "XIV",
+        "II",
         "5m",
         "5s",
         "1.5x",
@@ -138,11 +171,26 @@ def test_an_expression_with_spaces_is_one_written_token() -> None:
         ("fa", "می‌خواهم بروم"),
         ("he", "שָׁלוֹם"),
         ("yo", "ọ̀rọ̀"),
+        ("ca", "col·lecció"),
+        ("he", "צה״ל צ׳יפס"),
     ],
 )
 def test_words_of_scripts_with_marks_and_joiners_stay_whole(language: str, text: str) -> None:
     assert spoken_form(f"“{text}!” ", language=language) == unicodedata.normalize("NFC", text)
     assert unreadable(text, language) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "said"),
+    [
+        ("hy", "Ի՞նչ որ՞տեղ։", "ինչ որտեղ"),  # a question is marked amid its word
+        ("ar", "مـــرحبا", "مرحبا"),
+        ("he", 'צה"ל', "צה״ל"),
+        ("ca", "coŀlecció", "col·lecció"),
+    ],
+)
+def test_signs_within_words_do_not_cut_them(language: str, text: str, said: str) -> None:
+    assert spoken_form(text, language=language) == said and unreadable(text, language) is None
 
 
 def test_lower_case_is_that_of_the_language() -> None:
@@ -160,6 +208,13 @@ def test_lower_case_is_that_of_the_language() -> None:
         ("كيف حالك؟ جيد۔ نعم", ["كيف حالك؟", "جيد۔", "نعم"]),
         ("သွား။ လာ။", ["သွား။", "လာ။"]),
         ("ሰላም። ደህና", ["ሰላም።", "ደህና"]),
+        ("है।वह गई।", ["है।", "वह गई।"]),
+        ("ខ្ញុំទៅ។គាត់មក។", ["ខ្ញុំទៅ។", "គាត់មក។"]),
+        ("བོད། ཡིག", ["བོད།", "ཡིག"]),
+        ("Γεια; Τι", ["Γεια;", "Τι"]),
+        ("３．５人です。次", ["３．５人です。", "次"]),
+        ("He is No. 5. No. He left.", ["He is No. 5.", "No.", "He left."]),
+        ("The U.S. Army of J. R. Smith. Yes!No", ["The U.S. Army of J. R. Smith.", "Yes!No"]),
     ],
 )
 def test_split_sentences(text: str, sentences: list[str]) -> None:
@@ -194,6 +249,13 @@ def test_splits_are_exact_and_disjoint() -> None:
         ("3,5", "fr", "3,5"),
         ("200 casas", "es", "200"),
         ("mp3", "es", "mp3"),
+        ("N° 7", "fr", "No. 7"),
+        ("Nr. 42", "de", "Nr. 42"),
+        ("42 500 euros", "fr", "42 500"),
+        ("42 ¥", "fr", "¥"),
+        ("a ≤ b", "it", "≤"),
+        ("Louis XIV", "fr", "XIV"),
+        ("au XIXe siècle", "fr", "XIXe"),
     ],
 )
 def test_numbers_and_symbols_of_other_languages_are_found(text: str, language: str, token: str | None) -> None:

@@ -49,6 +49,7 @@ def test_text_is_compared_as_words() -> None:
     assert normalise("Straße, ŻÓŁW — нет!") == "strasse żółw нет" and normalise("हिन्दी") == "हिन्दी"
     assert normalise("soft\u00adhyphen می\u200cخواهم") == "softhyphen میخواهم"  # what nobody sees is no difference
     assert normalise("don´t don’t donʻt") == "don't don't don't"
+    assert normalise("coŀlecció Ի՞նչ مـرحبا") == "collecció ինչ مرحبا" and normalise('צה"ל') == normalise("צה״ל")
     assert normalise("Z\u0307o\u0301łw") == normalise("Żółw")  # marks of their own, or not
 
 
