@@ -192,7 +192,8 @@ class GenerateSamples(Callback):
                 )
                 if trainer.is_global_zero:
                     for prompt, samples in zip(prompts, answers, strict=True):
-                        self._log(trainer, f"{self.group}/{name}_{plain_name(prompt.name)}", prompt, samples, spirit_lm)
+                        place = f"{self.group}/{name}_{plain_name(prompt.name, '-')}"
+                        self._log(trainer, place, prompt, samples, spirit_lm)
 
     def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
         if self._spirit_lm is not None:

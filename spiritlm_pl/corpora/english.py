@@ -138,6 +138,12 @@ def _any_of(names: Iterable[str]) -> str:
     return "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
+def _before_noun(match: Match) -> bool:
+    """Whether an amount belongs to a noun, so that its unit is in the singular: a $5 million loan."""
+    article = r"(?:(?:^|[.?!\"'] ?)An?|\ban?) $"
+    return regex.search(article, match.string[: match.start()]) is not None
+
+
 def _money(match: Match) -> str | None:
     one, many, small, smalls = _CURRENCIES[match["sign"]]
     first, last = match["first"], match["last"]
@@ -146,6 +152,10 @@ def _money(match: Match) -> str | None:
         _SCALES[(scale or "").lower().strip(" -")] if scale else "" for scale in match.group("scale", "last_scale")
     ]
     dot, cents = (first.partition(".")[::2]) if small and not last and not any(scales) else (first, "")
+    if _before_noun(match):
+        if len(cents) == 2 and int(cents) and int(dot.replace(",", "") or "0"):
+            return None
+        many, smalls = one, small
     if len(cents) == 2:
         whole = dot.replace(",", "") or "0"
         amount = f"{number(dot or '0')} {country} {one if int(whole) == 1 else many}" if int(whole) else ""
@@ -194,6 +204,8 @@ def _quantity(match: Match) -> str | None:
     one, many = _UNITS[match["unit"]]
     if match["again"] not in (None, match["unit"]):
         return None
+    if match["hyphen"] or _before_noun(match):
+        many = one
     if last:
         return f"{minus}{number(first)} to {number(last)} {many}"
     return f"{minus}{number(first)} {one if first == '1' else many}"
@@ -304,8 +316,8 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (rf"{_NOT_WITHIN}\d[\d.]* ?(?:in\.|(?:ft|feet|foot)\.? ?\d+ ?in\b)", _unsure),  # inches
     (rf"{_NOT_WITHIN}(?:(?P<with>\d+)[ -])?(?P<a>\d+)(?P<bar>[/⁄])(?P<b>\d+){_END}", _fraction),
     (
-        rf"{_NOT_WITHIN}{_MINUS}(?P<first>{_N})(?:(?: ?(?P<again>{_UNIT_NAME}))? ?[-–] ?(?P<last>{_N}))?[ -]?"
-        rf"(?P<unit>{_UNIT_NAME}){_END}",
+        rf"{_NOT_WITHIN}{_MINUS}(?P<first>{_N})(?:(?: ?(?P<again>{_UNIT_NAME}))? ?[-–] ?(?P<last>{_N}))?"
+        rf"(?: |(?P<hyphen>-))?(?P<unit>{_UNIT_NAME}){_END}",
         _quantity,
     ),
     (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", _years),

@@ -80,6 +80,11 @@ def path_id(path: str | Path) -> str:
     return "-".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
 
 
-def plain_name(name: str) -> str:
-    """A name that can be that of a file: letters of any script with their marks, digits, and . _ -"""
-    return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", "_", name)
+def plain_name(name: str, other: str = "_") -> str:
+    """A name that can be that of a file: letters of any script with their marks, digits, and . _ -
+
+    Args:
+        name: any text.
+        other: what stands for a run of other characters.
+    """
+    return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", other, name)

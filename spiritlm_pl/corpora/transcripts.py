@@ -164,7 +164,7 @@ def _words(text: str, language: str) -> list[str]:
     text = text.replace("İ", "i")
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    text = _NOT_SPELLED.sub("", one_form(text.lower()))
+    text = one_form(_NOT_SPELLED.sub("", text.lower()))
     words = [word.strip("'") for word in _WORD.findall(text)]
     if language == "en":
         words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from spiritlm_pl.cli.lines.items import file_name
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.folder import read_folder
 
@@ -61,3 +62,4 @@ def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
 
 def test_names_of_files_keep_the_marks_of_their_letters() -> None:
     assert plain_name("कि/का: a.b-c_1") == "कि_का_a.b-c_1"
+    assert file_name("कि/का").startswith("कि-का-")  # a line's audio, of `generate --jsonl` and `vocode`

@@ -57,6 +57,9 @@ def test_numbers(written: str, said: str) -> None:
         ("5%-10%, 10kg–20kg", "five to ten percent ten to twenty kilograms"),
         ("10 Kg or 5 KM", "ten kilograms or five kilometers"),
         ("₹5 lakh", "five lakh rupees"),
+        ("A $1.4 billion loan", "a one point four billion dollar loan"),
+        ("a 6ft man on a 10-km run", "a six foot man on a ten kilometer run"),
+        ("the 10-km run, Vitamin A 5 mg", "the ten kilometer run vitamin a five milligrams"),
         ("Nº 7, n° 8, Nos. 5", "number seven number eight numbers five"),
         ("vol. 3, p. 12, Fig. 2, Jan. 5", "volume three page twelve figure two january five"),
         ("No. I won't, w/o you", "no i won't without you"),
@@ -131,6 +134,10 @@ def test_symbols_and_abbreviations_of_english(written: str, said: str) -> None:
 )
 def test_what_can_be_said_in_several_ways_is_told(token: str) -> None:
     assert unreadable(f"so {token} it is", "en") == token
+
+
+def test_an_amount_of_two_units_before_a_noun_is_told() -> None:
+    assert unreadable("a $1.50 coffee", "en") == "$1.50"  # one dollar fifty, dollar fifty, ...
 
 
 def test_symbols_of_a_corpus() -> None:

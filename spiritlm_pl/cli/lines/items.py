@@ -232,7 +232,7 @@ def _whole_lines(path: Path) -> Iterator[Item]:
 
 def file_name(name: str) -> str:
     """A name for files, without folders and what a file system may not like; different ids have different names."""
-    plain = plain_name(name).strip(".-")
+    plain = plain_name(name, "-").strip(".-")
     if plain == name and len(name) <= LONGEST_NAME:
         return name
     return f"{plain[-LONGEST_NAME:]}-{sha256(name.encode()).hexdigest()[:8]}"
