@@ -4,7 +4,9 @@ Shapes: B batch, T frames, K classes.
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -14,9 +16,30 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
+from spiritlm_pl.speech.kmeans import sum_over_ranks
+
+MEANS = ("loss_masked", "accuracy_masked", "loss_unmasked", "accuracy_unmasked", "feature_penalty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubertLosses:
+    """What a batch gives.
+
+    Args:
+        total: the loss that is trained.
+        means: each figure out of `MEANS`, with the number of frames that it is the mean of.
+        predicted: sum (K,) of the probabilities of the classes over frames with a label.
+        labels: number (K,) of frames with each label.
+    """
+
+    total: Tensor
+    means: dict[str, tuple[Tensor, Tensor]]
+    predicted: Tensor
+    labels: Tensor
 
 
 class HubertModule(StageModule):
@@ -63,6 +86,7 @@ class HubertModule(StageModule):
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
         self.network: HubertNetwork | None = None
+        self.means = HeldOutMeans(MEANS)
 
     def configure_model(self) -> None:
         """Build the network, with the weights of the earlier iteration if there is one."""
@@ -93,41 +117,66 @@ class HubertModule(StageModule):
 
     def training_step(self, batch: WaveformBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self._step(batch, "train")
+        losses = self._losses(batch)
+        log = partial(self.log, batch_size=len(batch.ids))
+        for name, (value, _) in losses.means.items():
+            log(f"train/{name}", value.detach(), prog_bar=name == "accuracy_masked")
+        log("train/loss", losses.total.detach(), prog_bar=True)
+        log("train/perplexity_predicted", perplexity(shares(losses.predicted)))
+        log("train/perplexity_labels", perplexity(shares(losses.labels)))
+        return losses.total
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin anew."""
+        self.means.reset()
+        self._classes = torch.zeros(2, self.config.num_classes, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: WaveformBatch, batch_idx: int) -> None:
         """Loss and accuracy on held-out utterances; the masks are the same at every visit."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch_idx)
-            self._step(batch, self.held_out)
+            losses = self._losses(batch)
+        for name, (value, count) in losses.means.items():
+            self.means.add(name, value, count)
+        self._classes += torch.stack([losses.predicted, losses.labels])
 
-    def _step(self, batch: WaveformBatch, stage: str) -> Tensor:
+    def on_validation_epoch_end(self) -> None:
+        """Figures of all held-out frames, over all ranks."""
+        predicted, labels = sum_over_ranks(self._classes).float()
+        found = self.means.figures()
+        figures = found | {
+            "loss": self._total(
+                *(found.get(name, 0.0) for name in ("loss_masked", "loss_unmasked", "feature_penalty"))
+            ),
+            "perplexity_predicted": float(perplexity(shares(predicted))),
+            "perplexity_labels": float(perplexity(shares(labels))),
+        }
+        for name, value in figures.items():
+            self.log(f"{self.held_out}/{name}", value, prog_bar=name == "accuracy_masked")
+
+    def _total(self, masked: Any, unmasked: Any, penalty: Any) -> Any:
+        return self.masked_weight * masked + self.unmasked_weight * unmasked + self.penalty_weight * penalty
+
+    def _losses(self, batch: WaveformBatch) -> HubertLosses:
         assert self.network is not None
         if batch.labels is None or batch.label_rate is None:
             raise ValueError("data must have labels (data.labels: folders of units), but has none instead")
         prediction: HubertPrediction = self.network(batch.waveforms, batch.lengths)
         targets = labels_at_frames(batch.labels, batch.label_rate, prediction.logits.shape[1], self.config.frame_rate)
         known = prediction.inside & (targets >= 0)
-        log = partial(self.log, batch_size=len(batch.ids), sync_dist=stage != "train")
-        total = self.penalty_weight * prediction.penalty
-        for name, chosen, weight in (
-            ("masked", known & prediction.masked, self.masked_weight),
-            ("unmasked", known & ~prediction.masked, self.unmasked_weight),
-        ):
-            logits, expected = prediction.logits[chosen], targets[chosen]
-            loss = functional.cross_entropy(logits, expected, reduction="sum") / chosen.sum().clamp(min=1)
-            total = total + weight * loss
-            accuracy = (logits.detach().argmax(-1) == expected).sum() / chosen.sum().clamp(min=1)
-            log(f"{stage}/loss_{name}", loss.detach())
-            log(f"{stage}/accuracy_{name}", accuracy, prog_bar=name == "masked")
-        log(f"{stage}/loss", total.detach(), prog_bar=stage == "train")
-        log(f"{stage}/feature_penalty", prediction.penalty.detach())
-        with torch.no_grad():
-            mean = prediction.logits[known].softmax(-1).mean(0)
-            log(f"{stage}/perplexity_predicted", perplexity(mean))
-            counts = torch.bincount(targets[known], minlength=self.config.num_classes)
-            log(f"{stage}/perplexity_labels", perplexity(counts / counts.sum().clamp(min=1)))
-        return total
+        means: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, chosen in (("masked", known & prediction.masked), ("unmasked", known & ~prediction.masked)):
+            logits, expected, count = prediction.logits[chosen], targets[chosen], chosen.sum()
+            loss = functional.cross_entropy(logits, expected, reduction="sum") / count.clamp(min=1)
+            right = (logits.detach().argmax(-1) == expected).sum() / count.clamp(min=1)
+            means |= {f"loss_{name}": (loss, count), f"accuracy_{name}": (right, count)}
+        means["feature_penalty"] = prediction.penalty, prediction.inside.sum()
+        return HubertLosses(
+            total=self._total(means["loss_masked"][0], means["loss_unmasked"][0], prediction.penalty),
+            means=means,
+            predicted=prediction.logits[known].detach().softmax(-1).sum(0),
+            labels=torch.bincount(targets[known], minlength=self.config.num_classes),
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and linear decay."""
@@ -144,6 +193,11 @@ class HubertModule(StageModule):
         assert self.network is not None
         if self.global_rank == 0:
             save_network(folder, self.network, STAGE)
+
+
+def shares(sums: Tensor) -> Tensor:
+    """Divide sums (K,) by their total; none of nothing."""
+    return sums / sums.sum().clamp(min=1)
 
 
 def perplexity(distribution: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.lm.schedule import Constant, Schedule
+from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
 from spiritlm_pl.speech.features import within
@@ -24,6 +25,7 @@ from spiritlm_pl.speech.kmeans import sum_over_ranks
 from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 STAGE = "pitch"
+LOSSES = ("loss_f0", "loss_voicing", "loss_commitment")
 
 
 def mean_square(values: Tensor) -> Tensor:
@@ -63,6 +65,7 @@ class PitchModule(FiniteStepsModule):
         self.learning_rate, self.betas = learning_rate, betas
         self.schedule = schedule or Constant(warmup_steps=0)
         self._sums = torch.zeros(0)
+        self.means = HeldOutMeans(LOSSES)
 
     def on_fit_start(self) -> None:
         """Check that a crop holds a code.
@@ -95,24 +98,25 @@ class PitchModule(FiniteStepsModule):
         _, codes = self.network.codebook(latents)
         commitment = mean_square((latents - codes)[inside_codes])
         made = self.network.decode_latents(latents + (codes - latents).detach())
-        loss = self._loss(made, contours, inside, commitment, "train", len(batch.ids))
-        self.log_dict({f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids))
+        f0, voicing, _ = self._errors(made, contours, inside)
+        loss = self._total(f0, voicing, commitment)
+        values = dict(zip(LOSSES, (f0, voicing, commitment), strict=True)) | {"loss": loss}
+        named = {f"train/{name}": value.detach() for name, value in values.items()}
+        self.log_dict(named | {f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids))
         return loss
 
-    def _loss(
-        self, made: Tensor, contours: Tensor, inside: Tensor, commitment: Tensor, stage: str, size: int
-    ) -> Tensor:
+    def _errors(self, made: Tensor, contours: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses of F0 and of voicing, and the number of voiced frames."""
         voiced = inside & (contours[:, 1] > 0)
         f0 = mean_square(((made[:, 0] - contours[:, 0]) / self.network.config.f0_scale)[voiced])
-        voicing = mean_square((made[:, 1] - contours[:, 1])[inside])
-        loss = self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
-        values = {"loss": loss, "loss_f0": f0, "loss_voicing": voicing, "loss_commitment": commitment}
-        named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
-        self.log_dict(named, batch_size=size, sync_dist=stage != "train")
-        return loss
+        return f0, mean_square((made[:, 1] - contours[:, 1])[inside]), voiced.sum()
+
+    def _total(self, f0: Tensor, voicing: Tensor, commitment: Tensor) -> Tensor:
+        return self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
+        self.means.reset()
         size = len(fields(F0Errors)) + self.network.cardinality
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
 
@@ -124,7 +128,10 @@ class PitchModule(FiniteStepsModule):
         inside_codes = inside[:, :: self.network.frames_per_code]
         commitment = mean_square((latents - codes)[inside_codes])
         made = self.network.decode_latents(codes)
-        self._loss(made, contours, inside, commitment, self.held_out, len(batch.ids))
+        f0, voicing, voiced = self._errors(made, contours, inside)
+        losses = (f0, voiced), (voicing, inside.sum()), (commitment, inside_codes.sum())
+        for name, (loss, count) in zip(LOSSES, losses, strict=True):
+            self.means.add(name, loss, count)
         errors = f0_errors(
             made[:, 0] + batch.means[:, None],
             made[:, 1] > 0.5,
@@ -136,11 +143,14 @@ class PitchModule(FiniteStepsModule):
         self._sums += torch.cat([errors.sums(), counts.double()])
 
     def on_validation_epoch_end(self) -> None:
-        """Errors and codebook use over all ranks."""
+        """Losses, errors and codebook use over all ranks."""
         sums, counts = sum_over_ranks(self._sums).split([len(fields(F0Errors)), self.network.cardinality])
         shares = counts / counts.sum().clamp(min=1)
         entropy = torch.special.entr(shares).sum() / math.log(2)
         figures = F0Errors.from_sums(sums).figures()
+        losses = self.means.figures()
+        parts = (torch.tensor(losses.get(name, 0.0)) for name in LOSSES)
+        figures |= {**losses, "loss": float(self._total(*parts))}
         figures |= {"codes_used": float((counts > 0).double().mean()), "codes_entropy": float(entropy)}
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()})
 

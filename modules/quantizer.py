@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from spiritlm_pl.batches import FeatureBatch
 from spiritlm_pl.checkpoint import load_network, save_network
-from spiritlm_pl.modules.hubert import perplexity
+from spiritlm_pl.modules.held_out import HeldOutMeans
+from spiritlm_pl.modules.hubert import perplexity, shares
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.speech.contract import Quantizer, Units
 from spiritlm_pl.speech.features import within
 from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
 from spiritlm_pl.speech.tokenizer import EXTRACTOR, QUANTIZER, PhoneticTokenizer
+
+CTC_LOSSES = ("loss", "loss_augmented", "loss_clean")
 
 
 class QuantizerModule(StageModule):
@@ -123,14 +126,25 @@ class KMeansModule(QuantizerModule):
         optimizer: Any = self.optimizers()
         optimizer.step()
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        self._counts = torch.zeros(self.network.num_units, dtype=torch.float64, device=self.device)
+        self._distance = torch.zeros(1, dtype=torch.float64, device=self.device)
+
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
         """Distance to the centroids and how many of them are used."""
         frames = self.network.standardize(valid_frames(batch.features, batch.lengths))
         index, distances = nearest(frames, self.network.centroids)
         counts = torch.bincount(index, minlength=self.network.num_units)
-        size = max(len(frames), 1)
-        self.log(f"{self.held_out}/inertia", distances.mean(), batch_size=size, sync_dist=True, prog_bar=True)
-        self.log(f"{self.held_out}/perplexity", perplexity(counts / size), batch_size=size, sync_dist=True)
+        self._counts += counts
+        self._distance += distances.sum()
+
+    def on_validation_epoch_end(self) -> None:
+        """Figures of all frames, over all ranks."""
+        counts, distance = sum_over_ranks(self._counts), sum_over_ranks(self._distance)
+        frames = counts.sum().clamp(min=1)
+        self.log(f"{self.held_out}/inertia", (distance / frames).float(), prog_bar=True)
+        self.log(f"{self.held_out}/perplexity", perplexity(shares(counts).float()))
 
 
 class CTCQuantizerModule(QuantizerModule):
@@ -153,6 +167,7 @@ class CTCQuantizerModule(QuantizerModule):
         self.network = MLPQuantizer(config)
         self.teacher_folder = teacher
         self.clean_weight = clean_weight
+        self.means = HeldOutMeans(CTC_LOSSES)
         self.learning_rate = learning_rate
         self._teacher: list[Quantizer] = []  # in a list, so that its weights stay out of checkpoints
 
@@ -173,7 +188,8 @@ class CTCQuantizerModule(QuantizerModule):
             )
         self._teacher = [teacher]
 
-    def _losses(self, batch: FeatureBatch, stage: str) -> Tensor:
+    def _losses(self, batch: FeatureBatch) -> tuple[dict[str, Tensor], int]:
+        """Losses a target unit, their sum first, and the number of target units."""
         if batch.augmented is None or batch.augmented_lengths is None:
             raise ValueError("data must have augmented features (data.augmentation), but has none instead")
         teacher = self._teacher[0]
@@ -183,22 +199,28 @@ class CTCQuantizerModule(QuantizerModule):
         augmented = ctc_loss(self.network, batch.augmented, batch.augmented_lengths, targets)
         clean = ctc_loss(self.network, batch.features, batch.lengths, targets)
         loss = augmented + self.clean_weight * clean
-        values = {f"{stage}/loss": loss, f"{stage}/loss_augmented": augmented, f"{stage}/loss_clean": clean}
-        self.log_dict(
-            {name: value.detach() for name, value in values.items()},
-            batch_size=len(batch.ids),
-            sync_dist=stage != "train",
-            prog_bar=False,
-        )
-        return loss
+        losses = dict(zip(CTC_LOSSES, (loss, augmented, clean), strict=True))
+        return losses, sum(len(row.values) for row in targets)
 
     def training_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor:
         """CTC loss on augmented and clean features."""
-        return self._losses(batch, "train")
+        losses, _ = self._losses(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch.ids))
+        return losses["loss"]
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin anew."""
+        self.means.reset()
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
         """The same on held-out utterances."""
-        self._losses(batch, self.held_out)
+        losses, units = self._losses(batch)
+        for name, loss in losses.items():
+            self.means.add(name, loss, units)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the losses."""
+        self.log_dict({f"{self.held_out}/{name}": value for name, value in self.means.figures().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW at a constant rate."""

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MeanMetric
 
 from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
 from spiritlm_pl.speech.yin import f0_error
@@ -117,7 +117,7 @@ class VocoderModule(FiniteStepsModule):
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
         self.seed = seed
-        self.metrics = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in METRICS})
+        self.means = HeldOutMeans(METRICS)
 
     @property
     def best_network(self) -> Vocoder:
@@ -228,9 +228,8 @@ class VocoderModule(FiniteStepsModule):
             self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget sums that another stage may have left as inference tensors."""
-        for name in METRICS:
-            self._metric(name).reset()
+        """Begin anew."""
+        self.means.reset()
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
         """Distances between held-out segments and their resynthesis, and of predicted durations."""
@@ -240,26 +239,22 @@ class VocoderModule(FiniteStepsModule):
         values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
         predicted = durations_from_log(network.predict_log_durations(values, mask))
         frames_off = (predicted - durations).abs()[durations > 0].float().mean()
-        results = {
-            "mel_distance": self.mel_loss(made, batch.waveforms),
-            "f0_error_semitones": semitones,
-            "voicing_error": voicing,
-            "duration_error_ms": frames_off * 1000 * network.hop_length / network.sample_rate,
-        }
-        for name, value in results.items():
-            metric = self._metric(name)
-            metric.update(value)
-            self.log(f"{self.held_out}/{name}", metric, batch_size=len(batch.ids), prog_bar=name == "mel_distance")
+        milliseconds = frames_off * 1000 * network.hop_length / network.sample_rate
+        self.means.add("duration_error_ms", milliseconds, (durations > 0).sum())
+        utterances = len(batch.ids)
+        self.means.add("mel_distance", self.mel_loss(made, batch.waveforms), utterances)
+        self.means.add("f0_error_semitones", semitones, utterances)
+        self.means.add("voicing_error", voicing, utterances)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means."""
+        for name, value in self.means.figures().items():
+            self.log(f"{self.held_out}/{name}", value, prog_bar=name == "mel_distance")
 
     def export(self, folder: str) -> None:
         """Write the network, averaged if there is an average, for `load_network(folder, "vocoder")`."""
         if self.global_rank == 0:
             save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
-
-    def _metric(self, name: str) -> MeanMetric:
-        metric = self.metrics[name]
-        assert isinstance(metric, MeanMetric)
-        return metric
 
     def _optimizers(self) -> list[Any]:
         optimizers = self.optimizers()
