@@ -59,6 +59,7 @@ class EvaluateChoice(Callback):
         self.same_speaker, self.seed, self.directions = same_speaker, seed, tuple(directions)
         self.batch_tokens, self.output, self.name = batch_tokens, output, name
         self._items: list[ChoiceItem] | None = None
+        self._opening: tuple[int, ...] = ()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the items, to fail before training rather than in it."""
@@ -85,6 +86,7 @@ class EvaluateChoice(Callback):
                 self.batch_tokens,
                 trainer.global_rank,
                 trainer.world_size,
+                self._opening,
             )
         prefix = f"{stage}/accuracy_{self.name}_" if self.name else f"{stage}/accuracy_"
         pl_module.log_dict({prefix + name: result.accuracy for name, result in results.items()})
@@ -105,9 +107,11 @@ class EvaluateChoice(Callback):
     def _load(self, pl_module: LightningModule, vocabulary: Vocabulary) -> list[ChoiceItem]:
         if self._items is None:
             path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "EvaluateChoice"))
+            tokenizer = TextTokenizer.load_fitting(path, vocabulary)
+            self._opening = tokenizer.opening
             self._items = choice_items(
                 UnitCorpus(self.units, self.split),
-                TextTokenizer.load_fitting(path, vocabulary),
+                tokenizer,
                 vocabulary,
                 self.kind,
                 self.num_items,

@@ -102,7 +102,9 @@ class PitchModule(FiniteStepsModule):
         loss = self._total(f0, voicing, commitment)
         values = dict(zip(LOSSES, (f0, voicing, commitment), strict=True)) | {"loss": loss}
         named = {f"train/{name}": value.detach() for name, value in values.items()}
-        self.log_dict(named | {f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids))
+        self.log_dict(
+            named | {f"train/codes_{name}": value for name, value in found.items()}, batch_size=len(batch.ids)
+        )
         return loss
 
     def _errors(self, made: Tensor, contours: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:

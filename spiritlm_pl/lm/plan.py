@@ -36,7 +36,18 @@ class ModelSize:
 
 
 def model_size(config: PreTrainedConfig) -> ModelSize:
-    """Measure a model without building its weights."""
+    """Measure a model without building its weights.
+
+    Raises:
+        ValueError: if the family is not built like Llama: of others, nothing was measured.
+    """
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    missing = [name for name in sizes if not isinstance(getattr(config, name, None), int)]
+    if missing:
+        raise ValueError(
+            f"model must be of a family whose layers are attention and a feed-forward network, as memory was measured "
+            f"on those, but {config.model_type} has no {' and no '.join(missing)}"
+        )
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

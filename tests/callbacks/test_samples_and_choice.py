@@ -20,11 +20,12 @@ from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
@@ -142,6 +143,22 @@ def test_training_is_the_same_bit_for_bit_with_samples_and_choice(folder):
         assert 0 <= metrics[f"val/accuracy_{direction}"] <= 1
     written = json.loads(Path("choice.json").read_text())
     assert written["step"] == 4 and written["results"]["speech_to_text"]["num_items"] == 4
+
+
+def test_choices_begin_as_training_does(folder, monkeypatch):
+    """A published checkpoint has `<s>` and a space before every document."""
+    monkeypatch.setattr(TextTokenizer, "opening", (1, 7))
+    _, module = train([EvaluateChoice("units", "test", output="choice.json")])
+    tokenizer = TextTokenizer.load("text")
+    items = choice_items(UnitCorpus("units", "test"), tokenizer, module.vocabulary)
+    expected, without = (
+        {name: result.to_dict() for name, result in results.items()}
+        for results in (
+            evaluate_choice(module.network.eval(), items, module.vocabulary, opening=opening)
+            for opening in ((1, 7), ())
+        )
+    )
+    assert json.loads(Path("choice.json").read_text())["results"] == expected != without
 
 
 def test_samples_reach_mlflow_under_their_step(folder):

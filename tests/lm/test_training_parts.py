@@ -58,6 +58,15 @@ def test_llama_2_7b_is_as_published():
     assert 200e3 * 2**20 / speed / 3600 == pytest.approx(21_000, rel=0.06)  # A100 hours
 
 
+@pytest.mark.parametrize("family", ["mamba2", "rwkv", "bloom"])
+def test_families_that_no_plan_was_measured_for_are_told(family):
+    if family == "bloom":  # other names of the same sizes
+        assert model_size(AutoConfig.for_model("bloom", hidden_size=64, n_layer=2, n_head=4)).layers == 2
+    else:
+        with pytest.raises(ValueError, match=f"memory was measured on those, but {family} has no num_attention_heads"):
+            model_size(AutoConfig.for_model(family))
+
+
 def test_kept_activations_are_the_measured_ones():
     """The plan's bytes a token and layer against what autograd saves in bf16 with flash attention."""
 
