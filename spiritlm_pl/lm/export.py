@@ -90,8 +90,7 @@ def _write(
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)
-        if not text.opening:
-            _add_to_sentencepiece(new, vocabulary)
+        _add_to_sentencepiece(new, tokenizer, vocabulary, whole_strings=bool(text.opening))
     check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, text)
@@ -106,11 +105,22 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     _change_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def _add_to_sentencepiece(folder: Path, vocabulary: Vocabulary) -> None:
-    """Tell readers of the SentencePiece model, which holds the text alone, of our tokens (llama.cpp's converter)."""
+def _add_to_sentencepiece(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, whole_strings: bool
+) -> None:
+    """Tell readers of the SentencePiece model alone (llama.cpp's converter) which of its tokens are ours.
+
+    Where strings are encoded whole, llama.cpp must put no space after a speech token, and so puts none at the start:
+    the prompt has it. Version 4 of `transformers` takes the tokens of `added_tokens.json` out of a string before all
+    else, unless `tokenizer_config.json` lists the added ones.
+    """
     speech = range(vocabulary.num_text, vocabulary.num_tokens)
     _write_json(folder / "added_tokens.json", {str(vocabulary.name(token)): token for token in speech})
-    _change_json(folder / "tokenizer_config.json", {"add_bos_token": False})
+    values: dict[str, Any] = {"add_bos_token": False}
+    if whole_strings:
+        added = {str(token): value.__getstate__() for token, value in tokenizer.added_tokens_decoder.items()}
+        values = {"add_prefix_space": False, "added_tokens_decoder": added}
+    _change_json(folder / "tokenizer_config.json", values)
 
 
 def _change_json(path: Path, values: dict[str, Any]) -> None:
