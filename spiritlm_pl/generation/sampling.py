@@ -4,6 +4,7 @@ Shapes: B batch, T tokens.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -214,19 +215,32 @@ def _continue_batch(
         use_cache=True,
         pad_token_id=0,
         eos_token_id=eos_id,
-        bos_token_id=None,
-        repetition_penalty=1.0,
     )
-    generated: Tensor = cast(Any, model).generate(
-        tokens,
-        attention_mask=attention_mask.long(),
-        generation_config=config,
-        logits_processor=processors,
-        stopping_criteria=StoppingCriteriaList([_OwnLimits(length, limits, progress)]),
-        synced_gpus=synced,
-    )
+    with _without_defaults(model):
+        generated: Tensor = cast(Any, model).generate(
+            tokens,
+            attention_mask=attention_mask.long(),
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([_OwnLimits(length, limits, progress)]),
+            synced_gpus=synced,
+        )
     rows = zip(generated[:, length:].tolist(), limits, strict=True)
     return [_until(row[:limit], eos_id) for row, limit in rows]
+
+
+@contextmanager
+def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
+    """Keep `generate` from what the base model's `generation_config.json` asks for (penalties, bans, other ends).
+
+    It takes from there all that it is not given, and streaming would give other answers than `generate`.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _padding_difference(model: PreTrainedModel) -> float:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
+from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
 from spiritlm_pl.generation.streaming import SpeechStream
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
@@ -121,6 +122,26 @@ def test_a_stream_has_one_sample(words):
     model = spirit_lm(words, "hifigan", False)
     with pytest.raises(ValueError, match="num_samples must be 1 for a stream, but is 2 instead"):
         next(model.stream([Text("the cat")], settings=GenerationSettings(num_samples=2)))
+
+
+def test_neither_does_what_a_base_model_asks_for_in_its_generation_config(words):
+    model = spirit_lm(words, "hifigan", False)
+    settings = GenerationSettings(greedy=True, max_new_tokens=60)
+    prompt = model.encode_prompt([Text("the cat")], "text")
+
+    def generated():
+        whole = continue_tokens(
+            model.model, [prompt.tokens], model.vocabulary, "text", settings, limits=[60], seeds=[0]
+        )[0]
+        assert whole == [*stream_tokens(model.model, prompt, model.vocabulary, "text", settings)]
+        return whole
+
+    free = generated()
+    assert len(set(free)) < len(free) == 60
+    asked = GenerationConfig(no_repeat_ngram_size=1, eos_token_id=free[5], suppress_tokens=[free[0]])
+    model.model.generation_config = asked
+    assert generated() == free
+    assert model.model.generation_config is asked
 
 
 def test_less_lookahead_is_sooner(words):
