@@ -209,12 +209,7 @@ def _continue_batch(
     tokens, attention_mask = left_pad(prompts, model.device)
     length = tokens.shape[1]
     config = GenerationConfig(
-        max_new_tokens=max(limits),
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        pad_token_id=0,
-        eos_token_id=eos_id,
+        max_new_tokens=max(limits), do_sample=False, num_beams=1, use_cache=True, pad_token_id=0, eos_token_id=eos_id
     )
     with _without_defaults(model):
         generated: Tensor = cast(Any, model).generate(
