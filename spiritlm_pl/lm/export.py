@@ -82,8 +82,9 @@ def _write(
         vocabulary = replace(vocabulary, multiple_of=1)
         network.resize_token_embeddings(vocabulary.num_rows)
         description = {**description, "vocabulary": vocabulary.to_dict()}
-    special = special_ids(tokenizer, network.generation_config, network.config)
-    network.config.update(special_ids(tokenizer, network.config))
+    trained_end = vocabulary.end_of_document
+    special = _ending_with(trained_end, special_ids(tokenizer, network.generation_config, network.config))
+    network.config.update(_ending_with(trained_end, special_ids(tokenizer, network.config)))
     meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
@@ -97,6 +98,16 @@ def _write(
     (new / "README.md").write_text(card, encoding="utf-8")
     for path in new.iterdir():
         path.chmod(0o644)
+
+
+def _ending_with(token: int | None, special: dict[str, Any]) -> dict[str, Any]:
+    """Special ids whose ends have the token that ended documents in training among them: base models have others."""
+    name = "eos_token_id"
+    given = special[name] if isinstance(special[name], list) else [special[name]]
+    ends = [end for end in given if end is not None]
+    if token is None or token in ends:
+        return special
+    return {**special, name: [token, *ends] if ends else token}
 
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -106,6 +106,22 @@ def test_an_export_opens_and_ends_as_in_training(tmp_path, any_text):
     assert f"puts token {begin} before it" in card and f"Documents ended with token {end} in training" in card
 
 
+@pytest.mark.parametrize(("own", "expected"), [(1, [2, 1]), ([1, 2], [1, 2]), ([1, 0], [2, 1, 0]), (None, 2)])
+def test_an_export_stops_where_documents_ended_whatever_the_base_model_ends_with(tmp_path, text, own, expected):
+    assert text.eos_id == 2
+    source = make_lm(tmp_path / "lm", text, end_of_document=2)
+    for file in ("config.json", "generation_config.json"):
+        values = json.loads((source / file).read_text())
+        (source / file).write_text(json.dumps({**values, "eos_token_id": own}))
+    exported = export_lm(source, tmp_path / "out")
+    for file in ("config.json", "generation_config.json"):
+        assert json.loads((exported / file).read_text())["eos_token_id"] == expected
+    model = AutoModelForCausalLM.from_pretrained(exported)
+    torch.nn.init.zeros_(model.lm_head.weight)  # all tokens are as likely, and the first one is taken
+    model.lm_head.register_forward_hook(lambda module, args, output: output.index_fill(-1, torch.tensor([2]), 1.0))
+    assert model.generate(torch.tensor([[5, 6]]), max_new_tokens=5).tolist() == [[5, 6, 2]]
+
+
 def test_ours_still_reads_it(tmp_path, any_text):
     source = make_lm(tmp_path / "lm", any_text)
     before, after = SpiritLM.load(source), SpiritLM.load(export_lm(source, tmp_path / "out"))
