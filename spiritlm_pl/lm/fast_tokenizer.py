@@ -22,8 +22,10 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # as str.split has it
 MOST_ADDED = 32  # added tokens that are tried
+NEVER = -1e6  # score of a control
 ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, unseen by type checkers
 Piece = ModelProto.SentencePiece
+WRITTEN = (Piece.NORMAL, Piece.USER_DEFINED)  # types of pieces that a text is cut into
 
 
 def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
@@ -53,14 +55,14 @@ def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedToke
 
 def _of_words(proto: Any, prefixes: bool, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
     """Words are encoded with their space; a change of modality is a word boundary."""
-    tokenizer = _unigram(proto) if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM else _bpe(proto)
+    unigram = proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
+    tokenizer = _unigram(proto) if unigram else _bpe(proto, ignore_merges=bool(user_defined(proto)))
     charsmap = proto.normalizer_spec.precompiled_charsmap
     mapped = [_spaces(), normalizers.Precompiled(charsmap)] if charsmap else []
     first = [normalizers.Strip(), normalizers.Prepend(" ")] if prefixes else [normalizers.Strip(left=False)]
     tokenizer.normalizer = normalizers.Sequence([*mapped, _spaces(), *first])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [_word_boundaries(), pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=False)]
-    )
+    spaces = pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_word_boundaries(), spaces, *_symbol_boundaries(proto, unigram)])
     shown = [_without_first_space(vocabulary)] if prefixes else []
     tokenizer.decoder = decoders.Sequence([*_piece_decoders(), *shown])
     tokenizer.add_special_tokens(_speech_tokens(vocabulary))
@@ -71,10 +73,9 @@ def _of_whole_strings(proto: Any) -> PreTrainedTokenizerFast:
     """A string gets one space before it; speech tokens are pieces like those of text, and cut it before all merging."""
     if proto.normalizer_spec.precompiled_charsmap or proto.normalizer_spec.remove_extra_whitespaces:
         raise ValueError("SentencePiece model of whole strings must not normalise, but does")
-    symbols = sorted((piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED), key=len, reverse=True)
     tokenizer = _bpe(proto, ignore_merges=True)
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(re.escape, symbols))), "isolated")
+    tokenizer.pre_tokenizer = _around(user_defined(proto))
     bos = proto.pieces[proto.trainer_spec.bos_id].piece
     first_space = decoders.Replace(Regex(f"(?:^|(?<=^{re.escape(bos)})) "), "")
     tokenizer.decoder = decoders.Sequence([*_piece_decoders(), first_space])
@@ -141,8 +142,8 @@ def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
 
 
 def _unigram(proto: Any) -> Tokenizer:
-    """SentencePiece's unigram model: the pieces whose scores have the highest sum."""
-    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    """SentencePiece's unigram model: the pieces whose scores have the highest sum; `</s>` in a text is no control."""
+    pieces = [(piece.piece, piece.score if piece.type in WRITTEN else NEVER) for piece in proto.pieces]
     return Tokenizer(Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback))
 
 
@@ -160,6 +161,36 @@ def _spaces() -> normalizers.Normalizer:
 
 def _word_boundaries() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(" ", "merged_with_next")
+
+
+def _symbol_boundaries(proto: Any, unigram: bool) -> list[pre_tokenizers.PreTokenizer]:
+    """Cuts by which the symbols of a SentencePiece model are taken whole, and what reads like a control is not."""
+    symbols, controls = user_defined(proto), _controls(proto)
+    around = [_around(symbols)] if symbols else []
+    if unigram:  # where its signs are pieces, a control's score keeps it out
+        signs = {piece.piece for piece in proto.pieces if piece.type in WRITTEN}
+        controls = [control for control in controls if not signs.issuperset(control)]
+    elif not symbols:  # merges never end in a control
+        return []
+    return [*around, _within(controls, alone=not unigram)] if controls else around
+
+
+def _around(symbols: tuple[str, ...]) -> pre_tokenizers.PreTokenizer:
+    """Cut a string around symbols, the longest first."""
+    longest_first = sorted(symbols, key=len, reverse=True)
+    return pre_tokenizers.Split(Regex("|".join(map(re.escape, longest_first))), "isolated")
+
+
+def _controls(proto: Any) -> list[str]:
+    """Pieces that no text is cut into, such as `</s>` and `<0x0A>`, whatever is written."""
+    return [piece.piece for piece in proto.pieces if piece.type not in WRITTEN and len(piece.piece) > 1]
+
+
+def _within(strings: list[str], alone: bool) -> pre_tokenizers.PreTokenizer:
+    """Cut strings behind their first sign, so that none is taken for a piece: all, or those that stand alone."""
+    start, end = (r"\A", r"\z") if alone else ("", "")
+    found = "|".join(f"{re.escape(string[0])}(?={re.escape(string[1:])}{end})" for string in strings)
+    return pre_tokenizers.Split(Regex(f"{start}(?:{found})"), "isolated")
 
 
 def _piece_decoders() -> list[decoders.Decoder]:
@@ -213,9 +244,18 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabula
         check_probe(string, expected, tokenizer.encode(string))
 
 
+def user_defined(proto: Any) -> tuple[str, ...]:
+    """Symbols that a SentencePiece model takes out of a string before all else."""
+    return tuple(piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED)
+
+
 def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
     """Prompts that an export must read as ours, and the ids that ours gives them."""
-    texts = [*PROBES, *(f"a{token}b {token} c{token}{token}" for token in text.added[:MOST_ADDED])]
+    added = text.added
+    if isinstance(text.backend, SentencePiece) and not text.opening:
+        symbols = user_defined(ModelProto.FromString(text.backend.model))
+        added = tuple(symbol for symbol in symbols if SPACE not in symbol and not re.search(r"\s", symbol))
+    texts = [*PROBES, *(f"a{token}b {token} c{token}{token}" for token in added[:MOST_ADDED])]
     opening = [*text.opening, *vocabulary.opening, vocabulary.text_marker]
     found = {f"[Text]{probe}": [*opening, *text.encode(probe)] for probe in texts}
     if not text.opening:

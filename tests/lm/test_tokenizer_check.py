@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from spiritlm_pl.cli.export_lm import export_lm
 from spiritlm_pl.cli.extend_vocab import extend_vocab
+from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.text import PROBES, TextTokenizer, train_text_tokenizer
@@ -171,6 +172,27 @@ def test_sentencepiece_models_keep_their_spaces_and_export(tmp_path, kind, prefi
         assert text.encode(string, continuing=True)[-len(words[-1]) :] == words[-1]
     assert own.decode(text.encode("the cat") + text.encode("sat", continuing=True)) == "the cat sat"
     check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
+@pytest.mark.parametrize("symbols", [[], ["<b>", "<b>>", "**"]], ids=["plain", "symbols"])
+def test_symbols_of_a_sentencepiece_model_stay_whole_and_controls_are_text(tmp_path, kind, prefix, symbols):
+    lines = [*LINES, "a <b>dog<b>> ran **off**", "x<s> </s>y <0x41>"]
+    options = {"model_type": kind, "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=340 if kind == "bpe" else 295,
+        user_defined_symbols=symbols,
+        **options,
+    )
+    vocabulary = Vocabulary(num_text=TextTokenizer.load(tmp_path).vocab_size, **SIZES)
+    text, fast = check_text_tokenizer(tmp_path, vocabulary), fast_tokenizer(tmp_path, vocabulary)
+    first_symbol = 3  # after the unknown, the begin and the end
+    assert (first_symbol in text.encode("a<b>c")) is bool(symbols)
+    for string in ("a<b>c", "<b>>the **cat** <b>", "<b></s>", "</s>", "the <s>cat</s>", "<0x41>", "<b><0x41>"):
+        assert fast.encode(string, split_special_tokens=True) == text.encode(string), string
 
 
 def make_base(folder, rows=None):
