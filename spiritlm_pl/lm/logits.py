@@ -68,15 +68,29 @@ def own_logits(network: PreTrainedModel) -> Logits:
     """What the `forward` of a causal language model does to the output of its last layer.
 
     Raises:
-        ValueError: if it is more than a factor and a cap.
+        ValueError: if it is more than a factor and a cap, or the layer is not given the decoder's output as it is.
     """
     ruler = torch.tensor(RULER, dtype=torch.float32).view(1, 1, -1)
-    hidden = torch.zeros(1, 1, network.get_output_embeddings().in_features, dtype=torch.float32)
-    with (
-        _instead(decoder(network), lambda *_, **__: _Hidden(hidden)),
-        _instead(network.get_output_embeddings(), lambda _: ruler.clone()),
-    ):
+    size = network.get_output_embeddings().in_features
+    hidden = (torch.arange(size, dtype=torch.float32) % 7 - 3).view(1, 1, -1)  # the same in half precision
+    told: list[Tensor] = []  # by what stands for the decoder: nothing where a forward calls a part of it (OPT)
+    given: list[Tensor] = []
+
+    def told_of(*_: Any, **__: Any) -> _Hidden:
+        told.append(hidden)
+        return _Hidden(hidden)
+
+    def measured(output: Tensor) -> Tensor:
+        given.append(output.float())
+        return ruler.clone()
+
+    with _instead(decoder(network), told_of), _instead(network.get_output_embeddings(), measured):
         found = network(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False).logits.float()
+    if told and not (len(given) == 1 and torch.equal(given[0], hidden)):
+        raise ValueError(
+            "output layer must be given the hidden states of the decoder as they are, "
+            f"but the forward of {network.config.model_type} does something else with them"
+        )
     values = found.flatten()
     scale, most = float(values[6] / RULER[6]), float(values[-1])
     own = Logits(scale, None if abs(most - scale * RULER[-1]) <= 1e-3 * abs(most) else most)

@@ -2,7 +2,7 @@
 
 Widths and numbers of heads are divided by one number, which leaves the size of a head, and all that depends on it, as
 it is; layers are as many as show each kind of layer; windows are short, so that few tokens reach beyond them. A family
-that does not bear it is tried with more of its own sizes.
+whose own `forward` does not bear it is tried with more of its own sizes.
 """
 
 import math
@@ -23,6 +23,7 @@ WINDOW = 6
 SHARDING = "_hf_deepspeed_config_weak_ref"
 MOST_KINDS = 6
 MOST_PARAMETERS = 100_000_000
+NAMES_OF_ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 HEADS = (
     "num_attention_heads",
@@ -58,6 +59,7 @@ FEED_FORWARDS = (
 )
 VOCABULARIES = ("vocab_size", "vocab_size_per_layer_input")
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k", "top_k_experts")
 WINDOWS = ("sliding_window", "attention_window_size", "attention_chunk_size")
 
 
@@ -70,7 +72,7 @@ def small_network(config: PreTrainedConfig) -> PreTrainedModel:
         config: of any size.
 
     Raises:
-        ValueError: if no small network can be made of it; the cause is what its code says.
+        ValueError: if no small network can be made of it that runs; the cause is what its code says.
     """
     reason: Exception | None = None
     for values in _attempts(config):
@@ -93,7 +95,8 @@ def _built(config: PreTrainedConfig) -> PreTrainedModel:
             for parameter in network.parameters():
                 if parameter.ndim > 1:  # as drawn for training, weights are so small that nothing depends on much
                     parameter.normal_(0, parameter.shape[-1] ** -0.5)
-    return network.eval()
+            network.eval()(input_ids=torch.arange(3, WINDOW + 6)[None], use_cache=False)
+    return network
 
 
 @contextmanager
@@ -122,14 +125,20 @@ def with_attention(network: PreTrainedModel, attention: str) -> PreTrainedModel:
 
 
 def _attempts(config: PreTrainedConfig) -> Iterator[dict[str, Any]]:
-    """Values of smaller configurations, the smallest first."""
-    own = {name: value for name, value in config.to_dict().items() if name not in ("quantization_config", "dtype")}
-    own |= {name: None for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in own}
-    own |= {name: VOCABULARY for name in VOCABULARIES if name in own}
+    """Values of smaller configurations, the smallest first; some families do not do without ids of ends."""
+    values = {name: value for name, value in config.to_dict().items() if name not in ("quantization_config", "dtype")}
+    for end in (None, 0):
+        yield from _sizes(config, values | {name: end for name in NAMES_OF_ENDS if name in values})
+
+
+def _sizes(config: PreTrainedConfig, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    own = values | {name: VOCABULARY for name in VOCABULARIES if name in values}
     own |= _all(own, WINDOWS, WINDOW) | _few_layers(config, own)
-    thin = own | _all(own, FEED_FORWARDS, FEED_FORWARD) | _few_experts(own)
+    small_layers = own | _all(own, FEED_FORWARDS, FEED_FORWARD)
+    thin = small_layers | _few_experts(own)
     yield thin | _narrow(own)
     yield thin
+    yield small_layers | _narrow(own)
     yield own | _narrow(own)
     yield own
 
@@ -145,7 +154,8 @@ def _all(values: dict[str, Any], names: tuple[str, ...], most: int) -> dict[str,
 
 def _few_experts(values: dict[str, Any]) -> dict[str, Any]:
     groups = values.get("n_group") or 1
-    chosen = values.get("num_experts_per_tok") or values.get("num_experts_per_token") or 1
+    given = [values[name] for name in CHOSEN if values.get(name)]  # one number, or one a layer
+    chosen = max([1, *(max(each) if isinstance(each, list) else each for each in given)])
     return _all(values, EXPERTS, groups * -(-max(4, 2 * groups, 2 * chosen) // groups))
 
 

@@ -208,6 +208,26 @@ def test_small_copies_show_each_kind_of_layer():
     assert small.layer_types == ["sliding_attention"] * 5 + ["full_attention"] and small.sliding_window == 6
 
 
+@pytest.mark.parametrize(("family", "values"), [("ernie4_5_moe", {"moe_k": 6, "moe_num_experts": 64}), ("cwm", {})])
+def test_a_copy_whose_own_forward_fails_is_none(monkeypatch, family, values):
+    """More experts chosen than a copy has, under a name of their own; ids of ends that must be numbers."""
+    monkeypatch.setattr(probe, "_outcomes", {})
+    config = AutoConfig.for_model(family, **values)
+    for packing in ("packed", "documents"):
+        check_losses(config, LanguageModelConfig(config={"model_type": family}, packing=packing))
+
+
+def test_layers_between_the_decoder_and_the_output_are_told_of(monkeypatch):
+    """Hidden states of a ModernBERT decoder go through one more layer; its ids of ends must be numbers."""
+    monkeypatch.setattr(probe, "_outcomes", {})
+    config = AutoConfig.for_model("modernbert-decoder")
+    settings = LanguageModelConfig(config={"model_type": config.model_type}, packing="documents")
+    with pytest.raises(ValueError, match="another family than modernbert-decoder, as its code ends in ValueError"):
+        check_losses(config, settings)
+    with pytest.raises(ValueError, match="given the hidden states of the decoder as they are, but the forward of mode"):
+        own_logits(small_network(config))
+
+
 def test_what_cannot_be_tried_is_not_packed(vocabulary, monkeypatch):
     def fails(config):
         raise ValueError("none") from TypeError("heads")
