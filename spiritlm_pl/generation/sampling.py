@@ -250,7 +250,8 @@ def _padding_difference(model: PreTrainedModel) -> float:
         return_dict_in_generate=True,
         output_logits=True,
     )
-    generated: Any = cast(Any, model).generate(tokens, attention_mask=mask.long(), generation_config=config)
+    with _without_defaults(model):
+        generated: Any = cast(Any, model).generate(tokens, attention_mask=mask.long(), generation_config=config)
     found = torch.stack(generated.logits, 1).float().log_softmax(-1)  # (B, 3, V)
     new = generated.sequences[:, tokens.shape[1] :]
     expected = [
