@@ -24,7 +24,7 @@ from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
-from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, generator
+from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, evened, generator
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.speech.f0_reader import StoredF0
 from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout, unit_frames
@@ -131,7 +131,8 @@ class SpeechDataModule(LightningDataModule, ABC):
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
         def plan(epoch: int) -> list[Indices]:
-            return self.visits(split, epoch, training)
+            batches = self.visits(split, epoch, training)
+            return batches if training or not self.trainer else evened(batches, self.trainer.world_size)
 
         return visit_loader(self, self.dataset(split, training), plan, self.num_workers)
 

@@ -3,6 +3,7 @@
 Shapes: N utterances.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,3 +95,22 @@ def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indice
         return []
     rounds = -(-len(batches) // world_size)
     return [batches[(i * world_size + rank) % len(batches)] for i in range(rounds)]
+
+
+def evened(batches: Sequence[Indices], world_size: int) -> list[Indices]:
+    """As many batches for each rank, and every utterance as often as every other, as held-out figures need it.
+
+    The largest batches are cut in two until their number is a multiple of the ranks'. Where all hold one utterance, the
+    first (shortest) ones are joined in pairs; where there are few of them beside the ranks, all come several times.
+    """
+    even = list(batches)
+    while len(even) % world_size:
+        largest = max(range(len(even)), key=lambda place: len(even[place]))
+        if len(even[largest]) < 2:
+            break
+        even[largest : largest + 1] = np.array_split(even[largest], 2)
+    joined = len(even) % world_size
+    if len(even) < 2 * world_size:
+        return even * (world_size // math.gcd(len(even), world_size))
+    pairs = [np.concatenate(even[2 * i : 2 * i + 2]) for i in range(joined)]
+    return [*pairs, *even[2 * joined :]]

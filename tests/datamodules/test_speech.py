@@ -1,4 +1,7 @@
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -270,3 +273,22 @@ def test_no_usable_utterance(tone_corpus: Path) -> None:
         WaveformDataModule([str(tone_corpus), str(tone_corpus)]).setup("fit")
     with pytest.raises(ValueError, match="free_frames must be false without labels"):
         WaveformDataModule([str(tone_corpus)], free_frames=True)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("batch_seconds", [0.1, 3.0, 100.0])  # one utterance each, some together, all in one batch
+def test_all_ranks_together_hear_each_held_out_utterance_equally_often(
+    tone_corpus: Path, ranks: int, batch_seconds: float
+) -> None:
+    data = WaveformDataModule([str(tone_corpus)], batch_seconds=batch_seconds)
+    data.setup("fit")
+    data.cuts["validation"] = data.cuts["train"][:7]
+    heard: Counter[str] = Counter()
+    numbers = set()
+    for rank in range(ranks):
+        data.trainer = cast(Any, SimpleNamespace(global_rank=rank, world_size=ranks))
+        batches = list(data.val_dataloader())
+        numbers.add(len(batches))
+        heard.update(name for batch in batches for name in batch.ids)
+    assert len(numbers) == 1 and len(heard) == 7 and len(set(heard.values())) == 1
+    assert ranks > 3 or max(heard.values()) == 1
