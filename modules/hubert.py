@@ -128,7 +128,7 @@ class HubertModule(StageModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin anew."""
-        self.means.reset()
+        self.means.reset(self.device)
         self._classes = torch.zeros(2, self.config.num_classes, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: WaveformBatch, batch_idx: int) -> None:

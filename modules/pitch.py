@@ -118,7 +118,7 @@ class PitchModule(FiniteStepsModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
-        self.means.reset()
+        self.means.reset(self.device)
         size = len(fields(F0Errors)) + self.network.cardinality
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
 

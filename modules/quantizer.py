@@ -210,7 +210,7 @@ class CTCQuantizerModule(QuantizerModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin anew."""
-        self.means.reset()
+        self.means.reset(self.device)
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
         """The same on held-out utterances."""

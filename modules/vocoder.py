@@ -25,7 +25,7 @@ from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.speech.batching import step_seed
-from spiritlm_pl.speech.yin import f0_error
+from spiritlm_pl.speech.yin import f0_differences
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
@@ -229,22 +229,23 @@ class VocoderModule(FiniteStepsModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin anew."""
-        self.means.reset()
+        self.means.reset(self.device)
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
         """Distances between held-out segments and their resynthesis, and of predicted durations."""
         network = self.best_network
         made = self._speak(network, batch)
-        semitones, voicing = f0_error(made, batch.waveforms, network.sample_rate)
         values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
         predicted = durations_from_log(network.predict_log_durations(values, mask))
         frames_off = (predicted - durations).abs()[durations > 0].float().mean()
         milliseconds = frames_off * 1000 * network.hop_length / network.sample_rate
         self.means.add("duration_error_ms", milliseconds, (durations > 0).sum())
-        utterances = len(batch.ids)
-        self.means.add("mel_distance", self.mel_loss(made, batch.waveforms), utterances)
-        self.means.add("f0_error_semitones", semitones, utterances)
-        self.means.add("voicing_error", voicing, utterances)
+        samples = batch.lengths * network.hop_length
+        semitones, voicing = f0_differences(made, batch.waveforms, network.sample_rate, samples)
+        mels = self.mel_loss.differences(made, batch.waveforms, samples)
+        measured = {"mel_distance": mels, "f0_error_semitones": semitones, "voicing_error": voicing}
+        for name, values in measured.items():
+            self.means.add(name, values.mean(), len(values))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means."""

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FRAME_RATE = 100.0
+
 
 def yin_f0(
     waveforms: Tensor,
@@ -14,7 +16,7 @@ def yin_f0(
     *,
     f_min: float = 70.0,
     f_max: float = 450.0,
-    frame_rate: float = 100.0,
+    frame_rate: float = FRAME_RATE,
     threshold: float = 0.2,
 ) -> tuple[Tensor, Tensor]:
     """Estimate F0 of waveforms (B, S).
@@ -69,8 +71,30 @@ def f0_error(predicted: Tensor, target: Tensor, sample_rate: int) -> tuple[Tenso
         Mean absolute error in semitones over frames voiced in both (nan if there is none), and the share of
         frames with another voicing.
     """
+    semitones, voicing = f0_differences(predicted, target, sample_rate)
+    return semitones.mean(), voicing.mean()
+
+
+def f0_differences(
+    predicted: Tensor, target: Tensor, sample_rate: int, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compare the F0 of waveforms (B, S) and (B, S) frame by frame.
+
+    Args:
+        predicted: zero after the ends.
+        target: zero after the ends.
+        sample_rate: Hz.
+        lengths: (B,) samples; None for all.
+
+    Returns:
+        The absolute error in semitones of each frame that is voiced in both, and 1 for each frame with another
+        voicing, 0 for all others.
+    """
     f0, voiced = yin_f0(predicted, sample_rate)
     reference, reference_voiced = yin_f0(target, sample_rate)
-    both = voiced & reference_voiced
-    semitones = 12 * torch.log2(f0[both] / reference[both]).abs()
-    return semitones.mean(), (voiced != reference_voiced).float().mean()
+    inside = torch.ones_like(voiced)
+    if lengths is not None:
+        frames = lengths // round(sample_rate / FRAME_RATE)
+        inside = torch.arange(voiced.shape[1], device=voiced.device) < frames[:, None]
+    both = voiced & reference_voiced & inside
+    return 12 * torch.log2(f0[both] / reference[both]).abs(), (voiced != reference_voiced)[inside].float()

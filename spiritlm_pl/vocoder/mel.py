@@ -67,6 +67,17 @@ class MelLoss(nn.Module):
         """Compare waveforms (B, S) and (B, S)."""
         return F.l1_loss(self.log_mel(predicted), self.log_mel(target))
 
+    def differences(self, predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+        """Compare waveforms (B, S) and (B, S), zero after their lengths (B,), whatever else is in the batch.
+
+        Returns:
+            The mean difference of each frame within a waveform.
+        """
+        hop, silence = self.log_mel.mel.hop_length, (0, self.log_mel.mel.n_fft)  # no end is a batch's end
+        predicted, target = (self.log_mel(F.pad(waveforms, silence)) for waveforms in (predicted, target))
+        apart = (predicted - target).abs().mean(1)
+        return apart[torch.arange(apart.shape[1], device=apart.device) < -(-lengths // hop)[:, None]]
+
 
 class MultiResolutionSTFTLoss(nn.Module):
     """Spectral convergence and log magnitude L1 at several resolutions (Yamamoto et al., 2020).

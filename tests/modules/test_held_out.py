@@ -1,5 +1,6 @@
 """Held-out figures are those of the whole set, however it is cut into batches."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,17 @@ def close(found: dict[str, float], expected: dict[str, float]) -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_mean_weighs_each_thing_alike_and_leaves_out_what_is_no_number() -> None:
+def test_a_mean_weighs_each_thing_alike_and_hides_nothing() -> None:
     means = HeldOutMeans(["loss", "accuracy", "never"])
     means.add("loss", torch.tensor(1.0), 1)
     means.add("loss", torch.tensor(5.0), torch.tensor(3))
-    means.add("loss", torch.tensor(float("nan")), 7)
+    means.add("loss", torch.tensor(float("nan")), 0)  # of nothing
     means.add("accuracy", torch.tensor(0.5), 2)
     means.add("accuracy", torch.tensor(0.0), 0)
     assert means.figures() == {"loss": 4.0, "accuracy": 0.5}
+    means.add("loss", torch.tensor(float("nan")), 7)
+    means.add("accuracy", torch.tensor(float("inf")), 1)
+    assert math.isnan(means.figures()["loss"]) and means.figures()["accuracy"] == math.inf
     means.reset()
     assert means.figures() == {}
 

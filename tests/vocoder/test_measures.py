@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from spiritlm_pl.speech.yin import f0_error, yin_f0
+from spiritlm_pl.speech.yin import f0_differences, f0_error, yin_f0
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import LogMel, MelLoss, MultiResolutionSTFTLoss
@@ -94,3 +94,21 @@ def test_mel_and_stft_losses() -> None:
         assert quiet.grad is not None and torch.isfinite(quiet.grad).all()
     # twice as loud is log 2 everywhere above the floor
     assert float(MelLoss()(2 * a, a)) <= math.log(2) + 1e-4
+
+
+def test_frames_of_a_batch_are_those_of_its_waveforms_alone() -> None:
+    lengths = torch.tensor([16_000, 6_400, 640])
+    made, real = voice(200.0).repeat(3, 1), voice(150.0).repeat(3, 1)
+    inside = torch.arange(16_000) < lengths[:, None]
+    made, real = made * inside, real * inside
+    mel = MelLoss()
+    alone = [
+        (made[row : row + 1, :length], real[row : row + 1, :length], lengths[row : row + 1])
+        for row, length in enumerate(lengths.tolist())
+    ]
+    apart = torch.cat([mel.differences(*one) for one in alone])
+    assert len(apart) == 63 + 25 + 3 and float(apart.mean()) > 0.1
+    torch.testing.assert_close(mel.differences(made, real, lengths), apart, rtol=1e-4, atol=1e-5)
+    each = [f0_differences(a, b, 16_000, length) for a, b, length in alone]
+    for together, parts in zip(f0_differences(made, real, 16_000, lengths), zip(*each, strict=True), strict=True):
+        torch.testing.assert_close(together, torch.cat(parts), rtol=1e-3, atol=1e-3)
