@@ -148,7 +148,7 @@ class GenerateSamples(Callback):
         self.directions = tuple(directions)
         self.every_n_steps, self.on_validation, self.at_end = every_n_steps, on_validation, at_end
         self.speaker, self.settings, self.group = speaker, settings, group
-        self._last_step = -1
+        self._last_step = self._step_before = -1
         self._prompts: list[NamedPrompt] | None = None
         self._spirit_lm: SpiritLM | None = None
 
@@ -157,11 +157,16 @@ class GenerateSamples(Callback):
         with isolate_rng():
             self._load(trainer, pl_module, cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples")))
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        """Note which step the batch belongs to."""
+        self._step_before = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Every so many steps."""
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+        """Every so many steps, after the last batch of the step."""
+        whole = trainer.global_step > self._step_before
+        if whole and self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self.run(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -31,9 +31,10 @@ class Throughput(Callback):
         self._weights, self._width = 0, 0
         self._start: float | None = None
         self._tokens, self._operations = 0, 0.0
+        self._tokens_of_step = 0  # of its batches so far; a step that is cut in two is done again
 
     def state_dict(self) -> dict[str, Any]:
-        """Tokens of the run so far."""
+        """Tokens of the whole steps of the run so far."""
         return {"tokens_seen": self.tokens_seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -45,7 +46,7 @@ class Throughput(Callback):
         network = cast(LanguageModelModule, pl_module).network
         self._weights, self._width = matrix_weights(network), attention_width(network.config)
         self.peak = self.peak or peak_flops(trainer.strategy.root_device)
-        self._start = None
+        self._start, self._tokens_of_step = None, 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -56,7 +57,10 @@ class Throughput(Callback):
     ) -> None:
         """Count the batch; log when the trainer logs."""
         tokens = batch.tokens.numel()
-        self.tokens_seen += tokens * trainer.world_size
+        self._tokens_of_step += tokens * trainer.world_size
+        whole = trainer.global_step > batch.step
+        if whole:
+            self.tokens_seen, self._tokens_of_step = self.tokens_seen + self._tokens_of_step, 0
         if self._start is None:  # the first batch after a pause starts the clock
             self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
             return
@@ -64,7 +68,7 @@ class Throughput(Callback):
         context = sum(length**2 for length in lengths) / sum(lengths) / 2 if lengths else 0.0
         self._tokens += tokens
         self._operations += tokens * training_flops(self._weights, self._width, context)
-        if trainer.global_step == batch.step or trainer.global_step % log_interval(trainer):
+        if not whole or trainer.global_step % log_interval(trainer):
             return
         _synchronize(pl_module.device)
         seconds = time.perf_counter() - self._start

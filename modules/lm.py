@@ -19,7 +19,7 @@ from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import StageModule, check_clipping
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -99,9 +99,7 @@ class LanguageModelModule(StageModule):
                 be exported, rows are too long for the model, gradients are to be clipped by value, or packed rows would
                 not give the losses of the model's own forward.
         """
-        algorithm = self.trainer.gradient_clip_algorithm
-        if algorithm is not None and algorithm != "norm":
-            raise ValueError(f"gradient_clip_algorithm must be norm, but is {algorithm.value} instead")
+        check_clipping(self)
         data = getattr(self.trainer, "datamodule", None)
         theirs = getattr(data, "vocabulary", None)
         if theirs is None and self.given_vocabulary is None:

@@ -24,6 +24,17 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
         raise ValueError(f"sample_rate of the data must be the network's {expected}, but is {found} instead")
 
 
+def check_clipping(module: LightningModule) -> None:
+    """Refuse another way of clipping gradients than that of modules which clip for themselves.
+
+    Raises:
+        ValueError: if gradients are to be clipped by value.
+    """
+    algorithm = module.trainer.gradient_clip_algorithm
+    if algorithm not in (None, "norm"):
+        raise ValueError(f"gradient_clip_algorithm must be norm, but is {algorithm.value} instead")
+
+
 class StageModule(LightningModule):
     """A module whose validation hooks serve `test`, too; they log under `self.held_out`."""
 
@@ -91,6 +102,15 @@ class FiniteStepsModule(StageModule):
         """Skipped none."""
         super().__init__()
         self.skipped = SkippedSteps(max_nonfinite_steps)
+
+    def on_fit_start(self) -> None:
+        """As all stages, and gradients are clipped by norm alone.
+
+        Raises:
+            ValueError: if a weight is in half precision, or gradients are to be clipped by value.
+        """
+        super().on_fit_start()
+        check_clipping(self)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

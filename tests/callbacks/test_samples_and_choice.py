@@ -99,7 +99,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def train(callbacks, logger=False):
+def train(callbacks, logger=False, **options):
     vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = TinyModule(vocabulary, "text")
     torch.manual_seed(1)
@@ -115,6 +115,7 @@ def train(callbacks, logger=False):
         enable_model_summary=False,
         enable_checkpointing=False,
         log_every_n_steps=1,
+        **options,
     )
     trainer.fit(module, data, data)
     return trainer, module
@@ -143,6 +144,13 @@ def test_training_is_the_same_bit_for_bit_with_samples_and_choice(folder):
         assert 0 <= metrics[f"val/accuracy_{direction}"] <= 1
     written = json.loads(Path("choice.json").read_text())
     assert written["step"] == 4 and written["results"]["speech_to_text"]["num_items"] == 4
+
+
+def test_samples_are_made_after_whole_steps(folder, monkeypatch):
+    made = []
+    monkeypatch.setattr(GenerateSamples, "run", lambda self, trainer, module: made.append(trainer.global_step))
+    train([samples(on_validation=False, at_end=False)], accumulate_grad_batches=2)
+    assert made == [2, 4]
 
 
 def test_choices_begin_as_training_does(folder, monkeypatch):

@@ -254,8 +254,10 @@ def test_a_step_cut_in_two_is_done_again_exactly(corpus, tmp_path):
     def fit(record, folder, checkpoint=None):
         saves = ModelCheckpoint(tmp_path / folder, save_top_k=-1, filename="{step}", save_on_exception=True)
         lightning.seed_everything(3)
-        trainer = make_trainer(5, [record, saves], limit_val_batches=0, accumulate_grad_batches=3)
+        callbacks = [record, Throughput(), saves]
+        trainer = make_trainer(5, callbacks, limit_val_batches=0, accumulate_grad_batches=3)
         trainer.fit(make_module(), make_data(corpus[0]), ckpt_path=checkpoint)
+        assert trainer.callback_metrics["perf/tokens"] == 5 * 3 * 2 * 64
 
     whole, stopped, again = Record(), Record(stop_before=2 * 3 + 1), Record()
     fit(whole, "whole")
