@@ -5,6 +5,7 @@ from typing import Any, cast
 import torch
 import torch.distributed
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
-from spiritlm_pl.lm.folder import copy_text_tokenizer, own_text_tokenizer, save_lm
+from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
@@ -21,7 +22,14 @@ from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule, check_clipping
 from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.vocabulary import Vocabulary
+
+NO_TEXT_TOKENIZER = (
+    "the exported model will have no text tokenizer, as none was given: --model.init_args.text_tokenizer names it, and "
+    "`spiritlm consolidate` or `export-lm` can put it beside the weights of a checkpoint"
+)
 
 
 def log_interval(trainer: Trainer) -> int:
@@ -79,9 +87,10 @@ class LanguageModelModule(StageModule):
         self.optimizer_settings = optimizer
         self.schedule = schedule or Constant()
         self.units_per_second = units_per_second
-        self.text_tokenizer = text_tokenizer or own_text_tokenizer(network.checkpoint)
+        self.text_tokenizer = text_tokenizer
         self.expressive = expressive
         self.skipped = SkippedSteps(max_nonfinite_steps)
+        self.text_fingerprint: str | None = None  # of the text tokenizer, where that is known
         self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
 
@@ -111,15 +120,24 @@ class LanguageModelModule(StageModule):
             wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
         config = network_config(self.network_config, self.vocabulary)
+        self.text_tokenizer = self.text_tokenizer or own_text_tokenizer(self.network_config.checkpoint)
         row_length = getattr(data, "row_length", None)
         if row_length is not None:
             check_row_length(row_length, config, from_scratch=self.network_config.checkpoint is None)
-        if stage == "fit" and self.text_tokenizer is not None:  # it would be missed in the export, after the last step
-            described, fingerprint = config.to_json_string(use_diff=False), getattr(data, "text_fingerprint", None)
-            check_text_tokenizer(self.text_tokenizer, self.vocabulary, described, fingerprint)
+        self.text_fingerprint = getattr(data, TEXT_FINGERPRINT, None)
+        if stage == "fit":  # it would be missed in the export, after the last step
+            self._check_text_tokenizer(config.to_json_string(use_diff=False))
         if self.units_per_second is None:
             self.units_per_second = getattr(data, "units_per_second", None)
         check_losses(config, self.network_config)
+
+    def _check_text_tokenizer(self, config: str) -> None:
+        """Try the text tokenizer; say so where there is none."""
+        if self.text_tokenizer is None:
+            rank_zero_info(NO_TEXT_TOKENIZER)
+            return
+        text = check_text_tokenizer(self.text_tokenizer, self.vocabulary, config, self.text_fingerprint)
+        self.text_fingerprint = text.fingerprint
 
     def on_train_start(self) -> None:
         """Forget what an earlier run left of a step."""
@@ -217,6 +235,7 @@ class LanguageModelModule(StageModule):
         checkpoint["language_model"] = {
             "config": self.network.config.to_json_string(use_diff=False),
             "vocabulary": self.vocabulary.to_dict(),
+            TEXT_FINGERPRINT: self.text_fingerprint,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -234,9 +253,9 @@ class LanguageModelModule(StageModule):
         """
         weights = gather_weights(self.network, self.trainer.is_global_zero)
         if weights is not None:
-            save_lm(folder, self.network, self.vocabulary, weights=weights)
-            if self.text_tokenizer is not None:
-                copy_text_tokenizer(self.text_tokenizer, folder)
+            given = self.text_tokenizer
+            text = None if given is None else TextTokenizer.load_fitting(given, self.vocabulary, self.text_fingerprint)
+            save_lm(folder, self.network, self.vocabulary, text, weights)
 
     def _losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         return token_losses(self.network, batch, self.network_config.cross_documents)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import transformers
+from huggingface_hub import snapshot_download
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -14,6 +15,30 @@ from transformers import (
 )
 
 ADAPTER_FILE = "adapter_config.json"  # of the library peft
+DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, weights' index and text tokenizer
+
+
+def model_folder(base: str, argument: str = "base") -> Path:
+    """The folder of a model, downloaded into the hub's cache where `base` is no folder.
+
+    Args:
+        base: folder or hub name.
+        argument: what it is called in errors.
+
+    Raises:
+        ValueError: if it is neither, or cannot be downloaded.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.safetensors"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.bin"]))
+    except (OSError, ValueError) as error:  # no network, no such model, no access, no name
+        raise ValueError(
+            f"{argument} must be a folder or a hub model within reach, but is {base!r}: {error}"
+        ) from error
+    return folder
 
 
 def checkpoint_config(checkpoint: str) -> PreTrainedConfig:

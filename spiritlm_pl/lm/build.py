@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
-from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
 from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
@@ -60,12 +61,14 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
         ValueError: if the checkpoint's embedding does not have the vocabulary's number of rows, its tokens stand for
             other things, or the folder is no model.
     """
+    folder: Path | None = None
     if settings.checkpoint is None:
         values = dict(settings.config)
         named = values.setdefault("vocab_size", vocabulary.num_rows)
         config = AutoConfig.for_model(**{"bos_token_id": None, "eos_token_id": None, **values})
     else:
-        config = checkpoint_config(settings.checkpoint)
+        folder = model_folder(settings.checkpoint, "checkpoint")
+        config = checkpoint_config(str(folder))
         for name, value in settings.config.items():
             setattr(config, name, value)
         named = config.vocab_size
@@ -74,7 +77,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
             f"vocabulary must have as many rows as the model's embedding, {named}, but has "
             f"{vocabulary.num_rows} instead; `spiritlm extend-vocab` adds speech tokens to a text model"
         )
-    theirs = None if settings.checkpoint is None else stored_vocabulary(settings.checkpoint)
+    theirs = None if folder is None else stored_vocabulary(folder)
     if theirs is not None and not theirs.grows_into(vocabulary):
         raise ValueError(
             f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
@@ -145,7 +148,8 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     if settings.checkpoint is None:
         network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
     else:
-        network = load_whole(settings.checkpoint, config=config, dtype=dtype, attn_implementation=implementation)
+        folder = model_folder(settings.checkpoint, "checkpoint")
+        network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation)
     _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
         # transformers renamed it within version 5

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from spiritlm_pl.lm.folder import copy_text_tokenizer, save_lm
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.vocabulary import Vocabulary
 
 TAG = "checkpoint"  # the name Lightning gives to the shards inside a checkpoint folder
@@ -31,7 +33,8 @@ def consolidate_checkpoint(
         dtype: of the weights that are written.
 
     Raises:
-        ValueError: if the checkpoint is damaged, or not one of a language model.
+        ValueError: if the checkpoint is damaged, or not one of a language model, or the text tokenizer is another one
+            than that of the training.
     """
     checkpoint = Path(checkpoint)
     description, weights = _read_shards(checkpoint) if checkpoint.is_dir() else _read_file(checkpoint)
@@ -42,10 +45,10 @@ def consolidate_checkpoint(
     missing = {name for name, _ in network.named_parameters()} - set(weights)
     if missing:
         raise ValueError(f"checkpoint must hold all weights of the model, but {checkpoint} lacks {min(missing)}")
-    written = save_lm(folder, network, Vocabulary(**description["vocabulary"]), weights=weights)
+    vocabulary, text = Vocabulary(**description["vocabulary"]), None
     if text_tokenizer is not None:
-        copy_text_tokenizer(text_tokenizer, written)
-    return written
+        text = TextTokenizer.load_fitting(text_tokenizer, vocabulary, description.get(TEXT_FINGERPRINT))
+    return save_lm(folder, network, vocabulary, text, weights)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

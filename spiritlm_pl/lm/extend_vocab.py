@@ -11,38 +11,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from spiritlm_pl.lm.base_model import checkpoint_config, load_whole
+from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
 from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
-
-DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, weights' index and text tokenizer
-
-
-def model_folder(base: str) -> Path:
-    """The folder of a model, downloaded into the hub's cache where `base` is no folder.
-
-    Args:
-        base: folder or hub name.
-
-    Raises:
-        ValueError: if it is neither, or cannot be downloaded.
-    """
-    if Path(base).is_dir():
-        return Path(base)
-    try:
-        folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.safetensors"]))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.bin"]))
-    except (OSError, ValueError) as error:  # no network, no such model, no access, no name
-        raise ValueError(f"base must be a folder or a hub model within reach, but is {base!r}: {error}") from error
-    return folder
 
 
 def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from spiritlm_pl.checkpoint import check_finite
+from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.lm.older_names import older_rotary_names
 from spiritlm_pl.provenance import code_version
@@ -93,18 +94,11 @@ def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Ten
     return shared
 
 
-def own_text_tokenizer(folder: str | None) -> str | None:
-    """The folder itself where it holds a text tokenizer, else None."""
-    return folder if folder is not None and any((Path(folder) / file).is_file() for file in TOKENIZER_FILES) else None
-
-
-def copy_text_tokenizer(source: str | Path, folder: str | Path) -> None:
-    """Put a text tokenizer (file or folder) into a model folder.
-
-    Raises:
-        ValueError: if it is not that of the model's vocabulary.
-    """
-    TextTokenizer.load_fitting(source, read_vocabulary(folder)).save(folder)
+def own_text_tokenizer(checkpoint: str | None) -> str | None:
+    """The folder of a checkpoint (or hub name) where it holds a text tokenizer, else None."""
+    folder = None if checkpoint is None else model_folder(checkpoint, "checkpoint")
+    found = folder is not None and any((folder / file).is_file() for file in TOKENIZER_FILES)
+    return str(folder) if found else None
 
 
 def load_causal_lm(

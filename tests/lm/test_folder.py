@@ -107,7 +107,7 @@ def test_a_model_of_the_hub_is_downloaded(tmp_path, tokenizer, monkeypatch, caps
         wanted.append((name, *allow_patterns))
         return str(tmp_path / "cache")
 
-    monkeypatch.setattr("spiritlm_pl.lm.extend_vocab.snapshot_download", download)
+    monkeypatch.setattr("spiritlm_pl.lm.base_model.snapshot_download", download)
     extend_vocab("some/model", tmp_path / "new", num_units=20, multiple_of=16)
     network, text, vocabulary = load_lm(tmp_path / "new")
     assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
@@ -136,7 +136,7 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
         network_config(settings, shifted)
     with pytest.raises(ValueError, match="config must name a model_type"):
         LanguageModelConfig()
-    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name, but is '/no/where'"):
+    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub model within reach, but is '/no/where'"):
         network_config(LanguageModelConfig(checkpoint="/no/where"), vocabulary)
 
 

@@ -19,7 +19,8 @@ from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
-from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+from spiritlm_pl.lm.folder import load_lm, own_text_tokenizer, save_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -185,6 +186,49 @@ def test_a_text_tokenizer_that_does_not_fit_is_found_before_the_first_step(corpu
         assert module.trainer.global_step == 0 and not hasattr(module, "network")
     finally:
         with_fingerprint(folder, None)
+
+
+@pytest.mark.parametrize("place", ["folder", "some/model"])
+def test_a_checkpoint_of_the_hub_is_read_like_a_folder(corpus, tmp_path, monkeypatch, place):
+    folder, vocabulary = corpus
+    network = build_network(LanguageModelConfig(config=LLAMA), vocabulary)
+    save_lm(tmp_path / "folder", network, vocabulary, TextTokenizer.load(folder / "text_tokenizer"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.lm.base_model.snapshot_download", lambda *_, **__: str(tmp_path / "folder"))
+    module = make_module(LanguageModelConfig(checkpoint=place))
+    make_trainer(1, limit_val_batches=0).fit(module, make_data(folder))
+    module.export("exported")
+    assert load_lm("exported")[2] == vocabulary
+    other = replace(vocabulary, num_units=vocabulary.num_units - 1)
+    assert other.num_rows == vocabulary.num_rows
+    with pytest.raises(ValueError, match=f"vocabulary must be that of {place}, .*num_units=30.* but is .*num_units=29"):
+        network_config(LanguageModelConfig(checkpoint=place), other)
+
+
+def test_a_model_without_a_text_tokenizer_is_told_of_before_training(corpus, caplog):
+    caplog.set_level("INFO", logger="lightning.pytorch.utilities.rank_zero")
+    make_trainer(1, limit_val_batches=0).fit(make_module(), make_data(corpus[0]))
+    assert "the exported model will have no text tokenizer, as none was given" in caplog.text
+
+
+@pytest.mark.parametrize("known_by", ["module", "blocks"])
+def test_a_checkpoint_is_consolidated_with_the_text_tokenizer_of_its_training_alone(corpus, tmp_path, known_by):
+    folder, vocabulary = corpus
+    path = folder / "text_tokenizer"
+    saves = ModelCheckpoint(tmp_path, every_n_train_steps=1, filename="{step}")
+    with_fingerprint(folder, TextTokenizer.load(path).fingerprint if known_by == "blocks" else None)
+    try:
+        module = make_module(text_tokenizer=str(path) if known_by == "module" else None)
+        make_trainer(1, [saves], limit_val_batches=0).fit(module, make_data(folder))
+    finally:
+        with_fingerprint(folder, None)
+    other = train_text_tokenizer(WRONG["ids"][0] * 4, vocabulary.num_text)
+    other.save(tmp_path / "other")
+    with pytest.raises(ValueError, match="the one that the blocks were built with, but .*other gives other ids"):
+        consolidate_checkpoint(saves.best_model_path, tmp_path / "lm", str(tmp_path / "other"))
+    assert not (tmp_path / "lm").exists()
+    consolidate_checkpoint(saves.best_model_path, tmp_path / "lm", str(path))
+    assert load_lm(tmp_path / "lm")[1].fingerprint == TextTokenizer.load(path).fingerprint != other.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
@@ -476,7 +520,7 @@ def test_another_base_keeps_its_rotary_base_and_its_text_tokenizer(name, corpus,
     monkeypatch.chdir(tmp_path)
     more = ["--model.init_args.network.checkpoint=base"]
     module = read_config(name, monkeypatch, *more).model
-    assert module.text_tokenizer == "base"
+    assert module.text_tokenizer is None and own_text_tokenizer(module.network_config.checkpoint) == "base"
     assert network_config(module.network_config, vocabulary).rope_parameters["rope_theta"] == 500_000
     more += ["--model.init_args.network.rope_theta=2e4", "--model.init_args.text_tokenizer=mine"]
     module = read_config(name, monkeypatch, *more).model
