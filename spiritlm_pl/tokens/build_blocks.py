@@ -178,10 +178,9 @@ def build_blocks(
     else:
         vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
     vocabulary = delimited(vocabulary, tokenizer, text_tokenizer, end_of_document, begin_of_document)
-    if tokenizer.library == "transformers":
-        from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer  # a second, and transformers, only where needed
+    from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer  # imports transformers, which takes two seconds
 
-        check_text_tokenizer(text_tokenizer, vocabulary)
+    check_text_tokenizer(text_tokenizer, vocabulary)
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)

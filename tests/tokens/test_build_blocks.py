@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -308,3 +309,19 @@ def test_a_tokenizer_whose_pieces_reach_over_spaces_is_refused(units: Path, tmp_
     build_blocks(**values)
     fingerprint = TextTokenizer.load(tmp_path / "tokenizer").fingerprint
     assert read_manifest(tmp_path / "out" / "train" / "text").sources["text_fingerprint"] == fingerprint
+
+
+def test_a_sentencepiece_model_that_cannot_be_exported_is_refused(units: Path, tmp_path: Path) -> None:
+    """Its pieces are whole words, which neither merges nor scores of parts give."""
+    (tmp_path / "words").mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 4),
+        model_prefix=str(tmp_path / "words" / "tokenizer"),
+        model_type="word",
+        vocab_size=12,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    with pytest.raises(ValueError, match="text tokenizer must give the ids .* when it is exported, but gives"):
+        build_blocks([str(units)], str(tmp_path / "words"), str(tmp_path / "blocks"))
+    assert not (tmp_path / "blocks").exists()
