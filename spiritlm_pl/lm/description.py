@@ -14,20 +14,33 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """The `spiritlm.json` of a model folder.
 
     Raises:
-        ValueError: if the folder has none, or it is of another stage.
+        ValueError: if the folder has none, it is damaged, or of another stage.
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
-    description: dict[str, Any] = json.loads(path.read_text())
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(description, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise ValueError(f"{path} must be as it was written here, but is damaged: {error}") from error
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description
 
 
 def read_vocabulary(folder: str | Path) -> Vocabulary:
-    """The vocabulary of a model folder."""
-    return Vocabulary(**read_description(folder)["vocabulary"])
+    """The vocabulary of a model folder.
+
+    Raises:
+        ValueError: as `read_description`, and if the vocabulary is none of this version's.
+    """
+    try:
+        return Vocabulary(**read_description(folder)["vocabulary"])
+    except (KeyError, TypeError) as error:
+        path = Path(folder) / DESCRIPTION_FILE
+        raise ValueError(f"{path} must hold a vocabulary as this version writes it, but does not: {error}") from error
 
 
 def stored_vocabulary(folder: str | Path) -> Vocabulary | None:

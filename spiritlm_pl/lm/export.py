@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from spiritlm_pl.lm.consolidate import consolidate_checkpoint
-from spiritlm_pl.lm.description import DESCRIPTION_FILE, read_description
+from spiritlm_pl.lm.description import DESCRIPTION_FILE, read_description, read_vocabulary
 from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.lm.model_card import model_card
@@ -76,7 +76,7 @@ def _write(
     source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool, fresh_process: bool
 ) -> None:
     description = read_description(source)
-    tokenizer = fast_tokenizer(source, Vocabulary(**description["vocabulary"]))
+    tokenizer = fast_tokenizer(source, read_vocabulary(source))
     network, text, vocabulary = load_lm(source, dtype=dtype)
     if not padding:
         vocabulary = replace(vocabulary, multiple_of=1)

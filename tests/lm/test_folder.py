@@ -66,6 +66,21 @@ def test_other_folders_are_refused(tmp_path):
         read_vocabulary(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"stage": "language', "spiritlm.json must be as it was written here, but is damaged"),
+        ("[]", "but is damaged: it is no JSON object"),
+        ('{"stage": "language_model"}', "must hold a vocabulary as this version writes it, but does not: 'vocabulary'"),
+        ('{"stage": "language_model", "vocabulary": {"num_colours": 3}}', "but does not: .*'num_colours'"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path, content, message):
+    (tmp_path / "spiritlm.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_vocabulary(tmp_path)
+
+
 def save_base(folder, tokenizer, tied=False):
     """A text model of the tokenizer's size, and its folder."""
     config = LlamaConfig(
