@@ -82,8 +82,9 @@ def _write(
         vocabulary = replace(vocabulary, multiple_of=1)
         network.resize_token_embeddings(vocabulary.num_rows)
         description = {**description, "vocabulary": vocabulary.to_dict()}
-    special = special_ids(tokenizer, network.generation_config, network.config)
-    network.config.update(special_ids(tokenizer, network.config))
+    end = vocabulary.end_of_document
+    special = _ending_with(end, special_ids(tokenizer, network.generation_config, network.config))
+    network.config.update(_ending_with(end, special_ids(tokenizer, network.config)))
     meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
@@ -97,6 +98,15 @@ def _write(
     (new / "README.md").write_text(card, encoding="utf-8")
     for path in new.iterdir():
         path.chmod(0o644)
+
+
+def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
+    """The same ids, with the token that documents ended with in training among those that end an answer."""
+    given = special["eos_token_id"]
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if end is None or end in ids:
+        return special
+    return {**special, "eos_token_id": [end, *ids] if ids else end}
 
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
