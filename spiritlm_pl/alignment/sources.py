@@ -1,5 +1,6 @@
 """Aligners by name, and the one that takes times from a lhotse manifest."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 @lru_cache(maxsize=1)
 def _pieces(path: str) -> dict[str, Piece]:
     """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse_manifest` gives."""
-    pieces, _ = pieces_of(read_manifests(path)[0])
+    pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
     return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 
 

@@ -128,10 +128,11 @@ def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or mappings, one JSON object a line."""
+    """Write dataclasses or mappings, one JSON object a line; names on a disk that are no text are escaped."""
     with atomic_path(path) as temporary:
         plain = (row if isinstance(row, Mapping) else asdict(row) for row in rows)
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain)
+        temporary.write_text(lines, encoding="utf-8", errors="backslashreplace")
 
 
 def save_corpus(
