@@ -103,7 +103,7 @@ def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int 
     done = _read_cache(cache) if aligner.needs_audio else {}  # times in files may have been corrected since
     keys = [(cut.id, _key(aligner, cut)) for cut in todo]
     missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
-    with cache.open("a") as stream:
+    with cache.open("a", encoding="utf-8") as stream:
         stream.write("\n")
         for outcome in parallel_map(_Job(aligner), missing, num_jobs, f"aligning with {aligner.name}"):
             stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
@@ -180,7 +180,7 @@ def align_corpus(
         "code_version": code_version(),
     }
     with atomic_path(corpus / REPORT_FILE) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     cache.unlink()
     return report
 

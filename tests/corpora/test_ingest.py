@@ -21,10 +21,10 @@ def say(path: Path, text: str, rate: int = 16_000) -> Path:
     return path
 
 
-def made_of(source: Path, out: Path, **options: bool) -> tuple[dict[str, str], dict[str, str]]:
+def made_of(source: Path, out: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Texts and reasons by id."""
     say(source / "fine.wav", "this is fine")
-    folder(str(source), str(out), num_jobs=1, **options)
+    folder(str(source), str(out), num_jobs=1)
     cuts = {cut.id: str(cut.supervisions[0].text) for split in SPLITS for cut in load_cuts(out, split)}
     rows = [json.loads(line) for line in (out / "skipped.jsonl").read_text(encoding="utf-8").split("\n") if line]
     assert cuts.pop("fine") == "this is fine"
@@ -60,7 +60,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_half_characters_in_transcripts(tmp_path: Path) -> None:
-    path = save_wav(tmp_path / "a.wav", TONE) and tmp_path / "a.wav"
+    path = say(tmp_path / "a.wav", "one")
     utterances = [Utterance("a", path, "broken \ud83d emoji", ""), Utterance("b", path, "fine", "")]
     made, skipped = ingest(utterances, tmp_path / "out", Rules(spoken_text=False), 1)
     assert [cut.id for cut in made] == ["b"]
