@@ -74,11 +74,13 @@ class _Job:
             return Outcome(cut.id, key, reason=f"{unknown!r} has no certain reading in {language}: write it in words")
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
-            aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])
+            aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words], language)
             words = token_times(tokens, aligned.words, cut.duration)
             return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration), source=aligned.source)
         except (AlignmentError, AudioError) as error:
             return Outcome(cut.id, key, reason=str(error))
+        except Exception as error:  # whatever an aligner makes of one utterance is about that one
+            return Outcome(cut.id, key, reason=f"{self.aligner.name} fails: {error!r:.500}")
 
 
 def _key(aligner: Aligner, cut: MonoCut) -> str:

@@ -44,14 +44,14 @@ class LhotseAligner:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"source must be a manifest of cuts, but {self.path} is missing instead")
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         piece = _pieces(self.path).get(cut_id)
         if piece is None:
             raise AlignmentError(f"{self.path} has no supervision {cut_id}, or not all of it")
         if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
-        return Aligned(spoken_times(words, piece.words), list(piece.phones))
+        return Aligned(spoken_times(words, piece.words, language), list(piece.phones))
 
 
 def make_aligner(

@@ -229,7 +229,7 @@ def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word]
     """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
     tokens = written_tokens(text, utterance.language)
     try:
-        words = spoken_times([word for _, said in tokens for word in said], utterance.words)
+        words = spoken_times([word for _, said in tokens for word in said], utterance.words, utterance.language)
         return token_times(tokens, words, duration), fit_times(utterance.phones, duration)
     except AlignmentError:  # `spiritlm align` finds others
         return [], []

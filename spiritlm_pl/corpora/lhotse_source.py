@@ -68,7 +68,10 @@ class _Segment:
 
 
 def pieces_of(
-    parts: Mapping[str, Iterable[Cut]], channel: int | None = None, max_overlap: float = MAX_OVERLAP
+    parts: Mapping[str, Iterable[Cut]],
+    channel: int | None = None,
+    max_overlap: float = MAX_OVERLAP,
+    language: str = "en",
 ) -> tuple[dict[str, list[Piece]], list[Skipped]]:
     """One piece for each supervision that can be used.
 
@@ -77,6 +80,7 @@ def pieces_of(
             and if that is less than half of those that have any, none are taken.
         channel: to take of utterances that are on several; None to leave those out.
         max_overlap: seconds for which another speaker may talk in an utterance.
+        language: of supervisions that do not name theirs.
 
     Returns:
         pieces by part, with ids that differ (those of the supervisions, numbered where several have the same), and
@@ -96,7 +100,7 @@ def pieces_of(
         for segment in segments:
             name = segment.supervision.id
             try:
-                piece = _piece(segment, segment.origins[way], channel)
+                piece = _piece(segment, segment.origins[way], channel, language)
             except _UnusableError as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), str(error)))
             except Exception as error:
@@ -215,7 +219,7 @@ def _tier(supervision: SupervisionSegment, names: tuple[str, ...], shift: float 
     return [AlignedWord(i.symbol, i.start, i.end, i.score) for i in moved if not is_silence(i.symbol)]
 
 
-def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
+def _piece(segment: _Segment, origin: float, channel: int | None, language: str) -> Piece:
     cut, supervision = segment.cut, segment.supervision
     if isinstance(cut, MixedCut):
         _refuse_others(segment)
@@ -231,7 +235,7 @@ def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
     in_part = start - supervision.start > SLACK or supervision.end - end > SLACK
     if in_part:
         words = _tier(supervision, _WORD_TIERS, origin - supervision.start)
-        text, start, end = _whole_words(supervision, words, start, end)
+        text, start, end = _whole_words(supervision, words, start, end, supervision.language or language)
     elif len(segment.cut.supervisions) == 1 and start <= SLACK and end >= cut.duration - SLACK:
         start, end = 0.0, cut.duration
     if (start, end) != (0.0, cut.duration):
@@ -274,7 +278,7 @@ def _refuse_others(segment: _Segment) -> None:
 
 
 def _whole_words(
-    supervision: SupervisionSegment, words: Sequence[Word], start: float, end: float
+    supervision: SupervisionSegment, words: Sequence[Word], start: float, end: float, language: str
 ) -> tuple[str, float, float]:
     """Text of the words that lie wholly between two times of a cut, and the times that part them from the others.
 
@@ -283,14 +287,15 @@ def _whole_words(
         words: of the supervision, with times from its start.
         start: in seconds of the cut.
         end: in seconds of the cut.
+        language: of the words.
     """
     first, last = start - supervision.start, end - supervision.start
     held = f"cut holds {last - first:.2f} of {supervision.duration:.2f} s of the utterance"
     if not words:
         raise _UnusableError(f"{held}, and there are no word times to tell what is said in them")
-    tokens = written_tokens(clean_transcript(supervision.text or ""), supervision.language or "en")
+    tokens = written_tokens(clean_transcript(supervision.text or ""), language)
     try:
-        spoken = spoken_times([word for _, said in tokens for word in said], words)
+        spoken = spoken_times([word for _, said in tokens for word in said], words, language)
         timed = token_times(tokens, spoken, supervision.duration)
     except AlignmentError as error:
         raise _UnusableError(f"{held}, and its word times do not tell what is said in them: {error}") from error
@@ -325,7 +330,7 @@ def utterances_of(
         scratch: folder whose files will not stay, so that none is left where it is.
         max_overlap: seconds for which another speaker may talk in an utterance.
     """
-    pieces, skipped = pieces_of(parts, channel, max_overlap)
+    pieces, skipped = pieces_of(parts, channel, max_overlap, language)
     folder = None if scratch is None else Path(scratch).resolve()
     found = {part: [_utterance(piece, language, folder) for piece in of_part] for part, of_part in pieces.items()}
     return found, skipped
