@@ -151,6 +151,7 @@ class Session:
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
         with self.turn():
             spirit_lm = self._in_voice(voice)
+            prompt = [spirit_lm.codec.encode(piece) if isinstance(piece, Speech) else piece for piece in prompt]  # once
             (pieces,) = spirit_lm.generate(
                 prompt, output, replace(settings or GenerationSettings(), num_samples=1), progress
             )

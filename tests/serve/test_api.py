@@ -67,6 +67,15 @@ def test_text_to_speech_that_can_be_heard_and_sent_back(client):
     assert kinds[0] == "modality" and kinds.count("modality") == 3 and "unit" in kinds
 
 
+def test_the_speech_of_a_prompt_is_tokenized_once(client, spirit_lm, monkeypatch):
+    heard, encode = [], type(spirit_lm.speech_tokenizer).encode
+    monkeypatch.setattr(
+        type(spirit_lm.speech_tokenizer), "encode", lambda self, *audio: heard.append(1) or encode(self, *audio)
+    )
+    request = {"prompt": [{"audio": audio(tone())}], "output": "text", "max_new_tokens": 2}
+    assert client.post("/api/generate", json=request).status_code == 200 and len(heard) == 1
+
+
 def test_an_answer_tells_whether_it_stopped_or_was_cut_off(client, spirit_lm, monkeypatch):
     request = {"prompt": [{"text": "the cat"}], "output": "speech", "max_new_tokens": 12, "seed": 3}
     monkeypatch.setattr(type(spirit_lm), "end_token", None)
@@ -332,6 +341,7 @@ def test_every_field_is_documented(client):
     for name in ("GenerateRequest", "PromptPiece", "TokenizeRequest", "VocodeRequest"):
         for field, about in schema["components"]["schemas"][name]["properties"].items():
             assert about.get("description"), f"{name}.{field}"
+    assert "WebM" in schema["components"]["schemas"]["PromptPiece"]["properties"]["audio"]["description"]
     assert {"413", "422", "503"} <= set(schema["paths"]["/api/generate"]["post"]["responses"])
 
 
