@@ -7,15 +7,19 @@ trained without them runs to the limit.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, sequence
+from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform, save_wav
+from spiritlm_pl.corpora.manifest import load_cuts
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, cut_place, sequence
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.pieces import OutputModality
 from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, finished
 from spiritlm_pl.lm.likelihood import log_likelihoods
+from spiritlm_pl.tokens.corpus_store import UnitCorpus
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 ROOM = 4  # times the longest true continuation
@@ -109,3 +113,31 @@ def measure_endings(
             0.0 if ends is None else float(ends.exp().mean()),
         )
     return results
+
+
+def save_beginnings(
+    folder: str | Path, corpus: str | Path, units: UnitCorpus, split: str, items: Sequence[ChoiceItem]
+) -> None:
+    """Write the recordings of contexts, `beginning_1.wav` ..., each with its words and the true ending in a text file.
+
+    Args:
+        folder: where to; created.
+        corpus: folder of the recordings that were tokenised.
+        units: of the corpus.
+        split: that the items are from.
+        items: whose contexts are written.
+
+    Raises:
+        ValueError: if the corpus lacks an utterance.
+    """
+    cuts, utterances = load_cuts(corpus, split), {utterance.id: utterance for utterance in units}
+    for number, item in enumerate(items, start=1):
+        if item.id not in cuts:
+            raise ValueError(f"corpus must hold what was tokenised, but {corpus} has no {item.id}")
+        words = utterances[item.id].words
+        place = cut_place(utterances[item.id], 1)
+        assert place is not None
+        path = Path(folder) / f"beginning_{number}.wav"
+        save_wav(path, load_waveform(cuts[item.id])[: round(words[place].start * SAMPLE_RATE)], SAMPLE_RATE)
+        said, ending = (" ".join(word.word for word in part) for part in (words[:place], words[place:]))
+        path.with_suffix(".txt").write_text(f"{said}\n... {ending}\n", encoding="utf-8")

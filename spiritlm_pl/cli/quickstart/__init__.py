@@ -12,11 +12,10 @@ from rich.console import Console
 from spiritlm_pl.cli.quickstart import expressive
 from spiritlm_pl.cli.quickstart.expressive import expressive_stages
 from spiritlm_pl.cli.quickstart.expressive_report import write_expressive_report
-from spiritlm_pl.cli.quickstart.plan import MODEL, SAMPLES, STORIES, VOICE, quickstart_stages
+from spiritlm_pl.cli.quickstart.plan import BEGINNINGS, MODEL, SAMPLES, VOICE, quickstart_stages
 from spiritlm_pl.cli.quickstart.report import ending_line, rich_table, write_report
 from spiritlm_pl.cli.quickstart.runner import Runner
 from spiritlm_pl.cli.quickstart.stage import LOGS, ROOT
-from spiritlm_pl.corpora.manifest import load_cuts
 
 DEFAULT_STORIES = 2500
 
@@ -84,10 +83,9 @@ def what_next(variant: str, programs: str) -> str:
         variant: base or expressive.
         programs: prefix of the commands.
     """
-    story = next(iter(load_cuts(STORIES, "test")))
-    recording = os.path.relpath(story.recording.sources[0].source)
     model = MODEL if variant == "base" else expressive.MODEL
     sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"
+    recording = f"{SAMPLES if variant == 'base' else expressive.SAMPLES}/{BEGINNINGS}/beginning_1.wav"
     option = "" if variant == "base" else f" --model {model}"
     speech = f"--output speech --speaker {VOICE}{option}"
     return (

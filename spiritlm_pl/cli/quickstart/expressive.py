@@ -4,6 +4,7 @@ from pathlib import Path
 
 from spiritlm_pl.cli.quickstart.plan import (
     APT,
+    BEGINNINGS,
     CORPORA,
     PROMPTS,
     REPORTS,
@@ -13,6 +14,7 @@ from spiritlm_pl.cli.quickstart.plan import (
     VOICE,
     fit,
     found_source,
+    measure_endings,
     quickstart_stages,
 )
 from spiritlm_pl.cli.quickstart.stage import ROOT, Stage
@@ -252,13 +254,13 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     f"{REPORTS}/choice_expressive_stories.json",
                     "--kind=stories",
                 ),
-                ("evaluate", "endings", f"{MODEL}/lm", f"{UNITS}/stories", f"{REPORTS}/endings_expressive.json"),
+                measure_endings(MODEL, UNITS, SAMPLES, f"{REPORTS}/endings_expressive.json"),
             ),
         ),
         Stage(
             name="samples_expressive",
             title="samples in all directions",
-            needs=("lm_expressive", "vocoder_expressive"),
+            needs=("measure_lm_expressive", "vocoder_expressive"),
             minutes=0.3,
             commands=tuple(
                 (
@@ -273,7 +275,7 @@ def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
                 )
                 for name, prompt in (
                     ("text", ("--text", "One morning the fox reached the river.")),
-                    ("speech", ("--speech", f"{STORIES}/audio/story-0-000001.wav")),
+                    ("speech", ("--speech", f"{SAMPLES}/{BEGINNINGS}/beginning_1.wav")),
                 )
                 for output in ("text", "speech")
             ),

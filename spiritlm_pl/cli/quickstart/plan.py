@@ -16,6 +16,7 @@ TEXT_TOKENIZER = f"{ROOT}/text_tokenizer"
 SEPARATE_LM = f"{ROOT}/lm_separate"
 SHORTEST_RUN = 4  # optimizer steps
 APT, SYNTHETIC = "apt", "synthetic"  # sources of the prompts, beside paths
+BEGINNINGS = "beginnings"  # of held-out stories, among the samples
 VOICE = "espeak-en-us"  # of the samples; that of the spoken stories, which all vocoders learn
 
 
@@ -39,6 +40,12 @@ def fit(budget: float, *configs: str) -> tuple[str, ...]:
     if precision == "bf16-mixed" and not cpu_has_bfloat16():
         command.append("--trainer.precision=32-true")
     return tuple(command)
+
+
+def measure_endings(model: Path, units: Path, samples: Path, out: str) -> tuple[str, ...]:
+    """The command that lets a model continue stories; the first of their beginnings can be heard and tried."""
+    recordings = (f"--corpus={STORIES}", f"--audio={samples}/{BEGINNINGS}")
+    return ("evaluate", "endings", f"{model}/lm", f"{units}/stories", out, *recordings)
 
 
 def found_source(source: str) -> str:
@@ -195,7 +202,7 @@ def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
                     for corpus, kind in (("stories", "stories"), ("prompts", "sentences"))
                     if corpus == "stories" or source != SYNTHETIC
                 ),
-                ("evaluate", "endings", f"{MODEL}/lm", f"{UNITS}/stories", f"{REPORTS}/endings.json"),
+                measure_endings(MODEL, UNITS, SAMPLES, f"{REPORTS}/endings.json"),
             ),
         ),
         Stage(
