@@ -15,6 +15,7 @@ from spiritlm_pl.corpora.files import path_id, read_text
 from spiritlm_pl.corpora.folder import distinct_ids
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import Skipped
+from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
 
 _COLUMNS = {
     "path": ("path", "audio", "file", "filename", "file_name", "wav", "audio_path", "audio_filepath"),
@@ -26,6 +27,7 @@ _COLUMNS = {
     "duration": ("duration",),
 }
 _REQUIRED = ("path", "text")
+LATEST = 1e9  # seconds within a file; some 30 years
 _DELIMITERS = ",;\t|"  # of a .csv
 
 
@@ -88,7 +90,7 @@ def _header(table: Path, line: str) -> tuple[str, dict[str, int], int]:
 
 
 def read_table(
-    table: str | Path, audio_root: str | Path | None = None, language: str = "en"
+    table: str | Path, audio_root: str | Path | None = None, language: str = "en", max_overlap: float = MAX_OVERLAP
 ) -> tuple[list[Utterance], list[Skipped]]:
     """Rows of a .csv or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
 
@@ -99,9 +101,10 @@ def read_table(
         table: the file; a path in it is relative to `audio_root`.
         audio_root: None for the folder of the table.
         language: of all transcripts.
+        max_overlap: seconds for which another speaker may talk in an utterance.
 
     Returns:
-        utterances, and the rows that cannot be read or repeat another.
+        utterances, and the rows that cannot be read, repeat another, or in which another speaker talks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -135,7 +138,8 @@ def read_table(
             skipped.append(Skipped(where, str(utterance.path), reason))
             continue
         utterances.append(utterance)
-    return distinct_ids(utterances), skipped
+    kept, disturbed = without_disturbed(distinct_ids(utterances), max_overlap)
+    return kept, [*skipped, *disturbed]
 
 
 def _utterance(values: dict[str, str], root: Path, language: str) -> Utterance:
@@ -176,7 +180,7 @@ def _span(values: dict[str, str]) -> tuple[float, float | None]:
         numbers = {kind: math.nan for kind in given}
     start = numbers.get("start", 0.0)
     end = numbers.get("end", start + numbers["duration"] if "duration" in numbers else None)
-    if not 0 <= start < math.inf or (end is not None and not start < end < math.inf):
+    if not 0 <= start < LATEST or (end is not None and not start < end < LATEST):
         raise ValueError(f"start and end must be seconds, the end after the start, but are {given} instead")
     return start, None if end is None else round(end - start, 6)
 
