@@ -23,6 +23,7 @@ from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoke
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
 logger = logging.getLogger(__name__)
+FILE_SLACK = 0.1  # seconds by which a file may be longer or shorter than it is said to be
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
 
 
@@ -33,8 +34,8 @@ class Utterance:
     A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
     A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
     of the utterance; words that do not fit it, or say something else than the text, are left out. A whole file may have
-    to last `file_duration` seconds. One that does not stay is stored in the corpus. A `cut` is loaded through lhotse in
-    place of the file.
+    to last `file_duration` seconds, within `file_slack`. One that does not stay is stored in the corpus. A `cut` is
+    loaded through lhotse in place of the file.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Utterance:
     custom: dict[str, Any] | None = None
     speech_only: bool = False
     file_duration: float | None = None
+    file_slack: float = FILE_SLACK
     stays: bool = True
     cut: Cut | None = None
 
@@ -121,7 +123,7 @@ def ingest_one(
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
     if utterance.duration is not None and seconds < utterance.duration - 0.05:
         return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
-    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > 0.1:
+    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > utterance.file_slack:
         return skip(f"file must last {utterance.file_duration:.2f} s by its manifest, but lasts {seconds:.2f} instead")
     if not rules.min_duration <= seconds <= rules.max_duration:
         bounds = f"[{rules.min_duration}, {rules.max_duration}]"

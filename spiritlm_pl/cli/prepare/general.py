@@ -31,7 +31,8 @@ def folder(
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
         table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
-            Columns start and end, or start and duration, in seconds, cut utterances out of longer files.
+            Columns start and end, or start and duration, in seconds, cut utterances out of longer files. Start and end
+            in milliseconds, duration, language, channel and split are read, too.
         language: of the transcripts.
         speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given.
         licence: under what licence the audio stands, for corpus.json.
