@@ -135,10 +135,10 @@ def ingest_one(
         waveform = waveform[utterance.channel][None]
     if not bool(torch.isfinite(waveform).all()):
         return skip("samples are not finite")
-    loudest = loudest_if_cancelled(waveform)
-    if loudest is not None:
-        logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
     try:
+        loudest = loudest_if_cancelled(waveform, rate)
+        if loudest is not None:
+            logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
         mono = to_mono(waveform, rate)
     except AudioError as error:
         return skip(str(error))

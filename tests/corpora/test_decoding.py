@@ -208,6 +208,24 @@ def test_channels_that_cancel_each_other_out_are_not_mixed() -> None:
         torch.testing.assert_close(to_mono(torch.stack([left, other]), RATE), (left + other) / 2)
 
 
+def test_channels_that_cancel_each_other_out_in_a_part_are_not_mixed() -> None:
+    left = torch.from_numpy(BOTH)
+    for inverted in (slice(4_000, None), slice(0, 20_000), slice(9_000, 14_000)):
+        right = left.clone()
+        right[inverted] *= -1
+        assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right[14_000:] = 0  # only the left one speaks on
+    assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right = torch.cat([torch.from_numpy(HIGH), -left[len(HIGH) :]])  # more than the left one has
+    left = torch.cat([torch.zeros(len(HIGH)), left[len(HIGH) :]])
+    assert torch.equal(to_mono(torch.stack([2 * left, 2 * right]), RATE), 2 * right)
+    left[:6_000], right[:6_000] = right[:6_000].clone(), 0.0  # each has something of its own
+    with pytest.raises(AudioError, match="cancel each other out in a part and differ in another"):
+        to_mono(torch.stack([left, right]), RATE)
+    noise = torch.randn(2, RATE, generator=torch.Generator().manual_seed(0)) * 0.01
+    torch.testing.assert_close(to_mono(noise, RATE), noise.mean(0))
+
+
 def files(folder: Path, contents: dict[str, bytes]) -> list[Utterance]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
