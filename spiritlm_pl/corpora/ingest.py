@@ -17,7 +17,7 @@ from torch import Tensor
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, decode
-from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
+from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut, named
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
@@ -161,11 +161,11 @@ def ingest_one(
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
         text=text,
-        speaker=utterance.speaker,
+        speaker=named(utterance.speaker),
         language=utterance.language,
         words=words,
         phones=phones,
-        custom=utterance.custom,
+        custom=_with_known_style(utterance.custom),
     )
 
 
@@ -181,6 +181,13 @@ def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
     if not spoken_words(utterance.text, rules.symbols, utterance.language):
         return "transcript has no words"
     return None
+
+
+def _with_known_style(custom: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is known of an utterance beside its text, without a style that is none."""
+    if custom is None or not isinstance(style := custom.get("style"), str) or named(style):
+        return custom
+    return {name: value for name, value in custom.items() if name != "style"}
 
 
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:

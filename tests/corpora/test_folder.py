@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.lines.items import file_name
+from spiritlm_pl.cli.prepare.general import folder as prepare_folder
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.folder import read_folder
 
@@ -48,6 +49,25 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     (corpus / "again").symlink_to(corpus / "ann")
     utterances, _ = read_folder(corpus, speaker_level=0)
     assert {utterance.id: utterance.speaker for utterance in utterances} == {"ann-a": "ann", "bob-b": "bob"}
+
+
+def test_a_speaker_level_that_a_file_does_not_have(tmp_path: Path) -> None:
+    for place in ("ann/one", "bob"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.wav").touch()
+        (tmp_path / place / "a.txt").write_text("hello")
+    utterances, skipped = read_folder(tmp_path, speaker_level=1)
+    assert [(u.id, u.speaker) for u in utterances] == [("ann-one-a", "one")]
+    assert [(row.id, row.reason) for row in skipped] == [
+        ("bob-a", "speaker_level must be below the number of folders above the file, 1, but is 1 instead")
+    ]
+    with pytest.raises(ValueError, match="speaker_level must be at least 0, but is -1"):
+        read_folder(tmp_path, speaker_level=-1)
+
+
+def test_speakers_of_a_table_are_in_its_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="speaker_level must be given without a table"):
+        prepare_folder(str(tmp_path), str(tmp_path / "out"), table="t.csv", speaker_level=0)
 
 
 def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
