@@ -25,14 +25,16 @@ from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check
 from spiritlm_pl.corpora.mp3 import Mp3, read_mp3, without_tags
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm".split()
+    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm "
+    ".mka .mkv .mov .m4b .3gp .ac3 .eac3 .mp2 .amr .wv .tta .aifc".split()
 )
 RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
 LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
 BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a header promises
 GAP = 0.1  # seconds that may be missing between two frames
 PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
-ESTIMATED = ("mp3", "aac", "amr", "g722")  # formats of FFmpeg that do not tell their length, or in a table of their own
+# Formats of FFmpeg that do not tell their length, or in a table of their own.
+ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "g722")
 # MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
 FOR_FFMPEG = (b"ID3", b"\xff", b".snd", b"NIST")
 COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # of libsndfile

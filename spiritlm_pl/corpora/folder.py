@@ -55,8 +55,11 @@ def read_folder(
     texts = _text_files(folder)
     files = [(path, texts.get(_stem(path))) for path in audio_files(folder)]
     heard = {_stem(path) for path, _ in files}
-    files += [(text.with_name(stem.name + ".wav"), text) for stem, text in texts.items() if stem not in heard]
-    utterances, skipped = [], []
+    unheard = {stem: text for stem, text in texts.items() if stem not in heard}
+    others = _other_files(folder) if unheard else {}
+    files += [(text.with_name(stem.name + ".wav"), text) for stem, text in unheard.items() if stem not in others]
+    utterances: list[Utterance] = []
+    skipped = [_unknown_format(others[stem], folder) for stem in unheard if stem in others]
     for path, text in files:
         relative = path.relative_to(folder)
         name = unicodedata.normalize("NFC", path_id(relative))
@@ -74,6 +77,18 @@ def read_folder(
         else:
             utterances.append(Utterance(name, path, content, speaker, language))
     return distinct_ids(utterances), skipped
+
+
+def _other_files(folder: Path) -> dict[Path, Path]:
+    """Files that are neither audio nor transcripts by their names, by their paths without suffix, one each."""
+    known = (*AUDIO_SUFFIXES, *TEXT_SUFFIXES)
+    return {_stem(path): path for path in files_below(folder) if not path.name.lower().endswith(known)}
+
+
+def _unknown_format(path: Path, folder: Path) -> Skipped:
+    name = unicodedata.normalize("NFC", path_id(path.relative_to(folder)))
+    reason = f"audio file is missing, or {path.name} is of a format that is not looked for: convert it, or use a table"
+    return Skipped(name, str(path), reason)
 
 
 def _too_few_folders(speaker_level: int, count: int) -> str:

@@ -308,10 +308,15 @@ def test_all_that_is_audio_by_its_name_is_read_from_a_folder(tmp_path: Path) -> 
     contents = {
         **{"a.webm": webm, "b.mp4": with_ffmpeg(BOTH, "mp4", "aac"), "c.m4a": CUT["M4A"], "d.caf": caf},
         **{"e.sph": CUT["SPHERE"], "f.oga": CUT["Vorbis"], "g.w64": CUT["Wave64"], "H.MP3": CUT["MP3"]},
+        **{"i.mka": with_ffmpeg(BOTH, "matroska", "libopus", 48_000), "j.mkv": with_ffmpeg(BOTH, "matroska", "aac")},
+        **{"k.ac3": with_ffmpeg(BOTH, "ac3", "ac3", 48_000), "l.eac3": with_ffmpeg(BOTH, "eac3", "eac3", 48_000)},
+        **{"m.mp2": with_ffmpeg(BOTH, "mp2", "mp2", 48_000), "n.wv": with_ffmpeg(BOTH, "wv", "wavpack")},
+        **{"o.amr": with_ffmpeg(BOTH, "amr", "libopencore_amrnb", 8_000), "p.tta": with_ffmpeg(BOTH, "tta", "tta")},
+        **{"q.mov": with_ffmpeg(BOTH, "mov", "aac"), "r.3gp": with_ffmpeg(BOTH, "3gp", "aac")},
     }
     files(tmp_path, contents)
     for name in contents:
         (tmp_path / name).with_suffix(".txt").write_text("hello")
-    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules())
+    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules(min_sample_rate=8_000))
     assert not skipped and len(cuts) == len(contents)
     assert all(len(load_waveform(cut)) == pytest.approx(1.8 * RATE, abs=0.16 * RATE) for cut in cuts)

@@ -80,6 +80,19 @@ def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
     assert texts(tmp_path) == {"a": "plain", "b": "normalised", "c": None, "d": "nobody spoke"}
 
 
+def test_a_format_that_is_not_looked_for_is_named(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.json", "b.dts"):
+        (tmp_path / name).touch()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("hello")
+    utterances, (row,) = read_folder(tmp_path)
+    assert [u.path.name for u in utterances] == ["a.wav", "c.wav"]
+    assert (row.id, row.path) == ("b", str(tmp_path / "b.dts"))
+    assert row.reason == (
+        "audio file is missing, or b.dts is of a format that is not looked for: convert it, or use a table"
+    )
+
+
 def test_names_of_files_keep_the_marks_of_their_letters() -> None:
     assert plain_name("कि/का: a.b-c_1") == "कि_का_a.b-c_1"
     assert file_name("कि/का").startswith("कि-का-")  # a line's audio, of `generate --jsonl` and `vocode`
