@@ -47,8 +47,8 @@ class Aligner(Protocol):
     def english_only(self) -> bool:
         """Whether it knows English words alone."""
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
-        """Times for `words` (lower case, as said) in a waveform (S,), which is None without `needs_audio`.
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
+        """Times for `words` (lower case, as said) of a language in a waveform (S,), None without `needs_audio`.
 
         Raises:
             AlignmentError: if they do not fit.

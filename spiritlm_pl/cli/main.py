@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from spiritlm_pl import __version__
@@ -43,6 +44,7 @@ PARSER_DETAILS = (
     "Expected a <class 'NoneType'>",
 )
 OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
+TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
@@ -89,10 +91,31 @@ def run(arguments: list[str]) -> None:
             return
         from jsonargparse import auto_cli
 
+        rest = switches_spelt_out(target, rest)
         auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", exit_on_error=False)
     else:
         known = ", ".join((*TRAINER_SUBCOMMANDS, *COMMANDS))
         raise ValueError(f"command must be one of {known}, but is {command!r} instead")
+
+
+def switches_spelt_out(target: Any, words: list[str]) -> list[str]:
+    """Give a switch that stands alone its value: `--overwrite` means `--overwrite=true`.
+
+    Args:
+        target: function of the command, or a dictionary of those of its subcommands.
+        words: what follows the command on the command line.
+    """
+    names = (word for word in words if not word.startswith("-"))
+    while isinstance(target, dict):
+        target = target.get(next(names, None))
+    if target is None:
+        return words
+    switches = {f"--{name}" for name, given in signature(target).parameters.items() if given.annotation is bool}
+    following = [*words[1:], ""]
+    return [
+        f"{word}=true" if word in switches and value.lower() not in TRUTH_VALUES else word
+        for word, value in zip(words, following, strict=True)
+    ]
 
 
 def told(error: Exception) -> str:

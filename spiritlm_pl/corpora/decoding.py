@@ -33,6 +33,7 @@ LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
 BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a header promises
 GAP = 0.1  # seconds that may be missing between two frames
 PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
+LATEST_START = 3_600.0  # seconds by which sound may begin after its picture
 # Formats of FFmpeg that do not tell their length, or in a table of their own.
 ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "g722")
 # MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
@@ -216,12 +217,14 @@ def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[n
         with _container(file, raw, DEMUXERS if bounds.rare else COMMON_DEMUXERS) as container:
             if not container.streams.audio:
                 raise AudioError("audio file has no audio stream")
-            promised = _promised(container, mp3)
+            promised, lead = _promised(container, mp3), _lead(container)
             exact = container.streams.audio[0].codec_context.name.startswith("pcm_")
             for frame in _uniform(_sound(container), bounds, promised):
                 rate = frame.sample_rate
+                if lead and not count:
+                    yield np.zeros((frame.layout.nb_channels, round(lead * rate)), np.float32), rate
                 count += frame.samples
-                if count > bounds.max_seconds * rate:
+                if count > (bounds.max_seconds - lead) * rate:
                     raise AudioError(f"audio must last at most {bounds.max_seconds:g} s, but lasts longer instead")
                 yield frame.to_ndarray(), rate
     except (av.FFmpegError, ValueError) as error:
@@ -263,7 +266,31 @@ def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float 
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     only = len(container.streams) == 1  # a film may be longer than its sound
-    return container.duration / 1e6 if only and container.duration is not None else None
+    if not only or container.duration is None:
+        return None
+    begins = _start_of(stream) if name.startswith("matroska") else 0.0  # its duration counts from 0
+    return container.duration / 1e6 - max(0.0, begins)
+
+
+def _start_of(stream: av.AudioStream) -> float:
+    """When sound begins, in seconds of its container's clock."""
+    if stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
+
+
+def _lead(container: av.container.InputContainer) -> float:
+    """Seconds by which sound begins after its picture: times in a film count from where that begins.
+
+    Raises:
+        AudioError: if they are too many to be meant.
+    """
+    if len(container.streams) == 1 or container.start_time is None:
+        return 0.0
+    lead = _start_of(container.streams.audio[0]) - container.start_time / 1e6
+    if lead > LATEST_START:
+        raise AudioError(f"sound must begin within an hour of its picture, but begins {lead:.0f} s after it")
+    return lead if lead > GAP else 0.0
 
 
 def _sound(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:

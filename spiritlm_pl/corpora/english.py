@@ -72,10 +72,10 @@ _UNITS = {  # singular and plural
     **{
         unit: (name, name + "s")
         for units, name in {
-            "kg Kg KG": "kilogram",
+            "kg Kg KG kgs": "kilogram",
             "mg": "milligram",
-            "km Km KM": "kilometer",
-            "cm": "centimeter",
+            "km Km KM kms": "kilometer",
+            "cm cms": "centimeter",
             "mm": "millimeter",
             "ml mL": "milliliter",
             "lb lbs": "pound",
@@ -107,7 +107,15 @@ _TITLES = {  # before a name
     "Rev": "reverend",
     "Gov": "governor",
     "Sen": "senator",
+    "Maj": "major",
+    "Adm": "admiral",
+    "Cmdr": "commander",
+    "Cpl": "corporal",
+    "Pvt": "private",
+    "Mt": "mount",
+    "Ft": "fort",
 }
+_PLACES = {"Ave": "avenue", "Blvd": "boulevard", "Hwy": "highway", "Rd": "road", "Dept": "department"}  # with a point
 WRITTEN_SHORT = {  # words that are always written so, with a point or without
     "mr": "mister",
     "mrs": "missus",
@@ -134,14 +142,16 @@ _MINUS = r"(?P<minus>(?<![\p{L}\d.%°])[-–])?"
 _YEAR = r"(?:1[1-9]\d\d|20\d\d)"
 
 
+_ARTICLE = regex.compile(r"(?:(?:^|[.?!\"'] ?)An?|\ban?) $")
+
+
 def _any_of(names: Iterable[str]) -> str:
     return "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
 def _before_noun(match: Match) -> bool:
     """Whether an amount belongs to a noun, so that its unit is in the singular: a $5 million loan."""
-    article = r"(?:(?:^|[.?!\"'] ?)An?|\ban?) $"
-    return regex.search(article, match.string[: match.start()]) is not None
+    return _ARTICLE.search(match.string, max(0, match.start() - 8), match.start()) is not None
 
 
 def _money(match: Match) -> str | None:
@@ -232,8 +242,18 @@ def _quoted(match: Match) -> str | None:
 
 
 def _roman(match: Match) -> str | None:
-    """The fourteenth, or fourteen; but where all letters are capitals, two of them may be a name."""
-    return match[0] if len(match[0]) == 2 and match.string.isupper() else None
+    """The fourteenth, or fourteen; but CD and MIX are words, and so may two letters be where all are capitals."""
+    numeral, before = match[0], match.string[max(0, match.start() - 12) : match.start()]
+    if _HEADING.search(before):
+        return None
+    if set(numeral) <= set("IVX"):
+        return numeral if len(numeral) == 2 and numeral != "II" and match.string.isupper() else None
+    return None if len(numeral) > 3 or numeral[0] == "X" else numeral
+
+
+def _roman_elsewhere(match: Match) -> str | None:
+    """The same in another language, where all letters may be capitals as well."""
+    return None if set(match[0]) <= set("IVX") else _roman(match)
 
 
 def _letters_and_digits(match: Match) -> str | None:
@@ -260,7 +280,12 @@ _SIGN = rf"[{''.join(_CURRENCIES)}]"
 _SCALE = rf"(?:[ -]?(?i:{_any_of(_SCALES)})\b)"
 _UNIT_NAME = _any_of(_UNITS)
 # Also in other languages: kings and centuries, and thousands set apart by spaces or two numbers side by side.
-_ROMAN = r"(?<![\p{L}\d.&'-])(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})(?=(?:e|er|th)?(?![\p{L}\d&]))"
+_ROMAN = (
+    r"(?<![\p{L}\d.&'-])(?=[IVXLCDM]{2})M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+    r"(?=(?:e|er|th)?(?![\p{L}\d&]))"
+)
+_HEADING = regex.compile(r"\b(?:act|appendix|article|book|bowl|chapter|part|psalm|scene|section|volume|war) $", regex.I)
+_AFTER_HEADING = r"(?<=\b(?i:act|appendix|article|book|chapter|part|psalm|scene|section|volume|war) )"
 _GROUPS = r"(?<![\p{L}\d]|\d[.,])\d{1,3}(?: \d{3})+(?!\d)"
 _EXPRESSIONS: list[tuple[str, Say]] = [
     # words
@@ -282,11 +307,13 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"\b(?P<title>(?i:{_any_of(_TITLES)}))(?:\.|(?<=\b(?i:dr))\b)(?= ?\p{{Lu}})",
         lambda match: _TITLES[match["title"].capitalize()],
     ),
-    (r"\b(?:Dr|St)\.", _unsure),
+    (rf"\b(?P<short>(?i:{_any_of(_PLACES)}))\.", lambda match: _PLACES[match["short"].capitalize()]),
+    (r"\b(?:Dr|St|Inc|Corp|Co|Bros|Univ|Assn|Govt)\.", _unsure),
     (rf"\b(?P<short>(?i:{_any_of(BEFORE_NUMBERS)}))\.(?= ?\d)", lambda match: BEFORE_NUMBERS[match["short"].lower()]),
     (r"#(?=\d)", lambda match: "number"),
     (r"#", _unsure),
     (_ROMAN, _roman),
+    (rf"{_AFTER_HEADING}(?:[VX](?![\p{{L}}\d'])|I(?=[.,:;)]|$))", _unsure),  # not: the part I like
     (r"\bw/o\b", lambda match: "without"),
     (r"(?<=[\p{L}\d])\.(?=(?:com|org|net|edu|gov)\b)", lambda match: "dot"),
     (r"(?<= )<(?= )", lambda match: "less than"),
@@ -308,6 +335,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     # times
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?: ?(?P<half>[aApP]\.?[mM]\b\.?))?{_END}", _clock),
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})(?P<minute>(?!))? ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
+    (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d) ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
     # fractions, quantities, ranges
     (
         rf"{_NOT_WITHIN}(?P<n>{_N}) ?(?P<scale>mn|bn|tn){_END}",
@@ -353,7 +381,8 @@ def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
     alone = rf"{_NOT_WITHIN}(?<![-–])\d+(?!\.){_END}(?!{_UNIT})"
     abbreviated = r"\b(?i:[bcdfghjklmnpqrstvwxz]{1,4}|no|nro|n[uú]m|art|vol|fig|cap|p[aá]g|tel)\. ?\d+"
     return [
-        *((regex.compile(unsure), _unsure) for unsure in (abbreviated, _ROMAN, _GROUPS)),
+        *((regex.compile(unsure), _unsure) for unsure in (abbreviated, _GROUPS)),
+        (regex.compile(_ROMAN), _roman_elsewhere),
         (regex.compile(alone), lambda match: whole_number(match[0], language)),
         (regex.compile(_EXPRESSIONS[-1][0]), _unsure),
     ]

@@ -115,11 +115,15 @@ def _text_files(folder: Path) -> dict[Path, Path]:
 
 
 def distinct_ids(utterances: list[Utterance]) -> list[Utterance]:
-    """Different ids for files that differ in their suffix only."""
-    seen: dict[str, int] = {}
+    """Different ids for files that differ in their suffix only, or in what becomes a dash."""
+    own = {utterance.id for utterance in utterances}
+    used: set[str] = set()
     result = []
-    for u in utterances:
-        number = seen[u.id] = seen.get(u.id, 0) + 1
-        name = u.id if number == 1 else f"{u.id}-{number}"
-        result.append(replace(u, id=name))
+    for utterance in utterances:
+        name, number = utterance.id, 1
+        while name in used or (number > 1 and name in own):
+            number += 1
+            name = f"{utterance.id}-{number}"
+        used.add(name)
+        result.append(replace(utterance, id=name))
     return result

@@ -86,6 +86,13 @@ def drop_shared_transcripts(splits: Mapping[str, Sequence[MonoCut]]) -> tuple[di
     return {name: kept[name] for name in SPLITS}, skipped
 
 
+def spread_evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, from all over them: corpora lie in order of their speakers."""
+    if most >= len(items):
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
+
+
 def split_of_part(part: str) -> str | None:
     """Split that a part of a corpus stands for by a word of its name: dev-clean is validation; None for others."""
     words = re.findall("[a-z]+", part.lower())

@@ -18,6 +18,7 @@ from spiritlm_pl.corpora.folder import distinct_ids
 from spiritlm_pl.corpora.ingest import FILE_SLACK, Utterance
 from spiritlm_pl.corpora.manifest import Skipped, named
 from spiritlm_pl.corpora.numbers import language_code
+from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
 from spiritlm_pl.corpora.splitting import by_split
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _header(table: Path, line: str) -> tuple[str, dict[str, Column], int]:
 
 
 def read_table(
-    table: str | Path, audio_root: str | Path | None = None, language: str = "en"
+    table: str | Path, audio_root: str | Path | None = None, language: str = "en", max_overlap: float = MAX_OVERLAP
 ) -> tuple[list[Utterance] | dict[str, list[Utterance]], list[Skipped]]:
     """Rows of a .csv or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
 
@@ -95,9 +96,11 @@ def read_table(
         table: the file; a path in it is relative to `audio_root`.
         audio_root: None for the folder of the table.
         language: of transcripts for which the table names none.
+        max_overlap: seconds for which another speaker may talk in an utterance.
 
     Returns:
-        utterances, by split if the table tells what is held out, and the rows that cannot be read or repeat another.
+        utterances, by split if the table tells what is held out, and the rows that cannot be read, repeat another, or
+        in which another speaker talks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -134,8 +137,8 @@ def read_table(
         splits[audio] = named(_cell(row, columns.get("split")))
         utterances.append(utterance)
     _tell_languages(utterances, language, table)
-    found = distinct_ids(utterances)
-    return _by_split(found, splits) if "split" in columns else found, skipped
+    kept, disturbed = without_disturbed(distinct_ids(utterances), max_overlap)
+    return _by_split(kept, splits) if "split" in columns else kept, [*skipped, *disturbed]
 
 
 def _by_split(

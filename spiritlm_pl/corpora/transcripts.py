@@ -7,6 +7,7 @@ nothing. Symbols are said in English only, numbers in English and, as far as the
 """
 
 import unicodedata
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -132,19 +133,19 @@ def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None 
     written = clean_transcript(text)
     # digits of all scripts as those of one; what is a digit to regex alone is newer than Python's Unicode
     text = regex.sub(r"\p{Nd}", lambda match: str(unicodedata.decimal(match[0], UNKNOWN)), written)
-    spans = _spans(text, language)
+    spans = deque(_spans(text, language))
     within = {at for start, end, _ in spans for at in range(start, end)}
     spaces = [at for at, character in enumerate(text) if character == " " and at not in within]
     for start, stop in zip([0, *(at + 1 for at in spaces)], [*spaces, len(text)], strict=True):
         said, rest, at = "", "", start
         certain = True
-        for first, last, words in spans:
-            if start <= first < stop:
-                rest += text[at:first]
-                said += _named(text[at:first])
-                said += f" {_named(text[first:last])} " if words is None else f" {words} " if words else ""
-                certain = certain and words is not None
-                at = last
+        while spans and spans[0][0] < stop:
+            first, last, words = spans.popleft()
+            rest += text[at:first]
+            said += _named(text[at:first])
+            said += f" {_named(text[first:last])} " if words is None else f" {words} " if words else ""
+            certain = certain and words is not None
+            at = last
         rest += text[at:stop]
         said += _named(text[at:stop])
         unnamed = language != "en" and any(one in SYMBOLS or one in UNSAID for one in text[start:stop])

@@ -146,9 +146,9 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
         return None
     with TemporaryDirectory() as folder:
         grammar, dictionary = Path(folder) / "bigram.arpa", Path(folder) / "words.dict"
-        grammar.write_text(bigram_arpa(sentences))
+        grammar.write_text(bigram_arpa(sentences), encoding="utf-8")
         dictionary.write_text(
-            "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word))
+            "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word)), encoding="utf-8"
         )
         # A dictionary of these words alone: the whole one would take the decoder half a minute to start with.
         decoder = Decoder(Config(lm=str(grammar), dict=str(dictionary), samprate=float(sample_rate), loglevel="FATAL"))

@@ -19,7 +19,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
-    description: dict[str, Any] = json.loads(path.read_text())
+    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description

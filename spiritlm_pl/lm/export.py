@@ -134,16 +134,16 @@ def _add_to_sentencepiece(
 
 
 def _change_json(path: Path, values: dict[str, Any]) -> None:
-    _write_json(path, {**json.loads(path.read_text()), **values})
+    _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_free(output: Path) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     description = output / DESCRIPTION_FILE
-    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text()):
+    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text(encoding="utf-8")):
         raise ValueError(f"output must be a new folder or one of an earlier export, but {output} holds something else")

@@ -122,7 +122,9 @@ def extend_checkpoint(
     earlier = stored_vocabulary(source)
     if earlier is not None:
         vocabulary = _grown(vocabulary, earlier, base)
-    tokenizer = check_text_tokenizer(text_tokenizer or source, vocabulary, (source / "config.json").read_text())
+    tokenizer = check_text_tokenizer(
+        text_tokenizer or source, vocabulary, (source / "config.json").read_text(encoding="utf-8")
+    )
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
     network = load_whole(source, config=config, dtype="auto")

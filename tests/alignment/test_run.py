@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spiritlm_pl.alignment import ctc
+from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner, _ctm
 from spiritlm_pl.alignment.run import align_corpus
@@ -117,6 +118,28 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     align(str(corpus), method="ctc", unknown="star", num_jobs=1)
     assert {name for name, times in times_of(corpus).items() if times} == {"pl", "mixed"}
     ctc._network.cache_clear()
+
+
+def test_numbers_of_other_languages_in_labels(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {"a": "ich habe zweiundvierzig"}, "de")
+    (tmp_path / "words.ctm").write_text("a 1 0 0.1 ich\na 1 0.1 0.1 habe\na 1 0.2 0.1 42\n")
+    align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), overwrite=True, num_jobs=1)
+    assert times_of(corpus)["a"] == [0.0, 0.1, 0.2]
+
+
+def test_whatever_goes_wrong_with_one_utterance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def align_one(aligner: CTMAligner, cut_id: str, *_: object) -> Aligned:
+        if cut_id == "bad":
+            raise RuntimeError("out of memory")
+        return Aligned([Word("oh", 0.0, 0.1)])
+
+    corpus = make_corpus(tmp_path / "corpus", {"bad": "oh", "good": "oh"})
+    monkeypatch.setattr(CTMAligner, "align", align_one)
+    (tmp_path / "words.ctm").write_text("a 1 0 0.1 oh\n")
+    align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), overwrite=True, num_jobs=1)
+    (row,) = map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
+    assert row["id"] == "bad" and row["reason"] == "ctm fails: RuntimeError('out of memory')"
+    assert times_of(corpus)["good"] == [0.0]
 
 
 def test_times_of_one_source_are_of_one_utterance(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -320,3 +321,48 @@ def test_all_that_is_audio_by_its_name_is_read_from_a_folder(tmp_path: Path) -> 
     cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules(min_sample_rate=8_000))
     assert not skipped and len(cuts) == len(contents)
     assert all(len(load_waveform(cut)) == pytest.approx(1.8 * RATE, abs=0.16 * RATE) for cut in cuts)
+
+
+def film(container: str, begins: float) -> bytes:
+    """Pictures from 0 on, ten a second, and a sweep that begins later."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        pictures, sound = output.add_stream("mpeg4", rate=10), output.add_stream("aac", rate=RATE, layout="mono")
+        pictures.width = pictures.height = 32
+        pictures.pix_fmt = "yuv420p"
+        for number in range(round(10 * begins) + 10):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 32), 128, np.uint8), format="yuv420p")
+            picture.pts = number
+            output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(None))
+        for start in range(0, len(LOW) - 1023, 1024):
+            frame = av.AudioFrame.from_ndarray(LOW[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+            frame.pts = start + round(begins * RATE)
+            output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+def test_times_of_films_count_from_their_beginning(container: str) -> None:
+    ((whole, rate),) = decode(film(container, 1.5))
+    first = int((whole[0].abs() > 0.05).int().argmax())
+    assert rate == RATE and first / RATE == pytest.approx(1.5, abs=0.02)
+    ((part, _),) = decode(film(container, 1.5), [(1.6, 0.5)])
+    assert torch.equal(part, whole[:, round(1.6 * RATE) : round(2.1 * RATE)])
+    ((at_once, _),) = decode(film(container, 0.0))
+    assert at_once.shape[1] == pytest.approx(len(LOW), abs=2_048)
+
+
+def test_a_recording_that_begins_late_is_not_truncated() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as output:
+        stream = output.add_stream("libopus", rate=48_000, layout="mono")
+        resampler = av.AudioResampler("flt", "mono", 48_000, 960)
+        frame = av.AudioFrame.from_ndarray(LOW[None], format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 2 * RATE, Fraction(1, RATE)
+        for part in (*resampler.resample(frame), *resampler.resample(None), None):
+            output.mux(stream.encode(part))
+    ((waveform, rate),) = decode(file.getvalue())
+    assert waveform.shape[1] / rate == pytest.approx(1.0, abs=0.05)

@@ -96,3 +96,23 @@ def test_a_format_that_is_not_looked_for_is_named(tmp_path: Path) -> None:
 def test_names_of_files_keep_the_marks_of_their_letters() -> None:
     assert plain_name("कि/का: a.b-c_1") == "कि_का_a.b-c_1"
     assert file_name("कि/का").startswith("कि-का-")  # a line's audio, of `generate --jsonl` and `vocode`
+
+
+def test_long_ids_name_files_that_file_systems_take() -> None:
+    names = [file_name("कि" * 100 + end) for end in ("", "क", "/")]
+    assert all(len(name.encode()) <= 200 for name in names) and len(set(names)) == 3
+
+
+def test_ids_differ_whatever_files_are_called(tmp_path: Path) -> None:
+    for name in ("a-2.wav", "a.flac", "a.wav", "x-y-2.wav", "x-y.wav", "x/y.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {utterance.path.relative_to(tmp_path).as_posix(): utterance.id for utterance in read_folder(tmp_path)[0]}
+    assert found == {
+        "a-2.wav": "a-2",
+        "a.flac": "a",
+        "a.wav": "a-3",
+        "x-y-2.wav": "x-y-2",
+        "x-y.wav": "x-y-3",
+        "x/y.wav": "x-y",
+    }

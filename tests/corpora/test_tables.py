@@ -61,7 +61,7 @@ def test_segments(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text(
         "path,start,end,text\nlong.wav,0,1.5,one\nlong.wav,1.5,2,two\nlong.wav,,,all\nlong.wav,2,1,three\n"
-        "long.wav,2,x,four\nlong.wav,1.5,2,again\n"
+        "long.wav,2,x,four\nlong.wav,1.5,2,again\nlong.wav,0,1e308,five\n"
     )
     utterances, skipped = read_table(table)
     assert [(u.id, u.start, u.duration, u.text) for u in utterances] == [
@@ -73,6 +73,7 @@ def test_segments(tmp_path: Path) -> None:
     assert reasons[0].endswith("the end after the start, but are {'start': '2', 'end': '1'} instead")
     assert "start and end must be seconds" in reasons[1]
     assert reasons[2].endswith("is of the same audio as that in line 3")
+    assert "start and end must be seconds" in reasons[3]
     table.write_text("path,offset,duration,text\nlong.wav,1,0.25,one\nshort.wav,,3.2,whole\n")
     assert [(u.start, u.duration) for u in read_table(table)[0]] == [(1.0, 0.25), (0.0, None)]
 

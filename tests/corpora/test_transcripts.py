@@ -285,3 +285,38 @@ def test_whole_numbers_that_are_certain_are_said_in_their_language(text: str, la
 
 def test_a_symbol_with_a_name_can_be_read() -> None:
     assert unreadable("naciśnij #", "pl", {"#": "krzyżyk"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "unsure"),
+    [
+        *[("Chapter XL", "XL"), ("MCMXC", "MCMXC"), ("Super Bowl LVIII", "LVIII"), ("Super Bowl LV", "LV")],
+        *[("Chapter CD", "CD"), ("WORLD WAR II", "II"), ("Act V, scene two", "V,"), ("World War I.", "I.")],
+        *[("the CD is a MIX", None), ("in part I agree", None), ("ASK XI", None), ("Washington DC", None)],
+        *[("Apple Inc. said", "Inc."), ("Ford Motor Co.", "Co.")],
+    ],
+)
+def test_roman_numerals_are_told_from_words(text: str, unsure: str | None) -> None:
+    assert unreadable(text, "en") == unsure
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "unsure"),
+    [("fr", "au XLe siècle", "XLe"), ("it", "DI CASA MIA", None), ("pl", "JAN PAWEŁ II", "II"), ("pl", "MIX", None)],
+)
+def test_roman_numerals_of_other_languages(language: str, text: str, unsure: str | None) -> None:
+    assert unreadable(text, language) == unsure
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("at 12.30 pm", "at twelve thirty p m"),
+        ("Mt. Everest", "mount everest"),
+        ("6 ft. Tall", "six feet tall"),
+        ("Fifth Ave. is", "fifth avenue is"),
+        ("5 kms and 3 kgs", "five kilometers and three kilograms"),
+    ],
+)
+def test_times_with_points_and_abbreviated_places(text: str, spoken: str) -> None:
+    assert unreadable(text, "en") is None and spoken_form(text) == spoken
