@@ -16,7 +16,7 @@ from spiritlm_pl.corpora.containers import size_of
 
 TAG_SIZE = 10  # bytes of the head of an ID3 tag
 HEAD = 4 + 32 + 12  # bytes of a frame in which a table may begin
-ROUNDED = 0.1  # seconds
+ROUNDED = 0.1  # seconds of a part
 LONGEST_TAG = 1 << 20  # bytes of a tag that tells its length at its end only
 _RATES = (44_100, 48_000, 32_000)  # Hz; halves and quarters in the later versions
 _BITRATES = {  # kbit/s, by whether it is the first version, and layer
@@ -57,16 +57,16 @@ def read_mp3(file: BinaryIO) -> Mp3:
     begin, position = 0, _leading_tags(file)
     sound: list[tuple[int, int]] = []
     promised: list[float] = []
-    found = 0.0  # seconds
+    of_first = 0.0  # seconds of the first part
     while position < size:
         file.seek(position)
         frame = _frame(file.read(HEAD))
         if frame is not None:
             position += frame.length
-            if frame.promised is None:
-                found += frame.seconds
-            else:
+            if frame.promised is not None:
                 promised.append(frame.promised)
+            elif len(promised) < 2:
+                of_first += frame.seconds
             continue
         length = _tag_length(file, position)
         if length is None:  # damage, or a frame that does not tell its length: decoders will see
@@ -76,8 +76,8 @@ def read_mp3(file: BinaryIO) -> Mp3:
         begin = position = position + length
     if begin < size:
         sound.append((begin, size))
-    if promised and promised[0] > found - ROUNDED:  # of the whole: what joined the files wrote a table of its own
-        del promised[1:]
+    if promised and promised[0] > of_first + sum(promised[1:]) - ROUNDED * len(promised):
+        del promised[1:]  # what joined the files wrote a table of the whole
     return Mp3(sound, sum(promised) if promised else None)
 
 
