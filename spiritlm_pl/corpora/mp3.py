@@ -16,6 +16,7 @@ from spiritlm_pl.corpora.containers import size_of
 
 TAG_SIZE = 10  # bytes of the head of an ID3 tag
 HEAD = 4 + 32 + 12  # bytes of a frame in which a table may begin
+ROUNDED = 0.1  # seconds of a part
 LONGEST_TAG = 1 << 20  # bytes of a tag that tells its length at its end only
 _RATES = (44_100, 48_000, 32_000)  # Hz; halves and quarters in the later versions
 _BITRATES = {  # kbit/s, by whether it is the first version, and layer
@@ -30,10 +31,11 @@ _BITRATES = {  # kbit/s, by whether it is the first version, and layer
 
 @dataclass(frozen=True)
 class _Frame:
-    """What the head of a frame tells: bytes and samples of it, its rate, and seconds that a table in it promises."""
+    """What the head of a frame tells: its bytes and seconds, and the seconds that a table in it promises."""
 
     length: int
-    seconds: float | None
+    seconds: float
+    promised: float | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Mp3:
 
     Attributes:
         sound: stretches of frames, in bytes, with no tags between the first and the last frame of any.
-        seconds: as many as the tables of all parts promise together; None without any.
+        seconds: as many as the first table promises, or those of all parts together; None without any.
     """
 
     sound: Sequence[tuple[int, int]]
@@ -55,13 +57,16 @@ def read_mp3(file: BinaryIO) -> Mp3:
     begin, position = 0, _leading_tags(file)
     sound: list[tuple[int, int]] = []
     promised: list[float] = []
+    of_first = 0.0  # seconds of the first part
     while position < size:
         file.seek(position)
         frame = _frame(file.read(HEAD))
         if frame is not None:
             position += frame.length
-            if frame.seconds is not None:
-                promised.append(frame.seconds)
+            if frame.promised is not None:
+                promised.append(frame.promised)
+            elif len(promised) < 2:
+                of_first += frame.seconds
             continue
         length = _tag_length(file, position)
         if length is None:  # damage, or a frame that does not tell its length: decoders will see
@@ -71,6 +76,8 @@ def read_mp3(file: BinaryIO) -> Mp3:
         begin = position = position + length
     if begin < size:
         sound.append((begin, size))
+    if promised and promised[0] > of_first + sum(promised[1:]) - ROUNDED * len(promised):
+        del promised[1:]  # what joined the files wrote a table of the whole
     return Mp3(sound, sum(promised) if promised else None)
 
 
@@ -88,7 +95,7 @@ def _frame(head: bytes) -> _Frame | None:
     slot = 4 if layer == 1 else 1
     length = (samples // 8 // slot * 1000 * _BITRATES[first, layer][bitrate - 1] // hertz + (head[2] >> 1 & 1)) * slot
     count = _promised(head, first) if layer == 3 else None
-    return _Frame(length, None if count is None else count * samples / hertz)
+    return _Frame(length, samples / hertz, None if count is None else count * samples / hertz)
 
 
 def _promised(head: bytes, first_version: bool) -> int | None:

@@ -86,6 +86,28 @@ def test_a_last_part_that_ends_too_early_is_refused(name: str) -> None:
         list(decode(content))
 
 
+@pytest.mark.parametrize("rest", [1, 400, 1_000])
+def test_a_part_of_which_little_is_there_is_refused(rest: int) -> None:
+    last = id3(PARTS[1])
+    content = id3(PARTS[0]) + last[: len(last) - len(PARTS[1]) + PARTS[1].find(PARTS[1][:2], 4) + rest]
+    with pytest.raises(AudioError, match="truncated|damaged"):
+        list(decode(content))
+    with pytest.raises(AudioError, match="truncated|damaged"):
+        list(decode(id3(PARTS[0][:1_500]) + last))
+
+
+def test_the_table_of_a_tool_that_joins_is_of_all_parts() -> None:
+    first, rest = PARTS[0], id3(PARTS[1]) + id3(PARTS[2])
+    place = max(first.find(b"Xing"), first.find(b"Info")) + 8
+    total = sum(struct.unpack(">I", part[place : place + 4])[0] for part in PARTS)
+    joined = first[:place] + struct.pack(">I", total) + first[place + 4 :] + rest
+    assert read_mp3(io.BytesIO(joined)).seconds == read_mp3(io.BytesIO(first + rest)).seconds
+    ((waveform, _),) = decode(joined)
+    assert waveform.shape[1] == pytest.approx(2.4 * RATE, abs=0.3 * RATE)  # encoders add to each
+    with pytest.raises(AudioError, match="truncated"):
+        list(decode(joined[: -len(PARTS[2]) * 2 // 3]))
+
+
 def test_what_lies_between_parts_and_is_no_tag_is_refused() -> None:
     for between in (b"U" * 3_000, b"<html>not found</html>" * 100, PARTS[0][:300]):
         with pytest.raises(AudioError, match="damaged|truncated"):
