@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def test_what_only_extras_bring_is_not_a_dependency() -> None:
     assert extras_with("torch") == extras_with("no_such_module") == []
 
 
+def test_the_quickstart_asks_for_all_that_it_lacks_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spiritlm_pl.cli.main import guarded, run
+
+    def found(name: str) -> object:
+        if name in ("lightning", "mlflow", "pocketsphinx"):  # the last is of an extra within the extra
+            raise PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.cli.extras.distribution", found)
+    assert guarded(lambda: run(["quickstart"])) == 2
+    needed = 'spiritlm quickstart needs pocketsphinx, lightning, mlflow: pip install "spiritlm-pl[train]"'
+    assert capsys.readouterr().err == f"spiritlm: error: {needed}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_inference_needs_no_extra(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", INFER], capture_output=True, text=True, timeout=300, cwd=tmp_path
@@ -87,6 +106,9 @@ def test_inference_needs_no_extra(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_is_whole(tmp_path: Path) -> None:
+    gone = ROOT / "build" / "lib" / "spiritlm_pl" / "conf" / "gone.yaml"  # of an earlier build
+    gone.parent.mkdir(parents=True, exist_ok=True)
+    gone.touch()
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
         check=True,

@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 from spiritlm_pl import __version__
-from spiritlm_pl.cli.extras import installation_advice
+from spiritlm_pl.cli.extras import check_extra, installation_advice
 from spiritlm_pl.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
 OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
+NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 PARSER_DETAILS = (
     "Does not validate against any",
@@ -85,6 +86,8 @@ def run(arguments: list[str]) -> None:
     if command in TRAINER_SUBCOMMANDS:
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
     elif command in COMMANDS:
+        if command in NEED_ALL_OF:
+            check_extra(NEED_ALL_OF[command], command)
         target = _load(COMMANDS[command][0])
         if command in OWN_OPTIONS:
             target(rest)

@@ -46,6 +46,7 @@ DEMUXERS = (  # none that opens other files or addresses: no playlists
     *("avi", "flv", "mpeg", "mpegts"),
 )
 Part = tuple[float, float | None]  # start and duration in seconds; None for all that follows
+UNKNOWN_SECONDS = 1e9  # from here on, libsndfile knows no length: FLAC that was written to a pipe
 WHOLE: Part = (0.0, None)
 
 
@@ -109,7 +110,7 @@ def declared_seconds(path: Path) -> float | None:
     """How long a file says that it lasts; None where it does not."""
     try:
         found = soundfile.info(path)
-        if found.duration < 1e9:
+        if found.duration < UNKNOWN_SECONDS:
             return float(found.duration)
     except (soundfile.LibsndfileError, OSError, TypeError):
         pass
@@ -155,7 +156,8 @@ def _decode(
 
 def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
     """Parts (C, S) of an open file."""
-    bounds.check(sound.channels, sound.samplerate, sound.frames / sound.samplerate)
+    seconds = sound.frames / sound.samplerate
+    bounds.check(sound.channels, sound.samplerate, seconds if seconds < UNKNOWN_SECONDS else None)
     for start, duration in parts:
         first = min(round(start * sound.samplerate), sound.frames)
         wanted = sound.frames - first

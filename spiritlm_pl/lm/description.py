@@ -7,6 +7,7 @@ from typing import Any
 from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
+CONFIG_FILE = "config.json"  # of `transformers`
 STAGE = "language_model"
 
 

@@ -13,12 +13,11 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from spiritlm_pl.lm.description import DESCRIPTION_FILE
+from spiritlm_pl.lm.description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.lm.fast_tokenizer import check_probe, fast_tokenizer, probes
 from spiritlm_pl.text import PROBES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-CONFIG_FILE = "config.json"
 SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 FRESH = """
 import json, sys
