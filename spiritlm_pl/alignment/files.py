@@ -110,7 +110,7 @@ class TextGridAligner:
             found = textgrid_alignment(path, self.word_tier, self.phone_tier)
         except ValueError as error:
             raise AlignmentError(str(error)) from error
-        return Aligned(spoken_times(words, found.words, language), found.phones, str(path))
+        return Aligned(spoken_times(words, found.words, language), found.phones, str(path), found.seconds)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lhotse import MonoCut
 
-from spiritlm_pl.alignment.contract import Aligner
+from spiritlm_pl.alignment.contract import Aligner, check_length
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
@@ -75,6 +75,7 @@ class _Job:
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
             aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words], language)
+            check_length(aligned, cut.duration)
             words = token_times(tokens, aligned.words, cut.duration)
             return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration), source=aligned.source)
         except (AlignmentError, AudioError) as error:

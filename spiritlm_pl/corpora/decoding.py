@@ -21,10 +21,12 @@ import soundfile
 import torch
 from torch import Tensor
 
-from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, mp3_samples, ogg_links
+from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, ogg_links
+from spiritlm_pl.corpora.mp3 import Mp3, read_mp3, without_tags
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm".split()
+    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm "
+    ".mka .mkv .mov .m4b .3gp .ac3 .eac3 .mp2 .amr .wv .tta .aifc".split()
 )
 RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
 LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
@@ -32,7 +34,8 @@ BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a head
 GAP = 0.1  # seconds that may be missing between two frames
 PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
 LATEST_START = 3_600.0  # seconds by which sound may begin after its picture
-ESTIMATED = ("mp3", "aac", "amr", "g722")  # formats of FFmpeg that do not tell their length, or in a table of their own
+# Formats of FFmpeg that do not tell their length, or in a table of their own.
+ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "g722")
 # MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
 FOR_FFMPEG = (b"ID3", b"\xff", b".snd", b"NIST")
 COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # of libsndfile
@@ -209,11 +212,14 @@ def _container(file: BinaryIO, raw: str | None, demuxers: Sequence[str]) -> av.c
 def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[np.ndarray, int]]:
     """Decoded frames (C, S) with the sample rate, which is that of the first, as are the channels."""
     count, rate = 0, 0
+    mp3 = None if raw else read_mp3(file)
+    if mp3 is not None:
+        file = without_tags(file, mp3)
     try:
         with _container(file, raw, DEMUXERS if bounds.rare else COMMON_DEMUXERS) as container:
             if not container.streams.audio:
                 raise AudioError("audio file has no audio stream")
-            promised, lead = _promised(container, file), _lead(container)
+            promised, lead = _promised(container, mp3), _lead(container)
             exact = container.streams.audio[0].codec_context.name.startswith("pcm_")
             for frame in _uniform(_sound(container), bounds, promised):
                 rate = frame.sample_rate
@@ -252,14 +258,11 @@ def _uniform(frames: Iterator[av.AudioFrame], bounds: Bounds, promised: float | 
         yield from resampler.resample(None)
 
 
-def _promised(container: av.container.InputContainer, file: BinaryIO) -> float | None:
+def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float | None:
     """How many seconds a container says that its sound lasts; None where that would be a guess."""
     name, stream = container.format.name, container.streams.audio[0]
     if name == "mp3":
-        place = file.tell()
-        samples = mp3_samples(file)
-        file.seek(place)
-        return None if samples is None else samples / stream.rate
+        return None if mp3 is None else mp3.seconds
     if name in ESTIMATED:
         return None
     if stream.duration is not None and stream.time_base is not None:

@@ -19,12 +19,13 @@ from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, decode
 from spiritlm_pl.corpora.files import short_name
-from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
+from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut, named
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
 logger = logging.getLogger(__name__)
+FILE_SLACK = 0.1  # seconds by which a file may be longer or shorter than it is said to be
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
 
 
@@ -35,8 +36,8 @@ class Utterance:
     A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
     A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
     of the utterance; words that do not fit it, or say something else than the text, are left out. A whole file may have
-    to last `file_duration` seconds. One that does not stay is stored in the corpus. A `cut` is loaded through lhotse in
-    place of the file.
+    to last `file_duration` seconds, within `file_slack`. One that does not stay is stored in the corpus. A `cut` is
+    loaded through lhotse in place of the file.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Utterance:
     custom: dict[str, Any] | None = None
     speech_only: bool = False
     file_duration: float | None = None
+    file_slack: float = FILE_SLACK
     stays: bool = True
     cut: Cut | None = None
 
@@ -153,7 +155,7 @@ def ingest_one(
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
     if utterance.duration is not None and seconds < utterance.duration - 0.05:
         return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
-    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > 0.1:
+    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > utterance.file_slack:
         return skip(f"file must last {utterance.file_duration:.2f} s by its manifest, but lasts {seconds:.2f} instead")
     if not rules.min_duration <= seconds <= rules.max_duration:
         bounds = f"[{rules.min_duration}, {rules.max_duration}]"
@@ -165,10 +167,10 @@ def ingest_one(
         waveform = waveform[utterance.channel][None]
     if not bool(torch.isfinite(waveform).all()):
         return skip("samples are not finite")
-    loudest = loudest_if_cancelled(waveform)
-    if loudest is not None:
-        logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
     try:
+        loudest = loudest_if_cancelled(waveform, rate)
+        if loudest is not None:
+            logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
         mono = to_mono(waveform, rate)
     except AudioError as error:
         return skip(str(error))
@@ -191,11 +193,11 @@ def ingest_one(
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
         text=text,
-        speaker=utterance.speaker,
+        speaker=named(utterance.speaker),
         language=utterance.language,
         words=words,
         phones=phones,
-        custom=utterance.custom,
+        custom=_with_known_style(utterance.custom),
     )
 
 
@@ -223,6 +225,13 @@ def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
     if unknown is not None:
         return f"transcript must have one reading, but has {unknown!r} instead: write it in words"
     return None if words else "transcript has no words"
+
+
+def _with_known_style(custom: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is known of an utterance beside its text, without a style that is none."""
+    if custom is None or not isinstance(style := custom.get("style"), str) or named(style):
+        return custom
+    return {name: value for name, value in custom.items() if name != "style"}
 
 
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:

@@ -259,6 +259,12 @@ def _alignment(cut: MonoCut, kind: str) -> list[Word]:
     return [Word(item.symbol, item.start, round(item.start + item.duration, 4)) for item in items]
 
 
+def named(name: str | None) -> str:
+    """A name without spaces around it; empty for what tools write where there is none (nan, None, NULL, N/A)."""
+    stripped = (name or "").strip()
+    return "" if stripped == "NA" or stripped.lower() in ("nan", "none", "null", "n/a", "<na>") else stripped
+
+
 def speaker_of(cut: MonoCut) -> str:
     """Name of the speaker of an utterance, "unknown" if it has none."""
     return cut.supervisions[0].speaker or "unknown"

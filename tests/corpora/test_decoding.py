@@ -209,6 +209,24 @@ def test_channels_that_cancel_each_other_out_are_not_mixed() -> None:
         torch.testing.assert_close(to_mono(torch.stack([left, other]), RATE), (left + other) / 2)
 
 
+def test_channels_that_cancel_each_other_out_in_a_part_are_not_mixed() -> None:
+    left = torch.from_numpy(BOTH)
+    for inverted in (slice(4_000, None), slice(0, 20_000), slice(9_000, 14_000)):
+        right = left.clone()
+        right[inverted] *= -1
+        assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right[14_000:] = 0  # only the left one speaks on
+    assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right = torch.cat([torch.from_numpy(HIGH), -left[len(HIGH) :]])  # more than the left one has
+    left = torch.cat([torch.zeros(len(HIGH)), left[len(HIGH) :]])
+    assert torch.equal(to_mono(torch.stack([2 * left, 2 * right]), RATE), 2 * right)
+    left[:6_000], right[:6_000] = right[:6_000].clone(), 0.0  # each has something of its own
+    with pytest.raises(AudioError, match="cancel each other out in a part and differ in another"):
+        to_mono(torch.stack([left, right]), RATE)
+    noise = torch.randn(2, RATE, generator=torch.Generator().manual_seed(0)) * 0.01
+    torch.testing.assert_close(to_mono(noise, RATE), noise.mean(0))
+
+
 def files(folder: Path, contents: dict[str, bytes]) -> list[Utterance]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -293,11 +311,16 @@ def test_all_that_is_audio_by_its_name_is_read_from_a_folder(tmp_path: Path) -> 
     contents = {
         **{"a.webm": webm, "b.mp4": with_ffmpeg(BOTH, "mp4", "aac"), "c.m4a": CUT["M4A"], "d.caf": caf},
         **{"e.sph": CUT["SPHERE"], "f.oga": CUT["Vorbis"], "g.w64": CUT["Wave64"], "H.MP3": CUT["MP3"]},
+        **{"i.mka": with_ffmpeg(BOTH, "matroska", "libopus", 48_000), "j.mkv": with_ffmpeg(BOTH, "matroska", "aac")},
+        **{"k.ac3": with_ffmpeg(BOTH, "ac3", "ac3", 48_000), "l.eac3": with_ffmpeg(BOTH, "eac3", "eac3", 48_000)},
+        **{"m.mp2": with_ffmpeg(BOTH, "mp2", "mp2", 48_000), "n.wv": with_ffmpeg(BOTH, "wv", "wavpack")},
+        **{"o.amr": with_ffmpeg(BOTH, "amr", "libopencore_amrnb", 8_000), "p.tta": with_ffmpeg(BOTH, "tta", "tta")},
+        **{"q.mov": with_ffmpeg(BOTH, "mov", "aac"), "r.3gp": with_ffmpeg(BOTH, "3gp", "aac")},
     }
     files(tmp_path, contents)
     for name in contents:
         (tmp_path / name).with_suffix(".txt").write_text("hello")
-    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules())
+    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules(min_sample_rate=8_000))
     assert not skipped and len(cuts) == len(contents)
     assert all(len(load_waveform(cut)) == pytest.approx(1.8 * RATE, abs=0.16 * RATE) for cut in cuts)
 

@@ -32,9 +32,11 @@ def folder(
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
         table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
-            Columns start and end, or start and duration, in seconds, cut utterances out of longer files.
+            Columns start and end, or start and duration, in seconds, cut utterances out of longer files. Start and end
+            in milliseconds, duration, language, channel and split are read, too.
         language: of the transcripts.
-        speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given.
+        speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given. Files in
+            too few folders are skipped.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
@@ -52,6 +54,8 @@ def folder(
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.tables import read_table
 
+    if table is not None and speaker_level is not None:
+        raise ValueError("speaker_level must be given without a table, whose column speaker tells speakers, but is not")
     if table is not None:
         utterances, skipped = read_table(table, audio, language, max_overlap)
     else:
