@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import regex
 
+from spiritlm_pl.corpora.contexts import Say
 from spiritlm_pl.corpora.english import (
     ABBREVIATIONS,
     BEFORE_NUMBERS,
@@ -21,7 +22,6 @@ from spiritlm_pl.corpora.english import (
     SYMBOLS,
     UNSAID,
     WRITTEN_SHORT,
-    Say,
     whole_numbers,
 )
 from spiritlm_pl.corpora.numbers import language_code, number
