@@ -221,6 +221,14 @@ def test_lower_case_is_that_of_the_language() -> None:
         ("Γεια; Τι", ["Γεια;", "Τι"]),
         ("３．５人です。次", ["３．５人です。", "次"]),
         ("He is No. 5. No. He left.", ["He is No. 5.", "No.", "He left."]),
+        ("Am 3. Mai kamen 21 Gäste. Dann ging er.", ["Am 3. Mai kamen 21 Gäste.", "Dann ging er."]),
+        (
+            "vom 5. April bis zum 6. August. Im 19. Jahrhundert",
+            ["vom 5. April bis zum 6. August.", "Im 19. Jahrhundert"],
+        ),
+        ("He is 5. April came. May I?", ["He is 5.", "April came.", "May I?"]),
+        ("Nur z. B. Nr. 5, d. h. Prof. Dr. Müller. Ja.", ["Nur z. B. Nr. 5, d. h. Prof. Dr. Müller.", "Ja."]),
+        ("Plan b. Then 5 ft. 3 in. more.", ["Plan b.", "Then 5 ft. 3 in. more."]),
         ("The U.S. Army of J. R. Smith. Yes!No", ["The U.S. Army of J. R. Smith.", "Yes!No"]),
     ],
 )
@@ -257,7 +265,7 @@ def test_splits_are_exact_and_disjoint() -> None:
         ("200 casas", "es", "200"),
         ("mp3", "es", "mp3"),
         ("N° 7", "fr", "No. 7"),
-        ("Nr. 42", "de", "Nr. 42"),
+        ("Nr. 42", "nl", "Nr. 42"),
         ("42 500 euros", "fr", "42 500"),
         ("42 ¥", "fr", "¥"),
         ("a ≤ b", "it", "≤"),
