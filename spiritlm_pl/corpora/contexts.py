@@ -33,7 +33,7 @@ _MORE_YEARS = rf"(?:{_YEAR}(?:, ?(?:and |or )?| (?:and|or|to|through|until|till|
 # What a year follows, always, or if it ends a clause or a verb or an adverb comes next.
 _BEFORE_YEARS = regex.compile(
     rf"(?:\b{_MONTH_NAMES}(?: \d{{1,2}}(?:st|nd|rd|th)?)?,? (?:of )?"
-    r"|\b(?i:(?:the|fiscal|financial|school|calendar) years?|since|during|circa|class of|copyright)"
+    r"|\b(?i:(?:the|fiscal|financial|school|calendar) years?|since|during|circa|class of|copyright(?: \(c\))?)"
     r" |\b(?i:(?:spring|summer|autumn|winter)(?: of)?) |\b(?i:mid|pre|post|early|late)[ -]"
     r"|(?<![\p{L}\d])(?:c|ca|A\.D)\. ?|\bAD |© ?)" + _MORE_YEARS
 )
@@ -61,6 +61,7 @@ _CLAUSE_ENDS = regex.compile(
     r"|because|as|at|on|in|with|without|for|by|from|until|till|through|after|before|during|since|there|here|he|she|it|we"
     r"|they|you|I|the|a|an|his|her|its|their|our|my|this|these|those|only|alone|if|so|than|onwards?)\b)"
 )
+_NAMED = regex.compile(r"[\p{L}\d,;)] \p{Lu}[\p{L}\d]* $")  # the first of a sentence may be no name
 _NAME = regex.compile(r" \p{Lu}\p{Ll}")
 _DETERMINED = regex.compile(r"(?:\b(?i:the|this|that|an?|my|your|his|her|its|our|their)|'s?) \"?$")  # the 1950 votes
 # Telephones, rooms, roads and flights: nine one one, one oh one, one hundred one, ten twenty four.
@@ -95,7 +96,8 @@ def plain_number(match: Match, group: str = "n") -> str | None:
         return number(digits, year=True)
     if _MAYBE_BEFORE_YEARS.search(before) and not _CHANGES.search(before):
         return None if counted or not _CLAUSE_ENDS.match(text, end) else number(digits, year=True)
-    if counted and not surely and not _DETERMINED.search(before) and not digits.endswith("00"):
+    known = surely or _DETERMINED.search(before) or _NAMED.search(before)  # not: Windows 2012 features
+    if counted and not known and not digits.endswith("00"):
         return number(digits)
     return None
 
@@ -138,7 +140,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (r"&c\b\.?", lambda match: "et cetera"),
     (r"(?<![^\s(\"'/])\.(?P<name>NET|net|com|org|edu|gov)\b", _dot),
     (r"(?<=\bASP)\.(?P<name>NET)\b", _dot),
-    (r"(?<![^\s(\"'])\.\p{L}+(?:\.\p{L}+)*\b(?![.\p{L}])", _unsure),  # .exe: dot e x e
+    (r"(?<![^\s(\"'])\.\p{L}+(?:\.\p{L}+)*\b(?!\.\p{L})", _unsure),  # .exe: dot e x e
     (r"\b[\w-]+\.(?:txt|exe|pdf|docx?|html?|zip|py|js|jpe?g|png|gif|csv|json|wav|mp3|io|co\.uk)\b", _unsure),
     (rf"{_NOT_WITHIN}{_DAY}(?:st|nd|rd|th)? {_MONTH_NAMES}(?![\p{{L}}\d'])", _unsure),  # the fifth of, five January
     (rf"\b(?P<short>{'|'.join(sorted(_SHORT_DATES, key=len, reverse=True))})\.(?![\p{{L}}.])", _short_date),
