@@ -107,7 +107,7 @@ _CONSONANTS = "bcdfghjklmnpqrstvwxzßçñćłńśźżбвгґджзйклмнп�
 _SAID = "hm|hmm|mhm|mm|mmm|pst|psst|brr|grr|pff|pfft|tsk|sch|zzz|гм|хм|тс"  # and those that are spelled
 _SPELLED = "tv|cd|dvd|pc|sms|mms|gps|wc|dj|тв"
 _SIGNS = r"[\u0e2f\u0e46\u0eaf\u0ec6\u17d7\u0970\u0af0]"  # repeat or shorten words: Thai, Lao, Khmer, Indian
-_REPEATED = rf"[\p{{L}}\p{{M}}]*{_SIGNS}[\p{{L}}\p{{M}}\u0970\u0af0]*|។ល។"
+_REPEATED = rf"(?<![\p{{L}}\p{{M}}'])[\p{{L}}\p{{M}}']*{_SIGNS}[\p{{L}}\p{{M}}\u0970\u0af0']*|។ល។"
 _LETTERS = r"(?<![\p{L}\p{M}.'])\p{Ll}\.(?:-?| )(?:\p{Ll}\.(?:-?| ))*(?:\p{Lu}|\p{Ll}{1,3})\.|\bc\.-à-d\."
 
 

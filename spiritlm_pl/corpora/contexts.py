@@ -141,7 +141,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (r"(?<![^\s(\"'/])\.(?P<name>NET|net|com|org|edu|gov)\b", _dot),
     (r"(?<=\bASP)\.(?P<name>NET)\b", _dot),
     (r"(?<![^\s(\"'])\.\p{L}+(?:\.\p{L}+)*\b(?!\.\p{L})", _unsure),  # .exe: dot e x e
-    (r"\b[\w-]+\.(?:txt|exe|pdf|docx?|html?|zip|py|js|jpe?g|png|gif|csv|json|wav|mp3|io|co\.uk)\b", _unsure),
+    (r"\b\w+\.(?:txt|exe|pdf|docx?|html?|zip|py|js|jpe?g|png|gif|csv|json|wav|mp3|io|co\.uk)\b", _unsure),
     (rf"{_NOT_WITHIN}{_DAY}(?:st|nd|rd|th)? {_MONTH_NAMES}(?![\p{{L}}\d'])", _unsure),  # the fifth of, five January
     (rf"\b(?P<short>{'|'.join(sorted(_SHORT_DATES, key=len, reverse=True))})\.(?![\p{{L}}.])", _short_date),
     (rf"\b(?P<short>Feb|Aug|Sept|Oct|Nov|Tues|Thurs?|(?:{'|'.join(_MONTHS)})(?= \d))\b(?![.'’&-])", _short_date),

@@ -189,9 +189,9 @@ def _words(text: str, language: str) -> list[str]:
 def _one_glottal(text: str, language: str) -> str:
     """One character for the ʻokina, and for the mark of Uzbek oʻ and gʻ; elsewhere both are apostrophes."""
     if language in WITH_OKINA:
-        return regex.sub(r"(?<=\p{L})'(?=\p{L})", "ʻ", text)
+        return regex.sub(r"(?<=\p{L}'*)'(?='*\p{L})", "ʻ", text)
     if language in ("uz", "uzb", "uzbek"):
-        return regex.sub(r"(?<=[og])'", "ʻ", text)
+        return regex.sub(r"(?<=[og])'", "ʻ", text.replace("ʻ", "'"))
     return text.replace("ʻ", "'")
 
 

@@ -1,8 +1,10 @@
 """Abbreviations of other languages, signs that repeat words, and letters that are written with several characters."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from spiritlm_pl.corpora.transcripts import spoken_form, unreadable
+from spiritlm_pl.corpora.transcripts import spoken_form, spoken_words, unreadable, written_tokens
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,12 @@ def test_words_at_the_end_of_a_sentence_are_no_abbreviations(language: str, text
 def test_a_letter_is_one_character_however_it_is_typed(language: str, text: str, said: str) -> None:
     assert spoken_form(text, language=language) == said and unreadable(text, language) is None
     assert spoken_form(said, language=language) == said
+
+
+@pytest.mark.parametrize("language", ["de", "haw", "uz", "th"])
+@settings(max_examples=100, deadline=None)
+@given(text=st.text("abz ʻ'ʼ‘.ogBNr5Ddh1950ๆก-", max_size=24))
+def test_spoken_form_of_other_languages_is_stable(language: str, text: str) -> None:
+    said = spoken_words(text, language=language)
+    assert spoken_words(" ".join(said), language=language) == said
+    assert [word for token, words in written_tokens(text, language) for word in words] == said

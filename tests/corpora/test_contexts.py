@@ -87,7 +87,7 @@ def test_numbers_of_rooms_and_flights_with_one_reading_are_said(written: str, sa
         ("Jan said so", "jan said so"),
         ("Sept 2020", "september twenty twenty"),
         ("the 5th of May", "the fifth of may"),
-        ("5th Ave and Sunset Blvd", "fifth avenue and sunset boulevard"),
+        ("1st Ave., 5th Ave and Sunset Blvd", "first avenue fifth avenue and sunset boulevard"),
         ("kings &c.", "kings et cetera"),
         (".NET, ASP.NET and .com", "dot net asp dot net and dot com"),
         ("wait ...and see", "wait and see"),
