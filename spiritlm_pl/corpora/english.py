@@ -4,16 +4,13 @@ Each is a pattern and what to say for a match; None where a reader could say it 
 that nobody has to guess. Numbers themselves are those of `numbers`.
 """
 
-import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import regex
 
+from spiritlm_pl.corpora.contexts import CONTEXTS, Match, Say, plain_number, range_of_years
 from spiritlm_pl.corpora.numbers import cardinal, digits, number, ordinal, plural, whole_number
-
-Match = re.Match[str]  # regex gives objects with the same methods
-Say = Callable[[Match], str | None]
 
 SYMBOLS = {
     "&": "and",
@@ -221,12 +218,10 @@ def _quantity(match: Match) -> str | None:
     return f"{minus}{number(first)} {one if first == '1' else many}"
 
 
-def _years(match: Match) -> str:
-    return f"{number(match['first'], year=True)} to {number(match['last'], year=True)}"
-
-
-def _number(match: Match) -> str:
-    words = number(match["n"], year=True)
+def _number(match: Match) -> str | None:
+    words = number(match["n"], year=True) if match["s"] else plain_number(match)
+    if words is None:
+        return None
     if match["s"] and match["n"][-1] == "0":
         words = plural(words)
     elif match["s"]:
@@ -238,7 +233,7 @@ def _quoted(match: Match) -> str | None:
     """A number before a closing quotation mark; without an opening one it is of inches, feet or minutes."""
     before = match.string[: match.start()]
     opened = before.count('"') % 2 if match["mark"] == '"' else regex.search(r"(?<![\p{L}\d])'", before)
-    return number(match["n"], year=True) if opened else None
+    return plain_number(match) if opened else None
 
 
 def _roman(match: Match) -> str | None:
@@ -348,8 +343,8 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"(?: |(?P<hyphen>-))?(?P<unit>{_UNIT_NAME}){_END}",
         _quantity,
     ),
-    (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", _years),
-    (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", _years),
+    (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", range_of_years),
+    (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", range_of_years),
     (
         rf"{_NOT_WITHIN}(?:\(\d{{3}}\) ?|\d{{3}}[- ])?\d{{3}}-\d{{4}}{_END}",
         lambda match: digits(regex.sub(r"\D", "", match[0])),
@@ -368,7 +363,10 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–—.,:/⁄^']\d)", _letters_and_digits),
     (r"[\p{L}\d]*\d[\p{L}\d]*(?:[-–—.,:/⁄^'\"]+[\p{L}\d]*\d[\p{L}\d]*)*", _unsure),
 ]
-EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [(regex.compile(p), say) for p, say in _EXPRESSIONS]
+EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [
+    *CONTEXTS,
+    *((regex.compile(pattern), say) for pattern, say in _EXPRESSIONS),
+]
 
 _UNIT = rf" ?(?:{_UNIT_NAME}|[mglshxkt])(?![\p{{L}}\d])"
 

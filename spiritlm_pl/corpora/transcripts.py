@@ -14,6 +14,15 @@ from functools import lru_cache
 
 import regex
 
+from spiritlm_pl.corpora.abbreviations import (
+    BEFORE_DIGITS,
+    LETTERS_WITH_POINTS,
+    NO_SENTENCE_ENDS,
+    WITH_OKINA,
+    abbreviations,
+    is_date,
+)
+from spiritlm_pl.corpora.contexts import Say
 from spiritlm_pl.corpora.english import (
     ABBREVIATIONS,
     BEFORE_NUMBERS,
@@ -21,7 +30,6 @@ from spiritlm_pl.corpora.english import (
     SYMBOLS,
     UNSAID,
     WRITTEN_SHORT,
-    Say,
     whole_numbers,
 )
 from spiritlm_pl.corpora.numbers import language_code, number
@@ -66,8 +74,14 @@ _BREAKS = regex.compile(
     rf"|(?<=(?:{_END_WITHOUT_SPACE})[\p{{Pe}}\p{{Pf}}\"']*)(?=[^\s\p{{Pe}}\p{{Pf}}\p{{Sentence_Terminal}}\"'])",
     regex.V1,
 )
-_NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)}|\p{{Lu}}|\p{{L}}(?:\.\p{{L}})+)\.$")  # initials, too
-_NO_END_BEFORE_DIGITS = regex.compile(rf"(?:^|\W)(?i:{'|'.join(BEFORE_NUMBERS)})\.$")
+_NO_END = regex.compile(  # initials, too
+    rf"(?:^|\W)(?:{'|'.join((*ABBREVIATIONS, *NO_SENTENCE_ENDS))}|\p{{Lu}}|\p{{L}}(?:\.\p{{L}})+)\.$"
+    rf"|{LETTERS_WITH_POINTS}$"
+)
+_NO_END_BEFORE_DIGITS = regex.compile(
+    rf"(?:^|\W)(?:(?i:{'|'.join(BEFORE_NUMBERS)})|{'|'.join(BEFORE_DIGITS)}|(?<=\d )(?:ft|lbs?|hrs?))\.$"
+)
+_ONE_LETTER = regex.compile(r"(?<![\p{L}\p{M}.'])\p{Ll}\.$")  # z. B.
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ def is_english(language: str) -> bool:
 
 @lru_cache
 def _expressions(language: str) -> list[tuple[regex.Pattern[str], Say]]:
-    return EXPRESSIONS if language == "en" else whole_numbers(language)
+    return EXPRESSIONS if language == "en" else [*abbreviations(language), *whole_numbers(language)]
 
 
 def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
@@ -165,11 +179,20 @@ def _words(text: str, language: str) -> list[str]:
     text = text.replace("İ", "i")
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    text = one_form(_NOT_SPELLED.sub("", text.lower()))
+    text = _one_glottal(one_form(_NOT_SPELLED.sub("", text.lower())), language)
     words = [word.strip("'") for word in _WORD.findall(text)]
     if language == "en":
         words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]
     return [word for word in words if any(character.isalpha() for character in word)]
+
+
+def _one_glottal(text: str, language: str) -> str:
+    """One character for the ʻokina, and for the mark of Uzbek oʻ and gʻ; elsewhere both are apostrophes."""
+    if language in WITH_OKINA:
+        return regex.sub(r"(?<=\p{L}'*)'(?='*\p{L})", "ʻ", text)
+    if language in ("uz", "uzb", "uzbek"):
+        return regex.sub(r"(?<=[og])'", "ʻ", text.replace("ʻ", "'"))
+    return text.replace("ʻ", "'")
 
 
 def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = None) -> str | None:
@@ -211,6 +234,13 @@ def written_tokens(text: str, language: str = "en") -> list[tuple[str, list[str]
     return [(one.written, one.words) for one in readings(text, language, None) if one.words]
 
 
+def _is_one(before: str, after: str) -> bool:
+    """Whether two texts with a point between them are one sentence."""
+    if after[0].isdigit() and _NO_END_BEFORE_DIGITS.search(before):
+        return True
+    return is_date(before, after) or bool(_ONE_LETTER.search(before) and regex.match(r"\p{L}\.", after))
+
+
 def split_sentences(text: str) -> list[str]:
     """Sentences of running text: a new one after the sentence ends of any script (. ! ? । 。 ؟ ...) and at empty lines.
 
@@ -218,11 +248,11 @@ def split_sentences(text: str) -> list[str]:
     """
     sentences: list[str] = []
     for paragraph in regex.split(r"\n\s*\n", text):
-        goes_on = False
+        goes_on, is_first = False, True
         for part in _BREAKS.split(" ".join(paragraph.split())):
-            if goes_on or (sentences and part[0].isdigit() and _NO_END_BEFORE_DIGITS.search(sentences[-1])):
+            if goes_on or (not is_first and _is_one(sentences[-1], part)):
                 sentences[-1] += f" {part}"
             else:
                 sentences.append(part)
-            goes_on = _NO_END.search(part) is not None
+            goes_on, is_first = _NO_END.search(sentences[-1]) is not None, False
     return [sentence for sentence in sentences if spoken_words(sentence)]
