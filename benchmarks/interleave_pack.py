@@ -138,7 +138,7 @@ def loading(folder: Path, workers: int, seconds: float) -> dict[str, float]:
 
 def private_dirty(process: int) -> int:
     """KiB that belong to this process alone; mapped blocks belong to the page cache."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
 
 

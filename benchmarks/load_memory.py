@@ -80,7 +80,7 @@ def watched(action: str, folder: Path, out: Path) -> dict[str, float]:
 
     def watch() -> None:
         while not stop.wait(0.01):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
             values = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
             peaks["anonymous"] = max(peaks["anonymous"], int(values["RssAnon"]) / 2**20)
             peaks["resident"] = max(peaks["resident"], process.memory_info().rss / GIB)

@@ -102,7 +102,7 @@ class EvaluateChoice(Callback):
                 "results": {name: result.to_dict() for name, result in results.items()},
             }
             with atomic_path(Path(self.output)) as path:
-                path.write_text(json.dumps(description, indent=2) + "\n")
+                path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
     def _load(self, pl_module: LightningModule, vocabulary: Vocabulary) -> list[ChoiceItem]:
         if self._items is None:

@@ -52,4 +52,4 @@ class ExportNetwork(Callback):
             if not figures:  # nothing was left to do: those of the training before stay
                 return
             with atomic_path(folder / METRICS_FILE) as path:
-                path.write_text(json.dumps(figures, indent=2) + "\n")
+                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

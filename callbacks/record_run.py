@@ -117,7 +117,7 @@ class RecordRun(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the configuration as a file; only rank zero calls."""
         with atomic_path(config_file(trainer)) as path:
-            path.write_text(self.parser.dump(self.config, skip_none=False))
+            path.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open or continue the MLflow run."""

@@ -215,7 +215,7 @@ def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
     if not path.is_file():
         return None
     own = {Path(name).resolve() for name in sources}
-    recorded = [Path(name) for name in json.loads(path.read_text())["provenance"]["corpora"]]
+    recorded = [Path(name) for name in json.loads(path.read_text(encoding="utf-8"))["provenance"]["corpora"]]
     others = [name for name in recorded if name.is_dir() and name.resolve() not in own]
     if not others:
         return None

@@ -167,7 +167,7 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
 
 def commonest(codes: Iterable[npt.NDArray[np.uint16] | None]) -> int:
     """The code that occurs most often in the codes of utterances, the smallest of equals."""
-    return int(np.bincount(np.concatenate([row for row in codes if row is not None])).argmax())
+    return int(np.argmax(np.bincount(np.concatenate([row for row in codes if row is not None]))))
 
 
 def run_durations(utterance: UnitUtterance) -> Indices:

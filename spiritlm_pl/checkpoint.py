@@ -58,7 +58,7 @@ def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict
     with atomic_path(folder / WEIGHTS_FILE) as path:
         save_file(weights, path)
     with atomic_path(folder / CONFIG_FILE) as path:
-        path.write_text(json.dumps(description, indent=2) + "\n")
+        path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -72,7 +72,7 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"checkpoint must hold a readable {CONFIG_FILE}, but {path} is damaged: {error}") from error
     if description.get("stage") != stage:

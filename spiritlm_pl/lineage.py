@@ -34,13 +34,13 @@ def write_note(
         "ancestors": ancestors(made_from),
     }
     with atomic_path(Path(folder) / NOTE_FILE) as path:
-        path.write_text(json.dumps(note, indent=2) + "\n")
+        path.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def read_note(folder: str | Path) -> dict[str, Any] | None:
     """The note of `write_note`; None where there is none."""
     path = Path(folder) / NOTE_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def ancestors(folders: Iterable[str | Path]) -> dict[str, dict[str, str | None]]:

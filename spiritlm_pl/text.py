@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from spiritlm_pl.lm.description import DESCRIPTION_FILE
+from spiritlm_pl.lm.description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.text_backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -40,6 +40,16 @@ _TOO_HIGH = re.compile(r"value <= (\d+)")
 _TOO_LOW = re.compile(r"required_chars\. \d+ vs (\d+)")
 
 
+def _as_model_reads_it(folder: Path) -> HuggingFace | None:
+    """The tokenizer that a model's type makes of a SentencePiece model alone; None where it makes none."""
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    try:
+        return HuggingFace(folder)
+    except (ValueError, OSError):
+        return None
+
+
 class TextTokenizer:
     """Text to pieces and back."""
 
@@ -52,7 +62,8 @@ class TextTokenizer:
         """Read a SentencePiece .model, or a folder with `tokenizer.model` or a `transformers` tokenizer.
 
         A base model's folder is read as `AutoTokenizer` reads it, whatever lies beside its `tokenizer.json`; the
-        SentencePiece model counts where it is alone, in a folder that was written here, and in a published one.
+        SentencePiece model counts where `AutoTokenizer` makes nothing of it, in a folder that was written here, and in
+        a published one.
 
         Raises:
             FileNotFoundError: if there is nothing of the kind.
@@ -68,8 +79,10 @@ class TextTokenizer:
                 if not others:
                     raise
             else:
-                if not others or found.opening or (path / DESCRIPTION_FILE).is_file():
+                if found.opening or not path.is_dir() or (path / DESCRIPTION_FILE).is_file():
                     return cls(found)
+                if not others:
+                    return cls(_as_model_reads_it(path) or found)
         if others:
             return cls(HuggingFace(path))
         raise FileNotFoundError(

@@ -12,6 +12,8 @@ from torch import Tensor
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.word_times import AlignmentError
 
+LENGTH_TOLERANCE = 0.1  # seconds; codecs add some hundredths
+
 
 @dataclass(frozen=True)
 class Aligned:
@@ -21,11 +23,13 @@ class Aligned:
         words: one for each word that is said, in order.
         phones: phones in order, silence left out; empty if the aligner knows none.
         source: file or entry that the times come from and that is of this utterance alone; None if there is none.
+        seconds: how long its audio is, as the source says; None if it does not.
     """
 
     words: list[Word]
     phones: list[Word] = field(default_factory=list)
     source: str | None = None
+    seconds: float | None = None
 
 
 class Aligner(Protocol):
@@ -43,12 +47,21 @@ class Aligner(Protocol):
     def english_only(self) -> bool:
         """Whether it knows English words alone."""
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
-        """Times for `words` (lower case, as said) in a waveform (S,), which is None without `needs_audio`.
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
+        """Times for `words` (lower case, as said) of a language in a waveform (S,), None without `needs_audio`.
 
         Raises:
             AlignmentError: if they do not fit.
         """
+
+
+def check_length(found: Aligned, duration: float) -> None:
+    """Raise AlignmentError if times come from a source that is of longer or shorter audio than the utterance's."""
+    if found.seconds is not None and abs(found.seconds - duration) > LENGTH_TOLERANCE:
+        raise AlignmentError(
+            f"times must be of this audio, which lasts {duration:.2f} s, "
+            f"but {found.source} is of {found.seconds:.2f} s instead"
+        )
 
 
 def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ class CTCAligner:
         """
         return _network(str(self.network), self.device)
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words in a waveform (S,) at 16 kHz; see `Aligner.align`."""
         assert waveform is not None
         return Aligned([*align_words(self.load(), waveform, words, self.unknown)])

@@ -102,7 +102,7 @@ class TextGridAligner:
         if not Path(self.folder).is_dir():
             raise FileNotFoundError(f"folder must be a folder of TextGrid files, but is {self.folder} instead")
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         names, files = _textgrids(str(self.folder))
         path = files[names.one(cut_id, "TextGrid files", self.folder)]
@@ -110,7 +110,7 @@ class TextGridAligner:
             found = textgrid_alignment(path, self.word_tier, self.phone_tier)
         except ValueError as error:
             raise AlignmentError(str(error)) from error
-        return Aligned(spoken_times(words, found.words), found.phones, str(path))
+        return Aligned(spoken_times(words, found.words, language), found.phones, str(path), found.seconds)
 
 
 @lru_cache(maxsize=4)
@@ -152,8 +152,8 @@ class CTMAligner:
             if path is not None:
                 _ctm(str(path))
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         recording, found = _of_cut(str(self.words), cut_id)
         phones = _of_cut(str(self.phones), cut_id)[1] if self.phones is not None else []
-        return Aligned(spoken_times(words, found), [*phones], f"{recording} in {self.words}")
+        return Aligned(spoken_times(words, found, language), [*phones], f"{recording} in {self.words}")

@@ -46,7 +46,7 @@ class PocketsphinxAligner:
     needs_audio: bool = True
     english_only: bool = True
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         assert waveform is not None
         data = (waveform.clamp(-1, 1) * 32767).short().numpy().tobytes()

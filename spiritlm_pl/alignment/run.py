@@ -13,7 +13,7 @@ from typing import Any
 
 from lhotse import MonoCut
 
-from spiritlm_pl.alignment.contract import Aligner
+from spiritlm_pl.alignment.contract import Aligner, check_length
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
@@ -74,11 +74,14 @@ class _Job:
             return Outcome(cut.id, key, reason=f"{unknown!r} has no certain reading in {language}: write it in words")
         try:
             waveform = load_waveform(cut) if self.aligner.needs_audio else None
-            aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words])
+            aligned = self.aligner.align(cut.id, waveform, [word for _, words in tokens for word in words], language)
+            check_length(aligned, cut.duration)
             words = token_times(tokens, aligned.words, cut.duration)
             return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration), source=aligned.source)
         except (AlignmentError, AudioError) as error:
             return Outcome(cut.id, key, reason=str(error))
+        except Exception as error:  # whatever an aligner makes of one utterance is about that one
+            return Outcome(cut.id, key, reason=f"{self.aligner.name} fails: {error!r:.500}")
 
 
 def _key(aligner: Aligner, cut: MonoCut) -> str:
@@ -103,7 +106,7 @@ def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int 
     done = _read_cache(cache) if aligner.needs_audio else {}  # times in files may have been corrected since
     keys = [(cut.id, _key(aligner, cut)) for cut in todo]
     missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
-    with cache.open("a") as stream:
+    with cache.open("a", encoding="utf-8") as stream:
         stream.write("\n")
         for outcome in parallel_map(_Job(aligner), missing, num_jobs, f"aligning with {aligner.name}"):
             stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
@@ -180,7 +183,7 @@ def align_corpus(
         "code_version": code_version(),
     }
     with atomic_path(corpus / REPORT_FILE) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     cache.unlink()
     return report
 

@@ -1,5 +1,6 @@
 """Aligners by name, and the one that takes times from a lhotse manifest."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 @lru_cache(maxsize=1)
 def _pieces(path: str) -> dict[str, Piece]:
     """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse_manifest` gives."""
-    pieces, _ = pieces_of(read_manifests(path)[0])
+    pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
     return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 
 
@@ -43,14 +44,14 @@ class LhotseAligner:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"source must be a manifest of cuts, but {self.path} is missing instead")
 
-    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str]) -> Aligned:
+    def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         piece = _pieces(self.path).get(cut_id)
         if piece is None:
             raise AlignmentError(f"{self.path} has no supervision {cut_id}, or not all of it")
         if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
-        return Aligned(spoken_times(words, piece.words), list(piece.phones))
+        return Aligned(spoken_times(words, piece.words, language), list(piece.phones))
 
 
 def make_aligner(

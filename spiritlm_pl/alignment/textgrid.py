@@ -38,6 +38,14 @@ class Tier:
     intervals: list[Word]
 
 
+@dataclass(frozen=True)
+class TextGrid:
+    """Tiers, and the time at which they end: the length of the audio that they were made of."""
+
+    tiers: list[Tier]
+    end: float
+
+
 def _values(text: str) -> Iterator[str | float]:
     """Strings and numbers of a file, in order; a flag is the string "<flag>"."""
     for match in _TOKEN.finditer(text):
@@ -98,8 +106,8 @@ def _read_tier(reader: _Reader) -> Tier:
     return Tier(name, intervals)
 
 
-def parse_textgrid(text: str) -> list[Tier]:
-    """Tiers of a TextGrid.
+def parse_textgrid(text: str) -> TextGrid:
+    """Tiers of a TextGrid, and its end.
 
     Raises:
         ValueError: if the text is no TextGrid, or has fewer or more intervals or tiers than it says.
@@ -107,16 +115,17 @@ def parse_textgrid(text: str) -> list[Tier]:
     reader = _Reader(text)
     if not reader.string("file type").startswith("ooTextFile") or reader.string("object class") != "TextGrid":
         raise ValueError('file must begin with "ooTextFile" and "TextGrid", but does not')
-    reader.number("xmin"), reader.number("xmax")
+    reader.number("xmin")
+    end = reader.number("xmax")
     if reader.string("flag of tiers") != "<exists>":
-        return []
+        return TextGrid([], end)
     tiers = [_read_tier(reader) for _ in range(reader.count("number of tiers"))]
     reader.end()
-    return tiers
+    return TextGrid(tiers, end)
 
 
-def read_textgrid(path: str | Path) -> list[Tier]:
-    """Tiers of a TextGrid file in UTF-8 or UTF-16, or in Latin-1, as old versions of Praat wrote it.
+def read_textgrid(path: str | Path) -> TextGrid:
+    """A TextGrid file in UTF-8 or UTF-16, or in Latin-1, as old versions of Praat wrote it.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -151,7 +160,7 @@ def _find(tiers: Sequence[Tier], patterns: Sequence[str]) -> Tier | None:
 
 
 def textgrid_alignment(path: str | Path, word_tier: str | None = None, phone_tier: str | None = None) -> Aligned:
-    """Words and phones of a TextGrid file, empty and silent intervals left out; times as in the file.
+    """Words and phones of a TextGrid file, empty and silent intervals left out; times and length as in the file.
 
     Args:
         path: the file.
@@ -162,7 +171,8 @@ def textgrid_alignment(path: str | Path, word_tier: str | None = None, phone_tie
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, has no such tier, or several.
     """
-    tiers = read_textgrid(path)
+    grid = read_textgrid(path)
+    tiers = grid.tiers
     names = ", ".join(repr(tier.name) for tier in tiers) or "no tiers"
     found = []
     for given, usual in ((word_tier, WORD_TIERS), (phone_tier, PHONE_TIERS)):
@@ -174,4 +184,4 @@ def textgrid_alignment(path: str | Path, word_tier: str | None = None, phone_tie
             wanted = repr(given) if given is not None else " or ".join(map(repr, usual))
             raise ValueError(f"tier must be one of {path}, but is {wanted} instead; there are {names}")
         found.append(_labelled(tier) if tier is not None else [])
-    return Aligned(words=found[0], phones=found[1])
+    return Aligned(words=found[0], phones=found[1], seconds=grid.end)

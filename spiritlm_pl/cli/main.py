@@ -6,10 +6,11 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from spiritlm_pl import __version__
-from spiritlm_pl.cli.extras import installation_advice
+from spiritlm_pl.cli.extras import check_extra, installation_advice
 from spiritlm_pl.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
 }
 OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
+NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 PARSER_DETAILS = (
     "Does not validate against any",
@@ -43,6 +45,7 @@ PARSER_DETAILS = (
     "Expected a <class 'NoneType'>",
 )
 OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
+TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
@@ -83,16 +86,39 @@ def run(arguments: list[str]) -> None:
     if command in TRAINER_SUBCOMMANDS:
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
     elif command in COMMANDS:
+        if command in NEED_ALL_OF:
+            check_extra(NEED_ALL_OF[command], command)
         target = _load(COMMANDS[command][0])
         if command in OWN_OPTIONS:
             target(rest)
             return
         from jsonargparse import auto_cli
 
+        rest = switches_spelt_out(target, rest)
         auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", exit_on_error=False)
     else:
         known = ", ".join((*TRAINER_SUBCOMMANDS, *COMMANDS))
         raise ValueError(f"command must be one of {known}, but is {command!r} instead")
+
+
+def switches_spelt_out(target: Any, words: list[str]) -> list[str]:
+    """Give a switch that stands alone its value: `--overwrite` means `--overwrite=true`.
+
+    Args:
+        target: function of the command, or a dictionary of those of its subcommands.
+        words: what follows the command on the command line.
+    """
+    names = (word for word in words if not word.startswith("-"))
+    while isinstance(target, dict):
+        target = target.get(next(names, None))
+    if target is None:
+        return words
+    switches = {f"--{name}" for name, given in signature(target).parameters.items() if given.annotation is bool}
+    following = [*words[1:], ""]
+    return [
+        f"{word}=true" if word in switches and value.lower() not in TRUTH_VALUES else word
+        for word, value in zip(words, following, strict=True)
+    ]
 
 
 def told(error: Exception) -> str:

@@ -133,7 +133,7 @@ def lines_of(lines: Sequence[Line], characters: Sequence[str] | None) -> list[Li
 def _read_source(source: Path | None) -> tuple[bytes, str]:
     """`queen.1c` and the licence notice."""
     if source is not None and source.is_dir() and (archives := list(source.rglob(ARCHIVE))):
-        notices = [path.read_text(errors="replace") for path in sorted(source.rglob(NOTICE))]
+        notices = [path.read_text(errors="replace", encoding="utf-8") for path in sorted(source.rglob(NOTICE))]
         return archives[0].read_bytes(), next(iter(notices), "")
     files = package_files([PACKAGE], source)
     archive = next((data for name, data in files.items() if name.endswith(f"/{ARCHIVE}")), None)
@@ -203,7 +203,7 @@ def prepare_amazon_queen(
             "characters": None if characters is None else list(characters),
         },
     }
-    (out / "LICENCE.txt").write_text(notice)
+    (out / "LICENCE.txt").write_text(notice, encoding="utf-8")
     splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     with tempfile.TemporaryDirectory() as folder:  # `out` is no corpus before it has been sorted out
         save_corpus(folder, splits, **description)

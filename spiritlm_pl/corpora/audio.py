@@ -21,6 +21,8 @@ from spiritlm_pl.corpora.decoding import decode
 SAMPLE_RATE = 16_000
 SILENCE = 1e-4  # peak below which there is nothing to hear
 CANCELLED = 0.1  # of the power that the loudest channel alone would leave in the mix
+QUIET = 0.01  # of the mean power of the loudest channel: what is below it is no loss
+WINDOWS = 10  # a second
 LARGEST_KERNEL = 1 << 22  # taps of torchaudio's resampling filter, which grow where two rates share no divisor
 
 
@@ -46,22 +48,49 @@ def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None
     return waveform, rate
 
 
-def loudest_if_cancelled(waveform: Tensor) -> int | None:
+def loudest_if_cancelled(waveform: Tensor, rate: int) -> int | None:
     """The loudest channel of a waveform (C, S) whose channels cancel each other out when they are mixed; else None.
 
-    A recording with one channel inverted would become silence.
+    A recording with one channel inverted, be it in a part only, would become silence there. A channel that is silent
+    where another is not is passed over.
+
+    Raises:
+        AudioError: if they do in a part, and no channel has what the others have elsewhere.
     """
     if waveform.shape[0] == 1 or waveform.numel() == 0:
         return None
-    power = waveform.square().mean(1)  # (C,)
-    if float(waveform.sum(0).square().mean()) < CANCELLED * float(power.max()):
-        return int((power > 0.9 * power.max()).int().argmax())  # the first of those that are as loud
-    return None
+    powers = _powers(waveform, rate)  # (C, W)
+    loudest = powers.max(0).values
+    heard = loudest > QUIET * loudest.mean()
+    enough = min(2, max(1, int(heard.sum()) // 2))  # windows of it
+
+    def loses(power: Tensor) -> bool:
+        return int((heard & (power < CANCELLED * loudest)).sum()) >= enough
+
+    if not loses(_powers(waveform.sum(0, keepdim=True), rate)[0]):
+        return None
+    power = powers.mean(1)
+    power = power.clamp(max=0.9 * float(power.max()))  # of those that are as loud, the first
+    for channel in power.argsort(descending=True, stable=True).tolist():
+        if not loses(powers[channel]):
+            return int(channel)
+    raise AudioError("channels must hold the same, but cancel each other out in a part and differ in another")
+
+
+def _powers(waveform: Tensor, rate: int) -> Tensor:
+    """Power of channels (C, S) by window (C, W)."""
+    size = max(1, rate // WINDOWS)
+    squares = torch.nn.functional.pad(waveform.square(), (0, -waveform.shape[1] % size))
+    return squares.unflatten(1, (-1, size)).mean(2)
 
 
 def to_mono(waveform: Tensor, rate: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Mix channels (C, S), or take the loudest where they cancel each other out, and resample to (S',)."""
-    loudest = loudest_if_cancelled(waveform)
+    """Mix channels (C, S), or take the loudest if they cancel each other out, and resample to (S',).
+
+    Raises:
+        AudioError: if it cannot be done without losing some of it.
+    """
+    loudest = loudest_if_cancelled(waveform, rate)
     return resample(waveform.mean(0) if loudest is None else waveform[loudest], rate, sample_rate)
 
 

@@ -1,7 +1,7 @@
 """What an audio file says of its own length, where decoders do not look or do not tell.
 
 Decoders are lenient: of a file that ends too early, or of several files one after another, they give what they find
-first. Sources: RIFF and RF64 (EBU Tech 3306), AIFF, CAF, Sony Wave64; Ogg (RFC 3533); the Xing table of MP3.
+first. Sources: RIFF and RF64 (EBU Tech 3306), AIFF, CAF, Sony Wave64; Ogg (RFC 3533).
 """
 
 import os
@@ -9,7 +9,6 @@ import struct
 from typing import BinaryIO
 
 UNKNOWN_SIZE = 0x7F000000  # from here on, a size is what is written to a pipe: nobody knows it yet
-TAG_SIZE = 10  # bytes of the head of an ID3 tag
 JOINED = "audio file must be one file, but is several one after another instead"
 FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 # first bytes: bytes before the first chunk; of a chunk's name; its size; bytes that the size counts too; alignment
@@ -115,27 +114,3 @@ def _check_joined_flac(file: BinaryIO) -> None:
         if any(head in tail + block for head in FLAC_HEADS):
             raise AudioError(JOINED)
         tail = block[-7:]
-
-
-def mp3_samples(file: BinaryIO) -> int | None:
-    """Samples of each channel that the table of an MP3 promises; None without a table.
-
-    The table is in the first frame: the same letters in a tag of text are none.
-    """
-    start = 0
-    while True:
-        file.seek(start)
-        tag = file.read(TAG_SIZE)
-        if tag[:3] != b"ID3" or len(tag) < TAG_SIZE:
-            break
-        start += TAG_SIZE + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
-    file.seek(start)
-    frame = file.read(4 + 32 + 12)
-    if len(frame) < 48 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
-        return None
-    is_first_version, is_mono = frame[1] & 0x18 == 0x18, frame[3] & 0xC0 == 0xC0
-    side = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[is_first_version, is_mono]
-    name, flags, count = struct.unpack(">4sII", frame[4 + side : 16 + side])
-    if name not in (b"Xing", b"Info") or not flags & 1:
-        return None
-    return int(count) * (1152 if is_first_version else 576)

@@ -21,17 +21,21 @@ import soundfile
 import torch
 from torch import Tensor
 
-from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, mp3_samples, ogg_links
+from spiritlm_pl.corpora.containers import AudioError, UnknownFormatError, check_container, ogg_links
+from spiritlm_pl.corpora.mp3 import Mp3, read_mp3, without_tags
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm".split()
+    ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm "
+    ".mka .mkv .mov .m4b .3gp .ac3 .eac3 .mp2 .amr .wv .tta .aifc".split()
 )
 RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
 LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
 BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a header promises
 GAP = 0.1  # seconds that may be missing between two frames
 PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
-ESTIMATED = ("mp3", "aac", "amr", "g722")  # formats of FFmpeg that do not tell their length, or in a table of their own
+LATEST_START = 3_600.0  # seconds by which sound may begin after its picture
+# Formats of FFmpeg that do not tell their length, or in a table of their own.
+ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "g722")
 # MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
 FOR_FFMPEG = (b"ID3", b"\xff", b".snd", b"NIST")
 COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # of libsndfile
@@ -42,6 +46,7 @@ DEMUXERS = (  # none that opens other files or addresses: no playlists
     *("avi", "flv", "mpeg", "mpegts"),
 )
 Part = tuple[float, float | None]  # start and duration in seconds; None for all that follows
+UNKNOWN_SECONDS = 1e9  # from here on, libsndfile knows no length: FLAC that was written to a pipe
 WHOLE: Part = (0.0, None)
 
 
@@ -105,7 +110,7 @@ def declared_seconds(path: Path) -> float | None:
     """How long a file says that it lasts; None where it does not."""
     try:
         found = soundfile.info(path)
-        if found.duration < 1e9:
+        if found.duration < UNKNOWN_SECONDS:
             return float(found.duration)
     except (soundfile.LibsndfileError, OSError, TypeError):
         pass
@@ -151,7 +156,8 @@ def _decode(
 
 def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
     """Parts (C, S) of an open file."""
-    bounds.check(sound.channels, sound.samplerate, sound.frames / sound.samplerate)
+    seconds = sound.frames / sound.samplerate
+    bounds.check(sound.channels, sound.samplerate, seconds if seconds < UNKNOWN_SECONDS else None)
     for start, duration in parts:
         first = min(round(start * sound.samplerate), sound.frames)
         wanted = sound.frames - first
@@ -206,16 +212,21 @@ def _container(file: BinaryIO, raw: str | None, demuxers: Sequence[str]) -> av.c
 def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[np.ndarray, int]]:
     """Decoded frames (C, S) with the sample rate, which is that of the first, as are the channels."""
     count, rate = 0, 0
+    mp3 = None if raw else read_mp3(file)
+    if mp3 is not None:
+        file = without_tags(file, mp3)
     try:
         with _container(file, raw, DEMUXERS if bounds.rare else COMMON_DEMUXERS) as container:
             if not container.streams.audio:
                 raise AudioError("audio file has no audio stream")
-            promised = _promised(container, file)
+            promised, lead = _promised(container, mp3), _lead(container)
             exact = container.streams.audio[0].codec_context.name.startswith("pcm_")
             for frame in _uniform(_sound(container), bounds, promised):
                 rate = frame.sample_rate
+                if lead and not count:
+                    yield np.zeros((frame.layout.nb_channels, round(lead * rate)), np.float32), rate
                 count += frame.samples
-                if count > bounds.max_seconds * rate:
+                if count > (bounds.max_seconds - lead) * rate:
                     raise AudioError(f"audio must last at most {bounds.max_seconds:g} s, but lasts longer instead")
                 yield frame.to_ndarray(), rate
     except (av.FFmpegError, ValueError) as error:
@@ -247,20 +258,41 @@ def _uniform(frames: Iterator[av.AudioFrame], bounds: Bounds, promised: float | 
         yield from resampler.resample(None)
 
 
-def _promised(container: av.container.InputContainer, file: BinaryIO) -> float | None:
+def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float | None:
     """How many seconds a container says that its sound lasts; None where that would be a guess."""
     name, stream = container.format.name, container.streams.audio[0]
     if name == "mp3":
-        place = file.tell()
-        samples = mp3_samples(file)
-        file.seek(place)
-        return None if samples is None else samples / stream.rate
+        return None if mp3 is None else mp3.seconds
     if name in ESTIMATED:
         return None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     only = len(container.streams) == 1  # a film may be longer than its sound
-    return container.duration / 1e6 if only and container.duration is not None else None
+    if not only or container.duration is None:
+        return None
+    begins = _start_of(stream) if name.startswith("matroska") else 0.0  # its duration counts from 0
+    return container.duration / 1e6 - max(0.0, begins)
+
+
+def _start_of(stream: av.AudioStream) -> float:
+    """When sound begins, in seconds of its container's clock."""
+    if stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
+
+
+def _lead(container: av.container.InputContainer) -> float:
+    """Seconds by which sound begins after its picture: times in a film count from where that begins.
+
+    Raises:
+        AudioError: if they are too many to be meant.
+    """
+    if len(container.streams) == 1 or container.start_time is None:
+        return 0.0
+    lead = _start_of(container.streams.audio[0]) - container.start_time / 1e6
+    if lead > LATEST_START:
+        raise AudioError(f"sound must begin within an hour of its picture, but begins {lead:.0f} s after it")
+    return lead if lead > GAP else 0.0
 
 
 def _sound(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:

@@ -4,16 +4,13 @@ Each is a pattern and what to say for a match; None where a reader could say it 
 that nobody has to guess. Numbers themselves are those of `numbers`.
 """
 
-import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import regex
 
+from spiritlm_pl.corpora.contexts import CONTEXTS, Match, Say, plain_number, range_of_years
 from spiritlm_pl.corpora.numbers import cardinal, digits, number, ordinal, plural, whole_number
-
-Match = re.Match[str]  # regex gives objects with the same methods
-Say = Callable[[Match], str | None]
 
 SYMBOLS = {
     "&": "and",
@@ -72,10 +69,10 @@ _UNITS = {  # singular and plural
     **{
         unit: (name, name + "s")
         for units, name in {
-            "kg Kg KG": "kilogram",
+            "kg Kg KG kgs": "kilogram",
             "mg": "milligram",
-            "km Km KM": "kilometer",
-            "cm": "centimeter",
+            "km Km KM kms": "kilometer",
+            "cm cms": "centimeter",
             "mm": "millimeter",
             "ml mL": "milliliter",
             "lb lbs": "pound",
@@ -107,7 +104,15 @@ _TITLES = {  # before a name
     "Rev": "reverend",
     "Gov": "governor",
     "Sen": "senator",
+    "Maj": "major",
+    "Adm": "admiral",
+    "Cmdr": "commander",
+    "Cpl": "corporal",
+    "Pvt": "private",
+    "Mt": "mount",
+    "Ft": "fort",
 }
+_PLACES = {"Ave": "avenue", "Blvd": "boulevard", "Hwy": "highway", "Rd": "road", "Dept": "department"}  # with a point
 WRITTEN_SHORT = {  # words that are always written so, with a point or without
     "mr": "mister",
     "mrs": "missus",
@@ -134,14 +139,16 @@ _MINUS = r"(?P<minus>(?<![\p{L}\d.%°])[-–])?"
 _YEAR = r"(?:1[1-9]\d\d|20\d\d)"
 
 
+_ARTICLE = regex.compile(r"(?:(?:^|[.?!\"'] ?)An?|\ban?) $")
+
+
 def _any_of(names: Iterable[str]) -> str:
     return "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
 def _before_noun(match: Match) -> bool:
     """Whether an amount belongs to a noun, so that its unit is in the singular: a $5 million loan."""
-    article = r"(?:(?:^|[.?!\"'] ?)An?|\ban?) $"
-    return regex.search(article, match.string[: match.start()]) is not None
+    return _ARTICLE.search(match.string, max(0, match.start() - 8), match.start()) is not None
 
 
 def _money(match: Match) -> str | None:
@@ -211,12 +218,10 @@ def _quantity(match: Match) -> str | None:
     return f"{minus}{number(first)} {one if first == '1' else many}"
 
 
-def _years(match: Match) -> str:
-    return f"{number(match['first'], year=True)} to {number(match['last'], year=True)}"
-
-
-def _number(match: Match) -> str:
-    words = number(match["n"], year=True)
+def _number(match: Match) -> str | None:
+    words = number(match["n"], year=True) if match["s"] else plain_number(match)
+    if words is None:
+        return None
     if match["s"] and match["n"][-1] == "0":
         words = plural(words)
     elif match["s"]:
@@ -228,12 +233,22 @@ def _quoted(match: Match) -> str | None:
     """A number before a closing quotation mark; without an opening one it is of inches, feet or minutes."""
     before = match.string[: match.start()]
     opened = before.count('"') % 2 if match["mark"] == '"' else regex.search(r"(?<![\p{L}\d])'", before)
-    return number(match["n"], year=True) if opened else None
+    return plain_number(match) if opened else None
 
 
 def _roman(match: Match) -> str | None:
-    """The fourteenth, or fourteen; but where all letters are capitals, two of them may be a name."""
-    return match[0] if len(match[0]) == 2 and match.string.isupper() else None
+    """The fourteenth, or fourteen; but CD and MIX are words, and so may two letters be where all are capitals."""
+    numeral, before = match[0], match.string[max(0, match.start() - 12) : match.start()]
+    if _HEADING.search(before):
+        return None
+    if set(numeral) <= set("IVX"):
+        return numeral if len(numeral) == 2 and numeral != "II" and match.string.isupper() else None
+    return None if len(numeral) > 3 or numeral[0] == "X" else numeral
+
+
+def _roman_elsewhere(match: Match) -> str | None:
+    """The same in another language, where all letters may be capitals as well."""
+    return None if set(match[0]) <= set("IVX") else _roman(match)
 
 
 def _letters_and_digits(match: Match) -> str | None:
@@ -260,7 +275,12 @@ _SIGN = rf"[{''.join(_CURRENCIES)}]"
 _SCALE = rf"(?:[ -]?(?i:{_any_of(_SCALES)})\b)"
 _UNIT_NAME = _any_of(_UNITS)
 # Also in other languages: kings and centuries, and thousands set apart by spaces or two numbers side by side.
-_ROMAN = r"(?<![\p{L}\d.&'-])(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})(?=(?:e|er|th)?(?![\p{L}\d&]))"
+_ROMAN = (
+    r"(?<![\p{L}\d.&'-])(?=[IVXLCDM]{2})M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+    r"(?=(?:e|er|th)?(?![\p{L}\d&]))"
+)
+_HEADING = regex.compile(r"\b(?:act|appendix|article|book|bowl|chapter|part|psalm|scene|section|volume|war) $", regex.I)
+_AFTER_HEADING = r"(?<=\b(?i:act|appendix|article|book|chapter|part|psalm|scene|section|volume|war) )"
 _GROUPS = r"(?<![\p{L}\d]|\d[.,])\d{1,3}(?: \d{3})+(?!\d)"
 _EXPRESSIONS: list[tuple[str, Say]] = [
     # words
@@ -282,11 +302,13 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"\b(?P<title>(?i:{_any_of(_TITLES)}))(?:\.|(?<=\b(?i:dr))\b)(?= ?\p{{Lu}})",
         lambda match: _TITLES[match["title"].capitalize()],
     ),
-    (r"\b(?:Dr|St)\.", _unsure),
+    (rf"\b(?P<short>(?i:{_any_of(_PLACES)}))\.", lambda match: _PLACES[match["short"].capitalize()]),
+    (r"\b(?:Dr|St|Inc|Corp|Co|Bros|Univ|Assn|Govt)\.", _unsure),
     (rf"\b(?P<short>(?i:{_any_of(BEFORE_NUMBERS)}))\.(?= ?\d)", lambda match: BEFORE_NUMBERS[match["short"].lower()]),
     (r"#(?=\d)", lambda match: "number"),
     (r"#", _unsure),
     (_ROMAN, _roman),
+    (rf"{_AFTER_HEADING}(?:[VX](?![\p{{L}}\d'])|I(?=[.,:;)]|$))", _unsure),  # not: the part I like
     (r"\bw/o\b", lambda match: "without"),
     (r"(?<=[\p{L}\d])\.(?=(?:com|org|net|edu|gov)\b)", lambda match: "dot"),
     (r"(?<= )<(?= )", lambda match: "less than"),
@@ -308,6 +330,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     # times
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?: ?(?P<half>[aApP]\.?[mM]\b\.?))?{_END}", _clock),
     (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})(?P<minute>(?!))? ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
+    (rf"{_NOT_WITHIN}(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d) ?(?P<half>[aApP]\.?[mM]\b\.?){_END}", _clock),
     # fractions, quantities, ranges
     (
         rf"{_NOT_WITHIN}(?P<n>{_N}) ?(?P<scale>mn|bn|tn){_END}",
@@ -320,8 +343,8 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"(?: |(?P<hyphen>-))?(?P<unit>{_UNIT_NAME}){_END}",
         _quantity,
     ),
-    (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", _years),
-    (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", _years),
+    (rf"{_NOT_WITHIN}(?P<first>{_YEAR})\s?[-–]\s?(?P<last>{_YEAR}|\d\d){_END}", range_of_years),
+    (rf"{_NOT_WITHIN}(?P<first>{_N})\s?–\s?(?P<last>{_N}){_END}", range_of_years),
     (
         rf"{_NOT_WITHIN}(?:\(\d{{3}}\) ?|\d{{3}}[- ])?\d{{3}}-\d{{4}}{_END}",
         lambda match: digits(regex.sub(r"\D", "", match[0])),
@@ -340,7 +363,10 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–—.,:/⁄^']\d)", _letters_and_digits),
     (r"[\p{L}\d]*\d[\p{L}\d]*(?:[-–—.,:/⁄^'\"]+[\p{L}\d]*\d[\p{L}\d]*)*", _unsure),
 ]
-EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [(regex.compile(p), say) for p, say in _EXPRESSIONS]
+EXPRESSIONS: list[tuple[regex.Pattern[str], Say]] = [
+    *CONTEXTS,
+    *((regex.compile(pattern), say) for pattern, say in _EXPRESSIONS),
+]
 
 _UNIT = rf" ?(?:{_UNIT_NAME}|[mglshxkt])(?![\p{{L}}\d])"
 
@@ -353,7 +379,8 @@ def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
     alone = rf"{_NOT_WITHIN}(?<![-–])\d+(?!\.){_END}(?!{_UNIT})"
     abbreviated = r"\b(?i:[bcdfghjklmnpqrstvwxz]{1,4}|no|nro|n[uú]m|art|vol|fig|cap|p[aá]g|tel)\. ?\d+"
     return [
-        *((regex.compile(unsure), _unsure) for unsure in (abbreviated, _ROMAN, _GROUPS)),
+        *((regex.compile(unsure), _unsure) for unsure in (abbreviated, _GROUPS)),
+        (regex.compile(_ROMAN), _roman_elsewhere),
         (regex.compile(alone), lambda match: whole_number(match[0], language)),
         (regex.compile(_EXPRESSIONS[-1][0]), _unsure),
     ]

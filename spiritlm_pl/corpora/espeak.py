@@ -235,7 +235,9 @@ def whispering(name: str) -> str:
     """
     speaker().set_voice(Voice(name))
     base, _, variant = name.partition("+")
-    female = variant and regex.search(r"^\s*gender\s+female", _variant_file(variant).read_text(), regex.MULTILINE)
+    female = variant and regex.search(
+        r"^\s*gender\s+female", _variant_file(variant).read_text(encoding="utf-8"), regex.MULTILINE
+    )
     return f"{base}+whisperf" if female else f"{base}+whisper"
 
 

@@ -2,10 +2,12 @@
 
 import codecs
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import regex
 
+LONGEST_NAME = 200  # bytes of a file's name without suffix; file systems take 255 in all
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -88,3 +90,12 @@ def plain_name(name: str, other: str = "_") -> str:
         other: what stands for a run of other characters.
     """
     return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", other, name)
+
+
+def short_name(name: str) -> str:
+    """A name, or its end and a hash of it where it is longer than file systems take; others have others."""
+    encoded = name.encode()
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    end = encoded[-(LONGEST_NAME - 9) :].decode(errors="ignore")
+    return f"{end}-{sha256(encoded).hexdigest()[:8]}"

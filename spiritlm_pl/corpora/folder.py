@@ -43,24 +43,31 @@ def read_folder(
         speaker_level: which folder below `folder` names the speaker (0 the first); None for one speaker.
 
     Returns:
-        utterances, and those whose transcript cannot be read.
+        utterances, and those whose transcript cannot be read, or that lie in too few folders for `speaker_level`.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
+        ValueError: if `speaker_level` is below 0.
     """
     folder = Path(folder)
+    if speaker_level is not None and speaker_level < 0:
+        raise ValueError(f"speaker_level must be at least 0, but is {speaker_level} instead")
     texts = _text_files(folder)
     files = [(path, texts.get(_stem(path))) for path in audio_files(folder)]
     heard = {_stem(path) for path, _ in files}
-    files += [(text.with_name(stem.name + ".wav"), text) for stem, text in texts.items() if stem not in heard]
-    utterances, skipped = [], []
+    unheard = {stem: text for stem, text in texts.items() if stem not in heard}
+    others = _other_files(folder) if unheard else {}
+    files += [(text.with_name(stem.name + ".wav"), text) for stem, text in unheard.items() if stem not in others]
+    utterances: list[Utterance] = []
+    skipped = [_unknown_format(others[stem], folder) for stem in unheard if stem in others]
     for path, text in files:
         relative = path.relative_to(folder)
         name = unicodedata.normalize("NFC", path_id(relative))
         parents = relative.parts[:-1]
-        speaker = folder.name
-        if speaker_level is not None and speaker_level < len(parents):
-            speaker = parents[speaker_level]
+        if speaker_level is not None and not speaker_level < len(parents):
+            skipped.append(Skipped(name, str(path), _too_few_folders(speaker_level, len(parents))))
+            continue
+        speaker = folder.name if speaker_level is None else parents[speaker_level]
         try:
             content = _SAMPLE_RANGE.sub("", read_text(text), count=1) if text else None
             if content and "\0" in content:
@@ -70,6 +77,22 @@ def read_folder(
         else:
             utterances.append(Utterance(name, path, content, speaker, language))
     return distinct_ids(utterances), skipped
+
+
+def _other_files(folder: Path) -> dict[Path, Path]:
+    """Files that are neither audio nor transcripts by their names, by their paths without suffix, one each."""
+    known = (*AUDIO_SUFFIXES, *TEXT_SUFFIXES)
+    return {_stem(path): path for path in files_below(folder) if not path.name.lower().endswith(known)}
+
+
+def _unknown_format(path: Path, folder: Path) -> Skipped:
+    name = unicodedata.normalize("NFC", path_id(path.relative_to(folder)))
+    reason = f"audio file is missing, or {path.name} is of a format that is not looked for: convert it, or use a table"
+    return Skipped(name, str(path), reason)
+
+
+def _too_few_folders(speaker_level: int, count: int) -> str:
+    return f"speaker_level must be below the number of folders above the file, {count}, but is {speaker_level} instead"
 
 
 def _stem(path: Path) -> Path:
@@ -92,11 +115,15 @@ def _text_files(folder: Path) -> dict[Path, Path]:
 
 
 def distinct_ids(utterances: list[Utterance]) -> list[Utterance]:
-    """Different ids for files that differ in their suffix only."""
-    seen: dict[str, int] = {}
+    """Different ids for files that differ in their suffix only, or in what becomes a dash."""
+    own = {utterance.id for utterance in utterances}
+    used: set[str] = set()
     result = []
-    for u in utterances:
-        number = seen[u.id] = seen.get(u.id, 0) + 1
-        name = u.id if number == 1 else f"{u.id}-{number}"
-        result.append(replace(u, id=name))
+    for utterance in utterances:
+        name, number = utterance.id, 1
+        while name in used or (number > 1 and name in own):
+            number += 1
+            name = f"{utterance.id}-{number}"
+        used.add(name)
+        result.append(replace(utterance, id=name))
     return result

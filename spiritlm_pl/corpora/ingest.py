@@ -4,7 +4,8 @@ Mono files at 16 kHz stay where they are; all others are mixed and resampled int
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from torch import Tensor
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
-from spiritlm_pl.corpora.decoding import RAW_FORMATS, decode
-from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut
+from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, decode
+from spiritlm_pl.corpora.files import short_name
+from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut, named
 from spiritlm_pl.corpora.parallel import parallel_map
 from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 
 logger = logging.getLogger(__name__)
+FILE_SLACK = 0.1  # seconds by which a file may be longer or shorter than it is said to be
 UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
 
 
@@ -33,8 +36,8 @@ class Utterance:
     A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
     A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
     of the utterance; words that do not fit it, or say something else than the text, are left out. A whole file may have
-    to last `file_duration` seconds. One that does not stay is stored in the corpus. A `cut` is loaded through lhotse in
-    place of the file.
+    to last `file_duration` seconds, within `file_slack`. One that does not stay is stored in the corpus. A `cut` is
+    loaded through lhotse in place of the file.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Utterance:
     custom: dict[str, Any] | None = None
     speech_only: bool = False
     file_duration: float | None = None
+    file_slack: float = FILE_SLACK
     stays: bool = True
     cut: Cut | None = None
 
@@ -86,26 +90,56 @@ def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rule
     results: dict[str, MonoCut | Skipped] = {}
     wanted = []
     for utterance in sorted(utterances, key=lambda utterance: utterance.start):
-        fault = None if utterance.speech_only else _fault_of_text(utterance, rules)
+        fault = _fault_of_names(utterance) or (None if utterance.speech_only else _fault_of_text(utterance, rules))
         if fault is None:
             wanted.append(utterance)
         else:
             results[utterance.id] = Skipped(utterance.id, str(utterance.path), fault)
     in_file = [utterance for utterance in wanted if utterance.cut is None]
-    decoded = decode(utterances[0].path, [(utterance.start, utterance.duration) for utterance in in_file])
-    try:
-        for utterance in in_file:
-            results[utterance.id] = ingest_one(utterance, *next(decoded), audio_folder, rules)
-    except AudioError as error:  # nothing comes after it
-        for utterance in in_file:
-            results.setdefault(utterance.id, Skipped(utterance.id, str(utterance.path), str(error)))
+    parts = _decoded(utterances[0].path, [(utterance.start, utterance.duration) for utterance in in_file])
+    for utterance, part in zip(in_file, parts, strict=True):
+        results[utterance.id] = _ingested(utterance, part, audio_folder, rules)
     for utterance in wanted:
         if utterance.cut is not None:
-            try:
-                results[utterance.id] = ingest_one(utterance, *load_cut_audio(utterance.cut), audio_folder, rules)
-            except AudioError as error:
-                results[utterance.id] = Skipped(utterance.id, str(utterance.path), str(error))
+            results[utterance.id] = _ingested(utterance, _loaded(utterance.cut), audio_folder, rules)
     return [results[utterance.id] for utterance in utterances]
+
+
+def _decoded(path: Path, parts: Sequence[Part]) -> Iterator[tuple[Tensor, int] | AudioError]:
+    """Parts (C, S) of a file with its sample rate; from a damage on the reason in place of each."""
+    found = decode(path, parts)
+    for done in range(len(parts)):
+        try:
+            yield next(found)
+        except AudioError as error:
+            yield from [error] * (len(parts) - done)
+            return
+
+
+def _loaded(cut: Cut) -> tuple[Tensor, int] | AudioError:
+    try:
+        return load_cut_audio(cut)
+    except AudioError as error:
+        return error
+
+
+def _ingested(
+    utterance: Utterance, found: tuple[Tensor, int] | AudioError, audio_folder: Path, rules: Rules
+) -> MonoCut | Skipped:
+    """One utterance with what its audio gave; whatever is wrong with it costs itself alone.
+
+    Raises:
+        OSError: if its audio cannot be written: that is the disk's fault, and of all utterances.
+    """
+    try:
+        if not isinstance(found, AudioError):
+            return ingest_one(utterance, *found, audio_folder, rules)
+        reason = str(found)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = f"utterance cannot be used ({error!r})"
+    return Skipped(utterance.id, str(utterance.path), reason)
 
 
 def ingest_one(
@@ -121,7 +155,7 @@ def ingest_one(
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
     if utterance.duration is not None and seconds < utterance.duration - 0.05:
         return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
-    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > 0.1:
+    if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > utterance.file_slack:
         return skip(f"file must last {utterance.file_duration:.2f} s by its manifest, but lasts {seconds:.2f} instead")
     if not rules.min_duration <= seconds <= rules.max_duration:
         bounds = f"[{rules.min_duration}, {rules.max_duration}]"
@@ -133,10 +167,10 @@ def ingest_one(
         waveform = waveform[utterance.channel][None]
     if not bool(torch.isfinite(waveform).all()):
         return skip("samples are not finite")
-    loudest = loudest_if_cancelled(waveform)
-    if loudest is not None:
-        logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
     try:
+        loudest = loudest_if_cancelled(waveform, rate)
+        if loudest is not None:
+            logger.warning("channels of %s cancel each other out: channel %d is taken alone", utterance.path, loudest)
         mono = to_mono(waveform, rate)
     except AudioError as error:
         return skip(str(error))
@@ -148,7 +182,7 @@ def ingest_one(
     kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
     if not kept or rate != SAMPLE_RATE or num_channels > 1 or peak > 1:
         name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
-        path = audio_folder / f"{name}.wav"
+        path = audio_folder / f"{short_name(name)}.wav"
         num_samples = save_wav(path, mono / max(1.0, peak))  # quieter rather than clipped
     text = utterance.text or ""
     text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
@@ -159,33 +193,52 @@ def ingest_one(
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
         text=text,
-        speaker=utterance.speaker,
+        speaker=named(utterance.speaker),
         language=utterance.language,
         words=words,
         phones=phones,
-        custom=utterance.custom,
+        custom=_with_known_style(utterance.custom),
     )
+
+
+def _fault_of_names(utterance: Utterance) -> str | None:
+    """Why an utterance cannot be named in a manifest; None if it can."""
+    try:
+        f"{utterance.id}{utterance.path}{utterance.speaker}{utterance.language}".encode()
+    except UnicodeEncodeError:  # what a disk or a manifest has in place of text
+        return "names of file, folders and speaker must be UTF-8, but are not"
+    return None
 
 
 def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
     """Why the transcript cannot be used; None if it can."""
-    if utterance.text is None:
+    text = utterance.text
+    if text is None:
         return "there is no transcript beside it"
-    if UNDECODED in utterance.text:
+    if UNDECODED in text or any(unicodedata.category(character) == "Cs" for character in text):
         return "transcript is not UTF-8"
-    unknown = unreadable(utterance.text, utterance.language, rules.symbols) if rules.spoken_text else None
+    try:
+        unknown = unreadable(text, utterance.language, rules.symbols) if rules.spoken_text else None
+        words = spoken_words(text, rules.symbols, utterance.language)
+    except Exception as error:  # of what writes out numbers, which may be of any size
+        return f"transcript cannot be written as words ({error!r:.200})"
     if unknown is not None:
         return f"transcript must have one reading, but has {unknown!r} instead: write it in words"
-    if not spoken_words(utterance.text, rules.symbols, utterance.language):
-        return "transcript has no words"
-    return None
+    return None if words else "transcript has no words"
+
+
+def _with_known_style(custom: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is known of an utterance beside its text, without a style that is none."""
+    if custom is None or not isinstance(style := custom.get("style"), str) or named(style):
+        return custom
+    return {name: value for name, value in custom.items() if name != "style"}
 
 
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:
     """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
     tokens = written_tokens(text, utterance.language)
     try:
-        words = spoken_times([word for _, said in tokens for word in said], utterance.words)
+        words = spoken_times([word for _, said in tokens for word in said], utterance.words, utterance.language)
         return token_times(tokens, words, duration), fit_times(utterance.phones, duration)
     except AlignmentError:  # `spiritlm align` finds others
         return [], []

@@ -1,14 +1,19 @@
 """Kaldi data folders: wav.scp and, of the utterances in it, segments, text, utt2spk and utt2lang."""
 
+import math
 from pathlib import Path
 
+from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import Skipped
+from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
 
 RECORDINGS_FILE = "wav.scp"
 
 
-def read_kaldi(folder: str | Path, language: str = "en") -> tuple[list[Utterance], list[Skipped]]:
+def read_kaldi(
+    folder: str | Path, language: str = "en", max_overlap: float = MAX_OVERLAP
+) -> tuple[list[Utterance], list[Skipped]]:
     """Utterances of a Kaldi data folder, and what was left out.
 
     Paths are taken as they stand, relative ones from the working folder. Commands (`sph2pipe ... |`) are not run.
@@ -16,6 +21,7 @@ def read_kaldi(folder: str | Path, language: str = "en") -> tuple[list[Utterance
     Args:
         folder: with wav.scp, and segments if recordings are longer than utterances.
         language: of utterances that utt2lang does not name.
+        max_overlap: seconds for which another speaker may talk in an utterance.
 
     Raises:
         FileNotFoundError: if there is no wav.scp.
@@ -45,8 +51,8 @@ def read_kaldi(folder: str | Path, language: str = "en") -> tuple[list[Utterance
         elif source.endswith("|"):
             reason = "audio is what a command writes, and commands are not run: store their output in files"
             skipped.append(Skipped(name, source, reason))
-        elif end != -1 and not 0 <= start < end:
-            reason = f"start must be in [0, end = {end}) s, but is {start} instead"
+        elif not 0 <= start < (math.inf if end == -1 else end) or end == math.inf:
+            reason = f"start and end must be seconds, the end after the start or -1, but are {line!r} instead"
             skipped.append(Skipped(name, source, reason))
         else:
             utterances.append(
@@ -66,7 +72,8 @@ def read_kaldi(folder: str | Path, language: str = "en") -> tuple[list[Utterance
         for name in texts
         if name not in named
     ]
-    return utterances, skipped
+    kept, disturbed = without_disturbed(utterances, max_overlap)
+    return kept, [*skipped, *disturbed]
 
 
 def _mapping(path: Path) -> dict[str, str]:
@@ -75,9 +82,9 @@ def _mapping(path: Path) -> dict[str, str]:
         raise FileNotFoundError(f"Kaldi folder must have {path.name}, but {path} is missing instead")
     found: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} must be UTF-8, but {path} is not ({error})") from error
+        lines = read_text(path).split("\n")  # other ends of lines may be in a transcript
+    except ValueError as error:
+        raise ValueError(f"{path.name} must be UTF-8, but {error}") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

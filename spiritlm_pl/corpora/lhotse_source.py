@@ -7,7 +7,7 @@ which those are. What cannot be used is left out item by item, with its reason.
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from lhotse.utils import fastcopy
 
 from spiritlm_pl.corpora.cut_audio import transforms_of
 from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import SPLITS, Skipped, Word
+from spiritlm_pl.corpora.manifest import Skipped, Word
+from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, Span, disturbances, reason_of, says_something
 from spiritlm_pl.corpora.transcripts import clean_transcript, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, is_silence, spoken_times, token_times
 
@@ -63,10 +64,14 @@ class _Segment:
     supervision: SupervisionSegment
     origins: tuple[float, float, float]  # of the recording, the cut, the segment, in seconds
     fits: tuple[bool, ...]  # whether its words are then within it
+    spans: list[Span]  # where it is said, on each channel on which it is heard
 
 
 def pieces_of(
-    parts: Mapping[str, Iterable[Cut]], channel: int | None = None
+    parts: Mapping[str, Iterable[Cut]],
+    channel: int | None = None,
+    max_overlap: float = MAX_OVERLAP,
+    language: str = "en",
 ) -> tuple[dict[str, list[Piece]], list[Skipped]]:
     """One piece for each supervision that can be used.
 
@@ -74,25 +79,17 @@ def pieces_of(
         parts: cuts by part of a corpus; in each, the way to count word times that fits most utterances holds for all,
             and if that is less than half of those that have any, none are taken.
         channel: to take of utterances that are on several; None to leave those out.
+        max_overlap: seconds for which another speaker may talk in an utterance.
+        language: of supervisions that do not name theirs.
 
     Returns:
         pieces by part, with ids that differ (those of the supervisions, numbered where several have the same), and
         what was left out.
     """
     pieces: dict[str, list[Piece]] = {}
-    skipped: list[Skipped] = []
     used: dict[str, int] = {}
-    for part, cuts in parts.items():
-        segments: list[_Segment] = []
-        for cut in cuts:
-            try:
-                fault, found = _fault_of(cut), _segments(cut)
-            except Exception as error:  # a manifest can hold anything
-                fault = f"lhotse cannot read it: {error!r}"
-            if fault is None:
-                segments += found
-            else:
-                skipped.append(Skipped(cut.id, _path_of(cut), fault))
+    by_part, skipped = _undisturbed(parts, channel, max_overlap)
+    for part, segments in by_part.items():
         fits = [sum(segment.fits[way] for segment in segments) for way in range(3)]
         way = fits.index(max(fits))
         with_words = sum(bool(_tier(segment.supervision, _WORD_TIERS)) for segment in segments)
@@ -103,7 +100,7 @@ def pieces_of(
         for segment in segments:
             name = segment.supervision.id
             try:
-                piece = _piece(segment, segment.origins[way], channel)
+                piece = _piece(segment, segment.origins[way], channel, language)
             except _UnusableError as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), str(error)))
             except Exception as error:
@@ -111,6 +108,50 @@ def pieces_of(
             else:
                 pieces[part].append(replace(piece, id=_distinct(name, used)))
     return pieces, skipped
+
+
+def _undisturbed(
+    parts: Mapping[str, Iterable[Cut]], channel: int | None, max_overlap: float
+) -> tuple[dict[str, list[_Segment]], list[Skipped]]:
+    """Segments by part, without those in which another speaker talks, and what was left out."""
+    skipped: list[Skipped] = []
+    found = [(part, segment) for part, cuts in parts.items() for segment in _readable(cuts, skipped)]
+    stored = [_span(segment, channel) for _, segment in found]
+    said = [span for _, segment in found for span in segment.spans if says_something(segment.supervision.text)]
+    others = disturbances(stored, said, max_overlap)
+    kept: dict[str, list[_Segment]] = {part: [] for part in parts}
+    for place, (part, segment) in enumerate(found):
+        if place in others:
+            reason = reason_of(others[place], max_overlap)
+            skipped.append(Skipped(segment.supervision.id, _path_of(segment.cut), reason))
+        else:
+            kept[part].append(segment)
+    return kept, skipped
+
+
+def _readable(cuts: Iterable[Cut], skipped: list[Skipped]) -> Iterator[_Segment]:
+    """Segments of the cuts that can be used; the others are added to what is skipped."""
+    for cut in cuts:
+        try:
+            fault, found = _fault_of(cut), _segments(cut)
+        except Exception as error:  # a manifest can hold anything
+            fault, found = f"lhotse cannot read it: {error!r}", []
+        if fault is None:
+            yield from found
+        else:
+            skipped.append(Skipped(cut.id, _path_of(cut), fault))
+
+
+def _span(segment: _Segment, channel: int | None) -> Span:
+    """The part of what is said that its cut holds, on the channel that is taken."""
+    track = segment.track
+    chosen = (span for span in segment.spans if isinstance(track, MultiCut) and span.source[1] == channel)
+    span = next(chosen, segment.spans[0])
+    return replace(span, start=max(span.start, track.start), end=min(span.end, track.end))
+
+
+def _channels_of(supervision: SupervisionSegment) -> list[int]:
+    return [supervision.channel] if isinstance(supervision.channel, int) else list(supervision.channel)
 
 
 def _distinct(name: str, used: dict[str, int]) -> str:
@@ -158,7 +199,10 @@ def _segments(cut: Cut) -> list[_Segment]:
         for s in part.supervisions:
             supervision, origins = s.with_offset(offset), (offset - part.start, offset, offset + s.start)
             fits = tuple(_words_fit(supervision, origin) for origin in origins)
-            found.append(_Segment(cut, part, supervision, origins, fits))
+            channels = [part.channel] if isinstance(part, MonoCut) else _channels_of(s)
+            place = (str(s.speaker or ""), part.start + s.start, part.start + s.end)
+            spans = [Span(s.id, (part.recording and part.recording.id, channel), *place) for channel in channels]
+            found.append(_Segment(cut, part, supervision, origins, fits, spans))
     return found
 
 
@@ -175,7 +219,7 @@ def _tier(supervision: SupervisionSegment, names: tuple[str, ...], shift: float 
     return [AlignedWord(i.symbol, i.start, i.end, i.score) for i in moved if not is_silence(i.symbol)]
 
 
-def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
+def _piece(segment: _Segment, origin: float, channel: int | None, language: str) -> Piece:
     cut, supervision = segment.cut, segment.supervision
     if isinstance(cut, MixedCut):
         _refuse_others(segment)
@@ -191,7 +235,7 @@ def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
     in_part = start - supervision.start > SLACK or supervision.end - end > SLACK
     if in_part:
         words = _tier(supervision, _WORD_TIERS, origin - supervision.start)
-        text, start, end = _whole_words(supervision, words, start, end)
+        text, start, end = _whole_words(supervision, words, start, end, supervision.language or language)
     elif len(segment.cut.supervisions) == 1 and start <= SLACK and end >= cut.duration - SLACK:
         start, end = 0.0, cut.duration
     if (start, end) != (0.0, cut.duration):
@@ -207,7 +251,7 @@ def _piece(segment: _Segment, origin: float, channel: int | None) -> Piece:
 
 
 def _of_one_channel(cut: MonoCut | MultiCut, supervision: SupervisionSegment, channel: int | None) -> MonoCut:
-    said_on = [supervision.channel] if isinstance(supervision.channel, int) else list(supervision.channel)
+    said_on = _channels_of(supervision)
     if isinstance(cut, MonoCut):
         if cut.channel not in said_on and cut.recording.num_channels > 1:
             raise _UnusableError(f"cut is of channel {cut.channel}, but its supervision of {_listed(said_on)}")
@@ -234,7 +278,7 @@ def _refuse_others(segment: _Segment) -> None:
 
 
 def _whole_words(
-    supervision: SupervisionSegment, words: Sequence[Word], start: float, end: float
+    supervision: SupervisionSegment, words: Sequence[Word], start: float, end: float, language: str
 ) -> tuple[str, float, float]:
     """Text of the words that lie wholly between two times of a cut, and the times that part them from the others.
 
@@ -243,14 +287,15 @@ def _whole_words(
         words: of the supervision, with times from its start.
         start: in seconds of the cut.
         end: in seconds of the cut.
+        language: of the words.
     """
     first, last = start - supervision.start, end - supervision.start
     held = f"cut holds {last - first:.2f} of {supervision.duration:.2f} s of the utterance"
     if not words:
         raise _UnusableError(f"{held}, and there are no word times to tell what is said in them")
-    tokens = written_tokens(clean_transcript(supervision.text or ""), supervision.language or "en")
+    tokens = written_tokens(clean_transcript(supervision.text or ""), language)
     try:
-        spoken = spoken_times([word for _, said in tokens for word in said], words)
+        spoken = spoken_times([word for _, said in tokens for word in said], words, language)
         timed = token_times(tokens, spoken, supervision.duration)
     except AlignmentError as error:
         raise _UnusableError(f"{held}, and its word times do not tell what is said in them: {error}") from error
@@ -274,6 +319,7 @@ def utterances_of(
     language: str = "en",
     channel: int | None = None,
     scratch: str | Path | None = None,
+    max_overlap: float = MAX_OVERLAP,
 ) -> tuple[dict[str, list[Utterance]], list[Skipped]]:
     """Utterances by part, with their words and phones where they are aligned, and what was left out.
 
@@ -282,8 +328,9 @@ def utterances_of(
         language: of supervisions that do not name theirs.
         channel: to take of utterances that are on several; None to leave those out.
         scratch: folder whose files will not stay, so that none is left where it is.
+        max_overlap: seconds for which another speaker may talk in an utterance.
     """
-    pieces, skipped = pieces_of(parts, channel)
+    pieces, skipped = pieces_of(parts, channel, max_overlap, language)
     folder = None if scratch is None else Path(scratch).resolve()
     found = {part: [_utterance(piece, language, folder) for piece in of_part] for part, of_part in pieces.items()}
     return found, skipped
@@ -331,24 +378,3 @@ def _plain(custom: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kept[name] = value
     return kept
-
-
-def split_of_part(part: str) -> str | None:
-    """Split that a part of a corpus stands for by its name: dev-clean is validation; None if it says nothing."""
-    name = part.lower()
-    for split, marks in (("validation", ("dev", "valid")), ("test", ("test", "eval")), ("train", ("train",))):
-        if any(mark in name for mark in marks):
-            return split
-    return None
-
-
-def by_split(parts: Mapping[str, list[Utterance]]) -> dict[str, list[Utterance]] | list[Utterance]:
-    """Utterances by split where every part's name tells its split and train is there; else all in a row."""
-    named = {part: split_of_part(part) for part in parts}
-    if None in named.values() or "train" not in named.values():
-        return [utterance for of_part in parts.values() for utterance in of_part]
-    result: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-    for part, split in named.items():
-        assert split is not None
-        result[split] += parts[part]
-    return result

@@ -128,10 +128,11 @@ def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or mappings, one JSON object a line."""
+    """Write dataclasses or mappings, one JSON object a line; names on a disk that are no text are escaped."""
     with atomic_path(path) as temporary:
         plain = (row if isinstance(row, Mapping) else asdict(row) for row in rows)
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain)
+        temporary.write_text(lines, encoding="utf-8", errors="backslashreplace")
 
 
 def save_corpus(
@@ -181,7 +182,7 @@ def save_corpus(
         "code_version": code_version(),
     }
     with atomic_path(root / INFO_FILE) as path:
-        path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n")
+        path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     return info
 
 
@@ -202,7 +203,7 @@ def replaced_corpus(folder: str | Path) -> Iterator[None]:
 def read_info(folder: str | Path) -> dict[str, Any] | None:
     """Contents of `corpus.json`, or None where there is no complete corpus."""
     path = Path(folder) / INFO_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def make_cut(
@@ -256,6 +257,12 @@ def _to_item(word: Word) -> AlignmentItem:
 def _alignment(cut: MonoCut, kind: str) -> list[Word]:
     items = (cut.supervisions[0].alignment or {}).get(kind, [])
     return [Word(item.symbol, item.start, round(item.start + item.duration, 4)) for item in items]
+
+
+def named(name: str | None) -> str:
+    """A name without spaces around it; empty for what tools write where there is none (nan, None, NULL, N/A)."""
+    stripped = (name or "").strip()
+    return "" if stripped == "NA" or stripped.lower() in ("nan", "none", "null", "n/a", "<na>") else stripped
 
 
 def speaker_of(cut: MonoCut) -> str:

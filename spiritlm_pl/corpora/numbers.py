@@ -79,7 +79,7 @@ def number(text: str, *, year: bool = False) -> str:
 
     Args:
         text: such as 1,234.50, or .5
-        year: read what is like a year of 1100 to 1999 or 2010 to 2099 as such, nineteen oh five.
+        year: read what is like a year of 1010 to 1999 or 2010 to 2099 as such, nineteen oh five.
     """
     match = _NUMBER.fullmatch(text)
     assert match is not None
@@ -95,7 +95,7 @@ def number(text: str, *, year: bool = False) -> str:
 
 
 def _like_year(value: int) -> bool:
-    return 1100 <= value < 2000 or 2010 <= value < 2100
+    return 1010 <= value < 2000 or 2010 <= value < 2100
 
 
 def whole_number(text: str, language: str) -> str | None:

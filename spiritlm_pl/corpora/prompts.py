@@ -56,7 +56,7 @@ def _read_unpacked(source: Path) -> tuple[dict[str, bytes], str]:
     kept = {str(path.relative_to(roots[0])): path.read_bytes() for path in recordings}
     for path in source.rglob(TRANSCRIPTS):
         kept[TRANSCRIPTS] = path.read_bytes()
-    notices = [path.read_text(errors="replace") for path in sorted(source.rglob("copyright"))]
+    notices = [path.read_text(errors="replace", encoding="utf-8") for path in sorted(source.rglob("copyright"))]
     return kept, next(iter(notices), "")
 
 
@@ -111,7 +111,7 @@ def prepare_prompts(
             key = name.removesuffix(".g722")
             utterances.append(Utterance(f"prompts-{key.replace('/', '-')}", path, transcripts.get(key, ""), SPEAKER))
         cuts, skipped = ingest(utterances, out, Rules(symbols=SYMBOLS), num_jobs)
-    (out / "LICENCE.txt").write_text(notice)
+    (out / "LICENCE.txt").write_text(notice, encoding="utf-8")
     return save_corpus(
         out,
         split_by_transcript(cuts, validation_fraction, test_fraction, seed),

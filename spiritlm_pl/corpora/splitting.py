@@ -1,6 +1,8 @@
 """Train, validation and test by transcript, so that no sentence is in two of them."""
 
+import logging
 import random
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -9,7 +11,14 @@ from lhotse import MonoCut
 from spiritlm_pl.corpora.manifest import SPLITS, Skipped
 from spiritlm_pl.corpora.transcripts import spoken_form
 
+logger = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+_NAMES = {  # words of the names of parts, in this order: test_dev93 is for validation
+    "validation": re.compile(r"dev(?:el|elopment|set|test)?|val|valid|validation"),
+    "test": re.compile(r"test(?:set|ing|clean|other)?|eval(?:set|uation)?"),
+    "train": re.compile(r"train(?:set|ing|clean|other)?"),
+}
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
@@ -75,3 +84,36 @@ def drop_shared_transcripts(splits: Mapping[str, Sequence[MonoCut]]) -> tuple[di
                 path = cut.recording.sources[0].source
                 skipped.append(Skipped(cut.id, str(path), f"the same words are in the {other} split"))
     return {name: kept[name] for name in SPLITS}, skipped
+
+
+def spread_evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, from all over them: corpora lie in order of their speakers."""
+    if most >= len(items):
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+def split_of_part(part: str) -> str | None:
+    """Split that a part of a corpus stands for by a word of its name: dev-clean is validation; None for others."""
+    words = re.findall("[a-z]+", part.lower())
+    return next((split for split, name in _NAMES.items() if any(map(name.fullmatch, words))), None)
+
+
+def by_split(parts: Mapping[str, list[Item]]) -> dict[str, list[Item]] | list[Item]:
+    """Items by split where the names of parts tell what is held out; else all in a row, to be split anew.
+
+    Parts whose names tell nothing (XL beside DEV and TEST) are trained on.
+    """
+    named = {part: split_of_part(part) for part in parts}
+    unnamed = [part for part, split in named.items() if split is None]
+    splits = {split or "train" for split in named.values()}
+    if splits == {"train"} or "train" not in splits:
+        if len(parts) > 1:
+            logger.warning("parts %s do not tell what is held out: all are split anew", ", ".join(parts))
+        return [item for of_part in parts.values() for item in of_part]
+    if unnamed:
+        logger.warning("names of parts %s tell no split: they are trained on", ", ".join(unnamed))
+    result: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    for part, split in named.items():
+        result[split or "train"] += parts[part]
+    return result

@@ -22,6 +22,7 @@ from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, unread
 
 SYNTHESIZER = "eSpeak NG"
 LICENCE = f"speech made by {SYNTHESIZER} (GPL-3.0-or-later program; its output is free of it) from text under: "
+LONGEST_SENTENCE = 200  # words: more than a minute of speech is a list of lines, or a text without punctuation
 DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
 
 
@@ -174,13 +175,12 @@ def speak_text(
     lines, keys, skipped = [], [], []
     for index, (name, (words, sentence)) in enumerate(zip(names, ordered, strict=True)):
         voice = speakers[index % len(speakers)]
-        unknown = unreadable(sentence, voice.language)
-        if unknown is None:
+        reason = _unsayable(sentence, voice)
+        if reason is None:
             lines.append(Line(name, sentence, voice, out / "audio" / f"{name}.wav"))
             keys.append(words)
         else:
-            reason = f"sentence must have one reading for voice {voice.name}, but has {unknown!r} instead"
-            skipped.append(Skipped(name, str(file), f"{reason}: write it in words"))
+            skipped.append(Skipped(name, str(file), reason))
     if not lines:
         raise ValueError(f"file must hold sentences that can be said, but all were skipped ({skipped[0].reason})")
     splits = assign_splits(keys, validation_fraction, test_fraction, seed)
@@ -202,3 +202,17 @@ def speak_text(
             "test_fraction": test_fraction,
         },
     )
+
+
+def _unsayable(sentence: str, voice: Voice) -> str | None:
+    """Why a voice does not say a sentence; None where it does."""
+    words = len(sentence.split())
+    if words > LONGEST_SENTENCE:
+        return (
+            f"sentence must have at most {LONGEST_SENTENCE} words, but has {words} instead: end sentences with a full "
+            "stop or an empty line"
+        )
+    unknown = unreadable(sentence, voice.language)
+    if unknown is None:
+        return None
+    return f"sentence must have one reading for voice {voice.name}, but has {unknown!r} instead: write it in words"

@@ -5,28 +5,26 @@ with commas that is not quoted loses what stands after the first.
 """
 
 import csv
+import logging
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiritlm_pl.corpora.columns import NAMES, REQUIRED, Column, channels_by_name, find_columns, has_required
 from spiritlm_pl.corpora.files import path_id, read_text
 from spiritlm_pl.corpora.folder import distinct_ids
-from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import Skipped
+from spiritlm_pl.corpora.ingest import FILE_SLACK, Utterance
+from spiritlm_pl.corpora.manifest import Skipped, named
+from spiritlm_pl.corpora.numbers import language_code
+from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
+from spiritlm_pl.corpora.splitting import by_split
 
-_COLUMNS = {
-    "path": ("path", "audio", "file", "filename", "file_name", "wav", "audio_path", "audio_filepath"),
-    "text": ("text", "transcript", "sentence", "transcription"),
-    "speaker": ("speaker", "speaker_id", "client_id"),
-    "style": ("style", "emotion"),
-    "start": ("start", "start_time", "begin", "offset"),
-    "end": ("end", "end_time", "stop"),
-    "duration": ("duration",),
-}
-_REQUIRED = ("path", "text")
+logger = logging.getLogger(__name__)
+LATEST = 1e9  # seconds within a file; some 30 years
 _DELIMITERS = ",;\t|"  # of a .csv
+_Audio = tuple[Path, float, float | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -74,38 +72,39 @@ def _rows(lines: Sequence[str], delimiter: str, quoted: bool, width: int) -> Ite
         at = at + 1 if fields is None else following
 
 
-def _header(table: Path, line: str) -> tuple[str, dict[str, int], int]:
-    """Delimiter, places of the columns that are known, and how many there are."""
+def _header(table: Path, line: str) -> tuple[str, dict[str, Column], int]:
+    """Delimiter, the columns that are known, and how many there are."""
     tried = _DELIMITERS if table.suffix.lower() == ".csv" else "\t"
     for delimiter in tried:
-        names = [name.strip().lower() for name in _parse(line, delimiter, tried != "\t") or ()]
-        found = ((kind, next((name for name in known if name in names), None)) for kind, known in _COLUMNS.items())
-        places = {kind: names.index(name) for kind, name in found if name is not None}
-        if all(kind in places for kind in _REQUIRED):
-            return delimiter, places, len(names)
-    wanted = " and one of ".join(f"{kind} ({', '.join(_COLUMNS[kind])})" for kind in _REQUIRED)
+        names = [name.strip() for name in _parse(line, delimiter, tried != "\t") or ()]
+        if has_required(names):
+            return delimiter, find_columns(names, table), len(names)
+    wanted = " and one of ".join(f"{kind} ({', '.join(NAMES[kind])})" for kind in REQUIRED)
     raise ValueError(f"table must have a column of {wanted}, but {table} begins with {line[:200]!r} instead")
 
 
 def read_table(
-    table: str | Path, audio_root: str | Path | None = None, language: str = "en"
-) -> tuple[list[Utterance], list[Skipped]]:
+    table: str | Path, audio_root: str | Path | None = None, language: str = "en", max_overlap: float = MAX_OVERLAP
+) -> tuple[list[Utterance] | dict[str, list[Utterance]], list[Skipped]]:
     """Rows of a .csv or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
 
-    Columns of start and end (or start and duration), in seconds, cut an utterance out of a longer file. A speaker or
-    style that the table does not tell is left empty: nobody knows which utterances share it.
+    Columns of start and end (or start and duration), in seconds or milliseconds, cut an utterance out of a longer file;
+    a duration alone is that of the file. Others tell language, channel and split. A speaker or style that the table
+    does not tell is left empty: nobody knows which utterances share it.
 
     Args:
         table: the file; a path in it is relative to `audio_root`.
         audio_root: None for the folder of the table.
-        language: of all transcripts.
+        language: of transcripts for which the table names none.
+        max_overlap: seconds for which another speaker may talk in an utterance.
 
     Returns:
-        utterances, and the rows that cannot be read or repeat another.
+        utterances, by split if the table tells what is held out, and the rows that cannot be read, repeat another, or
+        in which another speaker talks.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it lacks a column, or is in no known encoding.
+        ValueError: if it lacks a column, has times that cannot be read, or is in no known encoding.
     """
     table = Path(table)
     if not table.is_file():
@@ -114,71 +113,143 @@ def read_table(
         lines = read_text(table).split("\n")
     except ValueError as error:
         raise ValueError(f"table must be UTF-8 or UTF-16 text, but {error}") from error
-    delimiter, places, width = _header(table, lines[0])
+    delimiter, columns, width = _header(table, lines[0])
+    rows = [*_rows(lines, delimiter, table.suffix.lower() == ".csv", width)]
     root = Path(audio_root) if audio_root else table.parent
+    reader = _Reader(columns, root, language, _channels(rows, columns, table))
     utterances: list[Utterance] = []
     skipped: list[Skipped] = []
-    first_lines: dict[tuple[Path, float, float | None], int] = {}
-    for row in _rows(lines, delimiter, table.suffix.lower() == ".csv", width):
+    first_lines: dict[_Audio, int] = {}
+    splits: dict[_Audio, str] = {}
+    for row in rows:
         where = f"{table.name}:{row.line}"
-        values = {kind: row.fields[at].strip() for kind, at in places.items() if at < len(row.fields)}
         try:
-            if row.fault is not None:
-                raise ValueError(row.fault)
-            utterance = _utterance(values, root, language)
+            utterance = reader.utterance(row)
         except ValueError as error:
             skipped.append(Skipped(where, str(table), f"row in line {row.line} of {table} cannot be used: {error}"))
             continue
-        audio = (utterance.path, utterance.start, utterance.duration)
+        audio = _audio(utterance)
         if (first := first_lines.setdefault(audio, row.line)) != row.line:
-            reason = f"row in line {row.line} of {table} is of the same audio as that in line {first}"
+            whole = ", the whole file: no column tells where utterances start" if "start" not in columns else ""
+            reason = f"row in line {row.line} of {table} is of the same audio as that in line {first}{whole}"
             skipped.append(Skipped(where, str(utterance.path), reason))
             continue
+        splits[audio] = named(_cell(row, columns.get("split")))
         utterances.append(utterance)
-    return distinct_ids(utterances), skipped
+    _tell_languages(utterances, language, table)
+    kept, disturbed = without_disturbed(distinct_ids(utterances), max_overlap)
+    return _by_split(kept, splits) if "split" in columns else kept, [*skipped, *disturbed]
 
 
-def _utterance(values: dict[str, str], root: Path, language: str) -> Utterance:
-    """An utterance of the fields of a row.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    if not values.get("path"):
-        raise ValueError("it names no file")
-    if "text" not in values:
-        raise ValueError("it ends before the text")
-    start, duration = _span(values)
-    name = Path(values["path"])
-    part = "" if start == 0 and duration is None else f"-{_milliseconds(start)}"
-    part += "" if duration is None else f"-{_milliseconds(start + duration)}"
-    style = values.get("style")
-    return Utterance(
-        unicodedata.normalize("NFC", path_id(name)) + part,
-        _existing(root / name),
-        values["text"],
-        values.get("speaker", ""),
-        language,
-        start,
-        duration,
-        custom={"style": style} if style else None,
-    )
+def _by_split(
+    utterances: Sequence[Utterance], names: Mapping[_Audio, str]
+) -> dict[str, list[Utterance]] | list[Utterance]:
+    """Utterances by the split that the table tells."""
+    parts: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        parts.setdefault(names[_audio(utterance)], []).append(utterance)
+    return by_split(parts)
 
 
-def _span(values: dict[str, str]) -> tuple[float, float | None]:
-    """Start and duration in seconds; a duration without a start is that of the file."""
-    given = {kind: values[kind] for kind in ("start", "end", "duration") if values.get(kind)}
-    if "start" not in given and "end" not in given:
-        return 0.0, None
-    try:
-        numbers = {kind: float(text) for kind, text in given.items()}
-    except ValueError:
-        numbers = {kind: math.nan for kind in given}
-    start = numbers.get("start", 0.0)
-    end = numbers.get("end", start + numbers["duration"] if "duration" in numbers else None)
-    if not 0 <= start < math.inf or (end is not None and not start < end < math.inf):
-        raise ValueError(f"start and end must be seconds, the end after the start, but are {given} instead")
-    return start, None if end is None else round(end - start, 6)
+def _audio(utterance: Utterance) -> _Audio:
+    return utterance.path, utterance.start, utterance.duration, utterance.channel
+
+
+def _cell(row: _Row, column: Column | None) -> str:
+    return row.fields[column.place].strip() if column is not None and column.place < len(row.fields) else ""
+
+
+def _channels(rows: Sequence[_Row], columns: Mapping[str, Column], table: Path) -> Mapping[str, int]:
+    """Channels by what the table calls them."""
+    if "channel" not in columns:
+        return {}
+    cells = {named(_cell(row, columns["channel"])) for row in rows} - {""}
+    return channels_by_name(cells, columns["channel"], table) if cells else {}
+
+
+def _tell_languages(utterances: Sequence[Utterance], language: str, table: Path) -> None:
+    names = {utterance.language for utterance in utterances}
+    if any(language_code(one) != language_code(language) for one in names):
+        logger.warning("utterances are in the languages that %s names: %s", table, ", ".join(sorted(names)))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """From rows to utterances."""
+
+    columns: Mapping[str, Column]
+    root: Path
+    language: str
+    channels: Mapping[str, int]
+
+    def utterance(self, row: _Row) -> Utterance:
+        """An utterance of the fields of a row.
+
+        Raises:
+            ValueError: with what is wrong.
+        """
+        if row.fault is not None:
+            raise ValueError(row.fault)
+        values = {kind: _cell(row, column) for kind, column in self.columns.items()}
+        if not values["path"]:
+            raise ValueError("it names no file")
+        if self.columns["text"].place >= len(row.fields):
+            raise ValueError("it ends before the text")
+        start, duration = self._span(values)
+        of_file, rounding = self._of_file(values) if duration is None else (None, 0.0)
+        name = Path(values["path"])
+        part = "" if duration is None else f"-{_milliseconds(start)}-{_milliseconds(start + duration)}"
+        style = named(values.get("style"))
+        return Utterance(
+            unicodedata.normalize("NFC", path_id(name)) + part,
+            _existing(self.root / name),
+            values["text"],
+            named(values.get("speaker")),
+            named(values.get("language")) or self.language,
+            start,
+            duration,
+            self.channels.get(values.get("channel", "")),
+            custom={"style": style} if style else None,
+            file_duration=of_file,
+            file_slack=FILE_SLACK + rounding,
+        )
+
+    def _span(self, values: Mapping[str, str]) -> tuple[float, float | None]:
+        """Start and duration in seconds; a duration without a start is that of the file."""
+        given = {kind: values[kind] for kind in ("start", "end", "duration") if values.get(kind)}
+        if "start" not in given and "end" not in given:
+            return 0.0, None
+        if "start" not in given or len(given) == 1:
+            raise ValueError(f"it must tell where the utterance starts and ends, but has {given} alone")
+        numbers = {kind: self._seconds(kind, text)[0] for kind, text in given.items()}
+        start = numbers["start"]
+        end = numbers.get("end", start + numbers.get("duration", math.nan))
+        if not 0 <= start < LATEST or not start < end < LATEST:
+            raise ValueError(f"start and end must be seconds, the end after the start, but are {given} instead")
+        if "end" in given and "duration" in given:
+            duration, rounding = self._seconds("duration", given["duration"])
+            if not abs(end - start - duration) <= FILE_SLACK + rounding:
+                raise ValueError(f"duration must be the time from start to end, but they are {given} instead")
+        return start, round(end - start, 6)
+
+    def _of_file(self, values: Mapping[str, str]) -> tuple[float | None, float]:
+        """How many seconds a file should last, and by how many they are rounded."""
+        kind = "duration" if "duration" in values else "file_duration"
+        text = named(values.get(kind))
+        if not text:
+            return None, 0.0
+        seconds, rounding = self._seconds(kind, text)
+        if not 0 < seconds < LATEST:
+            raise ValueError(f"duration must be seconds, but is {text!r} instead")
+        return seconds, rounding
+
+    def _seconds(self, kind: str, text: str) -> tuple[float, float]:
+        """Seconds of a cell, not a number where it holds none, and the half of its last digit."""
+        scale = self.columns[kind].scale
+        try:
+            return float(text) * scale, 0.5 * scale * 10.0 ** -len(text.partition(".")[2])
+        except ValueError:
+            return math.nan, 0.0
 
 
 def _milliseconds(seconds: float) -> str:

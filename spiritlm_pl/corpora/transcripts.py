@@ -7,12 +7,22 @@ nothing. Symbols are said in English only, numbers in English and, as far as the
 """
 
 import unicodedata
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
 
+from spiritlm_pl.corpora.abbreviations import (
+    BEFORE_DIGITS,
+    LETTERS_WITH_POINTS,
+    NO_SENTENCE_ENDS,
+    WITH_OKINA,
+    abbreviations,
+    is_date,
+)
+from spiritlm_pl.corpora.contexts import Say
 from spiritlm_pl.corpora.english import (
     ABBREVIATIONS,
     BEFORE_NUMBERS,
@@ -20,7 +30,6 @@ from spiritlm_pl.corpora.english import (
     SYMBOLS,
     UNSAID,
     WRITTEN_SHORT,
-    Say,
     whole_numbers,
 )
 from spiritlm_pl.corpora.numbers import language_code, number
@@ -65,8 +74,14 @@ _BREAKS = regex.compile(
     rf"|(?<=(?:{_END_WITHOUT_SPACE})[\p{{Pe}}\p{{Pf}}\"']*)(?=[^\s\p{{Pe}}\p{{Pf}}\p{{Sentence_Terminal}}\"'])",
     regex.V1,
 )
-_NO_END = regex.compile(rf"(?:^|\W)(?:{'|'.join(ABBREVIATIONS)}|\p{{Lu}}|\p{{L}}(?:\.\p{{L}})+)\.$")  # initials, too
-_NO_END_BEFORE_DIGITS = regex.compile(rf"(?:^|\W)(?i:{'|'.join(BEFORE_NUMBERS)})\.$")
+_NO_END = regex.compile(  # initials, too
+    rf"(?:^|\W)(?:{'|'.join((*ABBREVIATIONS, *NO_SENTENCE_ENDS))}|\p{{Lu}}|\p{{L}}(?:\.\p{{L}})+)\.$"
+    rf"|{LETTERS_WITH_POINTS}$"
+)
+_NO_END_BEFORE_DIGITS = regex.compile(
+    rf"(?:^|\W)(?:(?i:{'|'.join(BEFORE_NUMBERS)})|{'|'.join(BEFORE_DIGITS)}|(?<=\d )(?:ft|lbs?|hrs?))\.$"
+)
+_ONE_LETTER = regex.compile(r"(?<![\p{L}\p{M}.'])\p{Ll}\.$")  # z. B.
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ def is_english(language: str) -> bool:
 
 @lru_cache
 def _expressions(language: str) -> list[tuple[regex.Pattern[str], Say]]:
-    return EXPRESSIONS if language == "en" else whole_numbers(language)
+    return EXPRESSIONS if language == "en" else [*abbreviations(language), *whole_numbers(language)]
 
 
 def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
@@ -132,19 +147,19 @@ def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None 
     written = clean_transcript(text)
     # digits of all scripts as those of one; what is a digit to regex alone is newer than Python's Unicode
     text = regex.sub(r"\p{Nd}", lambda match: str(unicodedata.decimal(match[0], UNKNOWN)), written)
-    spans = _spans(text, language)
+    spans = deque(_spans(text, language))
     within = {at for start, end, _ in spans for at in range(start, end)}
     spaces = [at for at, character in enumerate(text) if character == " " and at not in within]
     for start, stop in zip([0, *(at + 1 for at in spaces)], [*spaces, len(text)], strict=True):
         said, rest, at = "", "", start
         certain = True
-        for first, last, words in spans:
-            if start <= first < stop:
-                rest += text[at:first]
-                said += _named(text[at:first])
-                said += f" {_named(text[first:last])} " if words is None else f" {words} " if words else ""
-                certain = certain and words is not None
-                at = last
+        while spans and spans[0][0] < stop:
+            first, last, words = spans.popleft()
+            rest += text[at:first]
+            said += _named(text[at:first])
+            said += f" {_named(text[first:last])} " if words is None else f" {words} " if words else ""
+            certain = certain and words is not None
+            at = last
         rest += text[at:stop]
         said += _named(text[at:stop])
         unnamed = language != "en" and any(one in SYMBOLS or one in UNSAID for one in text[start:stop])
@@ -164,11 +179,20 @@ def _words(text: str, language: str) -> list[str]:
     text = text.replace("İ", "i")
     if language in ("tr", "az"):
         text = text.replace("I", "ı")
-    text = one_form(_NOT_SPELLED.sub("", text.lower()))
+    text = _one_glottal(one_form(_NOT_SPELLED.sub("", text.lower())), language)
     words = [word.strip("'") for word in _WORD.findall(text)]
     if language == "en":
         words = [said for word in words for said in WRITTEN_SHORT.get(word, word).split()]
     return [word for word in words if any(character.isalpha() for character in word)]
+
+
+def _one_glottal(text: str, language: str) -> str:
+    """One character for the ʻokina, and for the mark of Uzbek oʻ and gʻ; elsewhere both are apostrophes."""
+    if language in WITH_OKINA:
+        return regex.sub(r"(?<=\p{L}'*)'(?='*\p{L})", "ʻ", text)
+    if language in ("uz", "uzb", "uzbek"):
+        return regex.sub(r"(?<=[og])'", "ʻ", text.replace("ʻ", "'"))
+    return text.replace("ʻ", "'")
 
 
 def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = None) -> str | None:
@@ -210,6 +234,13 @@ def written_tokens(text: str, language: str = "en") -> list[tuple[str, list[str]
     return [(one.written, one.words) for one in readings(text, language, None) if one.words]
 
 
+def _is_one(before: str, after: str) -> bool:
+    """Whether two texts with a point between them are one sentence."""
+    if after[0].isdigit() and _NO_END_BEFORE_DIGITS.search(before):
+        return True
+    return is_date(before, after) or bool(_ONE_LETTER.search(before) and regex.match(r"\p{L}\.", after))
+
+
 def split_sentences(text: str) -> list[str]:
     """Sentences of running text: a new one after the sentence ends of any script (. ! ? । 。 ؟ ...) and at empty lines.
 
@@ -217,11 +248,11 @@ def split_sentences(text: str) -> list[str]:
     """
     sentences: list[str] = []
     for paragraph in regex.split(r"\n\s*\n", text):
-        goes_on = False
+        goes_on, is_first = False, True
         for part in _BREAKS.split(" ".join(paragraph.split())):
-            if goes_on or (sentences and part[0].isdigit() and _NO_END_BEFORE_DIGITS.search(sentences[-1])):
+            if goes_on or (not is_first and _is_one(sentences[-1], part)):
                 sentences[-1] += f" {part}"
             else:
                 sentences.append(part)
-            goes_on = _NO_END.search(part) is not None
+            goes_on, is_first = _NO_END.search(sentences[-1]) is not None, False
     return [sentence for sentence in sentences if spoken_words(sentence)]

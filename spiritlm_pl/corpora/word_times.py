@@ -46,14 +46,14 @@ def _letters(words: Sequence[str]) -> str:
     return "".join(words).replace("'", "")
 
 
-def _read_together(words: Sequence[Word]) -> Iterator[tuple[list[Word], str]]:
+def _read_together(words: Sequence[Word], language: str) -> Iterator[tuple[list[Word], str]]:
     """Aligned words with the letters said for them; those of one expression ("$5", "million") as one."""
     parts = [(index, part) for index, word in enumerate(words) for part in clean_transcript(word.text).split()]
     owners = [index for index, _ in parts]
     place = 0
     members: list[int] = []
     letters = ""
-    for reading in readings(" ".join(part for _, part in parts)):
+    for reading in readings(" ".join(part for _, part in parts), language):
         own = owners[place : place + reading.written.count(" ") + 1]
         place += len(own)
         if members and own and own[0] != members[-1]:
@@ -65,14 +65,14 @@ def _read_together(words: Sequence[Word]) -> Iterator[tuple[list[Word], str]]:
         yield [words[index] for index in dict.fromkeys(members)], letters
 
 
-def _aligned_pieces(words: Sequence[Word]) -> tuple[list[Word], list[_Piece]]:
+def _aligned_pieces(words: Sequence[Word], language: str) -> tuple[list[Word], list[_Piece]]:
     """Aligned words that are said, and their letters."""
     kept: list[Word] = []
     pieces = []
     sounds = [word for word in words if not is_silence(word.text)]
     for unknown, group in groupby(sounds, lambda word: word.text.lower() in UNKNOWN):
         run = list(group)
-        groups = [([word], None) for word in run] if unknown else _read_together(run)
+        groups = [([word], None) for word in run] if unknown else _read_together(run, language)
         for members, letters in groups:
             if letters != "":
                 text = " ".join(word.text for word in members)
@@ -113,11 +113,11 @@ def _stretches(tokens: list[_Piece], aligned: list[_Piece]) -> Iterator[tuple[in
         raise AlignmentError(f"alignment goes on after the transcript, with {aligned[j].text!r}")
 
 
-def _match(tokens: list[_Piece], words: Sequence[Word]) -> Iterator[tuple[list[_Piece], AlignedWord]]:
+def _match(tokens: list[_Piece], words: Sequence[Word], language: str) -> Iterator[tuple[list[_Piece], AlignedWord]]:
     """Tokens of each stretch, with its text, time, and lowest score."""
     if not tokens:
         raise AlignmentError("transcript has no words")
-    words, aligned = _aligned_pieces(words)
+    words, aligned = _aligned_pieces(words, language)
     i = j = 0
     for next_i, next_j in _stretches(tokens, aligned):
         members, group = tokens[i:next_i], words[j:next_j]
@@ -126,14 +126,19 @@ def _match(tokens: list[_Piece], words: Sequence[Word]) -> Iterator[tuple[list[_
         i, j = next_i, next_j
 
 
-def spoken_times(spoken: Sequence[str], words: Sequence[Word]) -> list[Word]:
+def spoken_times(spoken: Sequence[str], words: Sequence[Word], language: str = "en") -> list[Word]:
     """Each spoken word with its time; where aligned words span several ("42"), by shares of their letters.
+
+    Args:
+        spoken: words as they are said.
+        words: aligned words, which may be written otherwise.
+        language: of both.
 
     Raises:
         AlignmentError: if the two say different things, or nothing is said.
     """
     timed: list[Word] = []
-    for members, whole in _match([_Piece(word, _letters([word])) for word in spoken], words):
+    for members, whole in _match([_Piece(word, _letters([word])) for word in spoken], words, language):
         letters = [len(member.letters or "") for member in members]
         per_letter = (whole.end - whole.start) / max(1, sum(letters))
         edges = [whole.start + per_letter * sum(letters[:n]) for n in range(len(members))]

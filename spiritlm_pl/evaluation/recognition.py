@@ -146,9 +146,9 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
         return None
     with TemporaryDirectory() as folder:
         grammar, dictionary = Path(folder) / "bigram.arpa", Path(folder) / "words.dict"
-        grammar.write_text(bigram_arpa(sentences))
+        grammar.write_text(bigram_arpa(sentences), encoding="utf-8")
         dictionary.write_text(
-            "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word))
+            "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word)), encoding="utf-8"
         )
         # A dictionary of these words alone: the whole one would take the decoder half a minute to start with.
         decoder = Decoder(Config(lm=str(grammar), dict=str(dictionary), samprate=float(sample_rate), loglevel="FATAL"))
@@ -198,8 +198,8 @@ def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
     return "\n".join([*lines, "", "\\end\\", ""])
 
 
-def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
-    """A Whisper model from a local folder, greedy, in one language.
+def check_whisper(folder: str | Path) -> None:
+    """Look whether there can be a Whisper model, before the work that it is to judge.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed (`pip install spiritlm-pl[whisper]`).
@@ -209,6 +209,16 @@ def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
         raise ValueError(f"whisper must be a folder with a faster-whisper model, but is {folder} instead")
     if find_spec("faster_whisper") is None:
         raise ModuleNotFoundError('whisper needs faster-whisper: pip install "spiritlm-pl[whisper]"')
+
+
+def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
+    """A Whisper model from a local folder, greedy, in one language.
+
+    Raises:
+        ModuleNotFoundError: if faster-whisper is not installed.
+        ValueError: if there is no such folder.
+    """
+    check_whisper(folder)
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
+from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.devices import check_device
 from spiritlm_pl.inference import prepare
 from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
@@ -79,8 +80,8 @@ def stored_speech(
             f"of split {split} of {corpus}"
         )
     without = len(cuts) - len(chosen)
-    if utterances is not None and utterances < len(chosen):
-        chosen = [chosen[index * len(chosen) // utterances] for index in range(utterances)]
+    if utterances is not None:
+        chosen = spread_evenly(chosen, utterances)
     return StoredSpeech(cuts=chosen, tokens=tokens, layout=stored.layout, num_without=without)
 
 

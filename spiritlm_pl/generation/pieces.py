@@ -4,7 +4,7 @@ Shapes: S samples, R runs of equal units.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -22,9 +22,11 @@ class Text:
 
     Args:
         text: what is written.
+        tokens: ids with which a model wrote it, which its tokenizer may not give for the same text; None for a prompt.
     """
 
     text: str
+    tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the type."""

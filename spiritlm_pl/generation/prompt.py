@@ -37,12 +37,13 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
     """Pieces of a string of words and tokens, such as `[Speech][Hu3][Hu7][Text]the cat`.
 
     Raises:
-        ValueError: if it holds a speech token that the vocabulary has not.
+        ValueError: if it holds a speech token that the vocabulary has not, or a `[Speech]` that words follow.
     """
     pieces: list[Piece] = []
     starts = {"Hu": vocabulary.unit_offset, "Pi": vocabulary.pitch_offset, "St": vocabulary.style_offset}
     sizes = {"Hu": vocabulary.num_units, "Pi": vocabulary.num_pitches, "St": vocabulary.num_styles}
     place = 0
+    opened: str | None = None  # by the token before the words, if they follow a modality token
     speech: list[int] = []
 
     def close() -> None:
@@ -55,8 +56,12 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
         if words.strip() or match[1]:
             close()
         if words.strip():
+            _check_not_speech(opened, words)
             pieces.append(Text(words))
+        opened = match[1]
         if match[2]:
+            if str(int(match[3])) != match[3]:
+                raise ValueError(f"speech tokens must be written without leading zeros, but one is {match[0]} instead")
             value = int(match[3])
             if value >= sizes[match[2]]:
                 raise ValueError(
@@ -67,8 +72,16 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
             speech.append(starts[match[2]] + value)
     close()
     if string[place:].strip():
+        _check_not_speech(opened, string[place:])
         pieces.append(Text(string[place:]))
     return pieces
+
+
+def _check_not_speech(opened: str | None, words: str) -> None:
+    if opened == "Speech":
+        raise ValueError(
+            f"[Speech] must be followed by speech tokens, but is followed by {words.strip()[:30]!r} instead"
+        )
 
 
 class PromptEncoder:

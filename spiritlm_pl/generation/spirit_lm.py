@@ -344,7 +344,7 @@ class SpiritLM:
         pieces: list[Piece] = []
         for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, shortest, continues)):
             if segment.modality is Modality.TEXT:
-                pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens))))
+                pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens)), segment.tokens))
             else:
                 before = prompt.speech if index == 0 and continues else None
                 spoken = self._speak(segment.tokens, before)

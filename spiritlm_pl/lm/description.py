@@ -7,6 +7,7 @@ from typing import Any
 from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
+CONFIG_FILE = "config.json"  # of `transformers`
 STAGE = "language_model"
 
 
@@ -20,7 +21,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:

@@ -82,9 +82,9 @@ def _write(
         vocabulary = replace(vocabulary, multiple_of=1)
         network.resize_token_embeddings(vocabulary.num_rows)
         description = {**description, "vocabulary": vocabulary.to_dict()}
-    trained_end = vocabulary.end_of_document
-    special = _ending_with(trained_end, special_ids(tokenizer, network.generation_config, network.config))
-    network.config.update(_ending_with(trained_end, special_ids(tokenizer, network.config)))
+    end = vocabulary.end_of_document
+    special = _ending_with(end, special_ids(tokenizer, network.generation_config, network.config))
+    network.config.update(_ending_with(end, special_ids(tokenizer, network.config)))
     meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
@@ -100,14 +100,13 @@ def _write(
         path.chmod(0o644)
 
 
-def _ending_with(token: int | None, special: dict[str, Any]) -> dict[str, Any]:
-    """Special ids whose ends have the token that ended documents in training among them: base models have others."""
-    name = "eos_token_id"
-    given = special[name] if isinstance(special[name], list) else [special[name]]
-    ends = [end for end in given if end is not None]
-    if token is None or token in ends:
+def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
+    """The same ids, with the token that documents ended with in training among those that end an answer."""
+    given = special["eos_token_id"]
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if end is None or end in ids:
         return special
-    return {**special, name: [token, *ends] if ends else token}
+    return {**special, "eos_token_id": [end, *ids] if ids else end}
 
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -135,16 +134,16 @@ def _add_to_sentencepiece(
 
 
 def _change_json(path: Path, values: dict[str, Any]) -> None:
-    _write_json(path, {**json.loads(path.read_text()), **values})
+    _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_free(output: Path) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     description = output / DESCRIPTION_FILE
-    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text()):
+    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text(encoding="utf-8")):
         raise ValueError(f"output must be a new folder or one of an earlier export, but {output} holds something else")

@@ -7,6 +7,7 @@ that has them (Phi, GPT-J): trained ones are far below zero, beside which a new 
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,29 +17,48 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
 from spiritlm_pl.lm.build import set_rope_theta
+from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.text import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 
-def extend_embeddings(network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0) -> None:
+def extend_embeddings(
+    network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0, earlier: Vocabulary | None = None
+) -> None:
     """Resize input and output embeddings in place to the vocabulary's rows.
 
     Args:
         network: a text model.
         vocabulary: whose first `num_text` rows are the model's text tokens, as far as it has them; the rest is new.
         seed: of the new rows.
-
+        earlier: the model's own vocabulary, where it has speech tokens already: their rows are kept, by name.
     """
+    kept = [] if earlier is None else [_named_rows(values, earlier) for values in _per_token(network)]
     num_old = min(len(cast(Tensor, network.get_input_embeddings().weight)), vocabulary.num_text)
     network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
+    for values in {id(values): values for values in _per_token(network)}.values():  # tied ones once
+        _draw_new_rows(values, num_old, generator)
+    names = [vocabulary.name(token) for token in range(vocabulary.num_text, vocabulary.num_tokens)]
+    for values, rows in zip(_per_token(network), kept, strict=False):
+        for token, name in enumerate(names, start=vocabulary.num_text):
+            if name in rows:
+                values[token] = rows[name]
+
+
+def _per_token(network: PreTrainedModel) -> list[Tensor]:
+    """Matrices (V, D) and biases (V,) that have a row for each token."""
     layers = (network.get_input_embeddings(), network.get_output_embeddings())
     parameters = [layer.weight for layer in layers] + [getattr(layer, "bias", None) for layer in layers]
-    per_token = {id(values): cast(Tensor, values) for values in parameters if values is not None}  # tied ones once
-    for values in per_token.values():
-        _draw_new_rows(values.data, num_old, generator)
+    return [cast(Tensor, values.data) for values in parameters if values is not None]
+
+
+def _named_rows(values: Tensor, vocabulary: Vocabulary) -> dict[str | None, Tensor]:
+    """Copies of the rows of speech and modality tokens, by name."""
+    tokens = range(vocabulary.num_text, vocabulary.num_tokens)
+    return {vocabulary.name(token): values[token].clone() for token in tokens}
 
 
 def _draw_new_rows(values: Tensor, num_old: int, generator: torch.Generator) -> None:
@@ -69,17 +89,47 @@ def extend_checkpoint(
     Raises:
         ValueError: if base or tokenizer cannot be read, the base is no causal language model of text or lacks weights,
             the tokenizer is not the model's or does not have `num_text` tokens, or it would give other ids once it is
-            saved or exported.
+            saved or exported; if the base has speech tokens that the new model would lack, or `folder` holds
+            something.
     """
     source = model_folder(base)
+    if Path(folder).exists() and any(Path(folder).iterdir()):
+        raise ValueError(f"output must be a new folder, but {folder} holds something")
     config = checkpoint_config(str(source))
-    tokenizer = check_text_tokenizer(text_tokenizer or source, vocabulary, (source / "config.json").read_text())
+    earlier = stored_vocabulary(source)
+    if earlier is not None:
+        vocabulary = _grown(vocabulary, earlier, base)
+    tokenizer = check_text_tokenizer(
+        text_tokenizer or source, vocabulary, (source / "config.json").read_text(encoding="utf-8")
+    )
     if rope_theta is not None:
         set_rope_theta(config, rope_theta)
     network = load_whole(source, config=config, dtype="auto")
     _check_base(network, tokenizer, base)
-    extend_embeddings(network, vocabulary, seed)
+    if tokenizer.opening and earlier is None:
+        raise ValueError(
+            f"base must be a text model or a model folder of spiritlm-pl, but {base} has the tokens of the published "
+            "release: read it with spiritlm import-release first"
+        )
+    extend_embeddings(network, vocabulary, seed, earlier)
     return save_lm(folder, network, vocabulary, tokenizer, extra={"base": base, "seed": seed})
+
+
+def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary:
+    """The new vocabulary, with the delimiters of documents that the earlier one has.
+
+    Raises:
+        ValueError: if it lacks tokens of the earlier one.
+    """
+    for name in ("num_text", "num_units", "num_pitches", "num_styles", "num_tasks"):
+        wanted, found = getattr(vocabulary, name), getattr(earlier, name)
+        if wanted < found or (name == "num_text" and wanted != found):
+            raise ValueError(
+                f"{name} must be at least the {found} of {base}, whose trained tokens are kept, but is {wanted} instead"
+            )
+    added = vocabulary.num_tokens - earlier.num_tokens
+    print(f"{base} has speech tokens already: their rows are kept, and those of {added} tokens drawn", file=sys.stderr)
+    return replace(vocabulary, begin_of_document=earlier.begin_of_document, end_of_document=earlier.end_of_document)
 
 
 def _check_base(network: PreTrainedModel, tokenizer: TextTokenizer, base: str) -> None:

@@ -54,7 +54,7 @@ def save_lm(
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
         write_model(new, network, SHARD_SIZE, weights)
-        (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
+        (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         if text_tokenizer is not None:
             text_tokenizer.save(new)
         folder.mkdir(exist_ok=True)
@@ -81,8 +81,8 @@ def write_model(
     with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
         network.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
     path = folder / "config.json"
-    values = {**json.loads(path.read_text()), **older_rotary_names(network.config)}
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    values = {**json.loads(path.read_text(encoding="utf-8")), **older_rotary_names(network.config)}
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Tensor]:

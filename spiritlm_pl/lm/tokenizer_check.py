@@ -13,12 +13,11 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from spiritlm_pl.lm.description import DESCRIPTION_FILE
+from spiritlm_pl.lm.description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.lm.fast_tokenizer import check_probe, fast_tokenizer, probes
 from spiritlm_pl.text import PROBES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-CONFIG_FILE = "config.json"
 SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 FRESH = """
 import json, sys
@@ -49,16 +48,18 @@ def check_text_tokenizer(
     _check_words(text, path)
     own = Path(path) / CONFIG_FILE
     if config is None and own.is_file():
-        config = own.read_text()
+        config = own.read_text(encoding="utf-8")
     with TemporaryDirectory() as temporary:
         kept, export = Path(temporary) / "lm", Path(temporary) / "export"
         text.save(kept)
-        (kept / DESCRIPTION_FILE).write_text("{}\n")  # it is read as the tokenizer of a model that was written here
+        (kept / DESCRIPTION_FILE).write_text(
+            "{}\n", encoding="utf-8"
+        )  # it is read as the tokenizer of a model that was written here
         TextTokenizer.load_fitting(kept, vocabulary, text.fingerprint)
         tokenizer = fast_tokenizer(kept, vocabulary)
         tokenizer.save_pretrained(export)
         if config is not None:
-            (export / CONFIG_FILE).write_text(config)
+            (export / CONFIG_FILE).write_text(config, encoding="utf-8")
         check_export(export, tokenizer, text, vocabulary)
     return text
 

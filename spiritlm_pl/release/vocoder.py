@@ -94,7 +94,11 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
 
 def _names(path: Path, kind: str, rows: int) -> tuple[str, ...]:
     """One name a row of an embedding: those of a list beside the weights, then numbered ones."""
-    listed = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
+    listed = (
+        [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if path.is_file()
+        else []
+    )
     names = listed[:rows] if len(set(listed)) == len(listed) else []
     return (*names, *(f"{kind}{number}" for number in range(len(names), rows)))
 

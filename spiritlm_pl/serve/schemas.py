@@ -5,11 +5,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spiritlm_pl.generation import GenerationSettings
+from spiritlm_pl.serve.audio import FORMATS
 
 MOST_TEXT = 10_000  # characters of one piece
 MOST_PIECES = 64
 MOST_UNITS = 10_000
 LARGEST_SEED = 2**53 - 1  # what JavaScript counts to
+AUDIO = f"A file of {FORMATS}, in base64."
 DEFAULTS = GenerationSettings()
 
 
@@ -33,7 +35,7 @@ class PromptPiece(Strict):
         max_length=MOST_TEXT,
         description="Words. Literal `[Hu5]` or `<s>` are words, too, never control tokens.",
     )
-    audio: str | None = Field(default=None, description="A WAV, FLAC, OGG or MP3 file, in base64.")
+    audio: str | None = Field(default=None, description=AUDIO)
     tokens: str | None = Field(
         default=None, description="Speech as tokens, such as `[Hu12][Hu7]`, say of an earlier answer."
     )
@@ -129,7 +131,7 @@ class GenerateResponse(BaseModel):
 class TokenizeRequest(Strict):
     """Speech to be written as tokens."""
 
-    audio: str = Field(description="A WAV, FLAC, OGG or MP3 file, in base64.")
+    audio: str = Field(description=AUDIO)
 
 
 class TokenizeResponse(BaseModel):

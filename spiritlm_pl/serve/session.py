@@ -151,6 +151,7 @@ class Session:
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
         with self.turn():
             spirit_lm = self._in_voice(voice)
+            prompt = [spirit_lm.codec.encode(piece) if isinstance(piece, Speech) else piece for piece in prompt]  # once
             (pieces,) = spirit_lm.generate(
                 prompt, output, replace(settings or GenerationSettings(), num_samples=1), progress
             )
@@ -194,7 +195,7 @@ class Session:
 
     def _written(self, pieces: Sequence[Piece], last: Modality) -> list[int]:
         """Ids of an answer to a prompt that ends in a modality; at each change stands its token."""
-        segments = [self._segment(piece) for piece in pieces]
+        segments = [_segment(piece) for piece in pieces]
         segments = [segment for segment in segments if segment.tokens]
         if not segments:
             return []
@@ -202,11 +203,11 @@ class Session:
         _, *tokens = encode_segments(segments, vocabulary)
         return tokens if first is last else [vocabulary.change_marker(first), *tokens]
 
-    def _segment(self, piece: Piece) -> Segment:
-        if isinstance(piece, Text):
-            return Segment(Modality.TEXT, tuple(self.spirit_lm.text_tokenizer.encode(piece.text, continuing=True)))
-        assert piece.tokens is not None
-        return Segment(Modality.SPEECH, piece.tokens)
+
+def _segment(piece: Piece) -> Segment:
+    """A piece of an answer as the model wrote it."""
+    assert piece.tokens is not None
+    return Segment(Modality.TEXT if isinstance(piece, Text) else Modality.SPEECH, piece.tokens)
 
 
 def _seconds(piece: Piece) -> float:

@@ -164,7 +164,7 @@ def _joined(chunks: list[Units]) -> Units:
 
 def _describe(folder: Path, f0: str, together: bool) -> None:
     with atomic_path(folder / EXPRESSIVE_FILE) as path:
-        path.write_text(json.dumps({"f0": f0, **({"together": True} if together else {})}) + "\n")
+        path.write_text(json.dumps({"f0": f0, **({"together": True} if together else {})}) + "\n", encoding="utf-8")
 
 
 def join_tokenizers(
@@ -219,7 +219,7 @@ def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> Sp
     folder = Path(folder)
     if not (folder / EXPRESSIVE_FILE).is_file():
         return PhoneticTokenizer.load(folder, device)
-    found = json.loads((folder / EXPRESSIVE_FILE).read_text())
+    found = json.loads((folder / EXPRESSIVE_FILE).read_text(encoding="utf-8"))
     parts = folder, folder / PITCH, folder / STYLE
     return _load(*parts, found["f0"], device, found.get("together", False)).eval()
 
@@ -236,6 +236,6 @@ def speech_fingerprint(folder: str | Path) -> str:
         return phonetic
     digest = hashlib.sha256((phonetic + tokenizer_fingerprint(folder / STYLE)).encode())
     digest.update((folder / EXPRESSIVE_FILE).read_bytes())
-    digest.update(json.dumps(json.loads((folder / PITCH / CONFIG_FILE).read_text())["config"]).encode())
+    digest.update(json.dumps(json.loads((folder / PITCH / CONFIG_FILE).read_text(encoding="utf-8"))["config"]).encode())
     digest.update(file_sha256(folder / PITCH / WEIGHTS_FILE).encode())
     return digest.hexdigest()

@@ -230,7 +230,7 @@ def extract_corpus(
         code_version=code_version(),
     )
     with atomic_path(folder / INFO_FILE) as path:
-        path.write_text(json.dumps(asdict(info), indent=2) + "\n")
+        path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
 
 
@@ -271,7 +271,7 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
         raise FileNotFoundError(
             f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
         )
-    return F0Info(**json.loads(path.read_text()))
+    return F0Info(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
@@ -281,7 +281,8 @@ def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
         FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
     """
     read_f0_info(corpus, name)
-    rows = map(json.loads, (f0_folder(corpus, name) / SKIPPED_FILE).read_text().splitlines())
+    lines = (f0_folder(corpus, name) / SKIPPED_FILE).read_text(encoding="utf-8").split("\n")
+    rows = (json.loads(line) for line in lines if line)
     return {row["id"]: row["reason"] for row in rows}
 
 

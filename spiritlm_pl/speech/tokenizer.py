@@ -131,7 +131,7 @@ class PhoneticTokenizer(nn.Module):
             "code_version": code_version(),
         }
         with atomic_path(folder / CONFIG_FILE) as path:
-            path.write_text(json.dumps(description, indent=2) + "\n")
+            path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return folder
 
     @classmethod
@@ -163,7 +163,7 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
     chunks = [description["chunk_seconds"], *([description["shortest"]] if description.get("shortest", 1) > 1 else [])]
     digest = hashlib.sha256(" ".join(map(str, chunks)).encode())
     for part in (EXTRACTOR, QUANTIZER):
-        config = json.loads((Path(folder) / part / CONFIG_FILE).read_text())
+        config = json.loads((Path(folder) / part / CONFIG_FILE).read_text(encoding="utf-8"))
         digest.update(json.dumps([config["class_path"], config["config"]], sort_keys=True).encode())
         digest.update(file_sha256(Path(folder) / part / WEIGHTS_FILE).encode())
     return digest.hexdigest()
@@ -171,7 +171,7 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
 
 def _description(folder: Path) -> dict[str, Any]:
     config = folder / CONFIG_FILE
-    description: dict[str, Any] = json.loads(config.read_text()) if config.is_file() else {}
+    description: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if description.get("stage") != STAGE:
         raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
     return description

@@ -18,6 +18,7 @@ from torchaudio.functional import edit_distance
 
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import Word, load_cuts, phone_alignment
+from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.speech.augment import Augmentation
 from spiritlm_pl.speech.contract import SpeechTokenizer, Units
 from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
@@ -123,13 +124,16 @@ def unit_report(
         tokenizer: one in memory, or its folder.
         corpora: corpus folders; those with phones count for purity and PNMI.
         split: which utterances.
-        max_utterances: of each corpus.
+        max_utterances: of each corpus, spread evenly over it.
         augmented_utterances: of each corpus, for the edit distance; 0 leaves it out.
 
     Returns:
         codebook_use, perplexity, units_per_second over all corpora; phone_purity, cluster_purity, pnmi (the mean
         of corpora, since each has phones of its own; all these with `/name` for each corpus); speaker_pnmi
         (the same against speakers: lower is better); unit_edit_distance in percent.
+
+    Raises:
+        ValueError: if no corpus has utterances in this split.
     """
     if not isinstance(tokenizer, PhoneticTokenizer):
         tokenizer = PhoneticTokenizer.load(tokenizer)
@@ -137,18 +141,23 @@ def unit_report(
     speakers = UnitStatistics(tokenizer.cardinality)
     values: dict[str, float] = {}
     augmented: list[MonoCut] = []
+    names = [Path(folder).name for folder in corpora]
     for folder in corpora:
         own = UnitStatistics(tokenizer.cardinality)
-        cuts = list(load_cuts(folder, split))[:max_utterances]
-        augmented += cuts[:augmented_utterances]
+        cuts = spread_evenly(list(load_cuts(folder, split)), max_utterances)
+        augmented += spread_evenly(cuts, augmented_utterances)
         for cut in cuts:
             waveform = load_waveform(cut, tokenizer.sample_rate)
             units = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
-            speaker = Word(cut.supervisions[0].speaker or "", 0.0, cut.duration + 1.0)
-            speakers.add(units, tokenizer.frame_rate, [speaker])
+            if cut.supervisions[0].speaker:
+                speaker = Word(cut.supervisions[0].speaker, 0.0, cut.duration + 1.0)
+                speakers.add(units, tokenizer.frame_rate, [speaker])
             everything.add(units, tokenizer.frame_rate)
             own.add(units, tokenizer.frame_rate, phone_alignment(cut))
-        values |= {f"{name}/{Path(folder).name}": value for name, value in own.report().items()}
+        own_name = Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
+        values |= {f"{name}/{own_name}": value for name, value in own.report().items()}
+    if not everything.unit_counts:
+        raise ValueError(f"corpora must hold utterances in split {split}, but {', '.join(map(str, corpora))} have none")
     for name in ("phone_purity", "cluster_purity", "pnmi"):
         found = [value for key, value in values.items() if key.startswith(f"{name}/")]
         if found:

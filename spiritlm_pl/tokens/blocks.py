@@ -105,7 +105,7 @@ def write_manifest(
         "code_version": code_version(),
     }
     with atomic_path(folder / MANIFEST) as path:
-        path.write_text(json.dumps(description, indent=1) + "\n")
+        path.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return read_manifest(folder)
 
 

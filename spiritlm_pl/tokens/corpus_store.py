@@ -139,7 +139,7 @@ def write_part(
         "fingerprint": fingerprint,
     }
     with atomic_path(_entry_path(path)) as temporary:
-        temporary.write_text(json.dumps(entry) + "\n")
+        temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     return path
 
 
@@ -170,7 +170,7 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether a part is there, undamaged, made by the run with this fingerprint, and what it skipped is as it was."""
     path = folder / part_name(index)
     try:
-        entry = json.loads(_entry_path(path).read_text())
+        entry = json.loads(_entry_path(path).read_text(encoding="utf-8"))
         as_it_was = all(file_state(item["path"]) == item["state"] for item in entry["skipped"])
         if entry["fingerprint"] != fingerprint or not as_it_was:
             return False
@@ -183,14 +183,14 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether a part of the run with this fingerprint holds any utterance; it is not read."""
     path = _entry_path(folder / part_name(index))
-    entry = json.loads(path.read_text()) if path.is_file() else {}
+    entry = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return bool(entry.get("fingerprint") == fingerprint and entry["rows"])
 
 
 def num_parts(folder: Path) -> int:
     """Parts in the manifest of a split, 0 where there is none."""
     path = folder / MANIFEST
-    return len(json.loads(path.read_text())["files"]) if path.is_file() else 0
+    return len(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.is_file() else 0
 
 
 def finish_folder(
@@ -211,7 +211,7 @@ def finish_folder(
     for index, fingerprint in enumerate(fingerprints):
         path = folder / part_name(index)
         found = path.is_file() and _entry_path(path).is_file()
-        entry = json.loads(_entry_path(path).read_text()) if found else {}
+        entry = json.loads(_entry_path(path).read_text(encoding="utf-8")) if found else {}
         if entry.get("fingerprint") != fingerprint:
             raise FileNotFoundError(f"{path} must have been written by this run, but was not")
         files.append(entry)  # as written: damage since then stays visible
@@ -224,7 +224,7 @@ def finish_folder(
         "provenance": dict(provenance),
     }
     with atomic_path(folder / MANIFEST) as path:
-        path.write_text(json.dumps(manifest, indent=2) + "\n")
+        path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     names = {file["name"] for file in files}
     for path in folder.glob("part-*.parquet"):
         if path.name not in names:
@@ -251,7 +251,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
-        self.manifest: dict[str, Any] = json.loads(path.read_text())
+        self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         self.verify = verify
         rows = [file["rows"] for file in self.manifest["files"]]
         self._ends = np.cumsum([0, *rows])

@@ -31,6 +31,17 @@ def test_textgrid_folder(tmp_path: Path) -> None:
         aligner.align("b", None, ["dial"])
 
 
+def test_labels_are_read_in_the_language_of_the_utterance(tmp_path: Path) -> None:
+    (tmp_path / "a.TextGrid").write_text(GRID)
+    (tmp_path / "i.TextGrid").write_text(GRID.replace("dial", "Mr").replace('"42"', '"Isparta"'))
+    aligner = TextGridAligner(str(tmp_path))
+    found = aligner.align("a", None, ["dial", "zweiundvierzig"], "de").words
+    assert [(word.text, word.start, word.end) for word in found] == [("dial", 0.1, 0.5), ("zweiundvierzig", 0.5, 1.0)]
+    with pytest.raises(AlignmentError, match="is 'zweiundvierzig', but is '42' in the alignment"):
+        aligner.align("a", None, ["dial", "zweiundvierzig"], "en")
+    assert len(aligner.align("i", None, ["mr", "ısparta"], "tr").words) == 2
+
+
 def test_textgrid_trouble_is_of_one_cut(tmp_path: Path) -> None:
     for name in ("x", "y"):
         (tmp_path / name).mkdir()

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from spiritlm_pl.alignment import ctc
+from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
-from spiritlm_pl.alignment.files import CTMAligner, _ctm
+from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner, _ctm
 from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import save_wav
@@ -119,6 +120,28 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     ctc._network.cache_clear()
 
 
+def test_numbers_of_other_languages_in_labels(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {"a": "ich habe zweiundvierzig"}, "de")
+    (tmp_path / "words.ctm").write_text("a 1 0 0.1 ich\na 1 0.1 0.1 habe\na 1 0.2 0.1 42\n")
+    align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), overwrite=True, num_jobs=1)
+    assert times_of(corpus)["a"] == [0.0, 0.1, 0.2]
+
+
+def test_whatever_goes_wrong_with_one_utterance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def align_one(aligner: CTMAligner, cut_id: str, *_: object) -> Aligned:
+        if cut_id == "bad":
+            raise RuntimeError("out of memory")
+        return Aligned([Word("oh", 0.0, 0.1)])
+
+    corpus = make_corpus(tmp_path / "corpus", {"bad": "oh", "good": "oh"})
+    monkeypatch.setattr(CTMAligner, "align", align_one)
+    (tmp_path / "words.ctm").write_text("a 1 0 0.1 oh\n")
+    align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), overwrite=True, num_jobs=1)
+    (row,) = map(json.loads, (corpus / "unaligned.jsonl").read_text().splitlines())
+    assert row["id"] == "bad" and row["reason"] == "ctm fails: RuntimeError('out of memory')"
+    assert times_of(corpus)["good"] == [0.0]
+
+
 def test_times_of_one_source_are_of_one_utterance(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", {"ann-1": "oh yes", "bob-1": "oh yes", "bob-2": "oh no"})
     (tmp_path / "words.ctm").write_text("1 1 0 0.1 oh\n1 1 0.1 0.1 yes\n2 1 0 0.1 oh\n2 1 0.2 0.1 no\n")
@@ -130,3 +153,25 @@ def test_times_of_one_source_are_of_one_utterance(tmp_path: Path) -> None:
     assert times_of(corpus)["bob-2"] == [0.0, 0.2]
     with pytest.raises(ValueError, match="word_tier must be given with method textgrid only, but method is ctm"):
         align(str(corpus), method="ctm", source=str(tmp_path / "words.ctm"), word_tier="words")
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (0.5, None),
+        (0.59, None),
+        (0.45, None),
+        (3.5, "times must be of this audio, which lasts 0.50 s, but {path} is of 3.50 s instead"),
+        (0.3, "times must be of this audio, which lasts 0.50 s, but {path} is of 0.30 s instead"),
+    ],
+)
+def test_a_textgrid_of_longer_or_shorter_audio_is_not_believed(end: float, reason: str | None, corpus: Path) -> None:
+    folder = corpus.parent / "grids"
+    folder.mkdir()
+    grid = '"ooTextFile" "TextGrid" 0 {0} <exists> 1 "IntervalTier" "words" 0 {0} 2 0 0.1 "oh" 0.1 0.2 "{1}"'
+    (folder / "one.TextGrid").write_text(grid.format(end, "yes"))
+    (folder / "two.TextGrid").write_text(grid.format(0.5, "no"))
+    align_corpus(corpus, TextGridAligner(str(folder)), overwrite=True)
+    rows = [json.loads(row)["reason"] for row in (corpus / "unaligned.jsonl").read_text().splitlines()]
+    assert rows == ([] if reason is None else [reason.format(path=folder / "one.TextGrid")])
+    assert times_of(corpus) == {"one": [0.0, 0.1] if reason is None else [], "two": [0.0, 0.1]}

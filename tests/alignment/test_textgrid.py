@@ -112,7 +112,7 @@ def test_formats_and_encodings(text: str, encoding: str, tmp_path: Path) -> None
     path = tmp_path / "a.TextGrid"
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     path.write_bytes((mark + text.replace("\n", "\r\n")).encode(encoding))
-    assert [tier.name for tier in read_textgrid(path)] == ["words", "Phones", "bell"]
+    assert [tier.name for tier in read_textgrid(path).tiers] == ["words", "Phones", "bell"]
     aligned = textgrid_alignment(path)
     assert aligned.words == WORDS
     assert aligned.phones == [Word("D", 0.25, 1.5)]
@@ -120,7 +120,7 @@ def test_formats_and_encodings(text: str, encoding: str, tmp_path: Path) -> None
 
 def test_long_and_short_are_the_same() -> None:
     assert parse_textgrid(LONG) == parse_textgrid(SHORT)
-    assert parse_textgrid(LONG)[2].intervals == [Word("ding", 0.75, 0.75)]
+    assert parse_textgrid(LONG).tiers[2].intervals == [Word("ding", 0.75, 0.75)]
 
 
 def test_comments_numbers_in_names_and_old_headers() -> None:
@@ -128,9 +128,9 @@ def test_comments_numbers_in_names_and_old_headers() -> None:
         '"ooTextFile short"\n"TextGrid"\n! 7 tiers "x"\n0 1 <exists> 1 tier: "IntervalTier" "tier 2"\n'
         'from 0 to 1 s, 1 interval: 0.1 2e-1 "a\nb"'
     )
-    (tier,) = parse_textgrid(text)
+    (tier,) = parse_textgrid(text).tiers
     assert (tier.name, tier.intervals) == ("tier 2", [Word("a\nb", 0.1, 0.2)])
-    assert parse_textgrid('"ooTextFile" "TextGrid" 0 1 <absent>') == []
+    assert parse_textgrid('"ooTextFile" "TextGrid" 0 1 <absent>').tiers == []
 
 
 def test_tiers_by_name(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_every_cut_off_file_is_an_error() -> None:
     for end in range(last):
         with pytest.raises(ValueError):
             parse_textgrid(SHORT[:end])
-    assert len(parse_textgrid(SHORT[:last])) == 3
+    assert len(parse_textgrid(SHORT[:last]).tiers) == 3
 
 
 @pytest.mark.parametrize(

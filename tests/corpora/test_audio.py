@@ -8,7 +8,7 @@ import torch
 
 from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import Word, load_cuts, make_cut, save_corpus, word_alignment
+from spiritlm_pl.corpora.manifest import Word, load_cuts, make_cut, save_corpus, style_of, word_alignment
 
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
 
@@ -64,6 +64,17 @@ def test_bad_audio_is_skipped_with_its_reason(tmp_path: Path) -> None:
         "emoji": "no words",
     }.items():
         assert part in reasons[name]
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "None", "NULL", "N/A"])
+def test_names_that_stand_for_nobody_and_no_style(missing: str, tmp_path: Path) -> None:
+    save_wav(tmp_path / "a.wav", TONE)
+    known = Utterance("a", tmp_path / "a.wav", "hi", "me", custom={"style": "happy", "x": 1})
+    unknown = Utterance("b", tmp_path / "a.wav", "hi", missing, custom={"style": missing, "x": 1})
+    first, second = ingest([known, unknown], tmp_path / "out", Rules())[0]
+    assert (first.supervisions[0].speaker, style_of(first)) == ("me", "happy")
+    assert (second.supervisions[0].speaker, style_of(second)) == ("", "")
+    assert second.supervisions[0].custom == {"x": 1}
 
 
 def test_all_skipped_is_an_error(tmp_path: Path) -> None:

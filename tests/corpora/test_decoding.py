@@ -2,6 +2,7 @@
 
 import io
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -208,6 +209,24 @@ def test_channels_that_cancel_each_other_out_are_not_mixed() -> None:
         torch.testing.assert_close(to_mono(torch.stack([left, other]), RATE), (left + other) / 2)
 
 
+def test_channels_that_cancel_each_other_out_in_a_part_are_not_mixed() -> None:
+    left = torch.from_numpy(BOTH)
+    for inverted in (slice(4_000, None), slice(0, 20_000), slice(9_000, 14_000)):
+        right = left.clone()
+        right[inverted] *= -1
+        assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right[14_000:] = 0  # only the left one speaks on
+    assert torch.equal(to_mono(torch.stack([left, right]), RATE), left)
+    right = torch.cat([torch.from_numpy(HIGH), -left[len(HIGH) :]])  # more than the left one has
+    left = torch.cat([torch.zeros(len(HIGH)), left[len(HIGH) :]])
+    assert torch.equal(to_mono(torch.stack([2 * left, 2 * right]), RATE), 2 * right)
+    left[:6_000], right[:6_000] = right[:6_000].clone(), 0.0  # each has something of its own
+    with pytest.raises(AudioError, match="cancel each other out in a part and differ in another"):
+        to_mono(torch.stack([left, right]), RATE)
+    noise = torch.randn(2, RATE, generator=torch.Generator().manual_seed(0)) * 0.01
+    torch.testing.assert_close(to_mono(noise, RATE), noise.mean(0))
+
+
 def files(folder: Path, contents: dict[str, bytes]) -> list[Utterance]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -275,6 +294,8 @@ def test_no_more_is_decoded_than_allowed(name: str) -> None:
     content = WHOLE.get(name, (CUT.get(name, b""),))[0]
     with pytest.raises(AudioError, match="audio must last at most 0.5 s, but lasts"):
         list(decode(content, bounds=Bounds(max_seconds=0.5)))
+    ((waveform, _),) = decode(content, bounds=Bounds(max_seconds=10))
+    assert waveform.shape[1] > 0.9 * RATE
 
 
 def test_the_length_of_a_file_is_known_only_if_it_tells(tmp_path: Path) -> None:
@@ -290,10 +311,60 @@ def test_all_that_is_audio_by_its_name_is_read_from_a_folder(tmp_path: Path) -> 
     contents = {
         **{"a.webm": webm, "b.mp4": with_ffmpeg(BOTH, "mp4", "aac"), "c.m4a": CUT["M4A"], "d.caf": caf},
         **{"e.sph": CUT["SPHERE"], "f.oga": CUT["Vorbis"], "g.w64": CUT["Wave64"], "H.MP3": CUT["MP3"]},
+        **{"i.mka": with_ffmpeg(BOTH, "matroska", "libopus", 48_000), "j.mkv": with_ffmpeg(BOTH, "matroska", "aac")},
+        **{"k.ac3": with_ffmpeg(BOTH, "ac3", "ac3", 48_000), "l.eac3": with_ffmpeg(BOTH, "eac3", "eac3", 48_000)},
+        **{"m.mp2": with_ffmpeg(BOTH, "mp2", "mp2", 48_000), "n.wv": with_ffmpeg(BOTH, "wv", "wavpack")},
+        **{"o.amr": with_ffmpeg(BOTH, "amr", "libopencore_amrnb", 8_000), "p.tta": with_ffmpeg(BOTH, "tta", "tta")},
+        **{"q.mov": with_ffmpeg(BOTH, "mov", "aac"), "r.3gp": with_ffmpeg(BOTH, "3gp", "aac")},
     }
     files(tmp_path, contents)
     for name in contents:
         (tmp_path / name).with_suffix(".txt").write_text("hello")
-    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules())
+    cuts, skipped = ingest.ingest(read_folder(tmp_path)[0], tmp_path / "out", Rules(min_sample_rate=8_000))
     assert not skipped and len(cuts) == len(contents)
     assert all(len(load_waveform(cut)) == pytest.approx(1.8 * RATE, abs=0.16 * RATE) for cut in cuts)
+
+
+def film(container: str, begins: float) -> bytes:
+    """Pictures from 0 on, ten a second, and a sweep that begins later."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        pictures, sound = output.add_stream("mpeg4", rate=10), output.add_stream("aac", rate=RATE, layout="mono")
+        pictures.width = pictures.height = 32
+        pictures.pix_fmt = "yuv420p"
+        for number in range(round(10 * begins) + 10):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 32), 128, np.uint8), format="yuv420p")
+            picture.pts = number
+            output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(None))
+        for start in range(0, len(LOW) - 1023, 1024):
+            frame = av.AudioFrame.from_ndarray(LOW[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+            frame.pts = start + round(begins * RATE)
+            output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+def test_times_of_films_count_from_their_beginning(container: str) -> None:
+    ((whole, rate),) = decode(film(container, 1.5))
+    first = int((whole[0].abs() > 0.05).int().argmax())
+    assert rate == RATE and first / RATE == pytest.approx(1.5, abs=0.02)
+    ((part, _),) = decode(film(container, 1.5), [(1.6, 0.5)])
+    assert torch.equal(part, whole[:, round(1.6 * RATE) : round(2.1 * RATE)])
+    ((at_once, _),) = decode(film(container, 0.0))
+    assert at_once.shape[1] == pytest.approx(len(LOW), abs=2_048)
+
+
+def test_a_recording_that_begins_late_is_not_truncated() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as output:
+        stream = output.add_stream("libopus", rate=48_000, layout="mono")
+        resampler = av.AudioResampler("flt", "mono", 48_000, 960)
+        frame = av.AudioFrame.from_ndarray(LOW[None], format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 2 * RATE, Fraction(1, RATE)
+        for part in (*resampler.resample(frame), *resampler.resample(None), None):
+            output.mux(stream.encode(part))
+    ((waveform, rate),) = decode(file.getvalue())
+    assert waveform.shape[1] / rate == pytest.approx(1.0, abs=0.05)

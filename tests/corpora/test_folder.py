@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.lines.items import file_name
+from spiritlm_pl.cli.prepare.general import folder as prepare_folder
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.folder import read_folder
 
@@ -50,6 +51,25 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     assert {utterance.id: utterance.speaker for utterance in utterances} == {"ann-a": "ann", "bob-b": "bob"}
 
 
+def test_a_speaker_level_that_a_file_does_not_have(tmp_path: Path) -> None:
+    for place in ("ann/one", "bob"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.wav").touch()
+        (tmp_path / place / "a.txt").write_text("hello")
+    utterances, skipped = read_folder(tmp_path, speaker_level=1)
+    assert [(u.id, u.speaker) for u in utterances] == [("ann-one-a", "one")]
+    assert [(row.id, row.reason) for row in skipped] == [
+        ("bob-a", "speaker_level must be below the number of folders above the file, 1, but is 1 instead")
+    ]
+    with pytest.raises(ValueError, match="speaker_level must be at least 0, but is -1"):
+        read_folder(tmp_path, speaker_level=-1)
+
+
+def test_speakers_of_a_table_are_in_its_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="speaker_level must be given without a table"):
+        prepare_folder(str(tmp_path), str(tmp_path / "out"), table="t.csv", speaker_level=0)
+
+
 def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav", "c.opus"):
         (tmp_path / name).touch()
@@ -60,6 +80,39 @@ def test_the_transcript_of_several_suffixes(tmp_path: Path) -> None:
     assert texts(tmp_path) == {"a": "plain", "b": "normalised", "c": None, "d": "nobody spoke"}
 
 
+def test_a_format_that_is_not_looked_for_is_named(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.json", "b.dts"):
+        (tmp_path / name).touch()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("hello")
+    utterances, (row,) = read_folder(tmp_path)
+    assert [u.path.name for u in utterances] == ["a.wav", "c.wav"]
+    assert (row.id, row.path) == ("b", str(tmp_path / "b.dts"))
+    assert row.reason == (
+        "audio file is missing, or b.dts is of a format that is not looked for: convert it, or use a table"
+    )
+
+
 def test_names_of_files_keep_the_marks_of_their_letters() -> None:
     assert plain_name("कि/का: a.b-c_1") == "कि_का_a.b-c_1"
     assert file_name("कि/का").startswith("कि-का-")  # a line's audio, of `generate --jsonl` and `vocode`
+
+
+def test_long_ids_name_files_that_file_systems_take() -> None:
+    names = [file_name("कि" * 100 + end) for end in ("", "क", "/")]
+    assert all(len(name.encode()) <= 200 for name in names) and len(set(names)) == 3
+
+
+def test_ids_differ_whatever_files_are_called(tmp_path: Path) -> None:
+    for name in ("a-2.wav", "a.flac", "a.wav", "x-y-2.wav", "x-y.wav", "x/y.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {utterance.path.relative_to(tmp_path).as_posix(): utterance.id for utterance in read_folder(tmp_path)[0]}
+    assert found == {
+        "a-2.wav": "a-2",
+        "a.flac": "a",
+        "a.wav": "a-3",
+        "x-y-2.wav": "x-y-2",
+        "x-y.wav": "x-y-3",
+        "x/y.wav": "x-y",
+    }

@@ -13,6 +13,7 @@ from spiritlm_pl.cli.prepare import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, word_alignment
+from spiritlm_pl.corpora.splitting import by_split, split_of_part
 
 NAMES = ("a", "b", "c", "d", "e")
 LEFT_OPEN = "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning"  # by lhotse: archives
@@ -192,6 +193,8 @@ def test_kaldi_folders(tmp_path: Path, cuts: CutSet) -> None:
             "s7 r1 zero one",
             "s8 r1 0 1",
             "s9 r1 0.5 4.0",
+            "s11 r1 0 inf",
+            "s12 r1 nan -1",
         ],
         "text": [
             *(f"s{i} WORDS of {name}" for i, name in enumerate("abcdefg", start=1)),
@@ -213,16 +216,40 @@ def test_kaldi_folders(tmp_path: Path, cuts: CutSet) -> None:
         "s3": "audio is what a command writes, and commands are not run: store their output in files",
         "s4": "audio file is missing",
         "s5": "recording r9 is not in wav.scp",
-        "s6": "start must be in [0, end = 0.1) s, but is 0.9 instead",
+        "s6": "start and end must be seconds, the end after the start or -1, but are 'r1 0.9 0.1' instead",
         "s7": "segments must have a recording, a start and an end in seconds, but have 'r1 zero one' instead",
         "s8": "there is no transcript beside it",
         "s9": "file ends 3.00 s before the utterance does",
         "s10": "there is no audio: it is not in segments or wav.scp",
+        **{
+            name: f"start and end must be seconds, the end after the start or -1, but are {line!r} instead"
+            for name, line in {"s11": "r1 0 inf", "s12": "r1 nan -1"}.items()
+        },
     }
     (folder / "segments").unlink()
-    (folder / "text").write_text("r1 one\nr2 two\n")
+    (folder / "text").write_text("r1 one\u2028and a half\nr2 two\n", encoding="utf-8")
     made, _ = prepared(folder, tmp_path / "whole")
-    assert {name: cut.supervisions[0].text for name, cut in made["train"].items()} == {"r1": "one", "r2": "two"}
+    texts = {name: cut.supervisions[0].text for name, cut in made["train"].items()}
+    assert texts == {"r1": "one and a half", "r2": "two"}
     (folder / "text").write_text("r1 one\nr1 two\n")
     with pytest.raises(ValueError, match=r"ids of text must differ, but r1 stands again in line 2 of "):
         prepared(folder, tmp_path / "double")
+
+
+def test_parts_that_name_no_split_do_not_mix_what_is_held_out(caplog: pytest.LogCaptureFixture) -> None:
+    assert by_split({"XL": [1], "DEV": [2], "TEST": [3]}) == {"train": [1], "validation": [2], "test": [3]}
+    assert "names of parts XL tell no split: they are trained on" in caplog.text
+    assert by_split({"evalita-train": [1], "evalita-test": [2]}) == {"train": [1], "validation": [], "test": [2]}
+    assert by_split({"dev-clean": [1], "test-clean": [2]}) == [1, 2]
+    assert "parts dev-clean, test-clean do not tell what is held out: all are split anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("part", "split"),
+    [
+        *[("dev-clean", "validation"), ("test_dev93", "validation"), ("train-clean-100", "train"), ("eval92", "test")],
+        *[("contest-train", "train"), ("device-train", "train"), ("validated", None), ("TEST_NET", "test")],
+    ],
+)
+def test_splits_are_told_by_whole_words(part: str, split: str | None) -> None:
+    assert split_of_part(part) == split

@@ -88,6 +88,18 @@ def test_text_corpus_and_its_errors(tmp_path: Path) -> None:
         text(str(tmp_path / "none.txt"), str(tmp_path / "out"))
 
 
+def test_lines_without_sentence_ends_are_no_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lines.txt"
+    lines = [f"{animal} sat on the {place}" for animal in ("a cat", "a dog", "a pig") for place in "abcdefghijklmnop"]
+    file.write_text("\n".join(lines) + "\n\nOne is here.\n")
+    text(str(file), str(tmp_path / "out"), validation_fraction=0.0, test_fraction=0.0, num_jobs=1)
+    assert [cut.supervisions[0].text for cut in load_cuts(tmp_path / "out", "train")] == ["one is here"]
+    assert "1 skipped" in capsys.readouterr().out
+    file.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="at most 200 words, but has 288 instead: end sentences with"):
+        text(str(file), str(tmp_path / "out"), num_jobs=1)
+
+
 def test_foreign_voices_say_no_english_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "lines.txt"
     file.write_text("Mam dwa psy.\n\nMam 42 koty.\n\nTo jest dom.")

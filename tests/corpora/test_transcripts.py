@@ -17,8 +17,8 @@ from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken
         (".5 percent", "point five percent"),
         ("3rd", "third"),
         ("20th", "twentieth"),
-        ("1905", "nineteen oh five"),
-        ("2024", "twenty twenty four"),
+        ("in 1905", "in nineteen oh five"),
+        ("May 2024", "may twenty twenty four"),
         ("1990s", "nineteen nineties"),
         ("the 1940's", "the nineteen forties"),
         ("'90s kids", "nineties kids"),
@@ -32,7 +32,7 @@ from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken
         ("COVID-19", "covid nineteen"),
         ("(555) 123-4567", "five five five one two three four five six seven"),
         ("1.5 bn", "one point five billion"),
-        ("in 2005, room 101", "in two thousand five room one hundred one"),
+        ("in 2005, page 101", "in two thousand five page one hundred one"),
         ("100,000.50", "one hundred thousand point five zero"),
         ('he said "I have 5"', "he said i have five"),
         ("No. 5 and #6", "number five and number six"),
@@ -61,7 +61,7 @@ def test_numbers(written: str, said: str) -> None:
         ("a 6ft man on a 10-km run", "a six foot man on a ten kilometer run"),
         ("the 10-km run, Vitamin A 5 mg", "the ten kilometer run vitamin a five milligrams"),
         ("Nº 7, n° 8, Nos. 5", "number seven number eight numbers five"),
-        ("vol. 3, p. 12, Fig. 2, Jan. 5", "volume three page twelve figure two january five"),
+        ("vol. 3, p. 12, Fig. 2, Jan. 1905", "volume three page twelve figure two january nineteen oh five"),
         ("No. I won't, w/o you", "no i won't without you"),
         ("C++ and C", "c plus plus and c"),
         ("The 1,000kg load moved 2.5km.", "the one thousand kilograms load moved two point five kilometers"),
@@ -221,6 +221,14 @@ def test_lower_case_is_that_of_the_language() -> None:
         ("Γεια; Τι", ["Γεια;", "Τι"]),
         ("３．５人です。次", ["３．５人です。", "次"]),
         ("He is No. 5. No. He left.", ["He is No. 5.", "No.", "He left."]),
+        ("Am 3. Mai kamen 21 Gäste. Dann ging er.", ["Am 3. Mai kamen 21 Gäste.", "Dann ging er."]),
+        (
+            "vom 5. April bis zum 6. August. Im 19. Jahrhundert",
+            ["vom 5. April bis zum 6. August.", "Im 19. Jahrhundert"],
+        ),
+        ("He is 5. April came. May I?", ["He is 5.", "April came.", "May I?"]),
+        ("Nur z. B. Nr. 5, d. h. Prof. Dr. Müller. Ja.", ["Nur z. B. Nr. 5, d. h. Prof. Dr. Müller.", "Ja."]),
+        ("Plan b. Then 5 ft. 3 in. more.", ["Plan b.", "Then 5 ft. 3 in. more."]),
         ("The U.S. Army of J. R. Smith. Yes!No", ["The U.S. Army of J. R. Smith.", "Yes!No"]),
     ],
 )
@@ -257,7 +265,7 @@ def test_splits_are_exact_and_disjoint() -> None:
         ("200 casas", "es", "200"),
         ("mp3", "es", "mp3"),
         ("N° 7", "fr", "No. 7"),
-        ("Nr. 42", "de", "Nr. 42"),
+        ("Nr. 42", "nl", "Nr. 42"),
         ("42 500 euros", "fr", "42 500"),
         ("42 ¥", "fr", "¥"),
         ("a ≤ b", "it", "≤"),
@@ -285,3 +293,38 @@ def test_whole_numbers_that_are_certain_are_said_in_their_language(text: str, la
 
 def test_a_symbol_with_a_name_can_be_read() -> None:
     assert unreadable("naciśnij #", "pl", {"#": "krzyżyk"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "unsure"),
+    [
+        *[("Chapter XL", "XL"), ("MCMXC", "MCMXC"), ("Super Bowl LVIII", "LVIII"), ("Super Bowl LV", "LV")],
+        *[("Chapter CD", "CD"), ("WORLD WAR II", "II"), ("Act V, scene two", "V,"), ("World War I.", "I.")],
+        *[("the CD is a MIX", None), ("in part I agree", None), ("ASK XI", None), ("Washington DC", None)],
+        *[("Apple Inc. said", "Inc."), ("Ford Motor Co.", "Co.")],
+    ],
+)
+def test_roman_numerals_are_told_from_words(text: str, unsure: str | None) -> None:
+    assert unreadable(text, "en") == unsure
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "unsure"),
+    [("fr", "au XLe siècle", "XLe"), ("it", "DI CASA MIA", None), ("pl", "JAN PAWEŁ II", "II"), ("pl", "MIX", None)],
+)
+def test_roman_numerals_of_other_languages(language: str, text: str, unsure: str | None) -> None:
+    assert unreadable(text, language) == unsure
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("at 12.30 pm", "at twelve thirty p m"),
+        ("Mt. Everest", "mount everest"),
+        ("6 ft. Tall", "six feet tall"),
+        ("Fifth Ave. is", "fifth avenue is"),
+        ("5 kms and 3 kgs", "five kilometers and three kilograms"),
+    ],
+)
+def test_times_with_points_and_abbreviated_places(text: str, spoken: str) -> None:
+    assert unreadable(text, "en") is None and spoken_form(text) == spoken

@@ -108,3 +108,9 @@ def test_resynthesis_of_either_kind(kit: Any, tmp_path: Path, capsys: pytest.Cap
     assert report["num_utterances"] == 2 and set(report["recognition"]["pocketsphinx"]) == {"original", "resynthesis"}
     assert "pocketsphinx, resynthesis: word accuracy" in capsys.readouterr().out
     assert [path.suffix for path in sorted(audio.iterdir())] == [".png", ".wav", ".wav"] * 2
+
+
+def test_whisper_is_looked_for_before_any_work(tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("vocoder", "units", "corpus", "out.json")]
+    with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but is "):
+        run(["evaluate", "resynthesis", *folders, f"--whisper={tmp_path / 'missing'}"])

@@ -86,6 +86,18 @@ def test_recordings_of_browsers_become_tokens_and_prompts(run):
     assert "error" not in line
 
 
+def test_items_whose_audio_is_no_file_do_not_end_the_run(run, recordings, tmp_path):
+    lines = [{"id": "number", "audio": 5}, {"id": "none", "audio": None}, {"id": "good", "audio": "audio/0.wav"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found, _ = run("tokenize", str(tmp_path / "in.jsonl"))
+    told = {line["id"]: line.get("error") for line in found}
+    assert told == {
+        "number": "audio must be a file, but is 5 instead",
+        "none": "audio must be a file, but is None instead",
+        "good": None,
+    }
+
+
 def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):
     out = tmp_path / "tokens.jsonl"
     run("tokenize", "audio/0.wav", "audio/broken.wav", "--out", out)

@@ -11,10 +11,11 @@ from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
-from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.text import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
+LINES = ["the cat sat on the mat", "a dog ran to the park", "the bird sang"] * 4
 LORA = {"peft_type": "LORA", "base_model_name_or_path": "meta-llama/Llama-2-7b-hf"}
 OWN_CODE = {"AutoConfig": "configuration_moon.MoonConfig", "AutoModelForCausalLM": "modeling_moon.MoonForCausalLM"}
 
@@ -59,7 +60,7 @@ def test_text_models_are_taken(tmp_path, kind):
 
 
 def test_a_model_without_some_of_its_weights_is_no_base(tmp_path, tiny):
-    tokenizer = train_text_tokenizer(["the cat sat on the mat", "a dog ran to the park", "the bird sang"] * 4)
+    tokenizer = train_text_tokenizer(LINES)
     vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
     folder = save_lm(tmp_path / "base", build_network(tiny, vocabulary), vocabulary, tokenizer)
     weights = load_file(folder / "model.safetensors")
@@ -106,3 +107,48 @@ def test_new_tokens_start_as_likely_as_old_ones(kind, settings, padded):
     assert bias is None or (
         len(bias) == vocabulary.num_rows and bias[num_text:].std().item() == pytest.approx(1, rel=0.2)
     )
+
+
+@pytest.mark.parametrize("kind", ["llama", "phi", "gpt2"])
+def test_trained_speech_tokens_keep_their_rows_by_name(tmp_path, capsys, kind):
+    """Base to Expressive, of a model whose documents end with a token."""
+    text = train_text_tokenizer(LINES)
+    base = Vocabulary(num_text=text.vocab_size, num_units=20, num_tasks=2, multiple_of=16, end_of_document=2)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(kind, vocab_size=base.num_rows, bos_token_id=None, eos_token_id=None, **sizes)
+    network = AutoModelForCausalLM.from_config(config)
+    if kind == "phi":
+        network.lm_head.bias.data.normal_()
+    save_lm(tmp_path / "base", network, base, text)
+    extend_vocab(str(tmp_path / "base"), tmp_path / "new", 20, num_pitches=4, num_styles=3, num_tasks=2, multiple_of=16)
+    assert "has speech tokens already: their rows are kept, and those of 7 tokens drawn" in capsys.readouterr().err
+    extended, _, grown = load_lm(tmp_path / "new")
+    assert (grown.num_pitches, grown.end_of_document) == (4, 2)
+    before, after = (
+        {
+            vocabulary.name(token) or token: [
+                *model.get_input_embeddings().weight[token].tolist(),
+                *output(model, token),
+            ]
+            for token in range(vocabulary.num_tokens)
+        }
+        for model, vocabulary in ((network, base), (extended, grown))
+    )
+    assert before.items() <= after.items() and "[TTS]" in before and len(after) == len(before) + 7
+
+
+def output(model, token):
+    """Row and bias of a token in the output layer."""
+    head = model.get_output_embeddings()
+    return head.weight[token].tolist() + ([] if head.bias is None else [head.bias[token].item()])
+
+
+def test_trained_tokens_are_not_lost_and_folders_not_overwritten(tmp_path):
+    text = train_text_tokenizer(LINES)
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=16)
+    config = AutoConfig.for_model("llama", **{**SMALL, "vocab_size": vocabulary.num_rows})
+    save_lm(tmp_path / "base", AutoModelForCausalLM.from_config(config), vocabulary, text)
+    with pytest.raises(ValueError, match="num_units must be at least the 20 of .*, whose trained tokens are kept, but"):
+        extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=10)
+    with pytest.raises(ValueError, match="output must be a new folder, but .*base holds something"):
+        extend_vocab(str(tmp_path / "base"), tmp_path / "base", num_units=20)

@@ -195,6 +195,23 @@ def test_symbols_of_a_sentencepiece_model_stay_whole_and_controls_are_text(tmp_p
         assert fast.encode(string, split_special_tokens=True) == text.encode(string), string
 
 
+@pytest.mark.parametrize("model_type", ["gemma", "llama"])
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
+def test_a_lone_sentencepiece_model_is_read_as_its_models_type_reads_it(tmp_path, model_type, prefix):
+    options = {"model_type": "bpe", "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
+    options |= {"remove_extra_whitespaces": False, "normalization_rule_name": "identity", "pad_id": 3}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
+    )
+    alone = TextTokenizer.load(tmp_path)
+    assert alone.library == "sentencepiece"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    base, text = AutoTokenizer.from_pretrained(tmp_path), TextTokenizer.load(tmp_path)
+    for string in TEXTS:
+        assert text.encode(string) == base.encode(string, add_special_tokens=False)
+    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
+
+
 def make_base(folder, rows=None):
     """A Qwen 2 of one layer and its tokenizer, with `rows` in the embedding."""
     byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2")

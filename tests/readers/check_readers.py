@@ -97,21 +97,8 @@ def environment(name: str) -> Path:
     return python
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published checkpoint's layout, with random weights."""
-    folder = tmp_path_factory.mktemp("published")
-    network = LlamaForCausalLM.from_pretrained(PUBLISHED, dtype=torch.float32)
-    save_lm(folder / "lm", network, Vocabulary(num_pitches=64, num_styles=100), TextTokenizer.load(PUBLISHED))
-    return export_lm(folder / "lm", folder / "exported", padding=False)
-
-
-@pytest.fixture(scope="module", params=["tied", "untied", "padded"])
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_llama(vocabulary: Vocabulary, tied: bool, **special: int | None) -> LlamaForCausalLM:
     """A random model with a rotary base of 100,000; its rows of padding are never likely, as after training."""
-    folder = tmp_path_factory.mktemp(request.param)
-    text = train_text_tokenizer(LINES)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=501)
     torch.manual_seed(1)
     config = LlamaConfig(
         vocab_size=vocabulary.num_rows,
@@ -121,14 +108,31 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         num_attention_heads=2,
         max_position_embeddings=256,
         initializer_range=0.5,
-        tie_word_embeddings=request.param == "tied",
+        tie_word_embeddings=tied,
         rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-        bos_token_id=None,
-        eos_token_id=None,
+        **special,
     )
     network = LlamaForCausalLM(config)
     with torch.no_grad():
         network.lm_head.weight[vocabulary.num_tokens :] = 0
+    return network
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with the tokens of a published checkpoint."""
+    folder, vocabulary = tmp_path_factory.mktemp("published"), Vocabulary(num_pitches=64, num_styles=100)
+    network = random_llama(vocabulary, tied=False, bos_token_id=1, eos_token_id=2)
+    save_lm(folder / "lm", network, vocabulary, TextTokenizer.load(PUBLISHED))
+    return export_lm(folder / "lm", folder / "exported", padding=False)
+
+
+@pytest.fixture(scope="module", params=["tied", "untied", "padded"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    text = train_text_tokenizer(LINES)
+    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=501)
+    network = random_llama(vocabulary, tied=request.param == "tied", bos_token_id=None, eos_token_id=None)
     save_lm(folder / "lm", network, vocabulary, text)
     export_lm(folder / "lm", folder / "exported", padding=request.param == "padded")
     return folder / "exported"

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from starlette.testclient import TestClient
 
+from spiritlm_pl.generation import sampling
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.session import Limits, Session
 
@@ -65,6 +66,29 @@ def test_text_to_speech_that_can_be_heard_and_sent_back(client):
     assert on.status_code == 200 and on.json()["finish_reason"] in ("stop", "length")
     kinds = [token["kind"] for token in on.json()["prompt_tokens"]]
     assert kinds[0] == "modality" and kinds.count("modality") == 3 and "unit" in kinds
+
+
+def test_the_tokens_of_an_answer_are_those_that_the_model_wrote(client, spirit_lm, monkeypatch):
+    written = []
+
+    def continued(*arguments, **options):
+        written.append(sampling.continue_tokens(*arguments, **options))
+        return written[-1]
+
+    monkeypatch.setattr("spiritlm_pl.generation.spirit_lm.continue_tokens", continued)
+    request = {"prompt": [{"text": "the cat"}], "output": "text", "max_new_tokens": 12}
+    answer = client.post("/api/generate", json=request).json()
+    tokens, _ = sampling.finished(written[0][0], spirit_lm.end_token)
+    assert [token["id"] for token in answer["tokens"]] == list(tokens)  # of random bytes, no tokenizer would give them
+
+
+def test_the_speech_of_a_prompt_is_tokenized_once(client, spirit_lm, monkeypatch):
+    heard, encode = [], type(spirit_lm.speech_tokenizer).encode
+    monkeypatch.setattr(
+        type(spirit_lm.speech_tokenizer), "encode", lambda self, *audio: heard.append(1) or encode(self, *audio)
+    )
+    request = {"prompt": [{"audio": audio(tone())}], "output": "text", "max_new_tokens": 2}
+    assert client.post("/api/generate", json=request).status_code == 200 and len(heard) == 1
 
 
 def test_an_answer_tells_whether_it_stopped_or_was_cut_off(client, spirit_lm, monkeypatch):
@@ -332,6 +356,7 @@ def test_every_field_is_documented(client):
     for name in ("GenerateRequest", "PromptPiece", "TokenizeRequest", "VocodeRequest"):
         for field, about in schema["components"]["schemas"][name]["properties"].items():
             assert about.get("description"), f"{name}.{field}"
+    assert "WebM" in schema["components"]["schemas"]["PromptPiece"]["properties"]["audio"]["description"]
     assert {"413", "422", "503"} <= set(schema["paths"]["/api/generate"]["post"]["responses"])
 
 

@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from spiritlm_pl.corpora.manifest import Word
+from spiritlm_pl.corpora.manifest import Word, load_cuts, write_cuts
 from spiritlm_pl.speech.augment import Augmentation, stretch
 from spiritlm_pl.speech.contract import Units
 from spiritlm_pl.speech.features import MFCCConfig
@@ -36,6 +37,30 @@ def test_report_of_a_corpus(tone_corpus: Path) -> None:
     assert {"pnmi", "unit_edit_distance", "speaker_pnmi", "pnmi/tones"} <= set(report)
     (row,) = unit_table({"MFCC": report})
     assert row["tokenizer"] == "MFCC" and 0 <= float(row["pnmi"]) <= 1
+
+
+def test_reports_are_of_all_of_a_corpus(tone_corpus: Path, make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    extractor = MFCCConfig().build()
+    quantizer = KMeans(KMeansConfig(num_units=4, feature_dim=39))
+    MinibatchKMeans(quantizer).start(extractor(torch.randn(1, 160_000), torch.tensor([160_000]))[0][0])
+    tokenizer = PhoneticTokenizer(extractor, quantizer)
+
+    def report(*corpora: Path, most: int = 100) -> dict[str, float]:
+        return unit_report(tokenizer, corpora, split="test", max_utterances=most, augmented_utterances=0)
+
+    corpus = make_corpus(tmp_path / "tones", held_out=8)
+    two = report(tone_corpus, corpus)  # of one name, and both count
+    assert two["pnmi"] == pytest.approx((two[f"pnmi/{tone_corpus}"] + two[f"pnmi/{corpus}"]) / 2)
+    cuts = sorted(load_cuts(corpus, "test"), key=lambda cut: str(cut.supervisions[0].speaker))
+    write_cuts(corpus, "test", cuts)
+    assert "speaker_pnmi" in report(corpus, most=2)  # one of each speaker, though they lie in their order
+    for cut in cuts[4:]:
+        cut.supervisions[0].speaker = None
+    write_cuts(corpus, "test", cuts)
+    assert "speaker_pnmi" not in report(corpus)
+    write_cuts(corpus, "test", [])
+    with pytest.raises(ValueError, match="corpora must hold utterances in split test, but .*tones have none"):
+        report(corpus)
 
 
 def test_augmentation_is_a_function_of_the_seed() -> None:

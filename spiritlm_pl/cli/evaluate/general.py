@@ -15,7 +15,7 @@ def units(
         corpora: corpus folders; phone purity and PNMI are measured on those with phone alignments.
         out: JSON file to write.
         split: which split to measure on.
-        utterances: at most so many of each corpus.
+        utterances: at most so many of each corpus, spread evenly over the split.
     """
     from spiritlm_pl.speech.unit_metrics import unit_report, unit_table
 

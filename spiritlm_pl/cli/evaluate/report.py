@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 def write_report(out: str, values: dict[str, Any]) -> None:
     """Write measured values as JSON."""
     with atomic_path(Path(out)) as path:
-        path.write_text(json.dumps(values, indent=2) + "\n")
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(out: str, table: "Figures") -> None:

@@ -37,6 +37,7 @@ def resynthesis(
     from spiritlm_pl.corpora.audio import load_waveform
     from spiritlm_pl.corpora.manifest import speaker_of
     from spiritlm_pl.evaluation.figures import spectrogram_figure
+    from spiritlm_pl.evaluation.recognition import check_whisper
     from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
     from spiritlm_pl.evaluation.stored_speech import (
         check_vocoders,
@@ -46,6 +47,8 @@ def resynthesis(
         text_of,
     )
 
+    if whisper is not None:
+        check_whisper(whisper)
     network = judged_vocoder(vocoder, device)
     stored = stored_speech(units, corpus, split, utterances)
     check_vocoders({vocoder: network}, stored)

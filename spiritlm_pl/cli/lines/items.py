@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
-from spiritlm_pl.corpora.files import files_below, plain_name
+from spiritlm_pl.corpora.files import files_below, plain_name, short_name
 from spiritlm_pl.generation.pieces import Piece, Speech, Text
 
 Item = dict[str, Any]
 STANDARD = "-"
 KINDS = ({"text"}, {"audio"})
-LONGEST_NAME = 100
 
 
 def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -233,6 +232,4 @@ def _whole_lines(path: Path) -> Iterator[Item]:
 def file_name(name: str) -> str:
     """A name for files, without folders and what a file system may not like; different ids have different names."""
     plain = plain_name(name, "-").strip(".-")
-    if plain == name and len(name) <= LONGEST_NAME:
-        return name
-    return f"{plain[-LONGEST_NAME:]}-{sha256(name.encode()).hexdigest()[:8]}"
+    return short_name(name if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")

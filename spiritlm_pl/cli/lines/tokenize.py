@@ -57,7 +57,7 @@ def windows(items: list[Item]) -> Iterator[list[Item]]:
     """Items in stretches of half an hour of audio; what does not tell its length counts as a minute."""
     window, held = list[Item](), 0.0
     for item in items:
-        seconds = declared_seconds(Path(item["audio"])) or 60.0
+        seconds = declared_seconds(Path(str(item["audio"]))) or 60.0
         if window and held + seconds > WINDOW_SECONDS:
             yield window
             window, held = [], 0.0
@@ -75,6 +75,9 @@ def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[t
 
     sound: list[tuple[Item, Speech]] = []
     for item in items:
+        if not isinstance(item["audio"], str):
+            yield item, {"error": f"audio must be a file, but is {item['audio']!r} instead"}
+            continue
         try:
             sound.append((item, codec.checked(Speech(item["audio"]))))
         except (ValueError, OSError) as error:

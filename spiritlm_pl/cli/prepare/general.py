@@ -17,6 +17,7 @@ def folder(
     min_duration: float = 0.2,
     max_duration: float = 100.0,
     min_sample_rate: int = 16_000,
+    max_overlap: float = 0.05,
     spoken_text: bool = True,
     seed: int = 0,
     validation_fraction: float = 0.05,
@@ -31,13 +32,16 @@ def folder(
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
         table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
-            Columns start and end, or start and duration, in seconds, cut utterances out of longer files.
+            Columns start and end, or start and duration, in seconds, cut utterances out of longer files. Start and end
+            in milliseconds, duration, language, channel and split are read, too.
         language: of the transcripts.
-        speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given.
+        speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given. Files in
+            too few folders are skipped.
         licence: under what licence the audio stands, for corpus.json.
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
+        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
         spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
             utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
@@ -50,8 +54,10 @@ def folder(
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.tables import read_table
 
+    if table is not None and speaker_level is not None:
+        raise ValueError("speaker_level must be given without a table, whose column speaker tells speakers, but is not")
     if table is not None:
-        utterances, skipped = read_table(table, audio, language)
+        utterances, skipped = read_table(table, audio, language, max_overlap)
     else:
         utterances, skipped = read_folder(audio, language, speaker_level)
     rules = Rules(
@@ -91,6 +97,7 @@ def lhotse_recipe(
     min_duration: float = 0.2,
     max_duration: float = 100.0,
     min_sample_rate: int = 16_000,
+    max_overlap: float = 0.05,
     spoken_text: bool = True,
     seed: int = 0,
     validation_fraction: float = 0.05,
@@ -114,6 +121,7 @@ def lhotse_recipe(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
+        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
         spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
             utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits, if the corpus has none.
@@ -124,14 +132,15 @@ def lhotse_recipe(
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.lhotse_recipes import run_recipe
-    from spiritlm_pl.corpora.lhotse_source import by_split, utterances_of
+    from spiritlm_pl.corpora.lhotse_source import utterances_of
+    from spiritlm_pl.corpora.splitting import by_split
 
     rules = Rules(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
     with TemporaryDirectory() as scratch:
         parts, unread = run_recipe(recipe, corpus, options, scratch)
-        utterances, unusable = utterances_of(parts, language, channel, scratch)
+        utterances, unusable = utterances_of(parts, language, channel, scratch, max_overlap)
         collect(
             out,
             by_split(utterances),
@@ -159,6 +168,7 @@ def lhotse_manifest(
     min_duration: float = 0.2,
     max_duration: float = 100.0,
     min_sample_rate: int = 16_000,
+    max_overlap: float = 0.05,
     spoken_text: bool = True,
     seed: int = 0,
     validation_fraction: float = 0.05,
@@ -183,6 +193,7 @@ def lhotse_manifest(
         min_duration: shortest utterance, in seconds.
         max_duration: longest utterance, in seconds.
         min_sample_rate: lowest sample rate, in Hz.
+        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
         spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
             utterances of which it is not certain how they are said are skipped), else as written.
         seed: draws the splits.
@@ -194,7 +205,8 @@ def lhotse_manifest(
     from spiritlm_pl.corpora.ingest import Rules, Utterance
     from spiritlm_pl.corpora.kaldi import RECORDINGS_FILE, read_kaldi
     from spiritlm_pl.corpora.lhotse_manifests import read_manifests
-    from spiritlm_pl.corpora.lhotse_source import by_split, utterances_of
+    from spiritlm_pl.corpora.lhotse_source import utterances_of
+    from spiritlm_pl.corpora.splitting import by_split
 
     rules = Rules(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
@@ -203,10 +215,10 @@ def lhotse_manifest(
     with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # as large as the audio within a Shar folder
         utterances: list[Utterance] | dict[str, list[Utterance]]
         if (Path(manifest) / RECORDINGS_FILE).is_file():
-            utterances, skipped = read_kaldi(manifest, language)
+            utterances, skipped = read_kaldi(manifest, language, max_overlap)
         else:
             parts, unread = read_manifests(manifest, supervisions, scratch)
-            by_part, unusable = utterances_of(parts, language, channel, scratch)
+            by_part, unusable = utterances_of(parts, language, channel, scratch, max_overlap)
             utterances, skipped = by_split(by_part), [*unread, *unusable]
         collect(
             out,

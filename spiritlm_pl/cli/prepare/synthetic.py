@@ -53,7 +53,8 @@ def text(
     """Make a corpus of the sentences of a text file, spoken by eSpeak NG with exact word times.
 
     Args:
-        file: a UTF-8 text file; repeated sentences are said once.
+        file: a UTF-8 text file of running text: sentences end at . ! ? (or those of other scripts) and at empty lines,
+            not with the line. Repeated ones are said once, those of more than 200 words are skipped.
         out: the corpus folder to write.
         seed: draws the splits.
         voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2; those of other languages than English

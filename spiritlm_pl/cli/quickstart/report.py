@@ -44,7 +44,7 @@ class Row:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A report, or nothing where it was not written."""
-    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return values
 
 
@@ -226,6 +226,6 @@ def write_report(name: str) -> list[Row]:
     """Write NAME.md and NAME.png; returns the rows."""
     rows = all_rows()
     with atomic_path(Path(f"{name}.md")) as path:
-        path.write_text(markdown(rows))
+        path.write_text(markdown(rows), encoding="utf-8")
     draw(Path(f"{name}.png"))
     return rows

@@ -107,7 +107,7 @@ class Runner:
             stage = next(stage for stage in self.stages if stage.name == name)
             self.processes.pop(name)
             if process.exitcode:
-                tail = "\n".join(stage.log.read_text(errors="replace").splitlines()[-15:])
+                tail = "\n".join(stage.log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
                 raise ChildProcessError(
                     f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}"
                 )

@@ -74,7 +74,7 @@ class Stage:
         stamp = STAMPS / f"{self.name}.json"
         if not stamp.is_file():
             return None
-        content = json.loads(stamp.read_text())
+        content = json.loads(stamp.read_text(encoding="utf-8"))
         return float(content["seconds"]) if content["key"] == key else None
 
     def run(self, key: str) -> None:
@@ -95,7 +95,7 @@ class Stage:
             if code:
                 sys.exit(code)
         with atomic_path(STAMPS / f"{self.name}.json") as path:
-            path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}))
+            path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}), encoding="utf-8")
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
         """The commands, those that train going on from their last checkpoint if it is of the same key."""
@@ -103,10 +103,10 @@ class Stage:
 
         for folder in map(Path, self.run_folders):
             mark = folder / "stage.key"
-            if mark.is_file() and mark.read_text() != key:
+            if mark.is_file() and mark.read_text(encoding="utf-8") != key:
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            mark.write_text(key)
+            mark.write_text(key, encoding="utf-8")
         trainers = iter(self.run_folders)
         commands = []
         for words in self.commands:
