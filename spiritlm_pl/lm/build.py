@@ -1,5 +1,6 @@
 """Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -121,6 +122,9 @@ def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> Non
         )
     if found.tried:  # one document in a row is what a forward is for
         raise ValueError(f"base model must be of another family than {config.model_type}, as its {found.told}")
+    print(
+        f"losses of {config.model_type} are not checked against its own forward, as its {found.told}", file=sys.stderr
+    )
 
 
 def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> float:

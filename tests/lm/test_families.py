@@ -288,3 +288,13 @@ def test_right_ways_stay_the_fast_ones(vocabulary):
     with torch.no_grad():
         found = [trial(network) for trial in (_cache_difference, _padding_difference, _sharing_difference)]
     assert max(found) < 1e-4
+
+
+def test_a_family_that_cannot_be_tried_is_told_of(monkeypatch, capsys):
+    untried = probe.Outcome(False, "code could not be tried on a small copy (ValueError: sizes)", tried=False)
+    monkeypatch.setattr(probe, "outcome", lambda *arguments: untried)
+    config = AutoConfig.for_model("llama")
+    check_losses(config, LanguageModelConfig(config={"model_type": "llama"}, packing="documents"))
+    assert "losses of llama are not checked against its own forward, as its code could" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="packing must be documents with llama, as packed its code could not be tried"):
+        check_losses(config, LanguageModelConfig(config={"model_type": "llama"}))
