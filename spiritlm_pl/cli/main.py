@@ -7,6 +7,7 @@ from argparse import ArgumentError
 from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
+from itertools import pairwise
 from typing import Any
 
 from spiritlm_pl import __version__
@@ -114,10 +115,9 @@ def switches_spelt_out(target: Any, words: list[str]) -> list[str]:
     if target is None:
         return words
     switches = {f"--{name}" for name, given in signature(target).parameters.items() if given.annotation is bool}
-    following = [*words[1:], ""]
     return [
         f"{word}=true" if word in switches and value.lower() not in TRUTH_VALUES else word
-        for word, value in zip(words, following, strict=True)
+        for word, value in pairwise([*words, ""])
     ]
 
 

@@ -64,6 +64,18 @@ def test_a_switch_may_stand_alone() -> None:
     assert switches_spelt_out({"all": align}, ["none", "--overwrite"]) == ["none", "--overwrite"]
 
 
+def test_a_command_alone_runs_with_its_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, bool]] = []
+
+    def stand_in(output: str = "quickstart", overwrite: bool = False) -> None:
+        given.append((output, overwrite))
+
+    monkeypatch.setattr("spiritlm_pl.cli.main._load", lambda where: stand_in)
+    run(["quickstart"])
+    run(["quickstart", "--overwrite"])
+    assert given == [("quickstart", False), ("quickstart", True)]
+
+
 def test_of_all_types_that_were_tried_the_one_that_fits_is_told() -> None:
     tried = "Does not validate against any of the Union subtypes\nSubtypes: [A, B]\nErrors:\n  - "
     other = "A.__init__() got an unexpected keyword argument 'f0'"
