@@ -9,6 +9,7 @@ cannot be read are left out, listed in `skipped.jsonl` and tried again once thei
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ class WriteUnits(Callback):
                     continue
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
                 rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
+                warn_of_one_unit(rows)
                 write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -197,6 +199,17 @@ class WriteUnits(Callback):
             part = self._plan.parts[position]
             skipped = self._unreadable.pop(position)
             write_part(self.home(part), part.index, [], self._fingerprints[position], skipped)
+
+
+def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
+    """Warn if all frames of several utterances are the same unit, which no later stage can learn from."""
+    found = {unit for row in rows for unit in row.units.tolist()}
+    if len(rows) > 1 and len(found) == 1:
+        warnings.warn(
+            f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {found.pop()}: the speech is silent, "
+            "or the quantizer has learnt too little; train it for more steps (its log has the units' perplexity)",
+            stacklevel=2,
+        )
 
 
 def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:

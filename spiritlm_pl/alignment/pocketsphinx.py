@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spiritlm_pl.alignment.contract import Aligned, check_words
 from spiritlm_pl.alignment.pronunciation import guess_pronunciation
+from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.word_times import AlignmentError
 
@@ -49,7 +50,7 @@ class PocketsphinxAligner:
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Times for the words; see `Aligner.align`."""
         assert waveform is not None
-        data = (waveform.clamp(-1, 1) * 32767).short().numpy().tobytes()
+        data = to_int16(waveform).numpy().tobytes()
         try:
             return self._align(_decoder(wide=False), data, words)
         except AlignmentError:

@@ -158,6 +158,11 @@ def _finite(waveform: Tensor, path: str | Path) -> Tensor:
     return waveform
 
 
+def to_int16(waveform: Tensor) -> Tensor:
+    """Convert samples (S,) in [-1, 1] to 16-bit integers (S,); what lies outside is clipped."""
+    return (waveform.detach().cpu().float().clamp(-1, 1) * 32767).round().to(torch.int16)
+
+
 def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int:
     """Write a mono waveform (S,) in [-1, 1] as 16-bit wav; gives the number of samples.
 
@@ -168,7 +173,7 @@ def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int
         raise ValueError(f"waveform must be of shape (S,), but is {tuple(waveform.shape)} instead")
     if not bool(torch.isfinite(waveform).all()):
         raise ValueError("waveform must be finite, but has NaN or infinity instead")
-    samples = (waveform.detach().cpu().float().clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+    samples = to_int16(waveform).numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync: many, remade at will

@@ -137,7 +137,7 @@ def _ingested(
         reason = str(found)
     except OSError:
         raise
-    except Exception as error:
+    except Exception as error:  # of a resampler or a transform, on a sound that nobody has tried
         reason = f"utterance cannot be used ({error!r})"
     return Skipped(utterance.id, str(utterance.path), reason)
 

@@ -103,7 +103,7 @@ def pieces_of(
                 piece = _piece(segment, segment.origins[way], channel, language)
             except _UnusableError as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), str(error)))
-            except Exception as error:
+            except Exception as error:  # whatever lhotse makes of one cut is about that one
                 skipped.append(Skipped(name, _path_of(segment.cut), f"lhotse cannot read it: {error!r}"))
             else:
                 pieces[part].append(replace(piece, id=_distinct(name, used)))

@@ -134,15 +134,21 @@ def choice_items(
         ValueError: if there are fewer than two utterances that can be cut.
     """
     halves = []
+    mute = 0  # there is a place to cut at, but no words or no speech tokens on one side of it
     for utterance in corpus:
-        if bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
+        cut = cut_place(utterance, continuation_sentences)
+        if cut is None or bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
             continue
-        half = _cut(utterance, corpus.layout, tokenizer, vocabulary, continuation_sentences)
-        if half is not None:
+        half = _cut(utterance, cut, corpus.layout, tokenizer, vocabulary)
+        if half is None:
+            mute += 1
+        else:
             halves.append(half)
     if len(halves) < 2:
+        reason = f"; {mute} lack words or speech tokens on one side of the cut" if mute else ""
         raise ValueError(
             f"corpus must hold at least two {kind} that can be cut, but {corpus.folder} has {len(halves)} instead"
+            f"{reason}"
         )
     key = derive(0, seed)
     halves.sort(key=lambda half: derive(key, name_key(half.id)))
@@ -157,15 +163,10 @@ def choice_items(
 
 
 def _cut(
-    utterance: UnitUtterance,
-    layout: SpeechLayout,
-    tokenizer: TextTokenizer,
-    vocabulary: Vocabulary,
-    continuation_sentences: int,
+    utterance: UnitUtterance, cut: int, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
 ) -> _Half | None:
-    cut = cut_place(utterance, continuation_sentences)
-    document = None if cut is None else aligned_document(utterance, layout, tokenizer, vocabulary)
-    if document is None or cut is None:
+    document = aligned_document(utterance, layout, tokenizer, vocabulary)
+    if document is None:
         return None
     for words in (document.words[:cut], document.words[cut:]):
         if not any(word.text for word in words) or not any(word.speech for word in words):

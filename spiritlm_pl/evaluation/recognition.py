@@ -20,10 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import regex
-import torch
 from torch import Tensor
 from torchaudio.functional import edit_distance
 from torchmetrics.functional.text import char_error_rate, word_error_rate
+
+from spiritlm_pl.corpora.audio import to_int16
 
 SAMPLE_RATE = 16_000
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´", "'") | {"\u200b": " "})  # NFKC makes ´ a space
@@ -154,7 +155,7 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
         decoder = Decoder(Config(lm=str(grammar), dict=str(dictionary), samprate=float(sample_rate), loglevel="FATAL"))
 
     def recognise(waveform: Tensor) -> str:
-        samples = (waveform.clamp(-1, 1) * 32767).to(torch.int16).numpy()
+        samples = to_int16(waveform).numpy()
         decoder.start_utt()
         decoder.process_raw(samples.tobytes(), full_utt=True)
         decoder.end_utt()

@@ -6,9 +6,9 @@ Shapes: C channels, S samples.
 from io import BytesIO
 
 import soundfile
-import torch
 from torch import Tensor
 
+from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.corpora.containers import UnknownFormatError
 from spiritlm_pl.corpora.decoding import Bounds, decode
 
@@ -41,8 +41,3 @@ def encode_wav(waveform: Tensor, sample_rate: int) -> bytes:
     file = BytesIO()
     soundfile.write(file, to_int16(waveform).numpy(), sample_rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
-
-
-def to_int16(waveform: Tensor) -> Tensor:
-    """Samples (S,) in [-1, 1] as 16-bit integers (S,)."""
-    return (waveform.detach().cpu().float().clamp(-1, 1) * 32767).round().to(torch.int16)

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Text
 from spiritlm_pl.generation.vocode import Voice
-from spiritlm_pl.serve.audio import to_int16
 from spiritlm_pl.serve.cards import answer_speech, answer_text
 from spiritlm_pl.serve.panes import answer_pane, header, prompt_pane, turn_list
 from spiritlm_pl.serve.pictures import speech_figure

@@ -197,3 +197,9 @@ def test_training_with_it_is_refused(tokenizer: Path, tmp_path: Path) -> None:
     trainer = Trainer(accelerator="cpu", logger=False)
     with pytest.raises(ValueError, match="must run in predict"):
         WriteUnits(str(tmp_path)).setup(trainer, TokenizeModule(str(tokenizer)), "fit")
+
+
+def test_one_unit_for_everything_is_told(tone_corpus: Path, tmp_path: Path) -> None:
+    alike = KMeans(KMeansConfig(num_units=12, feature_dim=39))  # its centroids are all zero: the first is the nearest
+    with pytest.warns(UserWarning, match=r"all frames of \d utterances \(tone.*\) are unit 0: .* train it for more"):
+        predict(PhoneticTokenizer(MFCCConfig().build(), alike).save(tmp_path / "one"), tone_corpus, tmp_path / "units")

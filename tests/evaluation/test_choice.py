@@ -265,9 +265,14 @@ def test_beginnings_end_where_the_last_sentence_begins(corpus, tmp_path):
         save_beginnings(tmp_path / "out", tmp_path / "corpus", corpus, "test", items)
 
 
-def test_errors_name_what_is_missing(corpus, model):
+def test_errors_name_what_is_missing(corpus, model, tmp_path):
     with pytest.raises(ValueError, match="at least two stories that can be cut, but .* has 0"):
         choice_items(corpus, Letters(), VOCABULARY, continuation_sentences=2)
+    one_unit = {"units": np.array([7], np.uint16), "unit_starts": np.array([0], np.uint32)}
+    write_part(tmp_path / "mute" / "test", 0, [replace(utterance, **one_unit) for utterance in corpus], "f")
+    finish_folder(tmp_path / "mute" / "test", ["f"], layout=corpus.layout, provenance={})
+    with pytest.raises(ValueError, match="has 0 instead; 12 lack words or speech tokens on one side of the cut"):
+        choice_items(UnitCorpus(tmp_path / "mute", "test"), Letters(), VOCABULARY)
     with pytest.raises(ValueError, match="one is 'song_to_text'"):
         evaluate_choice(model, choice_items(corpus, Letters(), VOCABULARY), VOCABULARY, ["song_to_text"])
 
