@@ -5,6 +5,7 @@ import shutil
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 
 from spiritlm_pl.callbacks.export import ExportNetwork
@@ -148,8 +150,16 @@ def test_a_deleted_run_that_is_named_is_refused(here):
         _ = MLflowLogger("named", run_id=run.run_id).run_id
 
 
-def test_memory_and_processor_are_recorded(here):
-    fit("--trainer.max_steps=60")
+def test_memory_and_processor_are_recorded(here, monkeypatch):
+    published, publish = Event(), SystemMetricsMonitor.publish_metrics
+
+    def publish_and_tell(monitor, metrics):
+        publish(monitor, metrics)
+        published.set()
+
+    monkeypatch.setattr(SystemMetricsMonitor, "publish_metrics", publish_and_tell)
+    monkeypatch.setattr(Exported, "on_train_batch_end", lambda *_: published.wait(60), raising=False)
+    fit("--trainer.max_steps=1")
     client = MlflowClient(f"sqlite:///{here}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("test_record_run").experiment_id])
     assert "system/cpu_utilization_percentage" in run.data.metrics
