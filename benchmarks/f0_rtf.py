@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchaudio.functional import bandpass_biquad
 
-from spiritlm_pl.speech.f0 import SAMPLE_RATE, contour, make_extractor
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.f0.extractors import SAMPLE_RATE, contour, make_extractor
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 FORMANTS = (600.0, 1500.0, 2600.0)  # Hz
 

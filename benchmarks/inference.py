@@ -22,19 +22,24 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
-from spiritlm_pl.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
-from spiritlm_pl.speech.batching import by_length
-from spiritlm_pl.speech.expressive import ExpressiveTokenizer
-from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig, MLPQuantizer, MLPQuantizerConfig
-from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
-from spiritlm_pl.speech.style import StyleEncoder
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.runtime.inference import fold_weight_norm, use_channels_last
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
+from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer
+from spiritlm_pl.tokenizers.mlp_quantizer import (
+    LinearQuantizer,
+    LinearQuantizerConfig,
+    MLPQuantizer,
+    MLPQuantizerConfig,
+)
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.tokenizers.style import StyleEncoder
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 

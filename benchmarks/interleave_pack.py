@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from spiritlm_pl.tokens.blocks import write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.interleave import Interleaving, visit
-from spiritlm_pl.tokens.interleave_reference import visit_document
-from spiritlm_pl.tokens.loading import Share, TrainingLoader
-from spiritlm_pl.tokens.mixture import Mixture
-from spiritlm_pl.tokens.packing import PackedBlock
-from spiritlm_pl.tokens.stream import TokenStream
-from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.data.blocks import write_block, write_manifest
+from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.interleave import Interleaving, visit
+from spiritlm_pl.data.interleave_reference import visit_document
+from spiritlm_pl.data.loading import Share, TrainingLoader
+from spiritlm_pl.data.mixture import Mixture
+from spiritlm_pl.data.packing import PackedBlock
+from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.vocabulary import Vocabulary
 
 ROW_LENGTH, BATCH_SIZE, BLOCK_TOKENS = 4096, 4, 4_194_304

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant

@@ -21,8 +21,8 @@ import sentencepiece
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.release.importing import import_lm
-from spiritlm_pl.release.language_model import read_lm
+from spiritlm_pl.interop.release.importing import import_lm
+from spiritlm_pl.interop.release.language_model import read_lm
 
 WIDTH, HEADS, FEED_FORWARD = 4096, 32, 11_008
 GIB = 2**30

@@ -16,16 +16,16 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from spiritlm_pl.cli.configs import config_folder
-from spiritlm_pl.speech.contract import FeatureExtractor
-from spiritlm_pl.speech.encoders import TransformersEncoder, TransformersEncoderConfig
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
-from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
-from spiritlm_pl.speech.pitch_tokenizer import PitchTokenizer
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
-from spiritlm_pl.speech.style import StyleEncoder
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
+from spiritlm_pl.tokenizers.encoders import TransformersEncoder, TransformersEncoderConfig
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertFeatures, HubertNetwork
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.tokenizers.style import StyleEncoder
 
 SAMPLE_RATE = 16_000
 Encode: TypeAlias = Callable[[Tensor, Tensor], object]

@@ -10,11 +10,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.bystander import bystander, part
+from spiritlm_pl.callbacks.evaluation_context import bystander, part
+from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
-from spiritlm_pl.provenance import atomic_path
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 

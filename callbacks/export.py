@@ -8,8 +8,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.callbacks.record_run import write_run_file
-from spiritlm_pl.checkpoint import METRICS_FILE
-from spiritlm_pl.provenance import atomic_path
+from spiritlm_pl.runtime.checkpoint import METRICS_FILE
+from spiritlm_pl.runtime.provenance import atomic_path
 
 
 class Exporting(Protocol):

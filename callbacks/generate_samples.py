@@ -15,20 +15,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.bystander import bystander, part
+from spiritlm_pl.callbacks.evaluation_context import bystander, part
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.evaluation.figures import spectrogram_figure
+from spiritlm_pl.data.build_blocks import speech_of_words
+from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.loading import check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
-from spiritlm_pl.speech.contract import check_tokenizer
-from spiritlm_pl.speech.expressive import load_tokenizer
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.build_blocks import speech_of_words
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
 

@@ -17,7 +17,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from spiritlm_pl.interrupts import interrupts_held
+from spiritlm_pl.runtime.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from spiritlm_pl.batches import F0Batch
 from spiritlm_pl.callbacks.media import log_figure
 from spiritlm_pl.callbacks.resynthesize import chosen_places
+from spiritlm_pl.contracts.batches import F0Batch
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.evaluation.figures import contour_figure
+from spiritlm_pl.evaluation.plots import contour_figure
 from spiritlm_pl.modules.pitch import PitchModule
 
 

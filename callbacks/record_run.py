@@ -18,8 +18,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
-from spiritlm_pl.lineage import ancestors, read_note, write_note
-from spiritlm_pl.provenance import atomic_path, code_version
+from spiritlm_pl.runtime.lineage import ancestors, read_note, write_note
+from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -11,10 +11,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.callbacks.media import log_audio, log_figure
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.evaluation.figures import spectrogram_figure
+from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.vocoder import Vocoder
 

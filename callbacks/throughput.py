@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.attention import packing
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
 from spiritlm_pl.modules.lm import LanguageModelModule, log_interval

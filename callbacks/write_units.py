@@ -17,13 +17,11 @@ from typing import Any
 from lhotse import MonoCut
 from lightning import Callback, LightningModule, Trainer
 
-from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.callbacks.record_run import config_file, write_run_file
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, Skipped, word_alignment, write_jsonl
-from spiritlm_pl.modules.tokenize import TokenizeModule
-from spiritlm_pl.speech.contract import Units
-from spiritlm_pl.speech.expressive import speech_fingerprint
-from spiritlm_pl.tokens.corpus_store import (
+from spiritlm_pl.data.corpus_store import (
     MANIFEST,
     TimedWord,
     UnitUtterance,
@@ -33,7 +31,9 @@ from spiritlm_pl.tokens.corpus_store import (
     part_is_finished,
     write_part,
 )
-from spiritlm_pl.tokens.plan import CorpusPlan, Part
+from spiritlm_pl.data.parts import CorpusPlan, Part
+from spiritlm_pl.modules.tokenize import TokenizeModule
+from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 
 
 class WriteUnits(Callback):

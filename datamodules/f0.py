@@ -8,11 +8,11 @@ import torch
 from lhotse import MonoCut
 from torch.utils.data import Dataset
 
-from spiritlm_pl.batches import F0Batch
+from spiritlm_pl.contracts.batches import F0Batch
+from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
 from spiritlm_pl.datamodules.speech import SpeechDataModule
-from spiritlm_pl.speech.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, contour, num_frames, voiced_mean
-from spiritlm_pl.speech.f0_store import Contour, load_f0, skipped_f0
+from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE, contour, num_frames, voiced_mean
+from spiritlm_pl.f0.store import Contour, load_f0, skipped_f0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from spiritlm_pl.batches import FeatureBatch, WaveformBatch
+from spiritlm_pl.contracts.batches import FeatureBatch, WaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
 from spiritlm_pl.datamodules.speech import WaveformDataModule
-from spiritlm_pl.speech.augment import Augmentation
-from spiritlm_pl.speech.contract import FeatureExtractor
-from spiritlm_pl.speech.style import EncoderSource
+from spiritlm_pl.tokenizers.augment import Augmentation
+from spiritlm_pl.tokenizers.style import EncoderSource
 
 
 class FeatureDataModule(WaveformDataModule):

@@ -1,7 +1,7 @@
 """Text, speech and word-interleaved documents as packed rows for the language model.
 
 Streams are mixed by weights measured in tokens; a batch is a pure function of (seed, step, rank), so a run
-goes on exactly after a kill. How: `spiritlm_pl.tokens.loading`, `.mixture`, `.stream`, `.packing`,
+goes on exactly after a kill. How: `spiritlm_pl.data.loading`, `.mixture`, `.stream`, `.packing`,
 `.interleave`.
 """
 
@@ -14,12 +14,12 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.tokens.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, Manifest, read_manifest
-from spiritlm_pl.tokens.interleave import Interleaving
-from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
-from spiritlm_pl.tokens.mixture import Mixture
-from spiritlm_pl.tokens.stream import TokenStream
-from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.data.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, Manifest, read_manifest
+from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.interleave import Interleaving
+from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.data.mixture import Mixture
+from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.vocabulary import Vocabulary
 
 VALIDATION_SEED = 0

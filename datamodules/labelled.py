@@ -10,10 +10,10 @@ import torch
 from lhotse import MonoCut
 from torch.utils.data import Dataset
 
-from spiritlm_pl.batches import UNKNOWN, LabelledBatch
+from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch
 from spiritlm_pl.corpora.manifest import style_of
+from spiritlm_pl.data.batching import Visit
 from spiritlm_pl.datamodules.speech import WaveformCrops, WaveformDataModule
-from spiritlm_pl.speech.batching import Visit
 
 
 class LabelledDataModule(WaveformDataModule):

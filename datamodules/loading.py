@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from spiritlm_pl.speech.batching import Indices, Visit, share
+from spiritlm_pl.data.batching import Indices, Visit, share
 
 Plan = Callable[[int], list[Indices]]
 

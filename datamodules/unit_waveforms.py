@@ -15,13 +15,13 @@ from lhotse import MonoCut
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from spiritlm_pl.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import speaker_of, style_of
+from spiritlm_pl.data.batching import Indices, Visit, fixed_batches, generator
+from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
-from spiritlm_pl.speech.batching import Indices, Visit, fixed_batches, generator
-from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
-from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, unit_frames
 
 DEFAULT_STYLE = "default"  # of an utterance that names none
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from spiritlm_pl.speech.kmeans import sum_over_ranks
+from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 
 
 class HeldOutMeans:

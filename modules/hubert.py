@@ -14,13 +14,20 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from spiritlm_pl.batches import WaveformBatch
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import StageModule
-from spiritlm_pl.speech.batching import step_seed
-from spiritlm_pl.speech.hubert import STAGE, HubertConfig, HubertNetwork, HubertPrediction, labels_at_frames, start_from
-from spiritlm_pl.speech.kmeans import sum_over_ranks
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.hubert import (
+    STAGE,
+    HubertConfig,
+    HubertNetwork,
+    HubertPrediction,
+    labels_at_frames,
+    start_from,
+)
+from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 
 MEANS = ("loss_masked", "accuracy_masked", "loss_unmasked", "accuracy_unmasked", "feature_penalty")
 

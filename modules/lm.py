@@ -11,19 +11,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
-from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
+from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
 from spiritlm_pl.modules.skipped_steps import SkippedSteps
 from spiritlm_pl.modules.stage import StageModule, check_clipping
 from spiritlm_pl.modules.strategy import gather_weights
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT
+from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 NO_TEXT_TOKENIZER = (

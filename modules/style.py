@@ -15,16 +15,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spiritlm_pl.batches import UNKNOWN, LabelledBatch
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
+from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.modules.stage import FiniteStepsModule, check_sample_rate
-from spiritlm_pl.speech.batching import step_seed
-from spiritlm_pl.speech.contract import FeatureExtractor
-from spiritlm_pl.speech.features import within
-from spiritlm_pl.speech.kmeans import sum_over_ranks
-from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
-from spiritlm_pl.speech.style import STAGE, EncoderSource, StyleEncoder
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.features import within
+from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
+from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.style import STAGE, EncoderSource, StyleEncoder
 
 
 def reverse_gradient(values: Tensor, scale: float) -> Tensor:

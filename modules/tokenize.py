@@ -2,10 +2,10 @@
 
 from lightning import LightningModule
 
-from spiritlm_pl.batches import WaveformBatch
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
 from spiritlm_pl.modules.stage import check_sample_rate
-from spiritlm_pl.speech.contract import SpeechTokenizer, Units
-from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
+from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
 
 
 class TokenizeModule(LightningModule):

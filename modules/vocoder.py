@@ -20,12 +20,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from spiritlm_pl.batches import UnitWaveformBatch
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.data.batching import step_seed
+from spiritlm_pl.f0.yin import f0_differences
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import FiniteStepsModule
-from spiritlm_pl.speech.batching import step_seed
-from spiritlm_pl.speech.yin import f0_differences
+from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import Word, make_cut, save_corpus
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 MakeCorpus = Callable[..., Path]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.checkpoint import load_network, save_network
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.evaluation.resynthesis import SAMPLE_RATE
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM
-from spiritlm_pl.speech.hubert import HubertConfig, HubertNetwork
+from spiritlm_pl.runtime.checkpoint import load_network, save_network
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertNetwork
 from spiritlm_pl.vocabulary import TokenKind
 
 QUIET = [

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from spiritlm_pl.inference import ChannelsLastConv1d, fold_weight_norm, use_channels_last
+from spiritlm_pl.runtime.inference import ChannelsLastConv1d, fold_weight_norm, use_channels_last
 
 CONVOLUTIONS = [
     nn.Conv1d(6, 8, 5),

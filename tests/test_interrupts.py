@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from spiritlm_pl.interrupts import interrupts_held
+from spiritlm_pl.runtime.interrupts import interrupts_held
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
@@ -34,7 +34,7 @@ def test_children_do_not_see_interrupts() -> None:
 
 def test_an_interrupt_ends_an_import_in_silence() -> None:
     script = (
-        "import os, signal\nfrom spiritlm_pl.interrupts import interrupts_kill\n"
+        "import os, signal\nfrom spiritlm_pl.runtime.interrupts import interrupts_kill\n"
         "with interrupts_kill():\n    os.kill(os.getpid(), signal.SIGINT)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

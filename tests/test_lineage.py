@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from spiritlm_pl.lineage import ancestors, read_note, write_note
-from spiritlm_pl.provenance import code_version
+from spiritlm_pl.runtime.lineage import ancestors, read_note, write_note
+from spiritlm_pl.runtime.provenance import code_version
 
 
 def test_a_note_names_all_that_a_folder_was_made_from(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 
 TEXTS = ["the cat sat on the mat", "a dog ran by the old mat", "the dog and the cat sat by the man"] * 4
 

@@ -20,7 +20,7 @@ from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork, load_folder, load_mms_fa
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
-from spiritlm_pl.corpora.transcripts import one_form
+from spiritlm_pl.corpora.text.transcripts import one_form
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
 
 MMS_FA = "MMS_FA"

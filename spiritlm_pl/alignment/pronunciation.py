@@ -1,6 +1,6 @@
 """Pronunciations for words that no dictionary has: eSpeak NG's phones, written in ARPABET."""
 
-from spiritlm_pl.corpora.espeak import Voice, speaker
+from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
 
 _VOICE = Voice("en-us")
 _CONSONANTS = {

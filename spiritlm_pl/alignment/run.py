@@ -25,10 +25,10 @@ from spiritlm_pl.corpora.manifest import (
     write_cuts,
     write_jsonl,
 )
-from spiritlm_pl.corpora.parallel import parallel_map
-from spiritlm_pl.corpora.transcripts import is_english, unreadable, written_tokens
+from spiritlm_pl.corpora.text.transcripts import is_english, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, token_times
-from spiritlm_pl.provenance import atomic_path, code_version
+from spiritlm_pl.runtime.parallel import parallel_map
+from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 CACHE_FILE = ".alignment.jsonl"
 UNALIGNED_FILE = "unaligned.jsonl"

@@ -12,8 +12,8 @@ from torch import Tensor
 from spiritlm_pl.alignment.contract import Aligned, Aligner
 from spiritlm_pl.alignment.ctc import CTCAligner, Unknown
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
-from spiritlm_pl.corpora.lhotse_manifests import read_manifests
-from spiritlm_pl.corpora.lhotse_source import Piece, pieces_of
+from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
+from spiritlm_pl.corpora.sources.lhotse_source import Piece, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 
 Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spiritlm_pl.tokens.blocks import read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks as build
+from spiritlm_pl.data.blocks import read_manifest
+from spiritlm_pl.data.build_blocks import build_blocks as build
 
 
 def build_blocks(

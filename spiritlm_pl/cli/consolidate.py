@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from spiritlm_pl.lm.consolidate import consolidate_checkpoint
+from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 
 
 def consolidate(

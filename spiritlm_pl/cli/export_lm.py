@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from spiritlm_pl.lm import export
+from spiritlm_pl.interop import export
 
 
 def export_lm(

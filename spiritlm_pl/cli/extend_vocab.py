@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 

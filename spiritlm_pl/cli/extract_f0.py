@@ -1,6 +1,6 @@
 """`spiritlm extract-f0 CORPUS`: put the F0 of a corpus beside it."""
 
-from spiritlm_pl.speech.extractors import ExtractorName
+from spiritlm_pl.f0.names import ExtractorName
 
 
 def extract_f0(
@@ -26,7 +26,7 @@ def extract_f0(
         part_size: utterances in a file.
     """
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE
-    from spiritlm_pl.speech.f0_store import extract_corpus, f0_folder
+    from spiritlm_pl.f0.store import extract_corpus, f0_folder
 
     kept = name or extractor
     info = extract_corpus(corpus, kept, extractor, device=device, num_jobs=num_jobs, part_size=part_size)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.cli.lines.generate import generate_lines, how_many_stopped
-from spiritlm_pl.cli.lines.items import best_device
+from spiritlm_pl.cli.batch.generate import generate_lines, how_many_stopped
+from spiritlm_pl.cli.batch.items import best_device
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, LoadOptions, ModelFolders
-from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, Answer, FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
-from spiritlm_pl.release.layout import VARIANTS, Release
+from spiritlm_pl.generation.types import OUTPUT_MODALITIES, Answer, FinishReason, Piece, Speech, Text
+from spiritlm_pl.interop.release.layout import VARIANTS, Release
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

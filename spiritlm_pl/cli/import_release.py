@@ -27,9 +27,9 @@ def import_release(
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation.loading import chosen_variant
-    from spiritlm_pl.release.importing import import_part
-    from spiritlm_pl.release.importing import import_release as parts
-    from spiritlm_pl.release.layout import Release
+    from spiritlm_pl.interop.release.importing import import_part
+    from spiritlm_pl.interop.release.importing import import_release as parts
+    from spiritlm_pl.interop.release.layout import Release
 
     disable_progress_bar()
     release = Release(directory)

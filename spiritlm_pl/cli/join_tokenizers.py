@@ -1,6 +1,6 @@
 """`spiritlm join-tokenizers`: a phonetic, a pitch and a style tokenizer as one expressive tokenizer."""
 
-from spiritlm_pl.speech.extractors import ExtractorName
+from spiritlm_pl.f0.names import ExtractorName
 
 
 def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: ExtractorName = "fcpe") -> None:
@@ -13,8 +13,8 @@ def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: Extract
         out: folder to write; the files are copied.
         f0: extractor for speech whose F0 was not extracted before.
     """
-    from spiritlm_pl.lineage import write_note
-    from spiritlm_pl.speech.expressive import join_tokenizers as join
+    from spiritlm_pl.runtime.lineage import write_note
+    from spiritlm_pl.tokenizers.expressive import join_tokenizers as join
 
     layout = join(phonetic, pitch, style, out, f0)
     write_note(out, "join_tokenizers", [phonetic, pitch, style])

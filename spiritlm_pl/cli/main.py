@@ -12,7 +12,7 @@ from typing import Any
 
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
-from spiritlm_pl.interrupts import interrupts_kill
+from spiritlm_pl.runtime.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,13 +27,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
     "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
     "generate": ("spiritlm_pl.cli.generate:main", "continue text and speech with text or speech"),
-    "tokenize": ("spiritlm_pl.cli.lines.tokenize:main", "audio to tokens, as JSON lines"),
-    "vocode": ("spiritlm_pl.cli.lines.vocode:main", "tokens to audio"),
-    "score": ("spiritlm_pl.cli.lines.score:main", "log-likelihoods of hypotheses after their contexts"),
+    "tokenize": ("spiritlm_pl.cli.batch.tokenize:main", "audio to tokens, as JSON lines"),
+    "vocode": ("spiritlm_pl.cli.batch.vocode:main", "tokens to audio"),
+    "score": ("spiritlm_pl.cli.batch.score:main", "log-likelihoods of hypotheses after their contexts"),
     "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
-    "quickstart": ("spiritlm_pl.cli.quickstart:quickstart", "the whole path in miniature, on real speech"),
+    "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
 OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it

@@ -7,8 +7,8 @@ from rich.table import Table
 from transformers import AutoConfig, PreTrainedConfig
 
 from spiritlm_pl.lm.base_model import checkpoint_config
+from spiritlm_pl.lm.cost import GIB, Memory, ModelSize, memory, model_size, tokens_per_second
 from spiritlm_pl.lm.flops import training_flops
-from spiritlm_pl.lm.plan import GIB, Memory, ModelSize, memory, model_size, tokens_per_second
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
 PRESETS: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
+from spiritlm_pl.cli.batch.items import best_device
 from spiritlm_pl.cli.generate import DEFAULT_MODEL
-from spiritlm_pl.cli.lines.items import best_device
-from spiritlm_pl.release.layout import Variant
+from spiritlm_pl.interop.release.layout import Variant
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from spiritlm_pl.text import train_text_tokenizer
-from spiritlm_pl.tokens.build_blocks import file_texts, spoken_text
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.data.build_blocks import file_texts, spoken_text
+from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 
 def train(

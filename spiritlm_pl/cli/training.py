@@ -14,8 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
-from spiritlm_pl.checkpoint import newest_checkpoint
 from spiritlm_pl.cli.configs import resolve_configs
+from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
 CHECKPOINTS = "checkpoints"
 

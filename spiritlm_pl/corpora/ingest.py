@@ -20,9 +20,9 @@ from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, decode
 from spiritlm_pl.corpora.files import short_name
 from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut, named
-from spiritlm_pl.corpora.parallel import parallel_map
-from spiritlm_pl.corpora.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
+from spiritlm_pl.corpora.text.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
+from spiritlm_pl.runtime.parallel import parallel_map
 
 logger = logging.getLogger(__name__)
 FILE_SLACK = 0.1  # seconds by which a file may be longer or shorter than it is said to be

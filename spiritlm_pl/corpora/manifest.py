@@ -22,7 +22,7 @@ from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.provenance import atomic_path, code_version
+from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 SPLITS = ("train", "validation", "test")
 INFO_FILE = "corpus.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import Skipped
-from spiritlm_pl.corpora.transcripts import clean_transcript
+from spiritlm_pl.corpora.text.transcripts import clean_transcript
 
 logger = logging.getLogger(__name__)
 MAX_OVERLAP = 0.05  # seconds by which boundaries may be off

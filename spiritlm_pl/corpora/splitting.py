@@ -9,7 +9,7 @@ from typing import TypeVar
 from lhotse import MonoCut
 
 from spiritlm_pl.corpora.manifest import SPLITS, Skipped
-from spiritlm_pl.corpora.transcripts import spoken_form
+from spiritlm_pl.corpora.text.transcripts import spoken_form
 
 logger = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)

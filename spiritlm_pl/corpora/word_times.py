@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.transcripts import clean_transcript, readings
+from spiritlm_pl.corpora.text.transcripts import clean_transcript, readings
 
 TOLERANCE = 0.05  # seconds by which words may pass the ends of a cut, or each other, and are clipped
 SILENCES = frozenset(

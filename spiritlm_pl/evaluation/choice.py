@@ -13,15 +13,15 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.build_blocks import aligned_document
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.documents import Word
+from spiritlm_pl.data.rng import derive, name_key
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.lm.likelihood import log_likelihoods
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.build_blocks import aligned_document
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance
-from spiritlm_pl.tokens.documents import Word
-from spiritlm_pl.tokens.rng import derive, name_key
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 DIRECTIONS: dict[str, tuple[Modality, Modality]] = {

@@ -13,11 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
-from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
-from spiritlm_pl.speech.unit_metrics import UnitStatistics
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, common_layout
+from spiritlm_pl.evaluation.unit_metrics import UnitStatistics
 from spiritlm_pl.vocabulary import TokenKind
 
 LABELS = ("style", "speaker")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spiritlm_pl.speech.f0 import HOP_LENGTH, SAMPLE_RATE, F0Extractor
-from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
+from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE, F0Extractor
+from spiritlm_pl.f0.measures import F0Errors, f0_errors
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 FEWEST_FRAMES = 20  # voiced ones, that a mean or a correlation needs

@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import load_cuts
+from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, cut_place, sequence
 from spiritlm_pl.evaluation.interval import wilson_interval
-from spiritlm_pl.generation.pieces import OutputModality
 from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, finished
+from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import log_likelihoods
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 ROOM = 4  # times the longest true continuation

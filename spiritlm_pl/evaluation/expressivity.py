@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.evaluation.classifiers import VoiceJudge, similarity, similarity_scale
 from spiritlm_pl.evaluation.codes import CodeStatistics, nominal_bitrate
 from spiritlm_pl.evaluation.contours import Contour, contour_errors, extract_contour, log_f0_correlation
 from spiritlm_pl.evaluation.expressivity_report import (
@@ -24,11 +26,9 @@ from spiritlm_pl.evaluation.expressivity_report import (
 )
 from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate, share_estimate
 from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
-from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
-from spiritlm_pl.evaluation.voice_judges import VoiceJudge, similarity, similarity_scale
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.speech.f0 import F0Extractor
+from spiritlm_pl.f0.extractors import F0Extractor
 
 PERCENT = 100.0
 

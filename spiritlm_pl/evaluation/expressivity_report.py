@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from spiritlm_pl.evaluation.classifiers import SimilarityScale
 from spiritlm_pl.evaluation.interval import Estimate
-from spiritlm_pl.evaluation.renditions import ORIGINAL
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL
 from spiritlm_pl.evaluation.tables import Figures, cell, span
-from spiritlm_pl.evaluation.voice_judges import SimilarityScale
 
 StyleMeasure = Literal["accuracy", "kept"]
 

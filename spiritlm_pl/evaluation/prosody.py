@@ -14,14 +14,14 @@ from typing import Any
 
 from torchaudio.functional import edit_distance
 
+from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.evaluation.contours import Contour, extract_contour, joined, log_f0_correlation
 from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate
 from spiritlm_pl.evaluation.recognition import normalise
-from spiritlm_pl.evaluation.renditions import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
 from spiritlm_pl.evaluation.tables import Figures, cell
-from spiritlm_pl.speech.f0 import F0Extractor
-from spiritlm_pl.tokens.corpus_store import UnitUtterance
+from spiritlm_pl.f0.extractors import F0Extractor
 
 ALL = "all pairs"
 CENTS = 1200.0  # an octave

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from spiritlm_pl.evaluation.recognition import SAMPLE_RATE, RecognitionScore, normalise, recognisers, recognition_score
-from spiritlm_pl.speech.yin import f0_error
+from spiritlm_pl.f0.yin import f0_error
 from spiritlm_pl.vocoder.mel import MelLoss
 
 

@@ -13,14 +13,14 @@ import torch
 from lhotse import MonoCut
 from torch import Tensor
 
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.corpora.splitting import spread_evenly
-from spiritlm_pl.devices import check_device
-from spiritlm_pl.inference import prepare
-from spiritlm_pl.speech.contract import PITCH_RATE, STYLE_RATE, SpeechLayout
-from spiritlm_pl.tokens.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
-from spiritlm_pl.tokens.merge import SpeechTokens, speech_stream, split
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
+from spiritlm_pl.data.merge import SpeechTokens, speech_stream, split
+from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
 

@@ -1,10 +1,10 @@
 """Generation: a prompt of text and speech in, text and speech out."""
 
 from spiritlm_pl.generation.loading import LoadOptions
-from spiritlm_pl.generation.pieces import Answer, FinishReason, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.sampling import GenerationSettings
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
+from spiritlm_pl.generation.types import Answer, FinishReason, OutputModality, Piece, Speech, Text
 
 __all__ = [
     "Answer",

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, Units
 from spiritlm_pl.corpora.audio import SILENCE, load_waveform, to_mono
-from spiritlm_pl.generation.pieces import Speech
+from spiritlm_pl.data.merge import speech_stream
+from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, spoken_units
-from spiritlm_pl.speech.contract import SpeechLayout, Units
-from spiritlm_pl.tokens.merge import speech_stream
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import VocoderConfig
 
 if TYPE_CHECKING:
-    from spiritlm_pl.speech.contract import SpeechTokenizer
+    from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 
 
 def speech_vocabulary(sizes: SpeechLayout | VocoderConfig) -> Vocabulary:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from spiritlm_pl.devices import check_device
-from spiritlm_pl.inference import prepare
-from spiritlm_pl.lm.description import DESCRIPTION_FILE
-from spiritlm_pl.release.layout import VARIANTS, Release, Variant
-from spiritlm_pl.speech.contract import SIZES, check_tokenizer
+from spiritlm_pl.contracts.speech_tokenizer import SIZES, check_tokenizer
+from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
+from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.inference import prepare
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.lm.folder import LoadedLM
-    from spiritlm_pl.speech.contract import SpeechTokenizer
     from spiritlm_pl.vocoder.config import VocoderConfig
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -104,7 +104,7 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     tokenizer = load_speech_tokenizer(path, variant, options.device)
     vocoder = load_vocoder(path, variant, options.device)
     if not isinstance(path, ModelFolders) and Release.is_at(path):
-        from spiritlm_pl.release.language_model import read_lm
+        from spiritlm_pl.interop.release.language_model import read_lm
 
         folder = Release(Path(path)).lm(chosen_variant(Release(Path(path)), variant))
         loaded = read_lm(folder, options.device, options.torch_dtype(), options.bits)
@@ -130,12 +130,12 @@ def load_speech_tokenizer(
     """
     tokenizer: SpeechTokenizer
     if not isinstance(path, ModelFolders) and Release.is_at(path):
-        from spiritlm_pl.release.speech import read_tokenizer
+        from spiritlm_pl.interop.release.speech import read_tokenizer
 
         release = Release(Path(path))
         tokenizer = read_tokenizer(release, chosen_variant(release, variant)).to(device)
     else:
-        from spiritlm_pl.speech.expressive import load_tokenizer
+        from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
         folders = _folders(path, variant)
         if folders.speech_tokenizer is None:
@@ -152,12 +152,12 @@ def load_vocoder(
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
     if not isinstance(path, ModelFolders) and Release.is_at(path):
-        from spiritlm_pl.release.speech import read_speaker
+        from spiritlm_pl.interop.release.speech import read_speaker
 
         release = Release(Path(path))
         vocoder: Vocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
     else:
-        from spiritlm_pl.checkpoint import load_network
+        from spiritlm_pl.runtime.checkpoint import load_network
 
         folders = _folders(path, variant)
         if folders.vocoder is None:

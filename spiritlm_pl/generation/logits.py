@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from spiritlm_pl.generation.pieces import OUTPUT_MODALITIES, OutputModality
+from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 

@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from spiritlm_pl.generation.codec import SpeechCodec
-from spiritlm_pl.generation.pieces import OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, Segment, encode_segments, speech_codes
+from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.text import TextTokenizer
+    from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
 _TOKEN = re.compile(r"\[(?:(Text|Speech)|(Hu|Pi|St)(\d+))\]")

@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
-from spiritlm_pl.generation.pieces import FinishReason, OutputModality
 from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.generation.types import FinishReason, OutputModality
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.lm.positions import max_positions

@@ -6,8 +6,8 @@ from typing import cast
 
 from transformers import PreTrainedModel
 
-from spiritlm_pl.generation.pieces import Piece
 from spiritlm_pl.generation.prompt import PromptEncoder, Prompting
+from spiritlm_pl.generation.types import Piece
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods
 
 

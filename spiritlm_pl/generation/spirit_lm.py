@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts
-from spiritlm_pl.generation.pieces import Answer, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
     GenerationSettings,
@@ -25,13 +24,14 @@ from spiritlm_pl.generation.sampling import (
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
 from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece, StreamEnd
+from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
-from spiritlm_pl.release.layout import Variant
+from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 if TYPE_CHECKING:
-    from spiritlm_pl.speech.contract import SpeechTokenizer
-    from spiritlm_pl.text import TextTokenizer
+    from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
+    from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
 Progress: TypeAlias = Callable[[int, int], None]

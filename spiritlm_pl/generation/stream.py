@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation.pieces import OutputModality
-from spiritlm_pl.tokens.merge import split
+from spiritlm_pl.data.merge import split
+from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
 SPEECH_KINDS = (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation.pieces import FinishReason, Piece, Speech, Text
+from spiritlm_pl.data.merge import NONE
 from spiritlm_pl.generation.stream import SPEECH_KINDS
+from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, spoken_units
-from spiritlm_pl.tokens.merge import NONE
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 from spiritlm_pl.vocoder.duration import durations_from_log
 
 if TYPE_CHECKING:
-    from spiritlm_pl.text import TextTokenizer
+    from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
 CHUNK_FRAMES = 10  # of waveform, at least: 0.4 s

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 
 NAME = "spiritlm_packed"
 MATMUL_LIMIT = 1024  # documents up to this length are attended by plain products on CPU in bf16

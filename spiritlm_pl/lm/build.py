@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
-from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.shrink import with_attention
+from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.vocabulary import Vocabulary
 
 

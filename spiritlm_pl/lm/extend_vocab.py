@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
 from spiritlm_pl.lm.build import set_rope_theta
-from spiritlm_pl.lm.description import stored_vocabulary
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.runtime.model_description import stored_vocabulary
+from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 

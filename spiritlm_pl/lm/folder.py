@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from spiritlm_pl.checkpoint import check_finite
 from spiritlm_pl.lm.base_model import model_folder
-from spiritlm_pl.lm.description import DESCRIPTION_FILE, STAGE, read_vocabulary
-from spiritlm_pl.lm.older_names import older_rotary_names
-from spiritlm_pl.provenance import code_version
-from spiritlm_pl.text import TOKENIZER_FILES, TextTokenizer
+from spiritlm_pl.lm.rotary_names import older_rotary_names
+from spiritlm_pl.runtime.checkpoint import check_finite
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
+from spiritlm_pl.runtime.provenance import code_version
+from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # written at once, and so held twice

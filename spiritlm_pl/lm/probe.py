@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.shrink import VOCABULARY, small_network, unsharded
 
 TOLERANCE = 5e-3  # nats; rounding makes 1e-5 (Gemma 3n: 3e-3), a state that leaks 0.5 and more

@@ -7,8 +7,8 @@ from typing import NoReturn
 import gradio as gr
 from fastapi import FastAPI
 
+from spiritlm_pl.serve.allowlist import Doors
 from spiritlm_pl.serve.api import build_api
-from spiritlm_pl.serve.doors import Doors
 from spiritlm_pl.serve.page import build_page
 from spiritlm_pl.serve.panes import CSS
 from spiritlm_pl.serve.session import Session

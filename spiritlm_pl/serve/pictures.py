@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spiritlm_pl.evaluation.figures import COLOURS, FLOOR_DB, log_spectrogram
+from spiritlm_pl.evaluation.plots import COLOURS, FLOOR_DB, log_spectrogram
 
 COLUMNS = 1200  # of the waveform's outline
 

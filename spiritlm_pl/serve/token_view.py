@@ -6,7 +6,7 @@ from html import escape
 
 from spiritlm_pl.generation import Speech
 from spiritlm_pl.generation.prompt import parse_prompt
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 COLOURS = {

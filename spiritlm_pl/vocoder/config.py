@@ -7,7 +7,7 @@ Two kinds of style: style *codes* change with time and come from an expressive t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 
 
 @dataclass(frozen=True, kw_only=True)

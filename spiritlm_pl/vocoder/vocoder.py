@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.tokens.merge import NONE
+from spiritlm_pl.data.merge import NONE
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.duration import DurationPredictor, durations_from_log
 

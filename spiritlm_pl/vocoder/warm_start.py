@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.vocoder import Vocoder
 

@@ -10,7 +10,6 @@ from spiritlm_pl.alignment.pronunciation import guess_pronunciation
 from spiritlm_pl.alignment.run import CACHE_FILE, align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
-from spiritlm_pl.corpora.espeak import Voice
 from spiritlm_pl.corpora.manifest import (
     Word,
     load_cuts,
@@ -20,7 +19,8 @@ from spiritlm_pl.corpora.manifest import (
     with_alignment,
     word_alignment,
 )
-from spiritlm_pl.corpora.spoken import Line, speak_line
+from spiritlm_pl.corpora.synthetic.espeak import Voice
+from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line
 from spiritlm_pl.corpora.word_times import AlignmentError
 
 TEXTS = {"a": "we found seven apples under the table", "b": "please open the zorbix now"}

@@ -19,8 +19,8 @@ from mlflow.tracking import MlflowClient
 from spiritlm_pl.callbacks.export import ExportNetwork
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger, flatten, tracking_address
 from spiritlm_pl.callbacks.record_run import RecordRun
-from spiritlm_pl.lineage import write_note
-from spiritlm_pl.provenance import code_version
+from spiritlm_pl.runtime.lineage import write_note
+from spiritlm_pl.runtime.provenance import code_version
 
 
 class Exported(BoringModel):

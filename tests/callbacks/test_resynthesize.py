@@ -8,9 +8,9 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from spiritlm_pl.batches import UnitWaveformBatch
 from spiritlm_pl.callbacks import resynthesize
 from spiritlm_pl.callbacks.resynthesize import ResynthesizeUtterances, chosen_places
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 

@@ -19,13 +19,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 

@@ -8,12 +8,12 @@ from lightning import Trainer
 
 from spiritlm_pl.callbacks.write_units import WriteUnits
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
+from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 
 @pytest.fixture

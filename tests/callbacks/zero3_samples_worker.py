@@ -11,15 +11,15 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
-from spiritlm_pl.batches import TokenBatch
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 LENGTH = 16

@@ -11,12 +11,12 @@ from jsonargparse import auto_cli, capture_parser
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.generate import build_parser
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS
-from spiritlm_pl.cli.quickstart.expressive import SHARED, expressive_stages
-from spiritlm_pl.cli.quickstart.expressive_report import expressivity_rows, write_expressive_report
-from spiritlm_pl.cli.quickstart.plan import quickstart_stages
-from spiritlm_pl.cli.quickstart.report import corpus_title, ending_line, write_report
-from spiritlm_pl.cli.quickstart.stage import Stage
 from spiritlm_pl.corpora.manifest import save_corpus
+from spiritlm_pl.quickstart.expressive import SHARED, expressive_stages
+from spiritlm_pl.quickstart.expressive_report import expressivity_rows, write_expressive_report
+from spiritlm_pl.quickstart.report import corpus_title, ending_line, write_report
+from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.quickstart.stages import quickstart_stages
 
 Plan = Callable[[str, float, int], list[Stage]]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from spiritlm_pl.cli.quickstart.plan import fit
-from spiritlm_pl.cli.quickstart.runner import Runner
-from spiritlm_pl.cli.quickstart.stage import Stage
+from spiritlm_pl.quickstart.runner import Runner
+from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.quickstart.stages import fit
 
 
 def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_key_follows_the_parts_of_configs(tmp_path: Path, monkeypatch: pytest.
     part = tmp_path / "parts" / "model.yaml"
     part.parent.mkdir()
     part.write_text("x: 1\n")
-    monkeypatch.setattr("spiritlm_pl.cli.quickstart.stage.config_folder", lambda: tmp_path)
+    monkeypatch.setattr("spiritlm_pl.quickstart.stage.config_folder", lambda: tmp_path)
     stage = Stage(name="a", title="A", commands=(("fit", "--config", "lm/base_quickstart"),))
     first = stage.key({})
     part.write_text("x: 2\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import newest_checkpoint
+from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.corpora.transcripts import spoken_form, spoken_words, unreadable, written_tokens
+from spiritlm_pl.corpora.text.transcripts import spoken_form, spoken_words, unreadable, written_tokens
 
 
 @pytest.mark.parametrize(

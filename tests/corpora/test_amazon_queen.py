@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from spiritlm_pl.corpora.amazon_queen import (
+from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
+from spiritlm_pl.corpora.sources.amazon_queen import (
     ARCHIVE,
     Line,
     dialogue_lines,
@@ -16,9 +17,8 @@ from spiritlm_pl.corpora.amazon_queen import (
     read_archive,
     script,
 )
-from spiritlm_pl.corpora.debian import PackageError
-from spiritlm_pl.corpora.espeak import Voice, speaker
-from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
+from spiritlm_pl.corpora.sources.debian import PackageError
+from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
 
 MINE = {6: "At least the plane is mine.*15", 7: "*FLGive me the lamp.*02I will carry it home.*05*03"}
 THEIRS = {6: "You are asking for trouble.*02Leave this town.", 7: "*01Never!"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spiritlm_pl.corpora.transcripts import spoken_form, unreadable
+from spiritlm_pl.corpora.text.transcripts import spoken_form, unreadable
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from torchaudio.functional import resample as torchaudio_resample
 from spiritlm_pl.corpora import decoding, ingest
 from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, resample, to_mono
 from spiritlm_pl.corpora.decoding import Bounds, declared_seconds, decode
-from spiritlm_pl.corpora.folder import read_folder
 from spiritlm_pl.corpora.ingest import Rules, Utterance
+from spiritlm_pl.corpora.sources.folder import read_folder
 
 RATE = 16_000
 

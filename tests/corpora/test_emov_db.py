@@ -5,8 +5,8 @@ import torch
 
 from spiritlm_pl.cli.prepare import emov_db
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.corpora.emov_db import read_emov_db
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts
+from spiritlm_pl.corpora.sources.emov_db import read_emov_db
 
 TONE = 0.5 * torch.sin(torch.arange(8_000) * 0.1)
 PROMPTS = "".join(

@@ -6,9 +6,9 @@ import torch
 
 from spiritlm_pl.cli.prepare import expresso
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.expresso import pieces, read_expresso, read_spans
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
-from spiritlm_pl.speech.yin import yin_f0
+from spiritlm_pl.corpora.sources.expresso import pieces, read_expresso, read_spans
+from spiritlm_pl.f0.yin import yin_f0
 
 RATE = 48_000
 

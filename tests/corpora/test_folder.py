@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.cli.lines.items import file_name
+from spiritlm_pl.cli.batch.items import file_name
 from spiritlm_pl.cli.prepare.general import folder as prepare_folder
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.corpora.folder import read_folder
+from spiritlm_pl.corpora.sources.folder import read_folder
 
 
 def texts(folder: Path) -> dict[str, str | None]:

@@ -11,8 +11,8 @@ from lhotse.supervision import AlignmentItem
 
 from spiritlm_pl.cli.prepare import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, word_alignment
+from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.splitting import by_split, split_of_part
 
 NAMES = ("a", "b", "c", "d", "e")

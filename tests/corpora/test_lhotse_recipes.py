@@ -12,8 +12,8 @@ from lhotse.audio.backend import audio_backend
 import spiritlm_pl
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.cli.prepare import lhotse_recipe
-from spiritlm_pl.corpora.lhotse_recipes import recipe_arguments, recipe_names, recipe_table, run_recipe
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts
+from spiritlm_pl.corpora.sources.lhotse_recipes import recipe_arguments, recipe_names, recipe_table, run_recipe
 
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
 ROOT = Path(spiritlm_pl.__file__).parent.parent

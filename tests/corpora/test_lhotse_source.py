@@ -14,8 +14,8 @@ from spiritlm_pl.alignment.sources import LhotseAligner
 from spiritlm_pl.cli.prepare import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.ingest import Rules, ingest
-from spiritlm_pl.corpora.lhotse_source import pieces_of, utterances_of
 from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, phone_alignment, word_alignment
+from spiritlm_pl.corpora.sources.lhotse_source import pieces_of, utterances_of
 
 TIME = torch.arange(160_000) / 16_000
 

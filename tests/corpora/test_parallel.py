@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import sys
-from spiritlm_pl.corpora.parallel import parallel_map
+from spiritlm_pl.runtime.parallel import parallel_map
 from slow import slow
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.prepare import stories, text
-from spiritlm_pl.corpora.espeak import Voice, partition, speaker
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
-from spiritlm_pl.corpora.stories import vocabulary, write_stories
+from spiritlm_pl.corpora.synthetic.espeak import Voice, partition, speaker
+from spiritlm_pl.corpora.synthetic.stories import vocabulary, write_stories
 
 
 def test_every_word_has_its_own_time_also_where_espeak_merges() -> None:

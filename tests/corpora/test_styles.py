@@ -8,10 +8,10 @@ from lhotse import MonoCut
 
 from spiritlm_pl.cli.prepare import styles
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.espeak import whispering
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, read_info, word_alignment
-from spiritlm_pl.corpora.styles import STYLES, draw_conditions, style_lines
-from spiritlm_pl.speech.f0 import YIN
+from spiritlm_pl.corpora.synthetic.espeak import whispering
+from spiritlm_pl.corpora.synthetic.styles import STYLES, draw_conditions, style_lines
+from spiritlm_pl.f0.extractors import YIN
 
 VOICES = ("en-us", "en-us+f2", "en-gb+m3", "en-gb+f4")
 

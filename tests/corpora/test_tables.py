@@ -6,7 +6,7 @@ import torch
 
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.ingest import Rules, ingest
-from spiritlm_pl.corpora.tables import read_table
+from spiritlm_pl.corpora.sources.tables import read_table
 
 
 def read(folder: Path, content: str | bytes, name: str = "t.csv") -> tuple[dict[str, str], list[str]]:

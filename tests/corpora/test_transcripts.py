@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiritlm_pl.corpora.splitting import assign_splits
-from spiritlm_pl.corpora.transcripts import split_sentences, spoken_form, spoken_words, unreadable, written_tokens
+from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, spoken_words, unreadable, written_tokens
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.transcripts import spoken_words, written_tokens
+from spiritlm_pl.corpora.text.transcripts import spoken_words, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, spoken_times, token_times
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-
 from spiritlm_pl.batches import TokenBatch
-from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
-from spiritlm_pl.modules.lm import redo_unfinished_step
 from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.interleave import Interleaving
 from spiritlm_pl.tokens.loading import TrainingLoader
 from spiritlm_pl.tokens.widen import LossOn
+
+from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.modules.lm import redo_unfinished_step
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=100, num_units=30, multiple_of=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
+
 from spiritlm_pl.vocabulary import Vocabulary
 
 TRAIN = """

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from spiritlm_pl.batches import UnitWaveformBatch
-from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
-from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.speech.contract import SpeechLayout
 from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
 from spiritlm_pl.tokens.plan import load_corpora
+
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
+from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 
 BASE = SpeechLayout(num_units=1000, frame_rate=25.0)
 EXPRESSIVE = SpeechLayout(num_units=1000, frame_rate=25.0, num_pitches=1000, num_styles=100)

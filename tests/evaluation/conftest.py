@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import load_cuts, make_cut, save_corpus
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.speech.style import StyleEncoder, StyleEncoderConfig
-from spiritlm_pl.tokens.corpus_store import UnitUtterance, finish_folder, write_part
-from spiritlm_pl.tokens.merge import run_starts
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.merge import run_starts
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.style import StyleEncoder, StyleEncoderConfig
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
 EXPRESSIVE = SpeechLayout(num_units=12, frame_rate=25.0, num_pitches=5, num_styles=4)

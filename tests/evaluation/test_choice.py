@@ -7,15 +7,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
+from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.documents import Word
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.tokens.documents import Word
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=40, num_units=50, multiple_of=32)

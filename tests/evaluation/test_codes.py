@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.codes import code_report, code_table, nominal_bitrate
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
 PAPER = SpeechLayout(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.runtime.checkpoint import save_network
 
 
 def test_expressivity_in_one_table(kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spiritlm_pl.evaluation.contours import Contour, contour_errors, extract_contour, log_f0_correlation
-from spiritlm_pl.speech.f0 import YIN
+from spiritlm_pl.f0.extractors import YIN
 
 ROW = torch.linspace(100.0, 200.0, 60)
 ALL = torch.ones(60, dtype=torch.bool)

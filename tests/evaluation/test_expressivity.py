@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.evaluation.classifiers import VoiceJudge
 from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
 from spiritlm_pl.evaluation.expressivity_report import ExpressivityReport
 from spiritlm_pl.evaluation.recognition import Recogniser
-from spiritlm_pl.evaluation.renditions import renditions
+from spiritlm_pl.evaluation.resyntheses import renditions
 from spiritlm_pl.evaluation.stored_speech import stored_speech
-from spiritlm_pl.evaluation.voice_judges import VoiceJudge
-from spiritlm_pl.speech.f0 import YIN
+from spiritlm_pl.f0.extractors import YIN
 
 
 def measured(kit: Any, mini: Any, vocoders: Mapping[str, Any], **judges: Any) -> ExpressivityReport:

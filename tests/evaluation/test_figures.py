@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from spiritlm_pl.evaluation.figures import comparison_figure, contour_figure, spectrogram_figure
+from spiritlm_pl.evaluation.plots import comparison_figure, contour_figure, spectrogram_figure
 
 TONE = torch.sin(torch.arange(8000) * 0.1)  # 255 Hz at 16 kHz
 

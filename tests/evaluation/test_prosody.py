@@ -17,9 +17,9 @@ from spiritlm_pl.evaluation.prosody import (
     prosody_report,
     unit_difference,
 )
-from spiritlm_pl.evaluation.renditions import renditions
+from spiritlm_pl.evaluation.resyntheses import renditions
 from spiritlm_pl.evaluation.stored_speech import stored_speech
-from spiritlm_pl.speech.f0 import YIN
+from spiritlm_pl.f0.extractors import YIN
 
 
 def test_pairs_are_of_one_text_and_one_speaker(kit: Any) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.evaluation.stored_speech import check_vocoders, speak_tokens, stored_speech
-from spiritlm_pl.speech.contract import SpeechLayout
 
 LAYOUT = SpeechLayout(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.evaluation.voice_judges import VoiceJudge, load_judge, similarity, similarity_scale
+from spiritlm_pl.evaluation.classifiers import VoiceJudge, load_judge, similarity, similarity_scale
+from spiritlm_pl.runtime.checkpoint import save_network
 
 
 def test_a_judge_says_what_its_network_says_of_a_batch(kit: Any) -> None:

@@ -4,11 +4,11 @@ import pytest
 import soundfile
 import torch
 
-from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
 

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spiritlm_pl.lm.export import export_lm
+from spiritlm_pl.interop.export import export_lm
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "hugging-face.md"
 

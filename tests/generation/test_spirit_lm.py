@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, Units
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import batches_within
-from spiritlm_pl.speech.contract import SpeechLayout, Units
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=30, num_units=20, multiple_of=64)

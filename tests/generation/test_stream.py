@@ -2,8 +2,8 @@
 
 import pytest
 
-from spiritlm_pl.generation.pieces import Speech, Text
 from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments, speech_codes, speech_string
+from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary(num_text=10, num_units=30)

@@ -10,7 +10,7 @@ from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamE
 from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
 from spiritlm_pl.generation.streaming import SpeechStream
 from spiritlm_pl.generation.vocode import Voice
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from spiritlm_pl.batches import TokenBatch
+from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.vocabulary import Vocabulary
 

@@ -12,7 +12,7 @@ from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
 from spiritlm_pl.lm.folder import load_lm, save_lm
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog ran to the park", "the bird sang"] * 4

@@ -14,9 +14,9 @@ from spiritlm_pl.cli.export_lm import export_lm as command
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stream import Segment, encode_segments
-from spiritlm_pl.lm.export import export_lm
+from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import load_lm, save_lm
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog ran to the park"] * 4
@@ -168,7 +168,7 @@ def test_an_earlier_export_is_replaced_whole_and_other_folders_are_kept(tmp_path
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("spiritlm_pl.lm.export.model_card", full)
+        patch.setattr("spiritlm_pl.interop.export.model_card", full)
         with pytest.raises(OSError, match="No space"):
             export_lm(second, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

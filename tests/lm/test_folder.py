@@ -9,9 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
-from spiritlm_pl.lm.description import read_vocabulary
 from spiritlm_pl.lm.folder import load_causal_lm, load_lm, save_lm
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.runtime.model_description import read_vocabulary
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 

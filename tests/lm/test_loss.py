@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from spiritlm_pl.lm.kinds import loss_metrics, loss_sums
 from spiritlm_pl.lm.loss import HAS_TORCH_FUSED, LossSettings, next_token_loss
+from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.vocabulary import Vocabulary
 
 

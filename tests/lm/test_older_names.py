@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from spiritlm_pl.lm.folder import load_lm, save_lm
-from spiritlm_pl.lm.older_names import older_rotary_names
-from spiritlm_pl.text import train_text_tokenizer
+from spiritlm_pl.lm.rotary_names import older_rotary_names
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SCALED = {

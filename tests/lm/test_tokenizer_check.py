@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from spiritlm_pl.cli.export_lm import export_lm
 from spiritlm_pl.cli.extend_vocab import extend_vocab
-from spiritlm_pl.lm.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.lm.folder import load_lm
-from spiritlm_pl.lm.tokenizer_check import check_text_tokenizer
-from spiritlm_pl.text import PROBES, TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
+from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4

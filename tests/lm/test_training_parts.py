@@ -6,9 +6,9 @@ from transformers import AutoConfig
 
 from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
+from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
 from spiritlm_pl.lm.flops import matrix_weights
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
-from spiritlm_pl.lm.plan import memory, model_size, tokens_per_second
 from spiritlm_pl.lm.schedule import Constant, Cosine
 
 

@@ -8,7 +8,7 @@ from lightning import Trainer, seed_everything
 
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.style import StyleCodeModule, StyleModule
-from spiritlm_pl.speech.hubert import HubertLayer
+from spiritlm_pl.tokenizers.hubert import HubertLayer
 
 if __name__ == "__main__":
     folder, corpus, teacher = (Path(argument) for argument in sys.argv[1:])

@@ -9,18 +9,18 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
-from spiritlm_pl.batches import F0Batch, WaveformBatch
+from spiritlm_pl.contracts.batches import F0Batch, WaveformBatch
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.hubert import HubertModule, perplexity
 from spiritlm_pl.modules.pitch import PitchModule
 from spiritlm_pl.modules.quantizer import CTCQuantizerModule, KMeansModule
-from spiritlm_pl.speech.augment import Augmentation
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.hubert import HubertConfig
-from spiritlm_pl.speech.kmeans import KMeansConfig
-from spiritlm_pl.speech.mlp_quantizer import MLPQuantizerConfig
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAEConfig
+from spiritlm_pl.tokenizers.augment import Augmentation
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.hubert import HubertConfig
+from spiritlm_pl.tokenizers.kmeans import KMeansConfig
+from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizerConfig
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAEConfig
 
 SECONDS = (100.0, 0.1)  # all utterances in a batch; one in each
 

@@ -10,20 +10,20 @@ from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.data import DataLoader
 
-from spiritlm_pl.batches import WaveformBatch
 from spiritlm_pl.callbacks.write_units import WriteUnits
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.hubert import HubertModule, trapezoid
 from spiritlm_pl.modules.quantizer import CTCQuantizerModule, KMeansModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
-from spiritlm_pl.speech.augment import Augmentation
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.hubert import HubertConfig, HubertLayer
-from spiritlm_pl.speech.kmeans import KMeansConfig
-from spiritlm_pl.speech.mlp_quantizer import MLPQuantizerConfig
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.tokenizers.augment import Augmentation
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertLayer
+from spiritlm_pl.tokenizers.kmeans import KMeansConfig
+from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizerConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 MINIATURE = HubertConfig(
     kernels=(20, 8, 8, 8),

@@ -17,18 +17,18 @@ from spiritlm_pl.callbacks import throughput
 from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
+from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
+from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.documents import Document, Word
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
-from spiritlm_pl.lm.consolidate import consolidate_checkpoint
 from spiritlm_pl.lm.folder import load_lm, own_text_tokenizer, save_lm
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant, Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
-from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.widen import LossOn
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 LLAMA = {

@@ -9,12 +9,12 @@ import torch
 from lightning import Trainer, seed_everything
 from torch.utils.data import DataLoader
 
-from spiritlm_pl.batches import F0Batch
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.contracts.batches import F0Batch
+from spiritlm_pl.f0.measures import F0Errors, f0_errors
 from spiritlm_pl.modules.pitch import PitchModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
-from spiritlm_pl.speech.f0_measures import F0Errors, f0_errors
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 
 def contours(seed: int, size: int = 16, frames: int = 208) -> F0Batch:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.speech.f0_store import extract_corpus
+from spiritlm_pl.f0.store import extract_corpus
 
 WORKER = Path(__file__).parent / "train_pitch.py"
 pytestmark = pytest.mark.slow

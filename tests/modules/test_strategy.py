@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from spiritlm_pl.cli.consolidate import consolidate
+from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
-from spiritlm_pl.lm.consolidate import consolidate_checkpoint
-from spiritlm_pl.lm.description import read_vocabulary
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.runtime.model_description import read_vocabulary
 from spiritlm_pl.vocabulary import Vocabulary
 
 WORKER = Path(__file__).parent / "zero3_worker.py"

@@ -14,21 +14,21 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from spiritlm_pl.batches import LabelledBatch
-from spiritlm_pl.checkpoint import load_network, save_network
+from spiritlm_pl.contracts.batches import LabelledBatch
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import load_cuts, make_cut, save_corpus, write_cuts
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.modules.quantizer import KMeansModule
 from spiritlm_pl.modules.style import StyleCodeModule, StyleModule, reverse_gradient, second_loss
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.hubert import HubertConfig, HubertLayer, HubertNetwork
-from spiritlm_pl.speech.kmeans import KMeansConfig
-from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
-from spiritlm_pl.speech.prosody import ProsodyConfig
-from spiritlm_pl.speech.style import StyleEncoder, StyleFeatures
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.runtime.checkpoint import load_network, save_network
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertLayer, HubertNetwork
+from spiritlm_pl.tokenizers.kmeans import KMeansConfig
+from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.prosody import ProsodyConfig
+from spiritlm_pl.tokenizers.style import StyleEncoder, StyleFeatures
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 MFCC = MFCCConfig(normalize=False)

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 from torch.utils.data import DataLoader
 
-from spiritlm_pl.batches import UnitWaveformBatch
-from spiritlm_pl.checkpoint import load_network
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.modules.vocoder import VocoderModule
-from spiritlm_pl.speech.contract import SpeechLayout
+from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
     MultiScaleDiscriminator,

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from spiritlm_pl.datamodules.f0 import F0DataModule
 from spiritlm_pl.lm.schedule import Cosine
 from spiritlm_pl.modules.pitch import PitchModule
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAEConfig
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAEConfig
 
 
 class Accidents(Callback):

@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.generation.stream import Segment, encode_segments
-from spiritlm_pl.lm.export import export_lm
+from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.text import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 ENVIRONMENTS = Path(os.environ.get("SPIRITLM_READERS", Path.home() / ".cache" / "spiritlm-readers"))

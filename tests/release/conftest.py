@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiritlm_pl.release.layout import Release
+from spiritlm_pl.interop.release.layout import Release
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "release"
 EXPRESSIVE, BASE = (DATA / "spiritlm_model" / f"spirit-lm-{variant}-7b" for variant in ("expressive", "base"))

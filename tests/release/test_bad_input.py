@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import load_network
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.generation.loading import chosen_variant, load_speech_tokenizer, load_vocoder
-from spiritlm_pl.release.hubert import conv_layers, read_hubert
-from spiritlm_pl.release.layout import HUBERT, PITCH, QUANTIZER, STYLE, Release
-from spiritlm_pl.release.pitch import read_pitch
-from spiritlm_pl.release.quantizer import read_quantizer
-from spiritlm_pl.release.style import read_style
-from spiritlm_pl.release.vocoder import read_vocoder
+from spiritlm_pl.interop.release.hubert import conv_layers, read_hubert
+from spiritlm_pl.interop.release.layout import HUBERT, PITCH, QUANTIZER, STYLE, Release
+from spiritlm_pl.interop.release.pitch import read_pitch
+from spiritlm_pl.interop.release.quantizer import read_quantizer
+from spiritlm_pl.interop.release.style import read_style
+from spiritlm_pl.interop.release.vocoder import read_vocoder
+from spiritlm_pl.runtime.checkpoint import load_network
 
 
 class Evil:
@@ -193,7 +193,7 @@ def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypa
 
 
 def test_parts_come_in_alone(copy: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spiritlm_pl.speech.style import StoredFeatures
+    from spiritlm_pl.tokenizers.style import StoredFeatures
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
     for part, out, more in (
@@ -209,8 +209,8 @@ def test_parts_come_in_alone(copy: Release, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path) -> None:
-    from spiritlm_pl.release.importing import import_lm
-    from spiritlm_pl.release.language_model import read_lm
+    from spiritlm_pl.interop.release.importing import import_lm
+    from spiritlm_pl.interop.release.language_model import read_lm
 
     source, out = tmp_path / "lm", tmp_path / "out"
     shutil.copytree(whole_release.lm("expressive"), source, copy_function=shutil.copyfile)
@@ -242,8 +242,8 @@ def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path
 
 
 def test_weights_that_are_no_numbers(copy: Release, tmp_path: Path) -> None:
-    from spiritlm_pl.release.importing import import_release
-    from spiritlm_pl.release.language_model import read_lm
+    from spiritlm_pl.interop.release.importing import import_release
+    from spiritlm_pl.interop.release.language_model import read_lm
 
     weights = copy.lm("expressive") / "pytorch_model.bin"
     found = torch.load(weights, weights_only=True)
@@ -265,7 +265,7 @@ def test_weights_that_are_no_numbers(copy: Release, tmp_path: Path) -> None:
 
 
 def test_parts_that_do_not_fit_together(copy: Release, tmp_path: Path) -> None:
-    from spiritlm_pl.release.importing import import_release
+    from spiritlm_pl.interop.release.importing import import_release
 
     vocoder = copy.vocoder("expressive")
     described = json.loads((vocoder / "config.json").read_text())

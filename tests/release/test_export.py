@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from spiritlm_pl.lm.export import export_lm
+from spiritlm_pl.interop.export import export_lm
+from spiritlm_pl.interop.release.layout import Release, Variant
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.release.layout import Release, Variant
-from spiritlm_pl.text import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.blocks import open_block, read_manifest
+from spiritlm_pl.data.build_blocks import build_blocks
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.generation import GenerationSettings, LoadOptions, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.loading import LM
 from spiritlm_pl.generation.logits import allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import finished, stream_tokens
 from spiritlm_pl.generation.stream import SPEECH_KINDS, decode_tokens, speech_codes
+from spiritlm_pl.interop.release.importing import import_release
+from spiritlm_pl.interop.release.language_model import read_vocabulary
+from spiritlm_pl.interop.release.layout import Release, Variant
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
-from spiritlm_pl.release.importing import import_release
-from spiritlm_pl.release.language_model import read_vocabulary
-from spiritlm_pl.release.layout import Release, Variant
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.blocks import open_block, read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 VARIANTS = ("base", "expressive")

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
+from spiritlm_pl.contracts.speech_tokenizer import Units
+from spiritlm_pl.data.merge import speech_stream
+from spiritlm_pl.f0.extractors import contour
 from spiritlm_pl.generation import Speech
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.stream import speech_string
-from spiritlm_pl.release.layout import HUBERT, PITCH, QUANTIZER, STYLE
-from spiritlm_pl.release.pitch import read_pitch
-from spiritlm_pl.release.quantizer import read_quantizer
-from spiritlm_pl.release.speech import read_tokenizer
-from spiritlm_pl.speech.contract import Units
-from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
-from spiritlm_pl.speech.f0 import contour
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.tokens.merge import speech_stream
+from spiritlm_pl.interop.release.layout import HUBERT, PITCH, QUANTIZER, STYLE
+from spiritlm_pl.interop.release.pitch import read_pitch
+from spiritlm_pl.interop.release.quantizer import read_quantizer
+from spiritlm_pl.interop.release.speech import read_tokenizer
+from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.vocabulary import Vocabulary
 
 WAVES = ("w05", "w23", "w50", "min1280", "n1999", "n20479", "offset", "noise", "silence", "stereo")
@@ -116,7 +116,7 @@ def test_same_f0_and_codes_of_waveforms(golden: Any, expressive: ExpressiveToken
 
 @pytest.mark.parametrize("folder", [STYLE, "style_encoder_w2v2_newkeys"])
 def test_same_style(golden: Any, expressive: ExpressiveTokenizer, folder: str, tmp_path: Any) -> None:
-    from spiritlm_pl.release.style import WEIGHTS, read_style
+    from spiritlm_pl.interop.release.style import WEIGHTS, read_style
 
     source = golden.release.speech / STYLE
     if folder != STYLE:  # newer files name the two parts of a weight otherwise
@@ -221,7 +221,7 @@ def test_known_f0_is_cut_as_the_audio_is(golden: Any, expressive: ExpressiveToke
 
 
 def test_a_raw_checkpoint_of_fairseq_is_the_same(golden: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spiritlm_pl.release.hubert import read_hubert
+    from spiritlm_pl.interop.release.hubert import read_hubert
 
     found = torch.load(golden.release.speech / HUBERT, weights_only=True)
     path = tmp_path / "raw.pt"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import load_network, save_network
-from spiritlm_pl.release.speech import read_speaker
-from spiritlm_pl.release.vocoder import CONFIG, WEIGHTS, read_vocoder
-from spiritlm_pl.tokens.corpus_store import at_frames
+from spiritlm_pl.data.corpus_store import at_frames
+from spiritlm_pl.interop.release.speech import read_speaker
+from spiritlm_pl.interop.release.vocoder import CONFIG, WEIGHTS, read_vocoder
+from spiritlm_pl.runtime.checkpoint import load_network, save_network
 from spiritlm_pl.vocoder.hifigan import HiFiGANVocoder
 
 KINDS = {"code": "units", "f0_code": "pitches", "style_code": "styles"}

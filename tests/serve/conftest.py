@@ -11,14 +11,14 @@ import httpx
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.cli.generate import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.serve.session import Limits, Session
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
 

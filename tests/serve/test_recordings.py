@@ -20,9 +20,9 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.decoding import decode
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.session import Limits, Session
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, kmeans_plus_plus, nearest
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, kmeans_plus_plus, nearest
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 FOLDER = Path(__file__).parents[1] / "data" / "recordings"
 DROPPED = 0.08  # seconds at the start that Chromium's MP4 tells players to drop: its WebM does not

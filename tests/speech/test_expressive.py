@@ -10,17 +10,17 @@ import pytest
 import soundfile
 import torch
 
-from spiritlm_pl.checkpoint import save_network
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.speech.contract import FeatureExtractor, SpeechLayout
-from spiritlm_pl.speech.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer, speech_fingerprint
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig
-from spiritlm_pl.speech.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
-from spiritlm_pl.speech.style import StyleEncoder
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.tokens.corpus_store import UnitCorpus
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, SpeechLayout
+from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer, speech_fingerprint
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.tokenizers.style import StyleEncoder
 
 LAYOUT = SpeechLayout(num_units=8, frame_rate=25.0, num_pitches=6, num_styles=5)
 

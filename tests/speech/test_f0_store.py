@@ -11,10 +11,10 @@ import torch
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
 from spiritlm_pl.datamodules.f0 import F0DataModule
-from spiritlm_pl.speech import f0_store
-from spiritlm_pl.speech.f0 import num_frames
-from spiritlm_pl.speech.f0_reader import StoredF0
-from spiritlm_pl.speech.f0_store import extract_corpus, f0_folder, load_f0, read_f0_info
+from spiritlm_pl.f0 import store as f0_store
+from spiritlm_pl.f0.extractors import num_frames
+from spiritlm_pl.f0.reader import StoredF0
+from spiritlm_pl.f0.store import extract_corpus, f0_folder, load_f0, read_f0_info
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_batches_change_nothing(corpus: Path, monkeypatch: pytest.MonkeyPatch) -
     cuts = list(load_cuts(corpus, "train"))
     Path(cuts[1].recording.sources[0].source).write_bytes(b"")
     extract_corpus(corpus, "alone", "fcpe")
-    monkeypatch.setattr("spiritlm_pl.speech.f0_store._batches", lambda cuts, device: batches_of_three(len(cuts)))
+    monkeypatch.setattr("spiritlm_pl.f0.store._batches", lambda cuts, device: batches_of_three(len(cuts)))
     extract_corpus(corpus, "together", "fcpe")
     alone, together = (load_f0(corpus, name, "train")[0] for name in ("alone", "together"))
     assert alone.keys() == together.keys() == {cut.id for cut in cuts} - {cuts[1].id}

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchaudio.models.wav2vec2.components import LogitGenerator, _compute_logits
 
-from spiritlm_pl.checkpoint import save_network
-from spiritlm_pl.speech.hubert import (
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.tokenizers.hubert import (
     STAGE,
     HubertConfig,
     HubertFeatures,

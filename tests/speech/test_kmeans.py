@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest
 
 CONFIG = KMeansConfig(num_units=6, feature_dim=3)
 

@@ -8,8 +8,8 @@ import torch
 from torch import distributed, multiprocessing
 from torch.nn.functional import conv1d, conv_transpose1d
 
-from spiritlm_pl.speech.ema_codebook import EMACodebook
-from spiritlm_pl.speech.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
+from spiritlm_pl.tokenizers.ema_codebook import EMACodebook
+from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 
 @pytest.mark.parametrize("reverse", [False, True])

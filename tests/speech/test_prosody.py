@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiritlm_pl.speech.prosody import ProsodyConfig
+from spiritlm_pl.tokenizers.prosody import ProsodyConfig
 
 RATE = 16_000
 

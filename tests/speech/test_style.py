@@ -8,12 +8,12 @@ import torch
 from torchaudio import pipelines
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from spiritlm_pl.checkpoint import load_network, save_network
-from spiritlm_pl.speech.encoders import TorchaudioSource, TransformersSource
-from spiritlm_pl.speech.features import MFCCConfig, block_means
-from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
-from spiritlm_pl.speech.prosody import ProsodyConfig
-from spiritlm_pl.speech.style import STAGE, StyleEncoder
+from spiritlm_pl.runtime.checkpoint import load_network, save_network
+from spiritlm_pl.tokenizers.encoders import TorchaudioSource, TransformersSource
+from spiritlm_pl.tokenizers.features import MFCCConfig, block_means
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertFeatures, HubertNetwork
+from spiritlm_pl.tokenizers.prosody import ProsodyConfig
+from spiritlm_pl.tokenizers.style import STAGE, StyleEncoder
 
 TINY = {
     "hidden_size": 16,

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.speech.contract import FeatureExtractor, Quantizer, SpeechTokenizer, Units
-from spiritlm_pl.speech.features import MFCCConfig, MFCCFeatures
-from spiritlm_pl.speech.hubert import HubertConfig, HubertFeatures, HubertNetwork
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, SpeechTokenizer, Units
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertFeatures, HubertNetwork
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 MINIATURE = HubertConfig(
     kernels=(20, 8, 8, 8),

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.manifest import Word, load_cuts, write_cuts
-from spiritlm_pl.speech.augment import Augmentation, stretch
-from spiritlm_pl.speech.contract import Units
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.speech.kmeans import KMeans, KMeansConfig, MinibatchKMeans
-from spiritlm_pl.speech.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss, fill_blanks
-from spiritlm_pl.speech.tokenizer import PhoneticTokenizer
-from spiritlm_pl.speech.unit_metrics import UnitStatistics, unit_report, unit_table
+from spiritlm_pl.evaluation.unit_metrics import UnitStatistics, unit_report, unit_table
+from spiritlm_pl.tokenizers.augment import Augmentation, stretch
+from spiritlm_pl.tokenizers.features import MFCCConfig
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
+from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss, fill_blanks
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 
 def test_statistics_of_known_units() -> None:

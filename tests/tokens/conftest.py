@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spiritlm_pl.tokens.blocks import Manifest, write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
+from spiritlm_pl.data.blocks import Manifest, write_block, write_manifest
+from spiritlm_pl.data.documents import Document, Word
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)

@@ -12,13 +12,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.text import TextTokenizer
-from spiritlm_pl.tokens.blocks import open_block, read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks, delimited, speech_of_words
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.shuffling import Shuffler
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.blocks import open_block, read_manifest
+from spiritlm_pl.data.build_blocks import build_blocks, delimited, speech_of_words
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.shuffling import Shuffler
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
@@ -142,7 +142,7 @@ def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeyp
             raise OSError(28, "No space left on device")
         save_file(*given, **named)
 
-    monkeypatch.setattr("spiritlm_pl.tokens.blocks.save_file", full_at_the_fourth)
+    monkeypatch.setattr("spiritlm_pl.data.blocks.save_file", full_at_the_fourth)
     with pytest.raises(OSError, match="No space left"):
         build_blocks(*arguments, seed=1)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

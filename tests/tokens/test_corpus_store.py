@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.manifest import Skipped
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.tokens.corpus_store import (
+from spiritlm_pl.data.corpus_store import (
     TimedWord,
     UnitCorpus,
     UnitUtterance,

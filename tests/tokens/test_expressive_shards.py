@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.tokens.blocks import open_block, read_manifest
-from spiritlm_pl.tokens.build_blocks import build_blocks, speech_of, speech_of_words
-from spiritlm_pl.tokens.corpus_store import TimedWord, UnitCorpus, UnitUtterance, at_frames, finish_folder, write_part
-from spiritlm_pl.tokens.merge import run_starts
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.data.blocks import open_block, read_manifest
+from spiritlm_pl.data.build_blocks import build_blocks, speech_of, speech_of_words
+from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, at_frames, finish_folder, write_part
+from spiritlm_pl.data.merge import run_starts
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 BASE = SpeechLayout(num_units=7, frame_rate=25.0)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.tokens.documents import Document, Documents, Word
-from spiritlm_pl.tokens.interleave import MODES, Interleaving, Mode, visit
-from spiritlm_pl.tokens.interleave_reference import visit_document
-from spiritlm_pl.tokens.packing import PackedBlock, rows_needed, shortest_row
+from spiritlm_pl.data.documents import Document, Documents, Word
+from spiritlm_pl.data.interleave import MODES, Interleaving, Mode, visit
+from spiritlm_pl.data.interleave_reference import visit_document
+from spiritlm_pl.data.packing import PackedBlock, rows_needed, shortest_row
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=50, num_units=20, num_tasks=2, multiple_of=1)

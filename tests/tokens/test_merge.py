@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.tokens.merge import PITCH_RATE, UNIT_RATE, merge, run_starts, split
+from spiritlm_pl.data.merge import PITCH_RATE, UNIT_RATE, merge, run_starts, split
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "merged_strings.json").read_text())

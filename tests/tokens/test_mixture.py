@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.tokens.interleave import Interleaving
-from spiritlm_pl.tokens.loading import EvaluationLoader, Share, TrainingLoader
-from spiritlm_pl.tokens.mixture import Mixture, cycle, quotas
-from spiritlm_pl.tokens.packing import Rows
-from spiritlm_pl.tokens.stream import TokenStream
-from spiritlm_pl.tokens.widen import LossOn, widen
+from spiritlm_pl.data.collate import LossOn, widen
+from spiritlm_pl.data.interleave import Interleaving
+from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.data.mixture import Mixture, cycle, quotas
+from spiritlm_pl.data.packing import Rows
+from spiritlm_pl.data.stream import TokenStream
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_the_end_of_a_document_is_always_predicted(make_blocks) -> None:
 
 
 def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> None:
-    from spiritlm_pl.tokens.blocks import write_block, write_manifest
-    from spiritlm_pl.tokens.documents import Document, Word
+    from spiritlm_pl.data.blocks import write_block, write_manifest
+    from spiritlm_pl.data.documents import Document, Word
     from spiritlm_pl.vocabulary import Vocabulary
 
     other = Vocabulary(num_text=7, num_units=3)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
-from spiritlm_pl.tokens.plan import plan_corpus
+from spiritlm_pl.data.parts import plan_corpus
 
 
 def corpus(folder: Path, **ids: str) -> Path:

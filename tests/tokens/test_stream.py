@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.tokens.blocks import read_manifest, write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.interleave import MODES, Interleaving, Mode
-from spiritlm_pl.tokens.packing import Rows
-from spiritlm_pl.tokens.stream import TokenStream
+from spiritlm_pl.data.blocks import read_manifest, write_block, write_manifest
+from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.interleave import MODES, Interleaving, Mode
+from spiritlm_pl.data.packing import Rows
+from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)  # of make_blocks

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from spiritlm_pl.tokens.build_blocks import file_texts
+from spiritlm_pl.data.build_blocks import file_texts
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from spiritlm_pl.speech.yin import f0_differences, f0_error, yin_f0
+from spiritlm_pl.f0.yin import f0_differences, f0_error, yin_f0
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
 from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import LogMel, MelLoss, MultiResolutionSTFTLoss

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import load_network, save_network
+from spiritlm_pl.runtime.checkpoint import load_network, save_network
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
     MultiScaleDiscriminator,

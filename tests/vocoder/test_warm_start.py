@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.checkpoint import save_network
+from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 from spiritlm_pl.vocoder.vocoder import Vocoder

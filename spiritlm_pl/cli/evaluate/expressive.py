@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report, write_table
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.speech.extractors import ExtractorName
+from spiritlm_pl.f0.names import ExtractorName
 
 if TYPE_CHECKING:
     from spiritlm_pl.evaluation.contours import Contour
-    from spiritlm_pl.evaluation.renditions import Rendition
+    from spiritlm_pl.evaluation.resyntheses import Rendition
 
 
 def expressivity(
@@ -60,12 +60,12 @@ def expressivity(
         audio: folder for the first utterances as wav files of 16 kHz; none when left out.
         device: for vocoders, judges of style and voice, and F0.
     """
+    from spiritlm_pl.evaluation.classifiers import load_judge
     from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
     from spiritlm_pl.evaluation.recognition import recognisers
-    from spiritlm_pl.evaluation.renditions import renditions
+    from spiritlm_pl.evaluation.resyntheses import renditions
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
-    from spiritlm_pl.evaluation.voice_judges import load_judge
-    from spiritlm_pl.speech.f0 import make_extractor
+    from spiritlm_pl.f0.extractors import make_extractor
 
     networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split, utterances)
@@ -107,8 +107,8 @@ def expressivity(
 def save_example(folder: Path, rendition: "Rendition", contours: "Mapping[str, Contour]", with_audio: bool) -> None:
     """Write a picture of an utterance's F0, original and resyntheses over each other, and what is to be heard."""
     from spiritlm_pl.evaluation.contours import FRAME_RATE
-    from spiritlm_pl.evaluation.figures import contour_figure
-    from spiritlm_pl.speech.f0 import SAMPLE_RATE
+    from spiritlm_pl.evaluation.plots import contour_figure
+    from spiritlm_pl.f0.extractors import SAMPLE_RATE
 
     name = rendition.tokens.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +150,9 @@ def prosody(
     from dataclasses import replace
 
     from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report
-    from spiritlm_pl.evaluation.renditions import renditions
+    from spiritlm_pl.evaluation.resyntheses import renditions
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech
-    from spiritlm_pl.speech.f0 import make_extractor
+    from spiritlm_pl.f0.extractors import make_extractor
 
     networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split)

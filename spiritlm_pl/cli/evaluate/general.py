@@ -17,7 +17,7 @@ def units(
         split: which split to measure on.
         utterances: at most so many of each corpus, spread evenly over the split.
     """
-    from spiritlm_pl.speech.unit_metrics import unit_report, unit_table
+    from spiritlm_pl.evaluation.unit_metrics import unit_report, unit_table
 
     reports = {
         name: unit_report(folder, corpora, split=split, max_utterances=utterances)
@@ -40,8 +40,8 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
         out: JSON file to write; a table goes beside it as Markdown.
         split: which split to measure on.
     """
+    from spiritlm_pl.data.corpus_store import UnitCorpus
     from spiritlm_pl.evaluation.codes import code_report, code_table
-    from spiritlm_pl.tokens.corpus_store import UnitCorpus
 
     if not units:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
@@ -80,10 +80,10 @@ def choice(
     """
     import torch
 
-    from spiritlm_pl.devices import check_device
+    from spiritlm_pl.data.corpus_store import UnitCorpus
     from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
     from spiritlm_pl.lm.folder import load_lm
-    from spiritlm_pl.tokens.corpus_store import UnitCorpus
+    from spiritlm_pl.runtime.devices import check_device
 
     number_format = None if dtype == "stored" else getattr(torch, dtype)
     network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
@@ -131,12 +131,12 @@ def endings(
     """
     import torch
 
-    from spiritlm_pl.devices import check_device
+    from spiritlm_pl.data.corpus_store import UnitCorpus
     from spiritlm_pl.evaluation.choice import choice_items
     from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
     from spiritlm_pl.generation import GenerationSettings, SpiritLM
     from spiritlm_pl.lm.folder import load_lm
-    from spiritlm_pl.tokens.corpus_store import UnitCorpus
+    from spiritlm_pl.runtime.devices import check_device
 
     if audio is not None and corpus is None:
         raise ValueError(f"corpus must be given for audio {audio}, but is missing")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.provenance import atomic_path
+from spiritlm_pl.runtime.provenance import atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor

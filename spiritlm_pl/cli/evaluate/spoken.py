@@ -36,7 +36,7 @@ def resynthesis(
     """
     from spiritlm_pl.corpora.audio import load_waveform
     from spiritlm_pl.corpora.manifest import speaker_of
-    from spiritlm_pl.evaluation.figures import spectrogram_figure
+    from spiritlm_pl.evaluation.plots import spectrogram_figure
     from spiritlm_pl.evaluation.recognition import check_whisper
     from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
     from spiritlm_pl.evaluation.stored_speech import (

@@ -50,9 +50,9 @@ def folder(
         num_jobs: processes; one a core if not given.
     """
     from spiritlm_pl.corpora.collect import collect
-    from spiritlm_pl.corpora.folder import read_folder
     from spiritlm_pl.corpora.ingest import Rules
-    from spiritlm_pl.corpora.tables import read_table
+    from spiritlm_pl.corpora.sources.folder import read_folder
+    from spiritlm_pl.corpora.sources.tables import read_table
 
     if table is not None and speaker_level is not None:
         raise ValueError("speaker_level must be given without a table, whose column speaker tells speakers, but is not")
@@ -81,7 +81,7 @@ def folder(
 
 def lhotse_recipes() -> None:
     """Print what each of lhotse's recipes needs, as a page of Markdown."""
-    from spiritlm_pl.corpora.lhotse_recipes import recipe_table
+    from spiritlm_pl.corpora.sources.lhotse_recipes import recipe_table
 
     print(recipe_table(), end="")
 
@@ -131,8 +131,8 @@ def lhotse_recipe(
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
-    from spiritlm_pl.corpora.lhotse_recipes import run_recipe
-    from spiritlm_pl.corpora.lhotse_source import utterances_of
+    from spiritlm_pl.corpora.sources.lhotse_recipes import run_recipe
+    from spiritlm_pl.corpora.sources.lhotse_source import utterances_of
     from spiritlm_pl.corpora.splitting import by_split
 
     rules = Rules(
@@ -203,9 +203,9 @@ def lhotse_manifest(
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance
-    from spiritlm_pl.corpora.kaldi import RECORDINGS_FILE, read_kaldi
-    from spiritlm_pl.corpora.lhotse_manifests import read_manifests
-    from spiritlm_pl.corpora.lhotse_source import utterances_of
+    from spiritlm_pl.corpora.sources.kaldi import RECORDINGS_FILE, read_kaldi
+    from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
+    from spiritlm_pl.corpora.sources.lhotse_source import utterances_of
     from spiritlm_pl.corpora.splitting import by_split
 
     rules = Rules(

@@ -27,7 +27,7 @@ def debian_prompts(
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.prompts import prepare_prompts
+    from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 
     prepare_prompts(
         out,
@@ -67,7 +67,7 @@ def amazon_queen(
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.amazon_queen import prepare_amazon_queen
+    from spiritlm_pl.corpora.sources.amazon_queen import prepare_amazon_queen
 
     prepare_amazon_queen(
         out,
@@ -105,8 +105,8 @@ def expresso(
         spoken_text: keep transcripts as the words that are said (lower case, no marks of emphasis), else as written.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.expresso import prepare_expresso
     from spiritlm_pl.corpora.ingest import Rules
+    from spiritlm_pl.corpora.sources.expresso import prepare_expresso
 
     rules = Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text)
     prepare_expresso(corpus_dir, out, rules, longest_piece=longest_piece, num_jobs=num_jobs)
@@ -143,8 +143,8 @@ def emov_db(
         num_jobs: processes; one a core if not given.
     """
     from spiritlm_pl.corpora.collect import collect
-    from spiritlm_pl.corpora.emov_db import LICENCE, read_emov_db
     from spiritlm_pl.corpora.ingest import Rules
+    from spiritlm_pl.corpora.sources.emov_db import LICENCE, read_emov_db
 
     utterances, skipped = read_emov_db(corpus_dir, prompts)
     collect(

@@ -25,7 +25,7 @@ def stories(
         test_fraction: share of the stories in the test split.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.spoken import speak_stories
+    from spiritlm_pl.corpora.synthetic.spoken import speak_stories
 
     speak_stories(
         out,
@@ -64,7 +64,7 @@ def text(
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.spoken import speak_text
+    from spiritlm_pl.corpora.synthetic.spoken import speak_text
 
     speak_text(
         file,
@@ -107,7 +107,7 @@ def styles(
         test_fraction: share of the texts in the test split.
         num_jobs: processes; one a core if not given.
     """
-    from spiritlm_pl.corpora.styles import speak_styles
+    from spiritlm_pl.corpora.synthetic.styles import speak_styles
 
     speak_styles(
         out,

@@ -1,0 +1,235 @@
+"""Items in, lines out: what `spiritlm tokenize`, `vocode`, `score` and `generate --jsonl` share.
+
+A line that is written is done: the same command goes on after it. What cannot be done has a line with `error`, is
+counted, and is tried again the next time.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
+from spiritlm_pl.corpora.files import files_below, plain_name, short_name
+from spiritlm_pl.generation.types import Piece, Speech, Text
+
+Item = dict[str, Any]
+STANDARD = "-"
+KINDS = ({"text"}, {"audio"})
+
+
+def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Options that these commands share."""
+    made = argparse.ArgumentParser(
+        prog=f"spiritlm {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("inputs", nargs="*", default=[STANDARD], metavar="INPUT", help="default: - (standard input)")
+    made.add_argument(
+        "--out", type=Path, metavar="FILE", help="where lines go; those in it are done (default: standard output)"
+    )
+    made.add_argument(
+        "--model",
+        type=Path,
+        default=Path("quickstart/model"),
+        metavar="FOLDER",
+        help="a model folder, or the published release (default: %(default)s)",
+    )
+    made.add_argument("--variant", choices=("base", "expressive"), help="where the release holds both")
+    made.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
+    return made
+
+
+def best_device(asked: str | None) -> str:
+    """The device that is asked for, or the best one.
+
+    Raises:
+        ValueError: if it is not here.
+    """
+    import torch
+
+    from spiritlm_pl.runtime.devices import check_device
+
+    return str(check_device(asked or ("cuda" if torch.cuda.is_available() else "cpu")))
+
+
+def read_items(inputs: Sequence[str]) -> Iterator[Item]:
+    """Items of JSON lines; every one has an `id`.
+
+    Args:
+        inputs: files, or `-` for standard input.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a line is no JSON object.
+    """
+    for name in inputs:
+        if name != STANDARD and not Path(name).is_file():
+            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
+        stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8-sig")
+        with stream:
+            for number, line in enumerate(_lines(stream, name), start=1):
+                if not line.strip():
+                    continue
+                try:
+                    item = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"line {number} of {name} must be JSON, but is not: {error}") from None
+                if not isinstance(item, dict):
+                    raise ValueError(f"line {number} of {name} must be a JSON object, but is {line.strip()[:40]!r}")
+                if item.get("id", "") is None:
+                    del item["id"]
+                own = str(number) if len(inputs) == 1 else f"{name}:{number}"
+                yield {"id": str(item.get("id", own)), **{key: item[key] for key in item if key != "id"}}
+
+
+def _lines(stream: IO[str], name: str) -> Iterator[str]:
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        raise ValueError(f"lines of {name} must be UTF-8, but are not: {error}") from None
+
+
+def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
+    """Items of audio files, of the audio in folders, and of JSON lines with `audio` (files end in .json or .jsonl)."""
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            files = [one for one in files_below(path) if one.suffix.lower() in AUDIO_SUFFIXES]
+            if not files:
+                raise ValueError(f"INPUT must be a folder with audio, but {name} holds none")
+            for found in files:
+                yield {"id": str(found), "audio": str(found)}
+        elif name == STANDARD or path.suffix in (".json", ".jsonl"):
+            for item in read_items([name]):
+                if "audio" not in item:
+                    raise ValueError(f"a line of {name} must have audio, but {item['id']} has none")
+                yield item
+        else:
+            yield {"id": name, "audio": name}
+
+
+def pieces(found: Any) -> list[Piece] | str:
+    """A prompt: a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in KINDS for one in found):
+        raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
+    return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
+
+
+class LinesWriter:
+    """Writes lines, knows which ids are done, counts errors, and shows a bar.
+
+    Args:
+        out: a file that is added to; None for standard output.
+        inputs: what is read, which must be other files.
+
+    Raises:
+        ValueError: if the output is one of the inputs, or no file of an earlier run.
+    """
+
+    def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
+        """Read what is done; errors of earlier runs are taken out."""
+        for name in inputs:
+            if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
+                raise ValueError(f"the output must be another file than the input, but both are {name}")
+        self.out, self.done, self.errors, self.good = out, set[str](), 0, 0
+        self.stream: IO[str] = sys.stdout
+        if out is not None:
+            lines = [*_whole_lines(out)]
+            kept = [line for line in lines if "error" not in line]
+            self.done = {line["id"] for line in kept}
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.is_file():
+                temporary = out.with_name(f".{out.name}.tmp")
+                whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+                temporary.write_text(whole, encoding="utf-8")
+                temporary.replace(out)
+            self.stream = out.open("a", encoding="utf-8")
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def left(self, items: Iterable[Item]) -> list[Item]:
+        """Items that are not done, in their order.
+
+        Raises:
+            ValueError: if two have the same id.
+        """
+        found: dict[str, Item] = {}
+        for item in items:
+            if found.setdefault(item["id"], item) is not item:
+                raise ValueError(f"id must be another one for every item, but two have {item['id']}: given twice?")
+        before = len(found)
+        found = {name: item for name, item in found.items() if name not in self.done}
+        if len(found) < before:
+            print(f"{before - len(found)} of {before} items were done before; they stay as they are", file=sys.stderr)
+        self.task = self.bar.add_task("done", total=len(found))
+        return list(found.values())
+
+    def write(self, item: Item, **values: Any) -> None:
+        """A line for an item."""
+        self.errors += "error" in values
+        self.good += "error" not in values
+        self.stream.write(json.dumps({"id": item["id"], **values}, ensure_ascii=False) + "\n")
+        self.stream.flush()
+        self.bar.advance(self.task)
+
+    def __enter__(self) -> "LinesWriter":
+        """Show the bar."""
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away, and tell of errors; if nothing could be done, the command has failed."""
+        self.bar.stop()
+        if self.out is not None:
+            self.stream.close()
+        if self.errors and kind is None:
+            where = self.out or "the output"
+            items = "1 item" if self.errors == 1 else f"{self.errors} items"
+            print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
+            if not self.good and not self.done:
+                raise SystemExit(1)
+
+
+def _whole_lines(path: Path) -> Iterator[Item]:
+    """Lines of an earlier run; the last one may have been cut off.
+
+    Raises:
+        ValueError: if another one is no line of these commands.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")  # other ends of lines may be in a text
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = json.loads(line)
+            found["id"]
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):  # it has no end of its own
+                return
+            raise ValueError(f"line {number} of --out {path} must be of an earlier run, but is {line[:40]!r}") from None
+        yield found
+
+
+def file_name(name: str) -> str:
+    """A name for files, without folders and what a file system may not like; different ids have different names."""
+    plain = plain_name(name, "-").strip(".-")
+    return short_name(name if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")

@@ -1,0 +1,178 @@
+"""Training blocks on disk: one folder a stream, `manifest.json` and memory-mapped safetensors files.
+
+The manifest names every block with its size and SHA-256, the vocabulary, and where the tokens came from. A
+block is checked when it is opened, so a truncated, changed or missing one is an error that names it. Files
+get their name only when they are complete, the manifest last.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from spiritlm_pl.data.documents import Document, Documents
+from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.vocabulary import Vocabulary
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+TEXT_FINGERPRINT = "text_fingerprint"  # in the sources: what `TextTokenizer.fingerprint` was
+KINDS = ("text", "speech", "aligned")
+ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockEntry:
+    """What the manifest says of one block."""
+
+    file: str
+    bytes: int
+    sha256: str
+    documents: int
+    words: int
+    text_tokens: int
+    speech_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a folder of blocks holds.
+
+    Attributes:
+        kind: text, speech or aligned.
+        vocabulary: layout of the ids.
+        blocks: its blocks in order.
+        sources: names and hashes of what the blocks were made from.
+        sha256: of the manifest file itself, which stands for all the data (it names every block's checksum).
+    """
+
+    kind: str
+    vocabulary: Vocabulary
+    blocks: tuple[BlockEntry, ...]
+    sources: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in all blocks."""
+        return sum(block.documents for block in self.blocks)
+
+    @property
+    def num_tokens(self) -> int:
+        """Text and speech tokens in all blocks, without modality tokens."""
+        return sum(block.text_tokens + block.speech_tokens for block in self.blocks)
+
+
+def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
+    """uint16 when all ids fit, uint32 otherwise."""
+    return np.dtype(np.uint16 if vocabulary.num_rows <= 1 << 16 else np.uint32)
+
+
+def write_block(folder: Path, number: int, documents: list[Document], vocabulary: Vocabulary) -> BlockEntry:
+    """Write one block and describe it."""
+    table = Documents.from_documents(documents, token_dtype(vocabulary))
+    path = folder / f"block-{number:05d}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file({name: getattr(table, name) for name in ARRAYS}, temporary)
+    return BlockEntry(
+        file=path.name,
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        documents=len(table),
+        words=len(table.text_counts),
+        text_tokens=int(table.text_counts.sum()),
+        speech_tokens=int(table.speech_counts.sum()),
+    )
+
+
+def write_manifest(
+    folder: Path, kind: str, vocabulary: Vocabulary, blocks: Iterable[BlockEntry], sources: dict[str, Any]
+) -> Manifest:
+    """Write `manifest.json`, after all its blocks."""
+    assert kind in KINDS
+    description = {
+        "format": FORMAT,
+        "kind": kind,
+        "vocabulary": vocabulary.to_dict(),
+        "blocks": [asdict(block) for block in blocks],
+        "sources": sources,
+        "code_version": code_version(),
+    }
+    with atomic_path(folder / MANIFEST) as path:
+        path.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    return read_manifest(folder)
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a folder of blocks.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it cannot be read.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"blocks must be a folder with {MANIFEST} (made by spiritlm build-blocks), but {folder} has none"
+        )
+    data = path.read_bytes()
+    try:
+        description = json.loads(data)
+        if description["format"] != FORMAT:
+            raise ValueError(f"format must be {FORMAT}, but is {description['format']} instead")
+        if description["kind"] not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, but is {description['kind']!r} instead")
+        return Manifest(
+            kind=description["kind"],
+            vocabulary=Vocabulary(**description["vocabulary"]),
+            blocks=tuple(BlockEntry(**block) for block in description["blocks"]),
+            sources=description["sources"],
+            sha256=sha256(data).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
+
+
+def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
+    """Check a block's size and checksum and map it into memory.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is not the block that the manifest names.
+    """
+    path = Path(folder) / entry.file
+    if not path.is_file():
+        raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise ValueError(f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again")
+    checksum = file_sha256(path)
+    if checksum != entry.sha256:
+        raise ValueError(
+            f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
+        )
+    try:
+        return Documents(**_mapped(path))
+    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"block {path} must be a safetensors file of {', '.join(ARRAYS)}: {error}") from None
+
+
+def _mapped(path: Path) -> dict[str, Any]:
+    """The arrays of a safetensors file as read-only memory maps."""
+    with safe_open(path, framework="numpy"):  # checks the header
+        pass
+    memory = np.memmap(path, dtype=np.uint8, mode="r")
+    header_bytes = int(memory[:8].view(np.uint64)[0])
+    header = json.loads(memory[8 : 8 + header_bytes].tobytes())
+    arrays = {}
+    for name in ARRAYS:
+        begin, end = header[name]["data_offsets"]
+        raw = memory[8 + header_bytes + begin : 8 + header_bytes + end]
+        arrays[name] = raw.view({"U16": np.uint16, "U32": np.uint32, "U64": np.uint64}[header[name]["dtype"]])
+    return arrays

@@ -1,0 +1,75 @@
+"""From compact rows, as they leave a worker, to the batch that the language model takes.
+
+Shapes: B rows, T row length, N segments.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.data.packing import Rows
+from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOn:
+    """Which tokens are to be predicted; the end of a document always is, where there is one.
+
+    Args:
+        text: text pieces.
+        speech: units, and pitch and style tokens where there are any.
+        markers: modality tokens within a document and task markers.
+    """
+
+    text: bool = True
+    speech: bool = True
+    markers: bool = True
+
+    def __post_init__(self) -> None:
+        """Something must be predicted."""
+        if not (self.text or self.speech or self.markers):
+            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
+
+    def table(self, vocabulary: Vocabulary) -> Tensor:
+        """(num_rows,) bool, which ids are predicted."""
+        table = torch.full((vocabulary.num_rows,), self.markers)
+        for kind, (first, end) in vocabulary.kind_bounds().items():
+            table[first:end] = self.text if kind is TokenKind.TEXT else self.speech
+        if vocabulary.end_of_document is not None:
+            table[vocabulary.end_of_document] = True
+        return table
+
+
+def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
+    """The batch of some rows.
+
+    The first token of a segment is never predicted: nothing of its document stands before it.
+
+    Args:
+        rows: compact rows.
+        step: the optimizer step they belong to.
+        predicted: (num_rows,) bool, `LossOn.table`.
+    """
+    size = rows.tokens.shape
+    starts = rows.cu_seqlens[:-1].astype(np.int64)
+    lengths = np.diff(rows.cu_seqlens)
+    row = starts // size[1]
+    numbers = np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]  # of a segment in its row
+    numbers[rows.padding] = -1
+    tokens = torch.from_numpy(rows.tokens.astype(np.int64))
+    positions = torch.from_numpy((np.arange(tokens.numel()) - np.repeat(starts, lengths)).reshape(size))
+    segments = torch.from_numpy(np.repeat(numbers, lengths).reshape(size))
+    loss_mask = predicted[tokens]
+    loss_mask[segments < 0] = False
+    loss_mask.view(-1)[torch.from_numpy(starts)] = False
+    return TokenBatch(
+        tokens=tokens,
+        position_ids=positions,
+        segment_ids=segments,
+        cu_seqlens=torch.from_numpy(rows.cu_seqlens),
+        loss_mask=loss_mask,
+        step=step,
+    )

@@ -1,0 +1,175 @@
+"""Pieces of a visited block, packed into rows of fixed length.
+
+All documents of a visit form one sequence, every document opening with its modality token. Row r of R takes
+the tokens [r * L // R, (r + 1) * L // R) of its L, so padding is spread evenly. A document cut by the end
+of a row goes on in the next row as a new segment, which opens with its modality token again (after the token that
+begins documents, if there is one). Only where a document truly ends does its end stand.
+
+Shapes: L tokens of the sequence, P pieces, R rows, T row length, B rows asked for, N segments.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from spiritlm_pl.data.documents import Integers, bounds
+from spiritlm_pl.data.interleave import NO_MARKER, Pieces
+from spiritlm_pl.vocabulary import Vocabulary
+
+Ids = npt.NDArray[np.unsignedinteger]
+PADDING_ID = 0
+ROWS_AT_A_TIME = 32_768  # tokens gathered in one go, so that index arrays stay in the cache
+
+
+def shortest_row(vocabulary: Vocabulary) -> int:
+    """Tokens that a row must have room for: what opens a document that was cut, and one token of it."""
+    return len(vocabulary.opening) + 2
+
+
+def rows_needed(num_tokens: int, row_length: int, vocabulary: Vocabulary) -> int:
+    """Rows that hold a sequence of `num_tokens`, with room in each for what opens a document that was cut."""
+    return -(-num_tokens // (row_length - shortest_row(vocabulary) + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Packed rows in the compact form that travels from a worker.
+
+    Attributes:
+        tokens: (B, T) unsigned ids, PADDING_ID after the last segment of a row.
+        cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened rows; padding is a segment too.
+        padding: (N,) bool, True for segments of padding.
+    """
+
+    tokens: Ids
+    cu_seqlens: npt.NDArray[np.int32]
+    padding: npt.NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, rows: int, row_length: int, dtype: npt.DTypeLike) -> "Rows":
+        """Rows of padding alone."""
+        return cls(
+            np.full((rows, row_length), PADDING_ID, dtype=dtype),
+            np.arange(rows + 1, dtype=np.int32) * row_length,
+            np.ones(rows, dtype=bool),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: "list[Rows]") -> "Rows":
+        """Rows of several parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        starts = bounds(np.array([part.tokens.size for part in parts]))
+        lows = [part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)]
+        return cls(
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([*lows, starts[-1:].astype(np.int32)]),
+            np.concatenate([part.padding for part in parts]),
+        )
+
+
+class PackedBlock:
+    """One visit to one block, cut into rows; tokens are gathered only for the rows asked for."""
+
+    def __init__(self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary) -> None:
+        """Lay out the rows.
+
+        Args:
+            tokens: (N,) the block's tokens.
+            pieces: the visit.
+            num_rows: R; `rows_needed` of the visit's length at least.
+            row_length: T.
+            vocabulary: gives the modality tokens.
+        """
+        self.tokens = tokens
+        self.pieces = pieces
+        self.num_rows = num_rows
+        self.row_length = row_length
+        self.opening = np.array(vocabulary.opening, dtype=tokens.dtype)
+        self.markers = np.array([vocabulary.text_marker, vocabulary.speech_marker], dtype=tokens.dtype)
+        self.starts = bounds(pieces.length + (pieces.marker != NO_MARKER))  # (P + 1,)
+        self.num_tokens = int(self.starts[-1])
+        assert rows_needed(self.num_tokens, row_length, vocabulary) <= num_rows, (self.num_tokens, num_rows, row_length)
+
+    @cached_property
+    def document_starts(self) -> Integers:
+        """Where each document that is not empty starts in the sequence."""
+        document = self.pieces.document
+        fresh = np.ones(len(document), dtype=bool)
+        fresh[1:] = document[1:] != document[:-1]
+        return self.starts[:-1][fresh]
+
+    def cuts(self, first: int, end: int) -> Integers:
+        """(end - first + 1,) where rows [first, end) start in the sequence, and where the last one ends."""
+        return np.arange(first, end + 1, dtype=np.int64) * self.num_tokens // self.num_rows
+
+    def rows(self, first: int, end: int) -> Rows:
+        """Rows [first, end) of the visit."""
+        cuts = self.cuts(first, end)
+        out = np.full((end - first, self.row_length), PADDING_ID, dtype=self.tokens.dtype)
+        reopened, opens = self._reopened(cuts)
+        per_chunk = max(1, ROWS_AT_A_TIME // self.row_length)
+        for chunk in range(0, end - first, per_chunk):
+            stop = min(chunk + per_chunk, end - first)
+            base = int(cuts[chunk])
+            payload = self._gather(base, int(cuts[stop]))
+            for row in range(chunk, stop):
+                begin, low, high = int(opens[row]), int(cuts[row]) - base, int(cuts[row + 1]) - base
+                out[row, :begin] = reopened[row, :begin]
+                out[row, begin : begin + high - low] = payload[low:high]
+        cu_seqlens, padding = self._segments(cuts, opens)
+        return Rows(out, cu_seqlens, padding)
+
+    def _reopened(self, cuts: Integers) -> tuple[Ids, Integers]:
+        """What opens a document that a row goes on with, and (B,) how many tokens of it the row needs."""
+        starts, opening = cuts[:-1], np.tile(self.opening, (len(cuts) - 1, 1))
+        if self.num_tokens == 0:
+            return opening, np.zeros(len(starts), dtype=np.int64)
+        piece = np.minimum(np.searchsorted(self.starts, starts, side="right") - 1, len(self.pieces.marker) - 1)
+        at_start = self.starts[piece] == starts
+        document = self.pieces.document
+        fresh = at_start & ((piece == 0) | (document[piece] != document[piece - 1]))
+        marked = at_start & (self.pieces.marker[piece] != NO_MARKER) & (self.pieces.length[piece] > 0)
+        tokens = np.concatenate([opening, self.markers[self.pieces.modality[piece]][:, None]], axis=1)  # (B, 1 or 2)
+        needed = np.where(marked, len(self.opening), len(self.opening) + 1)
+        return tokens, np.where(fresh | (np.diff(cuts) == 0), 0, needed)
+
+    def _gather(self, low: int, high: int) -> Ids:
+        """Tokens [low, high) of the sequence."""
+        if low == high:
+            return np.empty(0, dtype=self.tokens.dtype)
+        first = int(np.searchsorted(self.starts, low, side="right")) - 1
+        end = int(np.searchsorted(self.starts, high, side="left"))
+        starts, marker = self.starts[first:end], self.pieces.marker[first:end]
+        marked = marker != NO_MARKER
+        shift = self.pieces.source[first:end] - starts - marked  # source position minus sequence position
+        lengths = np.minimum(self.starts[first + 1 : end + 1], high) - np.maximum(starts, low)
+        index = np.repeat(shift, lengths)
+        index += np.arange(low, high, dtype=np.int64)
+        payload: Ids = self.tokens.take(index, mode="wrap")  # at a marker the index is off by one, even -1
+        marked[0] &= starts[0] >= low
+        payload[starts[marked] - low] = marker[marked]
+        return payload
+
+    def _segments(self, cuts: Integers, opens: Integers) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Bounds of the segments of some rows, and which of them are padding."""
+        rows = len(cuts) - 1
+        offsets = np.arange(rows, dtype=np.int64) * self.row_length
+        low, high = np.searchsorted(self.document_starts, [cuts[0], cuts[-1]], side="left")
+        inner = self.document_starts[low:high]
+        row = np.searchsorted(cuts, inner, side="right") - 1
+        inside = inner > cuts[row]  # a document that starts with its row is that row's first segment
+        inner, row = inner[inside], row[inside]
+        used = np.diff(cuts)
+        filled = used + opens
+        ends = offsets + filled
+        bound = np.concatenate(
+            [offsets[filled > 0], offsets[row] + inner - cuts[row] + opens[row], ends[filled < self.row_length]]
+        )
+        kind = np.zeros(len(bound), dtype=bool)
+        kind[len(bound) - int((filled < self.row_length).sum()) :] = True
+        sorting = np.argsort(bound, kind="stable")
+        cu_seqlens = np.append(bound[sorting], rows * self.row_length).astype(np.int32)
+        return cu_seqlens, kind[sorting]

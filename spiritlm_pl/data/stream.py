@@ -1,0 +1,168 @@
+"""One stream of packed rows as a pure function: row number -> epoch, block, row of the block -> tokens.
+
+An epoch reads every block once, in an order of its own, and every document of a block in an order of its own;
+interleaving is redrawn. The number of rows of a block is the same in every epoch, so that row q is found
+without counting through the epochs before it. Interleaving changes the length of a block a little: its room
+is the longest of a few trial visits, and a visit that would not fit is drawn again under the next key.
+
+Shapes: Q row number in the run, R rows of a block, T row length.
+"""
+
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spiritlm_pl.data.blocks import Manifest, open_block, read_manifest, token_dtype
+from spiritlm_pl.data.documents import Documents, Integers, bounds
+from spiritlm_pl.data.interleave import NO_MARKER, Interleaving, Pieces, visit
+from spiritlm_pl.data.packing import PackedBlock, Rows, rows_needed, shortest_row
+from spiritlm_pl.data.rng import derive, derive_many, name_key
+
+RANDOM_LENGTH = ("interleaved", "none")
+TRIALS = 8  # visits from which the room of a block is estimated
+MANY_BLOCKS = 3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
+SLACK = 1.01  # for blocks that were not tried
+REDRAWS = 1_000
+OPEN_BLOCKS = 4  # blocks kept mapped
+PACKED_BLOCKS = 2  # visits kept laid out
+
+
+class TokenStream:
+    """Rows of one folder of blocks, in an order that depends on the seed alone."""
+
+    def __init__(
+        self, folder: str | Path, row_length: int, seed: int, interleaving: Interleaving, name: str = ""
+    ) -> None:
+        """Read the manifest; blocks are opened when they are needed.
+
+        Args:
+            folder: blocks of one stream.
+            row_length: T, tokens in a row.
+            seed: of the run.
+            interleaving: how aligned documents are written; text and speech streams have one way only.
+            name: streams of different names are drawn differently.
+
+        Raises:
+            FileNotFoundError: if there are no blocks.
+            ValueError: if the row length, the blocks or the mode do not fit.
+        """
+        self.folder = Path(folder)
+        self.manifest: Manifest = read_manifest(folder)
+        if not self.manifest.blocks:
+            raise ValueError(f"blocks must hold documents, but {folder} has none")
+        self.row_length = row_length
+        self.vocabulary = self.manifest.vocabulary
+        if row_length < shortest_row(self.vocabulary):
+            raise ValueError(
+                f"row_length must be at least {shortest_row(self.vocabulary)}, but is {row_length} instead"
+            )
+        self.interleaving = (
+            interleaving
+            if self.manifest.kind == "aligned"
+            else Interleaving(mode="text" if self.manifest.kind == "text" else "speech")
+        )
+        self.interleaving.check(self.vocabulary)
+        self.dtype = token_dtype(self.vocabulary)
+        self.key = derive(derive(0, seed), name_key(name))
+        self._order: tuple[int, Integers, Integers] | None = None
+        self._opened: OrderedDict[int, Documents] = OrderedDict()
+        self._packed: OrderedDict[tuple[int, int], PackedBlock] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a spawned worker gets: no open blocks."""
+        return {**self.__dict__, "_opened": OrderedDict(), "_packed": OrderedDict()}
+
+    @cached_property
+    def block_rows(self) -> Integers:
+        """Rows of each block, in every epoch."""
+        blocks = self.manifest.blocks
+        tried = [0, len(blocks) - 1] if len(blocks) > MANY_BLOCKS else list(range(len(blocks)))
+        trials = TRIALS if self.interleaving.mode in RANDOM_LENGTH else 1
+        room = {number: max(self._length(number, trial) for trial in range(trials)) for number in tried}
+        sizes = [block.text_tokens + block.speech_tokens for block in blocks]
+        delimiters = len(self.vocabulary.opening) + (self.vocabulary.end_of_document is not None)  # of a document
+        fixed = [delimiters * block.documents for block in blocks]
+        ratio = max((room[number] - fixed[number]) / sizes[number] for number in tried) * SLACK
+        lengths = [room.get(number, int(np.ceil(size * ratio)) + fixed[number]) for number, size in enumerate(sizes)]
+        return np.array([max(1, rows_needed(length, self.row_length, self.vocabulary)) for length in lengths])
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows of one pass over the stream."""
+        return int(self.block_rows.sum())
+
+    def rows(self, first: int, end: int) -> Rows:
+        """Rows [first, end) of the run.
+
+        Raises:
+            FileNotFoundError, ValueError: if a block is missing or damaged.
+        """
+        parts = []
+        while first < end:
+            epoch, row = divmod(first, self.rows_per_epoch)
+            order, starts = self._epoch(epoch)
+            place = int(np.searchsorted(starts, row, side="right")) - 1
+            begin = row - int(starts[place])
+            stop = min(begin + end - first, int(starts[place + 1] - starts[place]))
+            parts.append(self._visit(epoch, int(order[place])).rows(begin, stop))
+            first += stop - begin
+        return Rows.concatenate(parts)
+
+    def _epoch(self, epoch: int) -> tuple[Integers, Integers]:
+        """The blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
+        if self._order is None or self._order[0] != epoch:
+            draws = derive_many(derive(self.key, epoch), np.arange(len(self.block_rows), dtype=np.uint64))
+            order = np.argsort(draws, kind="stable")
+            self._order = epoch, order, bounds(self.block_rows[order])
+        return self._order[1:]
+
+    def _visit(self, epoch: int, number: int) -> PackedBlock:
+        """One visit to one block, laid out in rows; the last few are kept."""
+        packed = self._packed.get((epoch, number))
+        if packed is None:
+            rows = int(self.block_rows[number])
+            documents = self._documents(number)
+            for attempt in range(REDRAWS):
+                pieces = self._pieces(documents, number, epoch, attempt)
+                if rows_needed(_length(pieces), self.row_length, self.vocabulary) <= rows:
+                    break
+            else:
+                raise ValueError(
+                    f"block {number} of {self.folder} must fit {rows} rows of {self.row_length} tokens "
+                    f"in one of {REDRAWS} draws, but does not; build blocks of more documents"
+                )
+            packed = PackedBlock(documents.tokens, pieces, rows, self.row_length, self.vocabulary)
+            self._packed[epoch, number] = packed
+            if len(self._packed) > PACKED_BLOCKS:
+                self._packed.popitem(last=False)
+        else:
+            self._packed.move_to_end((epoch, number))
+        return packed
+
+    def _pieces(self, documents: Documents, number: int, epoch: int, attempt: int) -> Pieces:
+        key = derive(derive(self.key, epoch), len(self.manifest.blocks) + number)
+        order = np.argsort(derive_many(key, documents.keys), kind="stable")
+        return visit(documents, order, derive(key, attempt), self.interleaving, self.vocabulary)
+
+    def _documents(self, number: int) -> Documents:
+        """A block, checked and mapped; the last few are kept."""
+        documents = self._opened.get(number)
+        if documents is None:
+            documents = open_block(self.folder, self.manifest.blocks[number])
+            self._opened[number] = documents
+            if len(self._opened) > OPEN_BLOCKS:
+                self._opened.popitem(last=False)
+        else:
+            self._opened.move_to_end(number)
+        return documents
+
+    def _length(self, number: int, trial: int) -> int:
+        """Tokens of one trial visit: epochs below zero are nobody else's."""
+        return _length(self._pieces(self._documents(number), number, -1 - trial, 0))
+
+
+def _length(pieces: Pieces) -> int:
+    return int(pieces.length.sum()) + int((pieces.marker != NO_MARKER).sum())

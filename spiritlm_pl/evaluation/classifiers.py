@@ -1,0 +1,120 @@
+"""Networks that judge how something is said and by whom: style encoders with a classifier (`speech.style`).
+
+One that tells styles apart judges style; one that tells speakers apart gives features by which voices are compared.
+
+Shapes: S samples, D feature dimension, N utterances.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+from torchaudio.functional import resample
+
+from spiritlm_pl.evaluation.interval import Estimate, mean_estimate
+from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.tokenizers.style import STAGE, StyleEncoder
+
+MOST_PAIRED = 2000  # utterances; pairs grow with their square
+
+
+class VoiceJudge:
+    """Reads waveforms with a trained network.
+
+    Args:
+        network: with or without a classifier.
+        sample_rate: of the waveforms, Hz.
+    """
+
+    def __init__(self, network: StyleEncoder, sample_rate: int = 16_000) -> None:
+        """Keep the network in evaluation mode."""
+        self.network = network.eval()
+        self.sample_rate = sample_rate
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it tells apart."""
+        return tuple(self.network.config.labels)
+
+    @torch.no_grad()
+    def features(self, waveform: Tensor) -> Tensor:
+        """Features (D,) of a whole waveform (S,), on the CPU."""
+        return self._features(waveform).cpu()
+
+    @torch.no_grad()
+    def label(self, waveform: Tensor) -> str:
+        """The likeliest label of a waveform (S,)."""
+        return self.labels[int(self.network.classify(self._features(waveform)).argmax())]
+
+    def _features(self, waveform: Tensor) -> Tensor:
+        device = next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
+        waveform = resample(waveform.to(device), self.sample_rate, self.network.sample_rate)
+        features, counts = self.network(waveform[None], torch.tensor([len(waveform)], device=device))
+        return self.network.utterances(features, counts)[0]
+
+
+def load_judge(
+    argument: str, folder: str | Path, target: Literal["style", "speaker"], device: str = "cpu"
+) -> VoiceJudge:
+    """A judge from an exported network.
+
+    Args:
+        argument: name of the argument that gives the folder, for errors.
+        folder: network of stage "style".
+        target: what it must tell apart.
+        device: to compute on.
+
+    Raises:
+        ValueError: if the folder holds another network, one without a classifier, or a judge of something else.
+    """
+    try:
+        network = load_network(folder, STAGE, device)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
+    if not isinstance(network, StyleEncoder) or not network.config.labels:
+        raise ValueError(f"{argument} must be a network that tells labels apart, but {folder} has no labels instead")
+    told = network.config.target
+    if told not in (target, None):
+        raise ValueError(f"{argument} must be a network that tells {target}s apart, but {folder} tells {told}s apart")
+    return VoiceJudge(network)
+
+
+def similarity(first: Tensor, second: Tensor) -> float:
+    """Cosine of the angle between features (D,) and (D,)."""
+    return float(cosine_similarity(first.double(), second.double(), dim=0))
+
+
+@dataclass(frozen=True)
+class SimilarityScale:
+    """What similarities of voices mean: the mean over pairs of originals.
+
+    Attributes:
+        same_speaker: two utterances of one speaker; None where no speaker has two. The interval is over utterances.
+        different_speakers: of two; None where there is one speaker.
+    """
+
+    same_speaker: Estimate | None
+    different_speakers: Estimate | None
+
+
+def similarity_scale(voices: Sequence[tuple[Tensor, str]]) -> SimilarityScale:
+    """Compare all pairs of utterances, given as features (D,) and the speaker; at most the first 2000."""
+    if not voices:
+        return SimilarityScale(None, None)
+    features, speakers = zip(*voices[:MOST_PAIRED], strict=True)
+    unit = normalize(torch.stack(features).double(), dim=-1)
+    cosines = unit @ unit.T  # (N, N)
+    names = {speaker: index for index, speaker in enumerate(speakers)}
+    number = torch.tensor([names[speaker] for speaker in speakers])
+    same = number[:, None] == number
+    others = ~torch.eye(len(number), dtype=torch.bool)
+
+    def mean(pairs: Tensor) -> Estimate | None:
+        rows = [(cosines[row] * pairs[row]).sum() / count for row, count in enumerate(pairs.sum(1)) if count]
+        return mean_estimate([float(row) for row in rows])
+
+    return SimilarityScale(mean(same & others), mean(~same))

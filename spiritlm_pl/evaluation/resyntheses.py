@@ -1,0 +1,81 @@
+"""Recordings as they were said and as vocoders say them, from the same tokens with the true durations.
+
+Shapes: S samples at 16 kHz.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torchaudio.functional import resample
+
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import speaker_of
+from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.evaluation.stored_speech import CodePlaces, StoredSpeech, check_vocoders, speak_tokens, text_of
+from spiritlm_pl.f0.extractors import SAMPLE_RATE
+from spiritlm_pl.vocoder.vocoder import Vocoder
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendition:
+    """One utterance as it was said, and as vocoders say it.
+
+    Attributes:
+        tokens: of the utterance.
+        text: what is said, may be empty.
+        original: (S,).
+        made: (S',) by the name of the vocoder.
+    """
+
+    tokens: UnitUtterance
+    text: str
+    original: Tensor
+    made: Mapping[str, Tensor]
+
+    def waveforms(self) -> dict[str, Tensor]:
+        """All of them, the original first."""
+        return {ORIGINAL: self.original, **self.made}
+
+
+def renditions(
+    vocoders: Mapping[str, Vocoder],
+    stored: StoredSpeech,
+    *,
+    codes: CodePlaces = "stream",
+    speaker: str | int | None = None,
+) -> Iterator[Rendition]:
+    """Resynthesise recordings, one by one.
+
+    Args:
+        vocoders: by name.
+        stored: recordings with their tokens.
+        codes: where pitch and style codes stand, as in `speak_tokens`.
+        speaker: one voice for all; None for those of the utterances.
+
+    Raises:
+        ValueError: if there is no vocoder, one has the name of the original, or one does not fit the tokens.
+    """
+    if not vocoders or ORIGINAL in vocoders:
+        raise ValueError(f"vocoders must have names, none of them {ORIGINAL!r}, but are {list(vocoders)} instead")
+    check_vocoders(vocoders, stored, speaker)
+    return (
+        Rendition(
+            tokens=utterance,
+            text=text_of(cut),
+            original=load_waveform(cut, SAMPLE_RATE),
+            made={
+                name: resample(
+                    speak_tokens(
+                        vocoder, utterance, stored.layout, speaker_of(cut) if speaker is None else speaker, codes
+                    ),
+                    vocoder.sample_rate,
+                    SAMPLE_RATE,
+                )
+                for name, vocoder in vocoders.items()
+            },
+        )
+        for cut, utterance in stored
+    )

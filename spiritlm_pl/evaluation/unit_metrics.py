@@ -1,0 +1,189 @@
+"""How good units are: do they follow phones, how many are used, do they survive augmentation.
+
+Phone purity and phone-normalised mutual information as in HuBERT (Hsu et al., 2021, section 4.3), the unit
+edit distance of Gat et al. (2023). All from counts, so that corpora of any size fit.
+
+Shapes: T frames, K units, P phones.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lhotse import MonoCut
+from torchaudio.functional import edit_distance
+
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import Word, load_cuts, phone_alignment
+from spiritlm_pl.corpora.splitting import spread_evenly
+from spiritlm_pl.tokenizers.augment import Augmentation
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
+
+SILENCE = "(silence)"
+
+
+def frame_phones(phones: Sequence[Word], num_frames: int, frame_rate: float) -> list[str]:
+    """The phone at the middle of each frame; time that no phone covers is silence."""
+    names = [SILENCE] * num_frames
+    for phone in phones:
+        first = max(0, int(np.ceil(phone.start * frame_rate - 0.5)))
+        end = min(num_frames, int(np.ceil(phone.end * frame_rate - 0.5)))
+        names[first:end] = [phone.text] * max(0, end - first)
+    return names
+
+
+@dataclass
+class UnitStatistics:
+    """Counts over utterances, and what follows from them."""
+
+    num_units: int
+    joint: dict[tuple[str, int], int] = field(default_factory=dict)
+    unit_counts: dict[int, int] = field(default_factory=dict)
+    runs: int = 0
+    seconds: float = 0.0
+
+    def add(self, units: Units, frame_rate: float, phones: Sequence[Word] = ()) -> None:
+        """Count one utterance; without phones it counts for use and rate alone."""
+        frames = units.frames().tolist()
+        self.runs += len(units.values)
+        self.seconds += len(frames) / frame_rate
+        for unit in frames:
+            self.unit_counts[unit] = self.unit_counts.get(unit, 0) + 1
+        if phones:
+            for pair in zip(frame_phones(phones, len(frames), frame_rate), frames, strict=True):
+                self.joint[pair] = self.joint.get(pair, 0) + 1
+
+    def table(self) -> npt.NDArray[np.float64]:
+        """Joint probabilities (P, K) of phone and unit."""
+        names = sorted({phone for phone, _ in self.joint})
+        index = {name: row for row, name in enumerate(names)}
+        counts = np.zeros((max(1, len(names)), self.num_units))
+        for (phone, unit), count in self.joint.items():
+            counts[index[phone], unit] += count
+        return counts / max(1.0, counts.sum())
+
+    def report(self) -> dict[str, float]:
+        """Codebook use, perplexity, units a second and, with phones, purities and PNMI."""
+        use = np.array([self.unit_counts.get(unit, 0) for unit in range(self.num_units)], dtype=float)
+        share = use / max(1.0, use.sum())
+        values = {
+            "codebook_use": float((use > 0).mean()),
+            "perplexity": float(np.exp(_entropy(share))),
+            "units_per_second": self.runs / max(self.seconds, 1e-9),
+        }
+        if self.joint:
+            table = self.table()
+            phone_entropy = _entropy(table.sum(1))
+            mutual = phone_entropy + _entropy(table.sum(0)) - _entropy(table)
+            values |= {
+                "phone_purity": float(table.max(0).sum()),
+                "cluster_purity": float(table.max(1).sum()),
+                "pnmi": mutual / max(phone_entropy, 1e-9),
+            }
+        return values
+
+
+def _entropy(probabilities: npt.NDArray[np.float64]) -> float:
+    """Entropy in nats."""
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def unit_edit_distance(
+    tokenizer: SpeechTokenizer,
+    cuts: Iterable[MonoCut],
+    augmentation: Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
+) -> float:
+    """Edits between deduplicated units of augmented and of clean audio, in percent of the clean units."""
+    edits = total = 0
+    for seed, cut in enumerate(cuts):
+        waveform = load_waveform(cut, tokenizer.sample_rate)[None]
+        lengths = torch.tensor([waveform.shape[1]])
+        clean = tokenizer.encode(waveform, lengths)[0].values.tolist()
+        other = tokenizer.encode(*augmentation(waveform, lengths, seed))[0].values.tolist()
+        edits += edit_distance(clean, other)
+        total += len(clean)
+    return 100.0 * edits / max(1, total)
+
+
+def unit_report(
+    tokenizer: PhoneticTokenizer | str | Path,
+    corpora: Sequence[str | Path],
+    *,
+    split: str = "validation",
+    max_utterances: int = 200,
+    augmented_utterances: int = 30,
+) -> dict[str, float]:
+    """Measure one tokenizer on held-out utterances.
+
+    Args:
+        tokenizer: one in memory, or its folder.
+        corpora: corpus folders; those with phones count for purity and PNMI.
+        split: which utterances.
+        max_utterances: of each corpus, spread evenly over it.
+        augmented_utterances: of each corpus, for the edit distance; 0 leaves it out.
+
+    Returns:
+        codebook_use, perplexity, units_per_second over all corpora; phone_purity, cluster_purity, pnmi (the mean
+        of corpora, since each has phones of its own; all these with `/name` for each corpus); speaker_pnmi
+        (the same against speakers: lower is better); unit_edit_distance in percent.
+
+    Raises:
+        ValueError: if no corpus has utterances in this split.
+    """
+    if not isinstance(tokenizer, PhoneticTokenizer):
+        tokenizer = PhoneticTokenizer.load(tokenizer)
+    everything = UnitStatistics(tokenizer.cardinality)
+    speakers = UnitStatistics(tokenizer.cardinality)
+    values: dict[str, float] = {}
+    augmented: list[MonoCut] = []
+    names = [Path(folder).name for folder in corpora]
+    for folder in corpora:
+        own = UnitStatistics(tokenizer.cardinality)
+        cuts = spread_evenly(list(load_cuts(folder, split)), max_utterances)
+        augmented += spread_evenly(cuts, augmented_utterances)
+        for cut in cuts:
+            waveform = load_waveform(cut, tokenizer.sample_rate)
+            units = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
+            if cut.supervisions[0].speaker:
+                speaker = Word(cut.supervisions[0].speaker, 0.0, cut.duration + 1.0)
+                speakers.add(units, tokenizer.frame_rate, [speaker])
+            everything.add(units, tokenizer.frame_rate)
+            own.add(units, tokenizer.frame_rate, phone_alignment(cut))
+        own_name = Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
+        values |= {f"{name}/{own_name}": value for name, value in own.report().items()}
+    if not everything.unit_counts:
+        raise ValueError(f"corpora must hold utterances in split {split}, but {', '.join(map(str, corpora))} have none")
+    for name in ("phone_purity", "cluster_purity", "pnmi"):
+        found = [value for key, value in values.items() if key.startswith(f"{name}/")]
+        if found:
+            values[name] = sum(found) / len(found)
+    values = everything.report() | values
+    if len({speaker for speaker, _ in speakers.joint}) > 1:
+        values["speaker_pnmi"] = speakers.report()["pnmi"]
+    if augmented_utterances:
+        augmentation = Augmentation(sample_rate=tokenizer.sample_rate)
+        values["unit_edit_distance"] = unit_edit_distance(tokenizer, augmented, augmentation)
+    return values
+
+
+def unit_table(reports: Mapping[str, Mapping[str, float]]) -> list[dict[str, str | float]]:
+    """One row a tokenizer with the same columns, the baseline where it stands in `reports`."""
+    columns = [
+        "codebook_use",
+        "perplexity",
+        "units_per_second",
+        "phone_purity",
+        "cluster_purity",
+        "pnmi",
+        "speaker_pnmi",
+        "unit_edit_distance",
+    ]
+    return [
+        {"tokenizer": name, **{column: values[column] for column in columns if column in values}}
+        for name, values in reports.items()
+    ]

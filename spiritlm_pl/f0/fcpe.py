@@ -1,0 +1,84 @@
+"""F0 by torchfcpe's network (Luo et al.), with the settings of the release; several utterances at once.
+
+The network normalises over the time of an utterance, once and early, and its convolutions look beyond the end: padding
+is kept out of both, so that an utterance's F0 is the same whatever it is batched with.
+
+Shapes: B batch, S samples at 16 kHz, F F0 frames, G frames of the network, C channels.
+"""
+
+import contextlib
+import io
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from spiritlm_pl.data.batching import by_length
+from spiritlm_pl.f0.extractors import BATCH_SECONDS, SAMPLE_RATE, at_frames
+from spiritlm_pl.runtime.inference import use_channels_last
+from spiritlm_pl.tokenizers.features import within
+
+
+class FCPE(nn.Module):
+    """Torchfcpe's network.
+
+    Args:
+        threshold: confidence below which a frame is unvoiced.
+        batch_seconds: audio that is computed at once; None for one utterance on a CPU, which is faster with what fits
+            its cache, and 200 s elsewhere.
+    """
+
+    def __init__(self, threshold: float = 0.05, batch_seconds: float | None = None) -> None:
+        """Load the weights that come with the package."""
+        super().__init__()
+        with contextlib.redirect_stdout(io.StringIO()):  # it talks
+            from torchfcpe import spawn_bundled_infer_model
+
+            self.network: Any = spawn_bundled_infer_model(device="cpu")
+        use_channels_last(self.network)  # twice as fast on a CPU
+        self.threshold, self.batch_seconds = threshold, batch_seconds
+        self._inside: Tensor | None = None  # (B, 1, G), where a batch has padding
+        assert self.network.model.net.encoder_layers[0].attn is None, "attention would see padding"
+        self.stack, self.network.model.input_stack = self.network.model.input_stack, nn.Identity()
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv1d) and module.kernel_size[0] > 1:
+                module.register_forward_pre_hook(self._silence_padding)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """F0 and voicing (B, F) of waveforms (B, S)."""
+        with contextlib.redirect_stdout(io.StringIO()):  # of samples beyond [-1, 1]
+            return at_frames(self._extract, waveforms, lengths, self.network.get_hop_size())
+
+    def _extract(self, waveforms: list[Tensor]) -> list[Tensor]:
+        """F0 (G,) of waveforms (S,), those of like length at once."""
+        together = self.batch_seconds
+        if together is None:
+            together = 0.0 if self.network.get_device().type == "cpu" else BATCH_SECONDS
+        seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
+        found: dict[int, Tensor] = {}
+        for batch in by_length(seconds, together):
+            found.update(zip(batch, self._f0([self._hidden(waveforms[place]) for place in batch]), strict=True))
+        return [found[place] for place in range(len(waveforms))]
+
+    def _hidden(self, waveform: Tensor) -> Tensor:
+        """What goes through the long part of the network (G, C); a group norm before it sees one utterance alone."""
+        mel = self.network.wav2mel(waveform[None, :, None], SAMPLE_RATE)  # (1, G, bands)
+        hidden: Tensor = self.stack(mel.transpose(1, 2))[0].T
+        return hidden
+
+    def _f0(self, hidden: list[Tensor]) -> list[Tensor]:
+        """F0 (G,) of `_hidden` (G, C)."""
+        padded = pad_sequence(hidden, batch_first=True)
+        counts = torch.tensor([len(row) for row in hidden], device=padded.device)
+        inside = within(counts, padded.shape[1])
+        self._inside = None if bool(inside.all()) else inside[:, None]
+        try:
+            f0 = self.network.model.infer(padded, "local_argmax", self.threshold)
+        finally:
+            self._inside = None
+        return [row[: len(one), 0] for row, one in zip(f0, hidden, strict=True)]
+
+    def _silence_padding(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return None if self._inside is None else (inputs[0] * self._inside, *inputs[1:])

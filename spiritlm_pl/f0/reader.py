@@ -1,0 +1,96 @@
+"""Reads stored F0 by utterance, a part at a time, whatever the size of the corpus.
+
+Shapes: B batch, F frames, 200 a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from lhotse import MonoCut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from spiritlm_pl.f0.extractors import num_frames
+from spiritlm_pl.f0.store import f0_folder, read_f0_info, skipped_f0
+from spiritlm_pl.runtime.provenance import file_sha256
+
+
+class StoredF0:
+    """The F0 of corpora.
+
+    Attributes:
+        skipped: recordings that have none, and why.
+
+    Args:
+        corpora: corpus folders.
+        name: under which their F0 was extracted.
+        speaker_means: give the means of speakers; else every utterance has its own.
+
+    Raises:
+        FileNotFoundError: if the F0 of a corpus has not been extracted to its end.
+    """
+
+    def __init__(self, corpora: Sequence[str], name: str, speaker_means: bool = True) -> None:
+        """Index the ids."""
+        self.name, self.speaker_means = name, speaker_means
+        self.skipped: dict[str, str] = {}
+        self._place: dict[str, tuple[Path, int, int]] = {}  # part, row, corpus
+        self._means: list[dict[str, float]] = []
+        for number, corpus in enumerate(corpora):
+            self._means.append(self._speakers(corpus))
+            folder = f0_folder(corpus, name)
+            for path in sorted(folder.glob("*.parquet")):
+                ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
+                self._place |= {utterance: (path, row, number) for row, utterance in enumerate(ids)}
+            self.skipped |= skipped_f0(corpus, name)
+
+    def _speakers(self, corpus: str) -> dict[str, float]:
+        return read_f0_info(corpus, self.name).speaker_means if self.speaker_means else {}
+
+    def fingerprint(self, corpora: Iterable[str]) -> str:
+        """Hash of the F0 and the speaker means of corpora."""
+        digest = hashlib.sha256()
+        for corpus in corpora:
+            info = read_f0_info(corpus, self.name)
+            digest.update(json.dumps([info.extractor, self._speakers(corpus)], sort_keys=True).encode())
+            for path in sorted(f0_folder(corpus, self.name).glob("*.parquet")):
+                digest.update(file_sha256(path).encode())
+        return digest.hexdigest()
+
+    def batch(self, cuts: Sequence[MonoCut], lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """F0 in Hz (B, F), voicing (B, F), and the mean F0 of each speaker (B,), nan where unknown.
+
+        Args:
+            cuts: B utterances.
+            lengths: of their waveforms in samples at 16 kHz.
+
+        Raises:
+            ValueError: if an utterance has none, or that of another recording.
+        """
+        f0, voiced, means = [], [], []
+        for cut, length in zip(cuts, lengths, strict=True):
+            if cut.id not in self._place:
+                raise ValueError(f"f0_name {self.name} must hold every utterance, but lacks {cut.id}: extract F0 again")
+            path, row, corpus = self._place[cut.id]
+            table = _table(path)
+            f0.append(torch.from_numpy(np.array(table["f0"][row].values)))
+            voiced.append(torch.from_numpy(np.array(table["voiced"][row].values)))
+            means.append(self._means[corpus].get(cut.supervisions[0].speaker or "", float("nan")))
+            if len(f0[-1]) != num_frames(length):
+                raise ValueError(
+                    f"F0 of {cut.id} must have {num_frames(length)} frames, but {self.name} holds {len(f0[-1])} "
+                    "instead: the recording has changed, extract F0 again"
+                )
+        return pad_sequence(f0, batch_first=True), pad_sequence(voiced, batch_first=True), torch.tensor(means)
+
+
+@lru_cache(maxsize=2)
+def _table(path: Path) -> pa.Table:
+    return pq.read_table(path).combine_chunks()

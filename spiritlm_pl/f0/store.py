@@ -1,0 +1,299 @@
+"""The F0 of a corpus, kept beside it: extracted once, read by every later stage.
+
+A folder `<corpus>/f0/<name>` holds `<split>-00000.parquet ...` (one row an utterance) and `info.json` with the
+extractor and the mean F0 of every speaker, in Hz over the voiced frames of the training split. A part appears by
+renaming and is kept by later runs if it is of the same utterances and settings, and what it skipped is as it was.
+
+Shapes: F frames, 200 a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from lhotse import MonoCut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
+from spiritlm_pl.data.batching import by_length
+from spiritlm_pl.data.corpus_store import file_state
+from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
+from spiritlm_pl.f0.extractors import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, make_extractor, num_frames
+from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.parallel import parallel_map
+from spiritlm_pl.runtime.provenance import atomic_path, code_version
+
+INFO_FILE = "info.json"
+FINGERPRINT, LEFT_OUT = b"spiritlm_f0", b"spiritlm_skipped"
+SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """F0 in Hz (F,), lines drawn over unvoiced frames, and voicing (F,)."""
+
+    f0: np.ndarray[Any, np.dtype[np.float32]]
+    voiced: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class F0Info:
+    """What was extracted.
+
+    Attributes:
+        extractor: its settings.
+        speaker_means: F0 in Hz by speaker.
+        utterances: how many have F0.
+        skipped: how many could not be used.
+        code_version: that did it.
+    """
+
+    extractor: dict[str, Any]
+    speaker_means: dict[str, float]
+    utterances: int
+    skipped: int
+    code_version: str
+
+
+def f0_folder(corpus: str | Path, name: str) -> Path:
+    """Where the F0 of an extractor of this name is kept."""
+    return Path(corpus) / "f0" / name
+
+
+def _fingerprint(plan: CorpusPlan, part: Part, settings: Mapping[str, Any]) -> bytes:
+    utterances = [(name, plan.cuts[name].duration) for name in part.ids]
+    return hashlib.sha256(json.dumps([dict(settings), utterances], sort_keys=True).encode()).digest()
+
+
+def _part_path(folder: Path, part: Part) -> Path:
+    return folder / f"{part.split}-{part.index:05d}.parquet"
+
+
+@cache
+def _extractor(kind: str, device: str) -> F0Extractor:
+    """One in each process."""
+    return make_extractor(kind, device)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """F0 of some utterances at once, in any process."""
+
+    kind: str
+    device: str
+
+    def __call__(self, cuts: Sequence[MonoCut]) -> list[Contour | Skipped]:
+        read = [_waveform(cut) for cut in cuts]
+        waveforms = [found for found in read if isinstance(found, Tensor)]
+        if not waveforms:
+            return [found for found in read if isinstance(found, Skipped)]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        batch = pad_sequence(waveforms, batch_first=True).to(self.device)
+        f0, voiced = _extractor(self.kind, self.device)(batch, lengths)
+        rows = zip(f0.cpu(), voiced.cpu(), strict=True)
+        return [found if isinstance(found, Skipped) else _contour(found, *next(rows)) for found in read]
+
+
+def _waveform(cut: MonoCut) -> Tensor | Skipped:
+    path = cut.recording.sources[0].source
+    try:
+        return load_waveform(cut, SAMPLE_RATE)
+    except AudioError as error:
+        return Skipped(cut.id, path, str(error))
+
+
+def _contour(waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour:
+    frames = num_frames(len(waveform))
+    return Contour(f0[:frames].numpy(), voiced[:frames].numpy())
+
+
+def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
+    """Places of utterances: one by one on a CPU, whose cores share them out, and together elsewhere."""
+    if torch.device(device).type == "cpu":
+        return [[place] for place in range(len(cuts))]
+    return by_length([cut.duration for cut in cuts], BATCH_SECONDS)
+
+
+def extract_part(
+    plan: CorpusPlan, part: Part, kind: str, device: str, num_jobs: int | None
+) -> tuple[dict[str, Contour], list[Skipped]]:
+    """The contours of a part, and what could not be used."""
+    total = sum(other.split == part.split for other in plan.parts)
+    title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
+    cuts = [plan.cuts[name] for name in part.ids]
+    batches = _batches(cuts, device)
+    groups = [[cuts[place] for place in batch] for batch in batches]
+    results: dict[str, Contour | Skipped] = {}
+    with _one_thread():
+        for group, several in zip(groups, parallel_map(_Job(kind, device), groups, num_jobs, title), strict=True):
+            results.update(zip([cut.id for cut in group], several, strict=True))
+    contours = {name: found for name in part.ids if isinstance(found := results[name], Contour)}
+    return contours, [found for name in part.ids if isinstance(found := results[name], Skipped)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As workers have: sums over other numbers of threads end in other bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_part(path: Path, part: Part, found: Mapping[str, Contour], skipped: Sequence[Skipped], key: bytes) -> None:
+    rows = [name for name in part.ids if name in found]
+    columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
+    left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
+    schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
+    path.with_name(INFO_FILE).unlink(missing_ok=True)  # until all parts are of the corpus as it is now
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+
+
+def _skipped_in(path: Path) -> list[dict[str, Any]]:
+    """What a part lacks, with the state that each file was in."""
+    return list(json.loads((pq.read_schema(path).metadata or {}).get(LEFT_OUT, b"[]")))
+
+
+def _finished(path: Path, fingerprint: bytes) -> bool:
+    try:
+        same = (pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint
+        return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def extract_corpus(
+    corpus: str | Path, name: str, kind: str, *, device: str = "cpu", num_jobs: int | None = None, part_size: int = 1000
+) -> F0Info:
+    """Extract what is missing.
+
+    Args:
+        corpus: a corpus folder.
+        name: under which it is kept.
+        kind: of `make_extractor`.
+        device: where to compute.
+        num_jobs: processes, which change nothing in the result; None for one a core. On a GPU there is one.
+        part_size: utterances in a file.
+
+    Raises:
+        ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be used:
+            rather a disk that is not there than so many broken files. What was extracted before stays.
+    """
+    if torch.device(check_device(device)).type != "cpu":
+        num_jobs = 1
+    settings = {"extractor": kind}
+    plan = plan_corpus([corpus], part_size=part_size)
+    folder = f0_folder(corpus, name)
+    if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != settings:
+        raise ValueError(
+            f"name must be another one for another extractor, but {folder} holds the F0 of {earlier} "
+            f"instead of {settings}"
+        )
+    _extractor(kind, device)  # fails before any process starts
+    held = []
+    for part in plan.parts:
+        path, key = _part_path(folder, part), _fingerprint(plan, part, settings)
+        if not _finished(path, key):
+            found, skipped = extract_part(plan, part, kind, device, num_jobs)
+            if found:
+                _write_part(path, part, found, skipped, key)
+            else:
+                held.append((path, part, skipped, key))
+    if len(held) == len(plan.parts):
+        raise ValueError(f"corpus must have recordings, but none can be used ({held[0][2][0].reason})")
+    for path, part, skipped, key in held:
+        _write_part(path, part, {}, skipped, key)
+    paths = [_part_path(folder, part) for part in plan.parts]
+    for path in set(folder.glob("*.parquet")) - set(paths):
+        path.unlink()
+    left_out = [item for path in paths for item in _skipped_in(path)]
+    write_jsonl(folder / SKIPPED_FILE, [{key: item[key] for key in ("id", "path", "reason")} for item in left_out])
+    info = F0Info(
+        extractor=settings,
+        speaker_means=speaker_means(corpus, name),
+        utterances=len(plan.cuts) - len(left_out),
+        skipped=len(left_out),
+        code_version=code_version(),
+    )
+    with atomic_path(folder / INFO_FILE) as path:
+        path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    return info
+
+
+def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
+    """Mean F0 in Hz of each speaker that has a name, over the voiced frames of the training split."""
+    speakers = {cut.id: cut.supervisions[0].speaker or "" for cut in load_cuts(corpus, "train")}
+    sums: dict[str, list[float]] = {}
+    for utterance, contour in _read(f0_folder(corpus, name), "train"):
+        if contour.voiced.any() and speakers.get(utterance):
+            total = sums.setdefault(speakers[utterance], [0.0, 0.0])
+            total[0] += float(contour.f0[contour.voiced].sum(dtype=np.float64))
+            total[1] += float(contour.voiced.sum())
+    return {speaker: total / frames for speaker, (total, frames) in sorted(sums.items())}
+
+
+def _read(folder: Path, split: str) -> Iterator[tuple[str, Contour]]:
+    for path in sorted(folder.glob(f"{split}-*.parquet")):
+        try:
+            table = pq.read_table(path).combine_chunks()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+        for row in range(table.num_rows):
+            f0, voiced = (np.array(table[column][row].values) for column in ("f0", "voiced"))
+            yield table["id"][row].as_py(), Contour(f0, voiced)
+
+
+def read_f0_info(corpus: str | Path, name: str) -> F0Info:
+    """What was extracted under a name.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+    """
+    path = f0_folder(corpus, name) / INFO_FILE
+    if not Path(corpus).is_dir():
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {corpus} is missing")
+    if not path.is_file():
+        command = f"spiritlm extract-f0 {corpus} --name {name}"
+        raise FileNotFoundError(
+            f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
+        )
+    return F0Info(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
+    """Utterances that have no F0, and why.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+    """
+    read_f0_info(corpus, name)
+    lines = (f0_folder(corpus, name) / SKIPPED_FILE).read_text(encoding="utf-8").split("\n")
+    rows = (json.loads(line) for line in lines if line)
+    return {row["id"]: row["reason"] for row in rows}
+
+
+def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, Contour], dict[str, float]]:
+    """Contours of a split by utterance, and the mean F0 of every speaker.
+
+    Raises:
+        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+        ValueError: if a part is damaged, or there is no split of that name.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, but is {split!r} instead")
+    info = read_f0_info(corpus, name)
+    return dict(_read(f0_folder(corpus, name), split)), info.speaker_means

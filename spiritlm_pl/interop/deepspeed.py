@@ -1,0 +1,84 @@
+"""A trainer's checkpoint, one file or the shards of ZeRO-3, to one language model folder."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+TAG = "checkpoint"  # the name Lightning gives to the shards inside a checkpoint folder
+PREFIX = "network."
+NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a folder of ZeRO shards)"
+
+
+def consolidate_checkpoint(
+    checkpoint: str | Path, folder: str | Path, text_tokenizer: str | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write the weights of a trainer's checkpoint as a language model folder.
+
+    Args:
+        checkpoint: a `.ckpt` file, or a `.ckpt` folder with the shards of any number of ranks.
+        folder: where to.
+        text_tokenizer: SentencePiece model or folder that goes into the model folder.
+        dtype: of the weights that are written.
+
+    Raises:
+        ValueError: if the checkpoint is damaged, or not one of a language model, or the text tokenizer is another one
+            than that of the training.
+    """
+    checkpoint = Path(checkpoint)
+    description, weights = _read_shards(checkpoint) if checkpoint.is_dir() else _read_file(checkpoint)
+    config = AutoConfig.for_model(**{**json.loads(description["config"]), "use_cache": True})
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    weights = {name.removeprefix(PREFIX): value.to(dtype) for name, value in weights.items()}
+    missing = {name for name, _ in network.named_parameters()} - set(weights)
+    if missing:
+        raise ValueError(f"checkpoint must hold all weights of the model, but {checkpoint} lacks {min(missing)}")
+    vocabulary, text = Vocabulary(**description["vocabulary"]), None
+    if text_tokenizer is not None:
+        text = TextTokenizer.load_fitting(text_tokenizer, vocabulary, description.get(TEXT_FINGERPRINT))
+    return save_lm(folder, network, vocabulary, text, weights)
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise ValueError(f"{NOT_OURS}, but {path} does not exist")
+    with _readable(path):
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(loaded, dict) or "language_model" not in loaded:
+        raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
+    return loaded["language_model"], loaded["state_dict"]
+
+
+def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    states = sorted((path / TAG).glob("*model_states.pt"))
+    if not states:
+        raise ValueError(f"{NOT_OURS}, but {path} holds no {TAG}/*model_states.pt")
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    with _readable(states[0]):
+        loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # our own run's; holds classes
+    if "language_model" not in loaded:
+        raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
+    with _readable(path):
+        return loaded["language_model"], get_fp32_state_dict_from_zero_checkpoint(str(path), tag=TAG)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What torch and DeepSpeed raise over damaged files, as a ValueError that names the file."""
+    try:
+        yield
+    except (RuntimeError, EOFError, pickle.UnpicklingError, AssertionError) as error:
+        raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {error}") from error

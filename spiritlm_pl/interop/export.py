@@ -1,0 +1,149 @@
+"""A trained language model as a plain Hugging Face directory, for tools that know nothing of ours.
+
+Its tokenizer writes speech as `[Speech][Hu3][Hu7]` and gives the ids that our own encoding gives. `spiritlm.json`
+stays in the directory, so that ours still reads it.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
+from spiritlm_pl.interop.model_card import model_card
+from spiritlm_pl.lm.folder import load_lm, write_model
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, read_description, read_vocabulary
+from spiritlm_pl.runtime.provenance import code_version
+from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
+from spiritlm_pl.text_tokenizers.check import check_export, special_ids
+from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+EXPORT_KEY = "exported_by"  # in spiritlm.json; tells an export from a folder of training
+
+
+def export_lm(
+    source: str | Path,
+    output: str | Path,
+    text_tokenizer: str | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_size: str = "5GB",
+    padding: bool = True,
+    fresh_process: bool = False,
+) -> Path:
+    """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
+
+    An earlier export at `output` stays whole until the new one is complete.
+
+    Args:
+        source: language model folder, or a trainer's checkpoint (a file, or the shards of ZeRO-3).
+        output: the directory to write.
+        text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
+        dtype: of the weights; as stored by default.
+        max_shard_size: of one file of weights.
+        padding: keep the rows that only pad the embedding; some readers refuse them.
+        fresh_process: try the tokenizer of the export in a process that has loaded nothing of ours.
+
+    Raises:
+        ValueError: if `source` is no language model, its text tokenizer does not fit or gives other ids as
+            `AutoTokenizer` opens the export, or `output` holds other files.
+    """
+    source, output = Path(source), Path(output)
+    _check_free(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+        if not (source / DESCRIPTION_FILE).is_file():
+            if text_tokenizer is None:
+                raise ValueError(
+                    f"source must be a language model folder, or a checkpoint with a text_tokenizer, but is {source}"
+                )
+            source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
+        new = Path(temporary) / "new"
+        new.mkdir()
+        _write(source, new, dtype, max_shard_size, padding, fresh_process)
+        if output.exists():
+            output.rename(Path(temporary) / "old")
+        new.rename(output)
+    return output
+
+
+def _write(
+    source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool, fresh_process: bool
+) -> None:
+    description = read_description(source)
+    tokenizer = fast_tokenizer(source, read_vocabulary(source))
+    network, text, vocabulary = load_lm(source, dtype=dtype)
+    if not padding:
+        vocabulary = replace(vocabulary, multiple_of=1)
+        network.resize_token_embeddings(vocabulary.num_rows)
+        description = {**description, "vocabulary": vocabulary.to_dict()}
+    end = vocabulary.end_of_document
+    special = _ending_with(end, special_ids(tokenizer, network.generation_config, network.config))
+    network.config.update(_ending_with(end, special_ids(tokenizer, network.config)))
+    meaningless = list(range(vocabulary.num_tokens, vocabulary.num_rows))
+    network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
+    write_model(new, network, max_shard_size)
+    _save_tokenizer(tokenizer, new)
+    if (source / MODEL_FILE).is_file():  # what ours reads
+        shutil.copy(source / MODEL_FILE, new)
+        _add_to_sentencepiece(new, tokenizer, vocabulary, whole_strings=bool(text.opening))
+    check_export(new, tokenizer, text, vocabulary, fresh_process)
+    _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
+    card = model_card(description, tokenizer, text)
+    (new / "README.md").write_text(card, encoding="utf-8")
+    for path in new.iterdir():
+        path.chmod(0o644)
+
+
+def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
+    """The same ids, with the token that documents ended with in training among those that end an answer."""
+    given = special["eos_token_id"]
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if end is None or end in ids:
+        return special
+    return {**special, "eos_token_id": [end, *ids] if ids else end}
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    # the name that every version of transformers knows
+    _change_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _add_to_sentencepiece(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, whole_strings: bool
+) -> None:
+    """Tell readers of the SentencePiece model alone (llama.cpp's converter) which of its tokens are ours.
+
+    Where strings are encoded whole, llama.cpp must put no space after a speech token, and so puts none at the start:
+    the prompt has it. Version 4 of `transformers` takes the tokens of `added_tokens.json` out of a string before all
+    else, unless `tokenizer_config.json` lists the added ones.
+    """
+    speech = range(vocabulary.num_text, vocabulary.num_tokens)
+    _write_json(folder / "added_tokens.json", {str(vocabulary.name(token)): token for token in speech})
+    values: dict[str, Any] = {"add_bos_token": False}
+    if whole_strings:
+        added = {str(token): value.__getstate__() for token, value in tokenizer.added_tokens_decoder.items()}
+        values = {"add_prefix_space": False, "added_tokens_decoder": added}
+    _change_json(folder / "tokenizer_config.json", values)
+
+
+def _change_json(path: Path, values: dict[str, Any]) -> None:
+    _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_free(output: Path) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    description = output / DESCRIPTION_FILE
+    if not description.is_file() or EXPORT_KEY not in json.loads(description.read_text(encoding="utf-8")):
+        raise ValueError(f"output must be a new folder or one of an earlier export, but {output} holds something else")

@@ -1,0 +1,103 @@
+"""The README of an exported language model."""
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from spiritlm_pl.runtime.provenance import code_version
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+OPENING = "A prompt opens with `[Text]` or `[Speech]`, and so does every change between them."
+WORDS = f"""\
+{OPENING} {{beginning}} Every word is encoded with the space before it,
+so white space around words does not matter. Text that a user types is encoded with `split_special_tokens=True`: then
+nothing in it is a speech token."""
+BASE = f"""\
+{OPENING} {{beginning}} Text has the ids that the base model's tokenizer gives it, white space and all.{{apart}}
+Text that a user types is encoded with `split_special_tokens=True`: then nothing in it is a speech token."""
+APART = " Text that goes on\nafter speech begins with its space: `[Text] the cat`."
+WHOLE = f"""\
+{OPENING} The tokenizer puts `<s>` before it. Speech tokens are pieces of text, as in
+the published checkpoints: `[Hu1]` is that token, whoever typed it."""
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [spiritlm, speech, speech-language-model]
+---
+# A language model of text and speech
+
+Trained with [spiritlm-pl](https://arxiv.org/abs/2402.05755); exported by version {exporter} from a model of
+version {trainer}. It continues text and speech tokens with text and speech tokens; a speech tokenizer and a vocoder
+of spiritlm-pl turn waveforms into these tokens and back.
+
+## Tokens
+
+{rows}
+
+## Prompts
+
+{prompts}
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+prompt = tokenizer("{example}", return_tensors="pt")
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=50)[0]))
+```
+
+## Listening and speaking
+
+With spiritlm-pl, and the speech tokenizer and the vocoder that belong to this model:
+
+```sh
+spiritlm generate --lm FOLDER --speech-tokenizer TOKENIZER --vocoder VOCODER --speech question.wav --output speech
+```
+
+`docs/hugging-face.md` of spiritlm-pl shows the same with a model behind a server.
+"""
+
+
+def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, text: TextTokenizer) -> str:
+    """Markdown that tells the tokens of a model and how to prompt it.
+
+    Args:
+        description: `spiritlm.json` of the model.
+        tokenizer: as exported.
+        text: the text tokenizer.
+    """
+    vocabulary = Vocabulary(**description["vocabulary"])
+    apart = not text.opening and not text.prefixes
+    example = f"[Speech][Hu1][Hu2][Text]{' ' if apart else ''}the cat"
+    ids = ", ".join(map(str, tokenizer.encode(example)))
+    begin, end = vocabulary.begin_of_document, vocabulary.end_of_document
+    beginning = (
+        "There is no beginning of sequence." if begin is None else f"The tokenizer puts token {begin} before it."
+    )
+    own = BASE.format(beginning=beginning, apart=APART if apart else "")
+    prompts = WHOLE if text.opening else own if text.library == "transformers" else WORDS.format(beginning=beginning)
+    if end is not None:
+        prompts += f"\n\nDocuments ended with token {end} in training, in text and in speech: it ends an answer."
+    return CARD.format(
+        exporter=code_version(),
+        trainer=description.get("code_version", "unknown"),
+        rows=_rows(vocabulary),
+        prompts=f"{prompts}\n\n`{example}` has the ids {ids}.",
+        example=example,
+    )
+
+
+def _rows(vocabulary: Vocabulary) -> str:
+    parts = [
+        ("text", 0, vocabulary.num_text),
+        ("`[Text]` `[Speech]`", vocabulary.text_marker, 2),
+        ("`[Hu0]` ... phonetic units", vocabulary.unit_offset, vocabulary.num_units),
+        ("`[Pi0]` ... pitch", vocabulary.pitch_offset, vocabulary.num_pitches),
+        ("`[St0]` ... style", vocabulary.style_offset, vocabulary.num_styles),
+        ("`[ASR]` `[TTS]`", vocabulary.task_offset, vocabulary.num_tasks),
+        ("rows without a token", vocabulary.num_tokens, vocabulary.num_rows - vocabulary.num_tokens),
+    ]
+    lines = [f"| {name} | {first} | {number} |" for name, first, number in parts if number]
+    return "\n".join(["| tokens | first id | number |", "|---|---|---|", *lines])

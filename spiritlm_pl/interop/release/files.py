@@ -1,0 +1,107 @@
+"""Reading files of the published release, and of the tools that it was made with."""
+
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiritlm_pl.runtime.checkpoint import check_finite, mismatch
+
+Weights = dict[str, Tensor]
+FAIRSEQ_DICTIONARY = "fairseq.data.dictionary.Dictionary"
+
+
+class _Dictionary:
+    """Stands for fairseq's list of symbols, which its checkpoints hold and nothing here needs."""
+
+
+def read_pickle(path: str | Path) -> dict[str, Any]:
+    """What a `.pt` or `.bin` file holds; mapped from the disk, and without running code in it.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        PermissionError: if it may not be read.
+        ValueError: if it is damaged, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+    mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be
+    try:
+        with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's protocol
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {named[1]}" if named else "it is no such file"
+        raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
+    except PermissionError:
+        raise
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ValueError(f"checkpoint must be a whole file of torch.save, but {path} is damaged") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")
+    return found
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The configuration beside weights.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, but is not: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object, but holds a {type(found).__name__} instead")
+    return found
+
+
+def part(found: dict[str, Any], name: str, path: str | Path) -> Any:
+    """One of the entries of a file.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in found:
+        raise ValueError(f"{path} must hold {name!r}, but holds {', '.join(map(repr, found))} instead")
+    return found[name]
+
+
+def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
+    """Load renamed weights, all of them and no other.
+
+    Raises:
+        ValueError: if names or shapes are other ones.
+    """
+    strange = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
+    if strange is not None:
+        raise ValueError(f"{path} must hold tensors, but {strange} is a {type(weights[strange]).__name__} instead")
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} must hold the weights that its configuration says, but does not: {mismatch(error)}"
+        ) from error
+    check_finite(weights, path)
+    network.eval()
+
+
+def weight_norm_names(name: str) -> str:
+    """The name of a weight under torch's parametrised weight norm; older files say `weight_g` and `weight_v`."""
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if name.endswith(f".{old}"):
+            return f"{name.removesuffix(old)}parametrizations.weight.{new}"
+    return name

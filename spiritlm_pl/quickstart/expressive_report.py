@@ -1,0 +1,177 @@
+"""What the expressive quickstart has learnt: Expressive beside Base and the originals, for each corpus."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spiritlm_pl.evaluation.expressivity_report import STYLE_ROWS
+from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL
+from spiritlm_pl.evaluation.tables import cell
+from spiritlm_pl.quickstart.expressive import BASE, CONTRASTS, EXPRESSIVE, MEASURED
+from spiritlm_pl.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, ending_rows, markdown, read_json
+from spiritlm_pl.quickstart.stage import ROOT
+from spiritlm_pl.quickstart.stages import REPORTS
+from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, METRICS_FILE
+from spiritlm_pl.runtime.provenance import atomic_path
+
+SYSTEMS = (ORIGINAL, BASE, EXPRESSIVE)
+COMMONEST = "the commonest label, always"
+MEASURES = (
+    ("bitrate", "bits a second", ".0f"),
+    ("f0_frame_error", "F0 frame error", ".2f"),
+    ("f0_correlation", "correlation of log F0", ".2f"),
+    ("speaker_similarity", "speaker similarity", ".2f"),
+)
+
+
+def tokenizer_rows() -> list[Row]:
+    """What the pitch and the style tokenizer make of held-out speech."""
+    features = ROOT / "style_features"
+    styles = read_json(features / CONFIG_FILE).get("config", {}).get("labels", ())
+    commonest = read_json(features / METRICS_FILE).get("val/commonest_speaker")
+    chance = f"chance {1 / len(styles):.2f}" if styles else ""
+    speaker = "" if commonest is None else f"the commonest {commonest:.2f}"
+    named = (
+        ("pitch", "val/f0_frame_error", "F0 frame error of pitch codes", ".2f", ""),
+        ("pitch", "val/f0_rmse_cents", "F0 RMSE of pitch codes, cents", ".0f", ""),
+        ("style_features", "val/balanced_accuracy_style", "styles told apart, share", ".2f", chance),
+        ("style_features", "val/accuracy_speaker", "speaker told despite it, share", ".2f", speaker),
+        ("tokenizer_style", "val/accuracy", "style codes as the clusters say, share", ".2f", ""),
+    )
+    rows = []
+    for folder, key, title, form, beside in named:
+        found = read_json(ROOT / folder / METRICS_FILE)
+        if key in found:
+            rows.append(Row("tokenizers", title, format(found[key], form), beside))
+    return rows
+
+
+def code_rows() -> list[Row]:
+    """Codebook use on held-out speech, all corpora together."""
+    rows = []
+    for kind, found in read_json(REPORTS / "codes.json").get("all of them", {}).get("kinds", {}).items():
+        figure = f"{100 * found['use']:.3g}"
+        beside = f"{found['tokens_per_second']:.1f} a second, entropy {found['entropy_bits']:.1f} bits"
+        rows.append(Row("tokens", f"{kind} used, %", figure, beside))
+    return rows
+
+
+def expressivity_rows() -> list[Row]:
+    """Table 9 of the paper in miniature."""
+    rows = []
+    for name in MEASURED:
+        title = corpus_title(name)
+        report = read_json(REPORTS / f"expressivity_{name}.json")
+        systems = report.get("systems", {})
+        if not set(SYSTEMS) <= systems.keys():
+            continue
+        for key, measure, form in MEASURES:
+            rows += _row(title, measure, form, {system: found.get(key) for system, found in systems.items()})
+        told = {system: found.get("style") for system, found in systems.items()}
+        rows += _row(title, STYLE_ROWS[report.get("style_measure")], ".0f", told)
+        gain = systems[EXPRESSIVE].get("style_gain")
+        if gain:
+            figure = cell(Estimate(**gain), "+.0f")
+            rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
+        for judge in systems[ORIGINAL]["recognition"]:
+            wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
+            rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
+    return rows
+
+
+def _row(stage: str, measure: str, form: str, found: dict[str, Any]) -> list[Row]:
+    values = {name: one["value"] if isinstance(one, dict) else one for name, one in found.items()}
+    if values[EXPRESSIVE] is None or values[BASE] is None:
+        return []
+    beside = f"{BASE} {format(values[BASE], form)}"
+    if values[ORIGINAL] is not None:
+        beside += f", originals {format(values[ORIGINAL], form)}"
+    return [Row(stage, measure, format(values[EXPRESSIVE], form), beside)]
+
+
+def prosody_rows() -> list[Row]:
+    """One text in two styles: the units stay, the melody follows."""
+    report = read_json(REPORTS / "prosody.json")
+    rows = []
+    for contrast in (" / ".join(sorted(styles)) for styles in CONTRASTS):
+        found = report.get("contrasts", {}).get(contrast)
+        if not found:
+            continue
+        pairs = f"{contrast} ({found['num_pairs']})"
+        made, base = found["systems"][EXPRESSIVE], found["systems"][BASE]
+        other = report["other_texts"]
+        scale = "" if other is None else f"other texts {other['value']:.0f}"
+        rows.append(_prosody(pairs, "units that differ, %", ".0f", found["unit_edit_distance"], scale))
+        for key, title in (
+            ("followed", "F0 follows, 1 in full"),
+            ("correlation", "correlation of log F0, in utterances"),
+            ("pair_correlation", "correlation of log F0, over both"),
+        ):
+            if made[key] is not None and base[key] is not None and not (key == "followed" and "fast" in contrast):
+                rows.append(_prosody(pairs, title, ".2f", made[key], f"Base {base[key]['value']:.2f}"))
+    return rows
+
+
+def _prosody(pairs: str, title: str, form: str, found: dict[str, Any], beside: str) -> Row:
+    return Row("prosody", f"{pairs}: {title}", format(found["value"], form), beside)
+
+
+def choice_rows() -> list[Row]:
+    """Cross-modal choices of the expressive model, beside those of Base where that was trained here."""
+    expressive, base = (read_json(REPORTS / f"choice_{name}_stories.json") for name in ("expressive", "interleaved"))
+    rows = []
+    for direction in DIRECTIONS:
+        if direction in expressive:
+            found = expressive[direction]
+            figure = f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+            beside = f"Base {100 * base[direction]['accuracy']:.1f}, chance 50" if direction in base else "chance 50"
+            title = f"{SHORT[direction]} choice, {found['num_items']} stories, %"
+            rows.append(Row("language model", title, figure, beside))
+    return rows
+
+
+def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) -> None:
+    """One measure of some systems on each corpus, as a picture; nothing if it was not measured of them."""
+    from spiritlm_pl.evaluation.plots import COLOURS, comparison_figure
+
+    measured, commonest = {}, []
+    for name in MEASURED:
+        report = read_json(REPORTS / f"expressivity_{name}.json")
+        found = report.get("systems", {})
+        if all(found.get(system, {}).get(key) for system in systems):
+            ones = [Estimate(**found[system][key]) for system in systems]
+            measured[f"{corpus_title(name)}\n({ones[0].count} utterances)"] = ones
+            labels = report.get("styles", {}).values()
+            commonest.append(100 * max(labels, default=0) / max(1, sum(labels)))
+    if not measured:
+        return
+    columns = dict(zip(systems, zip(*measured.values(), strict=True), strict=True))
+    figure = comparison_figure(
+        list(measured),
+        {name: [one.value for one in ones] for name, ones in columns.items()},
+        {name: [_ends(one) for one in ones] for name, ones in columns.items()},
+        references=commonest if key == "style" else (),
+        reference=COMMONEST,
+        ylabel=ylabel,
+        title=title,
+        colours=[COLOURS[SYSTEMS.index(name)] for name in systems],
+    )
+    figure.savefig(path, dpi=130)
+
+
+def _ends(one: Estimate) -> tuple[float, float]:
+    return one.value if one.low is None else one.low, one.value if one.high is None else one.high
+
+
+def write_expressive_report(name: str) -> list[Row]:
+    """Write NAME.md, NAME.png and NAME_style.png; returns the rows."""
+    rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows()]
+    rows += [*choice_rows(), *ending_rows("endings_expressive")]
+    with atomic_path(Path(f"{name}.md")) as path:
+        path.write_text(markdown(rows), encoding="utf-8")
+    melody = "How much of the melody is lost in resynthesis?"
+    draw(Path(f"{name}.png"), "f0_frame_error", SYSTEMS[1:], "F0 frame error", melody)
+    style = "How often is the style told from prosody?"
+    draw(Path(f"{name}_style.png"), "style", SYSTEMS, STYLE_ROWS["accuracy"], style)
+    return rows

@@ -1,0 +1,231 @@
+"""What the quickstart has learnt: a table and a picture, every figure beside its baseline or chance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from spiritlm_pl.corpora.manifest import read_info
+from spiritlm_pl.corpora.synthetic.spoken import SYNTHESIZER
+from spiritlm_pl.quickstart.stage import ROOT
+from spiritlm_pl.quickstart.stages import CORPORA, MODEL, REPORTS, SEPARATE_LM
+from spiritlm_pl.runtime.checkpoint import METRICS_FILE
+from spiritlm_pl.runtime.provenance import atomic_path
+
+DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
+TITLES = {
+    "prompts": "real prompts",
+    "stories": "spoken stories",
+    "dialogue": "acted dialogue",
+    "styles": "spoken styles",
+}
+STAND_INS = {"prompts": "synthetic prompts", "dialogue": "synthetic dialogue"}
+SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text": "S→T", "text_to_speech": "T→S"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        stage: what was trained.
+        measure: what was measured, with its unit.
+        value: the figure.
+        baseline: what to compare it with.
+    """
+
+    stage: str
+    measure: str
+    value: str
+    baseline: str
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A report, or nothing where it was not written."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return values
+
+
+def _choice(kind: str, way: str) -> dict[str, Any]:
+    return read_json(REPORTS / f"choice_{way}_{kind}.json")
+
+
+def corpus_title(name: str) -> str:
+    """What a corpus is to a reader; one that could not be fetched is synthetic speech, and called so."""
+    info = read_info(CORPORA / name)
+    synthetic = info is not None and info["source"].startswith(SYNTHESIZER)
+    return STAND_INS.get(name, TITLES[name]) if synthetic else TITLES[name]
+
+
+def corpus_rows() -> list[Row]:
+    """How much speech there is, and what was left out."""
+    rows = []
+    for name in ("prompts", "stories"):
+        info = read_info(CORPORA / name)
+        if info:
+            title = corpus_title(name)
+            minutes = sum(info["seconds"].values()) / 60
+            count = sum(info["utterances"].values())
+            rows.append(
+                Row("corpora", f"{title}: minutes", f"{minutes:.0f}", f"{count} utterances, {info['skipped']} skipped")
+            )
+    return rows
+
+
+def unit_rows() -> list[Row]:
+    """HuBERT units beside MFCC units."""
+    reports = read_json(REPORTS / "units.json")
+    if not reports:
+        return []
+    named = (
+        ("pnmi", "phone information (PNMI)", ".3f"),
+        ("phone_purity", "phone purity", ".3f"),
+        ("codebook_use", "codebook use", ".2f"),
+        ("units_per_second", "units a second", ".1f"),
+        ("unit_edit_distance", "edits under augmentation, %", ".0f"),
+    )
+    return [
+        Row("HuBERT units", title, format(reports["hubert"][key], form), f"MFCC {format(reports['mfcc'][key], form)}")
+        for key, title, form in named
+        if key in reports["hubert"] and key in reports["mfcc"]
+    ]
+
+
+def hubert_rows() -> list[Row]:
+    """How well HuBERT predicts the units that are hidden from it."""
+    rows = []
+    for iteration in (1, 2):
+        metrics = read_json(ROOT / f"hubert_{iteration}" / METRICS_FILE)
+        if "val/accuracy_masked" in metrics:
+            value = f"{100 * metrics['val/accuracy_masked']:.0f}"
+            rows.append(Row("HuBERT", f"iteration {iteration}: masked units predicted, %", value, "chance 0.5"))
+    return rows
+
+
+def loss_rows() -> list[Row]:
+    """Held-out losses of what both language models have seen."""
+    rows = []
+    interleaved = read_json(MODEL / "lm" / METRICS_FILE)
+    separate = read_json(Path(SEPARATE_LM) / METRICS_FILE)
+    for key, title in (("val/text/loss", "text"), ("val/speech/loss", "speech")):
+        if key in interleaved and key in separate:
+            value, other = f"{interleaved[key]:.2f}", f"not interleaved {separate[key]:.2f}"
+            rows.append(Row("language model", f"held-out loss of {title} alone, nats a token", value, other))
+    return rows
+
+
+def choice_rows() -> list[Row]:
+    """Cross-modal choices, with and without interleaving."""
+    rows = []
+    for kind, title in (("stories", "stories"), ("sentences", "real sentences")):
+        interleaved, separate = _choice(kind, "interleaved"), _choice(kind, "separate")
+        for direction in DIRECTIONS:
+            if direction in interleaved and direction in separate:
+                found, other = interleaved[direction], separate[direction]
+                rows.append(
+                    Row(
+                        "language model",
+                        f"{SHORT[direction]} choice, {found['num_items']} {title}, %",
+                        f"{100 * found['accuracy']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})",
+                        f"not interleaved {100 * other['accuracy']:.1f}, chance 50",
+                    )
+                )
+    return rows
+
+
+def ending_rows(report: str = "endings") -> list[Row]:
+    """How many answers stop by themselves."""
+    rows = []
+    for direction, found in read_json(REPORTS / f"{report}.json").items():
+        title = f"{SHORT[direction]} answers that stop by themselves, of {found['num_prompts']}"
+        length = "" if found["mean_tokens"] is None else f" (after {found['mean_tokens']:.0f} tokens)"
+        beside = f"true endings {found['mean_true_tokens']:.0f} tokens, limit {found['limit']}"
+        rows.append(Row("language model", title, f"{found['stopped']}{length}", beside))
+    return rows
+
+
+def ending_line(report: str = "endings") -> str:
+    """How many answers of all directions stop by themselves, for the last words; empty where it was not measured."""
+    found = read_json(REPORTS / f"{report}.json").values()
+    stopped, prompts = (sum(one[key] for one in found) for key in ("stopped", "num_prompts"))
+    return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
+
+
+def resynthesis_rows() -> list[Row]:
+    """Resynthesised recordings beside the originals."""
+    report = read_json(REPORTS / "resynthesis.json")
+    rows = []
+    for judge, scores in report.get("recognition", {}).items():
+        made, original = scores["resynthesis"], scores["original"]
+        rows.append(
+            Row(
+                "vocoder",
+                f"words that {judge} hears right, %",
+                f"{made['word_accuracy']:.0f}",
+                f"originals {original['word_accuracy']:.0f}",
+            )
+        )
+        rows.append(
+            Row(
+                "vocoder",
+                f"character error rate, {judge}, %",
+                f"{made['character_error_rate']:.0f}",
+                f"originals {original['character_error_rate']:.0f}",
+            )
+        )
+    if report:
+        rows.append(Row("vocoder", "F0 error, semitones", f"{report['f0_error_semitones']:.1f}", "originals 0"))
+    return rows
+
+
+def all_rows() -> list[Row]:
+    """The whole table."""
+    language_model = [*loss_rows(), *choice_rows(), *ending_rows()]
+    return [*corpus_rows(), *hubert_rows(), *unit_rows(), *language_model, *resynthesis_rows()]
+
+
+def rich_table(rows: list[Row]) -> Table:
+    """The table for a terminal."""
+    table = Table(title="What was learnt (held-out data)", title_justify="left")
+    for name in ("stage", "measure", "figure", "beside it"):
+        table.add_column(name)
+    before = ""
+    for row in rows:
+        table.add_row("" if row.stage == before else row.stage, row.measure, row.value, row.baseline)
+        before = row.stage
+    return table
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table for a page."""
+    lines = ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
+
+
+def draw(path: Path) -> None:
+    """Cross-modal choices with and without interleaving, as a picture; nothing if they were not measured."""
+    from spiritlm_pl.evaluation.plots import comparison_figure
+
+    ways = {"interleaved": _choice("stories", "interleaved"), "not interleaved": _choice("stories", "separate")}
+    if not all(all(direction in found for direction in DIRECTIONS) for found in ways.values()):
+        return
+    figure = comparison_figure(
+        [SHORT[direction] for direction in DIRECTIONS],
+        {way: [100 * found[d]["accuracy"] for d in DIRECTIONS] for way, found in ways.items()},
+        {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
+        references=[50] * len(DIRECTIONS),
+        ylabel="right continuation chosen, %",
+        title="Which continuation belongs to this story?",
+    )
+    figure.savefig(path, dpi=130)
+
+
+def write_report(name: str) -> list[Row]:
+    """Write NAME.md and NAME.png; returns the rows."""
+    rows = all_rows()
+    with atomic_path(Path(f"{name}.md")) as path:
+        path.write_text(markdown(rows), encoding="utf-8")
+    draw(Path(f"{name}.png"))
+    return rows

@@ -1,0 +1,97 @@
+"""`spiritlm quickstart`: the whole path in miniature, by the commands and configurations of the real one."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from spiritlm_pl.quickstart import expressive
+from spiritlm_pl.quickstart.expressive import expressive_stages
+from spiritlm_pl.quickstart.expressive_report import write_expressive_report
+from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
+from spiritlm_pl.quickstart.runner import Runner
+from spiritlm_pl.quickstart.stage import LOGS, ROOT
+from spiritlm_pl.quickstart.stages import BEGINNINGS, MODEL, SAMPLES, VOICE, quickstart_stages
+
+DEFAULT_STORIES = 2500
+
+
+def quickstart(
+    variant: Literal["base", "expressive"] = "base",
+    source: str = "auto",
+    budget: float = 1.0,
+    stories: int = DEFAULT_STORIES,
+    cores: int | None = None,
+) -> None:
+    """Fetch real speech, train every stage in miniature, measure and show what was learnt.
+
+    Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
+    share those that they have in common.
+
+    Args:
+        variant: base (text and units), or expressive (and pitch and style, on acted dialogue as well).
+        source: real speech: "apt" fetches it with apt-get, a path names a folder with the .deb files (those of the
+            prompts; acted speech is synthetic where its own is not beside them), "synthetic" takes synthetic speech
+            instead, "auto" is apt where there is apt-get.
+        budget: factor of all training steps; 0.3 shows the whole path sooner and learns less. With far fewer
+            steps (0.02) the unit quantizer may give one unit for everything: no story can be cut, and it ends there.
+        stories: number of spoken stories, for training and test.
+        cores: processor cores to use; all when left out.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if budget <= 0:
+        raise ValueError(f"budget must be positive, but is {budget} instead")
+    if stories < 20:
+        raise ValueError(f"stories must be at least 20, but is {stories} instead")
+    console = Console()
+    start = time.monotonic()
+    plan = expressive_stages if variant == "expressive" else quickstart_stages
+    runner = Runner(plan(source, budget, stories), cores or len(os.sched_getaffinity(0)))
+    console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
+    if budget != 1 or stories != DEFAULT_STORIES:
+        console.print(
+            f"Minutes of what is waiting are those of the whole size, --budget=1 --stories={DEFAULT_STORIES}."
+        )
+    earlier = sum(runner.seconds.values()) / 60
+    runner.run(console)
+    report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
+    rows = write_report(report) if variant == "base" else write_expressive_report(report)
+    console.print()
+    console.print(rich_table(rows))
+    drawn = [name for name in (f"{report}.png", f"{report}_style.png") if Path(name).is_file()]
+    minutes = (time.monotonic() - start) / 60
+    kept = f", besides {earlier:.1f} of stages kept from earlier runs" if earlier else ""
+    console.print(
+        f"Done in {minutes:.1f} minutes{kept}. The table and its pictures: {', '.join([f'{report}.md', *drawn])}"
+    )
+    if told := ending_line("endings" if variant == "base" else "endings_expressive"):
+        console.print(told)
+    programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
+    console.print(what_next(variant, programs), markup=False, soft_wrap=True)
+
+
+def what_next(variant: str, programs: str) -> str:
+    """What to look at, hear and try.
+
+    Args:
+        variant: base or expressive.
+        programs: prefix of the commands.
+    """
+    model = MODEL if variant == "base" else expressive.MODEL
+    sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"
+    recording = f"{SAMPLES if variant == 'base' else expressive.SAMPLES}/{BEGINNINGS}/beginning_1.wav"
+    option = "" if variant == "base" else f" --model {model}"
+    speech = f"--output speech --speaker {VOICE}{option}"
+    return (
+        f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
+        f"\nHear:  {sounds}   (recordings beside their resynthesis)"
+        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' {speech}"
+        f"\n       {programs}spiritlm generate --speech {recording} --output text{option}"
+        f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"
+    )

@@ -1,0 +1,126 @@
+"""Runs stages in the order of their needs, side by side while cores are free, with a live display."""
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.context import ForkServerProcess
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from spiritlm_pl.quickstart.stage import Stage
+
+# Imported once by the process that all stages are forked from: saves some seconds a stage.
+PRELOAD = ["lightning.pytorch.cli", "mlflow", "transformers", "lhotse", "torchaudio", "spiritlm_pl.cli.training"]
+SYMBOLS = {"waiting": "[dim]·[/]", "running": "[cyan]▶[/]", "done": "[green]✓[/]", "kept": "[green]✓[/]"}
+
+
+def last_line(stage: Stage, width: int = 60) -> str:
+    """The end of a stage's log: what its progress bar shows now."""
+    if not stage.log.is_file():
+        return ""
+    with stage.log.open("rb") as stream:
+        stream.seek(max(0, stage.log.stat().st_size - 4096))
+        text = stream.read().decode(errors="replace")
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return lines[-1][:width] if lines else ""
+
+
+class Runner:
+    """Schedules stages.
+
+    Args:
+        stages: in an order in which every stage comes after those it needs.
+        cores: how many threads may compute at a time.
+    """
+
+    def __init__(self, stages: list[Stage], cores: int) -> None:
+        """Compute every stage's key and see which are finished."""
+        self.stages = stages
+        self.cores = cores
+        self.keys: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.state: dict[str, str] = {}
+        self.started: dict[str, float] = {}
+        self.processes: dict[str, ForkServerProcess] = {}
+        for stage in stages:
+            self.keys[stage.name] = stage.key(self.keys)
+            taken = stage.finished(self.keys[stage.name])
+            self.state[stage.name] = "waiting" if taken is None else "kept"
+            if taken is not None:
+                self.seconds[stage.name] = taken
+
+    def table(self) -> Table:
+        """What the display shows now."""
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        for stage in self.stages:
+            state = self.state[stage.name]
+            if state == "running":
+                note = last_line(stage)
+                taken = time.monotonic() - self.started[stage.name]
+            else:
+                note = {"waiting": f"about {stage.minutes:.1f} min", "kept": "kept from an earlier run"}.get(state, "")
+                taken = self.seconds.get(stage.name, 0.0)
+            clock = f"{int(taken) // 60}:{int(taken) % 60:02d}" if taken else ""
+            table.add_row(SYMBOLS[state], stage.title, clock, note)
+        return table
+
+    def run(self, console: Console) -> None:
+        """Run all that is not finished.
+
+        Raises:
+            ChildProcessError: if a stage failed; its log is named and quoted.
+            KeyboardInterrupt: after the running stages were asked to stop.
+        """
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        with Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False) as live:
+            try:
+                while "waiting" in self.state.values() or self.processes:
+                    self._start_ready(context, console, live)
+                    self._collect(console, live)
+                    time.sleep(0.2)
+            except BaseException:
+                self._stop()
+                raise
+
+    def _start_ready(self, context: multiprocessing.context.ForkServerContext, console: Console, live: Live) -> None:
+        by_name = {stage.name: stage for stage in self.stages}
+        for stage in self.stages:
+            busy = sum(by_name[name].threads for name in self.processes)
+            ready = all(self.state[name] in ("done", "kept") for name in stage.needs)
+            if self.state[stage.name] == "waiting" and ready and (busy + stage.threads <= self.cores or not busy):
+                process = context.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
+                process.start()
+                self.processes[stage.name] = process
+                self.state[stage.name] = "running"
+                self.started[stage.name] = time.monotonic()
+                if not live.is_started or not console.is_terminal:
+                    console.print(f"{stage.title} ...")
+
+    def _collect(self, console: Console, live: Live) -> None:
+        for name, process in list(self.processes.items()):
+            if process.is_alive():
+                continue
+            stage = next(stage for stage in self.stages if stage.name == name)
+            self.processes.pop(name)
+            if process.exitcode:
+                tail = "\n".join(stage.log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
+                raise ChildProcessError(
+                    f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}"
+                )
+            self.state[name] = "done"
+            self.seconds[name] = time.monotonic() - self.started[name]
+            if not console.is_terminal:
+                console.print(f"{stage.title}: done in {self.seconds[name]:.0f} s")
+
+    def _stop(self) -> None:
+        for process in self.processes.values():
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGINT)
+        for process in self.processes.values():
+            process.join(timeout=20)
+            if process.is_alive():
+                process.terminate()

@@ -1,0 +1,131 @@
+"""A trained network as a folder: `config.json` (stage, class, configuration) and `model.safetensors`.
+
+What a stage exports and the next one loads. Optimizer state stays in the trainer's own checkpoints.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from spiritlm_pl.runtime.provenance import atomic_path, code_version
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.json"  # the last figures of the training that made the network
+WEIGHTS_FILE = "model.safetensors"
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest whole checkpoint of a trainer in a folder, None where there is none; links are followed.
+
+    Lightning's `last.ckpt` leads nowhere if the run was stopped between removing a checkpoint and linking the next.
+    """
+    found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
+    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
+    return max(whole, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:
+    """Write a network whose only constructor argument is a dataclass kept as `network.config`.
+
+    Args:
+        folder: where to; created, and replaced file by file.
+        network: the network, on any device.
+        stage: what it is ("hubert", "quantizer", "vocoder", ...), checked when it is loaded.
+        extra: further JSON values to keep (metrics, parents).
+    """
+    folder = Path(folder)
+    config = network.config
+    assert is_dataclass(config) and not isinstance(config, type)
+    description = {
+        "stage": stage,
+        "class_path": f"{type(network).__module__}.{type(network).__qualname__}",
+        "config": asdict(config),
+        "code_version": code_version(),
+        **(extra or {}),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(folder / WEIGHTS_FILE) as path:
+        save_file(weights, path)
+    with atomic_path(folder / CONFIG_FILE) as path:
+        path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
+    """The `config.json` of an exported network.
+
+    Raises:
+        ValueError: if the folder is no exported network, a damaged one, or one of another stage.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"checkpoint must hold a readable {CONFIG_FILE}, but {path} is damaged: {error}") from error
+    if description.get("stage") != stage:
+        raise ValueError(
+            f"checkpoint must be of stage {stage!r}, but {folder} is of stage {description.get('stage')!r} instead"
+        )
+    return description
+
+
+def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Weights must be numbers.
+
+    Raises:
+        ValueError: if some are NaN or infinite.
+    """
+    for name, value in weights.items():
+        if value.numel() and not bool(torch.stack(torch.aminmax(value)).isfinite().all()):  # which needs no memory
+            raise ValueError(f"weights must be finite, but {name} of {source} is not")
+
+
+def mismatch(error: RuntimeError) -> str:
+    """The first of what torch says about weights that do not fit, in one line."""
+    return next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
+
+
+def load_network(folder: str | Path, stage: str, device: str | torch.device = "cpu") -> nn.Module:
+    """Rebuild an exported network of this project, in evaluation mode.
+
+    Raises:
+        ValueError: if the folder holds another stage or damaged files, or its class does not belong to this project.
+    """
+    description = read_config(folder, stage)
+    module_name, _, class_name = description["class_path"].rpartition(".")
+    if not module_name.startswith("spiritlm_pl."):
+        raise ValueError(f"class_path must lie in spiritlm_pl, but is {description['class_path']} instead")
+    network_class = getattr(import_module(module_name), class_name)
+    config_class = network_class.config_class
+    known = {field.name for field in fields(config_class)}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["config"].items()
+        if name in known
+    }
+    network: nn.Module = network_class(config_class(**values))
+    path = Path(folder) / WEIGHTS_FILE
+    try:
+        weights = load_file(path)
+        network.load_state_dict(weights)
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint must hold readable weights, but {path} is damaged: {error}") from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"checkpoint must hold the weights that its configuration says, but {path} does not: {mismatch(error)}"
+        ) from error
+    check_finite(weights, path)
+    return network.to(device).eval()

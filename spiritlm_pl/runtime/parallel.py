@@ -1,0 +1,101 @@
+"""One function over many items in several processes, in order, with a progress bar."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.synchronize import Event
+from typing import TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spiritlm_pl.runtime.interrupts import interrupts_held
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+_stop: Event | None = None  # of a worker: set once nobody waits for its results
+
+
+def _start_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot do it
+    torch.set_num_threads(1)
+
+
+def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    assert _stop is not None
+    results = []
+    for item in items:
+        if _stop.is_set():
+            break
+        results.append(function(item))
+    return results
+
+
+def num_workers(num_jobs: int | None, num_items: int) -> int:
+    """Processes to use: `num_jobs`, else one a core, and not more than the items are worth.
+
+    Raises:
+        ValueError: if `num_jobs` is below 1.
+    """
+    if num_jobs is not None and num_jobs < 1:
+        raise ValueError(f"num_jobs must be at least 1, but is {num_jobs} instead")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(num_jobs or cores, num_items // 32))
+
+
+def parallel_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    num_jobs: int | None,
+    description: str,
+    worth: int | None = None,
+) -> Iterator[Result]:
+    """Results of `function` in the order of the items.
+
+    Args:
+        function: importable by its name (it runs in other processes), and slow enough to be worth it.
+        items: what to call it with.
+        num_jobs: processes; None for one a core.
+        description: what the progress bar says.
+        worth: how many small items these are in all; None for as many as there are.
+
+    A script that calls this needs the usual `if __name__ == "__main__":`, as with all of multiprocessing.
+    """
+    workers = min(num_workers(num_jobs, worth or len(items)), max(1, len(items)))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=len(items))
+        if workers == 1:
+            for item in items:
+                yield function(item)
+                progress.advance(task)
+            return
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all
+        size = max(1, min(8, len(items) // (workers * 8)))  # small: an interrupt loses what is half done
+        chunks = [items[start : start + size] for start in range(0, len(items), size)]
+        stop = context.Event()
+        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
+        try:
+            futures: list[Future[list[Result]]] = []
+            with interrupts_held(from_children=True):  # the first calls start the workers
+                futures += [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
+            for future in futures:
+                results = future.result()
+                yield from results
+                progress.advance(task, len(results))
+        finally:
+            with interrupts_held():  # a second one here would leave workers behind
+                stop.set()
+                executor.shutdown(cancel_futures=True)

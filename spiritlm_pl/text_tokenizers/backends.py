@@ -1,0 +1,230 @@
+"""What encodes text: SentencePiece models, the published ones among them, and tokenizers of `transformers`."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
+from spiritlm_pl.runtime.provenance import atomic_path
+
+MODEL_FILE = "tokenizer.model"
+SPACE = "\u2581"  # as SentencePiece writes it
+TEXT_MARKER = "[Text]"
+SPECIAL = ("<s>", "</s>", "<unk>")
+
+
+class Backend(ABC):
+    """What TextTokenizer asks of a library.
+
+    Attributes:
+        vocab_size: one more than the highest text id.
+        own_size: the same without tokens that were added to the tokenizer.
+        bos_id: begins a text.
+        eos_id: ends a text.
+        opening: ids before the first modality token of a stream.
+        joint: between two texts that follow each other.
+        added: tokens that a text may hold.
+        prefixes: whether every text gets a space before it.
+    """
+
+    vocab_size: int
+    own_size: int
+    bos_id: int | None
+    eos_id: int | None
+    opening: tuple[int, ...] = ()
+    joint = " "
+    added: tuple[str, ...] = ()
+    prefixes: bool
+
+    @abstractmethod
+    def encode(self, text: str, continuing: bool) -> list[int]:
+        """Pieces of a text, with a space before it where something stands before that."""
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Pieces of each word of a text."""
+        return [self.encode(word.strip(), continuing=place > 0) for place, word in enumerate(words)]
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        """Ids of a string of words and tokens; None where it is to be cut into texts and tokens."""
+        return None
+
+    @abstractmethod
+    def decode(self, ids: list[int]) -> str:
+        """Text of pieces, without the space before it."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> set[str]:
+        """Write the tokenizer; return the names of its files."""
+
+
+class SentencePiece(Backend):
+    """Texts are encoded word by word; the first has a space before it where the model puts one there itself."""
+
+    def __init__(self, model: bytes) -> None:
+        """Read a model from its bytes."""
+        self.model = model
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.vocab_size = self.own_size = self.processor.vocab_size()
+        self.bos_id = _known(self.processor.bos_id())
+        self.eos_id = _known(self.processor.eos_id())
+        self.with_space = self.processor
+        if not self.processor.normalize("a").startswith(SPACE):
+            self.with_space = sentencepiece.SentencePieceProcessor(model_proto=_with_dummy_prefix(model))
+        self.prefixes = self.with_space is self.processor
+        self.words: dict[str, list[int]] = {}
+
+    def encode(self, text: str, continuing: bool) -> list[int]:
+        """Pieces of the words of a text."""
+        words = text.split()
+        if self.prefixes or continuing or text[:1].isspace():
+            return [token for word in words for token in self._encode_word(word)]
+        ids: list[int] = self.processor.encode(words[0]) if words else []
+        return ids + [token for word in words[1:] for token in self._encode_word(word)]
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids = self.words.get(word)
+        if ids is None:
+            ids = self.with_space.encode(word)
+            if len(self.words) < 1 << 18:
+                self.words[word] = ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of pieces, without the space before it."""
+        text: str = self.processor.decode(ids)
+        return text if self.prefixes else text.removeprefix(" ")
+
+    def save(self, folder: Path) -> set[str]:
+        """Write the tokenizer; return the names of its files."""
+        with atomic_path(folder / MODEL_FILE) as path:
+            path.write_bytes(self.model)
+        return {MODEL_FILE}
+
+
+class Published(SentencePiece):
+    """A SentencePiece model with speech tokens after its text pieces (Spirit LM's release)."""
+
+    joint = ""
+
+    def __init__(self, model: bytes) -> None:
+        """Read a model from its bytes."""
+        super().__init__(model)
+        space, self.vocab_size = (self.processor.piece_to_id(piece) for piece in (SPACE, TEXT_MARKER))
+        self.opening = (space,) if self.bos_id is None else (self.bos_id, space)
+        pieces = (self.processor.id_to_piece(token) for token in range(self.vocab_size, self.processor.vocab_size()))
+        self.control = re.compile("|".join(rf"\[(?={re.escape(piece[1:])})" for piece in pieces))
+        self.special = {piece: self.processor.piece_to_id(piece) for piece in SPECIAL}
+
+    def encode(self, text: str, continuing: bool) -> list[int]:
+        """Pieces of a text; what reads like a speech token in it is text, so it is cut behind its bracket."""
+        ends = [match.end() for match in self.control.finditer(text)]
+        parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+        ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without the space and the marker
+        return [token for part in ids for token in part]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Pieces of each word of a text."""
+        return [self.encode(f" {word}" if place else word, False) for place, word in enumerate(words)]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of pieces, without the space before it."""
+        text: str = self.processor.decode(ids)
+        return text
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        """Ids of a string of words and tokens, as the release gives them."""
+        parts = re.split(f"({'|'.join(map(re.escape, SPECIAL))})", stream)
+        ids = [] if self.bos_id is None else [self.bos_id]
+        for part in parts:
+            ids += [self.special[part]] if part in self.special else self.processor.encode(part)
+        return ids
+
+
+class HuggingFace(Backend):
+    """Texts are encoded whole, by the tokenizer that `AutoTokenizer` opens."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder."""
+        self.tokenizer: Any = _opened(folder)
+        ids = self.tokenizer.get_vocab()
+        self.vocab_size = ids.get(TEXT_MARKER, max(ids.values()) + 1)  # ids may have holes; an export has speech tokens
+        self.own_size = max(self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()) + 1
+        self.bos_id, self.eos_id = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        added = self.tokenizer.added_tokens_decoder.values()
+        self.added = tuple(token.content for token in added if not token.special)
+        inner = self._encode("the cat")[len(self._encode("the")) :]
+        self.space = " " if self._encode(" cat") == inner else ""
+        self.prefixes = self._encode("cat") == inner  # some tokenizers add the space themselves
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def encode(self, text: str, continuing: bool) -> list[int]:
+        """Pieces of a text as it is, white space and all."""
+        apart = continuing and text != "" and not text[0].isspace()
+        return self._encode(self.space + text if apart else text)
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of pieces, without the space before it."""
+        text: str = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return text.removeprefix(" ")
+
+    def save(self, folder: Path) -> set[str]:
+        """Write the tokenizer; return the names of its files."""
+        return {Path(name).name for name in self.tokenizer.save_pretrained(folder)} - {MODEL_FILE}
+
+
+def read_sentencepiece(path: Path) -> SentencePiece:
+    """The model of a file.
+
+    Raises:
+        ValueError: if it is none, or does not put spaces before words.
+    """
+    model = path.read_bytes()
+    try:
+        found = SentencePiece(model)
+    except RuntimeError as error:
+        raise ValueError(f"text_tokenizer must be a SentencePiece model, but {path} is not: {error}") from None
+    if found.processor.piece_to_id(TEXT_MARKER) != found.processor.unk_id():
+        return Published(model)
+    if not found.with_space.normalize("a").startswith(SPACE):
+        raise ValueError(f"text_tokenizer must put the space before a word, but {path} puts it after the word, or none")
+    return found
+
+
+def _with_dummy_prefix(model: bytes) -> bytes:
+    """A SentencePiece model that puts a space before a text, else the same."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto: Any = sentencepiece_model_pb2.__dict__["ModelProto"].FromString(model)
+    proto.normalizer_spec.add_dummy_prefix = True
+    changed: bytes = proto.SerializeToString()
+    return changed
+
+
+def _opened(folder: Path) -> Any:
+    """The tokenizer of a folder as `transformers` opens it; of a folder written here, as it was written.
+
+    Raises:
+        ValueError: if it cannot be opened, or is none of the tokenizers library.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    opener: Any = PreTrainedTokenizerFast if (folder / DESCRIPTION_FILE).is_file() else AutoTokenizer
+    try:
+        tokenizer = opener.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of every kind, by what is wrong with the files
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"text_tokenizer must be one that {opener.__name__} opens, but {folder}: {reason}") from error
+    if not tokenizer.is_fast:
+        kind = type(tokenizer).__name__
+        raise ValueError(f"text_tokenizer must be one of the tokenizers library, but {folder} has a {kind} instead")
+    return tokenizer
+
+
+def _known(token: int) -> int | None:
+    return token if token >= 0 else None

@@ -1,0 +1,132 @@
+"""Whether a text tokenizer keeps its ids on the way through blocks and training to an export, told before all of it.
+
+An export is opened as its users open it, by `AutoTokenizer` from its files: which class of `transformers` reads them
+depends on the model's type, and some classes leave parts of a `tokenizer.json` aside.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
+from spiritlm_pl.text_tokenizers.fast_tokenizer import check_probe, fast_tokenizer, probes
+from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+FRESH = """
+import json, sys
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
+strings, names = json.load(sys.stdin)
+print(json.dumps([[tokenizer.encode(string) for string in strings], [getattr(tokenizer, name) for name in names]]))
+"""
+
+
+def check_text_tokenizer(
+    path: str | Path, vocabulary: Vocabulary, config: str | None = None, fingerprint: str | None = None
+) -> TextTokenizer:
+    """Read a text tokenizer, and try what will be done with it.
+
+    Args:
+        path: file or folder of the tokenizer.
+        vocabulary: of the model and its data.
+        config: the model's `config.json`; None for that of the tokenizer's folder, where it has one.
+        fingerprint: of the tokenizer that the data was made with, where that is known.
+
+    Raises:
+        FileNotFoundError: if there is no tokenizer.
+        ValueError: if it is another one than that of the vocabulary or the data, gives a text other pieces than its
+            words, or would give other ids once it is saved or exported.
+    """
+    text = TextTokenizer.load_fitting(path, vocabulary, fingerprint)
+    _check_words(text, path)
+    own = Path(path) / CONFIG_FILE
+    if config is None and own.is_file():
+        config = own.read_text(encoding="utf-8")
+    with TemporaryDirectory() as temporary:
+        kept, export = Path(temporary) / "lm", Path(temporary) / "export"
+        text.save(kept)
+        (kept / DESCRIPTION_FILE).write_text(
+            "{}\n", encoding="utf-8"
+        )  # it is read as the tokenizer of a model that was written here
+        TextTokenizer.load_fitting(kept, vocabulary, text.fingerprint)
+        tokenizer = fast_tokenizer(kept, vocabulary)
+        tokenizer.save_pretrained(export)
+        if config is not None:
+            (export / CONFIG_FILE).write_text(config, encoding="utf-8")
+        check_export(export, tokenizer, text, vocabulary)
+    return text
+
+
+def check_export(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    text: TextTokenizer,
+    vocabulary: Vocabulary,
+    fresh_process: bool = False,
+) -> None:
+    """Open an exported tokenizer from its files, and compare its ids with ours.
+
+    Args:
+        folder: of the export.
+        tokenizer: what was saved there.
+        text: our text tokenizer.
+        vocabulary: of the model.
+        fresh_process: open it in a process that has loaded nothing of ours (some 3 seconds).
+
+    Raises:
+        ValueError: naming the first string with other ids, and both.
+    """
+    expected = probes(text, vocabulary)
+    found, special = (_ids_in_fresh_process if fresh_process else _ids)(folder, list(expected))
+    for (string, ids), read in zip(expected.items(), found, strict=True):
+        check_probe(string, ids, read)
+    for name, read in zip(SPECIAL_IDS, special, strict=True):
+        if read != getattr(tokenizer, name):
+            raise ValueError(f"{name} must be {getattr(tokenizer, name)} when the model is exported, but is {read}")
+
+
+def _ids(folder: Path, strings: list[str]) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return [[tokenizer.encode(string) for string in strings], [getattr(tokenizer, name) for name in SPECIAL_IDS]]
+
+
+def _ids_in_fresh_process(folder: Path, strings: list[str]) -> Any:
+    asked = json.dumps([strings, SPECIAL_IDS])
+    command = [sys.executable, "-c", FRESH, str(folder)]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise ValueError(f"export must open with AutoTokenizer, but {folder} does not: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _check_words(text: TextTokenizer, path: str | Path) -> None:
+    """Refuse a tokenizer with pieces that reach over spaces: spans of words could not be cut out of a text."""
+    for probe in PROBES:
+        words = probe.split()
+        if text.opening or " ".join(words) != probe:
+            continue
+        whole, apart = text.encode(probe), [token for ids in text.encode_words(words) for token in ids]
+        if whole != apart:
+            raise ValueError(
+                f"text_tokenizer must give a text the pieces of its words, but {path} gives {probe!r} the ids {whole}, "
+                f"and its words {apart}: take a tokenizer whose pieces end at spaces"
+            )
+
+
+def special_ids(tokenizer: PreTrainedTokenizerFast, *settings: Any) -> dict[str, Any]:
+    """The ids that begin, end and pad a text: the first settings' that are special tokens, else the tokenizer's."""
+    known = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    chosen = {}
+    for name in SPECIAL_IDS:
+        given = [ids for values in settings if (ids := getattr(values, name, None)) is not None]
+        fitting = (ids for ids in given if known.issuperset(ids if isinstance(ids, list) else [ids]))
+        chosen[name] = next(fitting, getattr(tokenizer, name))
+    return chosen

@@ -1,0 +1,277 @@
+"""The tokens of a language model, text and speech, as one tokenizer of `transformers` that needs no code of ours.
+
+Three formats of text: a tokenizer of `transformers` stays as it is, with the speech tokens after its own; a
+SentencePiece model encodes word by word; and that of the published checkpoints encodes a string with its speech tokens
+and all. After a modality token, the first two give what they give for a text of its own: where they do not put a
+space before a text, the string must hold it (`[Speech][Hu3][Text] the mat`).
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, Unigram
+from transformers import PreTrainedTokenizerFast
+
+from spiritlm_pl.text_tokenizers.backends import SPACE, HuggingFace, Published, SentencePiece
+from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # as str.split has it
+MOST_ADDED = 32  # added tokens that are tried
+NEVER = -1e6  # score of a control
+ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, unseen by type checkers
+Piece = ModelProto.SentencePiece
+WRITTEN = (Piece.NORMAL, Piece.USER_DEFINED)  # types of pieces that a text is cut into
+
+
+def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """One tokenizer for the text and the speech tokens of a model folder.
+
+    Args:
+        folder: with a SentencePiece model or a `transformers` tokenizer.
+        vocabulary: layout of the ids.
+
+    Raises:
+        ValueError: if the text tokenizer does not fit the vocabulary, or cannot be written in this form.
+    """
+    text = TextTokenizer.load_fitting(folder, vocabulary)
+    backend = text.backend
+    if isinstance(backend, HuggingFace):
+        tokenizer = _of_transformers(backend, vocabulary)
+    else:
+        assert isinstance(backend, SentencePiece)
+        proto = ModelProto.FromString(backend.model)
+        whole = isinstance(backend, Published)
+        tokenizer = _of_whole_strings(proto) if whole else _of_words(proto, backend.prefixes, vocabulary)
+    if vocabulary.begin_of_document is not None:
+        _open_with(tokenizer, vocabulary.begin_of_document)
+    _check_ids(tokenizer, text, vocabulary)
+    return tokenizer
+
+
+def _of_words(proto: Any, prefixes: bool, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """Words are encoded with their space; a change of modality is a word boundary."""
+    unigram = proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
+    tokenizer = _unigram(proto) if unigram else _bpe(proto, ignore_merges=bool(user_defined(proto)))
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    mapped = [_spaces(), normalizers.Precompiled(charsmap)] if charsmap else []
+    first = [normalizers.Strip(), normalizers.Prepend(" ")] if prefixes else [normalizers.Strip(left=False)]
+    tokenizer.normalizer = normalizers.Sequence([*mapped, _spaces(), *first])
+    spaces = pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_word_boundaries(), spaces, *_symbol_boundaries(proto, unigram)])
+    shown = [_without_first_space(vocabulary)] if prefixes else []
+    tokenizer.decoder = decoders.Sequence([*_piece_decoders(), *shown])
+    tokenizer.add_special_tokens(_speech_tokens(vocabulary))
+    return _wrapped(tokenizer, proto)
+
+
+def _of_whole_strings(proto: Any) -> PreTrainedTokenizerFast:
+    """A string gets one space before it; speech tokens are pieces like those of text, and cut it before all merging."""
+    if proto.normalizer_spec.precompiled_charsmap or proto.normalizer_spec.remove_extra_whitespaces:
+        raise ValueError("SentencePiece model of whole strings must not normalise, but does")
+    tokenizer = _bpe(proto, ignore_merges=True)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    tokenizer.pre_tokenizer = _around(user_defined(proto))
+    bos = proto.pieces[proto.trainer_spec.bos_id].piece
+    first_space = decoders.Replace(Regex(f"(?:^|(?<=^{re.escape(bos)})) "), "")
+    tokenizer.decoder = decoders.Sequence([*_piece_decoders(), first_space])
+    special = [(bos, proto.trainer_spec.bos_id)]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{bos} $A", f"{bos} $A {bos} $B", special)
+    return _wrapped(tokenizer, proto)
+
+
+def _of_transformers(backend: HuggingFace, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """The base model's tokenizer as it is, with the speech tokens after its own."""
+    base = backend.tokenizer
+    values = json.loads(base.backend_tokenizer.to_str())
+    values["post_processor"] = None  # a prompt begins with its modality token
+    if backend.prefixes:  # every text, not the first alone
+        values["pre_tokenizer"] = _always_prefixing(values["pre_tokenizer"])
+    _fill_holes(values, backend.vocab_size)
+    values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < backend.vocab_size]
+    tokenizer: Tokenizer = Tokenizer.from_str(json.dumps(values))
+    if backend.prefixes:
+        joining = [tokenizer.decoder] if tokenizer.decoder else []
+        tokenizer.decoder = decoders.Sequence([*joining, decoders.Fuse(), _without_first_space(vocabulary)])
+    tokenizer.add_special_tokens(_speech_tokens(vocabulary))
+    return _with_special(tokenizer, base.bos_token, base.eos_token, base.unk_token, base.pad_token)
+
+
+def _always_prefixing(values: Any) -> Any:
+    """A pre-tokenizer that puts a space before every text, where it did so at the start of a string."""
+    if isinstance(values, list):
+        return [_always_prefixing(value) for value in values]
+    if isinstance(values, dict):
+        changed = {name: _always_prefixing(value) for name, value in values.items()}
+        return {**changed, "prepend_scheme": "always"} if changed.get("prepend_scheme") == "first" else changed
+    return values
+
+
+def _fill_holes(values: dict[str, Any], size: int) -> None:
+    """Give each id below the size a token, in place: added tokens take the first id above the number of tokens."""
+    vocabulary = values["model"]["vocab"]
+    taken = {token["id"] for token in values["added_tokens"]}
+    if isinstance(vocabulary, dict):
+        taken |= set(vocabulary.values())
+        vocabulary |= {f"<|no token {token}|>": token for token in range(size) if token not in taken}
+
+
+def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
+    """SentencePiece's BPE: of the neighbours that make a piece, those of the best piece merge first."""
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == Piece.NORMAL}
+    merges = [
+        (piece[:cut], piece[cut:])
+        for piece in sorted(scores, key=lambda piece: -scores[piece])
+        for cut in range(1, len(piece))
+        if piece[:cut] in scores and piece[cut:] in scores
+    ]
+    return Tokenizer(
+        BPE(
+            {piece.piece: token for token, piece in enumerate(proto.pieces)},
+            merges,
+            unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
+            fuse_unk=True,
+            byte_fallback=proto.trainer_spec.byte_fallback,
+            ignore_merges=ignore_merges,
+        )
+    )
+
+
+def _unigram(proto: Any) -> Tokenizer:
+    """SentencePiece's unigram model: the pieces whose scores have the highest sum; `</s>` in a text is no control."""
+    pieces = [(piece.piece, piece.score if piece.type in WRITTEN else NEVER) for piece in proto.pieces]
+    return Tokenizer(Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback))
+
+
+def _names(vocabulary: Vocabulary) -> list[str]:
+    return [vocabulary.name(token) or "" for token in range(vocabulary.num_text, vocabulary.num_tokens)]
+
+
+def _speech_tokens(vocabulary: Vocabulary) -> list[AddedToken]:
+    return [AddedToken(name, special=True, normalized=False) for name in _names(vocabulary)]
+
+
+def _spaces() -> normalizers.Normalizer:
+    return normalizers.Replace(WHITESPACE, " ")
+
+
+def _word_boundaries() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(" ", "merged_with_next")
+
+
+def _symbol_boundaries(proto: Any, unigram: bool) -> list[pre_tokenizers.PreTokenizer]:
+    """Cuts by which the symbols of a SentencePiece model are taken whole, and what reads like a control is not."""
+    symbols, controls = user_defined(proto), _controls(proto)
+    around = [_around(symbols)] if symbols else []
+    if unigram:  # where its signs are pieces, a control's score keeps it out
+        signs = {piece.piece for piece in proto.pieces if piece.type in WRITTEN}
+        controls = [control for control in controls if not signs.issuperset(control)]
+    elif not symbols:  # merges never end in a control
+        return []
+    return [*around, _within(controls, alone=not unigram)] if controls else around
+
+
+def _around(symbols: tuple[str, ...]) -> pre_tokenizers.PreTokenizer:
+    """Cut a string around symbols, the longest first."""
+    longest_first = sorted(symbols, key=len, reverse=True)
+    return pre_tokenizers.Split(Regex("|".join(map(re.escape, longest_first))), "isolated")
+
+
+def _controls(proto: Any) -> list[str]:
+    """Pieces that no text is cut into, such as `</s>` and `<0x0A>`, whatever is written."""
+    return [piece.piece for piece in proto.pieces if piece.type not in WRITTEN and len(piece.piece) > 1]
+
+
+def _within(strings: list[str], alone: bool) -> pre_tokenizers.PreTokenizer:
+    """Cut strings behind their first sign, so that none is taken for a piece: all, or those that stand alone."""
+    start, end = (r"\A", r"\z") if alone else ("", "")
+    found = "|".join(f"{re.escape(string[0])}(?={re.escape(string[1:])}{end})" for string in strings)
+    return pre_tokenizers.Split(Regex(f"{start}(?:{found})"), "isolated")
+
+
+def _piece_decoders() -> list[decoders.Decoder]:
+    return [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+
+
+def _without_first_space(vocabulary: Vocabulary) -> decoders.Decoder:
+    """A piece of text is written without the space before its first word."""
+    openers = [token for token, modality in vocabulary.opened_by().items() if modality is Modality.TEXT]
+    markers = "|".join(re.escape(vocabulary.name(token) or "") for token in openers)
+    return decoders.Replace(Regex(f"(?:^|(?<={markers})) "), "")
+
+
+def _wrapped(tokenizer: Tokenizer, proto: Any) -> PreTrainedTokenizerFast:
+    controls = [piece.piece for piece in proto.pieces if piece.type in (Piece.CONTROL, Piece.UNKNOWN)]
+    tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in controls])
+    ids = (proto.trainer_spec.bos_id, proto.trainer_spec.eos_id, proto.trainer_spec.unk_id)
+    return _with_special(tokenizer, *(proto.pieces[token].piece if token >= 0 else None for token in ids))
+
+
+def _with_special(
+    tokenizer: Tokenizer, bos: str | None, eos: str | None, unk: str | None, pad: str | None = None
+) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=bos,
+        eos_token=eos,
+        unk_token=unk,
+        pad_token=pad or unk or eos,  # text is never unknown where bytes stand in for it
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _open_with(tokenizer: PreTrainedTokenizerFast, token: int) -> None:
+    """Put a token before every string, as it stood before every document in training."""
+    name = tokenizer.convert_ids_to_tokens(token)
+    template = processors.TemplateProcessing([name, "$A"], [name, "$A", name, "$B"], [(name, token)])
+    tokenizer.backend_tokenizer.post_processor = template
+
+
+def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabulary: Vocabulary) -> None:
+    """Refuse a tokenizer that gives other ids than our own encoding."""
+    ids = [tokenizer.convert_tokens_to_ids(name) for name in _names(vocabulary)]
+    if ids != list(range(vocabulary.num_text, vocabulary.num_tokens)) or len(tokenizer) != vocabulary.num_tokens:
+        raise ValueError(
+            f"speech tokens must follow the text in their order up to {vocabulary.num_tokens} tokens, "
+            f"but have the ids {ids[:3]} ... of {len(tokenizer)} instead"
+        )
+    for string, expected in probes(text, vocabulary).items():
+        check_probe(string, expected, tokenizer.encode(string))
+
+
+def user_defined(proto: Any) -> tuple[str, ...]:
+    """Symbols that a SentencePiece model takes out of a string before all else."""
+    return tuple(piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED)
+
+
+def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Prompts that an export must read as ours, and the ids that ours gives them."""
+    added = text.added
+    if isinstance(text.backend, SentencePiece) and not text.opening:
+        symbols = user_defined(ModelProto.FromString(text.backend.model))
+        added = tuple(symbol for symbol in symbols if SPACE not in symbol and not re.search(r"\s", symbol))
+    texts = [*PROBES, *(f"a{token}b {token} c{token}{token}" for token in added[:MOST_ADDED])]
+    opening = [*text.opening, *vocabulary.opening, vocabulary.text_marker]
+    found = {f"[Text]{probe}": [*opening, *text.encode(probe)] for probe in texts}
+    if not text.opening:
+        spoken = [*vocabulary.opening, vocabulary.speech_marker, vocabulary.unit_token(0), vocabulary.text_marker]
+        found |= {f"[Speech][Hu0][Text]{probe}": [*spoken, *text.encode(probe)] for probe in (" the mat", "the mat")}
+    return found
+
+
+def check_probe(string: str, expected: list[int], found: list[int]) -> None:
+    """Refuse other ids than ours for a string.
+
+    Raises:
+        ValueError: naming the string and the ids.
+    """
+    if found != expected:
+        raise ValueError(
+            f"text tokenizer must give the ids {expected} for {string!r} when it is exported, but gives {found}: "
+            "take another tokenizer, or a model_type that transformers reads it for"
+        )

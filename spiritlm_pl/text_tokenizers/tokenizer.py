@@ -1,0 +1,250 @@
+"""Text as pieces: SentencePiece models (Llama 2's, or one trained here) and tokenizers of `transformers`.
+
+The ids of a text are those that its tokenizer gives alone: `AutoTokenizer` for a base model's folder, SentencePiece for
+a lone model. A word after the first is encoded with the space before it, so that a text cut into spans at word
+boundaries has the same pieces whole and cut. White space is kept by tokenizers of `transformers`; a SentencePiece model
+gets the words with single spaces between them. The published models were trained otherwise: their SentencePiece
+models hold the speech tokens as well, and encode a text whole, without the space before it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import sentencepiece
+
+from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
+from spiritlm_pl.text_tokenizers.backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
+from spiritlm_pl.vocabulary import Vocabulary
+
+LARGEST_AUTOMATIC = 1_000  # pieces, where the size is left to the corpus
+HUGGING_FACE_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+OTHER_FILES = ("special_tokens_map.json", "added_tokens.json", "merges.txt", "chat_template.jinja")
+TOKENIZER_FILES = (MODEL_FILE, *HUGGING_FACE_FILES, *OTHER_FILES)
+PROBES = (
+    "the cat sat on the mat",
+    "the",
+    " Two  words,\tone\nline: 3.14! ",
+    "naïve Ωμέγα 你好 😀 (a_b) don't",
+    "Привет, мир مرحبا ภาษาไทย 안녕",
+    "In 1984, 12345 x 7 = 86415",
+    "def f(x):\n    return x\n\n\n\tdone",
+    "½ x\u00a0y",
+    "=====",
+    "",
+)
+_TOO_HIGH = re.compile(r"value <= (\d+)")
+_TOO_LOW = re.compile(r"required_chars\. \d+ vs (\d+)")
+
+
+def _as_model_reads_it(folder: Path) -> HuggingFace | None:
+    """The tokenizer that a model's type makes of a SentencePiece model alone; None where it makes none."""
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    try:
+        return HuggingFace(folder)
+    except (ValueError, OSError):
+        return None
+
+
+class TextTokenizer:
+    """Text to pieces and back."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Use `TextTokenizer.load`."""
+        self.backend = backend
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TextTokenizer":
+        """Read a SentencePiece .model, or a folder with `tokenizer.model` or a `transformers` tokenizer.
+
+        A base model's folder is read as `AutoTokenizer` reads it, whatever lies beside its `tokenizer.json`; the
+        SentencePiece model counts where `AutoTokenizer` makes nothing of it, in a folder that was written here, and in
+        a published one.
+
+        Raises:
+            FileNotFoundError: if there is nothing of the kind.
+            ValueError: if the tokenizer is damaged, or of a kind that cannot encode words with the space before them.
+        """
+        path = Path(path)
+        model = path / MODEL_FILE if path.is_dir() else path
+        others = path.is_dir() and any((path / name).is_file() for name in HUGGING_FACE_FILES)
+        if model.is_file():
+            try:
+                found = read_sentencepiece(model)
+            except ValueError:
+                if not others:
+                    raise
+            else:
+                if found.opening or not path.is_dir() or (path / DESCRIPTION_FILE).is_file():
+                    return cls(found)
+                if not others:
+                    return cls(_as_model_reads_it(path) or found)
+        if others:
+            return cls(HuggingFace(path))
+        raise FileNotFoundError(
+            f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
+            f"transformers tokenizer, but is {path} instead"
+        )
+
+    @classmethod
+    def load_fitting(cls, path: str | Path, vocabulary: Vocabulary, fingerprint: str | None = None) -> "TextTokenizer":
+        """Read a tokenizer, and check that it gives the text ids of a vocabulary.
+
+        Args:
+            path: see `load`.
+            vocabulary: of the model or its data.
+            fingerprint: of the tokenizer that the data was made with, where that is known.
+
+        Raises:
+            FileNotFoundError: if there is nothing of the kind.
+            ValueError: if the tokenizer is damaged, or another one.
+        """
+        tokenizer = cls.load(path)
+        if tokenizer.vocab_size != vocabulary.num_text:
+            raise ValueError(
+                f"text_tokenizer must have the {vocabulary.num_text} text tokens of the vocabulary, but {path} has "
+                f"{tokenizer.vocab_size} instead"
+            )
+        if fingerprint not in (None, tokenizer.fingerprint):
+            raise ValueError(
+                f"text_tokenizer must be the one that the blocks were built with, but {path} gives other ids for the "
+                "same texts"
+            )
+        return tokenizer
+
+    @property
+    def library(self) -> str:
+        """Who encodes: sentencepiece or transformers."""
+        return "transformers" if isinstance(self.backend, HuggingFace) else "sentencepiece"
+
+    @property
+    def prefixes(self) -> bool:
+        """Whether every text has a space before it; else only one that goes on after something."""
+        return self.backend.prefixes
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the ids of some texts; equal for tokenizers that give equal ids, whatever their files."""
+        ids = [self.vocab_size, *([self.encode(probe), self.encode_words(probe.split())] for probe in PROBES)]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of text ids: one more than the highest that the tokenizer can give, added tokens included."""
+        return self.backend.vocab_size
+
+    @property
+    def own_size(self) -> int:
+        """Number of text ids without tokens that were added to the tokenizer after its training."""
+        return min(self.backend.own_size, self.vocab_size)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Added tokens that a text may hold: those that are not special."""
+        return self.backend.added
+
+    @property
+    def bos_id(self) -> int | None:
+        """Id that begins a text, if the tokenizer has one."""
+        return self.backend.bos_id
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id that ends a text, if the tokenizer has one."""
+        return self.backend.eos_id
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Ids before the first modality token of a stream: none, or those of the published models."""
+        return self.backend.opening
+
+    @property
+    def joint(self) -> str:
+        """What stands between two texts that follow each other."""
+        return self.backend.joint
+
+    def encode_word(self, word: str) -> list[int]:
+        """Pieces of a word with the space before it."""
+        return self.encode(word, continuing=True)
+
+    def encode(self, text: str, continuing: bool = False) -> list[int]:
+        """Pieces of a text. Speech and modality tokens never come of it, whatever is written.
+
+        Args:
+            text: any string.
+            continuing: something stands before the text, so that its first word has a space before it, too. A
+                published model has no such spaces.
+        """
+        return list(self.backend.encode(text, continuing))
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Pieces of each word of a text; one after the other they are those of the text with single spaces."""
+        return self.backend.encode_words(words)
+
+    def encode_stream(self, stream: str) -> list[int] | None:
+        """Ids of a string such as `[Speech][Hu3][Text]the`, with what opens it; None but for a published model."""
+        return self.backend.encode_stream(stream)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of some pieces, without the space before it."""
+        return self.backend.decode(list(ids))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer's files into a folder, from which `load` reads it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = self.backend.save(folder)
+        for name in {*TOKENIZER_FILES} - written:  # of an earlier tokenizer, which would be read instead
+            (folder / name).unlink(missing_ok=True)
+
+
+def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) -> TextTokenizer:
+    """Train a SentencePiece BPE model with byte fallback, so that any text can be encoded.
+
+    Args:
+        lines: texts, one sentence or paragraph each.
+        vocab_size: number of pieces; None for as many as the texts give, at most 1,000.
+
+    Raises:
+        ValueError: if there is no text, or the texts cannot give so many or so few pieces.
+    """
+    texts = [line for line in (" ".join(line.split()) for line in lines) if line]
+    if not texts:
+        raise ValueError("text must hold words, but is empty instead")
+    try:
+        return _train(texts, vocab_size or LARGEST_AUTOMATIC)
+    except RuntimeError as error:
+        too_high, too_low = _TOO_HIGH.search(str(error)), _TOO_LOW.search(str(error))
+        if too_high and vocab_size is None:
+            return _train(texts, int(too_high[1]))
+        if too_low and vocab_size is None:  # a script of many characters
+            return _train(texts, int(too_low[1]))
+        if too_high:
+            raise ValueError(
+                f"vocab_size must be at most {too_high[1]} for this text, but is {vocab_size} instead"
+            ) from None
+        if too_low:
+            raise ValueError(
+                f"vocab_size must be at least {too_low[1]} for this text, but is {vocab_size} instead"
+            ) from None
+        raise ValueError(f"text must suit SentencePiece, but does not: {error}") from None
+
+
+def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
+    model = BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocab_size,
+        byte_fallback=True,
+        character_coverage=1.0,
+        max_sentence_length=1 << 20,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return TextTokenizer(SentencePiece(model.getvalue()))

@@ -1,0 +1,107 @@
+"""Augmented audio: the same words, another speed, pitch, room and noise (Gat et al., 2023).
+
+Every draw comes from a generator with a given seed, so that a resumed run augments as an uninterrupted one.
+
+Shapes: B batch, S samples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchaudio.functional import add_noise, fftconvolve, resample
+
+from spiritlm_pl.tokenizers.features import within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """One random chain for each batch of waveforms.
+
+    Args:
+        speed: lowest and highest factor of time stretch (with pitch kept).
+        pitch: lowest and highest factor of pitch (with time kept).
+        reverberation: longest reverberation time, seconds; 0 for none.
+        signal_to_noise: lowest and highest ratio in dB of added noise.
+        probability: of each of the four.
+        sample_rate: Hz.
+    """
+
+    speed: tuple[float, float] = (0.85, 1.2)
+    pitch: tuple[float, float] = (0.85, 1.2)
+    reverberation: float = 0.3
+    signal_to_noise: tuple[float, float] = (10.0, 30.0)
+    probability: float = 0.5
+    sample_rate: int = 16_000
+
+    def __call__(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Augment waveforms (B, S); time stretch changes the lengths.
+
+        Returns:
+            waveforms (B, S') and lengths (B,).
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def chance() -> bool:
+            return bool(torch.rand(1, generator=generator) < self.probability)
+
+        def between(bounds: tuple[float, float]) -> float:
+            return float(bounds[0] + (bounds[1] - bounds[0]) * torch.rand(1, generator=generator))
+
+        speed = between(self.speed) if chance() else 1.0
+        pitch = between(self.pitch) if chance() else 1.0
+        reverberate, noisy = chance(), chance()
+        inside = within(lengths, waveforms.shape[1])
+        result = waveforms * inside
+        if speed != 1.0 or pitch != 1.0:
+            # Stretch by pitch / speed, then resample by pitch: duration / speed, pitch * pitch.
+            result = _resample_by(stretch(result, speed / pitch), pitch)
+            lengths = (lengths / speed).long().clamp(max=result.shape[1])
+        if reverberate and self.reverberation > 0:
+            result = self._reverberate(result, between((0.05, self.reverberation)), generator)
+        if noisy:
+            noise = torch.randn(result.shape, generator=generator).to(result)
+            ratio = torch.full((len(result),), between(self.signal_to_noise), device=result.device)
+            silent = result.abs().amax(1, keepdim=True) == 0
+            result = torch.where(silent, result, add_noise(result, noise, ratio, lengths))
+        inside = within(lengths, result.shape[1])
+        return result * inside, lengths
+
+    def _reverberate(self, waveforms: Tensor, seconds: float, generator: torch.Generator) -> Tensor:
+        """Convolve with a direct path and an exponentially decaying noise tail (60 dB in `seconds`)."""
+        length = int(seconds * self.sample_rate)
+        time = torch.arange(length) / self.sample_rate
+        tail = torch.randn(length, generator=generator) * torch.exp(-6.9 * time / seconds)
+        response = 0.5 * tail / tail.norm()
+        response[0] = 1.0
+        wet = fftconvolve(waveforms, response.to(waveforms)[None].expand(len(waveforms), -1))
+        return wet[:, : waveforms.shape[1]]
+
+
+def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
+    """Play waveforms (B, S) `rate` times as fast with their pitch kept: a phase vocoder, (B, S / rate)."""
+    if abs(rate - 1.0) < 1e-3:
+        return waveforms
+    hop = size // 4
+    window = torch.hann_window(size, device=waveforms.device)
+    spectrum = torch.stft(waveforms, size, hop, window=window, return_complex=True)
+    advance = torch.linspace(0, torch.pi * hop, spectrum.shape[-2], device=waveforms.device)[:, None]
+    positions = torch.arange(0, spectrum.shape[-1], rate, device=waveforms.device)
+    padded = functional.pad(spectrum, (0, 2))
+    index = positions.long()
+    first, second = padded[..., index], padded[..., index + 1]
+    share = (positions - index).to(waveforms)
+    magnitude = (1 - share) * first.abs() + share * second.abs()
+    step = second.angle() - first.angle() - advance
+    step = step - 2 * torch.pi * torch.round(step / (2 * torch.pi)) + advance
+    phase = torch.cat([first.angle()[..., :1], step[..., :-1]], dim=-1).cumsum(-1)
+    return torch.istft(torch.polar(magnitude, phase), size, hop, window=window, length=round(waveforms.shape[1] / rate))
+
+
+def _resample_by(waveforms: Tensor, factor: float) -> Tensor:
+    """Shorten (B, S) to (B, S / factor), which raises the pitch by `factor`."""
+    if abs(factor - 1.0) < 1e-3:
+        return waveforms
+    old = round(factor * 100)
+    return resample(waveforms, old, 100)

@@ -1,0 +1,177 @@
+"""The phonetic tokenizer: frame features, then units, deduplicated; a folder holds all of it.
+
+Long audio is cut into chunks of 100 s, as the published tokenizer does (Spirit LM, section 3.1).
+
+Shapes: B batch, S samples, T frames.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, SpeechLayout, Units, exact_hop
+from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+
+STAGE = "speech_tokenizer"
+EXTRACTOR = "extractor"
+QUANTIZER = "quantizer"
+CHUNK_SECONDS = 100.0
+
+
+class PhoneticTokenizer(nn.Module):
+    """Waveforms to deduplicated phonetic units.
+
+    Args:
+        extractor: waveforms to frame features.
+        quantizer: frame features to units.
+        chunk_seconds: longer audio is cut into chunks of this length.
+        shortest: a chunk of fewer samples is left out.
+        fingerprint: content hash of the folder it was loaded from.
+
+    Raises:
+        ValueError: if the features are not of the size that the quantizer takes.
+    """
+
+    extractor: FeatureExtractor
+    quantizer: Quantizer
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        quantizer: Quantizer,
+        chunk_seconds: float = CHUNK_SECONDS,
+        fingerprint: str | None = None,
+        shortest: int = 1,
+    ) -> None:
+        """Put the two together."""
+        super().__init__()
+        if extractor.feature_dim != quantizer.feature_dim:
+            raise ValueError(
+                f"quantizer must take the extractor's {extractor.feature_dim} features, "
+                f"but takes {quantizer.feature_dim} instead"
+            )
+        self.extractor = extractor
+        self.quantizer = quantizer
+        self.chunk_seconds = chunk_seconds
+        self.fingerprint = fingerprint
+        self.shortest = shortest
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.extractor.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.extractor.frame_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return exact_hop(self.sample_rate, self.frame_rate)
+
+    @property
+    def cardinality(self) -> int:
+        """Number of different units."""
+        return self.quantizer.num_units
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """Units alone."""
+        return SpeechLayout(num_units=self.cardinality, frame_rate=self.frame_rate)
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
+        """Units of waveforms (B, S) with lengths (B,); audio shorter than a frame has none.
+
+        Raises:
+            ValueError: if the shapes do not fit.
+        """
+        if waveforms.ndim != 2 or lengths.shape != waveforms.shape[:1]:
+            raise ValueError(
+                "waveforms and lengths must be of shapes (B, S) and (B,), "
+                f"but are {tuple(waveforms.shape)} and {tuple(lengths.shape)} instead"
+            )
+        frames: list[list[Tensor]] = [[] for _ in waveforms]
+        for start, rows, part_lengths in self.chunks(lengths):
+            part = waveforms[rows, start : start + int(part_lengths.max())]
+            features, num_frames = self.extractor(part, part_lengths)
+            units = self.quantizer(features, num_frames).cpu()  # (B, T)
+            for row, values, count in zip(rows.tolist(), units, num_frames.tolist(), strict=True):
+                frames[row].append(values[:count])
+        empty = torch.zeros(0, dtype=torch.long)
+        return [Units.from_frames(torch.cat(parts) if parts else empty) for parts in frames]
+
+    def chunks(self, lengths: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """First sample of each chunk, the rows (N,) of lengths (B,) that reach it, and what they have of it (N,)."""
+        size = round(self.chunk_seconds * self.sample_rate)
+        for start in range(0, int(lengths.max()) if len(lengths) else 0, size):
+            left = (lengths - start).clamp(max=size)
+            rows = (left >= self.shortest).nonzero().squeeze(1)
+            if len(rows):
+                yield start, rows, left[rows]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write extractor, quantizer and settings; returns the folder."""
+        folder = Path(folder)
+        assert isinstance(self.extractor, nn.Module) and isinstance(self.quantizer, nn.Module)
+        save_network(folder / EXTRACTOR, self.extractor, stage="features")
+        save_network(folder / QUANTIZER, self.quantizer, stage="quantizer")
+        description = {
+            "stage": STAGE,
+            "chunk_seconds": self.chunk_seconds,
+            "shortest": self.shortest,
+            "code_version": code_version(),
+        }
+        with atomic_path(folder / CONFIG_FILE) as path:
+            path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "PhoneticTokenizer":
+        """Read a tokenizer that `save` wrote, in evaluation mode.
+
+        Raises:
+            ValueError: if the folder holds no tokenizer.
+        """
+        folder = Path(folder)
+        description = _description(folder)
+        tokenizer = cls(
+            cast(FeatureExtractor, load_network(folder / EXTRACTOR, "features")),
+            cast(Quantizer, load_network(folder / QUANTIZER, "quantizer")),
+            chunk_seconds=description["chunk_seconds"],
+            fingerprint=tokenizer_fingerprint(folder),
+            shortest=description.get("shortest", 1),
+        )
+        return tokenizer.to(device).eval()
+
+
+def tokenizer_fingerprint(folder: str | Path) -> str:
+    """Hash of all that the units depend on; neither code version nor notes about the run are part of it.
+
+    Raises:
+        ValueError: if the folder holds no tokenizer.
+    """
+    description = _description(Path(folder))
+    chunks = [description["chunk_seconds"], *([description["shortest"]] if description.get("shortest", 1) > 1 else [])]
+    digest = hashlib.sha256(" ".join(map(str, chunks)).encode())
+    for part in (EXTRACTOR, QUANTIZER):
+        config = json.loads((Path(folder) / part / CONFIG_FILE).read_text(encoding="utf-8"))
+        digest.update(json.dumps([config["class_path"], config["config"]], sort_keys=True).encode())
+        digest.update(file_sha256(Path(folder) / part / WEIGHTS_FILE).encode())
+    return digest.hexdigest()
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    config = folder / CONFIG_FILE
+    description: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if description.get("stage") != STAGE:
+        raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
+    return description
