@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torchaudio.functional import bandpass_biquad
 
-from spiritlm_pl.f0.extractors import SAMPLE_RATE, contour, make_extractor
+from spiritlm_pl.f0.contour import contour
+from spiritlm_pl.f0.extractors import make_extractor
+from spiritlm_pl.f0.frames import SAMPLE_RATE
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 
 FORMANTS = (600.0, 1500.0, 2600.0)  # Hz

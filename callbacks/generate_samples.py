@@ -23,13 +23,13 @@ from spiritlm_pl.data.build_blocks import speech_of_words
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
-from spiritlm_pl.generation.loading import check_vocoder
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import UnitVocoder
 from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.config import check_vocoder
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 # Name of a direction: modality of the prompt, modality of the answer.

@@ -18,9 +18,9 @@ from lhotse import MonoCut
 from lightning import Callback, LightningModule, Trainer
 
 from spiritlm_pl.callbacks.record_run import config_file, write_run_file
-from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
 from spiritlm_pl.contracts.speech_tokenizer import Units
-from spiritlm_pl.corpora.manifest import SKIPPED_FILE, Skipped, word_alignment, write_jsonl
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, word_alignment, write_jsonl
 from spiritlm_pl.data.corpus_store import (
     MANIFEST,
     TimedWord,

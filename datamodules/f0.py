@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from spiritlm_pl.contracts.batches import F0Batch
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
 from spiritlm_pl.datamodules.speech import SpeechDataModule
-from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE, contour, num_frames, voiced_mean
+from spiritlm_pl.f0.contour import contour, voiced_mean
+from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, num_frames
 from spiritlm_pl.f0.store import Contour, load_f0, skipped_f0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH

@@ -20,10 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
-from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout, unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus

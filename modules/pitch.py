@@ -14,13 +14,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.optim.lr_scheduler import LambdaLR
 
-from spiritlm_pl.contracts.batches import F0Batch
+from spiritlm_pl.contracts.batches import F0Batch, within
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.runtime.checkpoint import save_network
-from spiritlm_pl.tokenizers.features import within
 from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 

@@ -10,13 +10,12 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from spiritlm_pl.contracts.batches import FeatureBatch
+from spiritlm_pl.contracts.batches import FeatureBatch, within
 from spiritlm_pl.contracts.speech_tokenizer import Quantizer, Units
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.hubert import perplexity, shares
 from spiritlm_pl.modules.stage import StageModule
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
-from spiritlm_pl.tokenizers.features import within
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
 from spiritlm_pl.tokenizers.phonetic import EXTRACTOR, QUANTIZER, PhoneticTokenizer

@@ -15,12 +15,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch
+from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch, within
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
 from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.modules.stage import FiniteStepsModule, check_sample_rate
 from spiritlm_pl.runtime.checkpoint import save_network
-from spiritlm_pl.tokenizers.features import within
 from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer

@@ -14,10 +14,10 @@ from typing import Any
 from lhotse import MonoCut
 
 from spiritlm_pl.alignment.contract import Aligner, check_length
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
-    Skipped,
     Word,
     load_cuts,
     with_alignment,

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from spiritlm_pl.cli.batch.generate import generate_lines, how_many_stopped
 from spiritlm_pl.cli.batch.items import best_device
-from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, LoadOptions, ModelFolders
+from spiritlm_pl.generation.loading import LoadOptions, ModelFolders
 from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, Answer, FinishReason, Piece, Speech, Text
 from spiritlm_pl.interop.release.layout import VARIANTS, Release
+from spiritlm_pl.runtime.model_description import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What the rooms ask of each other: tokenizers, batches."""

@@ -9,7 +9,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from spiritlm_pl.corpora.manifest import Skipped
+
+@dataclass(frozen=True)
+class Skipped:
+    """An utterance that was left out, and why."""
+
+    id: str
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,3 +166,8 @@ class TokenBatch(Batch):
     cu_seqlens: Tensor
     loss_mask: Tensor
     step: int
+
+
+def within(counts: Tensor, size: int) -> Tensor:
+    """Which of so many places (B, size) lie within counts (B,)."""
+    return torch.arange(size, device=counts.device) < counts[:, None]

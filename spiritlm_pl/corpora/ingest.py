@@ -15,11 +15,12 @@ from lhotse import MonoCut
 from lhotse.cut import Cut
 from torch import Tensor
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, decode
 from spiritlm_pl.corpora.files import short_name
-from spiritlm_pl.corpora.manifest import Skipped, Word, make_cut, named
+from spiritlm_pl.corpora.manifest import Word, make_cut, named
 from spiritlm_pl.corpora.text.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 from spiritlm_pl.runtime.parallel import parallel_map

@@ -22,6 +22,7 @@ from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 SPLITS = ("train", "validation", "test")
@@ -36,15 +37,6 @@ class Word:
     text: str
     start: float
     end: float
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An utterance that was left out, and why."""
-
-    id: str
-    path: str
-    reason: str
 
 
 def cuts_path(folder: str | Path, split: str) -> Path:

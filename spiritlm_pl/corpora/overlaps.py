@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.corpora.text.transcripts import clean_transcript
 
 logger = logging.getLogger(__name__)

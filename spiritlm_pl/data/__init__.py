@@ -1,0 +1,1 @@
+"""From unit shards and text to training rows: storing, interleaving, packing, mixing."""

@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
-from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 
 MANIFEST = "manifest.json"

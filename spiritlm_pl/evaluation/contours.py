@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE, F0Extractor
+from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, F0Extractor
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH

@@ -28,7 +28,7 @@ from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estim
 from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
 from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
-from spiritlm_pl.f0.extractors import F0Extractor
+from spiritlm_pl.f0.frames import F0Extractor
 
 PERCENT = 100.0
 

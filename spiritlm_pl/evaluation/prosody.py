@@ -21,7 +21,7 @@ from spiritlm_pl.evaluation.recognition import normalise
 from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
 from spiritlm_pl.evaluation.stored_speech import style_of
 from spiritlm_pl.evaluation.tables import Figures, cell
-from spiritlm_pl.f0.extractors import F0Extractor
+from spiritlm_pl.f0.frames import F0Extractor
 
 ALL = "all pairs"
 CENTS = 1200.0  # an octave

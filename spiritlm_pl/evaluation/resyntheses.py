@@ -13,7 +13,7 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import speaker_of
 from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.evaluation.stored_speech import CodePlaces, StoredSpeech, check_vocoders, speak_tokens, text_of
-from spiritlm_pl.f0.extractors import SAMPLE_RATE
+from spiritlm_pl.f0.frames import SAMPLE_RATE
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 ORIGINAL = "original"

@@ -1,0 +1,1 @@
+"""Fundamental frequency: extractors, contours, and what is kept of a corpus."""

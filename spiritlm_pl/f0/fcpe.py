@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.data.batching import by_length
-from spiritlm_pl.f0.extractors import BATCH_SECONDS, SAMPLE_RATE, at_frames
+from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, at_frames
 from spiritlm_pl.runtime.inference import use_channels_last
-from spiritlm_pl.tokenizers.features import within
 
 
 class FCPE(nn.Module):

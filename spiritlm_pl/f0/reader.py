@@ -17,7 +17,7 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.f0.extractors import num_frames
+from spiritlm_pl.f0.frames import num_frames
 from spiritlm_pl.f0.store import f0_folder, read_f0_info, skipped_f0
 from spiritlm_pl.runtime.provenance import file_sha256
 

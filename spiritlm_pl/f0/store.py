@@ -24,12 +24,14 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
-from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, Skipped, load_cuts, write_jsonl
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, load_cuts, write_jsonl
 from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.data.corpus_store import file_state
 from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
-from spiritlm_pl.f0.extractors import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, make_extractor, num_frames
+from spiritlm_pl.f0.extractors import make_extractor
+from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version

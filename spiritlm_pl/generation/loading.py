@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from spiritlm_pl.contracts.speech_tokenizer import SIZES, check_tokenizer
+from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
-from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.vocoder.config import check_vocoder
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.lm.folder import LoadedLM
-    from spiritlm_pl.vocoder.config import VocoderConfig
     from spiritlm_pl.vocoder.vocoder import Vocoder
-
-LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,18 +194,3 @@ def chosen_variant(release: Release, variant: str | None) -> Variant:
         names = " or ".join(there) or f"{' or '.join(VARIANTS)}, whose language models are not in {release.folder}"
         raise ValueError(f"variant must be {names}, but is {variant or 'left out'} instead")
     return variant
-
-
-def check_vocoder(config: "VocoderConfig", vocabulary: Vocabulary, folder: str | Path) -> None:
-    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them.
-
-    The published language models have one unit more than the vocoders, a blank; it is not spoken.
-    """
-    for name in SIZES:
-        fewest, found = getattr(vocabulary, name), getattr(config, name)
-        blank = 1 if name == "num_units" else 0
-        if found < fewest - blank and (found or name == "num_units"):
-            raise ValueError(
-                f"{name} of the vocoder must be at least the language model's {fewest - blank}, "
-                f"but of {folder} is {found} instead"
-            )

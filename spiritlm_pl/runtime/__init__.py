@@ -1,0 +1,1 @@
+"""What every room stands on: devices, files written whole, where things came from, interrupts."""

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 CONFIG_FILE = "config.json"
@@ -105,7 +106,7 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
         ValueError: if the folder holds another stage or damaged files, or its class does not belong to this project.
     """
     description = read_config(folder, stage)
-    module_name, _, class_name = description["class_path"].rpartition(".")
+    module_name, _, class_name = todays_name(description["class_path"]).rpartition(".")
     if not module_name.startswith("spiritlm_pl."):
         raise ValueError(f"class_path must lie in spiritlm_pl, but is {description['class_path']} instead")
     network_class = getattr(import_module(module_name), class_name)

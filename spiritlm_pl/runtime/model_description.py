@@ -9,6 +9,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 DESCRIPTION_FILE = "spiritlm.json"
 CONFIG_FILE = "config.json"  # of `transformers`
 STAGE = "language_model"
+LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"  # folders of a model's parts in its own
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 from spiritlm_pl.serve.allowlist import Doors
 from spiritlm_pl.serve.api import build_api
+from spiritlm_pl.serve.components import CSS
 from spiritlm_pl.serve.page import build_page
-from spiritlm_pl.serve.panes import CSS
 from spiritlm_pl.serve.session import Session
 from spiritlm_pl.serve.token_view import tokens_css
 

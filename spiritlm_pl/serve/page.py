@@ -11,8 +11,7 @@ import gradio as gr
 from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Text
 from spiritlm_pl.generation.vocode import Voice
-from spiritlm_pl.serve.cards import answer_speech, answer_text
-from spiritlm_pl.serve.panes import answer_pane, header, prompt_pane, turn_list
+from spiritlm_pl.serve.components import answer_pane, answer_speech, answer_text, header, prompt_pane, turn_list
 from spiritlm_pl.serve.pictures import speech_figure
 from spiritlm_pl.serve.schemas import MOST_PIECES, MOST_TEXT
 from spiritlm_pl.serve.session import Answer, Busy, Session

@@ -1,0 +1,1 @@
+"""Speech tokenizers: frame features, quantizers, units, pitch and style codes."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchaudio.functional import add_noise, fftconvolve, resample
 
-from spiritlm_pl.tokenizers.features import within
+from spiritlm_pl.contracts.batches import within
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout, SpeechTokenizer, Units
-from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE
+from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer, tokenizer_fingerprint

@@ -14,14 +14,10 @@ from torch.nn import functional
 from torchaudio.functional import compute_deltas
 from torchaudio.transforms import MFCC
 
+from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.contracts.speech_tokenizer import exact_hop
 
 ANALYSIS_RATE = 100  # Hz
-
-
-def within(counts: Tensor, size: int) -> Tensor:
-    """Which of so many places (B, size) lie within counts (B,)."""
-    return torch.arange(size, device=counts.device) < counts[:, None]
 
 
 def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:

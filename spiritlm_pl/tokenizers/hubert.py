@@ -17,8 +17,9 @@ from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 from torchaudio.models.wav2vec2.components import MaskGenerator
 
+from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.runtime.checkpoint import load_network
-from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames, within
+from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames
 from spiritlm_pl.tokenizers.mel_frontend import MelFrontend
 
 STAGE = "hubert"

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
-from spiritlm_pl.tokenizers.features import ANALYSIS_RATE, normalize_frames, within
+from spiritlm_pl.contracts.batches import within
+from spiritlm_pl.tokenizers.features import ANALYSIS_RATE, normalize_frames
 
 
 class MelFrontend(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, SpeechLayout, Units, exact_hop
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 
 STAGE = "speech_tokenizer"
@@ -164,7 +165,7 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
     digest = hashlib.sha256(" ".join(map(str, chunks)).encode())
     for part in (EXTRACTOR, QUANTIZER):
         config = json.loads((Path(folder) / part / CONFIG_FILE).read_text(encoding="utf-8"))
-        digest.update(json.dumps([config["class_path"], config["config"]], sort_keys=True).encode())
+        digest.update(json.dumps([first_name(config["class_path"]), config["config"]], sort_keys=True).encode())
         digest.update(file_sha256(Path(folder) / part / WEIGHTS_FILE).encode())
     return digest.hexdigest()
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from spiritlm_pl.f0.extractors import F0Extractor, contour, make_extractor, num_frames
+from spiritlm_pl.f0.contour import contour
+from spiritlm_pl.f0.extractors import make_extractor
+from spiritlm_pl.f0.frames import F0Extractor, num_frames
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 
 

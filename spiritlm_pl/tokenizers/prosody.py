@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from spiritlm_pl.f0.extractors import HOP_LENGTH, SAMPLE_RATE, F0Extractor, make_extractor, voiced_mean
+from spiritlm_pl.contracts.batches import within
+from spiritlm_pl.f0.contour import voiced_mean
+from spiritlm_pl.f0.extractors import make_extractor
+from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, F0Extractor
 from spiritlm_pl.f0.names import check_extractor
-from spiritlm_pl.tokenizers.features import block_means, within
+from spiritlm_pl.tokenizers.features import block_means
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate
 TYPICAL_F0 = 150.0  # Hz

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.contracts.speech_tokenizer import STYLE_RATE
 from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.tokenizers.encoders import (
@@ -22,7 +23,7 @@ from spiritlm_pl.tokenizers.encoders import (
     TransformersEncoderConfig,
     TransformersSource,
 )
-from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures, block_means, within
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures, block_means
 from spiritlm_pl.tokenizers.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
 from spiritlm_pl.tokenizers.prosody import ProsodyConfig, ProsodyEncoder
 

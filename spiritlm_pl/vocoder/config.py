@@ -6,8 +6,10 @@ Two kinds of style: style *codes* change with time and come from an expressive t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
+from spiritlm_pl.contracts.speech_tokenizer import SIZES, SpeechLayout
+from spiritlm_pl.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +113,18 @@ class VocoderConfig:
                     f"network.config.{name} must be at least the data's {getattr(layout, name)}, "
                     f"but is {getattr(self, name)} instead"
                 )
+
+
+def check_vocoder(config: VocoderConfig, vocabulary: Vocabulary, folder: str | Path) -> None:
+    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them.
+
+    The published language models have one unit more than the vocoders, a blank; it is not spoken.
+    """
+    for name in SIZES:
+        fewest, found = getattr(vocabulary, name), getattr(config, name)
+        blank = 1 if name == "num_units" else 0
+        if found < fewest - blank and (found or name == "num_units"):
+            raise ValueError(
+                f"{name} of the vocoder must be at least the language model's {fewest - blank}, "
+                f"but of {folder} is {found} instead"
+            )

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spiritlm_pl.tokens.blocks import KINDS, write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.widen import LossOn
 
+from spiritlm_pl.data.blocks import KINDS, write_block, write_manifest
+from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.documents import Document, Word
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.vocabulary import Vocabulary
 

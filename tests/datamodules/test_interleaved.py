@@ -8,13 +8,13 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from spiritlm_pl.batches import TokenBatch
-from spiritlm_pl.tokens.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
-from spiritlm_pl.tokens.interleave import Interleaving
-from spiritlm_pl.tokens.loading import TrainingLoader
-from spiritlm_pl.tokens.widen import LossOn
 
+from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
+from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.interleave import Interleaving
+from spiritlm_pl.data.loading import TrainingLoader
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.modules.lm import redo_unfinished_step
 from spiritlm_pl.vocabulary import Vocabulary
@@ -178,7 +178,7 @@ def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:
     def loader(blocks: Path, rank: int, ranks: int) -> TrainingLoader:
         data = datamodule(blocks)
         loader = data.train_dataloader()
-        from spiritlm_pl.tokens.loading import Share
+        from spiritlm_pl.data.loading import Share
 
         loader.share = Share(batch_size=2, rank=rank, world_size=ranks)
         return loader

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spiritlm_pl.tokens.blocks import write_block, write_manifest
-from spiritlm_pl.tokens.documents import Document, Word
 
+from spiritlm_pl.data.blocks import write_block, write_manifest
+from spiritlm_pl.data.documents import Document, Word
 from spiritlm_pl.vocabulary import Vocabulary
 
 TRAIN = """
@@ -20,7 +20,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
-from spiritlm_pl.tokens.interleave import Interleaving
+from spiritlm_pl.data.interleave import Interleaving
 
 blocks, folder, log, workers, die_at = sys.argv[1:]
 

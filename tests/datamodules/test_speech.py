@@ -8,19 +8,19 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from spiritlm_pl.batches import FeatureBatch, WaveformBatch
-from spiritlm_pl.speech.augment import Augmentation
-from spiritlm_pl.speech.batching import bucketed_batches, fixed_batches
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.speech.features import MFCCConfig
-from spiritlm_pl.tokens.corpus_store import UnitUtterance, finish_folder, write_part
-from spiritlm_pl.tokens.plan import load_corpora
 
+from spiritlm_pl.contracts.batches import FeatureBatch, WaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.data.batching import bucketed_batches, fixed_batches
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.loading import VisitSampler
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
+from spiritlm_pl.tokenizers.augment import Augmentation
+from spiritlm_pl.tokenizers.features import MFCCConfig
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spiritlm_pl.batches import UnitWaveformBatch
-from spiritlm_pl.speech.contract import SpeechLayout
-from spiritlm_pl.tokens.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
-from spiritlm_pl.tokens.plan import load_corpora
 
+from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
+from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
+from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 
 BASE = SpeechLayout(num_units=1000, frame_rate=25.0)

@@ -24,7 +24,7 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 ENVIRONMENTS = Path(os.environ.get("SPIRITLM_READERS", Path.home() / ".cache" / "spiritlm-readers"))
 TORCH = ("torch==2.13.0", "sentencepiece>=0.2,<0.3", "protobuf>=5,<8")
-PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "release" / "spiritlm_model" / "spirit-lm-expressive-7b"
+PUBLISHED = Path(__file__).resolve().parents[1] / "fixtures" / "release" / "spiritlm_model" / "spirit-lm-expressive-7b"
 LINES = [
     "the cat sat on the mat, didn't it?",
     "a dog ran to the park: 3 birds sang in 1984",

@@ -24,7 +24,7 @@ from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, kmeans_plus_plus, nearest
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
-FOLDER = Path(__file__).parents[1] / "data" / "recordings"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "recordings"
 DROPPED = 0.08  # seconds at the start that Chromium's MP4 tells players to drop: its WebM does not
 CHROMIUM, FIREFOX = shutil.which("chromium"), shutil.which("firefox-esr") or shutil.which("firefox")
 

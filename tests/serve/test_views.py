@@ -9,7 +9,7 @@ from spiritlm_pl.generation import Speech, Text
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.serve.allowlist import Doors
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
-from spiritlm_pl.serve.cards import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
+from spiritlm_pl.serve.components import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
 from spiritlm_pl.serve.pictures import outline, speech_figure
 from spiritlm_pl.serve.token_view import COLOURS, Token, named_tokens, parse_speech, tokens_css, tokens_html
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary

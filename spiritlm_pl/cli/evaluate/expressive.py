@@ -108,7 +108,7 @@ def save_example(folder: Path, rendition: "Rendition", contours: "Mapping[str, C
     """Write a picture of an utterance's F0, original and resyntheses over each other, and what is to be heard."""
     from spiritlm_pl.evaluation.contours import FRAME_RATE
     from spiritlm_pl.evaluation.plots import contour_figure
-    from spiritlm_pl.f0.extractors import SAMPLE_RATE
+    from spiritlm_pl.f0.frames import SAMPLE_RATE
 
     name = rendition.tokens.id
     folder.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,8 @@ def amazon_queen(
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; one a core if not given.
     """
+    from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
+    from spiritlm_pl.alignment.run import align_corpus
     from spiritlm_pl.corpora.sources.amazon_queen import prepare_amazon_queen
 
     prepare_amazon_queen(
@@ -78,6 +80,7 @@ def amazon_queen(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        align=lambda folder: align_corpus(folder, PocketsphinxAligner(phones=True), num_jobs=num_jobs),
     )
     report(out)
 

@@ -12,15 +12,14 @@ import hashlib
 import re
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
-from spiritlm_pl.alignment.run import align_corpus
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import SPLITS, Skipped, load_cuts, replaced_corpus, save_corpus, word_alignment
+from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, replaced_corpus, save_corpus, word_alignment
 from spiritlm_pl.corpora.sources.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
@@ -152,6 +151,7 @@ def prepare_amazon_queen(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    align: Callable[[str], object],
 ) -> dict[str, Any]:
     """Make the corpus; a clip that does not align with its line is dropped.
 
@@ -164,6 +164,7 @@ def prepare_amazon_queen(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: processes; None for one a core.
+        align: adds word times to the corpus in a folder, and leaves out those of clips that do not align.
 
     Returns:
         the contents of `corpus.json`.
@@ -207,7 +208,7 @@ def prepare_amazon_queen(
     splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     with tempfile.TemporaryDirectory() as folder:  # `out` is no corpus before it has been sorted out
         save_corpus(folder, splits, **description)
-        align_corpus(folder, PocketsphinxAligner(phones=True), num_jobs=num_jobs)
+        align(folder)
         splits = {split: list(load_cuts(folder, split)) for split in SPLITS}
     lost = [cut for members in splits.values() for cut in members if not word_alignment(cut)]
     skipped += [Skipped(cut.id, cut.id.removeprefix("queen-"), "clip does not align with its line") for cut in lost]

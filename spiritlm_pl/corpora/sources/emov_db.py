@@ -10,8 +10,8 @@ sentence; by its issue 2, only the sentences `arctic_a*` were read. They come in
 import re
 from pathlib import Path
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.corpora.sources.folder import audio_files
 
 LICENCE = "EmoV-DB's own: research, teaching, personal experiments; not for commercial use"

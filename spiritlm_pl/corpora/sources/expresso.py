@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.collect import collect
 from spiritlm_pl.corpora.ingest import Rules, Utterance
-from spiritlm_pl.corpora.manifest import SPLITS, Skipped
+from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.sources.folder import audio_files
 
 LICENCE = "CC BY-NC 4.0: not for commercial use"

@@ -5,10 +5,10 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import Skipped
 
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # the first that is there; upper and lower case are the same
 _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # before the words of a TIMIT transcript

@@ -9,7 +9,7 @@ from typing import Any
 import lhotse
 from lhotse import CutSet, RecordingSet, SupervisionSet, recipes
 
-from spiritlm_pl.corpora.manifest import Skipped
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.sources.lhotse_manifests import Parts, cuts_of
 
 _OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # need not be there yet

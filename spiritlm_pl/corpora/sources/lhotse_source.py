@@ -17,9 +17,10 @@ from lhotse.cut import Cut, MixedCut, MonoCut, MultiCut, PaddingCut
 from lhotse.supervision import AlignmentItem, SupervisionSegment
 from lhotse.utils import fastcopy
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.cut_audio import transforms_of
 from spiritlm_pl.corpora.ingest import Utterance
-from spiritlm_pl.corpora.manifest import Skipped, Word
+from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, Span, disturbances, reason_of, says_something
 from spiritlm_pl.corpora.text.transcripts import clean_transcript, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, is_silence, spoken_times, token_times

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.files import path_id, read_text
 from spiritlm_pl.corpora.ingest import FILE_SLACK, Utterance
-from spiritlm_pl.corpora.manifest import Skipped, named
+from spiritlm_pl.corpora.manifest import named
 from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
 from spiritlm_pl.corpora.sources.columns import NAMES, REQUIRED, Column, channels_by_name, find_columns, has_required
 from spiritlm_pl.corpora.sources.folder import distinct_ids

@@ -1,0 +1,1 @@
+"""Speech that eSpeak NG says: stories, sentences of a file, styles."""

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from lhotse import MonoCut
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.files import read_text
-from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, Skipped, make_cut, save_corpus
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
 from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
 from spiritlm_pl.corpora.synthetic.stories import write_stories

@@ -1,0 +1,1 @@
+"""The published Spirit LM checkpoints as they are."""

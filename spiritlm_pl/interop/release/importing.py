@@ -10,7 +10,6 @@ from pathlib import Path
 from transformers import GenerationConfig
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
-from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER, check_vocoder
 from spiritlm_pl.interop.release.hubert import read_hubert
 from spiritlm_pl.interop.release.language_model import read_lm_parts
 from spiritlm_pl.interop.release.layout import Release, Variant
@@ -19,7 +18,9 @@ from spiritlm_pl.interop.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.interop.release.vocoder import read_vocoder
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import check_finite, save_network
+from spiritlm_pl.runtime.model_description import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocoder.config import check_vocoder
 
 
 def import_release(release: Release, out: str | Path, variants: tuple[Variant, ...]) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """Checkpoints with random weights in the published layout, and what the published code gives with them.
 
-All but the Base language model lie in tests/data; that one is drawn again from its seed.
+All but the Base language model lie in tests/fixtures; that one is drawn again from its seed.
 """
 
 import json
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spiritlm_pl.interop.release.layout import Release
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "release"
+DATA = Path(__file__).resolve().parents[2] / "fixtures" / "release"
 EXPRESSIVE, BASE = (DATA / "spiritlm_model" / f"spirit-lm-{variant}-7b" for variant in ("expressive", "base"))
 BASE_SIZES = {
     "hidden_size": 32,

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
+from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
 from spiritlm_pl.corpora.sources.amazon_queen import (
     ARCHIVE,
@@ -77,6 +79,10 @@ def test_an_archive_that_is_none_or_cut_short() -> None:
         read_archive(b"PK" + data)
 
 
+def align(folder: str) -> None:
+    align_corpus(folder, PocketsphinxAligner(phones=True), num_jobs=1)
+
+
 @pytest.mark.slow
 def test_clips_become_a_corpus(tmp_path: Path) -> None:
     files = {"FAYE2.DOG": dialogue(18)}
@@ -89,8 +95,8 @@ def test_clips_become_a_corpus(tmp_path: Path) -> None:
     (tmp_path / "game" / ARCHIVE).write_bytes(archive(files))
     (tmp_path / "game" / "copyright").write_text("give it away")
     with pytest.raises(ValueError, match="must have SHA-256"):
-        prepare_amazon_queen(tmp_path / "out", source=tmp_path / "game")
-    info = prepare_amazon_queen(tmp_path / "out", source=tmp_path / "game", any_version=True, num_jobs=1)
+        prepare_amazon_queen(tmp_path / "out", source=tmp_path / "game", align=align)
+    info = prepare_amazon_queen(tmp_path / "out", source=tmp_path / "game", any_version=True, num_jobs=1, align=align)
     assert info == read_info(tmp_path / "out") and info["skipped"] == 1 and info["aligned"] == 4
     cuts = {cut.id: cut for split in SPLITS for cut in load_cuts(tmp_path / "out", split)}
     assert sorted(cuts) == ["queen-180006J1", "queen-180006P2", "queen-180007J2", "queen-180007J3"]
@@ -98,7 +104,7 @@ def test_clips_become_a_corpus(tmp_path: Path) -> None:
     assert "180006P1" in (tmp_path / "out" / "skipped.jsonl").read_text()
     assert (tmp_path / "out" / "LICENCE.txt").read_text() == "give it away"
     with pytest.raises(PackageError, match="source must be a folder with flight-of-the-amazon-queen"):
-        prepare_amazon_queen(tmp_path / "out2", source=tmp_path / "nothing")
+        prepare_amazon_queen(tmp_path / "out2", source=tmp_path / "nothing", align=align)
 
 
 def test_lines_of_some_characters() -> None:

@@ -75,7 +75,7 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
 
 
 def test_recordings_of_browsers_become_tokens_and_prompts(run):
-    folder = Path(__file__).parents[1] / "data" / "recordings"
+    folder = Path(__file__).parents[1] / "fixtures" / "recordings"
     lines, _ = run("tokenize", str(folder))
     found = {Path(line["id"]).name: line["seconds"] for line in lines}
     assert found == {"chromium.mp4": 1.9, "chromium.webm": 1.98, "firefox.ogg": 1.997, "sound.flac": 1.98}

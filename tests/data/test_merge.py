@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spiritlm_pl.data.merge import PITCH_RATE, UNIT_RATE, merge, run_starts, split
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
-CASES = json.loads((Path(__file__).parent.parent / "data" / "merged_strings.json").read_text())
+CASES = json.loads((Path(__file__).parent.parent / "fixtures" / "merged_strings.json").read_text())
 EXPRESSIVE = Vocabulary(num_pitches=64, num_styles=100)
 WIDE = Vocabulary(num_units=9_999, num_pitches=9_999, num_styles=9_999)
 RATES = {"unit_rate": "hubert_rate", "pitch_rate": "pitch_rate"}

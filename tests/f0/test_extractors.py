@@ -6,8 +6,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import bandpass_biquad, resample
 
 from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
-from spiritlm_pl.f0.extractors import F0_MAX, F0_MIN, YAAPT, YIN, F0Extractor, TorchaudioF0, contour, num_frames
+from spiritlm_pl.f0.contour import contour
+from spiritlm_pl.f0.extractors import YAAPT, YIN, TorchaudioF0
 from spiritlm_pl.f0.fcpe import FCPE
+from spiritlm_pl.f0.frames import F0_MAX, F0_MIN, F0Extractor, num_frames
 
 
 @pytest.fixture(scope="module", params=[FCPE, YAAPT, YIN, TorchaudioF0])
@@ -83,7 +85,7 @@ def test_long_audio_in_pieces(extractor: F0Extractor, monkeypatch: pytest.Monkey
     speech = torch.cat([spoken(40), spoken(60), spoken(50)])
     lengths = torch.tensor([len(speech)])
     whole, whole_voiced = extractor(speech[None], lengths)
-    monkeypatch.setattr("spiritlm_pl.f0.extractors.PIECE", 32_000)
+    monkeypatch.setattr("spiritlm_pl.f0.frames.PIECE", 32_000)
     asked: list[int] = []
 
     def counting(name: str) -> None:

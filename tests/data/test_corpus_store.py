@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
-from spiritlm_pl.corpora.manifest import Skipped
 from spiritlm_pl.data.corpus_store import (
     TimedWord,
     UnitCorpus,

@@ -13,7 +13,6 @@ from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.generation import GenerationSettings, LoadOptions, Piece, Speech, SpiritLM, Text
-from spiritlm_pl.generation.loading import LM
 from spiritlm_pl.generation.logits import allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import finished, stream_tokens
@@ -22,6 +21,7 @@ from spiritlm_pl.interop.release.importing import import_release
 from spiritlm_pl.interop.release.language_model import read_vocabulary
 from spiritlm_pl.interop.release.layout import Release, Variant
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
+from spiritlm_pl.runtime.model_description import LM
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 

@@ -11,7 +11,7 @@ import torch
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.data.merge import speech_stream
-from spiritlm_pl.f0.extractors import contour
+from spiritlm_pl.f0.contour import contour
 from spiritlm_pl.generation import Speech
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.stream import speech_string
