@@ -1,4 +1,4 @@
-"""Networks that judge how something is said and by whom: style encoders with a classifier (`speech.style`).
+"""Networks that judge how something is said and by whom: style encoders with a classifier (`tokenizers.style`).
 
 One that tells styles apart judges style; one that tells speakers apart gives features by which voices are compared.
 

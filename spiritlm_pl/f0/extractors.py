@@ -57,7 +57,7 @@ class YAAPT:
 
 
 class YIN:
-    """Our YIN (`speech.yin`): no further package, no weights.
+    """Our YIN (`f0.yin`): no further package, no weights.
 
     Args:
         threshold: aperiodicity below which a frame is voiced.
