@@ -23,7 +23,7 @@ import psutil
 
 from spiritlm_pl.data.blocks import write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import Interleaving, visit
 from spiritlm_pl.data.interleave_reference import visit_document
 from spiritlm_pl.data.loading import Share, TrainingLoader
@@ -34,7 +34,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 ROW_LENGTH, BATCH_SIZE, BLOCK_TOKENS = 4096, 4, 4_194_304
 VOCABULARY = Vocabulary()
-KINDS = ("text", "speech", "aligned")
+STREAM_KINDS = ("text", "speech", "aligned")
 
 
 def documents(kind: str, tokens: int, seed: int) -> list[Document]:
@@ -46,13 +46,13 @@ def documents(kind: str, tokens: int, seed: int) -> list[Document]:
             count = int(rng.integers(10, 60))
             texts, units = rng.integers(1, 4, count), rng.integers(3, 10, count)
             words = [
-                Word(rng.integers(0, 32_000, text).tolist(), rng.integers(32_002, 32_503, unit).tolist())
+                WordIds(rng.integers(0, 32_000, text).tolist(), rng.integers(32_002, 32_503, unit).tolist())
                 for text, unit in zip(texts, units, strict=True)
             ]
         else:
             low, high = (0, 32_000) if kind == "text" else (32_002, 32_503)
             ids = rng.integers(low, high, int(rng.integers(50, 1000))).tolist()
-            words = [Word(ids, []) if kind == "text" else Word([], ids)]
+            words = [WordIds(ids, []) if kind == "text" else WordIds([], ids)]
         found.append(Document(seed << 32 | len(found), words))
         tokens -= found[-1].num_tokens
     return found
@@ -60,7 +60,7 @@ def documents(kind: str, tokens: int, seed: int) -> list[Document]:
 
 def make_blocks(folder: Path, blocks: int) -> None:
     """Write made-up blocks of every stream; later blocks are copies of the first under other keys."""
-    for kind in KINDS:
+    for kind in STREAM_KINDS:
         first = documents(kind, BLOCK_TOKENS, 1)
         entries = []
         for number in range(blocks):
@@ -71,7 +71,7 @@ def make_blocks(folder: Path, blocks: int) -> None:
 
 def mixture(folder: Path) -> Mixture:
     """The three streams in equal shares."""
-    streams = [TokenStream(folder / "train" / kind, ROW_LENGTH, 0, Interleaving(), kind) for kind in KINDS]
+    streams = [TokenStream(folder / "train" / kind, ROW_LENGTH, 0, Interleaving(), kind) for kind in STREAM_KINDS]
     return Mixture(streams, [1.0, 1.0, 1.0])
 
 

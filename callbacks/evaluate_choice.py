@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import bystander, part
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, part
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
 from spiritlm_pl.runtime.provenance import atomic_path
@@ -77,7 +77,7 @@ class EvaluateChoice(Callback):
     def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         network = cast(PreTrainedModel, part(pl_module, "network", "EvaluateChoice"))
         vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice"))
-        with bystander(trainer, network):
+        with evaluation_context(trainer, network):
             results = evaluate_choice(
                 network,
                 self._load(pl_module, vocabulary),

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def bystander(trainer: Trainer, network: nn.Module) -> Iterator[None]:
+def evaluation_context(trainer: Trainer, network: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, the trainer's precision; afterwards all is as before, bit for bit.
 
     Args:

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import bystander, part
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, part
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
@@ -185,7 +185,7 @@ class GenerateSamples(Callback):
             return
         self._last_step = trainer.global_step
         network = cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples"))
-        with bystander(trainer, network):
+        with evaluation_context(trainer, network):
             spirit_lm = self._load(trainer, pl_module, network)
             for name in self.directions:
                 modality, output = DIRECTIONS[name]

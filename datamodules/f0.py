@@ -13,7 +13,7 @@ from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, fixed_ba
 from spiritlm_pl.datamodules.speech import SpeechDataModule
 from spiritlm_pl.f0.contour import contour, voiced_mean
 from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, num_frames
-from spiritlm_pl.f0.store import Contour, load_f0, skipped_f0
+from spiritlm_pl.f0.store import StoredContour, load_f0, skipped_f0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
@@ -55,7 +55,7 @@ class F0DataModule(SpeechDataModule):
         self.speaker_means = speaker_means
         self.crop_frames = crop_frames
         self.batch_seconds = batch_seconds
-        self._contours: dict[str, dict[str, Contour]] = {}
+        self._contours: dict[str, dict[str, StoredContour]] = {}
         self._means: dict[str, dict[str, float]] = {}  # of the corpus of each utterance
         self._skipped: set[str] = set()
 
@@ -113,7 +113,7 @@ class F0Crops(Dataset[F0Batch]):
     def __init__(
         self,
         cuts: list[MonoCut],
-        contours: dict[str, Contour],
+        contours: dict[str, StoredContour],
         means: dict[str, float],
         crop_frames: int | None,
         seed: int,

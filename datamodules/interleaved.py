@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.data.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, Manifest, read_manifest
+from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, Manifest, read_manifest
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
@@ -215,8 +215,8 @@ class InterleavedDataModule(LightningDataModule):
 
     def _kind(self, name: str) -> str:
         kind = self.streams[name].kind or name
-        if kind not in KINDS:
-            raise ValueError(f"streams.{name}.kind must be one of {', '.join(KINDS)}, but is {kind!r} instead")
+        if kind not in STREAM_KINDS:
+            raise ValueError(f"streams.{name}.kind must be one of {', '.join(STREAM_KINDS)}, but is {kind!r} instead")
         return kind
 
     def _share(self) -> Share:

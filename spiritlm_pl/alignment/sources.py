@@ -13,14 +13,14 @@ from spiritlm_pl.alignment.contract import Aligned, Aligner
 from spiritlm_pl.alignment.ctc import CTCAligner, Unknown
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
 from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
-from spiritlm_pl.corpora.sources.lhotse_source import Piece, pieces_of
+from spiritlm_pl.corpora.sources.lhotse_source import CutUtterance, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 
 Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
 
 
 @lru_cache(maxsize=1)
-def _pieces(path: str) -> dict[str, Piece]:
+def _pieces(path: str) -> dict[str, CutUtterance]:
     """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse_manifest` gives."""
     pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
     return {piece.id: piece for of_part in pieces.values() for piece in of_part}

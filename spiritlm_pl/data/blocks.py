@@ -23,7 +23,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 MANIFEST = "manifest.json"
 FORMAT = 1
 TEXT_FINGERPRINT = "text_fingerprint"  # in the sources: what `TextTokenizer.fingerprint` was
-KINDS = ("text", "speech", "aligned")
+STREAM_KINDS = ("text", "speech", "aligned")
 ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 
 
@@ -95,7 +95,7 @@ def write_manifest(
     folder: Path, kind: str, vocabulary: Vocabulary, blocks: Iterable[BlockEntry], sources: dict[str, Any]
 ) -> Manifest:
     """Write `manifest.json`, after all its blocks."""
-    assert kind in KINDS
+    assert kind in STREAM_KINDS
     description = {
         "format": FORMAT,
         "kind": kind,
@@ -126,8 +126,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         description = json.loads(data)
         if description["format"] != FORMAT:
             raise ValueError(f"format must be {FORMAT}, but is {description['format']} instead")
-        if description["kind"] not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, but is {description['kind']!r} instead")
+        if description["kind"] not in STREAM_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(STREAM_KINDS)}, but is {description['kind']!r} instead")
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary(**description["vocabulary"]),

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, check_tokenizer
-from spiritlm_pl.data.blocks import KINDS, MANIFEST, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
+from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.merge import SpeechTokens, speech_stream
 from spiritlm_pl.data.rng import between, name_key
 from spiritlm_pl.data.shuffling import Shuffler
@@ -70,7 +70,7 @@ def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: 
     if not len(utterance.units):
         return None
     ids = speech_of(utterance, layout, vocabulary).ids(vocabulary).tolist()
-    return Document(name_key(utterance.id), [Word([], ids)])
+    return Document(name_key(utterance.id), [WordIds([], ids)])
 
 
 def aligned_document(
@@ -81,14 +81,14 @@ def aligned_document(
         return None
     parts = speech_of_words(utterance, layout, vocabulary)
     texts = tokenizer.encode_words([word.word for word in utterance.words])
-    words = [Word(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
+    words = [WordIds(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
     return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
 
 
 def text_document(name: str, text: str, tokenizer: TextTokenizer) -> Document | None:
     """A text as one document, None if it is empty."""
     ids = tokenizer.encode(text)
-    return Document(name_key(name), [Word(ids, [])]) if ids else None
+    return Document(name_key(name), [WordIds(ids, [])]) if ids else None
 
 
 def file_texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -196,9 +196,10 @@ def build_blocks(
             }
             with ExitStack() as stack:
                 streams = {
-                    kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed)) for kind in KINDS
+                    kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed))
+                    for kind in STREAM_KINDS
                 }
-                seconds = dict.fromkeys(KINDS, 0.0)
+                seconds = dict.fromkeys(STREAM_KINDS, 0.0)
                 for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
                     streams[kind].add(document)
                     seconds[kind] += duration
@@ -211,12 +212,12 @@ def build_blocks(
                         write_stream(
                             fresh / split / kind, kind, documents, vocabulary, block_tokens, {**sources, **spoken}
                         )
-        built = [(split, kind) for split in splits for kind in KINDS if (fresh / split / kind).is_dir()]
+        built = [(split, kind) for split in splits for kind in STREAM_KINDS if (fresh / split / kind).is_dir()]
         if not built:
             raise ValueError("units and text must hold documents, but hold none")
         with interrupts_held():  # one vocabulary in all splits
             for split in splits:
-                for kind in KINDS:
+                for kind in STREAM_KINDS:
                     put_in_place(fresh / split / kind, Path(out) / split / kind)
             write_note(out, "build_blocks", units)
     finally:

@@ -43,7 +43,7 @@ class LossOn:
         return table
 
 
-def widen(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
+def collate(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
     """The batch of some rows.
 
     The first token of a segment is never predicted: nothing of its document stands before it.

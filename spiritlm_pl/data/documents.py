@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Word:
+class WordIds:
     """The tokens of one word in both modalities."""
 
     text: Sequence[int]
@@ -37,7 +37,7 @@ class Document:
     """
 
     key: int
-    words: Sequence[Word]
+    words: Sequence[WordIds]
 
     @property
     def num_tokens(self) -> int:

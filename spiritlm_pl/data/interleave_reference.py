@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.rng import between, derive
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -35,7 +35,7 @@ def visit_document(document: Document, key: int, options: Interleaving, vocabula
     return [*vocabulary.opening, *tokens, *ending]
 
 
-def _groups(words: Sequence[Word], key: int, options: Interleaving) -> Iterator[tuple[Modality, Sequence[Word]]]:
+def _groups(words: Sequence[WordIds], key: int, options: Interleaving) -> Iterator[tuple[Modality, Sequence[WordIds]]]:
     """Words in the order of the sequence, each group in one modality."""
     first = Modality(derive(key, 0) >> 63)
     other = Modality(1 - first)

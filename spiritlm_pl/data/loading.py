@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.contracts.batches import TokenBatch
-from spiritlm_pl.data.collate import widen
+from spiritlm_pl.data.collate import collate
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
@@ -140,7 +140,7 @@ class TrainingLoader:
         for rows in _loader(dataset, range(first, first + self.length), self.num_workers):
             step = self.base_step + self.handed_out // self.share.accumulate
             self.handed_out += 1
-            yield widen(rows, step, self.predicted)
+            yield collate(rows, step, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and whole steps consumed, the same on every rank, and what they are rows of."""
@@ -196,4 +196,4 @@ class EvaluationLoader:
         """All batches of this rank."""
         dataset = _EvaluationRows(self.stream, self.share, self.num_rows)
         for rows in _loader(dataset, range(len(self)), self.num_workers):
-            yield widen(rows, VALIDATION_STEP, self.predicted)
+            yield collate(rows, VALIDATION_STEP, self.predicted)

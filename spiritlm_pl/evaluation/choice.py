@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.build_blocks import aligned_document
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
-from spiritlm_pl.data.documents import Word
+from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.rng import derive, name_key
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
@@ -47,9 +47,9 @@ class ChoiceItem:
 
     id: str
     wrong_id: str
-    context: Sequence[Word]
-    right: Sequence[Word]
-    wrong: Sequence[Word]
+    context: Sequence[WordIds]
+    right: Sequence[WordIds]
+    wrong: Sequence[WordIds]
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class _Half:
     id: str
     speaker: str
     story: str
-    words: Sequence[Word]
+    words: Sequence[WordIds]
     cut: int
     ending: str
 
 
 def cut_place(utterance: UnitUtterance, continuation_sentences: int) -> int | None:
-    """Word at which the continuation of an utterance begins; None if it cannot be cut.
+    """WordIds at which the continuation of an utterance begins; None if it cannot be cut.
 
     A story (`sentence_ends` in its custom values) is cut before its last sentences, all else in the middle.
     """
@@ -184,8 +184,8 @@ def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half 
 
 
 def sequence(
-    context: Sequence[Word],
-    continuation: Sequence[Word],
+    context: Sequence[WordIds],
+    continuation: Sequence[WordIds],
     direction: tuple[Modality, Modality],
     vocabulary: Vocabulary,
     limit: int | None = None,
@@ -214,7 +214,7 @@ def sequence(
     return [*opening, *vocabulary.opening, vocabulary.marker(first), *said, *change, *asked], len(asked)
 
 
-def _tokens(words: Sequence[Word], modality: Modality) -> list[int]:
+def _tokens(words: Sequence[WordIds], modality: Modality) -> list[int]:
     return [token for word in words for token in (word.speech if modality is Modality.SPEECH else word.text)]
 
 

@@ -22,7 +22,7 @@ from spiritlm_pl.tokenizers.style import STAGE, StyleEncoder
 MOST_PAIRED = 2000  # utterances; pairs grow with their square
 
 
-class VoiceJudge:
+class VoiceClassifier:
     """Reads waveforms with a trained network.
 
     Args:
@@ -57,9 +57,9 @@ class VoiceJudge:
         return self.network.utterances(features, counts)[0]
 
 
-def load_judge(
+def load_classifier(
     argument: str, folder: str | Path, target: Literal["style", "speaker"], device: str = "cpu"
-) -> VoiceJudge:
+) -> VoiceClassifier:
     """A judge from an exported network.
 
     Args:
@@ -80,7 +80,7 @@ def load_judge(
     told = network.config.target
     if told not in (target, None):
         raise ValueError(f"{argument} must be a network that tells {target}s apart, but {folder} tells {told}s apart")
-    return VoiceJudge(network)
+    return VoiceClassifier(network)
 
 
 def similarity(first: Tensor, second: Tensor) -> float:

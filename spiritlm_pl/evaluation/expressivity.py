@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
-from spiritlm_pl.evaluation.classifiers import VoiceJudge, similarity, similarity_scale
+from spiritlm_pl.evaluation.classifiers import VoiceClassifier, similarity, similarity_scale
 from spiritlm_pl.evaluation.codes import CodeStatistics, nominal_bitrate
 from spiritlm_pl.evaluation.contours import Contour, contour_errors, extract_contour, log_f0_correlation
 from spiritlm_pl.evaluation.expressivity_report import (
@@ -26,7 +26,7 @@ from spiritlm_pl.evaluation.expressivity_report import (
 )
 from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate, share_estimate
 from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
-from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Resynthesis
 from spiritlm_pl.evaluation.stored_speech import style_of
 from spiritlm_pl.f0.frames import F0Extractor
 
@@ -47,8 +47,8 @@ class Judges:
 
     extractor: F0Extractor
     recognisers: Mapping[str, Recogniser] = field(default_factory=dict)
-    style: VoiceJudge | None = None
-    speaker: VoiceJudge | None = None
+    style: VoiceClassifier | None = None
+    speaker: VoiceClassifier | None = None
     device: str = "cpu"
 
 
@@ -63,7 +63,7 @@ class Judged:
 
 
 class Expressivity:
-    """Collects what judges say of renditions.
+    """Collects what judges say of resyntheses.
 
     Args:
         judges: who.
@@ -79,13 +79,13 @@ class Expressivity:
         self.styles: list[str] = []
         self.speakers: list[str] = []
 
-    def add(self, rendition: Rendition) -> dict[str, Contour]:
+    def add(self, resynthesis: Resynthesis) -> dict[str, Contour]:
         """Judge one; gives the F0 of the original and of each vocoder."""
-        self.tokens.add(rendition.tokens)
-        self.styles.append(style_of(rendition.tokens))
-        self.speakers.append(rendition.tokens.speaker)
-        for name, waveform in rendition.waveforms().items():
-            self.judged[name].append(judge(waveform, rendition.text, self.judges))
+        self.tokens.add(resynthesis.tokens)
+        self.styles.append(style_of(resynthesis.tokens))
+        self.speakers.append(resynthesis.tokens.speaker)
+        for name, waveform in resynthesis.waveforms().items():
+            self.judged[name].append(judge(waveform, resynthesis.text, self.judges))
         return {name: judged[-1].contour for name, judged in self.judged.items()}
 
     def report(self) -> ExpressivityReport:
@@ -96,7 +96,7 @@ class Expressivity:
         """
         originals = self.judged[ORIGINAL]
         if not originals:
-            raise ValueError("renditions must be at least one, but are none instead")
+            raise ValueError("resyntheses must be at least one, but are none instead")
         measure, wanted = self._wanted_styles()
         known = [style for style in wanted if style is not None]
         first = next(iter(self.expressive), ORIGINAL)

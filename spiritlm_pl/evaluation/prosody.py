@@ -18,7 +18,7 @@ from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.evaluation.contours import Contour, extract_contour, joined, log_f0_correlation
 from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estimate
 from spiritlm_pl.evaluation.recognition import normalise
-from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Rendition
+from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Resynthesis
 from spiritlm_pl.evaluation.stored_speech import style_of
 from spiritlm_pl.evaluation.tables import Figures, cell
 from spiritlm_pl.f0.frames import F0Extractor
@@ -169,14 +169,14 @@ def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
 
 
 def pair_contours(
-    renditions: Iterable[Rendition], extractor: F0Extractor, device: str = "cpu"
+    resyntheses: Iterable[Resynthesis], extractor: F0Extractor, device: str = "cpu"
 ) -> dict[str, dict[str, Contour]]:
     """F0 of originals and resyntheses by utterance, then by system."""
     return {
-        rendition.tokens.id: {
-            name: extract_contour(extractor, waveform.to(device)) for name, waveform in rendition.waveforms().items()
+        resynthesis.tokens.id: {
+            name: extract_contour(extractor, waveform.to(device)) for name, waveform in resynthesis.waveforms().items()
         }
-        for rendition in renditions
+        for resynthesis in resyntheses
     }
 
 

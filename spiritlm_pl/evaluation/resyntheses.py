@@ -20,7 +20,7 @@ ORIGINAL = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rendition:
+class Resynthesis:
     """One utterance as it was said, and as vocoders say it.
 
     Attributes:
@@ -40,13 +40,13 @@ class Rendition:
         return {ORIGINAL: self.original, **self.made}
 
 
-def renditions(
+def resyntheses(
     vocoders: Mapping[str, Vocoder],
     stored: StoredSpeech,
     *,
     codes: CodePlaces = "stream",
     speaker: str | int | None = None,
-) -> Iterator[Rendition]:
+) -> Iterator[Resynthesis]:
     """Resynthesise recordings, one by one.
 
     Args:
@@ -62,7 +62,7 @@ def renditions(
         raise ValueError(f"vocoders must have names, none of them {ORIGINAL!r}, but are {list(vocoders)} instead")
     check_vocoders(vocoders, stored, speaker)
     return (
-        Rendition(
+        Resynthesis(
             tokens=utterance,
             text=text_of(cut),
             original=load_waveform(cut, SAMPLE_RATE),

@@ -42,7 +42,7 @@ SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voice
 
 
 @dataclass(frozen=True, eq=False)
-class Contour:
+class StoredContour:
     """F0 in Hz (F,), lines drawn over unvoiced frames, and voicing (F,)."""
 
     f0: np.ndarray[Any, np.dtype[np.float32]]
@@ -95,7 +95,7 @@ class _Job:
     kind: str
     device: str
 
-    def __call__(self, cuts: Sequence[MonoCut]) -> list[Contour | Skipped]:
+    def __call__(self, cuts: Sequence[MonoCut]) -> list[StoredContour | Skipped]:
         read = [_waveform(cut) for cut in cuts]
         waveforms = [found for found in read if isinstance(found, Tensor)]
         if not waveforms:
@@ -115,9 +115,9 @@ def _waveform(cut: MonoCut) -> Tensor | Skipped:
         return Skipped(cut.id, path, str(error))
 
 
-def _contour(waveform: Tensor, f0: Tensor, voiced: Tensor) -> Contour:
+def _contour(waveform: Tensor, f0: Tensor, voiced: Tensor) -> StoredContour:
     frames = num_frames(len(waveform))
-    return Contour(f0[:frames].numpy(), voiced[:frames].numpy())
+    return StoredContour(f0[:frames].numpy(), voiced[:frames].numpy())
 
 
 def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
@@ -129,18 +129,18 @@ def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
 
 def extract_part(
     plan: CorpusPlan, part: Part, kind: str, device: str, num_jobs: int | None
-) -> tuple[dict[str, Contour], list[Skipped]]:
+) -> tuple[dict[str, StoredContour], list[Skipped]]:
     """The contours of a part, and what could not be used."""
     total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
     cuts = [plan.cuts[name] for name in part.ids]
     batches = _batches(cuts, device)
     groups = [[cuts[place] for place in batch] for batch in batches]
-    results: dict[str, Contour | Skipped] = {}
+    results: dict[str, StoredContour | Skipped] = {}
     with _one_thread():
         for group, several in zip(groups, parallel_map(_Job(kind, device), groups, num_jobs, title), strict=True):
             results.update(zip([cut.id for cut in group], several, strict=True))
-    contours = {name: found for name in part.ids if isinstance(found := results[name], Contour)}
+    contours = {name: found for name in part.ids if isinstance(found := results[name], StoredContour)}
     return contours, [found for name in part.ids if isinstance(found := results[name], Skipped)]
 
 
@@ -155,7 +155,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _write_part(path: Path, part: Part, found: Mapping[str, Contour], skipped: Sequence[Skipped], key: bytes) -> None:
+def _write_part(
+    path: Path, part: Part, found: Mapping[str, StoredContour], skipped: Sequence[Skipped], key: bytes
+) -> None:
     rows = [name for name in part.ids if name in found]
     columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
@@ -248,7 +250,7 @@ def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
     return {speaker: total / frames for speaker, (total, frames) in sorted(sums.items())}
 
 
-def _read(folder: Path, split: str) -> Iterator[tuple[str, Contour]]:
+def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
     for path in sorted(folder.glob(f"{split}-*.parquet")):
         try:
             table = pq.read_table(path).combine_chunks()
@@ -256,7 +258,7 @@ def _read(folder: Path, split: str) -> Iterator[tuple[str, Contour]]:
             raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
         for row in range(table.num_rows):
             f0, voiced = (np.array(table[column][row].values) for column in ("f0", "voiced"))
-            yield table["id"][row].as_py(), Contour(f0, voiced)
+            yield table["id"][row].as_py(), StoredContour(f0, voiced)
 
 
 def read_f0_info(corpus: str | Path, name: str) -> F0Info:
@@ -288,7 +290,7 @@ def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
     return {row["id"]: row["reason"] for row in rows}
 
 
-def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, Contour], dict[str, float]]:
+def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, StoredContour], dict[str, float]]:
     """Contours of a split by utterance, and the mean F0 of every speaker.
 
     Raises:

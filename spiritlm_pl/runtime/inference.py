@@ -56,7 +56,7 @@ class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
         )
 
 
-KINDS: dict[type[nn.Module], type[nn.Module]] = {
+CHANNELS_LAST: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: ChannelsLastConv1d,
     nn.ConvTranspose1d: ChannelsLastConvTranspose1d,
 }
@@ -68,7 +68,7 @@ def use_channels_last(network: nn.Module) -> None:
     Its weight keeps its name. One whose weight is normalised stays as it is: fold that before.
     """
     for module in network.modules():
-        kind = KINDS.get(type(module))  # a normalised one is of another type, or has no weight of its own
+        kind = CHANNELS_LAST.get(type(module))  # a normalised one is of another type, or has no weight of its own
         if kind is not None and "weight" in dict(module.named_parameters(recurse=False)):
             module.__class__ = kind
 

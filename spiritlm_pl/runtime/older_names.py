@@ -111,7 +111,19 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens.widen": ("data.collate",),
 }
 # Name of before -> name of today, where more than the module has changed.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "callbacks.bystander.bystander": "callbacks.evaluation_context.evaluation_context",
+    "corpora.lhotse_source.Piece": "corpora.sources.lhotse_source.CutUtterance",
+    "evaluation.renditions.Rendition": "evaluation.resyntheses.Resynthesis",
+    "evaluation.renditions.renditions": "evaluation.resyntheses.resyntheses",
+    "evaluation.voice_judges.VoiceJudge": "evaluation.classifiers.VoiceClassifier",
+    "evaluation.voice_judges.load_judge": "evaluation.classifiers.load_classifier",
+    "inference.KINDS": "runtime.inference.CHANNELS_LAST",
+    "speech.f0_store.Contour": "f0.store.StoredContour",
+    "tokens.blocks.KINDS": "data.blocks.STREAM_KINDS",
+    "tokens.documents.Word": "data.documents.WordIds",
+    "tokens.widen.widen": "data.collate.collate",
+}
 
 
 def todays_name(path: str) -> str:
@@ -121,8 +133,8 @@ def todays_name(path: str) -> str:
         path: a dotted path, such as the `class_path` in a folder that an earlier version wrote; one that has not
             changed, or is of another package, is given back.
     """
-    if path in RENAMED:
-        return RENAMED[path]
+    if path.removeprefix(PACKAGE) in RENAMED:
+        return PACKAGE + RENAMED[path.removeprefix(PACKAGE)]
     module, _, name = path.rpartition(".")
     for candidate in MODULES.get(module.removeprefix(PACKAGE), ()):
         if hasattr(import_module(PACKAGE + candidate), name):

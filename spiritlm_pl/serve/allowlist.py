@@ -19,7 +19,7 @@ _OPEN = re.compile(f"{_PAGE}|{_OWN}|{_EVENTS}")
 _FILE = "/gradio_api/file="
 
 
-class Doors:
+class Allowlist:
     """Lets through what is on the list, and files of one folder.
 
     Args:

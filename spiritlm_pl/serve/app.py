@@ -7,7 +7,7 @@ from typing import NoReturn
 import gradio as gr
 from fastapi import FastAPI
 
-from spiritlm_pl.serve.allowlist import Doors
+from spiritlm_pl.serve.allowlist import Allowlist
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.components import CSS
 from spiritlm_pl.serve.page import build_page
@@ -60,7 +60,7 @@ def mount_page(app: FastAPI, session: Session, folder: Path) -> FastAPI:
         theme=gr.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=CSS + tokens_css(),
     )
-    app.add_middleware(Doors, folder=folder)
+    app.add_middleware(Allowlist, folder=folder)
     return app
 
 

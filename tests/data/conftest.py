@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.data.blocks import Manifest, write_block, write_manifest
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)
@@ -27,12 +27,12 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
     documents = []
     for index in range(number):
         words = [
-            Word(text() if kind != "speech" else [], speech() if kind != "text" else [])
+            WordIds(text() if kind != "speech" else [], speech() if kind != "text" else [])
             for _ in range(rng.integers(1, 40))
         ]
         if kind != "aligned":
             words = [
-                Word(
+                WordIds(
                     sum((list(w.text) for w in words), []),
                     [*sum((list(w.speech) for w in words), [])]
                     or ([VOCABULARY.unit_offset] if kind == "speech" else []),

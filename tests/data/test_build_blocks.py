@@ -16,7 +16,7 @@ from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks, delimited, speech_of_words
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.shuffling import Shuffler
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -262,7 +262,7 @@ def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("block_tokens", [10**9, 300, 7])
 def test_a_shuffle_on_disk_is_the_shuffle_in_memory(tmp_path: Path, block_tokens: int) -> None:
-    documents = [Document(number * 7919, [Word([number] * (number % 9 + 1), [number])]) for number in range(200)]
+    documents = [Document(number * 7919, [WordIds([number] * (number % 9 + 1), [number])]) for number in range(200)]
 
     def blocks(order: list[Document], memory: int) -> list[list[int]]:
         with Shuffler(tmp_path / "spill", 3, memory) as shuffler:
@@ -285,11 +285,11 @@ def test_a_shuffle_does_not_take_in_what_a_killed_one_left(tmp_path: Path) -> No
     for memory in (10, 10**9):
         killed = Shuffler(tmp_path / "spill", 0, tokens_in_memory=10)
         for number in range(50):
-            killed.add(Document(number, [Word([1, 2, 3], [])]))
+            killed.add(Document(number, [WordIds([1, 2, 3], [])]))
         assert any((tmp_path / "spill").iterdir())
         with Shuffler(tmp_path / "spill", 0, memory) as shuffler:
             for number in range(100, 120):
-                shuffler.add(Document(number, [Word([1], [])]))
+                shuffler.add(Document(number, [WordIds([1], [])]))
             keys = [document.key for part in shuffler.blocks(8) for document in part]
         assert sorted(keys) == list(range(100, 120))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.data.documents import Document, Documents, Word
+from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode, visit
 from spiritlm_pl.data.interleave_reference import visit_document
 from spiritlm_pl.data.packing import PackedBlock, rows_needed, shortest_row
@@ -20,7 +20,7 @@ vocabularies = st.sampled_from(
     [replace(VOCABULARY, begin_of_document=begin, end_of_document=end) for begin, end in DELIMITERS]
 )
 
-words = st.builds(Word, st.lists(st.integers(0, 49), max_size=4), st.lists(st.integers(52, 71), max_size=6))
+words = st.builds(WordIds, st.lists(st.integers(0, 49), max_size=4), st.lists(st.integers(52, 71), max_size=6))
 documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
 spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 options = st.builds(Interleaving, mode=st.sampled_from(MODES), text_span=spans, speech_span=spans)
@@ -86,7 +86,7 @@ def test_visit_and_rows_equal_the_reference(documents, key, how, longer, vocabul
 
 def test_spans_alternate_and_keep_to_their_lengths() -> None:
     vocabulary = Vocabulary(num_text=10_000, num_units=10_000)
-    words = [Word([index], [vocabulary.unit_offset + index]) for index in range(5_000)]
+    words = [WordIds([index], [vocabulary.unit_offset + index]) for index in range(5_000)]
     how = Interleaving(text_span=(10, 30), speech_span=(5, 15))
     tokens = visit_document(Document(7, words), 3, how, vocabulary)
     places = [
@@ -101,7 +101,7 @@ def test_spans_alternate_and_keep_to_their_lengths() -> None:
     assert said == list(range(5_000))  # every word once, in order, in one modality
 
 
-ONE, TWO = Word([5], [52]), Word([6, 7], [53])
+ONE, TWO = WordIds([5], [52]), WordIds([6, 7], [53])
 TEXT, SPEECH, ASR, TTS = 50, 51, 72, 73
 
 
@@ -125,4 +125,4 @@ def test_one_end_stands_after_a_document_whatever_it_ends_in(mode: Mode, allowed
     assert [[1, *tokens] for tokens in found] == [
         visit_document(Document(key, [ONE, TWO]), 0, how, opened) for key in range(20)
     ]
-    assert visit_document(Document(0, [Word([], [])]), 0, how, opened) == []
+    assert visit_document(Document(0, [WordIds([], [])]), 0, how, opened) == []

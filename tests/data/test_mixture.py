@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.data.collate import LossOn, widen
+from spiritlm_pl.data.collate import LossOn, collate
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture, cycle, quotas
@@ -158,7 +158,7 @@ def test_the_end_of_a_document_is_always_predicted(make_blocks) -> None:
     folder, *_ = make_blocks("speech", blocks=1, end_of_document=2, begin_of_document=2)
     stream = TokenStream(folder, 48, 0, Interleaving())
     predicted = LossOn(text=False, markers=False).table(stream.vocabulary)
-    batch = widen(stream.rows(0, stream.rows_per_epoch), 0, predicted)
+    batch = collate(stream.rows(0, stream.rows_per_epoch), 0, predicted)
     opens, ends = batch.position_ids == 0, (batch.tokens == 2) & (batch.position_ids > 0)
     assert int(ends.sum()) == 40 and bool(batch.loss_mask[ends].all()) and not bool(batch.loss_mask[opens].any())
     without = LossOn(text=False).table(replace(stream.vocabulary, end_of_document=None))
@@ -167,11 +167,11 @@ def test_the_end_of_a_document_is_always_predicted(make_blocks) -> None:
 
 def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> None:
     from spiritlm_pl.data.blocks import write_block, write_manifest
-    from spiritlm_pl.data.documents import Document, Word
+    from spiritlm_pl.data.documents import Document, WordIds
     from spiritlm_pl.vocabulary import Vocabulary
 
     other = Vocabulary(num_text=7, num_units=3)
-    entry = write_block(tmp_path / "other", 0, [Document(1, [Word([1], [])])], other)
+    entry = write_block(tmp_path / "other", 0, [Document(1, [WordIds([1], [])])], other)
     write_manifest(tmp_path / "other", "text", other, [entry], {})
     stream = TokenStream(tmp_path / "other", 48, 0, Interleaving())
     with pytest.raises(ValueError, match="streams must share one vocabulary"):

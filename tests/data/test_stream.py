@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.data.blocks import read_manifest, write_block, write_manifest
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
@@ -77,7 +77,7 @@ def test_rows_of_blocks_that_were_not_tried_have_room_for_all_ends(tmp_path: Pat
     vocabulary = Vocabulary(num_text=100, num_units=30, multiple_of=1, end_of_document=2)
     sizes = [40, 40, 4, 40, 40]  # the short documents of the third are not looked at before they are read
     for number, size in enumerate(sizes):
-        documents = [Document(100 * number + place, [Word([5] * size, [])]) for place in range(400 // size)]
+        documents = [Document(100 * number + place, [WordIds([5] * size, [])]) for place in range(400 // size)]
         sizes[number] = write_block(tmp_path, number, documents, vocabulary)
     write_manifest(tmp_path, "text", vocabulary, sizes, {})
     stream = TokenStream(tmp_path, 450, 0, Interleaving())
@@ -89,7 +89,7 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
     vocabulary = Vocabulary(num_text=2_000, num_units=2_000, multiple_of=1)
     documents = [
         Document(
-            number, [Word([word], [vocabulary.unit_offset + word]) for word in range(40 * number, 40 * number + 40)]
+            number, [WordIds([word], [vocabulary.unit_offset + word]) for word in range(40 * number, 40 * number + 40)]
         )
         for number in range(50)
     ]

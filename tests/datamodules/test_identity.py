@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spiritlm_pl.data.blocks import KINDS, write_block, write_manifest
+from spiritlm_pl.data.blocks import STREAM_KINDS, write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -18,16 +18,16 @@ OTHER = Vocabulary(num_text=60, num_units=30, multiple_of=1)
 def write_split(folder: Path, split: str, vocabulary: Vocabulary = VOCABULARY) -> None:
     rng = np.random.default_rng(0)
     units = vocabulary.unit_offset, vocabulary.unit_offset + vocabulary.num_units
-    for kind in KINDS:
+    for kind in STREAM_KINDS:
         documents = []
         for key in range(10):
             text = rng.integers(0, vocabulary.num_text, 20 * (kind != "speech")).tolist()
-            documents.append(Document(key, [Word(text, rng.integers(*units, 50 * (kind != "text")).tolist())]))
+            documents.append(Document(key, [WordIds(text, rng.integers(*units, 50 * (kind != "text")).tolist())]))
         entry = write_block(folder / split / kind, 0, documents, vocabulary)
         write_manifest(folder / split / kind, kind, vocabulary, [entry], {"seconds": 20.0 * (kind != "text")})
 
 
-def datamodule(folder: Path, kinds: tuple[str, ...] = KINDS, **options) -> InterleavedDataModule:
+def datamodule(folder: Path, kinds: tuple[str, ...] = STREAM_KINDS, **options) -> InterleavedDataModule:
     streams = {kind: StreamConfig(folder=str(folder)) for kind in kinds}
     return InterleavedDataModule(streams, row_length=32, batch_size=2, num_workers=0, **options)
 
@@ -37,7 +37,7 @@ def test_streams_in_another_order_are_another_run(tmp_path: Path) -> None:
     state = datamodule(tmp_path).train_dataloader().state_dict()
     datamodule(tmp_path).train_dataloader().load_state_dict(state)
     with pytest.raises(ValueError, match=r"streams must be what .*\['text', 'speech', 'aligned'\], but is \['aligned'"):
-        datamodule(tmp_path, KINDS[::-1]).train_dataloader().load_state_dict(state)
+        datamodule(tmp_path, STREAM_KINDS[::-1]).train_dataloader().load_state_dict(state)
 
 
 def test_a_loss_on_other_tokens_is_another_run(tmp_path: Path) -> None:

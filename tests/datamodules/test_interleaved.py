@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import TrainingLoader
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
@@ -34,7 +34,7 @@ def blocks(tmp_path: Path) -> Path:
                     text = kind != "speech"
                     speech = kind != "text"
                     words = [
-                        Word(rng.integers(0, 100, 2 * text).tolist(), rng.integers(102, 132, 5 * speech).tolist())
+                        WordIds(rng.integers(0, 100, 2 * text).tolist(), rng.integers(102, 132, 5 * speech).tolist())
                         for _ in range(rng.integers(5, 30))
                     ]
                     documents.append(Document(1000 * number + index, words))

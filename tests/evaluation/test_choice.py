@@ -11,7 +11,7 @@ from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.documents import Word
+from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
@@ -120,7 +120,7 @@ def test_merged_words_are_counted_as_what_they_say():
 
 
 def test_a_marker_stands_where_the_modality_changes():
-    words, more = [Word([1, 2], [50])], [Word([3], [51, 52])]
+    words, more = [WordIds([1, 2], [50])], [WordIds([3], [51, 52])]
     text, speech = VOCABULARY.marker(Modality.TEXT), VOCABULARY.marker(Modality.SPEECH)
     assert sequence(words, more, DIRECTIONS["text_to_text"], VOCABULARY) == ([text, 1, 2, 3], 1)
     to_speech = sequence(words, more, DIRECTIONS["text_to_speech"], VOCABULARY)
@@ -135,7 +135,7 @@ def test_a_marker_stands_where_the_modality_changes():
 def test_task_markers_say_what_is_asked_for():
     vocabulary = Vocabulary(num_text=40, num_units=50, num_tasks=2, multiple_of=32)
     asr, tts = vocabulary.task_offset, vocabulary.task_offset + 1
-    words, more = [Word([1, 2], [50])], [Word([3], [51, 52])]
+    words, more = [WordIds([1, 2], [50])], [WordIds([3], [51, 52])]
     assert sequence(words, more, DIRECTIONS["text_to_text"], vocabulary) == ([40, 1, 2, 3], 1)
     assert sequence(words, more, DIRECTIONS["text_to_speech"], vocabulary) == ([40, 1, 2, tts, 51, 52], 2)
     assert sequence(words, more, DIRECTIONS["speech_to_text"], vocabulary) == ([41, 50, asr, 3], 1)
@@ -152,8 +152,8 @@ def test_task_markers_say_what_is_asked_for():
     ],
 )
 def test_what_is_cut_keeps_its_markers_and_its_count(limit, direction, expected):
-    context = [Word([i], [50 + i]) for i in range(1, 5)]
-    assert sequence(context, [Word([7], [60])] * 3, DIRECTIONS[direction], VOCABULARY, limit) == expected
+    context = [WordIds([i], [50 + i]) for i in range(1, 5)]
+    assert sequence(context, [WordIds([7], [60])] * 3, DIRECTIONS[direction], VOCABULARY, limit) == expected
 
 
 def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
@@ -162,9 +162,9 @@ def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
     torch.nn.init.ones_(model.model.embed_tokens.weight)  # the same hidden state everywhere
     torch.nn.init.zeros_(model.lm_head.weight)
     torch.nn.init.constant_(model.lm_head.weight[5], 0.1)  # token 5 is likelier than all others
-    likely, long = [Word([5], [])] * 30, [Word([6], [])] * 200  # the context is of 64 tokens
+    likely, long = [WordIds([5], [])] * 30, [WordIds([6], [])] * 200  # the context is of 64 tokens
     for right, wrong, accuracy in ((likely, long, 1.0), (long, likely, 0.0)):
-        item = ChoiceItem("a", "b", [Word([1], [])] * 5, right, wrong)
+        item = ChoiceItem("a", "b", [WordIds([1], [])] * 5, right, wrong)
         assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
 
 
@@ -198,10 +198,10 @@ def test_a_tie_is_half_right(model, tied, right, wrong):
     torch.nn.init.ones_(model.model.embed_tokens.weight)
     torch.nn.init.zeros_(model.lm_head.weight)
     torch.nn.init.constant_(model.lm_head.weight[5], 0.1)  # token 5 is likelier than all others, which are alike
-    one, likely, other = [Word([6], [])], [Word([5], [])], [Word([7], [])]
-    pairs = [(one, one), (one, [Word([9], [])]), (other, one), (likely, likely)][:tied]
+    one, likely, other = [WordIds([6], [])], [WordIds([5], [])], [WordIds([7], [])]
+    pairs = [(one, one), (one, [WordIds([9], [])]), (other, one), (likely, likely)][:tied]
     pairs += [(likely, one)] * right + [(one, likely)] * wrong
-    items = [ChoiceItem(str(n), "b", [Word([n], [])], *pair) for n, pair in enumerate(pairs)]
+    items = [ChoiceItem(str(n), "b", [WordIds([n], [])], *pair) for n, pair in enumerate(pairs)]
     found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"])["text_to_text"]
     points = right + tied / 2
     assert found.num_ties == tied and found.accuracy == points / len(items)
@@ -210,7 +210,7 @@ def test_a_tie_is_half_right(model, tied, right, wrong):
 
 def test_equal_continuations_tie_to_the_last_bit(model):
     words = [
-        [Word([token, (token * 7) % 40], []) for token in range(start, start + length)]
+        [WordIds([token, (token * 7) % 40], []) for token in range(start, start + length)]
         for start, length in ((1, 3), (5, 9), (2, 5), (7, 2), (3, 11))
     ]
     items = [ChoiceItem(str(n), "b", words[0], same, same) for n, same in enumerate(words)]

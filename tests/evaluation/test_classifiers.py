@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.evaluation.classifiers import VoiceJudge, load_judge, similarity, similarity_scale
+from spiritlm_pl.evaluation.classifiers import VoiceClassifier, load_classifier, similarity, similarity_scale
 from spiritlm_pl.runtime.checkpoint import save_network
 
 
 def test_a_judge_says_what_its_network_says_of_a_batch(kit: Any) -> None:
     network = kit.judge(("high", "low"))
-    judge = VoiceJudge(network)
+    judge = VoiceClassifier(network)
     waveforms = [kit.Said("a", f0).waveform()[: 16_000 + 5_000 * i] for i, f0 in enumerate((100.0, 150.0, 230.0))]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     with torch.no_grad():
@@ -27,8 +27,8 @@ def test_a_judge_says_what_its_network_says_of_a_batch(kit: Any) -> None:
 
 def test_waveforms_of_another_rate_are_resampled(kit: Any) -> None:
     network, waveform = kit.judge(("a", "b")), kit.Said("a").waveform()
-    half = VoiceJudge(network, sample_rate=8_000).features(waveform[::2])
-    whole = VoiceJudge(network).features(waveform)
+    half = VoiceClassifier(network, sample_rate=8_000).features(waveform[::2])
+    whole = VoiceClassifier(network).features(waveform)
     assert similarity(half, whole) > 0.9
 
 
@@ -47,21 +47,21 @@ def test_the_scale_is_of_all_pairs() -> None:
 
 def test_a_judge_has_labels(kit: Any) -> None:
     folder = save_network(kit.folder / "judge", kit.judge(("high", "low")), "style")
-    assert load_judge("style_judge", folder, "style").labels == ("high", "low")
+    assert load_classifier("style_judge", folder, "style").labels == ("high", "low")
     save_network(folder, kit.judge(()), "style")
     with pytest.raises(ValueError, match="style_judge must be a network that tells labels apart, but .* has no labels"):
-        load_judge("style_judge", folder, "style")
+        load_classifier("style_judge", folder, "style")
     save_network(folder, kit.vocoder(kit.base), "vocoder")
     with pytest.raises(ValueError, match="must be of stage 'style'"):
-        load_judge("speaker_judge", folder, "speaker")
+        load_classifier("speaker_judge", folder, "speaker")
 
 
 def test_a_judge_tells_what_it_was_trained_for(kit: Any) -> None:
     network = kit.judge(("ann", "bob"))
     network.config = replace(network.config, target="speaker")
     folder = save_network(kit.folder / "speakers", network, "style")
-    assert load_judge("speaker_judge", folder, "speaker").labels == ("ann", "bob")
+    assert load_classifier("speaker_judge", folder, "speaker").labels == ("ann", "bob")
     with pytest.raises(
         ValueError, match="style_judge must be a network that tells styles apart, but .* tells speakers"
     ):
-        load_judge("style_judge", folder, "style")
+        load_classifier("style_judge", folder, "style")

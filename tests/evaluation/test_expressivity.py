@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.evaluation.classifiers import VoiceJudge
+from spiritlm_pl.evaluation.classifiers import VoiceClassifier
 from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
 from spiritlm_pl.evaluation.expressivity_report import ExpressivityReport
 from spiritlm_pl.evaluation.recognition import Recogniser
-from spiritlm_pl.evaluation.resyntheses import renditions
+from spiritlm_pl.evaluation.resyntheses import resyntheses
 from spiritlm_pl.evaluation.stored_speech import stored_speech
 from spiritlm_pl.f0.extractors import YIN
 
@@ -23,8 +23,8 @@ def measured(kit: Any, mini: Any, vocoders: Mapping[str, Any], **judges: Any) ->
     measure = Expressivity(
         Judges(extractor=YIN(), **judges), stored.layout, {name: one.expressive for name, one in vocoders.items()}
     )
-    for rendition in renditions(vocoders, stored):
-        measure.add(rendition)
+    for resynthesis in resyntheses(vocoders, stored):
+        measure.add(resynthesis)
     return measure.report()
 
 
@@ -50,7 +50,10 @@ def plain(report: ExpressivityReport) -> dict[str, Any]:
 
 def test_the_original_is_perfect_and_silence_is_not(kit: Any) -> None:
     mini = kit.mini()
-    judges = {"style": VoiceJudge(kit.judge(("high", "low"))), "speaker": VoiceJudge(kit.judge(("ann", "bob")))}
+    judges = {
+        "style": VoiceClassifier(kit.judge(("high", "low"))),
+        "speaker": VoiceClassifier(kit.judge(("ann", "bob"))),
+    }
     report = plain(measured(kit, mini, parrots(kit, mini), **judges, recognisers={"ear": by_energy(["press", "one"])}))
     original, same, silent, other = (report["systems"][name] for name in ("original", "same", "silent", "other"))
     assert report["num_utterances"] == 8 and report["seconds"] == pytest.approx(8 * 1.6)
@@ -145,10 +148,10 @@ def test_speakers_that_nobody_knows_give_no_scale(kit: Any) -> None:
     stored = stored_speech(mini.units, mini.corpus)
     vocoder = kit.Parrot(kit.originals(mini.corpus), speakers=("unknown",))
     measure = Expressivity(
-        Judges(extractor=YIN(), speaker=VoiceJudge(kit.judge(("ann", "bob")))), stored.layout, {"x": True}
+        Judges(extractor=YIN(), speaker=VoiceClassifier(kit.judge(("ann", "bob")))), stored.layout, {"x": True}
     )
-    for rendition in renditions({"x": vocoder}, stored):
-        measure.add(rendition)
+    for resynthesis in resyntheses({"x": vocoder}, stored):
+        measure.add(resynthesis)
     report = plain(measure.report())
     assert report["speaker_scale"] == {"same_speaker": None, "different_speakers": None}
     assert report["systems"]["x"]["speaker_similarity"]["value"] == pytest.approx(1.0)
@@ -162,8 +165,8 @@ def test_utterances_without_voice_count_for_what_they_can(kit: Any) -> None:
     stored = stored_speech(mini.units, mini.corpus)
     save_wav(mini.corpus / "audio" / "hiss.wav", hiss)
     measure = Expressivity(Judges(extractor=YIN()), stored.layout, {"x": True})
-    for rendition in renditions({"x": kit.Parrot([said[0], hiss])}, stored):
-        measure.add(rendition)
+    for resynthesis in resyntheses({"x": kit.Parrot([said[0], hiss])}, stored):
+        measure.add(resynthesis)
     found = plain(measure.report())["systems"]["x"]
     assert found["f0_frame_error"]["count"] == 2 and found["f0_frame_error"]["value"] < 0.05
     assert found["f0_correlation"]["count"] == 1 and found["f0_correlation"]["value"] == pytest.approx(1.0)
@@ -194,8 +197,8 @@ def test_wrong_vocoders_are_refused(kit: Any) -> None:
     stored = stored_speech(mini.units, mini.corpus)
     for vocoders in ({}, {"original": kit.vocoder(kit.base)}):
         with pytest.raises(ValueError, match="vocoders must have names, none of them 'original'"):
-            renditions(vocoders, stored)
+            resyntheses(vocoders, stored)
     with pytest.raises(ValueError, match="vocoder 'x' does not fit: speaker must be one of ann, bob"):
-        renditions({"x": kit.vocoder(kit.base)}, stored, speaker="carol")
-    with pytest.raises(ValueError, match="renditions must be at least one"):
+        resyntheses({"x": kit.vocoder(kit.base)}, stored, speaker="carol")
+    with pytest.raises(ValueError, match="resyntheses must be at least one"):
         Expressivity(Judges(extractor=YIN()), stored.layout, {}).report()

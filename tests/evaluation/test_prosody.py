@@ -17,7 +17,7 @@ from spiritlm_pl.evaluation.prosody import (
     prosody_report,
     unit_difference,
 )
-from spiritlm_pl.evaluation.resyntheses import renditions
+from spiritlm_pl.evaluation.resyntheses import resyntheses
 from spiritlm_pl.evaluation.stored_speech import stored_speech
 from spiritlm_pl.f0.extractors import YIN
 
@@ -74,7 +74,7 @@ def report(kit: Any, mini: Any, **vocoders: Any) -> ProsodyReport:
     stored = stored_speech(mini.units, mini.corpus)
     utterances = [utterance for _, utterance in stored]
     return prosody_report(
-        find_pairs(utterances), pair_contours(renditions(vocoders, stored), YIN()), other_text_distance(utterances)
+        find_pairs(utterances), pair_contours(resyntheses(vocoders, stored), YIN()), other_text_distance(utterances)
     )
 
 

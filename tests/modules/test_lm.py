@@ -19,7 +19,7 @@ from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.training import SpiritCLI
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
@@ -53,7 +53,7 @@ def corpus(tmp_path_factory):
     for split in ("train", "validation", "test"):
         for kind, number in (("text", 0), ("aligned", 5)):
             words = [
-                [Word(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist()) for _ in range(20)]
+                [WordIds(rng.integers(0, 20, 2).tolist(), rng.integers(*units, number).tolist()) for _ in range(20)]
                 for _ in range(30)
             ]
             documents = [Document(index, document) for index, document in enumerate(words)]

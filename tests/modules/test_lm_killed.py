@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.data.blocks import write_block, write_manifest
-from spiritlm_pl.data.documents import Document, Word
+from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.vocabulary import Vocabulary
 
 WORKER = Path(__file__).parent / "train_lm.py"
@@ -24,7 +24,7 @@ def make_blocks(folder: Path) -> None:
         documents = [
             Document(
                 number,
-                [Word(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist()) for _ in range(20)],
+                [WordIds(rng.integers(0, 100, 2).tolist(), rng.integers(102, 132, units).tolist()) for _ in range(20)],
             )
             for number in range(30)
         ]

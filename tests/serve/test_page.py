@@ -144,7 +144,7 @@ from spiritlm_pl.cli.serve import load_model
 from spiritlm_pl.serve import app as serve_app
 from spiritlm_pl.serve.session import Session
 
-serve_app.Doors.is_open = lambda self, path: True
+serve_app.Allowlist.is_open = lambda self, path: True
 app = serve_app.mount_page(FastAPI(), Session(load_model(Path(sys.argv[1]))), Path(sys.argv[2]))
 with TestClient(app) as client:
     for path in ("/etc/passwd", sys.argv[1] + "/lm/config.json"):

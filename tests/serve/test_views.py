@@ -7,7 +7,7 @@ import torch
 
 from spiritlm_pl.generation import Speech, Text
 from spiritlm_pl.generation.stream import speech_string
-from spiritlm_pl.serve.allowlist import Doors
+from spiritlm_pl.serve.allowlist import Allowlist
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.components import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
 from spiritlm_pl.serve.pictures import outline, speech_figure
@@ -110,4 +110,4 @@ def test_a_header_that_promises_less_than_there_is_does_not_help(tmp_path):
 def test_doors(tmp_path, path, is_open):
     from pathlib import Path
 
-    assert Doors(None, Path("/served/page")).is_open(path) is is_open
+    assert Allowlist(None, Path("/served/page")).is_open(path) is is_open

@@ -22,7 +22,7 @@ from spiritlm_pl.generation.types import Piece, Speech, Text
 
 Item = dict[str, Any]
 STANDARD = "-"
-KINDS = ({"text"}, {"audio"})
+PROMPT_PIECES = ({"text"}, {"audio"})
 
 
 def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -126,7 +126,7 @@ def pieces(found: Any) -> list[Piece] | str:
     """
     if isinstance(found, str):
         return found
-    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in KINDS for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in PROMPT_PIECES for one in found):
         raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
     return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
 

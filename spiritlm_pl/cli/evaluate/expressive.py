@@ -10,7 +10,7 @@ from spiritlm_pl.f0.names import ExtractorName
 
 if TYPE_CHECKING:
     from spiritlm_pl.evaluation.contours import Contour
-    from spiritlm_pl.evaluation.resyntheses import Rendition
+    from spiritlm_pl.evaluation.resyntheses import Resynthesis
 
 
 def expressivity(
@@ -60,27 +60,27 @@ def expressivity(
         audio: folder for the first utterances as wav files of 16 kHz; none when left out.
         device: for vocoders, judges of style and voice, and F0.
     """
-    from spiritlm_pl.evaluation.classifiers import load_judge
+    from spiritlm_pl.evaluation.classifiers import load_classifier
     from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
     from spiritlm_pl.evaluation.recognition import recognisers
-    from spiritlm_pl.evaluation.resyntheses import renditions
+    from spiritlm_pl.evaluation.resyntheses import resyntheses
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
     from spiritlm_pl.f0.extractors import make_extractor
 
     networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split, utterances)
-    said = renditions(networks, stored, codes=codes, speaker=speaker)
+    said = resyntheses(networks, stored, codes=codes, speaker=speaker)
     texts = [text_of(cut) for cut in stored.cuts]
-    style = None if style_judge is None else load_judge("style_judge", style_judge, "style", device)
-    voice = None if speaker_judge is None else load_judge("speaker_judge", speaker_judge, "speaker", device)
+    style = None if style_judge is None else load_classifier("style_judge", style_judge, "style", device)
+    voice = None if speaker_judge is None else load_classifier("speaker_judge", speaker_judge, "speaker", device)
     ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language)
     judges = Judges(extractor=make_extractor(f0, device), recognisers=ears, style=style, speaker=voice, device=device)
     measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")
-    for index, rendition in enumerate(followed(said, len(stored), "expressivity")):
-        contours = measure.add(rendition)
+    for index, resynthesis in enumerate(followed(said, len(stored), "expressivity")):
+        contours = measure.add(resynthesis)
         if index < EXAMPLES:
-            save_example(folder, rendition, contours, with_audio=audio is not None)
+            save_example(folder, resynthesis, contours, with_audio=audio is not None)
     report = measure.report()
     settings: dict[str, Any] = {
         "vocoders": vocoders,
@@ -104,19 +104,19 @@ def expressivity(
     write_table(out, report.table(title, notes))
 
 
-def save_example(folder: Path, rendition: "Rendition", contours: "Mapping[str, Contour]", with_audio: bool) -> None:
+def save_example(folder: Path, resynthesis: "Resynthesis", contours: "Mapping[str, Contour]", with_audio: bool) -> None:
     """Write a picture of an utterance's F0, original and resyntheses over each other, and what is to be heard."""
     from spiritlm_pl.evaluation.contours import FRAME_RATE
     from spiritlm_pl.evaluation.plots import contour_figure
     from spiritlm_pl.f0.frames import SAMPLE_RATE
 
-    name = rendition.tokens.id
+    name = resynthesis.tokens.id
     folder.mkdir(parents=True, exist_ok=True)
     curves = {title: contour.drawn() for title, contour in contours.items()}
-    figure = contour_figure(curves, FRAME_RATE, f"{name}: {rendition.text}")
+    figure = contour_figure(curves, FRAME_RATE, f"{name}: {resynthesis.text}")
     figure.savefig(folder / f"{plain_name(name)}.png", dpi=120)
     if with_audio:
-        save_wavs(folder, name, rendition.waveforms(), SAMPLE_RATE)
+        save_wavs(folder, name, resynthesis.waveforms(), SAMPLE_RATE)
 
 
 def prosody(
@@ -150,7 +150,7 @@ def prosody(
     from dataclasses import replace
 
     from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report
-    from spiritlm_pl.evaluation.resyntheses import renditions
+    from spiritlm_pl.evaluation.resyntheses import resyntheses
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech
     from spiritlm_pl.f0.extractors import make_extractor
 
@@ -160,7 +160,7 @@ def prosody(
     pairs = find_pairs(utterances, contrasts or ())
     needed = {utterance.id for pair in pairs for utterance in (pair.first, pair.second)}
     stored = replace(stored, cuts=[cut for cut in stored.cuts if cut.id in needed])
-    said = renditions(networks, stored, codes=codes, speaker=speaker)
+    said = resyntheses(networks, stored, codes=codes, speaker=speaker)
     contours = pair_contours(followed(said, len(stored), "prosody"), make_extractor(f0, device), device)
     report = prosody_report(pairs, contours, other_text_distance(utterances))
     settings: dict[str, Any] = {"vocoders": vocoders, "units": units, "corpus": corpus, "split": split, "f0": f0}

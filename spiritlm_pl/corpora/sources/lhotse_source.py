@@ -37,7 +37,7 @@ class _UnusableError(ValueError):
 
 
 @dataclass(frozen=True)
-class Piece:
+class CutUtterance:
     """What one supervision says, with times of words and phones in seconds from the start of its stretch of audio.
 
     The `cut` is that stretch alone; `supervision` is as in the manifest.
@@ -73,7 +73,7 @@ def pieces_of(
     channel: int | None = None,
     max_overlap: float = MAX_OVERLAP,
     language: str = "en",
-) -> tuple[dict[str, list[Piece]], list[Skipped]]:
+) -> tuple[dict[str, list[CutUtterance]], list[Skipped]]:
     """One piece for each supervision that can be used.
 
     Args:
@@ -87,7 +87,7 @@ def pieces_of(
         pieces by part, with ids that differ (those of the supervisions, numbered where several have the same), and
         what was left out.
     """
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[str, list[CutUtterance]] = {}
     used: dict[str, int] = {}
     by_part, skipped = _undisturbed(parts, channel, max_overlap)
     for part, segments in by_part.items():
@@ -220,7 +220,7 @@ def _tier(supervision: SupervisionSegment, names: tuple[str, ...], shift: float 
     return [AlignedWord(i.symbol, i.start, i.end, i.score) for i in moved if not is_silence(i.symbol)]
 
 
-def _piece(segment: _Segment, origin: float, channel: int | None, language: str) -> Piece:
+def _piece(segment: _Segment, origin: float, channel: int | None, language: str) -> CutUtterance:
     cut, supervision = segment.cut, segment.supervision
     if isinstance(cut, MixedCut):
         _refuse_others(segment)
@@ -248,7 +248,7 @@ def _piece(segment: _Segment, origin: float, channel: int | None, language: str)
         words, phones = (_inside(items, 0.0, end - start) for items in (words, phones))
     customs = (supervision.custom or {}, segment.track.custom or {})
     style = next((str(c[name]) for c in customs for name in _STYLE_FIELDS if c.get(name)), "")
-    return Piece(supervision.id, cut, supervision, text, tuple(words), tuple(phones), style)
+    return CutUtterance(supervision.id, cut, supervision, text, tuple(words), tuple(phones), style)
 
 
 def _of_one_channel(cut: MonoCut | MultiCut, supervision: SupervisionSegment, channel: int | None) -> MonoCut:
@@ -337,7 +337,7 @@ def utterances_of(
     return found, skipped
 
 
-def _utterance(piece: Piece, language: str, scratch: Path | None) -> Utterance:
+def _utterance(piece: CutUtterance, language: str, scratch: Path | None) -> Utterance:
     supervision, cut = piece.supervision, piece.cut
     custom = _plain(supervision.custom or {}) | ({"style": piece.style} if piece.style else {})
     utterance = Utterance(
