@@ -5,7 +5,7 @@ Shapes: S samples at 16 kHz.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -32,6 +32,7 @@ class Aligned:
     seconds: float | None = None
 
 
+@runtime_checkable
 class Aligner(Protocol):
     """Finds words in audio; small and picklable, models are loaded at first use in each process."""
 

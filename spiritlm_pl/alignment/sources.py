@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
@@ -15,8 +14,7 @@ from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
 from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.sources.lhotse_source import CutUtterance, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
-
-Method = Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"]
+from spiritlm_pl.registry import find
 
 
 @lru_cache(maxsize=1)
@@ -55,7 +53,7 @@ class LhotseAligner:
 
 
 def make_aligner(
-    method: Method,
+    method: str,
     *,
     source: str | None,
     network: str,
@@ -66,7 +64,7 @@ def make_aligner(
     phone_tier: str | None = None,
     phone_source: str | None = None,
 ) -> Aligner:
-    """An aligner by name; see `spiritlm align --help` for the arguments.
+    """Make an aligner by its name, or by the path of its class; see `spiritlm align --help` for the arguments.
 
     Raises:
         ValueError: if the method needs a source and there is none, or an argument is of another method.
@@ -87,8 +85,19 @@ def make_aligner(
         aligner = CTCAligner(network, device, unknown)
         aligner.load()  # a network that is not there is an error at once
         return aligner
+    if method not in ("textgrid", "ctm", "lhotse"):
+        return _other_aligner(method, source)
     if source is None:
         raise ValueError(f"source must be given with method {method}, but is None instead")
     if method == "textgrid":
         return TextGridAligner(source, word_tier, phone_tier)
     return CTMAligner(source, phone_source) if method == "ctm" else LhotseAligner(source)
+
+
+def _other_aligner(method: str, source: str | None) -> Aligner:
+    """An aligner of another package: a class that takes the source, or nothing where there is none."""
+    kind = find("aligners", method, "method")
+    aligner: Aligner = kind() if source is None else kind(source)
+    if not isinstance(aligner, Aligner):
+        raise ValueError(f"method must be an aligner, with name, needs_audio, english_only and align, but is {method}")
+    return aligner

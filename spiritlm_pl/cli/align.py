@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
+from spiritlm_pl.registry import trust_given
+
 
 def align(
     corpus: str,
-    method: Literal["pocketsphinx", "ctc", "textgrid", "ctm", "lhotse"] = "pocketsphinx",
+    method: str = "pocketsphinx",
     source: str | None = None,
     word_tier: str | None = None,
     phone_tier: str | None = None,
@@ -27,7 +29,8 @@ def align(
         corpus: a folder made by `spiritlm prepare`.
         method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or times that are
             already there: textgrid (a folder of Praat files, such as the output folder of the Montreal Forced Aligner),
-            ctm (one file), lhotse (a manifest of cuts with alignments).
+            ctm (one file), lhotse (a manifest of cuts with alignments); or another that is registered, or the path of
+            a class.
         source: the folder or file of textgrid, ctm and lhotse. Utterances are found by their path (spk1/utt1), or by
             the end of it where that is of one utterance only.
         word_tier: of textgrid: the tier of words, by name or pattern; if not given words, "* - words", word or ORT-MAU.
@@ -43,6 +46,7 @@ def align(
         overwrite: align utterances that have times already, too.
         num_jobs: processes; one a core if not given, and one for ctc on a GPU.
     """
+    trust_given(method)
     from spiritlm_pl.alignment.run import align_corpus
     from spiritlm_pl.alignment.sources import make_aligner
 

@@ -1,11 +1,11 @@
 """`spiritlm extract-f0 CORPUS`: put the F0 of a corpus beside it."""
 
-from spiritlm_pl.f0.names import ExtractorName
+from spiritlm_pl.registry import trust_given
 
 
 def extract_f0(
     corpus: str,
-    extractor: ExtractorName = "fcpe",
+    extractor: str = "fcpe",
     name: str | None = None,
     device: str = "cpu",
     num_jobs: int | None = None,
@@ -18,13 +18,14 @@ def extract_f0(
 
     Args:
         corpus: a folder made by `spiritlm prepare`.
-        extractor: fcpe (fast, on a GPU too), yaapt (what the paper trains on; slow), yin (no further package) or
-            torchaudio (coarse).
+        extractor: fcpe (fast, on a GPU too), yaapt (what the paper trains on; slow), yin (no further package),
+            torchaudio (coarse), another that is registered, or the path of a class.
         name: under which the F0 is kept; that of the extractor if not given.
         device: of fcpe: cpu, cuda, cuda:1, ...
         num_jobs: processes; one a core if not given; on a GPU there is one. The result is the same.
         part_size: utterances in a file.
     """
+    trust_given(extractor)
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE
     from spiritlm_pl.f0.store import extract_corpus, f0_folder
 

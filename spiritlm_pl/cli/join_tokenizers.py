@@ -1,9 +1,9 @@
 """`spiritlm join-tokenizers`: a phonetic, a pitch and a style tokenizer as one expressive tokenizer."""
 
-from spiritlm_pl.f0.names import ExtractorName
+from spiritlm_pl.registry import trust_given
 
 
-def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: ExtractorName = "fcpe") -> None:
+def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: str = "fcpe") -> None:
     """Put three trained tokenizers into one folder, for `predict`, `generate` and the callbacks.
 
     Args:
@@ -11,8 +11,9 @@ def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: Extract
         pitch: exported pitch VQ-VAE (`spiritlm fit --config pitch/...`).
         style: tokenizer folder that gives one code a second (`spiritlm fit --config style/...`).
         out: folder to write; the files are copied.
-        f0: extractor for speech whose F0 was not extracted before.
+        f0: F0 extractor for speech whose F0 was not extracted before: a registered name or the path of a class.
     """
+    trust_given(f0)
     from spiritlm_pl.runtime.lineage import write_note
     from spiritlm_pl.tokenizers.expressive import join_tokenizers as join
 

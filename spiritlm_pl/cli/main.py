@@ -12,6 +12,7 @@ from typing import Any
 
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
+from spiritlm_pl.registry import trust
 from spiritlm_pl.runtime.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -64,6 +65,7 @@ def usage() -> str:
         f"spiritlm {__version__}: train language models that speak and write\n\n"
         f"usage: spiritlm COMMAND [options]      spiritlm COMMAND --help\n\n{lines}\n\n"
         "Shipped configurations are found by name: spiritlm fit --config lm/base_7b --print_config\n"
+        "Folders may name classes of this package and of installed plugins; of others with --trust CLASS_OR_PACKAGE\n"
         "A full traceback instead of one line: SPIRITLM_TRACEBACK=1 spiritlm ..."
     )
 
@@ -149,6 +151,25 @@ def guarded(action: Callable[[], None]) -> int:
     return 0
 
 
+def without_trust(words: list[str]) -> list[str]:
+    """Take `--trust NAME` (or `--trust=NAME`, several with commas) from the words of any command, and obey it.
+
+    Raises:
+        ValueError: if a name is missing, or is no class, module or package.
+    """
+    rest, following = [], iter(words)
+    for word in following:
+        option, equals, names = word.partition("=")
+        if option != "--trust":
+            rest.append(word)
+            continue
+        names = names if equals else next(following, "")
+        if not names:
+            raise ValueError("trust must be a class, module or package, but is missing: --trust NAME")
+        trust(*names.split(","))
+    return rest
+
+
 def main() -> None:
     """Entry point of the `spiritlm` command."""
     arguments = sys.argv[1:]
@@ -160,4 +181,4 @@ def main() -> None:
         return
     if arguments[0] not in TRAINER_SUBCOMMANDS:  # Lightning has its own way with it
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # workers and files are cleared up
-    sys.exit(guarded(lambda: run(arguments)))
+    sys.exit(guarded(lambda: run(without_trust(arguments))))

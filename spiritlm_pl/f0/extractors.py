@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchaudio.functional import detect_pitch_frequency
 
-from spiritlm_pl.f0.fcpe import FCPE
 from spiritlm_pl.f0.frames import F0_MIN, HOP_LENGTH, SAMPLE_RATE, F0Extractor, at_frames, num_frames, one_by_one
-from spiritlm_pl.f0.names import EXTRACTORS, check_extractor
 from spiritlm_pl.f0.yin import yin_f0
+from spiritlm_pl.registry import find
 from spiritlm_pl.runtime.devices import check_device
 
 
@@ -114,13 +113,18 @@ class TorchaudioF0(YIN):
 
 
 def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
-    """An extractor by its name.
+    """Make an extractor.
+
+    Args:
+        kind: a registered name (fcpe, yaapt, yin, torchaudio), or the path of a class that needs no arguments.
+        device: for extractors that are networks.
 
     Raises:
-        ValueError: if there is none of that name, or no such device.
+        ValueError: if there is none of that name, it is no F0 extractor, or there is no such device.
     """
-    check_extractor("extractor", kind)
     where = check_device(device)
-    kinds: tuple[type[FCPE] | type[YAAPT] | type[YIN], ...] = (FCPE, YAAPT, YIN, TorchaudioF0)
-    made = dict(zip(EXTRACTORS, kinds, strict=True))[kind]()
-    return made.to(where) if isinstance(made, nn.Module) else made
+    made = find("f0", kind, "F0 extractor")()
+    if not callable(made):
+        raise ValueError(f"F0 extractor must be a class whose instances are called with waveforms, but is {kind}")
+    extractor: F0Extractor = made.to(where) if isinstance(made, nn.Module) else made
+    return extractor

@@ -7,7 +7,6 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from spiritlm_pl.registry import check_trusted, load_path, path_of
 from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -50,7 +50,7 @@ def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict
     assert is_dataclass(config) and not isinstance(config, type)
     description = {
         "stage": stage,
-        "class_path": f"{type(network).__module__}.{type(network).__qualname__}",
+        "class_path": path_of(type(network)),
         "config": asdict(config),
         "code_version": code_version(),
         **(extra or {}),
@@ -100,24 +100,18 @@ def mismatch(error: RuntimeError) -> str:
 
 
 def load_network(folder: str | Path, stage: str, device: str | torch.device = "cpu") -> nn.Module:
-    """Rebuild an exported network of this project, in evaluation mode.
+    """Rebuild an exported network, in evaluation mode.
+
+    Args:
+        folder: that `save_network` wrote.
+        stage: what it must be.
+        device: where to.
 
     Raises:
-        ValueError: if the folder holds another stage or damaged files, or its class does not belong to this project.
+        ValueError: if the folder holds another stage or damaged files, or a class that may not be loaded.
     """
     description = read_config(folder, stage)
-    module_name, _, class_name = todays_name(description["class_path"]).rpartition(".")
-    if not module_name.startswith("spiritlm_pl."):
-        raise ValueError(f"class_path must lie in spiritlm_pl, but is {description['class_path']} instead")
-    network_class = getattr(import_module(module_name), class_name)
-    config_class = network_class.config_class
-    known = {field.name for field in fields(config_class)}
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in description["config"].items()
-        if name in known
-    }
-    network: nn.Module = network_class(config_class(**values))
+    network = _built(description, Path(folder) / CONFIG_FILE)
     path = Path(folder) / WEIGHTS_FILE
     try:
         weights = load_file(path)
@@ -130,3 +124,28 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
         ) from error
     check_finite(weights, path)
     return network.to(device).eval()
+
+
+def _built(description: Mapping[str, Any], where: Path) -> nn.Module:
+    """A network as its description says, with random weights.
+
+    Raises:
+        ValueError: if its class may not be loaded, or is none of a network that is made from a dataclass.
+    """
+    class_path = todays_name(description["class_path"])
+    check_trusted(class_path, where)
+    network_class = load_path(class_path, f"class_path of {where}")
+    config_class: Any = getattr(network_class, "config_class", None)
+    is_network = isinstance(network_class, type) and issubclass(network_class, nn.Module)
+    if not (is_network and isinstance(config_class, type) and is_dataclass(config_class)):
+        raise ValueError(
+            f"class_path must be a torch.nn.Module with a config_class (a dataclass), but is {class_path} in {where}"
+        )
+    known = {field.name for field in fields(config_class)}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["config"].items()
+        if name in known
+    }
+    network: nn.Module = network_class(config_class(**values))
+    return network

@@ -73,7 +73,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "speech.ema_codebook": ("tokenizers.ema_codebook",),
     "speech.encoders": ("tokenizers.encoders",),
     "speech.expressive": ("tokenizers.expressive",),
-    "speech.extractors": ("f0.names",),
     "speech.f0": ("f0.extractors", "f0.frames", "f0.contour"),
     "speech.f0_measures": ("f0.measures",),
     "speech.f0_reader": ("f0.reader",),

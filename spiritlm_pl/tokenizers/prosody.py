@@ -16,7 +16,7 @@ from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.f0.contour import voiced_mean
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, F0Extractor
-from spiritlm_pl.f0.names import check_extractor
+from spiritlm_pl.registry import check_name
 from spiritlm_pl.tokenizers.features import block_means
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate
@@ -46,7 +46,7 @@ class ProsodyConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_extractor("f0", self.f0)
+        check_name("f0", self.f0, "f0")
         if self.channels < 1:
             raise ValueError(f"channels must be at least 1, but is {self.channels} instead")
         if self.kernel < 1 or self.kernel % 2 == 0:

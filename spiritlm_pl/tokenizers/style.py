@@ -14,27 +14,14 @@ from torch.nn.functional import normalize, pad
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.contracts.speech_tokenizer import STYLE_RATE
+from spiritlm_pl.registry import check_name, find, name_of
 from spiritlm_pl.runtime.checkpoint import load_network
-from spiritlm_pl.tokenizers.encoders import (
-    TorchaudioEncoder,
-    TorchaudioEncoderConfig,
-    TorchaudioSource,
-    TransformersEncoder,
-    TransformersEncoderConfig,
-    TransformersSource,
-)
-from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures, block_means
-from spiritlm_pl.tokenizers.hubert import HubertFeatures, HubertFeaturesConfig, HubertLayer
-from spiritlm_pl.tokenizers.prosody import ProsodyConfig, ProsodyEncoder
+from spiritlm_pl.tokenizers.encoders import TorchaudioSource, TransformersSource
+from spiritlm_pl.tokenizers.features import MFCCConfig, block_means
+from spiritlm_pl.tokenizers.hubert import HubertLayer
+from spiritlm_pl.tokenizers.prosody import ProsodyConfig
 
 STAGE = "style"
-ENCODERS: dict[str, tuple[Any, Any]] = {
-    "hubert": (HubertFeatures, HubertFeaturesConfig),
-    "transformers": (TransformersEncoder, TransformersEncoderConfig),
-    "torchaudio": (TorchaudioEncoder, TorchaudioEncoderConfig),
-    "mfcc": (MFCCFeatures, MFCCConfig),
-    "prosody": (ProsodyEncoder, ProsodyConfig),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +29,8 @@ class StyleEncoderConfig:
     """An encoder and what follows it.
 
     Args:
-        encoder: its type, a key of `ENCODERS`.
+        encoder: its type, a registered name of frame features (hubert, transformers, torchaudio, mfcc, prosody), or the
+            path of a class whose only argument is a dataclass, its `config_class`.
         settings: its configuration.
         projection_dim: features of a linear layer after the encoder; 0 for none.
         normalize: scale the averages to length one, as clusters are sought among them.
@@ -59,8 +47,7 @@ class StyleEncoderConfig:
 
     def __post_init__(self) -> None:
         """Check the type."""
-        if self.encoder not in ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, but is {self.encoder!r} instead")
+        check_name("features", self.encoder, "encoder")
 
 
 class StyleEncoder(nn.Module):
@@ -72,9 +59,9 @@ class StyleEncoder(nn.Module):
         """Random weights, or a pretrained encoder."""
         super().__init__()
         self.config = config
-        kind, config_kind = ENCODERS[config.encoder]
+        kind = find("features", config.encoder, "encoder")
         settings = {name: tuple(v) if isinstance(v, list) else v for name, v in config.settings.items()}
-        self.encoder: Any = kind(config_kind(**settings)) if encoder is None else encoder
+        self.encoder: Any = kind(kind.config_class(**settings)) if encoder is None else encoder
         encoder_dim: Any = self.encoder.feature_dim
         width = int(encoder_dim)
         self.projection = nn.Linear(width, config.projection_dim) if config.projection_dim else nn.Identity()
@@ -84,7 +71,7 @@ class StyleEncoder(nn.Module):
     def on(cls, encoder: Any, **options: Any) -> "StyleEncoder":
         """A style encoder on top of a pretrained one; of another style encoder what stands below its averages."""
         encoder = encoder.encoder if isinstance(encoder, StyleEncoder) else encoder
-        name = next(name for name, (kind, _) in ENCODERS.items() if type(encoder) is kind)
+        name = name_of("features", type(encoder))
         return cls(StyleEncoderConfig(encoder=name, settings=asdict(encoder.config), **options), encoder)
 
     @property

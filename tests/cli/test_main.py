@@ -1,5 +1,6 @@
 """The command's entry: overview, unknown commands, one-line errors, configurations by name."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
-from spiritlm_pl.cli.main import COMMANDS, guarded, run, switches_spelt_out, told, usage
+from spiritlm_pl.cli.main import COMMANDS, guarded, run, switches_spelt_out, told, usage, without_trust
+from spiritlm_pl.registry import TRUST
 
 
 def run_command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -74,6 +76,15 @@ def test_a_command_alone_runs_with_its_defaults(monkeypatch: pytest.MonkeyPatch)
     run(["quickstart"])
     run(["quickstart", "--overwrite"])
     assert given == [("quickstart", False), ("quickstart", True)]
+
+
+def test_trust_is_of_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, "")
+    words = ["fit", "--trust", "a.b", "--config=x", "--trust=c,d.E"]
+    assert without_trust(words) == ["fit", "--config=x"] and os.environ[TRUST] == "a.b,c,d.E"
+    for wrong in (["serve", "--trust"], ["serve", "--trust="], ["serve", "--trust", "a b"]):
+        with pytest.raises(ValueError, match="trust must be a class, module or package"):
+            without_trust(wrong)
 
 
 def test_of_all_types_that_were_tried_the_one_that_fits_is_told() -> None:

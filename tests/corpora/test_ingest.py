@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.cli.prepare import folder
+from spiritlm_pl.cli.prepare.general import folder
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts

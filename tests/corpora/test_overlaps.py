@@ -9,7 +9,7 @@ import soundfile
 import torch
 from lhotse import CutSet, Recording, SupervisionSegment
 
-from spiritlm_pl.cli.prepare import folder, lhotse_manifest
+from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts
 
 # name, speaker, start and end in seconds: two talk at once, and one alone; the last two only touch

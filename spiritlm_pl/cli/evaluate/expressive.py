@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report, write_table
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.f0.names import ExtractorName
+from spiritlm_pl.registry import trust_given
 
 if TYPE_CHECKING:
     from spiritlm_pl.evaluation.contours import Contour
@@ -25,7 +25,7 @@ def expressivity(
     pocketsphinx: bool = True,
     whisper: str | None = None,
     language: str = "en",
-    f0: ExtractorName = "fcpe",
+    f0: str = "fcpe",
     codes: Literal["stream", "frames"] = "stream",
     speaker: int | str | None = None,
     audio: str | None = None,
@@ -53,13 +53,14 @@ def expressivity(
         pocketsphinx: whether this recogniser listens; none does where the corpus has no transcripts.
         whisper: folder of a faster-whisper model, another recogniser.
         language: that Whisper listens for: en, de, pl, ...
-        f0: extractor.
+        f0: F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
         codes: stream gives each unit the latest pitch and style before it, as a language model's tokens do; frames
             gives each frame its own, for comparison.
         speaker: one voice for all, by name or number; that of the utterance when left out.
         audio: folder for the first utterances as wav files of 16 kHz; none when left out.
         device: for vocoders, judges of style and voice, and F0.
     """
+    trust_given(f0)
     from spiritlm_pl.evaluation.classifiers import load_classifier
     from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
     from spiritlm_pl.evaluation.recognition import recognisers
@@ -126,7 +127,7 @@ def prosody(
     out: str,
     split: Split = "test",
     contrasts: list[tuple[str, str]] | None = None,
-    f0: ExtractorName = "fcpe",
+    f0: str = "fcpe",
     codes: Literal["stream", "frames"] = "stream",
     speaker: int | str | None = None,
     device: str = "cpu",
@@ -142,11 +143,12 @@ def prosody(
         out: JSON file to write; a table goes beside it as Markdown.
         split: which split to measure on.
         contrasts: pairs of styles, such as '[[high, low], [fast, slow]]'; all that there are when left out.
-        f0: extractor.
+        f0: F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
         codes: where pitch and style stand, as in `expressivity`.
         speaker: one voice for all, by name or number; that of the utterance when left out.
         device: for vocoders and F0.
     """
+    trust_given(f0)
     from dataclasses import replace
 
     from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report

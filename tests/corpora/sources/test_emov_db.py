@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.cli.prepare import emov_db
+from spiritlm_pl.cli.prepare.published import emov_db
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts
 from spiritlm_pl.corpora.sources.emov_db import read_emov_db

@@ -4,7 +4,7 @@ import pytest
 import soundfile
 import torch
 
-from spiritlm_pl.cli.prepare import expresso
+from spiritlm_pl.cli.prepare.published import expresso
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
 from spiritlm_pl.corpora.sources.expresso import pieces, read_expresso, read_spans

@@ -17,7 +17,7 @@ from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.cli.prepare import lhotse_manifest
+from spiritlm_pl.cli.prepare.general import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, style_of, word_alignment
 

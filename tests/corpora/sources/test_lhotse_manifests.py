@@ -9,7 +9,7 @@ import torch
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.supervision import AlignmentItem
 
-from spiritlm_pl.cli.prepare import lhotse_manifest
+from spiritlm_pl.cli.prepare.general import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, word_alignment
 from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests

@@ -11,7 +11,7 @@ from lhotse.audio.backend import audio_backend
 
 import spiritlm_pl
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.cli.prepare import lhotse_recipe
+from spiritlm_pl.cli.prepare.general import lhotse_recipe
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts
 from spiritlm_pl.corpora.sources.lhotse_recipes import recipe_arguments, recipe_names, recipe_table, run_recipe
 

@@ -11,7 +11,7 @@ from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
 from spiritlm_pl.alignment.sources import LhotseAligner
-from spiritlm_pl.cli.prepare import lhotse_manifest
+from spiritlm_pl.cli.prepare.general import lhotse_manifest
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.ingest import Rules, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, phone_alignment, word_alignment

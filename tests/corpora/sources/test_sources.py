@@ -9,7 +9,7 @@ import soundfile
 import torch
 from lhotse import CutSet
 
-from spiritlm_pl.cli.prepare import folder, lhotse_manifest, lhotse_recipe
+from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import (
     SPLITS,

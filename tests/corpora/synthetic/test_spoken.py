@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.cli.prepare import stories, text
+from spiritlm_pl.cli.prepare.synthetic import stories, text
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
 from spiritlm_pl.corpora.synthetic.espeak import Voice, partition, speaker
 from spiritlm_pl.corpora.synthetic.stories import vocabulary, write_stories

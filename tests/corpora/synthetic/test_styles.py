@@ -6,7 +6,7 @@ import pytest
 import torch
 from lhotse import MonoCut
 
-from spiritlm_pl.cli.prepare import styles
+from spiritlm_pl.cli.prepare.synthetic import styles
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, read_info, word_alignment
 from spiritlm_pl.corpora.synthetic.espeak import whispering

@@ -1,0 +1,180 @@
+"""Find classes and functions by a name or by their dotted path: the one home of what can be plugged in.
+
+Names are entry points of groups `spiritlm_pl.<group>`, those of this package like those of any other that is
+installed. A dotted path names any class; of one that a file names, rather than the user, it must be known that it may
+be loaded, since importing a module runs its code.
+"""
+
+import os
+import warnings
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+PACKAGE = "spiritlm_pl"
+GROUPS = {
+    "commands": "commands of `spiritlm`",
+    "corpora": "kinds of corpora that `spiritlm prepare` makes",
+    "aligners": "methods of `spiritlm align`",
+    "f0": "F0 extractors",
+    "features": "frame features of waveforms",
+    "quantizers": "quantizers of frame features",
+    "vocoders": "vocoders",
+    "benchmarks": "measurements of `spiritlm evaluate`",
+}
+TRUST = "SPIRITLM_TRUST"  # environment variable, which worker processes inherit
+
+
+@cache
+def registered(group: str) -> dict[str, EntryPoint]:
+    """Give the entry points of a group by their names, those of this package first.
+
+    Args:
+        group: a key of `GROUPS`.
+
+    Raises:
+        ValueError: if two packages have registered the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    points = entry_points(group=f"{PACKAGE}.{group}")
+    for point in sorted(points, key=lambda point: not point.value.startswith(f"{PACKAGE}.")):
+        if point.name in found and found[point.name].value != point.value:
+            raise ValueError(
+                f"names of {GROUPS[group]} must be unique, but {point.name!r} is registered as "
+                f"{found[point.name].value} and as {point.value}: uninstall one of the two packages"
+            )
+        found.setdefault(point.name, point)
+    return found
+
+
+def find(group: str, name: str, argument: str) -> Any:
+    """Load what a name or a dotted path stands for.
+
+    Args:
+        group: a key of `GROUPS`.
+        name: a registered name, or a path such as `package.module.Class`.
+        argument: what the name was given for, for the error.
+
+    Raises:
+        ValueError: if it is neither, or a path that is not trusted; see `check_trusted`.
+    """
+    points = registered(group)
+    if name in points:
+        return points[name].load()
+    check_name(group, name, argument)
+    check_trusted(name, argument)
+    return load_path(name, argument)
+
+
+def find_all(group: str) -> dict[str, Any]:
+    """Load all that is registered in a group; what cannot be loaded is left out with a warning.
+
+    Args:
+        group: a key of `GROUPS`.
+    """
+    found = {}
+    for name, point in registered(group).items():
+        try:
+            found[name] = point.load()
+        except Exception as error:  # whatever the code of another package runs into
+            if point.value.startswith(f"{PACKAGE}."):
+                raise
+            warnings.warn(f"{name!r} of {GROUPS[group]} cannot be loaded from {point.value}: {error!r}", stacklevel=2)
+    return found
+
+
+def check_name(group: str, name: str, argument: str) -> None:
+    """Refuse what is neither a registered name nor a dotted path, without importing anything.
+
+    Raises:
+        ValueError: with the names that there are.
+    """
+    points = registered(group)
+    if name not in points and not is_path(name):
+        known = ", ".join(points)
+        raise ValueError(
+            f"{argument} must be one of {known}, or the path of a class (package.module.Class), but is {name!r} instead"
+        )
+
+
+def is_path(name: str) -> bool:
+    """Tell whether a name has the form of a dotted path."""
+    parts = name.split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
+def load_path(path: str, argument: str) -> Any:
+    """Import what a dotted path names.
+
+    Raises:
+        ValueError: if there is no such module, or nothing of that name in it.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks something itself
+        raise ValueError(f"{argument} must be the path of a class, but there is no module {module!r}") from error
+    except AttributeError as error:
+        raise ValueError(f"{argument} must be the path of a class, but {module} has no {name}") from error
+
+
+def path_of(kind: type) -> str:
+    """Give the dotted path of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def name_of(group: str, kind: type) -> str:
+    """Give the registered name of a class, or its path if it has none."""
+    value = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, point in registered(group).items() if point.value == value), path_of(kind))
+
+
+def trust(*names: str) -> None:
+    """Let classes be loaded that a file names.
+
+    Args:
+        names: dotted paths of classes, modules or packages.
+
+    Raises:
+        ValueError: if a name is no dotted path.
+    """
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                f"trust must be a class, module or package (package.module.Class), but is {name!r} instead"
+            )
+    os.environ[TRUST] = ",".join(dict.fromkeys([*_trusted(), *names]))
+
+
+def check_trusted(path: str, where: object) -> None:
+    """Refuse a class that a file names, unless it is known that it may be loaded.
+
+    Known are the classes of this package, those that an installed package has registered under a name, and what the
+    user trusts.
+
+    Args:
+        path: dotted path of the class.
+        where: the file or folder that names it, for the error.
+
+    Raises:
+        ValueError: if the class is not known; nothing of its module has been run.
+    """
+    points = [point.value.replace(":", ".") for group in GROUPS for point in registered(group).values()]
+    known = [PACKAGE, *_trusted(), *points]
+    if not any(f"{path}.".startswith(f"{name}.") for name in known):
+        raise ValueError(
+            f"classes must be of {PACKAGE}, registered by an installed package, or trusted, but {where} names {path}: "
+            f"--trust {path.partition('.')[0]} runs code of that package"
+        )
+
+
+def trust_given(*names: str) -> None:
+    """Trust the dotted paths among names that the user has typed; registered names need no trust."""
+    trust(*(name for name in names if is_path(name)))
+
+
+def _trusted() -> list[str]:
+    return [name for name in os.environ.get(TRUST, "").split(",") if name]
