@@ -71,7 +71,8 @@ class Throughput(Callback):
         if not whole or trainer.global_step % log_interval(trainer):
             return
         _synchronize(pl_module.device)
-        seconds = time.perf_counter() - self._start
+        now = time.perf_counter()
+        seconds = now - self._start
         values = {
             "perf/tokens_per_second": self._tokens * trainer.world_size / seconds,
             "perf/tokens": float(self.tokens_seen),
@@ -80,7 +81,7 @@ class Throughput(Callback):
         if self.peak is not None:
             values["perf/mfu"] = self._operations / seconds / self.peak
         pl_module.log_dict(values)
-        self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
+        self._start, self._tokens, self._operations = now, 0, 0.0  # measuring and logging take time, too
 
 
 def _synchronize(device: torch.device) -> None:

@@ -7,10 +7,13 @@ Source: the description of the format in NIST's scoring toolkit (sctk).
 """
 
 import math
+import re
 from pathlib import Path
 
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.word_times import AlignedWord, is_silence
+
+_BLANKS = re.compile(r"[ \t]+")  # a no-break space is part of a word: 10\u00a0000
 
 
 def _parse_line(fields: list[str]) -> tuple[tuple[str, str], AlignedWord]:
@@ -50,7 +53,7 @@ def read_ctm(path: str | Path) -> dict[tuple[str, str], list[AlignedWord]]:
     """
     found: dict[tuple[str, str], list[AlignedWord]] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
-        fields = line.split()
+        fields = [field for field in _BLANKS.split(line) if field]
         if not fields or fields[0].startswith(";;"):
             continue
         try:

@@ -50,6 +50,7 @@ class Judges:
     style: VoiceClassifier | None = None
     speaker: VoiceClassifier | None = None
     device: str = "cpu"
+    language: str = "en"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +146,9 @@ class Expressivity:
 
 def judge(waveform: Tensor, text: str, judges: Judges) -> Judged:
     """What the judges say of a waveform (S,)."""
+    ears = judges.recognisers.items()
     return Judged(
-        heard={name: hear(recogniser, waveform, text) for name, recogniser in judges.recognisers.items()},
+        heard={name: hear(recogniser, waveform, text, judges.language) for name, recogniser in ears},
         contour=extract_contour(judges.extractor, waveform.to(judges.device)),
         style=None if judges.style is None else judges.style.label(waveform),
         voice=None if judges.speaker is None else judges.speaker.features(waveform),

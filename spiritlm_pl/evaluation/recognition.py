@@ -25,6 +25,7 @@ from torchaudio.functional import edit_distance
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 
 from spiritlm_pl.corpora.audio import to_int16
+from spiritlm_pl.corpora.text.transcripts import spoken_form
 
 SAMPLE_RATE = 16_000
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´", "'") | {"\u200b": " "})  # NFKC makes ´ a space
@@ -75,15 +76,45 @@ def normalise(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def hear(judge: Recogniser, waveform: Tensor, text: str) -> Heard | None:
-    """What a recogniser makes of a waveform (S,) with its transcript; None where the transcript has no words."""
-    said = normalise(text)
-    return Heard(said, normalise(judge(waveform))) if said else None
+def said_words(text: str, language: str = "en") -> str:
+    """Write a text as the words that are said for it, normalised: "20 %" and "twenty percent" are the same.
+
+    Recognisers write numbers and abbreviations short where transcripts may spell them, and the reverse.
+
+    Args:
+        text: as a transcript or a recogniser has it.
+        language: in which numbers are read; see `spoken_form`.
+    """
+    return normalise(spoken_form(text, language=language))
 
 
-def recognition_score(judge: Recogniser, spoken: Iterable[tuple[Tensor, str]]) -> RecognitionScore:
-    """Word and character error rates of waveforms (S,) with their transcripts, pooled over all of them."""
-    found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text)) is not None]
+def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
+    """Compare what a recogniser makes of a waveform with its transcript.
+
+    Args:
+        judge: the recogniser.
+        waveform: (S,) samples.
+        text: the transcript.
+        language: of the transcript.
+
+    Returns:
+        Both as words that are said; None where the transcript has none.
+    """
+    said = said_words(text, language)
+    return Heard(said, said_words(judge(waveform), language)) if said else None
+
+
+def recognition_score(
+    judge: Recogniser, spoken: Iterable[tuple[Tensor, str]], language: str = "en"
+) -> RecognitionScore:
+    """Count word and character errors, pooled over all utterances.
+
+    Args:
+        judge: the recogniser.
+        spoken: waveforms (S,) with their transcripts.
+        language: of the transcripts.
+    """
+    found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text, language)) is not None]
     if not found:
         return RecognitionScore(word_error_rate=math.nan, character_error_rate=math.nan)
     heard, said = [pair.heard for pair in found], [pair.said for pair in found]
@@ -109,14 +140,14 @@ def recognisers(
         texts: transcripts that pocketsphinx's language model is estimated from.
         pocketsphinx: whether this judge runs.
         whisper_folder: folder of a faster-whisper model; None leaves this judge out.
-        language: that Whisper listens for, as it calls it: en, de, pl, ...
+        language: of the transcripts, which Whisper listens for, as it calls it: en, de, pl, ...
         sample_rate: of the waveforms, Hz.
 
     Raises:
         ValueError: if there is no such folder, or no transcript to compare with.
         ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
     """
-    if not any(map(normalise, texts)):
+    if not any(said_words(text, language) for text in texts):
         if whisper_folder is not None:
             raise ValueError(
                 f"whisper must be left out where there are no transcripts, but is {whisper_folder} instead"
@@ -141,7 +172,7 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
     from pocketsphinx import Config, Decoder
 
     known = Decoder(Config(lm=None, samprate=float(sample_rate), loglevel="FATAL"))
-    sentences = [[word for word in normalise(text).split() if known.lookup_word(word)] for text in texts]
+    sentences = [[word for word in said_words(text).split() if known.lookup_word(word)] for text in texts]
     words = sorted({word for sentence in sentences for word in sentence})
     if not words:
         return None

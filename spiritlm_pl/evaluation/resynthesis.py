@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spiritlm_pl.evaluation.recognition import SAMPLE_RATE, RecognitionScore, normalise, recognisers, recognition_score
+from spiritlm_pl.evaluation.recognition import SAMPLE_RATE, RecognitionScore, recognisers, recognition_score, said_words
 from spiritlm_pl.f0.yin import f0_error
 from spiritlm_pl.vocoder.mel import MelLoss
 
@@ -64,7 +64,7 @@ def evaluate_resynthesis(
         pairs: the utterances.
         whisper_folder: folder of a faster-whisper model; None leaves this judge out.
         pocketsphinx: whether this judge runs.
-        language: that Whisper listens for.
+        language: of the transcripts, which Whisper listens for.
         language_texts: transcripts that its language model is estimated from; None for those of `pairs`.
         sample_rate: of all waveforms, Hz.
 
@@ -87,7 +87,7 @@ def evaluate_resynthesis(
         voicings.append(float(voicing))
     said = [pair.text for pair in pairs]
     judges = recognisers(
-        (language_texts or said) if any(map(normalise, said)) else (),
+        (language_texts or said) if any(said_words(text, language) for text in said) else (),
         pocketsphinx=pocketsphinx,
         whisper_folder=whisper_folder,
         language=language,
@@ -101,8 +101,8 @@ def evaluate_resynthesis(
         voicing_error=_mean(voicings),
         recognition={
             name: {
-                "original": recognition_score(judge, ((pair.original, pair.text) for pair in pairs)),
-                "resynthesis": recognition_score(judge, ((pair.made, pair.text) for pair in pairs)),
+                "original": recognition_score(judge, ((pair.original, pair.text) for pair in pairs), language),
+                "resynthesis": recognition_score(judge, ((pair.made, pair.text) for pair in pairs), language),
             }
             for name, judge in judges.items()
         },

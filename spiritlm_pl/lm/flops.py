@@ -10,13 +10,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-# Dense bf16 tensor-core peaks from the vendors' data sheets; the first name that a device's name contains.
+# Dense bf16 tensor-core peaks from the vendors' data sheets; the first of which a device's name has all words counts.
 PEAK_FLOPS = {
+    "H200 NVL": 835e12,
     "H200": 989e12,
+    "GH200": 989e12,
+    "H100 NVL": 835e12,
     "H100 PCIe": 756e12,
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
     "A10": 125e12,
     "RTX 4090": 165e12,
@@ -61,8 +65,13 @@ def training_flops(weights: int, width: int, context: float) -> float:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Peak operations a second of a CUDA device in bf16; None for one that is not listed, and for CPUs."""
+    """Look up the peak operations a second of a CUDA device in bf16; None for one that is not listed, and for CPUs.
+
+    A slice of a device (MIG) and a laptop's device of the same name have another peak, and None.
+    """
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+    words = set(torch.cuda.get_device_name(device).replace("-", " ").split())
+    if words & {"MIG", "Laptop"}:
+        return None
+    return next((peak for name, peak in PEAK_FLOPS.items() if words >= set(name.split())), None)

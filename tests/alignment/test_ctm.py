@@ -30,6 +30,13 @@ def test_recording_of_silence_is_there_without_words(tmp_path: Path) -> None:
     assert read_ctm(path) == {("quiet", "1"): []}
 
 
+def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.ctm"
+    path.write_text("talk A 0 1 10\u00a0000\ntalk\tA\t1  1 東京\u3000都 0.5 \n")
+    words = [AlignedWord("10\u00a0000", 0.0, 1.0), AlignedWord("東京\u3000都", 1.0, 2.0, 0.5)]
+    assert read_ctm(path) == {("talk", "A"): words}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

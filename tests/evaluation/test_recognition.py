@@ -66,6 +66,29 @@ def test_edits_of_one_utterance() -> None:
     assert hear(lambda waveform: "x", torch.zeros(1), "...") is None
 
 
+@pytest.mark.parametrize(
+    ("transcript", "heard", "language"),
+    [
+        ("she raised five million dollars", "She raised $5 million.", "en"),
+        ("Chapter 20", "chapter twenty", "en"),
+        ("twenty percent of doctor jones", "20% of Dr. Jones", "en"),
+        ("in nineteen oh five", "In 1905", "en"),
+        ("press pound, the first", "[beep] Press pound, the 1st.", "en"),
+        ("ich habe zwanzig Katzen", "Ich habe 20 Katzen.", "de"),
+        ("mam 5 kotów", "Mam 5 kotów!", "pl"),  # a number of which the reading is not known is one word, too
+    ],
+)
+def test_how_a_number_is_written_is_no_error(transcript: str, heard: str, language: str) -> None:
+    pair = hear(lambda waveform: heard, torch.zeros(1), transcript, language)
+    assert pair is not None and pair.said == pair.heard
+    assert recognition_score(lambda waveform: heard, [(torch.zeros(1), transcript)], language).word_error_rate == 0
+
+
+def test_pocketsphinx_knows_the_words_of_numbers() -> None:
+    assert pocketsphinx_recogniser(["20"]) is not None
+    assert list(recognisers(["42"])) == ["pocketsphinx"]
+
+
 def test_judges_by_name(tmp_path: Path) -> None:
     assert list(recognisers(["press one"])) == ["pocketsphinx"]
     assert recognisers(["press one"], pocketsphinx=False) == {} and recognisers(["", "..."]) == {}

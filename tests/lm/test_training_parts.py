@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig
+from transformers.optimization import get_constant_schedule_with_warmup, get_cosine_with_min_lr_schedule_with_warmup
 
 from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
 from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
-from spiritlm_pl.lm.flops import matrix_weights
+from spiritlm_pl.lm.flops import matrix_weights, peak_flops
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
 from spiritlm_pl.lm.schedule import Constant, Cosine
 
@@ -33,6 +35,52 @@ def test_a_schedule_is_as_long_as_the_run():
     for unknown in (lambda: cosine.within(-1), lambda: cosine(5)):
         with pytest.raises(ValueError, match="total_steps must be given where the trainer has no max_steps"):
             unknown()
+
+
+def test_schedules_are_those_of_transformers_one_step_earlier():
+    """That library begins with a step at a rate of 0, and climbs again after the end."""
+
+    def rates(make) -> list[float]:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+        schedule: LRScheduler = make(optimizer)
+        found = []
+        for _ in range(20):
+            found.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    constant = rates(lambda optimizer: get_constant_schedule_with_warmup(optimizer, 5))
+    cosine = rates(lambda optimizer: get_cosine_with_min_lr_schedule_with_warmup(optimizer, 5, 20, min_lr_rate=0.1))
+    assert [Constant(5)(step) for step in range(5)] == constant[1:6]
+    assert [Cosine(20, 5, 0.1)(step) for step in range(5)] == cosine[1:6]
+    assert [Cosine(20, 5, 0.1)(step) for step in range(5, 20)] == pytest.approx(cosine[5:], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L4", 121e12),
+        ("Tesla V100-SXM2-32GB", 125e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),  # a seventh of the device
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA A10G", None),
+    ],
+)
+def test_a_device_is_not_taken_for_another(name, peak, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: name)
+    assert peak_flops(torch.device("cuda", 0)) == peak
+    assert peak_flops(torch.device("cpu")) is None
 
 
 def test_only_matrices_decay(tiny, vocabulary):

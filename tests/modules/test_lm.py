@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -467,6 +468,21 @@ def test_utilisation_counts_attention_across_documents(corpus, monkeypatch):
         make_trainer(4, [Throughput(1e12)], limit_val_batches=0).fit(module, make_data(corpus[0]))
         contexts[crossing] = list(seen)
     assert set(contexts[True]) == {64 / 2} and max(contexts[False]) < 64 / 2
+
+
+def test_time_of_measuring_and_logging_counts(corpus, monkeypatch):
+    """The seconds behind all logged rates are those of the run, less the first batch, which starts the clock."""
+    seen = []
+
+    def memory(device):
+        time.sleep(0.05)
+        return 0
+
+    monkeypatch.setattr(throughput, "_memory", memory)
+    monkeypatch.setattr(LanguageModelModule, "log_dict", lambda self, values, **options: seen.append(dict(values)))
+    make_trainer(6, [Throughput()], limit_val_batches=0).fit(make_module(), make_data(corpus[0]))
+    rates = [values["perf/tokens_per_second"] for values in seen if "perf/tokens_per_second" in values]
+    assert len(rates) == 5 and max(rates[1:]) < 2 * 64 / 0.05
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(corpus, tmp_path):

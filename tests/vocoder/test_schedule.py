@@ -19,6 +19,17 @@ def test_same_factors_as_the_one_of_torch(steps: int, warmup: float) -> None:
     assert cycle.factor(10 * steps, steps) == cycle.factor(steps - 1, steps)
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 0.1), (2, 0.5), (1, 0.3)])
+def test_a_warm_up_of_a_single_step_is_its_peak(steps: int, warmup: float) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 2.0)
+    if steps > 1:
+        with pytest.raises(ZeroDivisionError):  # why the one of torch is not used
+            OneCycleLR(optimizer, max_lr=2.0, total_steps=steps, pct_start=warmup)
+    factors = [OneCycle(warmup=warmup).factor(step, steps) for step in range(steps)]
+    assert factors == sorted(factors, reverse=True) and factors[-1] == pytest.approx(4e-6)
+    assert steps == 1 or factors[0] == 1.0
+
+
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ValueError, match=r"warmup must be in \[0, 1\), but is 1.0"):
         OneCycle(warmup=1.0)

@@ -52,7 +52,7 @@ def expressivity(
         speaker_judge: network of stage "style" that tells speakers apart; without it voices are left out.
         pocketsphinx: whether this recogniser listens; none does where the corpus has no transcripts.
         whisper: folder of a faster-whisper model, another recogniser.
-        language: that Whisper listens for: en, de, pl, ...
+        language: of the transcripts, which Whisper listens for: en, de, pl, ...
         f0: F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
         codes: stream gives each unit the latest pitch and style before it, as a language model's tokens do; frames
             gives each frame its own, for comparison.
@@ -75,7 +75,14 @@ def expressivity(
     style = None if style_judge is None else load_classifier("style_judge", style_judge, "style", device)
     voice = None if speaker_judge is None else load_classifier("speaker_judge", speaker_judge, "speaker", device)
     ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language)
-    judges = Judges(extractor=make_extractor(f0, device), recognisers=ears, style=style, speaker=voice, device=device)
+    judges = Judges(
+        extractor=make_extractor(f0, device),
+        recognisers=ears,
+        style=style,
+        speaker=voice,
+        device=device,
+        language=language,
+    )
     measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")
     for index, resynthesis in enumerate(followed(said, len(stored), "expressivity")):

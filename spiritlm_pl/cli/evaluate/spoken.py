@@ -31,7 +31,7 @@ def resynthesis(
         audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
         pocketsphinx: whether this recogniser, which knows English alone, listens.
         whisper: folder of a faster-whisper model, another recogniser.
-        language: that Whisper listens for: en, de, pl, ...
+        language: of the transcripts, which Whisper listens for: en, de, pl, ...
         device: for the vocoder.
     """
     from spiritlm_pl.corpora.audio import load_waveform

@@ -1,19 +1,24 @@
 """Debian packages as sources of data: fetched with apt-get, read without being installed.
 
-A .deb is an `ar` archive whose member `data.tar.*` holds the files.
+A .deb is an `ar` archive whose member `data.tar.*` holds the files, compressed with xz by Debian and with Zstandard by
+Ubuntu.
 """
 
+import bz2
+import gzip
 import io
 import lzma
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
+_DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
 
 
 class PackageError(OSError):
@@ -102,19 +107,49 @@ def read_package(path: Path) -> dict[str, bytes]:
         size = int(digits)
         start = position + _HEADER
         if name.startswith("data.tar"):
-            return _read_tar(data[start : start + size], path)
+            if start + size > len(data):
+                raise _cut_off(path, data)
+            return _read_tar(data[start : start + size], name, path)
         position = start + size + size % 2
+    if position not in (len(data), len(data) + 1):  # the last byte fills up
+        raise _cut_off(path, data)
     raise PackageError(f"package must hold data.tar, but {path} does not")
 
 
-def _read_tar(data: bytes, path: Path) -> dict[str, bytes]:
+def _cut_off(path: Path, data: bytes) -> PackageError:
+    return PackageError(f"package must be intact, but {path} is damaged (cut off at byte {len(data)}) instead")
+
+
+def _zstd(data: bytes) -> bytes:
+    from pyarrow import BufferReader, CompressedInputStream  # tarfile learns Zstandard with Python 3.14
+
+    with CompressedInputStream(BufferReader(data), "zstd") as stream:
+        return bytes(stream.read())
+
+
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar": bytes,
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+    ".lzma": lzma.decompress,
+    ".zst": _zstd,
+}
+
+
+def _read_tar(data: bytes, name: str, path: Path) -> dict[str, bytes]:
+    decompress = _DECOMPRESS.get(Path(name).suffix)
+    if decompress is None:
+        known = ", ".join(_DECOMPRESS)
+        raise PackageError(f"package must hold data.tar with one of {known}, but {path} holds {name} instead")
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        plain = decompress(data)  # the whole, because its checksum is at the end
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is not None:
                     files[member.name.removeprefix("./")] = stream.read()
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    except _DAMAGE as error:
         raise PackageError(f"package must be intact, but {path} is damaged ({error}) instead") from error
     return files

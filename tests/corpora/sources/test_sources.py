@@ -1,9 +1,13 @@
+import bz2
 import gzip
 import io
 import json
+import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import soundfile
 import torch
@@ -28,6 +32,23 @@ from spiritlm_pl.corpora.sources.prompts import PACKAGES, SOUNDS, prepare_prompt
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
 
 
+def _zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": _zstd,
+    ".lz4": bytes,
+}
+
+
 def _flac(path: Path, seconds: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, TONE.repeat(seconds).numpy(), 16_000)
@@ -37,15 +58,15 @@ def _texts(corpus: Path, split: str) -> list[str]:
     return sorted(str(cut.supervisions[0].text) for cut in load_cuts(corpus, split))
 
 
-def _deb(path: Path, files: dict[str, bytes]) -> None:
+def _deb(path: Path, files: dict[str, bytes], suffix: str = ".xz") -> None:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(f"./{name}")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     content = b"!<arch>\n"
-    for name, data in (("debian-binary", b"2.0\n"), ("data.tar.xz", buffer.getvalue())):
+    for name, data in (("debian-binary", b"2.0\n"), (f"data.tar{suffix}", COMPRESS[suffix](buffer.getvalue()))):
         content += f"{name:<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
     path.write_bytes(content)
 
@@ -72,6 +93,38 @@ def test_prompts_from_packages(tmp_path: Path) -> None:
         read_package(damaged)
     with pytest.raises(PackageError, match="source must be"):
         prepare_prompts(tmp_path / "out", source=tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
+def test_packages_are_read_whole_or_not_at_all(suffix: str, tmp_path: Path) -> None:
+    files = {"a/one": bytes(range(256)) * 4, "a/two": b"2" * 700}
+    path = tmp_path / "p_1_all.deb"
+    _deb(path, files, suffix)
+    assert read_package(path) == files
+    whole = path.read_bytes()
+    for end in range(9, len(whole) - 1, 1 + len(whole) // 60):
+        path.write_bytes(whole[:end])
+        with pytest.raises(PackageError, match="package must be intact|package must hold data.tar, but"):
+            read_package(path)
+    if suffix not in ("", ".zst"):  # these have no checksum of what they hold
+        for place in range(200, len(whole) - 2, 3):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            try:
+                assert read_package(path) == files
+            except PackageError:
+                continue
+
+
+def test_a_compression_that_is_not_known_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p_1_all.deb"
+    _deb(path, {"a": b"1"}, ".lz4")
+    with pytest.raises(
+        PackageError, match=r"must hold data.tar with one of .*\.zst, but .* holds data.tar.lz4 instead"
+    ):
+        read_package(path)
+    path.write_bytes(b"!<arch>\n" + f"{'debian-binary':<16}{0:<12}{0:<6}{0:<6}{644:<8}{4:<10}`\n2.0\n".encode())
+    with pytest.raises(PackageError, match="package must hold data.tar"):
+        read_package(path)
 
 
 def test_without_apt_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
