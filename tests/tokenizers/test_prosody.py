@@ -71,7 +71,7 @@ def test_audio_without_voice_has_features(waveform: Tensor) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"f0": "ear"}, "f0 must be one of fcpe, yaapt, yin, torchaudio, but is 'ear'"),
+        ({"f0": "ear"}, "f0 must be one of fcpe, torchaudio, yaapt, yin, or the path of a class .*, but is 'ear'"),
         ({"f0": "yin", "channels": 0}, "channels must be at least 1, but is 0"),
         ({"f0": "yin", "kernel": 4}, "kernel must be odd, but is 4"),
         ({"f0": "yin", "dropout": 1.0}, "dropout must be in .0, 1., but is 1.0"),
