@@ -27,6 +27,7 @@ from spiritlm_pl.corpora.manifest import (
 )
 from spiritlm_pl.corpora.text.transcripts import is_english, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, token_times
+from spiritlm_pl.registry import path_of
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -175,7 +176,7 @@ def align_corpus(
     total = sum(len(cuts) for cuts in splits.values())
     report = {
         "method": aligner.name,
-        "settings": repr(aligner),
+        "settings": _settings_of(aligner),
         "aligned": total - len(failed),
         "newly_aligned": len(todo) - len(failed),
         "unaligned": len(failed),
@@ -192,3 +193,9 @@ def _with_outcome(cut: MonoCut, outcome: Outcome | None) -> MonoCut:
     if outcome is None:
         return cut
     return with_alignment(cut, outcome.words, outcome.phones)
+
+
+def _settings_of(aligner: Aligner) -> str:
+    """What an aligner is set to, the same in every run: an object that says nothing of itself shows its address."""
+    kind = type(aligner)
+    return f"{path_of(kind)} {vars(aligner)}" if kind.__repr__ is object.__repr__ else repr(aligner)

@@ -8,7 +8,7 @@ Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -126,6 +126,15 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) and number of frames (B,) of waveforms (B, S) with lengths (B,)."""
+        ...
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """What a configuration names features by: a dataclass that builds or loads them."""
+
+    def build(self) -> Any:  # any, since configurations compare what other packages' classes say that they return
+        """Build or load a `FeatureExtractor`, which is a `torch.nn.Module`."""
         ...
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from spiritlm_pl.contracts.batches import within
-from spiritlm_pl.contracts.speech_tokenizer import STYLE_RATE
+from spiritlm_pl.contracts.speech_tokenizer import STYLE_RATE, FeatureSource
 from spiritlm_pl.registry import check_name, find, name_of
 from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.tokenizers.encoders import TorchaudioSource, TransformersSource
@@ -146,5 +146,12 @@ class StoredFeatures:
 
 
 EncoderSource: TypeAlias = (
-    HubertLayer | TransformersSource | TorchaudioSource | StoredFeatures | StyleFeatures | ProsodyConfig | MFCCConfig
+    HubertLayer
+    | TransformersSource
+    | TorchaudioSource
+    | StoredFeatures
+    | StyleFeatures
+    | ProsodyConfig
+    | MFCCConfig
+    | FeatureSource
 )

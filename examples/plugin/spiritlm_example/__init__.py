@@ -1,0 +1,1 @@
+"""Parts of another package for spiritlm-pl, each in its smallest form."""

@@ -1,0 +1,72 @@
+"""An outsider's package is installed, and corpus, tokenizer, vocoder and language model are made with its parts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
+RUN = """
+import json, sys
+from spiritlm_pl.cli.main import run
+for words in json.load(sys.stdin):
+    print("+", *words, flush=True)
+    run(words)
+"""
+PATH_TO_A_MODEL = [
+    ["prepare", "tones", "tones"],
+    ["align", "tones", "--method=even"],
+    ["extract-f0", "tones", "--extractor=autocorrelation", "--num_jobs=1"],
+    ["fit", f"--config={PLUGIN}/conf/quantizer.yaml"],
+    ["predict", f"--config={PLUGIN}/conf/tokenize.yaml"],
+    ["evaluate", "run_lengths", "units/tones", "run_lengths.json", "--split=train"],
+    ["fit", f"--config={PLUGIN}/conf/vocoder.yaml"],
+    ["train-text-tokenizer", "text_tokenizer", "--corpora=[tones]", "--vocab_size=280"],
+    ["build-blocks", "[units/tones]", "text_tokenizer", "blocks", "--multiple_of=8"],
+    ["fit", f"--config={PLUGIN}/conf/lm.yaml"],
+    ["generate", "--text", "low high", "--output", "speech", "--model", "model", "--out", "generated"],
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the package is installed, as pip does it."""
+    site = tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source") / "plugin"
+    subprocess.run(["cp", "-r", PLUGIN, source], check=True)  # pip builds within it
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site]
+    subprocess.run([*pip, source], check=True, capture_output=True)
+    inherited = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), inherited]), "SPIRITLM_TRUST": ""}
+
+
+def run(environment: dict[str, str], folder: Path, *commands: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", RUN],
+        input=json.dumps(commands),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment, tmp_path, *PATH_TO_A_MODEL)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "40 utterances aligned (40 now), 120 words; 0 could not be" in done.stdout
+    settings = json.loads((tmp_path / "tones" / "alignment.json").read_text())["settings"]
+    assert settings == "spiritlm_example.aligner.EvenAligner {}"
+    assert "F0 of 40 utterances" in done.stdout
+    assert json.loads((tmp_path / "run_lengths.json").read_text())["frames_per_run"] > 2  # a tone lasts 12.5 frames
+    config = json.loads((tmp_path / "model" / "vocoder" / "config.json").read_text())
+    assert config["class_path"] == "spiritlm_example.vocoder.SineVocoder"
+    assert list((tmp_path / "generated").glob("*.wav"))
+
+    without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    refused = run(without, tmp_path, PATH_TO_A_MODEL[-1])
+    assert "names spiritlm_example.features.BandFeatures: --trust spiritlm_example runs code" in refused.stderr
