@@ -34,7 +34,7 @@ def registered(group: str) -> dict[str, EntryPoint]:
         group: a key of `GROUPS`.
 
     Raises:
-        ValueError: if two packages have registered the same name.
+        ValueError: if two packages have registered the same name, or this one is not installed with its own.
     """
     found: dict[str, EntryPoint] = {}
     points = entry_points(group=f"{PACKAGE}.{group}")
@@ -45,6 +45,11 @@ def registered(group: str) -> dict[str, EntryPoint]:
                 f"{found[point.name].value} and as {point.value}: uninstall one of the two packages"
             )
         found.setdefault(point.name, point)
+    if group != "commands" and not any(point.value.startswith(f"{PACKAGE}.") for point in found.values()):
+        raise ValueError(
+            f"{PACKAGE} must be installed with its names, but has none of {GROUPS[group]}: run make install again "
+            "(or pip install --editable .), as its sources are newer than what is installed"
+        )
     return found
 
 

@@ -164,6 +164,14 @@ def test_what_an_installed_package_registers_has_a_name_and_is_trusted(plugin: l
         make_extractor("yin")
 
 
+def test_sources_that_were_never_installed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    with pytest.raises(
+        ValueError, match="must be installed with its names, but has none of F0 extractors: run make inst"
+    ):
+        registry.registered.__wrapped__("f0")
+
+
 def test_a_broken_package_is_left_out_with_a_word(plugin: list[EntryPoint]) -> None:
     plugin.append(EntryPoint("broken", "not_there:command", "spiritlm_pl.corpora"))
     with pytest.warns(UserWarning, match="'broken' of kinds of corpora .* cannot be loaded from not_there:command"):
