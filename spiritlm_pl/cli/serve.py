@@ -35,6 +35,10 @@ def serve(
 ) -> None:
     """Serve a model: a page at /, an HTTP API at /api, and its documentation at /docs.
 
+    Examples:
+        spiritlm serve --model quickstart/model
+        spiritlm serve --model release --variant expressive --device cuda --max-seconds 30
+
     Args:
         model: what training has exported: a folder with the folders lm, speech_tokenizer and vocoder; or the
             directory of the published release.
