@@ -40,7 +40,7 @@ def expressivity(
 
     Examples:
         spiritlm evaluate expressivity '{Base: a, Expressive: b}' data/units/mine data/corpora/mine out.json
-        spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-judge FOLDER --f0 yaapt
+        spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-judge FOLDER
 
     Args:
         vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'; a Base one is given the units

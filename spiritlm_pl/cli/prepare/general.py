@@ -116,7 +116,7 @@ def lhotse_recipe(
     """Make a corpus of a public one on disk, with lhotse's recipe (librispeech, mls, voxpopuli, ...).
 
     Parts named train, dev and test stay so, less the sentences of train that are in dev or test; other corpora
-    are split by sentence. `spiritlm prepare lhotse_recipes` tells what each recipe needs.
+    are split by sentence. `spiritlm prepare lhotse-recipes` tells what each recipe needs.
 
     Examples:
         spiritlm prepare lhotse-recipe librispeech /data/LibriSpeech data/corpora/librispeech
