@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from spiritlm_pl.cli.lines.items import MODEL, best_device
 from spiritlm_pl.cli.parser import look
 from spiritlm_pl.release.layout import Release, Variant
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
     from spiritlm_pl.vocabulary import Vocabulary
 
-DEFAULT_MODEL = "quickstart/model"
 GROUPS = {
     "prompt (any mix of --text and --speech, in the order given)": ("prompt", "jsonl"),
     "answer": ("output", "num_samples", "out", "lines", "stream", "speaker", "style"),
@@ -75,7 +75,7 @@ def generate(
     max_new_tokens: int | None = None,
     seed: int = 0,
     min_speech_units: int = 25,
-    model: Path = Path(DEFAULT_MODEL),
+    model: Path = MODEL,
     lm: Path | None = None,
     speech_tokenizer: Path | None = None,
     vocoder: Path | None = None,
@@ -140,7 +140,6 @@ def generate(
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.cli.lines.generate import generate_lines
-    from spiritlm_pl.cli.lines.items import best_device
     from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
     from spiritlm_pl.generation.loading import ModelFolders
 

@@ -122,8 +122,12 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     values = vars(parser.instantiate(parsed(parser, parser, words)))
     values.pop("config", None)
     variadic = variadic_name(function)
-    inputs = values.pop(variadic) if variadic is not None else ()
-    function(*inputs, **values)
+    if variadic is None:
+        function(**values)
+        return
+    names = [*signature(function).parameters]
+    first = [values.pop(name) for name in names[: names.index(variadic)]]
+    function(*first, *values.pop(variadic), **values)
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:

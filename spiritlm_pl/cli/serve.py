@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from spiritlm_pl.cli.generate import DEFAULT_MODEL
-from spiritlm_pl.cli.lines.items import best_device
+from spiritlm_pl.cli.lines.items import MODEL, best_device
 from spiritlm_pl.release.layout import Variant
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ SHUTDOWN_SECONDS = 3  # open pages keep a connection for ever
 
 
 def serve(
-    model: Path = Path(DEFAULT_MODEL),
+    model: Path = MODEL,
     host: str = LOCAL,
     port: int = 7860,
     max_seconds: float = 60.0,

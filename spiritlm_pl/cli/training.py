@@ -77,6 +77,9 @@ class SpiritCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse as all commands do; the first word is the subcommand."""
+        if args is not None or not {*sys.argv[1:2]} & {*self.subcommands()}:
+            super().parse_arguments(parser, args)
+            return
         subcommand, *words = sys.argv[1:]
         if not any(word.startswith(("--config", "-c", "--model", "--help", "-h")) for word in words):
             raise ValueError(f"--config must be given, as in {HELP[subcommand][1][0]}, but is missing")

@@ -129,9 +129,9 @@ def test_values_reach_the_function_in_order() -> None:
     def only_inputs(*inputs: str, num_jobs: int = 1) -> None:
         given.append((inputs, num_jobs))
 
-    run_command(only_inputs, command_parser(only_inputs, "spiritlm do"), ["a", "b", "--num-jobs", "2"])
-    run_command(only_inputs, command_parser(only_inputs, "spiritlm do"), [])
-    assert given == [(("a", "b"), 2), ((), 1)]
+    for function, words in ((stand_in, ["c", "a", "b"]), (only_inputs, ["a", "--num-jobs", "2"]), (only_inputs, [])):
+        run_command(function, command_parser(function, "spiritlm do"), words)
+    assert given == [("c", ("a", "b"), 1), (("a",), 2), ((), 1)]
 
 
 def test_help_tells_what_the_docstring_does() -> None:
