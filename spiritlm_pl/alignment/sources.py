@@ -19,7 +19,7 @@ from spiritlm_pl.registry import find
 
 @lru_cache(maxsize=1)
 def _pieces(path: str) -> dict[str, CutUtterance]:
-    """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse_manifest` gives."""
+    """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse-manifest` gives."""
     pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
     return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 

@@ -25,6 +25,11 @@ def align(
     Utterances that cannot be aligned stay in the corpus without times and are listed in unaligned.jsonl.
     An interrupted run goes on where it stopped.
 
+    Examples:
+        spiritlm align data/corpora/librispeech
+        spiritlm align data/corpora/mine --method ctc --device cuda
+        spiritlm align data/corpora/mine --method textgrid --source /my/textgrids --overwrite
+
     Args:
         corpus: a folder made by `spiritlm prepare`.
         method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or times that are

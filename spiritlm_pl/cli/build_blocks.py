@@ -28,6 +28,10 @@ def build_blocks(
     transcripts into the text stream. Blocks that were there before are replaced once the new ones are
     complete.
 
+    Examples:
+        spiritlm build-blocks '[data/units/mine]' data/base_lm/llama-2-7b data/blocks --text '[texts.txt]'
+        spiritlm build-blocks '[data/units/a, data/units/b]' data/text_tokenizer data/blocks --end-of-document false
+
     Args:
         units: folders of tokenised corpora, all of one speech tokenizer.
         text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer, which is read as
@@ -69,9 +73,9 @@ def build_blocks(
     )
     ending = read_manifest(Path(out) / next(iter(summary))).vocabulary.end_of_document
     if ending is None:
-        print("Documents have no end token: a model of these blocks does not stop by itself (--end_of_document).")
+        print("Documents have no end token: a model of these blocks does not stop by itself (--end-of-document).")
     else:
-        print(f"Every document ends with token {ending} of the text tokenizer (--end_of_document).")
+        print(f"Every document ends with token {ending} of the text tokenizer (--end-of-document).")
     print(f"{'':<20}{'blocks':>8}{'documents':>12}{'text tokens':>14}{'speech tokens':>15}")
     for name, row in summary.items():
         print(

@@ -13,6 +13,10 @@ def consolidate(
 ) -> None:
     """Merge a checkpoint of the language model, sharded by ZeRO-3 or not, into one model folder.
 
+    Examples:
+        spiritlm consolidate runs/lm_7b/checkpoints/last.ckpt exports/lm_7b
+        spiritlm consolidate 'runs/lm_7b/checkpoints/step=4000.ckpt' exports/step4000 --dtype bfloat16
+
     Args:
         checkpoint: `.ckpt` file or folder that a language model run has saved.
         output: the model folder to write.

@@ -18,6 +18,10 @@ def export_lm(
 ) -> None:
     """Write a language model for transformers, vLLM or any tool of Hugging Face models.
 
+    Examples:
+        spiritlm export-lm quickstart/model/lm exported
+        spiritlm export-lm runs/lm_7b/checkpoints/last.ckpt exported --text-tokenizer data/base_lm/llama-2-7b
+
     Args:
         source: model folder, or checkpoint of a language model run (a file, or a folder of ZeRO shards).
         output: the directory to write; one of an earlier export is replaced.

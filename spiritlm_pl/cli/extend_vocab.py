@@ -22,6 +22,10 @@ def extend_vocab(
 ) -> None:
     """Add [Text], [Speech] and speech tokens to a causal language model of transformers.
 
+    Examples:
+        spiritlm extend-vocab meta-llama/Llama-2-7b-hf data/base_lm/llama-2-7b --num-units 500 --rope-theta 100000
+        spiritlm extend-vocab FOLDER OUT --num-units 500 --num-pitches 64 --num-styles 100
+
     Args:
         base: folder or hub name of the base model.
         output: folder of the new model.

@@ -16,6 +16,10 @@ def extract_f0(
     An interrupted run goes on where it stopped. Recordings that cannot be read, or have samples
     that are not finite, are skipped and listed.
 
+    Examples:
+        spiritlm extract-f0 data/corpora/mine
+        spiritlm extract-f0 data/corpora/mine --extractor yaapt --num-jobs 8
+
     Args:
         corpus: a folder made by `spiritlm prepare`.
         extractor: fcpe (fast, on a GPU too), yaapt (what the paper trains on; slow), yin (no further package),

@@ -5,141 +5,194 @@ The order of the prompt's pieces matters and is kept: `--text` and `--speech` ap
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.cli.batch.generate import generate_lines, how_many_stopped
-from spiritlm_pl.cli.batch.items import best_device
-from spiritlm_pl.generation.loading import LoadOptions, ModelFolders
-from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS, GenerationSettings
-from spiritlm_pl.generation.types import OUTPUT_MODALITIES, Answer, FinishReason, Piece, Speech, Text
-from spiritlm_pl.interop.release.layout import VARIANTS, Release
-from spiritlm_pl.runtime.model_description import LM, SPEECH_TOKENIZER, VOCODER
-from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.parser import look
+from spiritlm_pl.interop.release.layout import Release, Variant
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
+    from spiritlm_pl.generation.types import Answer, Piece
+    from spiritlm_pl.vocabulary import Vocabulary
 
-EPILOG = """\
-examples:
-  spiritlm generate --text "The large language model" --output text
-  spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
-  spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
-  spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
-
-A model folder holds the folders lm, speech_tokenizer (for speech prompts) and vocoder (to hear speech);
---lm, --speech-tokenizer and --vocoder name them one by one instead. The directory of the published release
-is a model folder, too.
-
-A line of --jsonl holds a prompt, [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the cat[Speech][Hu3]",
-and may hold an id and an output.
-"""
-DEFAULT_MODEL = "quickstart/model"
+GROUPS = {
+    "prompt (any mix of --text and --speech, in the order given)": ("prompt", "jsonl"),
+    "answer": ("output", "num_samples", "out", "lines", "stream", "speaker", "style"),
+    "sampling (the defaults are the paper's)": (
+        *("temperature", "top_p", "top_k", "greedy", "max_new_tokens", "seed", "min_speech_units"),
+    ),
+    "model": (*("model", "lm", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),),
+}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="spiritlm generate",
-        description="Continue a prompt of text and speech.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    prompt = parser.add_argument_group("prompt (any mix, in the order given)")
-    prompt.add_argument(
-        "--text", dest="prompt", action="append", type=Text, metavar="WORDS", default=[], help="a piece of text"
-    )
-    prompt.add_argument(
-        "--speech",
-        dest="prompt",
-        action="append",
-        type=Speech,
-        metavar="FILE",
-        help="a piece of speech: an audio file of any sample rate and number of channels",
-    )
-    prompt.add_argument("--jsonl", metavar="FILE", help="many prompts instead, one a line; - for standard input")
-    answer = parser.add_argument_group("answer")
-    answer.add_argument(
-        "--output", choices=OUTPUT_MODALITIES, default="any", help="what may be generated (default: %(default)s)"
-    )
-    answer.add_argument("--num-samples", type=int, metavar="N", help="answers (default: %(default)s)")
-    answer.add_argument(
-        "--out",
-        type=Path,
-        default=Path("generated"),
-        metavar="FOLDER",
-        help="where wav files are written (default: %(default)s)",
-    )
-    answer.add_argument(
-        "--lines", type=Path, metavar="FILE", help="where the answers to --jsonl go; those in it are done"
-    )
-    answer.add_argument("--stream", action="store_true", help="tell the answer while it is made")
-    answer.add_argument(
-        "--speaker", metavar="VOICE", help="the vocoder's voice, by name or number (default: the vocoder's)"
-    )
-    answer.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
-    sampling = parser.add_argument_group("sampling (the defaults are the paper's)")
-    sampling.add_argument("--temperature", type=float, metavar="T", help="higher is wilder (default: %(default)s)")
-    sampling.add_argument(
-        "--top-p",
-        type=float,
-        metavar="P",
-        help="sample from the likeliest tokens of this probability (default: %(default)s)",
-    )
-    sampling.add_argument(
-        "--top-k", type=int, metavar="K", help="sample from the K likeliest tokens; 0 for all (default: %(default)s)"
-    )
-    sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
-    sampling.add_argument(
-        "--max-new-tokens",
-        type=int,
-        metavar="N",
-        help=f"default: {TEXT_TOKENS} to text, {TEXT_TO_SPEECH_TOKENS} from text to speech, {SPEECH_TOKENS} otherwise",
-    )
-    sampling.add_argument(
-        "--seed", type=int, metavar="N", help="the same seed gives the same answer (default: %(default)s)"
-    )
-    sampling.add_argument(
-        "--min-speech-units",
-        type=int,
-        metavar="N",
-        help="with --output any, shorter stretches of speech are dropped (default: %(default)s)",
-    )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model",
-        type=Path,
-        default=Path(DEFAULT_MODEL),
-        metavar="FOLDER",
-        help="what training has exported (default: %(default)s)",
-    )
-    model.add_argument("--lm", type=Path, metavar="FOLDER", help=f"language model (default: MODEL/{LM})")
-    model.add_argument(
-        "--speech-tokenizer", type=Path, metavar="FOLDER", help=f"default: MODEL/{SPEECH_TOKENIZER}, if it is there"
-    )
-    model.add_argument("--vocoder", type=Path, metavar="FOLDER", help=f"default: MODEL/{VOCODER}, if it is there")
-    model.add_argument("--variant", choices=VARIANTS, help="where the published release holds both")
-    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
-    model.add_argument("--dtype", metavar="TYPE", help="of the weights: float32, bfloat16 ... (default: as stored)")
-    model.add_argument("--bits", type=int, choices=(4, 8), help="quantize the weights (needs bitsandbytes)")
-    model.add_argument("--compile", action="store_true", help="with torch: slow at first, then faster")
-    parser.set_defaults(**asdict(GenerationSettings()))
-    return parser
+class AppendPiece(argparse.Action):
+    """Append a piece to the prompt: the words or the file after `--text` or `--speech`, taken as they are."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Append `{"text": WORDS}` or `{"audio": FILE}`."""
+        namespace.prompt = [*(namespace.prompt or ()), {str(self.const): values}]
 
 
-def check_prompt(prompt: list[Piece]) -> None:
+def add_pieces(group: Any) -> None:
+    """Add `--text` and `--speech` to a group of options."""
+    for name, key, shown, told in (
+        ("--text", "text", "WORDS", "a piece of text"),
+        ("--speech", "audio", "FILE", "a piece of speech: an audio file of any sample rate and number of channels"),
+    ):
+        group.add_argument(
+            name, action=AppendPiece, const=key, dest=name[2:], default=argparse.SUPPRESS, metavar=shown, help=told
+        )
+
+
+@look(groups=GROUPS, add=add_pieces)
+def generate(
+    prompt: list[dict[str, str]] | None = None,
+    jsonl: str | None = None,
+    output: Literal["text", "speech", "any"] = "any",
+    num_samples: int = 1,
+    out: Path = Path("generated"),
+    lines: Path | None = None,
+    stream: bool = False,
+    speaker: str | None = None,
+    style: str | None = None,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    top_k: int = 0,
+    greedy: bool = False,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    min_speech_units: int = 25,
+    model: Path = MODEL,
+    lm: Path | None = None,
+    speech_tokenizer: Path | None = None,
+    vocoder: Path | None = None,
+    variant: Variant | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    bits: Literal[4, 8] | None = None,
+    compile: bool = False,
+) -> None:
+    """Continue a prompt of text and speech.
+
+    A model folder holds the folders lm, speech_tokenizer (for speech prompts) and vocoder (to hear speech); --lm,
+    --speech-tokenizer and --vocoder name them one by one instead. The directory of the published release is a model
+    folder, too.
+
+    A line of --jsonl holds a prompt, [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the cat[Speech][Hu3]", and
+    may hold an id and an output.
+
+    Examples:
+        spiritlm generate --text "The large language model" --output text
+        spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
+        spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
+        spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
+
+    Args:
+        prompt: the whole prompt as a list, such as '[{text: the cat}, {audio: a.wav}]'; --text and --speech append.
+        jsonl: a file with many prompts instead, one a line; - for standard input.
+        output: what may be generated.
+        num_samples: answers to a prompt.
+        out: folder where wav files are written.
+        lines: file where the answers to --jsonl go; those in it are done.
+        stream: tell the answer while it is made.
+        speaker: the vocoder's voice, by name or number; the vocoder's default if left out.
+        style: the vocoder's global style, by name or number, if it has any.
+        temperature: higher is wilder.
+        top_p: sample from the likeliest tokens of this probability.
+        top_k: sample from so many likeliest tokens; 0 for all.
+        greedy: always take the likeliest token.
+        max_new_tokens: tokens of the answer at most; if left out, 50 to text, 200 from text to speech, 300 otherwise.
+        seed: the same seed gives the same answer.
+        min_speech_units: with --output any, shorter stretches of speech are dropped.
+        model: folder that training has exported.
+        lm: folder of the language model; MODEL/lm if left out.
+        speech_tokenizer: folder of the speech tokenizer; MODEL/speech_tokenizer if left out, where that is there.
+        vocoder: folder of the vocoder; MODEL/vocoder if left out, where that is there.
+        variant: which of both, where the published release holds both.
+        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
+        dtype: number format of the weights, float32, bfloat16 ...; as stored if left out.
+        bits: quantize the weights; needs bitsandbytes.
+        compile: compile the network with torch: slow at first, then faster.
+
+    Raises:
+        ValueError: if the prompt is empty or longer than the context, or a folder holds something else.
+        FileNotFoundError: if a file or the model is missing.
+    """
+    given = prompt_pieces(prompt or [])
+    if jsonl is None:
+        check_prompt(given)
+    named = (lm, speech_tokenizer, vocoder)
+    check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
+
+    from transformers.utils.logging import disable_progress_bar
+
+    from spiritlm_pl.cli.batch.generate import generate_lines
+    from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
+    from spiritlm_pl.generation.loading import ModelFolders
+
+    settings = GenerationSettings(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        greedy=greedy,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        num_samples=num_samples,
+        min_speech_units=min_speech_units,
+    )
+    loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile)
+    path = model if Release.is_at(model) else ModelFolders.find(model, *named)
+    disable_progress_bar()  # of reading the weights
+    spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
+    if jsonl is not None:
+        generate_lines(spirit_lm, jsonl, out, lines, output, settings)
+        return
+    if stream:
+        answers = [told(spirit_lm.stream(given, output, settings))]
+    else:
+        with progress_bar() as progress:
+            answers = spirit_lm.generate(given, output, settings, progress)
+    write_answers(answers, out, spirit_lm.vocabulary, stream)
+    if spirit_lm.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
+        print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
+
+
+def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":
+    """Pieces of a prompt as it was given.
+
+    Raises:
+        ValueError: if one is neither text nor audio.
+    """
+    from spiritlm_pl.generation.types import Speech, Text
+
+    for one in prompt:
+        if len(one) != 1 or not {*one} <= {"text", "audio"}:
+            raise ValueError(f"a piece of the prompt must be a text or an audio, but is {one} instead")
+    return [Text(one["text"]) if "text" in one else Speech(one["audio"]) for one in prompt]
+
+
+def check_prompt(prompt: "list[Piece]") -> None:
     """Complain about a prompt before anything slow is loaded.
 
     Raises:
         ValueError: if it is empty.
         FileNotFoundError: if a file is missing.
     """
+    from spiritlm_pl.generation.types import Speech, Text
+
     if not prompt:
         raise ValueError("prompt must hold at least one --text or --speech, but is empty instead")
     for piece in prompt:
@@ -149,17 +202,22 @@ def check_prompt(prompt: list[Piece]) -> None:
             raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} does not exist")
 
 
-def check_combination(options: argparse.Namespace) -> None:
+def check_combination(many: bool, one: bool, lines: bool, release: bool, named: bool) -> None:
     """Refuse options of which one would be without effect.
+
+    Args:
+        many: whether many prompts are given.
+        one: whether one prompt, or that its answer is told while it is made, is given.
+        lines: whether a file for many answers is given.
+        release: whether the model is the published release.
+        named: whether a part of the model is named.
 
     Raises:
         ValueError: if there are such.
     """
-    many, release = options.jsonl is not None, Release.is_at(options.model)
-    named = options.lm or options.speech_tokenizer or options.vocoder
     for name, clash in (
-        ("--text, --speech and --stream must not be given with --jsonl", many and (options.prompt or options.stream)),
-        ("--lines must be given with --jsonl", options.lines and not many),
+        ("--text, --speech and --stream must not be given with --jsonl", many and one),
+        ("--lines must be given with --jsonl", lines and not many),
         ("--lm, --speech-tokenizer and --vocoder must not be given with the published release", named and release),
     ):
         if clash:
@@ -176,7 +234,7 @@ def progress_bar() -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_answers(answers: list[Answer], folder: Path, vocabulary: Vocabulary, printed: bool = False) -> None:
+def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary", printed: bool = False) -> None:
     """Print text, write speech to wav files, and print their names; on the error stream, how many answers stopped.
 
     Args:
@@ -185,8 +243,10 @@ def write_answers(answers: list[Answer], folder: Path, vocabulary: Vocabulary, p
         vocabulary: names the tokens of speech that was not spoken.
         printed: whether the text has been printed already.
     """
+    from spiritlm_pl.cli.batch.generate import how_many_stopped
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
+    from spiritlm_pl.generation.types import Text
 
     for number, pieces in enumerate(answers, start=1):
         if len(answers) > 1:
@@ -210,52 +270,12 @@ def write_answers(answers: list[Answer], folder: Path, vocabulary: Vocabulary, p
     print(how_many_stopped([answer.finish_reason for answer in answers]), file=sys.stderr)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command.
-
-    Args:
-        arguments: as on the command line, without `spiritlm generate`; those of the process by default.
-
-    Raises:
-        ValueError: if the prompt is empty or longer than the context, or a folder holds something else.
-        FileNotFoundError: if a file or the model is missing.
-    """
-    options = build_parser().parse_args(arguments)
-    if options.jsonl is None:
-        check_prompt(options.prompt)
-    check_combination(options)
-    settings = GenerationSettings(**{name: getattr(options, name) for name in asdict(GenerationSettings())})
-    loading = LoadOptions(
-        device=best_device(options.device), dtype=options.dtype, bits=options.bits, compiled=options.compile
-    )
-    path: Path | ModelFolders = options.model
-    if not Release.is_at(options.model):
-        path = ModelFolders.find(options.model, options.lm, options.speech_tokenizer, options.vocoder)
-
-    from transformers.utils.logging import disable_progress_bar
-
-    from spiritlm_pl.generation.spirit_lm import SpiritLM
-
-    disable_progress_bar()  # of reading the weights
-    model = SpiritLM.from_pretrained(path, options.variant, loading, options.speaker, options.style)
-    if options.jsonl is not None:
-        generate_lines(model, options.jsonl, options.out, options.lines, options.output, settings)
-        return
-    if options.stream:
-        answers = [told(model.stream(options.prompt, options.output, settings))]
-    else:
-        with progress_bar() as progress:
-            answers = model.generate(options.prompt, options.output, settings, progress)
-    write_answers(answers, options.out, model.vocabulary, options.stream)
-    if model.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
-        print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
-
-
-def told(stream: "Iterator[StreamedPiece | StreamEnd]") -> Answer:
+def told(stream: "Iterator[StreamedPiece | StreamEnd]") -> "Answer":
     """Print text as it comes, and how much speech there is so far; returns the whole pieces."""
     import torch
 
     from spiritlm_pl.generation.streaming import StreamEnd
+    from spiritlm_pl.generation.types import Answer, FinishReason, Piece, Speech, Text
 
     answer: list[Piece] = []
     reason: FinishReason = "length"

@@ -13,6 +13,10 @@ def import_release(
     A part alone comes in, too: a HuBERT becomes features to train a quantizer on (`data.features.features`), a unit
     vocoder in the published form, also one of 50 Hz units, becomes a vocoder.
 
+    Examples:
+        spiritlm import-release release models --variant expressive
+        spiritlm import-release mhubert_base_25hz.pt data/features --layer 11
+
     Args:
         directory: the release, with the folders `spiritlm_model` and `speech_tokenizer`; or a HuBERT's file, the
             published or fairseq's own; or a vocoder's folder with `config.json` and `generator.pt`.

@@ -6,6 +6,10 @@ from spiritlm_pl.registry import trust_given
 def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: str = "fcpe") -> None:
     """Put three trained tokenizers into one folder, for `predict`, `generate` and the callbacks.
 
+    Examples:
+        spiritlm join-tokenizers data/speech_tokenizer runs/pitch/export data/tokenizer_style data/expressive
+        spiritlm join-tokenizers data/speech_tokenizer runs/pitch/export data/tokenizer_style out --f0 yaapt
+
     Args:
         phonetic: tokenizer folder that gives units.
         pitch: exported pitch VQ-VAE (`spiritlm fit --config pitch/...`).

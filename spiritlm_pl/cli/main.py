@@ -4,10 +4,10 @@ import os
 import signal
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from inspect import signature
-from itertools import pairwise
+from inspect import getdoc
 from typing import Any
 
 from spiritlm_pl import __version__
@@ -27,16 +27,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
     "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
-    "generate": ("spiritlm_pl.cli.generate:main", "continue text and speech with text or speech"),
-    "tokenize": ("spiritlm_pl.cli.batch.tokenize:main", "audio to tokens, as JSON lines"),
-    "vocode": ("spiritlm_pl.cli.batch.vocode:main", "tokens to audio"),
-    "score": ("spiritlm_pl.cli.batch.score:main", "log-likelihoods of hypotheses after their contexts"),
+    "generate": ("spiritlm_pl.cli.generate:generate", "continue text and speech with text or speech"),
+    "tokenize": ("spiritlm_pl.cli.batch.tokenize:tokenize", "audio to tokens, as JSON lines"),
+    "vocode": ("spiritlm_pl.cli.batch.vocode:vocode", "tokens to audio"),
+    "score": ("spiritlm_pl.cli.batch.score:score", "log-likelihoods of hypotheses after their contexts"),
     "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
-OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
+EXAMPLES = {  # of a command whose docstring has none
+    "spiritlm quickstart": (
+        "spiritlm quickstart",
+        "spiritlm quickstart --budget 0.3 --source synthetic",
+        "spiritlm quickstart --variant expressive",
+    )
+}
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 PARSER_DETAILS = (
@@ -47,7 +53,7 @@ PARSER_DETAILS = (
     "Expected a <class 'NoneType'>",
 )
 OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
-TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0")
+HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
@@ -64,7 +70,8 @@ def usage() -> str:
     return (
         f"spiritlm {__version__}: train language models that speak and write\n\n"
         f"usage: spiritlm COMMAND [options]      spiritlm COMMAND --help\n\n{lines}\n\n"
-        "Shipped configurations are found by name: spiritlm fit --config lm/base_7b --print_config\n"
+        "Shipped configurations are found by name: spiritlm fit --config lm/base_7b --print-config\n"
+        "Options may be spelt --kebab-case or --snake_case; names with dots are paths into the configuration.\n"
         "Folders may name classes of this package and of installed plugins; of others with --trust CLASS_OR_PACKAGE\n"
         "A full traceback instead of one line: SPIRITLM_TRACEBACK=1 spiritlm ..."
     )
@@ -76,6 +83,63 @@ def _load(target: str) -> Any:
         return getattr(import_module(module_name), attribute)
 
 
+def group_usage(program: str, commands: dict[str, Any]) -> str:
+    """The overview of a command that has commands below it, such as `spiritlm prepare`."""
+    rows = [(name.replace("_", "-"), _first_line(target)) for name, target in commands.items()]
+    lines = "\n".join(f"  {name:<18}{text}" for name, text in rows)
+    from spiritlm_pl.cli.parser import help_texts
+
+    examples = [
+        help_texts(target)[1].partition("\n")[0] for target in commands.values() if not isinstance(target, dict)
+    ]
+    shown = "\n".join([one for one in examples if one][:3])
+    return f"usage: {program} WHAT [options]      {program} WHAT --help\n\n{lines}" + (
+        f"\n\nexamples:\n{shown}" if shown else ""
+    )
+
+
+def _first_line(target: Any) -> str:
+    return "" if isinstance(target, dict) else (getdoc(target) or "").partition("\n")[0]
+
+
+def find_command(arguments: Sequence[str]) -> tuple[Any, str, list[str]]:
+    """Find the function of a command.
+
+    Args:
+        arguments: as on the command line, without the program's name.
+
+    Returns:
+        The function, or a dictionary of functions where none of them is named; the words that lead to it, such as
+        `spiritlm prepare stories`; and the words that are left.
+
+    Raises:
+        ValueError: if the command is unknown; names the nearest one.
+    """
+    command, rest = arguments[0], [*arguments[1:]]
+    if command not in COMMANDS:
+        known = (*TRAINER_SUBCOMMANDS, *COMMANDS)
+        raise ValueError(
+            f"command must be one of {', '.join(known)}, but is {command!r} instead{_meant(command, known)}"
+        )
+    if command in NEED_ALL_OF:
+        check_extra(NEED_ALL_OF[command], command)
+    target, program = _load(COMMANDS[command][0]), f"spiritlm {command}"
+    while isinstance(target, dict) and rest and not rest[0].startswith("-"):
+        names = {name.replace("_", "-"): name for name in target}
+        given = rest[0].replace("_", "-")
+        if given not in names:
+            raise ValueError(
+                f"{program} must be followed by one of {', '.join(names)}, but {rest[0]} follows{_meant(given, names)}"
+            )
+        target, program, rest = target[names[given]], f"{program} {given}", rest[1:]
+    return target, program, rest
+
+
+def _meant(name: str, known: Sequence[str] | dict[str, str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def run(arguments: list[str]) -> None:
     """Run one command in this process; errors come through as exceptions.
 
@@ -85,42 +149,20 @@ def run(arguments: list[str]) -> None:
     Raises:
         ValueError: if the command is unknown.
     """
-    command, rest = arguments[0], arguments[1:]
-    if command in TRAINER_SUBCOMMANDS:
+    if arguments[0] in TRAINER_SUBCOMMANDS:
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
-    elif command in COMMANDS:
-        if command in NEED_ALL_OF:
-            check_extra(NEED_ALL_OF[command], command)
-        target = _load(COMMANDS[command][0])
-        if command in OWN_OPTIONS:
-            target(rest)
-            return
-        from jsonargparse import auto_cli
+        return
+    target, program, rest = find_command(arguments)
+    if not isinstance(target, dict):
+        from spiritlm_pl.cli.parser import command_parser, run_command
 
-        rest = switches_spelt_out(target, rest)
-        auto_cli(target, args=rest, as_positional=True, prog=f"spiritlm {command}", exit_on_error=False)
+        run_command(target, command_parser(target, program, EXAMPLES.get(program, ())), rest)
+    elif rest and rest[0] in HELP:
+        print(group_usage(program, target))
     else:
-        known = ", ".join((*TRAINER_SUBCOMMANDS, *COMMANDS))
-        raise ValueError(f"command must be one of {known}, but is {command!r} instead")
-
-
-def switches_spelt_out(target: Any, words: list[str]) -> list[str]:
-    """Give a switch that stands alone its value: `--overwrite` means `--overwrite=true`.
-
-    Args:
-        target: function of the command, or a dictionary of those of its subcommands.
-        words: what follows the command on the command line.
-    """
-    names = (word for word in words if not word.startswith("-"))
-    while isinstance(target, dict):
-        target = target.get(next(names, None))
-    if target is None:
-        return words
-    switches = {f"--{name}" for name, given in signature(target).parameters.items() if given.annotation is bool}
-    return [
-        f"{word}=true" if word in switches and value.lower() not in TRUTH_VALUES else word
-        for word, value in pairwise([*words, ""])
-    ]
+        names = ", ".join(name.replace("_", "-") for name in target)
+        given = f"{rest[0]} follows" if rest else "nothing follows"
+        raise ValueError(f"{program} must be followed by one of {names}, but {given}")
 
 
 def told(error: Exception) -> str:

@@ -57,6 +57,11 @@ def plan(
 ) -> None:
     """Print what a model needs on each number of GPUs, by ZeRO stage, and how long it trains.
 
+    Examples:
+        spiritlm plan
+        spiritlm plan --model llama-2-7b --gpus '[8, 64]'
+        spiritlm plan --model HuggingFaceTB/SmolLM2-135M --gpu-memory 24 --rows 8
+
     Args:
         model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name.
         gpus: numbers of GPUs; 1, 8 and 64 by default.

@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from spiritlm_pl.cli.batch.items import best_device
-from spiritlm_pl.cli.generate import DEFAULT_MODEL
+from spiritlm_pl.cli.batch.items import MODEL, best_device
 from spiritlm_pl.interop.release.layout import Variant
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ SHUTDOWN_SECONDS = 3  # open pages keep a connection for ever
 
 
 def serve(
-    model: Path = Path(DEFAULT_MODEL),
+    model: Path = MODEL,
     host: str = LOCAL,
     port: int = 7860,
     max_seconds: float = 60.0,
@@ -34,6 +33,10 @@ def serve(
     bits: Literal[4, 8] | None = None,
 ) -> None:
     """Serve a model: a page at /, an HTTP API at /api, and its documentation at /docs.
+
+    Examples:
+        spiritlm serve --model quickstart/model
+        spiritlm serve --model release --variant expressive --device cuda --max-seconds 30
 
     Args:
         model: what training has exported: a folder with the folders lm, speech_tokenizer and vocoder; or the

@@ -17,6 +17,10 @@ def train(
 ) -> None:
     """Train a SentencePiece tokenizer (BPE with byte fallback) on training transcripts and text files.
 
+    Examples:
+        spiritlm train-text-tokenizer data/text_tokenizer --corpora '[data/corpora/mine]'
+        spiritlm train-text-tokenizer data/text_tokenizer --text '[texts.txt]' --vocab-size 8000
+
     Args:
         out: folder to write; it will hold tokenizer.model.
         corpora: corpus folders, as written by spiritlm prepare.

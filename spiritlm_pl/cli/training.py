@@ -15,13 +15,75 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.cli.configs import resolve_configs
+from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
 from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
 CHECKPOINTS = "checkpoints"
+HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # what a subcommand does, and examples of it
+    "fit": (
+        "Train a stage.",
+        (
+            "spiritlm fit --config lm/base_quickstart",
+            "spiritlm fit --config lm/base_7b --config lm/overlay_8gpus --trainer.max_steps 1000",
+            "spiritlm fit --config vocoder/quickstart --ckpt-path last",
+        ),
+    ),
+    "validate": (
+        "Measure a checkpoint on the validation split.",
+        (
+            "spiritlm validate --config lm/base_quickstart --ckpt-path last",
+            "spiritlm validate --config hubert/base_25hz --ckpt-path runs/hubert/checkpoints/last.ckpt",
+        ),
+    ),
+    "test": (
+        "Measure a checkpoint on the test split.",
+        (
+            "spiritlm test --config lm/base_quickstart --ckpt-path last",
+            "spiritlm test --config style/base --ckpt-path runs/style/checkpoints/last.ckpt",
+        ),
+    ),
+    "predict": (
+        "Run a trained network over a corpus, such as a speech tokenizer, whose tokens are written.",
+        (
+            "spiritlm predict --config tokenize/quickstart",
+            "spiritlm predict --config tokenize/base --config tokenize/expressive --trainer.devices 8",
+        ),
+    ),
+}
+
+
+class TrainerParser(BothSpellings, LightningArgumentParser):
+    """The parser of the trainer subcommands, which takes what the other commands' parsers take."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings of `LightningArgumentParser`."""
+        super().__init__(**{**parser_settings(), **settings})
+
+
+def help_settings() -> dict[str, dict[str, str]]:
+    """Return the parser settings of each subcommand: what its help says."""
+    return {
+        name: {
+            "usage": f"spiritlm {name} [options]",
+            "description": description,
+            "epilog": "examples:\n" + "\n".join(f"  {example}" for example in examples),
+        }
+        for name, (description, examples) in HELP.items()
+    }
 
 
 class SpiritCLI(LightningCLI):
     """LightningCLI with modules and data given by class, and configurations composed of parts."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse as all commands do; the first word is the subcommand."""
+        if args is not None or not {*sys.argv[1:2]} & {*self.subcommands()}:
+            super().parse_arguments(parser, args)
+            return
+        subcommand, *words = sys.argv[1:]
+        if not any(word.startswith(("--config", "-c", "--model", "--help", "-h")) for word in words):
+            raise ValueError(f"--config must be given, as in {HELP[subcommand][1][0]}, but is missing")
+        self.config = parsed(parser, self._parser(subcommand), words, before=[subcommand])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Every run is seeded, with 0 unless told otherwise."""
@@ -49,7 +111,7 @@ class SpiritCLI(LightningCLI):
         self._find_last(needed=False)
         path = self._newest_checkpoint()
         if path is not None and not self.config_init[self.subcommand].get("ckpt_path"):
-            print(f"spiritlm: begins anew beside {path}; --ckpt_path=last would go on from it", file=sys.stderr)
+            print(f"spiritlm: begins anew beside {path}; --ckpt-path=last would go on from it", file=sys.stderr)
 
     def before_validate(self) -> None:
         """Do not measure untrained weights where the last checkpoint was asked for."""
@@ -96,7 +158,7 @@ class SpiritCLI(LightningCLI):
         path = self._newest_checkpoint()
         if path is None:
             return "there is no checkpoint yet, the same command begins anew"
-        return f"add --ckpt_path=last to go on from {path}"
+        return f"add --ckpt-path=last to go on from {path}"
 
     def _parse_ckpt_path(self) -> None:
         """Refuse what is no checkpoint. The configuration given counts, not the one that a checkpoint was made with."""
@@ -131,7 +193,8 @@ def run_trainer(arguments: list[str]) -> None:
             subclass_mode_data=True,
             save_config_callback=RecordRun,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
+            parser_class=TrainerParser,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "spiritlm", **help_settings()},
             auto_configure_optimizers=False,
         )
     except MisconfigurationException as error:

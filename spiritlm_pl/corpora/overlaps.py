@@ -85,7 +85,7 @@ def reason_of(other: Span, most: float) -> str:
     """Why an utterance in which another speaker talks is left out."""
     return (
         f"speech must be of one speaker, but {other.speaker} talks, too, in {other.id}, for more than {most:g} s: "
-        "--max_overlap lets it in"
+        "--max-overlap lets it in"
     )
 
 

@@ -48,7 +48,12 @@ class LanguageModelConfig:
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
-        """Check that there is something to build."""
+        """Check that there is something to build, and that values have names that a model reads."""
+        for name in self.config:
+            if not name.isidentifier():
+                raise ValueError(
+                    f"names in config must be those of the transformers configuration, but one is {name!r}"
+                )
         if self.checkpoint is None and "model_type" not in self.config:
             raise ValueError(
                 f"config must name a model_type (such as llama) without a checkpoint, but is {self.config}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
-from spiritlm_pl.cli.main import COMMANDS, guarded, run, switches_spelt_out, told, usage, without_trust
+from spiritlm_pl.cli.main import COMMANDS, guarded, run, told, usage, without_trust
 from spiritlm_pl.registry import TRUST
 
 
@@ -52,18 +52,6 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: 
 
 def test_parts_are_not_offered_as_runnable() -> None:
     assert shipped_configs() and not any(name.startswith("parts") for name in shipped_configs())
-
-
-def test_a_switch_may_stand_alone() -> None:
-    def align(corpus: str, method: str = "ctc", overwrite: bool = False) -> None: ...
-
-    for words in (["c", "--overwrite"], ["--overwrite", "c"], ["c", "--overwrite", "--method", "ctc"]):
-        spelt = ["--overwrite=true" if word == "--overwrite" else word for word in words]
-        assert switches_spelt_out(align, words) == spelt
-        assert switches_spelt_out({"all": align}, ["all", *words]) == ["all", *spelt]
-    for words in (["c", "--overwrite", "false"], ["--overwrite=True", "c"], ["c", "--method"], ["nothing"]):
-        assert switches_spelt_out(align, words) == words
-    assert switches_spelt_out({"all": align}, ["none", "--overwrite"]) == ["none", "--overwrite"]
 
 
 def test_a_command_alone_runs_with_its_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,28 +50,28 @@ def test_resuming_and_checkpoints_that_do_not_fit(tone_corpus: Path, tmp_path: P
     assert figures["train/active"] == 1.0
 
     shutil.rmtree(tmp_path / "tokenizer")  # as if killed before the export
-    again = fit_clusters(tmp_path, tone_corpus, f"--ckpt_path={checkpoint}")
+    again = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}")
     assert again.returncode == 0, again.stderr[-2000:]
     assert (tmp_path / "tokenizer" / "config.json").is_file()
 
-    other = fit_clusters(tmp_path, tone_corpus, f"--ckpt_path={checkpoint}", num_units=5)
+    other = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}", num_units=5)
     assert other.returncode == 2 and "checkpoint must be of the module and size" in other.stderr
     assert "Traceback" not in other.stderr
 
     stranger = torch.load(checkpoint, weights_only=False)
     torch.save({**stranger, "stage_module": "HubertModule"}, tmp_path / "hubert.ckpt")
-    of_another = fit_clusters(tmp_path, tone_corpus, "--ckpt_path=hubert.ckpt")
+    of_another = fit_clusters(tmp_path, tone_corpus, "--ckpt-path=hubert.ckpt")
     assert of_another.returncode == 2
     assert "checkpoint must be of KMeansModule, but is of HubertModule instead" in of_another.stderr
 
-    command = [str(PROGRAM), "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt_path=last"]
+    command = [str(PROGRAM), "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt-path=last"]
     command += [f"--data.init_args.corpora=[{tone_corpus}]", "--trainer.default_root_dir=elsewhere"]
     command += ["--trainer.callbacks=null", "--trainer.enable_checkpointing=true", "--trainer.logger=false"]
     untrained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert untrained.returncode == 2 and "there is no last one in" in untrained.stderr
 
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    damaged = fit_clusters(tmp_path, tone_corpus, f"--ckpt_path={checkpoint}")
+    damaged = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}")
     assert damaged.returncode == 2 and f"but {checkpoint} is damaged" in damaged.stderr
 
 
@@ -94,7 +94,7 @@ def test_a_stopped_fit_says_how_to_go_on(tone_corpus: Path, tmp_path: Path, stop
     process.send_signal(signal.Signals[stop])
     _, told = process.communicate(timeout=100)
     assert process.returncode == code, told[-2000:]
-    assert f"spiritlm: {word}; add --ckpt_path=last to go on from {checkpoints}" in told and "Traceback" not in told
+    assert f"spiritlm: {word}; add --ckpt-path=last to go on from {checkpoints}" in told and "Traceback" not in told
 
 
 def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TALK = [
     ("four", "ben", 5.54, 6.0),
     ("five", "ben", 5.7, 6.0),
 ]
-REASON = "speech must be of one speaker, but {} talks, too, in {}, for more than 0.05 s: --max_overlap lets it in"
+REASON = "speech must be of one speaker, but {} talks, too, in {}, for more than 0.05 s: --max-overlap lets it in"
 
 
 def recording_of(place: Path, channels: int = 1) -> Recording:

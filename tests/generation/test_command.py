@@ -7,9 +7,13 @@ from dataclasses import asdict
 import pytest
 import soundfile
 
-from spiritlm_pl.cli.generate import build_parser
+from spiritlm_pl.cli.generate import generate as command
+from spiritlm_pl.cli.generate import prompt_pieces
 from spiritlm_pl.cli.main import main
+from spiritlm_pl.cli.parser import command_parser, parsed
 from spiritlm_pl.generation import GenerationSettings, Speech, Text
+from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS
+from spiritlm_pl.generation.types import OUTPUT_MODALITIES
 
 
 @pytest.fixture
@@ -26,16 +30,43 @@ def generate(model_folder, monkeypatch, tmp_path, capsys):
     return run
 
 
+def options(*words):
+    parser = command_parser(command, "spiritlm generate")
+    return parsed(parser, parser, words)
+
+
 def test_the_order_of_the_prompt_is_kept():
-    prompt = build_parser().parse_args("--text a --speech b.wav --text c --output text --text d".split()).prompt
+    found = options(*"--text a --speech b.wav --text c --output text --text d".split())
+    prompt = prompt_pieces(found.prompt)
     assert [type(piece) for piece in prompt] == [Text, Speech, Text, Text]
     assert [getattr(piece, "text", None) or piece.audio for piece in prompt] == ["a", "b.wav", "c", "d"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["null", "1", "1e3", "true", "[a, b]", "{a: b}", "a: b", "~", " x ", "'x'", "${a}", "x\ny", "--a-b c_d", "# 1"],
+)
+def test_a_prompt_is_taken_as_it_is_typed(text, tmp_path):
+    assert options("--text", text, f"--speech={text}").prompt == [{"text": text}, {"audio": text}]
+
+
+def test_a_prompt_may_stand_in_a_configuration(tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("prompt: [{text: a}, {audio: b.wav}]\ntop_k: 3\n")
+    found = options("--config", str(config), "--text", "c")
+    assert found.prompt == [{"text": "a"}, {"audio": "b.wav"}, {"text": "c"}] and found.top_k == 3
+    with pytest.raises(ValueError, match="a piece of the prompt must be a text or an audio, but is {'txt': 'a'}"):
+        prompt_pieces([{"txt": "a"}])
+
+
 def test_the_defaults_are_those_of_the_settings():
-    settings = GenerationSettings()
-    options = build_parser().parse_args([])
-    assert {name: getattr(options, name) for name in asdict(settings)} == asdict(settings)
+    settings = asdict(GenerationSettings())
+    found = vars(options())
+    assert {name: found.get(name, settings["batch_size"]) for name in settings} == settings
+    program = command_parser(command, "spiritlm generate")
+    told = " ".join(program.format_help().split())
+    assert f"{TEXT_TOKENS} to text, {TEXT_TO_SPEECH_TOKENS} from text to speech, {SPEECH_TOKENS} otherwise" in told
+    assert "{" + ",".join(OUTPUT_MODALITIES) + "}" in told
 
 
 def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import torch
 
-from spiritlm_pl.cli.generate import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.generation import SpiritLM
+from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.serve.session import Limits, Session

@@ -4,49 +4,26 @@ A line that is written is done: the same command goes on after it. What cannot b
 counted, and is tried again the next time.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, plain_name, short_name
-from spiritlm_pl.generation.types import Piece, Speech, Text
+
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.types import Piece
 
 Item = dict[str, Any]
 STANDARD = "-"
+MODEL = Path("quickstart/model")
 PROMPT_PIECES = ({"text"}, {"audio"})
-
-
-def parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Options that these commands share."""
-    made = argparse.ArgumentParser(
-        prog=f"spiritlm {command}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("inputs", nargs="*", default=[STANDARD], metavar="INPUT", help="default: - (standard input)")
-    made.add_argument(
-        "--out", type=Path, metavar="FILE", help="where lines go; those in it are done (default: standard output)"
-    )
-    made.add_argument(
-        "--model",
-        type=Path,
-        default=Path("quickstart/model"),
-        metavar="FOLDER",
-        help="a model folder, or the published release (default: %(default)s)",
-    )
-    made.add_argument("--variant", choices=("base", "expressive"), help="where the release holds both")
-    made.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda if there)")
-    return made
 
 
 def best_device(asked: str | None) -> str:
@@ -101,6 +78,8 @@ def _lines(stream: IO[str], name: str) -> Iterator[str]:
 
 def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
     """Items of audio files, of the audio in folders, and of JSON lines with `audio` (files end in .json or .jsonl)."""
+    from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
+
     for name in inputs:
         path = Path(name)
         if path.is_dir():
@@ -118,12 +97,14 @@ def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
             yield {"id": name, "audio": name}
 
 
-def pieces(found: Any) -> list[Piece] | str:
+def pieces(found: Any) -> "list[Piece] | str":
     """A prompt: a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`.
 
     Raises:
         ValueError: if it is neither.
     """
+    from spiritlm_pl.generation.types import Speech, Text
+
     if isinstance(found, str):
         return found
     if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in PROMPT_PIECES for one in found):

@@ -1,51 +1,62 @@
 """`spiritlm score`: how likely is a hypothesis after a context?"""
 
 from dataclasses import asdict
+from pathlib import Path
 
-from spiritlm_pl.cli.batch.items import LinesWriter, best_device, parser, pieces, read_items
-
-EPILOG = """\
-examples:
-  spiritlm score items.jsonl --out scores.jsonl
-  echo '{"context": "[Text]the cat sat on", "hypotheses": [" the mat", " the moon"]}' | spiritlm score -
-
-A line of the input holds a context and its hypotheses: strings in which [Text], [Speech], [Hu5] ... are tokens, or
-lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
-log-likelihood, the number of tokens and the mean, and which one is best by the mean
-(null for a tie). The end of a document is not scored.
-"""
+from spiritlm_pl.cli.batch.items import MODEL, STANDARD, LinesWriter, best_device, pieces, read_items
+from spiritlm_pl.interop.release.layout import Variant
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command.
+def score(
+    *inputs: str,
+    out: Path | None = None,
+    model: Path = MODEL,
+    variant: Variant | None = None,
+    device: str | None = None,
+    batch_size: int = 16,
+    dtype: str | None = None,
+) -> None:
+    """Compute log-likelihoods of hypotheses after their contexts.
+
+    A line of the input holds a context and its hypotheses: strings in which [Text], [Speech], [Hu5] ... are tokens, or
+    lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
+    log-likelihood, the number of tokens and the mean, and which one is best by the mean
+    (null for a tie). The end of a document is not scored.
+
+    Examples:
+        spiritlm score items.jsonl --out scores.jsonl
+        echo '{"context": "[Text]the cat sat on", "hypotheses": [" the mat", " the moon"]}' | spiritlm score -
 
     Args:
-        arguments: as on the command line, without `spiritlm score`; those of the process by default.
+        inputs: files of JSON lines; - or nothing for standard input.
+        out: file where lines go, and those in it are done; standard output if left out.
+        model: a model folder, or the published release.
+        variant: which of both, where the release holds both.
+        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
+        batch_size: items at once.
+        dtype: number format of the weights, float32, bfloat16 ...; as stored if left out.
 
     Raises:
         ValueError: if an argument or the model is wrong; what is wrong with an item stands in its line.
         FileNotFoundError: if the model is missing.
     """
-    made = parser("score", "Log-likelihoods of hypotheses after their contexts.", EPILOG)
-    made.add_argument("--batch-size", type=int, default=16, metavar="N", help="items at once (default: 16)")
-    made.add_argument("--dtype", metavar="TYPE", help="of the weights: float32, bfloat16 (default: as stored)")
-    options = made.parse_args(arguments)
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, but is {options.batch_size} instead")
-    writer = LinesWriter(options.out, options.inputs)
-    items = writer.left(read_items(options.inputs))
+    if batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, but is {batch_size} instead")
+    sources = inputs or (STANDARD,)
+    writer = LinesWriter(out, sources)
+    items = writer.left(read_items(sources))
 
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
     disable_progress_bar()  # of reading the weights
-    loading = LoadOptions(device=best_device(options.device), dtype=options.dtype)
-    spirit_lm = SpiritLM.from_pretrained(options.model, options.variant, loading)
+    loading = LoadOptions(device=best_device(device), dtype=dtype)
+    spirit_lm = SpiritLM.from_pretrained(model, variant, loading)
     with writer:
-        for start in range(0, len(items), options.batch_size):
+        for start in range(0, len(items), batch_size):
             good, encoded = [], []
-            for item in items[start : start + options.batch_size]:
+            for item in items[start : start + batch_size]:
                 try:
                     listed = item.get("hypotheses")
                     if not isinstance(listed, list):

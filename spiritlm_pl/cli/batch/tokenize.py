@@ -4,57 +4,67 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.cli.batch.items import Item, LinesWriter, audio_items, best_device, parser
-from spiritlm_pl.corpora.decoding import declared_seconds
+from spiritlm_pl.cli.batch.items import MODEL, STANDARD, Item, LinesWriter, audio_items, best_device
+from spiritlm_pl.interop.release.layout import Variant
 
-EPILOG = """\
-examples:
-  spiritlm tokenize recordings/ --out tokens.jsonl
-  spiritlm tokenize a.wav b.flac
-  ls *.wav | jq -R '{audio: .}' -c | spiritlm tokenize - --model released --variant expressive
-
-A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds.
-"""
 WINDOW_SECONDS = 1_800.0  # of audio that is held at once, to batch utterances of like length
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command.
+def tokenize(
+    *inputs: str,
+    out: Path | None = None,
+    model: Path = MODEL,
+    variant: Variant | None = None,
+    device: str | None = None,
+    batch_seconds: float = 60.0,
+    half: bool = False,
+) -> None:
+    """Turn audio into tokens: files, folders, or JSON lines with audio.
+
+    A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds.
+
+    Examples:
+        spiritlm tokenize recordings/ --out tokens.jsonl
+        spiritlm tokenize a.wav b.flac
+        ls *.wav | jq -R '{audio: .}' -c | spiritlm tokenize - --model released --variant expressive
 
     Args:
-        arguments: as on the command line, without `spiritlm tokenize`; those of the process by default.
+        inputs: audio files, folders with audio, or files of JSON lines; - or nothing for standard input.
+        out: file where lines go, and those in it are done; standard output if left out.
+        model: a model folder, or the published release.
+        variant: which of both, where the release holds both.
+        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
+        batch_seconds: seconds of audio that are computed at once.
+        half: compute in bfloat16: faster where it can be, some units differ.
 
     Raises:
         ValueError: if an argument or the model is wrong; what is wrong with a file stands in its line.
         FileNotFoundError: if the model is missing.
     """
-    made = parser("tokenize", "Turn audio into tokens: files, folders, or JSON lines with audio.", EPILOG)
-    made.add_argument(
-        "--batch-seconds", type=float, default=60.0, metavar="S", help="audio that is computed at once (default: 60)"
-    )
-    made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, some units differ")
-    options = made.parse_args(arguments)
-    if options.batch_seconds <= 0:
-        raise ValueError(f"--batch-seconds must be above 0, but is {options.batch_seconds} instead")
-    writer = LinesWriter(options.out, options.inputs)
-    items = writer.left(audio_items(options.inputs))
+    if batch_seconds <= 0:
+        raise ValueError(f"--batch-seconds must be above 0, but is {batch_seconds} instead")
+    sources = inputs or (STANDARD,)
+    writer = LinesWriter(out, sources)
+    items = writer.left(audio_items(sources))
 
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
     from spiritlm_pl.generation.loading import load_speech_tokenizer
 
-    where = best_device(options.device)
-    tokenizer = load_speech_tokenizer(options.model, options.variant, where)
+    where = best_device(device)
+    tokenizer = load_speech_tokenizer(model, variant, where)
     if tokenizer is None:
-        raise ValueError(f"model must hold a speech tokenizer, but {options.model} has none")
-    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where, half=options.half)
+        raise ValueError(f"model must hold a speech tokenizer, but {model} has none")
+    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where, half=half)
     with writer:
         for window in windows(items):
-            for item, values in tokenized(codec, window, options.batch_seconds):
+            for item, values in tokenized(codec, window, batch_seconds):
                 writer.write(item, **values)
 
 
 def windows(items: list[Item]) -> Iterator[list[Item]]:
     """Items in stretches of half an hour of audio; what does not tell its length counts as a minute."""
+    from spiritlm_pl.corpora.decoding import declared_seconds
+
     window, held = list[Item](), 0.0
     for item in items:
         seconds = declared_seconds(Path(str(item["audio"]))) or 60.0

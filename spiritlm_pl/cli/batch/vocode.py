@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiritlm_pl.cli.batch.items import Item, LinesWriter, best_device, file_name, parser, read_items
+from spiritlm_pl.cli.batch.items import MODEL, STANDARD, Item, LinesWriter, best_device, file_name, read_items
+from spiritlm_pl.interop.release.layout import Variant
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.codec import SpeechCodec
@@ -11,57 +12,69 @@ if TYPE_CHECKING:
     from spiritlm_pl.generation.vocode import Voice
 
 LONGEST = 2_500  # frames of a unit
-EPILOG = """\
-examples:
-  spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl
-  spiritlm tokenize a.wav | spiritlm vocode - --audio spoken
-  echo '{"tokens": "[Hu12][Hu7][Hu3]"}' | spiritlm vocode -
-
-A line of the input holds tokens and, where they are known, durations in frames; one of the output id, audio, seconds.
-"""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command.
+def vocode(
+    *inputs: str,
+    out: Path | None = None,
+    audio: Path = Path("spoken"),
+    model: Path = MODEL,
+    variant: Variant | None = None,
+    device: str | None = None,
+    speaker: str | None = None,
+    style: str | None = None,
+    predict_durations: bool = False,
+    half: bool = False,
+) -> None:
+    """Speak tokens: JSON lines of `spiritlm tokenize`.
+
+    A line of the input holds tokens and, where they are known, durations in frames; one of the output id, audio,
+    seconds.
+
+    Examples:
+        spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl
+        spiritlm tokenize a.wav | spiritlm vocode - --audio spoken
+        echo '{"tokens": "[Hu12][Hu7][Hu3]"}' | spiritlm vocode -
 
     Args:
-        arguments: as on the command line, without `spiritlm vocode`; those of the process by default.
+        inputs: files of JSON lines; - or nothing for standard input.
+        out: file where lines go, and those in it are done; standard output if left out.
+        audio: folder where wav files go.
+        model: a model folder, or the published release.
+        variant: which of both, where the release holds both.
+        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
+        speaker: the voice, by name or number; the vocoder's default if left out.
+        style: the vocoder's global style, by name or number, if it has any.
+        predict_durations: predict durations even where they are known.
+        half: compute in bfloat16: faster where it can be, a little noise.
 
     Raises:
         ValueError: if an argument or the model is wrong; what is wrong with an item stands in its line.
         FileNotFoundError: if the model is missing.
     """
-    made = parser("vocode", "Speak tokens: JSON lines of `spiritlm tokenize`.", EPILOG)
-    made.add_argument(
-        "--audio", type=Path, default=Path("spoken"), metavar="FOLDER", help="where wav files go (default: spoken)"
-    )
-    made.add_argument("--speaker", metavar="VOICE", help="name or number (default: the vocoder's)")
-    made.add_argument("--style", metavar="STYLE", help="the vocoder's global style, by name or number, if it has any")
-    made.add_argument("--predict-durations", action="store_true", help="even where they are known")
-    made.add_argument("--half", action="store_true", help="bfloat16: faster where it can be, a little noise")
-    options = made.parse_args(arguments)
-    writer = LinesWriter(options.out, options.inputs)
-    items = writer.left(read_items(options.inputs))
+    sources = inputs or (STANDARD,)
+    writer = LinesWriter(out, sources)
+    items = writer.left(read_items(sources))
 
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
     from spiritlm_pl.generation.loading import load_vocoder
     from spiritlm_pl.generation.vocode import Voice
 
-    vocoder = load_vocoder(options.model, options.variant, best_device(options.device))
+    vocoder = load_vocoder(model, variant, best_device(device))
     if vocoder is None:
-        raise ValueError(f"model must hold a vocoder, but {options.model} has none")
-    if options.half:
+        raise ValueError(f"model must hold a vocoder, but {model} has none")
+    if half:
         vocoder.use_bfloat16()
-    voice = Voice(options.speaker, options.style)
+    voice = Voice(speaker, style)
     vocoder.speaker_id(voice.speaker)
     vocoder.style_id(voice.style)
     codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder)
     with writer:
         for item in items:
             try:
-                spoken = spoken_item(codec, item, voice, options.predict_durations)
-                path = options.audio / f"{file_name(item['id'])}.wav"
+                spoken = spoken_item(codec, item, voice, predict_durations)
+                path = audio / f"{file_name(item['id'])}.wav"
                 samples = save_wav(path, spoken.waveform, spoken.sample_rate)
             except (ValueError, OSError) as error:
                 writer.write(item, error=str(error))

@@ -38,6 +38,10 @@ def expressivity(
     they are not all alike, a 95 % interval. Pictures of the first utterances' F0 go to `audio`, or else to the folder
     named as `out` without its suffix.
 
+    Examples:
+        spiritlm evaluate expressivity '{Base: a, Expressive: b}' data/units/mine data/corpora/mine out.json
+        spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-judge FOLDER
+
     Args:
         vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'; a Base one is given the units
             alone.
@@ -142,6 +146,10 @@ def prosody(
     """Pairs of one text by one speaker in two styles: are the units the same, and does the melody follow?
 
     For the corpus of `spiritlm prepare styles`, or any other with styles (`custom["style"]`) of the same texts.
+
+    Examples:
+        spiritlm evaluate prosody '{Base: a, Expressive: b}' data/units/styles data/corpora/styles prosody.json
+        spiritlm evaluate prosody '{Base: a}' data/units/styles data/corpora/styles out.json --contrasts '[[high, low]]'
 
     Args:
         vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'.

@@ -10,6 +10,10 @@ def units(
 ) -> None:
     """Compare speech tokenizers: codebook use, units a second, phone purity, PNMI, edits under augmentation.
 
+    Examples:
+        spiritlm evaluate units '{mfcc: tokenizers/mfcc, hubert: tokenizers/hubert}' '[data/corpora/mine]' units.json
+        spiritlm evaluate units '{mine: data/speech_tokenizer}' '[data/corpora/mine]' units.json --utterances 500
+
     Args:
         tokenizers: name to folder, such as '{"mfcc": "a", "hubert": "b"}'.
         corpora: corpus folders; phone purity and PNMI are measured on those with phone alignments.
@@ -34,6 +38,10 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
     """What tokenised corpora cost and tell: bitrate, use and entropy of units, pitch and style codes.
 
     Where utterances have styles (`custom["style"]`) and speakers, also what each kind of code tells of them.
+
+    Examples:
+        spiritlm evaluate codes '[data/units/mine]' codes.json
+        spiritlm evaluate codes '[data/units/a, data/units/b]' codes.json --split validation
 
     Args:
         units: tokenised corpora of one tokenizer; several are measured together, too.
@@ -65,6 +73,10 @@ def choice(
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
     """Which of two continuations belongs to this context? Accuracy in the four directions of text and speech.
+
+    Examples:
+        spiritlm evaluate choice quickstart/model/lm quickstart/units/stories choice.json
+        spiritlm evaluate choice runs/lm_7b/export data/units/mine choice.json --kind sentences --device cuda
 
     Args:
         lm: exported language model.
@@ -113,6 +125,10 @@ def endings(
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
     """Do answers stop by themselves? Beginnings of utterances, continued in the four directions of text and speech.
+
+    Examples:
+        spiritlm evaluate endings quickstart/model/lm quickstart/units/stories endings.json
+        spiritlm evaluate endings runs/lm_7b/export data/units/mine endings.json --kind sentences --max-new-tokens 300
 
     Args:
         lm: exported language model.

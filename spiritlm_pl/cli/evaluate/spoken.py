@@ -21,6 +21,10 @@ def resynthesis(
 ) -> None:
     """Resynthesise held-out recordings from their units, and let recognisers compare them with the originals.
 
+    Examples:
+        spiritlm evaluate resynthesis runs/vocoder/export data/units/mine data/corpora/mine out.json --audio heard
+        spiritlm evaluate resynthesis runs/vocoder/export data/units/mine data/corpora/mine out.json --whisper FOLDER
+
     Args:
         vocoder: exported vocoder; an expressive one is given the pitch and style codes, too.
         units: tokenised corpus.

@@ -28,6 +28,10 @@ def folder(
 
     What cannot be used (missing, empty, damaged, too short, sampled too low, without words) is skipped and listed.
 
+    Examples:
+        spiritlm prepare folder /my/audio data/corpora/mine --language pl --speaker-level 0
+        spiritlm prepare folder /my/audio data/corpora/mine --table transcripts.tsv --min-sample-rate 8000
+
     Args:
         audio: the folder, searched at any depth.
         out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
@@ -80,7 +84,12 @@ def folder(
 
 
 def lhotse_recipes() -> None:
-    """Print what each of lhotse's recipes needs, as a page of Markdown."""
+    """Print what each of lhotse's recipes needs, as a page of Markdown.
+
+    Examples:
+        spiritlm prepare lhotse-recipes
+        spiritlm prepare lhotse-recipes > recipes.md
+    """
     from spiritlm_pl.corpora.sources.lhotse_recipes import recipe_table
 
     print(recipe_table(), end="")
@@ -107,7 +116,11 @@ def lhotse_recipe(
     """Make a corpus of a public one on disk, with lhotse's recipe (librispeech, mls, voxpopuli, ...).
 
     Parts named train, dev and test stay so, less the sentences of train that are in dev or test; other corpora
-    are split by sentence. `spiritlm prepare lhotse_recipes` tells what each recipe needs.
+    are split by sentence. `spiritlm prepare lhotse-recipes` tells what each recipe needs.
+
+    Examples:
+        spiritlm prepare lhotse-recipe librispeech /data/LibriSpeech data/corpora/librispeech
+        spiritlm prepare lhotse-recipe tedlium '{tedlium_root: /data/TEDLIUM}' data/corpora/tedlium --num-jobs 8
 
     Args:
         recipe: name of the recipe, as in lhotse.recipes.prepare_NAME.
@@ -180,6 +193,10 @@ def lhotse_manifest(
     What is stored is the audio that the manifest describes, with its transforms, padding and mixing. Of an utterance
     that a cut holds in part, the words wholly within it are kept if their times are known. What cannot be used is
     skipped and listed. Files of a folder whose names tell train, dev or test stay so.
+
+    Examples:
+        spiritlm prepare lhotse-manifest cuts.jsonl.gz data/corpora/mine
+        spiritlm prepare lhotse-manifest recordings.jsonl data/corpora/mine --supervisions supervisions.jsonl
 
     Args:
         manifest: a manifest of cuts, or of recordings together with `supervisions`; a folder with such (each file of

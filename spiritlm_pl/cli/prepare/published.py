@@ -18,6 +18,10 @@ def debian_prompts(
 
     The two Debian packages are fetched with `apt-get download` (nothing is installed) and their contents checked.
 
+    Examples:
+        spiritlm prepare debian-prompts data/corpora/prompts
+        spiritlm prepare debian-prompts data/corpora/prompts --source /my/packages --any-version
+
     Args:
         out: the corpus folder to write.
         source: a folder with the two .deb files, or with what they unpack to, instead of apt-get.
@@ -56,6 +60,10 @@ def amazon_queen(
     The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
     speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of
     11 kHz, so nothing is above 5.5 kHz.
+
+    Examples:
+        spiritlm prepare amazon-queen data/corpora/dialogue
+        spiritlm prepare amazon-queen data/corpora/dialogue --characters '[joe]' --test-fraction 0.2
 
     Args:
         out: the corpus folder to write.
@@ -99,6 +107,10 @@ def expresso(
     Dialogues and long readings are cut by their VAD segments and have no text; short readings must have one. The
     style is kept as `custom["style"]`. The splits are its own, less the sentences of train that are in dev or test.
 
+    Examples:
+        spiritlm prepare expresso /data/expresso data/corpora/expresso
+        spiritlm prepare expresso /data/expresso data/corpora/expresso --longest-piece 10 --num-jobs 8
+
     Args:
         corpus_dir: the unpacked expresso.tar, with audio_48khz, splits and the .txt files.
         out: the corpus folder to write.
@@ -132,6 +144,10 @@ def emov_db(
 
     The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. There is laughing and
     yawning before and after the sentences.
+
+    Examples:
+        spiritlm prepare emov-db /data/emov_db data/corpora/emov_db
+        spiritlm prepare emov-db /data/emov_db data/corpora/emov_db --prompts cmuarctic.data --seed 1
 
     Args:
         corpus_dir: a folder with SPEAKER_EMOTION/*.wav, as OpenSLR 115 unpacks, or SPEAKER/EMOTION/*.wav.

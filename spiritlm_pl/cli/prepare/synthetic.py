@@ -15,6 +15,10 @@ def stories(
 ) -> None:
     """Make a corpus of four-sentence stories of a built-in grammar, spoken by eSpeak NG with exact word times.
 
+    Examples:
+        spiritlm prepare stories data/corpora/stories
+        spiritlm prepare stories data/corpora/stories --count 500 --voices '[en-us, en-gb+f2]' --speed 180
+
     Args:
         out: the corpus folder to write.
         count: number of stories, each different from all others.
@@ -51,6 +55,10 @@ def text(
     num_jobs: int | None = None,
 ) -> None:
     """Make a corpus of the sentences of a text file, spoken by eSpeak NG with exact word times.
+
+    Examples:
+        spiritlm prepare text book.txt data/corpora/book
+        spiritlm prepare text book.txt data/corpora/book --voices '[de, de+f2]' --num-jobs 4
 
     Args:
         file: a UTF-8 text file of running text: sentences end at . ! ? (or those of other scripts) and at empty lines,
@@ -94,6 +102,10 @@ def styles(
 
     `custom` of an utterance holds its
     style and the pitch, range and rate that were set: the ground truth for tests of pitch and style.
+
+    Examples:
+        spiritlm prepare styles data/corpora/styles
+        spiritlm prepare styles data/corpora/styles --parallel --styles '[high, low, fast, slow]'
 
     Args:
         out: the corpus folder to write.

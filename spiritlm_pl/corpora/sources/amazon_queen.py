@@ -180,7 +180,7 @@ def prepare_amazon_queen(
     if found != ARCHIVE_SHA256 and not any_version:
         raise ValueError(
             f"{ARCHIVE} must have SHA-256 {ARCHIVE_SHA256} (package 1.0.0-9), but has {found} instead; "
-            "--any_version true takes it as it is"
+            "--any-version true takes it as it is"
         )
     files = read_archive(data)
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):

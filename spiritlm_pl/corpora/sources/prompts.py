@@ -97,7 +97,7 @@ def prepare_prompts(
     if found != CONTENT_SHA256 and not any_version:
         raise ValueError(
             f"prompts must have SHA-256 {CONTENT_SHA256} (version 1.6.1-1), but have {found} instead; "
-            "--any_version true takes them as they are"
+            "--any-version true takes them as they are"
         )
     transcripts = parse_transcripts(gzip.decompress(files[TRANSCRIPTS]).decode("utf-8", "replace"))
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):

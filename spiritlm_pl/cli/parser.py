@@ -1,0 +1,236 @@
+"""One parser for every command: a function's signature gives the options, its docstring the help.
+
+An option may be spelt `--num-jobs` or `--num_jobs`; help shows the first. A name with dots is a path into the
+configuration and is shown as it is spelt there (`--trainer.max_steps`). A switch may stand alone (`--overwrite`).
+"""
+
+import re
+from argparse import Action, ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import Parameter, getdoc, signature
+from itertools import pairwise
+from typing import Any, TypeVar, get_args
+
+from jsonargparse import ArgumentParser
+
+from spiritlm_pl.cli.help import HelpFormatter, shown_name
+
+TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
+PRINT_CONFIG = "--print_config"
+LOOK = "command_look"  # attribute of a function
+OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
+WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a command's parser has besides the parameters of its function, and how its help is arranged.
+
+    Args:
+        groups: title of a group in the help, and the names of the parameters that stand in it.
+        add: adds further options; it is given the first group.
+    """
+
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    add: Callable[[Any], None] | None = None
+
+
+def look(**settings: Any) -> Callable[[Function], Function]:
+    """Decorate the function of a command with the settings of `Look`."""
+
+    def decorate(function: Function) -> Function:
+        setattr(function, LOOK, Look(**settings))
+        return function
+
+    return decorate
+
+
+class BothSpellings:
+    """Lets a parser accept `--kebab-case` beside `--snake_case`; comes before the parser's class."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Action:
+        """Add an argument under both spellings of its name."""
+        others = [name.replace("_", "-") for name in names if name.startswith("--") and "_" in name]
+        action: Action = super().add_argument(*names, *others, **settings)  # type: ignore[misc]
+        action.option_strings = sorted(action.option_strings, key=lambda name: "_" in name and "." not in name)
+        return action
+
+
+class CommandParser(BothSpellings, ArgumentParser):
+    """The parser of one command. What a user does wrong is raised as `ArgumentError`."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings of `jsonargparse.ArgumentParser`."""
+        super().__init__(**{**parser_settings(), **settings})
+
+
+def parser_settings() -> dict[str, Any]:
+    """Return what every parser of this project has in common."""
+    return {"formatter_class": HelpFormatter, "exit_on_error": False, "allow_abbrev": False}
+
+
+def command_parser(function: Callable[..., None], program: str, examples: Sequence[str] = ()) -> CommandParser:
+    """Build the parser of a command.
+
+    Parameters without a default are positional; `*name` takes any number of positional words.
+
+    Args:
+        function: does what the command is for; its docstring may hold a section `Examples:`.
+        program: what is typed, such as `spiritlm align`.
+        examples: shown where the docstring has none.
+    """
+    description, shown = help_texts(function)
+    shown = shown or "\n".join(f"  {example}" for example in examples)
+    epilog = f"examples:\n{shown}" if shown else None
+    parser = CommandParser(prog=program, description=description, epilog=epilog)
+    parser.add_argument("--config", action="config", help="a YAML file with options of this command")
+    found: Look = getattr(function, LOOK, Look())
+    grouped: list[str | int] = [name for names in found.groups.values() for name in names]
+    common: dict[str, Any] = {"as_group": False, "as_positional": True, "sub_configs": True}
+    parser.add_function_arguments(function, skip={*grouped}, **common)
+    variadic = variadic_name(function)
+    if variadic is not None:
+        parser.add_argument(variadic, nargs="*", type=str, help=argument_help(function, variadic))
+    groups = [parser.add_argument_group(title) for title in found.groups]
+    names: set[str | int] = {*signature(function).parameters}
+    for number, (group, own) in enumerate(zip(groups, found.groups.values(), strict=True)):
+        if number == 0 and found.add is not None:
+            found.add(group)
+        group.add_function_arguments(function, skip=names - {*own}, **common)
+    positional = [action.dest.upper() for action in parser._actions if not action.option_strings]
+    if variadic is not None:
+        positional[-1] = f"[{positional[-1]} ...]"
+    parser.usage = " ".join(["%(prog)s", "[options]", *positional])
+    return parser
+
+
+def run_command(function: Callable[..., None], parser: CommandParser, words: Sequence[str]) -> None:
+    """Parse the words of a command line and call the command's function.
+
+    Args:
+        function: of the command.
+        parser: of the command.
+        words: what follows the command on the command line.
+
+    Raises:
+        ArgumentError: if a word is no option of the command, or no value that it can have.
+    """
+    values = vars(parser.instantiate(parsed(parser, parser, words)))
+    values.pop("config", None)
+    variadic = variadic_name(function)
+    if variadic is None:
+        function(**values)
+        return
+    names = [*signature(function).parameters]
+    first = [values.pop(name) for name in names[: names.index(variadic)]]
+    function(*first, *values.pop(variadic), **values)
+
+
+def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:
+    """Parse words, and say of an error which option was meant.
+
+    Args:
+        parser: parses.
+        own: the one that has the options, a parser of a subcommand or `parser` itself.
+        words: options and values.
+        before: the name of the subcommand, if there is one.
+    """
+    try:
+        return parser.parse_args([*before, *spelt_out(own, words)])
+    except ArgumentError as error:
+        raise ArgumentError(None, explained(error, own, words)) from error
+
+
+def variadic_name(function: Callable[..., None]) -> str | None:
+    """Name of the parameter that takes any number of words, if there is one."""
+    found = [one.name for one in signature(function).parameters.values() if one.kind is Parameter.VAR_POSITIONAL]
+    return found[0] if found else None
+
+
+def help_texts(function: Callable[..., None]) -> tuple[str, str]:
+    """Description and examples from a docstring: what stands before its sections, and its section `Examples:`."""
+    lines = (getdoc(function) or "").splitlines()
+    sections: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in lines:
+        if re.fullmatch(r"[A-Z][a-z]+:", line):
+            name = line[:-1]
+        sections.setdefault(name, []).append(line)
+    examples = "\n".join(line[2:] for line in sections.get("Examples", [])[1:]).rstrip()
+    return "\n".join(sections[""]).strip(), examples
+
+
+def argument_help(function: Callable[..., None], name: str) -> str:
+    """Help of a parameter from the docstring; an empty text if it says nothing of it."""
+    found = re.search(rf"^    {name}: (.+?)(?=\n    \S|\n\n|\Z)", getdoc(function) or "", re.DOTALL | re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""
+
+
+def spelt_out(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Give a switch that stands alone its value: `--overwrite` means `--overwrite=true`.
+
+    Args:
+        parser: that knows which options are switches.
+        words: what follows the command on the command line.
+    """
+    switches = {name for action in parser._actions if is_switch(action) for name in action.option_strings}
+    kebab = PRINT_CONFIG.replace("_", "-")
+    words = [PRINT_CONFIG + word.removeprefix(kebab) if word.partition("=")[0] == kebab else word for word in words]
+    return [
+        f"{word}=true" if word in switches and value.lower() not in TRUTH_VALUES else word
+        for word, value in pairwise([*words, ""])
+    ]
+
+
+def is_switch(action: Action) -> bool:
+    """Whether an option is true or false, or also left open, and nothing else."""
+    hint = getattr(action, "_typehint", None)
+    return hint is bool or {*get_args(hint)} == {bool, type(None)}
+
+
+def options_of(parser: ArgumentParser) -> dict[str, Action]:
+    """Return every name that a parser takes as an option."""
+    return dict(parser._option_string_actions)
+
+
+def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]) -> str:
+    """Say what is wrong with a command line: an option that there is not, else a value, else the parser's own words."""
+    known = options_of(parser)
+    program = parser.prog.replace(" [options]", "")
+    for word in words[: words.index("--")] if "--" in words else words:
+        found = OPTION.match(word)
+        if found and not is_known(found[0], known):
+            return f"{found[0]} is not an option of {program}; {advice(found[0], known, program)}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ArgumentError) and cause.argument_name and cause.argument_name.startswith("-"):
+            return f"{cause.argument_name.split('/')[0]}: {cause.message}"
+        cause = cause.__cause__
+    wrong = WRONG_VALUE.match(str(error))
+    action = next((one for one in parser._actions if wrong and one.dest == wrong["key"]), None)
+    if wrong and action is not None and "\n" not in wrong["value"]:
+        rule = HelpFormatter.rule(action)
+        return f"{shown_name(action)} must be {rule}, but is {wrong['value']} instead" if rule else str(error)
+    return str(error)
+
+
+def is_known(name: str, known: Mapping[str, Action]) -> bool:
+    """Whether a name is an option, or a path below an option that holds a class, a list or a mapping."""
+    if name.removesuffix("+") in known:
+        return True
+    above = name.rpartition(".")[0]
+    while above and above not in known:
+        above = above.rpartition(".")[0]
+    return bool(above) and hasattr(known[above], "_typehint")
+
+
+def advice(name: str, known: Mapping[str, Action], program: str) -> str:
+    """Name the option that was meant, or where all are listed."""
+    plain = name.lstrip("-")
+    shown = {shown_name(action).lstrip("-"): shown_name(action) for action in known.values()}
+    near = get_close_matches(plain if "." in plain else plain.replace("_", "-"), shown, n=1)
+    return f"did you mean {shown[near[0]]}?" if near else f"{program} --help lists them"

@@ -1,0 +1,268 @@
+"""Every command is parsed alike: spellings, switches, examples, errors, exit codes."""
+
+import re
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiritlm_pl.cli.main import COMMANDS, EXAMPLES, TRAINER_SUBCOMMANDS, find_command, guarded, main, run
+from spiritlm_pl.cli.parser import CommandParser, command_parser, parsed, run_command
+from spiritlm_pl.cli.training import HELP
+
+ROOT = Path(__file__).parents[2]
+
+
+def programs(words: list[str], target: Any = None) -> Iterator[str]:
+    """What is typed for a command and all below it, such as `spiritlm prepare stories`."""
+    target = find_command(words)[0] if target is None else target
+    if not isinstance(target, dict):
+        yield shlex.join(["spiritlm", *words])
+        return
+    for name, below in target.items():
+        yield from programs([*words, name.replace("_", "-")], below)
+
+
+PROGRAMS = [program for name in COMMANDS for program in programs([name])]
+
+
+def parser_of(program: str) -> CommandParser:
+    target, found, rest = find_command(shlex.split(program)[1:])
+    assert (found, rest) == (program, [])
+    return command_parser(target, program, EXAMPLES.get(program, ()))
+
+
+def parse(command: str) -> Any:
+    """Values that a command line gives to its command, or to the trainer's parser, which prints them."""
+    words = shlex.split(command)[1:]
+    if words[0] in TRAINER_SUBCOMMANDS:
+        with pytest.raises(SystemExit) as exit_:
+            run([*words, "--print-config"])
+        assert exit_.value.code == 0
+        return None
+    target, program, rest = find_command(words)
+    parser = command_parser(target, program)
+    return parsed(parser, parser, rest)
+
+
+def plain_words(text: str) -> list[str]:
+    return re.findall(r"(?<![\w-])--[A-Za-z][\w.-]*", text)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_is_in_kebab_case_and_ends_with_examples(program: str) -> None:
+    told = parser_of(program).format_help()
+    assert not [word for word in plain_words(told) if "_" in word]
+    _, _, examples = told.rpartition("\nexamples:\n")
+    lines = examples.splitlines()
+    assert 2 <= len(lines) <= 4 and len({*lines}) == len(lines)
+    for line in lines:
+        (own,) = [part for part in line.split(" | ") if part.strip().startswith(program)] or [None]
+        assert own is not None, line
+        parse(own.partition(" > ")[0])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_both_spellings_of_every_option_are_accepted(program: str) -> None:
+    options = parser_of(program)._option_string_actions
+    for name, action in options.items():
+        if name.startswith("--"):
+            kebab, snake = "--" + name[2:].replace("_", "-"), "--" + name[2:].replace("-", "_")
+            assert options[kebab] is action and options[snake] is action
+
+
+def command(
+    corpus: str,
+    *inputs: str,
+    method: str = "ctc",
+    num_jobs: int = 1,
+    rate: float | None = None,
+    overwrite: bool = False,
+    keep_all: bool | None = None,
+) -> None:
+    """Do something.
+
+    It takes a while.
+
+    Args:
+        corpus: a folder.
+        inputs: files,
+            any number of them.
+        method: how, among others.
+        num_jobs: processes.
+        rate: of something.
+        overwrite: as it says.
+        keep_all: as it says.
+    """
+
+
+def values(*words: str, function: Callable[..., None] = command) -> dict[str, Any]:
+    parser = command_parser(function, "spiritlm do")
+    return vars(parsed(parser, parser, words))
+
+
+def test_both_spellings_and_switches_that_stand_alone() -> None:
+    for word in ("--num-jobs", "--num_jobs"):
+        assert values("c", word, "3")["num_jobs"] == values("c", f"{word}=3")["num_jobs"] == 3
+    for words in (["c", "--overwrite"], ["--overwrite", "c"], ["c", "--overwrite", "--method", "m"]):
+        assert values(*words)["overwrite"] is True and values(*words)["corpus"] == "c"
+    for words in (["c", "--overwrite", "false"], ["c", "--overwrite=False"], ["c"]):
+        assert values(*words)["overwrite"] is False
+    assert [values("c", *words)["keep_all"] for words in ([], ["--keep-all"], ["--keep_all", "no"])] == [
+        *(None, True, False)
+    ]
+    assert values("c", "--method", "--a-b c_d")["method"] == "--a-b c_d"  # a value, not an option
+    assert values("c", "a_b.wav", "d", "--num-jobs", "2")["inputs"] == ["a_b.wav", "d"]
+
+
+def test_values_reach_the_function_in_order() -> None:
+    given: list[Any] = []
+
+    def stand_in(corpus: str, *inputs: str, num_jobs: int = 1) -> None:
+        given.append((corpus, inputs, num_jobs))
+
+    def only_inputs(*inputs: str, num_jobs: int = 1) -> None:
+        given.append((inputs, num_jobs))
+
+    for function, words in ((stand_in, ["c", "a", "b"]), (only_inputs, ["a", "--num-jobs", "2"]), (only_inputs, [])):
+        run_command(function, command_parser(function, "spiritlm do"), words)
+    assert given == [("c", ("a", "b"), 1), (("a",), 2), ((), 1)]
+
+
+def test_help_tells_what_the_docstring_does() -> None:
+    told = " ".join(command_parser(command, "spiritlm do").format_help().split())
+    assert told.startswith(
+        "usage: spiritlm do [options] CORPUS [INPUTS ...] Do something. It takes a while. positional"
+    )
+    assert "INPUTS files, any number of them." in told and "--num-jobs N processes (default: 1)" in told
+    assert "--overwrite as it says. --keep-all {true,false,null} as it says." in told and "--rate X" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["c", "--num-jbs", "2"], "--num-jbs is not an option of spiritlm do; did you mean --num-jobs?"),
+        (["c", "--overwrit"], "--overwrit is not an option of spiritlm do; did you mean --overwrite?"),
+        (["--num-job=2"], "--num-job is not an option of spiritlm do; did you mean --num-jobs?"),
+        (["c", "--zzz"], "--zzz is not an option of spiritlm do; spiritlm do --help lists them"),
+        (["c", "--num-jobs", "x"], "--num-jobs must be a whole number, but is x instead"),
+        (["c", "--rate=x"], "--rate must be a number, but is x instead"),
+        (["c", "--overwrite=x"], "--overwrite must be true or false, but is x instead"),
+        (["c", "--method"], "--method: expected one argument"),
+        ([], "the following arguments are required: corpus"),
+    ],
+)
+def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        values(*words)
+    assert str(error.value).startswith(message)
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["spiritlm", *words])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(exit_.value.code or 0)
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *(f"spiritlm {name}" for name in TRAINER_SUBCOMMANDS)])
+def test_every_command_exits_alike(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = program.split()[1:]
+    trainer = ["--config", "quantizer/quickstart_mfcc"] if words[0] in TRAINER_SUBCOMMANDS else []
+    assert exit_of(monkeypatch, *words, "--help") == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"usage: {program} [options]") and not shown.err
+    assert exit_of(monkeypatch, *words, *trainer, "--confg", "x") == 2
+    told = capsys.readouterr().err
+    assert told == f"spiritlm: error: --confg is not an option of {program}; did you mean --config?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prepare"], "spiritlm prepare must be followed by one of debian-prompts, "),
+        (["prepare", "storie", "x"], "but storie follows; did you mean stories?"),
+        (["evaluate", "--split", "test"], "units, codes, choice, "),
+        (["quickstrt"], "but is 'quickstrt' instead; did you mean quickstart?"),
+        (["fit"], "--config must be given, as in spiritlm fit --config lm/base_quickstart, but is missing"),
+        (["fit", "--config", "lm/base_quickstart", "--trainer.max_step=3"], "did you mean --trainer.max_steps?"),
+        (
+            ["fit", "--config", "lm/base_quickstart", "--trainer.max-steps=x"],
+            "must be a whole number, but is x instead",
+        ),
+    ],
+)
+def test_errors_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: run(words)) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
+def test_a_command_with_commands_below_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["prepare", "--help"])
+    told = capsys.readouterr().out
+    assert "  lhotse-manifest " in told and "examples:\n  spiritlm prepare " in told and "_prompts" not in told
+    assert find_command(["prepare", "emov_db", "x"])[0] is find_command(["prepare", "emov-db", "x"])[0]
+
+
+@pytest.mark.parametrize("name", TRAINER_SUBCOMMANDS)
+def test_examples_of_the_trainer_are_parsed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for example in HELP[name][1]:
+        parse(example)
+    assert "class_path" in capsys.readouterr().out
+
+
+def test_the_trainer_takes_both_spellings_and_switches(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--trainer.max-steps 7 --seed-everything=5 --trainer.barebones --weights_only --ckpt-path x"
+    parse(f"spiritlm fit --config lm/base_quickstart {words} --data.init_args.row-length=77 --data.batch-size 3")
+    told = capsys.readouterr().out
+    for line in ("max_steps: 7", "seed_everything: 5", "barebones: true", "weights_only: true", "ckpt_path: x"):
+        assert line in told
+    assert "row_length: 77" in told and "batch_size: 3" in told
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    script = (
+        "import sys\nfrom spiritlm_pl.cli.main import run\n"
+        "for name in ('generate', 'tokenize', 'vocode', 'score', 'align'):\n"
+        "    try:\n        run([name, '--help'])\n    except SystemExit:\n        pass\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60).returncode == 0
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Commands in blocks of code of the README and the docs, with the page that each stands on."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for block in re.findall(r"```(?:sh|bash|console)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                found = re.search(r"(?:^|[|&;] *|^[$] )(?:\S*/)?(spiritlm [a-z].*)", line)
+                if found and "..." not in line:
+                    yield page.name, found[1]
+
+
+def test_commands_on_pages_are_parsed() -> None:
+    found = list(documented())
+    assert len(found) > 30
+    for page, line in found:
+        words = shlex.split(re.split(r" \| | > | && ", line)[0], comments=True)
+        if words[1] in COMMANDS:
+            target, program, rest = find_command(words[1:])
+            parser = command_parser(target, program)
+            assert parsed(parser, parser, rest), page
+        else:
+            assert words[1] in TRAINER_SUBCOMMANDS, f"{page}: {line}"
+
+
+def test_pages_spell_options_in_one_way() -> None:
+    theirs = {"--model_args", "--batch_size", "--system_instruction"}  # of lm-eval
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        options = plain_words(page.read_text(encoding="utf-8"))
+        assert not [word for word in options if "_" in word and "." not in word and word not in theirs], page.name
