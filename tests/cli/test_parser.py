@@ -11,9 +11,19 @@ from typing import Any
 
 import pytest
 
-from spiritlm_pl.cli.main import COMMANDS, EXAMPLES, TRAINER_SUBCOMMANDS, find_command, guarded, main, run
+from spiritlm_pl.cli.main import (
+    COMMANDS,
+    EXAMPLES,
+    TRAINER_SUBCOMMANDS,
+    find_command,
+    guarded,
+    main,
+    run,
+    without_trust,
+)
 from spiritlm_pl.cli.parser import CommandParser, command_parser, parsed, run_command
 from spiritlm_pl.cli.training import HELP
+from spiritlm_pl.registry import TRUST
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,9 +197,9 @@ def test_every_command_exits_alike(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prepare"], "spiritlm prepare must be followed by one of debian-prompts, "),
+        (["prepare"], "spiritlm prepare must be followed by one of amazon-queen, "),
         (["prepare", "storie", "x"], "but storie follows; did you mean stories?"),
-        (["evaluate", "--split", "test"], "units, codes, choice, "),
+        (["evaluate", "--split", "test"], "choice, codes, endings, "),
         (["quickstrt"], "but is 'quickstrt' instead; did you mean quickstart?"),
         (["fit"], "--config must be given, as in spiritlm fit --config lm/base_quickstart, but is missing"),
         (["fit", "--config", "lm/base_quickstart", "--trainer.max_step=3"], "did you mean --trainer.max_steps?"),
@@ -248,11 +258,12 @@ def documented() -> Iterator[tuple[str, str]]:
                     yield page.name, found[1]
 
 
-def test_commands_on_pages_are_parsed() -> None:
+def test_commands_on_pages_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, "")
     found = list(documented())
     assert len(found) > 30
     for page, line in found:
-        words = shlex.split(re.split(r" \| | > | && ", line)[0], comments=True)
+        words = without_trust(shlex.split(re.split(r" \| | > | && ", line)[0], comments=True))
         if words[1] in COMMANDS:
             target, program, rest = find_command(words[1:])
             parser = command_parser(target, program)
