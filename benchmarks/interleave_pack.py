@@ -10,7 +10,6 @@ Shapes as in the base recipe: rows of 4096 tokens, 4 rows a batch, spans of 10-3
 import argparse
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from spiritlm_pl.devices import num_cores
 from spiritlm_pl.tokens.blocks import write_block, write_manifest
 from spiritlm_pl.tokens.documents import Document, Word
 from spiritlm_pl.tokens.interleave import Interleaving, visit
@@ -178,7 +178,7 @@ def main() -> None:
         if arguments.blocks is None:
             alone(make_blocks, folder, arguments.num_blocks)
         figures = {
-            "cores": os.cpu_count(),
+            "cores": num_cores(),
             "kernel_tokens_per_second": alone(kernel, folder),
             **{
                 f"loader_{workers}_workers": alone(loading, folder, workers, arguments.seconds) for workers in (0, 1, 2)
