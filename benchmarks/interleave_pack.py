@@ -10,7 +10,6 @@ Shapes as in the base recipe: rows of 4096 tokens, 4 rows a batch, spans of 10-3
 import argparse
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from spiritlm_pl.data.loading import Share, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import PackedBlock
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.vocabulary import Vocabulary
 
 ROW_LENGTH, BATCH_SIZE, BLOCK_TOKENS = 4096, 4, 4_194_304
@@ -178,7 +178,7 @@ def main() -> None:
         if arguments.blocks is None:
             alone(make_blocks, folder, arguments.num_blocks)
         figures = {
-            "cores": os.cpu_count(),
+            "cores": num_cores(),
             "kernel_tokens_per_second": alone(kernel, folder),
             **{
                 f"loader_{workers}_workers": alone(loading, folder, workers, arguments.seconds) for workers in (0, 1, 2)

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from spiritlm_pl.contracts.batches import WaveformBatch
 from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.modules.held_out import HeldOutMeans
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.tokenizers.hubert import (
     STAGE,
@@ -49,7 +49,7 @@ class HubertLosses:
     labels: Tensor
 
 
-class HubertModule(StageModule):
+class HubertModule(FiniteStepsModule):
     """Masked prediction with weights for hidden and visible frames.
 
     Masks and dropout are drawn from a seed made of `seed`, step, micro-batch and rank, so that a resumed run
@@ -67,6 +67,7 @@ class HubertModule(StageModule):
         warmup_steps: steps of linear growth of the learning rate.
         decay_steps: step at which linear decay reaches zero; None: the last one of the training.
         seed: of masks and dropout.
+        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class HubertModule(StageModule):
         warmup_steps: int = 32_000,
         decay_steps: int | None = None,
         seed: int = 0,
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Keep the settings; the network is built in `configure_model`."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.config = config
         self.initial = initial
         self.masked_weight, self.unmasked_weight = masked_weight, unmasked_weight

@@ -8,7 +8,6 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import TokenBatch
@@ -19,8 +18,7 @@ from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.modules.skipped_steps import SkippedSteps
-from spiritlm_pl.modules.stage import StageModule, check_clipping
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -54,7 +52,7 @@ def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
 
 
-class LanguageModelModule(StageModule):
+class LanguageModelModule(FiniteStepsModule):
     """Next-token prediction over packed rows."""
 
     def __init__(
@@ -81,7 +79,7 @@ class LanguageModelModule(StageModule):
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
             expressive: whether the data must have pitch and style tokens; None for what it has.
         """
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.network_config = network
         self.given_vocabulary = vocabulary
         self.optimizer_settings = optimizer
@@ -89,7 +87,6 @@ class LanguageModelModule(StageModule):
         self.units_per_second = units_per_second
         self.text_tokenizer = text_tokenizer
         self.expressive = expressive
-        self.skipped = SkippedSteps(max_nonfinite_steps)
         self.text_fingerprint: str | None = None  # of the text tokenizer, where that is known
         self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
@@ -105,10 +102,9 @@ class LanguageModelModule(StageModule):
         Raises:
             FileNotFoundError: if there is no text tokenizer where one is named.
             ValueError: if the vocabularies differ or are of the other kind, the text tokenizer is another one or cannot
-                be exported, rows are too long for the model, gradients are to be clipped by value, or packed rows would
-                not give the losses of the model's own forward.
+                be exported, rows are too long for the model, or packed rows would not give the losses of the model's
+                own forward.
         """
-        check_clipping(self)
         data = getattr(self.trainer, "datamodule", None)
         theirs = getattr(data, "vocabulary", None)
         if theirs is None and self.given_vocabulary is None:
@@ -140,7 +136,8 @@ class LanguageModelModule(StageModule):
         self.text_fingerprint = text.fingerprint
 
     def on_train_start(self) -> None:
-        """Forget what an earlier run left of a step."""
+        """Watch steps as all stages do, and forget what an earlier run left of a step."""
+        super().on_train_start()
         self._step_sums = None
 
     def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
@@ -169,33 +166,11 @@ class LanguageModelModule(StageModule):
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
         return total / batch.tokens.numel()
 
-    def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_index: int) -> None:
-        """After a step's last batch, log DeepSpeed's gradient norm, and count a step that it has skipped."""
-        if self.trainer.global_step == batch.step:
-            return  # more batches of this step come
-        self._step_sums = None
-        engine: Any = self.trainer.model
-        skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
-        if skipped is not None:  # DeepSpeed looks at the gradients itself
-            self._count_skipped(bool(skipped))
-            self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip by norm and log it; gradients that are not finite are dropped: the step changes nothing."""
-        if getattr(self.trainer.model, "optimizer", None) is not None:
-            return  # DeepSpeed clips, and skips for itself
-        limit = float("inf") if not gradient_clip_val else gradient_clip_val
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
-        finite = bool(norm.isfinite())
-        if not finite:
-            optimizer.zero_grad(set_to_none=True)
-        self._count_skipped(not finite)
-        self.log("train/gradient_norm", norm)
-
-    def _count_skipped(self, skipped: bool) -> None:
-        self.log("train/skipped_steps", self.skipped.count(skipped, self.trainer.global_step))
+    def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
+        """Forget the sums of a step after its last batch, and count it if DeepSpeed took it."""
+        if self.trainer.global_step != batch.step:
+            self._step_sums = None
+        super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the sums of the last validation."""
@@ -228,9 +203,8 @@ class LanguageModelModule(StageModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of skipped steps, and what `spiritlm consolidate` needs to know of the model."""
+        """Keep what `spiritlm consolidate` needs to know of the model."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed has skipped_steps of its own
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
             "config": self.network.config.to_json_string(use_diff=False),
@@ -239,9 +213,8 @@ class LanguageModelModule(StageModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps; a step that was not finished is done again."""
+        """Do a step that was not finished again."""
         super().on_load_checkpoint(checkpoint)
-        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 

@@ -14,7 +14,7 @@ from spiritlm_pl.contracts.batches import FeatureBatch, within
 from spiritlm_pl.contracts.speech_tokenizer import Quantizer, Units
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.hubert import perplexity, shares
-from spiritlm_pl.modules.stage import StageModule
+from spiritlm_pl.modules.stage import FiniteStepsModule
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
@@ -23,7 +23,7 @@ from spiritlm_pl.tokenizers.phonetic import EXTRACTOR, QUANTIZER, PhoneticTokeni
 CTC_LOSSES = ("loss", "loss_augmented", "loss_clean")
 
 
-class QuantizerModule(StageModule):
+class QuantizerModule(FiniteStepsModule):
     """What both kinds share: the data's features must fit, and a whole tokenizer is exported."""
 
     network: KMeans | MLPQuantizer
@@ -82,6 +82,7 @@ class KMeansModule(QuantizerModule):
         start_iterations: Lloyd iterations over them.
         patience: a cluster without a frame for this many updates is moved.
         seed: of the start and of moves.
+        max_nonfinite_steps: how many batches in a row may be left out because a feature is not finite.
     """
 
     network: KMeans
@@ -93,9 +94,10 @@ class KMeansModule(QuantizerModule):
         start_iterations: int = 10,
         patience: int = 20,
         seed: int = 0,
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Build the empty codebook; an idle parameter lets trainer and DDP count steps."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.automatic_optimization = False
         self.network = KMeans(config)
         self.fitter = MinibatchKMeans(self.network, seed=seed, patience=patience)
@@ -108,22 +110,26 @@ class KMeansModule(QuantizerModule):
         return torch.optim.SGD([self.idle], lr=0.0)
 
     def training_step(self, batch: FeatureBatch, batch_idx: int) -> None:
-        """Collect frames for the start, or update."""
+        """Collect frames for the start, or update; a batch that is not finite, on any rank, is left out."""
         frames = valid_frames(batch.features, batch.lengths)
+        finite = torch.tensor([frames.isfinite().all()], dtype=torch.float64, device=self.device)
+        skipped = bool(sum_over_ranks(1 - finite))
+        frames = frames[:0] if skipped else frames
         if int(self.fitter.updates) == 0:
             self._collected.append(frames)
             total = sum(len(part) for part in self._collected)
             everywhere = int(sum_over_ranks(torch.tensor([total], device=self.device)))
             last = self.trainer.is_last_batch
-            if everywhere >= self.start_frames or last:
+            if everywhere and (everywhere >= self.start_frames or last):
                 self.fitter.start(torch.cat(self._collected), self.start_iterations)
                 self._collected = []
-        else:
+        elif not skipped:
             found = self.fitter.update(frames)
             named = {f"train/{name}": value for name, value in found.items()}
             self.log_dict(named, batch_size=len(batch.ids))
         optimizer: Any = self.optimizers()
         optimizer.step()
+        self.count_step(skipped)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
@@ -154,15 +160,21 @@ class CTCQuantizerModule(QuantizerModule):
         teacher: tokenizer folder whose quantizer reads the clean features.
         clean_weight: of the loss on clean features, beside the one on augmented features.
         learning_rate: of AdamW.
+        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
 
     network: MLPQuantizer
 
     def __init__(
-        self, config: MLPQuantizerConfig, teacher: str, clean_weight: float = 0.5, learning_rate: float = 1e-3
+        self,
+        config: MLPQuantizerConfig,
+        teacher: str,
+        clean_weight: float = 0.5,
+        learning_rate: float = 1e-3,
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Build the network; the teacher is loaded in `setup`."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.network = MLPQuantizer(config)
         self.teacher_folder = teacher
         self.clean_weight = clean_weight

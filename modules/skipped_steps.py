@@ -1,8 +1,12 @@
-"""Steps whose gradients are not finite change nothing; they are counted, and too many in a row end the run."""
+"""Count the steps that were skipped because a gradient or a batch was not finite, and end a run of too many."""
+
+from torch import Tensor, nn
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class TrainingDivergedError(ValueError):
-    """Gradients were not finite too many steps in a row; the weights are those before the first of them."""
+    """Too many steps in a row, or all of a run, were skipped; the weights are those before the first of them."""
 
 
 class SkippedSteps:
@@ -16,7 +20,7 @@ class SkippedSteps:
     """
 
     def __init__(self, limit: int) -> None:
-        """Start at none."""
+        """Start with no step skipped."""
         if limit < 1:
             raise ValueError(f"max_nonfinite_steps must be at least 1, but is {limit} instead")
         self.limit = limit
@@ -45,6 +49,26 @@ class SkippedSteps:
             )
         return float(self.total)
 
+    def finish(self, steps: int) -> str | None:
+        """Look back at a whole training.
+
+        Args:
+            steps: how many it had, the skipped ones included.
+
+        Returns:
+            one line that tells how many were skipped; None where none was.
+
+        Raises:
+            TrainingDivergedError: if all were, so that the weights are those of the beginning.
+        """
+        if not self.total:
+            return None
+        if self.in_a_row >= steps:
+            raise TrainingDivergedError(
+                f"gradients must be finite, but were not in any of the {steps} steps: nothing was trained"
+            )
+        return f"{self.total} of {steps} steps were skipped, as their gradients were not finite"
+
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps."""
         return {"total": self.total, "in_a_row": self.in_a_row}
@@ -52,3 +76,27 @@ class SkippedSteps:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on counting."""
         self.total, self.in_a_row = state["total"], state["in_a_row"]
+
+
+class RunningStatistics:
+    """A copy of the running means and variances of batch normalisation, which a forward pass changes by itself.
+
+    Args:
+        module: whose statistics are kept and put back.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        """Copy what there is."""
+        self.buffers: list[Tensor] = [
+            buffer for part in module.modules() if isinstance(part, BATCH_NORMS) for buffer in part.buffers(False)
+        ]
+        self.keep()
+
+    def keep(self) -> None:
+        """Copy the statistics after a step that was taken."""
+        self.copies = [buffer.clone() for buffer in self.buffers]
+
+    def restore(self) -> None:
+        """Put back the last copy after a step that was skipped."""
+        for buffer, copy in zip(self.buffers, self.copies, strict=True):
+            buffer.copy_(copy)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 
-from spiritlm_pl.modules.skipped_steps import SkippedSteps
+from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
 
 MODULE = "stage_module"  # key of a checkpoint; DeepSpeed has a "module" of its own
 
@@ -25,13 +26,14 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
 
 
 def check_clipping(module: LightningModule) -> None:
-    """Refuse another way of clipping gradients than that of modules which clip for themselves.
+    """Refuse to clip gradients by value where the trainer does not clip: DeepSpeed and manual optimization go by norm.
 
     Raises:
-        ValueError: if gradients are to be clipped by value.
+        ValueError: if gradients are to be clipped by value there.
     """
     algorithm = module.trainer.gradient_clip_algorithm
-    if algorithm not in (None, "norm"):
+    clips = module.automatic_optimization and not isinstance(module.trainer.strategy, DeepSpeedStrategy)
+    if algorithm not in (None, "norm") and not clips:
         raise ValueError(f"gradient_clip_algorithm must be norm, but is {algorithm.value} instead")
 
 
@@ -92,43 +94,98 @@ class StageModule(LightningModule):
 
 
 class FiniteStepsModule(StageModule):
-    """A module whose steps change nothing where the gradient is not finite; under manual optimization it sees to that.
+    """A module whose steps change nothing where the gradient is not finite.
+
+    Skipped steps are counted and logged as `train/skipped_steps`. Too many in a row end the run, and so does a training
+    of nothing but skipped steps. Under manual optimization a module leaves out such steps itself and calls
+    `count_step` after each.
 
     Args:
         max_nonfinite_steps: how many steps in a row may be skipped.
     """
 
     def __init__(self, max_nonfinite_steps: int = 10) -> None:
-        """Skipped none."""
+        """Start with no step skipped."""
         super().__init__()
         self.skipped = SkippedSteps(max_nonfinite_steps)
+        self._steps_seen = 0  # of the trainer, when a step was last looked at
+        self._statistics: RunningStatistics | None = None
 
     def on_fit_start(self) -> None:
-        """As all stages, and gradients are clipped by norm alone.
+        """Check the weights as all stages do, and the way of clipping gradients.
 
         Raises:
-            ValueError: if a weight is in half precision, or gradients are to be clipped by value.
+            ValueError: if a weight is in half precision, or gradients are to be clipped by value where only their norm
+                can be.
         """
         super().on_fit_start()
         check_clipping(self)
 
+    def on_train_start(self) -> None:
+        """Begin to watch steps."""
+        self._steps_seen = self.trainer.global_step
+        self._statistics = RunningStatistics(self)
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by norm and log it; drop gradients that are not finite, and count."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        """Clip by norm or by value and log the norm before; drop gradients that are not finite, and count."""
+        if getattr(self.trainer.model, "optimizer", None) is not None:
+            return  # DeepSpeed clips, and skips for itself
+        by_value = gradient_clip_algorithm == "value"
+        limit = gradient_clip_val or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), math.inf if by_value else limit)
         finite = bool(norm.isfinite())
         if not finite:
             optimizer.zero_grad(set_to_none=True)
-        self.log("train/skipped_steps", self.skipped.count(not finite, self.trainer.global_step))
+        elif by_value and gradient_clip_val:
+            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        self.count_step(not finite)
         self.log("train/gradient_norm", norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After a step's last batch, log DeepSpeed's gradient norm, and count a step that it has skipped."""
+        if self.trainer.global_step == self._steps_seen:
+            return  # more batches of this step come
+        self._steps_seen = self.trainer.global_step
+        engine: Any = self.trainer.model
+        skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
+        if skipped is not None:  # DeepSpeed looks at the gradients itself
+            self.count_step(bool(skipped))
+            self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
+
+    def count_step(self, skipped: bool) -> None:
+        """Count a step and log how many were skipped; the running statistics of a skipped one are put back.
+
+        Args:
+            skipped: whether this one was; the same on every rank.
+
+        Raises:
+            TrainingDivergedError: if too many were skipped in a row.
+        """
+        if self._statistics is not None:
+            if skipped:
+                self._statistics.restore()
+            else:
+                self._statistics.keep()
+        self.log("train/skipped_steps", self.skipped.count(skipped, self.trainer.global_step))
+
+    def on_train_end(self) -> None:
+        """Tell how many steps were skipped.
+
+        Raises:
+            TrainingDivergedError: if all were.
+        """
+        told = self.skipped.finish(self.trainer.global_step)
+        if told is not None:
+            rank_zero_info(told)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of skipped steps."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["nonfinite_steps"] = self.skipped.state_dict()
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed has skipped_steps of its own
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps."""
+        """Go on counting skipped steps; a checkpoint from before they were counted has skipped none."""
         super().on_load_checkpoint(checkpoint)
-        self.skipped.load_state_dict(checkpoint["nonfinite_steps"])
+        self.skipped.load_state_dict(checkpoint.get("nonfinite_steps", {"total": 0, "in_a_row": 0}))

@@ -37,10 +37,15 @@ class TunedEncoderModule(FiniteStepsModule):
     network: StyleEncoder
 
     def __init__(
-        self, encoder_learning_rate: float, learning_rate: float, betas: tuple[float, float], seed: int
+        self,
+        encoder_learning_rate: float,
+        learning_rate: float,
+        betas: tuple[float, float],
+        seed: int,
+        max_nonfinite_steps: int,
     ) -> None:
         """Keep the settings."""
-        super().__init__()
+        super().__init__(max_nonfinite_steps)
         self.encoder_learning_rate, self.learning_rate, self.betas = encoder_learning_rate, learning_rate, betas
         self.seed = seed
 
@@ -77,6 +82,7 @@ class StyleModule(TunedEncoderModule):
         learning_rate: of AdamW for the layers after it.
         betas: of AdamW.
         seed: of dropout.
+        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
 
     def __init__(
@@ -91,9 +97,10 @@ class StyleModule(TunedEncoderModule):
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.98),
         seed: int = 0,
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Keep the settings; the network is built in `configure_model`, when the labels are known."""
-        super().__init__(encoder_learning_rate, learning_rate, betas, seed)
+        super().__init__(encoder_learning_rate, learning_rate, betas, seed, max_nonfinite_steps)
         if adversarial_weight < 0:
             raise ValueError(f"adversarial_weight must be at least 0, but is {adversarial_weight} instead")
         if adversarial_weight and target == "speaker":
@@ -228,6 +235,7 @@ class StyleCodeModule(TunedEncoderModule):
         learning_rate: of AdamW for the layers after it.
         betas: of AdamW.
         seed: of dropout.
+        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
     """
 
     def __init__(
@@ -239,9 +247,10 @@ class StyleCodeModule(TunedEncoderModule):
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.98),
         seed: int = 0,
+        max_nonfinite_steps: int = 10,
     ) -> None:
         """Keep the settings; networks are built and read in `configure_model`."""
-        super().__init__(encoder_learning_rate, learning_rate, betas, seed)
+        super().__init__(encoder_learning_rate, learning_rate, betas, seed, max_nonfinite_steps)
         self.source, self.teacher_folder, self.projection_dim = encoder, teacher, projection_dim
         self._teacher: list[PhoneticTokenizer] = []  # in a list: no part of this module's weights
         self._counts: dict[str, Tensor] = {}

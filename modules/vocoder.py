@@ -219,8 +219,7 @@ class VocoderModule(FiniteStepsModule):
             self._step_schedulers(adversarial)
         self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
         self.log_dict({"train/loss": total.detach(), "train/gradient_norm": norms[-1]}, prog_bar=True)
-        skipped = not all(bool(norm.isfinite()) for norm in norms)
-        self.log("train/skipped_steps", self.skipped.count(skipped, self.global_step))
+        self.count_step(not all(bool(norm.isfinite()) for norm in norms))
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that go by epochs."""

@@ -17,7 +17,7 @@ from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, Speec
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
-from spiritlm_pl.evaluation.unit_metrics import UnitStatistics
+from spiritlm_pl.evaluation.unit_metrics import label_figures
 from spiritlm_pl.vocabulary import TokenKind
 
 LABELS = ("style", "speaker")
@@ -127,16 +127,16 @@ def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
         codes told nothing; information, the share of the labels' entropy that the codes take away, from 0 to 1;
         and the number of labels and tokens.
     """
-    values = UnitStatistics(size, joint=dict(pairs)).report()
+    figures = label_figures(pairs, size)
     labels: Counter[str] = Counter()
     for (label, _), count in pairs.items():
         labels[label] += count
     return {
         "labels": len(labels),
         "tokens": pairs.total(),
-        "purity": values["phone_purity"],
+        "purity": figures.purity,
         "commonest": max(labels.values()) / pairs.total(),
-        "information": values["pnmi"],
+        "information": figures.information,
     }
 
 

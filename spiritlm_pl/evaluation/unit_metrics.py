@@ -3,7 +3,7 @@
 Phone purity and phone-normalised mutual information as in HuBERT (Hsu et al., 2021, section 4.3), the unit
 edit distance of Gat et al. (2023). All from counts, so that corpora of any size fit.
 
-Shapes: T frames, K units, P phones.
+Shapes: T frames, K units, L labels.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ SILENCE = "(silence)"
 
 
 def frame_phones(phones: Sequence[Word], num_frames: int, frame_rate: float) -> list[str]:
-    """The phone at the middle of each frame; time that no phone covers is silence."""
+    """Name the phone at the middle of each frame; time that no phone covers is silence."""
     names = [SILENCE] * num_frames
     for phone in phones:
         first = max(0, int(np.ceil(phone.start * frame_rate - 0.5)))
@@ -36,9 +36,54 @@ def frame_phones(phones: Sequence[Word], num_frames: int, frame_rate: float) -> 
     return names
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelFigures:
+    """What units tell of labels, which may be phones, speakers or styles.
+
+    Attributes:
+        purity: share of the frames whose label is the commonest one of their unit.
+        cluster_purity: share of the frames whose unit is the commonest one of their label.
+        information: mutual information of labels and units, as a share of the labels' entropy, from 0 to 1.
+    """
+
+    purity: float
+    cluster_purity: float
+    information: float
+
+
+def label_figures(joint: Mapping[tuple[str, int], int], num_units: int) -> LabelFigures:
+    """Measure what units tell of labels.
+
+    Args:
+        joint: number of frames with each pair of label and unit; at least one pair.
+        num_units: number of units, K.
+    """
+    names = sorted({label for label, _ in joint})
+    index = {name: row for row, name in enumerate(names)}
+    counts = np.zeros((max(1, len(names)), num_units))
+    for (label, unit), count in joint.items():
+        counts[index[label], unit] += count
+    table = counts / max(1.0, counts.sum())  # (L, K) probabilities
+    label_entropy = _entropy(table.sum(1))
+    mutual = label_entropy + _entropy(table.sum(0)) - _entropy(table)
+    return LabelFigures(
+        purity=float(table.max(0).sum()),
+        cluster_purity=float(table.max(1).sum()),
+        information=mutual / max(label_entropy, 1e-9),
+    )
+
+
 @dataclass
 class UnitStatistics:
-    """Counts over utterances, and what follows from them."""
+    """Counts of units over utterances, and of units beside a label for each frame.
+
+    Attributes:
+        num_units: number of units, K.
+        joint: number of frames with each pair of label and unit; empty where nothing was labelled.
+        unit_counts: number of frames of each unit that occurs.
+        runs: number of runs of equal units.
+        seconds: length of all utterances.
+    """
 
     num_units: int
     joint: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -46,45 +91,44 @@ class UnitStatistics:
     runs: int = 0
     seconds: float = 0.0
 
-    def add(self, units: Units, frame_rate: float, phones: Sequence[Word] = ()) -> None:
-        """Count one utterance; without phones it counts for use and rate alone."""
+    def add(self, units: Units, frame_rate: float, labels: Sequence[str] = ()) -> None:
+        """Count one utterance.
+
+        Args:
+            units: of the utterance.
+            frame_rate: frames a second, Hz.
+            labels: one for each frame of the units; empty for an utterance that counts for use and rate alone.
+        """
         frames = units.frames().tolist()
         self.runs += len(units.values)
         self.seconds += len(frames) / frame_rate
         for unit in frames:
             self.unit_counts[unit] = self.unit_counts.get(unit, 0) + 1
-        if phones:
-            for pair in zip(frame_phones(phones, len(frames), frame_rate), frames, strict=True):
+        if labels:
+            for pair in zip(labels, frames, strict=True):
                 self.joint[pair] = self.joint.get(pair, 0) + 1
 
-    def table(self) -> npt.NDArray[np.float64]:
-        """Joint probabilities (P, K) of phone and unit."""
-        names = sorted({phone for phone, _ in self.joint})
-        index = {name: row for row, name in enumerate(names)}
-        counts = np.zeros((max(1, len(names)), self.num_units))
-        for (phone, unit), count in self.joint.items():
-            counts[index[phone], unit] += count
-        return counts / max(1.0, counts.sum())
-
     def report(self) -> dict[str, float]:
-        """Codebook use, perplexity, units a second and, with phones, purities and PNMI."""
+        """Tell the share of the codebook that is used, the perplexity of the units, and how many there are a second."""
         use = np.array([self.unit_counts.get(unit, 0) for unit in range(self.num_units)], dtype=float)
         share = use / max(1.0, use.sum())
-        values = {
+        return {
             "codebook_use": float((use > 0).mean()),
             "perplexity": float(np.exp(_entropy(share))),
             "units_per_second": self.runs / max(self.seconds, 1e-9),
         }
-        if self.joint:
-            table = self.table()
-            phone_entropy = _entropy(table.sum(1))
-            mutual = phone_entropy + _entropy(table.sum(0)) - _entropy(table)
-            values |= {
-                "phone_purity": float(table.max(0).sum()),
-                "cluster_purity": float(table.max(1).sum()),
-                "pnmi": mutual / max(phone_entropy, 1e-9),
-            }
-        return values
+
+    def told(self) -> LabelFigures | None:
+        """Measure what the units tell of their labels; None where nothing was labelled."""
+        return label_figures(self.joint, self.num_units) if self.joint else None
+
+
+def phone_figures(statistics: UnitStatistics) -> dict[str, float]:
+    """Name the figures of units that were labelled with phones as HuBERT's authors do; none without phones."""
+    told = statistics.told()
+    if told is None:
+        return {}
+    return {"phone_purity": told.purity, "cluster_purity": told.cluster_purity, "pnmi": told.information}
 
 
 def _entropy(probabilities: npt.NDArray[np.float64]) -> float:
@@ -150,12 +194,13 @@ def unit_report(
             waveform = load_waveform(cut, tokenizer.sample_rate)
             units = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
             if cut.supervisions[0].speaker:
-                speaker = Word(cut.supervisions[0].speaker, 0.0, cut.duration + 1.0)
-                speakers.add(units, tokenizer.frame_rate, [speaker])
+                speakers.add(units, tokenizer.frame_rate, [cut.supervisions[0].speaker] * units.num_frames)
             everything.add(units, tokenizer.frame_rate)
-            own.add(units, tokenizer.frame_rate, phone_alignment(cut))
+            phones = phone_alignment(cut)
+            labels = frame_phones(phones, units.num_frames, tokenizer.frame_rate) if phones else ()
+            own.add(units, tokenizer.frame_rate, labels)
         own_name = Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
-        values |= {f"{name}/{own_name}": value for name, value in own.report().items()}
+        values |= {f"{name}/{own_name}": value for name, value in (own.report() | phone_figures(own)).items()}
     if not everything.unit_counts:
         raise ValueError(f"corpora must hold utterances in split {split}, but {', '.join(map(str, corpora))} have none")
     for name in ("phone_purity", "cluster_purity", "pnmi"):
@@ -163,8 +208,9 @@ def unit_report(
         if found:
             values[name] = sum(found) / len(found)
     values = everything.report() | values
-    if len({speaker for speaker, _ in speakers.joint}) > 1:
-        values["speaker_pnmi"] = speakers.report()["pnmi"]
+    of_speakers = speakers.told()
+    if of_speakers is not None and len({speaker for speaker, _ in speakers.joint}) > 1:
+        values["speaker_pnmi"] = of_speakers.information
     if augmented_utterances:
         augmentation = Augmentation(sample_rate=tokenizer.sample_rate)
         values["unit_edit_distance"] = unit_edit_distance(tokenizer, augmented, augmentation)

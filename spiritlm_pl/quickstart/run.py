@@ -16,6 +16,7 @@ from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.quickstart.stages import BEGINNINGS, MODEL, SAMPLES, VOICE, quickstart_stages
+from spiritlm_pl.runtime.devices import num_cores
 
 DEFAULT_STORIES = 2500
 
@@ -49,10 +50,12 @@ def quickstart(
         raise ValueError(f"budget must be positive, but is {budget} instead")
     if stories < 20:
         raise ValueError(f"stories must be at least 20, but is {stories} instead")
+    if cores is not None and cores < 1:
+        raise ValueError(f"cores must be at least 1, but is {cores} instead")
     console = Console()
     start = time.monotonic()
     plan = expressive_stages if variant == "expressive" else quickstart_stages
-    runner = Runner(plan(source, budget, stories), cores or len(os.sched_getaffinity(0)))
+    runner = Runner(plan(source, budget, stories), cores or num_cores())
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:
         console.print(

@@ -1,5 +1,6 @@
 """Which devices are here, and what they can do."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,15 @@ def check_device(device: str | torch.device) -> torch.device:
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"device must be one that is here, but is {str(device)!r} instead ({reason})") from error
     return torch.device(device)
+
+
+def num_cores() -> int:
+    """Count the processor cores that this process may use; where the system does not say, those of the machine.
+
+    Linux tells which cores a process may use, macOS and Windows do not.
+    """
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def cpu_has_bfloat16() -> bool:

@@ -1,7 +1,6 @@
 """One function over many items in several processes, in order, with a progress bar."""
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.runtime.interrupts import interrupts_held
 
 Item = TypeVar("Item")
@@ -47,8 +47,7 @@ def num_workers(num_jobs: int | None, num_items: int) -> int:
     """
     if num_jobs is not None and num_jobs < 1:
         raise ValueError(f"num_jobs must be at least 1, but is {num_jobs} instead")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(num_jobs or cores, num_items // 32))
+    return max(1, min(num_jobs or num_cores(), num_items // 32))
 
 
 def parallel_map(

@@ -5,7 +5,7 @@ Shapes: R runs of equal units, S samples.
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -95,11 +95,22 @@ class Session:
         self.speaker = self.speakers[vocoder.speaker_id(None)] if vocoder and self.speakers else None
         self.style = self.styles[vocoder.style_id(None)] if vocoder and self.styles else None
         self._places = threading.BoundedSemaphore(self.limits.max_concurrent)
-        self._model = threading.Lock()
+        self._model = threading.Lock()  # the language model and the vocoder
+        self._tokenizer = threading.Lock()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have the model alone.
+        """Take a place and have the language model and the vocoder alone.
+
+        Raises:
+            Busy: if too many wait already.
+        """
+        with self._place(), self._model:
+            yield
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Be one of the requests that wait for the model or use it.
 
         Raises:
             Busy: if too many wait already.
@@ -108,21 +119,22 @@ class Session:
             most = self.limits.max_concurrent
             raise Busy(f"requests must be at most {most} at a time, but are more: ask again in a few seconds")
         try:
-            with self._model:
-                yield
+            yield
         finally:
             self._places.release()
 
     def read_speech(self, data: bytes) -> Speech:
-        """A speech piece of an audio file: its waveform, units, durations and tokens.
+        """Make a speech piece of an audio file: its waveform, units, durations and tokens.
+
+        It does not wait for an answer that is being made: the speech tokenizer is none of the model's parts.
 
         Raises:
             ValueError: if it is no audio, too long, too short, silent or not finite.
             Busy: if too many wait already.
         """
         waveform, sample_rate = decode_audio(data, self.limits.max_seconds)
-        with self.turn():
-            return self.spirit_lm.codec.encode(Speech(waveform, sample_rate))
+        with self._place():
+            return self._with_tokens(Speech(waveform, sample_rate))
 
     def answer(
         self,
@@ -149,13 +161,29 @@ class Session:
         if seconds > self.limits.max_seconds:  # before any of it is tokenized
             most = self.limits.max_seconds
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
-        with self.turn():
+        with self._place():
             spirit_lm = self._in_voice(voice)
-            prompt = [spirit_lm.codec.encode(piece) if isinstance(piece, Speech) else piece for piece in prompt]  # once
-            (pieces,) = spirit_lm.generate(
-                prompt, output, replace(settings or GenerationSettings(), num_samples=1), progress
-            )
-            read = spirit_lm.encode_prompt(prompt)
+            # Once, and before the turn: the model's time is not spent on it.
+            prompt = [self._with_tokens(piece) if isinstance(piece, Speech) else piece for piece in prompt]
+            return self._continued(spirit_lm, prompt, output, settings or GenerationSettings(), progress)
+
+    def _with_tokens(self, speech: Speech) -> Speech:
+        """Tokenize speech where it has no tokens yet, one request at a time."""
+        with self._tokenizer if speech.tokens is None else nullcontext():
+            return self.spirit_lm.codec.encode(speech)
+
+    def _continued(
+        self,
+        spirit_lm: SpiritLM,
+        prompt: Sequence[Piece],
+        output: OutputModality,
+        settings: GenerationSettings,
+        progress: Progress | None,
+    ) -> Answer:
+        """Continue a prompt whose speech has tokens, alone with the model."""
+        with self._model:
+            (pieces,) = spirit_lm.generate(prompt, output, replace(settings, num_samples=1), progress)
+        read = spirit_lm.encode_prompt(prompt)
         return Answer(pieces, read.tokens, self._written(pieces, read.last), pieces.finish_reason)
 
     def vocode(

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
+from spiritlm_pl.cli.evaluate.general import choice
 from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
@@ -156,7 +157,7 @@ def test_samples_are_made_after_whole_steps(folder, monkeypatch):
 def test_choices_begin_as_training_does(folder, monkeypatch):
     """A published checkpoint has `<s>` and a space before every document."""
     monkeypatch.setattr(TextTokenizer, "opening", (1, 7))
-    _, module = train([EvaluateChoice("units", "test", output="choice.json")])
+    trainer, module = train([EvaluateChoice("units", "test", output="choice.json")])
     tokenizer = TextTokenizer.load("text")
     items = choice_items(UnitCorpus("units", "test"), tokenizer, module.vocabulary)
     expected, without = (
@@ -167,6 +168,13 @@ def test_choices_begin_as_training_does(folder, monkeypatch):
         )
     )
     assert json.loads(Path("choice.json").read_text())["results"] == expected != without
+
+    save_lm("lm", module.network, module.vocabulary, tokenizer)  # `spiritlm evaluate choice` says what was logged
+    choice("lm", "units", "evaluated.json", split="test")
+    evaluated = json.loads(Path("evaluated.json").read_text())
+    assert {name: result["accuracy"] for name, result in evaluated.items()} == {
+        name: pytest.approx(float(trainer.callback_metrics[f"val/accuracy_{name}"])) for name in expected
+    }
 
 
 def test_samples_reach_mlflow_under_their_step(folder):

@@ -72,12 +72,6 @@ def test_weights_in_half_precision_are_refused(tmp_path: Path, precision: Any, k
         make_trainer(tmp_path, 1, precision=precision).fit(make_module(), *[loader(contours(0))] * 2)
 
 
-def test_clipping_by_value_is_refused(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, 1, gradient_clip_val=0.1, gradient_clip_algorithm="value")
-    with pytest.raises(ValueError, match="gradient_clip_algorithm must be norm, but is value instead"):
-        trainer.fit(make_module(), *[loader(contours(0))] * 2)
-
-
 def test_it_learns_and_is_exported(tmp_path: Path) -> None:
     figures = fit(tmp_path, 200).trainer.callback_metrics
     assert figures["val/voicing_error"] < 0.05 and figures["val/f0_rmse_hertz"] < 12

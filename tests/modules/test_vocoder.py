@@ -211,7 +211,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     data: DataLoader[UnitWaveformBatch] = DataLoader([broken], batch_size=None)
     fit = trainer(tmp_path, max_steps=1)
-    fit.fit(model, data, loader(1))
+    with pytest.raises(TrainingDivergedError, match="not in any of the 1 steps: nothing was trained"):
+        fit.fit(model, data, loader(1))
     assert model.skipped.total == 1 and fit.callback_metrics["train/skipped_steps"] == 1
     for name, value in model.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)

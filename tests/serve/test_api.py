@@ -13,9 +13,9 @@ import soundfile
 import torch
 from starlette.testclient import TestClient
 
-from spiritlm_pl.generation import sampling
+from spiritlm_pl.generation import GenerationSettings, Speech, sampling
 from spiritlm_pl.serve.api import build_api
-from spiritlm_pl.serve.session import Limits, Session
+from spiritlm_pl.serve.session import Busy, Limits, Session
 
 
 def tone(seconds=1.0, rate=16_000):
@@ -89,6 +89,38 @@ def test_the_speech_of_a_prompt_is_tokenized_once(client, spirit_lm, monkeypatch
     )
     request = {"prompt": [{"audio": audio(tone())}], "output": "text", "max_new_tokens": 2}
     assert client.post("/api/generate", json=request).status_code == 200 and len(heard) == 1
+
+
+def test_speech_is_tokenized_while_another_answer_is_made(session, spirit_lm, monkeypatch):
+    tokenized, generated, encode = threading.Event(), threading.Event(), type(spirit_lm.speech_tokenizer).encode
+
+    def note(self, *audio):
+        found = encode(self, *audio)
+        tokenized.set()
+        return found
+
+    monkeypatch.setattr(type(spirit_lm.speech_tokenizer), "encode", note)
+    waveform = torch.from_numpy(tone()).float()
+
+    def ask():
+        session.answer([Speech(waveform, 16_000)], "text", GenerationSettings(max_new_tokens=2))
+        generated.set()
+
+    asking = threading.Thread(target=ask)
+    with session.turn():  # another's
+        assert session.read_speech(base64.b64decode(audio(tone()))).tokens
+        tokenized.clear()
+        asking.start()
+        assert tokenized.wait(30) and not generated.is_set()
+    asking.join(30)
+    assert generated.is_set()
+
+
+def test_who_tokenizes_takes_a_place(spirit_lm):
+    session = Session(spirit_lm, Limits(max_concurrent=1))
+    with session.turn(), pytest.raises(Busy, match="requests must be at most 1 at a time"):
+        session.read_speech(base64.b64decode(audio(tone())))
+    assert session.read_speech(base64.b64decode(audio(tone()))).tokens
 
 
 def test_an_answer_tells_whether_it_stopped_or_was_cut_off(client, spirit_lm, monkeypatch):

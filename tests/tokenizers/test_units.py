@@ -6,7 +6,14 @@ import torch
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.manifest import Word, load_cuts, write_cuts
-from spiritlm_pl.evaluation.unit_metrics import UnitStatistics, unit_report, unit_table
+from spiritlm_pl.evaluation.unit_metrics import (
+    UnitStatistics,
+    frame_phones,
+    label_figures,
+    phone_figures,
+    unit_report,
+    unit_table,
+)
 from spiritlm_pl.tokenizers.augment import Augmentation, stretch
 from spiritlm_pl.tokenizers.features import MFCCConfig
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
@@ -17,14 +24,30 @@ from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 def test_statistics_of_known_units() -> None:
     phones = [Word("a", 0.0, 0.2), Word("b", 0.2, 0.4)]
     perfect = UnitStatistics(4)
-    perfect.add(Units.from_frames(torch.tensor([0] * 5 + [1] * 5)), 25.0, phones)
-    report = perfect.report()
+    labels = frame_phones(phones, 10, 25.0)
+    perfect.add(Units.from_frames(torch.tensor([0] * 5 + [1] * 5)), 25.0, labels)
+    report = perfect.report() | phone_figures(perfect)
     assert report["pnmi"] == pytest.approx(1.0) and report["phone_purity"] == pytest.approx(1.0)
     assert report["codebook_use"] == 0.5 and report["units_per_second"] == pytest.approx(5.0)
     assert report["perplexity"] == pytest.approx(2.0)
     blind = UnitStatistics(4)
-    blind.add(Units.from_frames(torch.tensor([2] * 10)), 25.0, phones)
-    assert blind.report()["pnmi"] == pytest.approx(0.0) and blind.report()["phone_purity"] == pytest.approx(0.5)
+    blind.add(Units.from_frames(torch.tensor([2] * 10)), 25.0, labels)
+    told = phone_figures(blind)
+    assert told["pnmi"] == pytest.approx(0.0) and told["phone_purity"] == pytest.approx(0.5)
+
+
+def test_figures_of_labels_are_not_called_those_of_phones() -> None:
+    speakers = UnitStatistics(4)
+    speakers.add(Units.from_frames(torch.tensor([0, 0, 0, 1])), 25.0, ["anna"] * 4)
+    speakers.add(Units.from_frames(torch.tensor([1, 1])), 25.0, ["bert"] * 2)
+    assert set(speakers.report()) == {"codebook_use", "perplexity", "units_per_second"}
+    told = speakers.told()
+    assert told is not None and told == label_figures({("anna", 0): 3, ("anna", 1): 1, ("bert", 1): 2}, 4)
+    assert told.purity == pytest.approx(5 / 6) and told.cluster_purity == pytest.approx(5 / 6)
+    assert 0 < told.information < 1
+    with pytest.raises(ValueError, match="argument"):  # one a frame
+        speakers.add(Units.from_frames(torch.tensor([1, 1])), 25.0, ["bert"])
+    assert UnitStatistics(4).told() is None and phone_figures(UnitStatistics(4)) == {}
 
 
 def test_report_of_a_corpus(tone_corpus: Path) -> None:
