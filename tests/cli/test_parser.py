@@ -194,6 +194,18 @@ def test_every_command_exits_alike(
     assert told == f"spiritlm: error: --confg is not an option of {program}; did you mean --config?\n"
 
 
+def test_an_interrupt_ends_every_command_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*inputs: str, overwrite: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spiritlm_pl.cli.main._load", lambda where: interrupted)
+    for name in ("generate", "tokenize", "align", "evaluate"):
+        assert exit_of(monkeypatch, name, "--overwrite") == 130
+        assert capsys.readouterr().err.startswith("spiritlm: interrupted; ")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

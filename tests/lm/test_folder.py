@@ -155,6 +155,11 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
         network_config(LanguageModelConfig(checkpoint="/no/where"), vocabulary)
 
 
+def test_a_name_that_no_model_reads_is_refused():
+    with pytest.raises(ValueError, match="those of the transformers configuration, but one is 'hidden-size'"):
+        LanguageModelConfig(config={"model_type": "llama", "hidden-size": 64})
+
+
 def test_weights_of_an_earlier_model_do_not_stay(tmp_path, monkeypatch):
     vocabulary = Vocabulary(num_text=40, num_units=20, multiple_of=64)
     config = LlamaConfig(
