@@ -108,7 +108,13 @@ def _ids_in_fresh_process(folder: Path, strings: list[str]) -> Any:
 
 
 def _check_words(text: TextTokenizer, path: str | Path) -> None:
-    """Refuse a tokenizer with pieces that reach over spaces: spans of words could not be cut out of a text."""
+    """Refuse a tokenizer that loses spaces, or has pieces that reach over them: spans of words could not be cut out."""
+    kept = text.decode(text.encode(PROBES[0]))
+    if len(kept.split()) != len(PROBES[0].split()):
+        raise ValueError(
+            f"text_tokenizer must keep the spaces of a text, but {path} makes {kept!r} of {PROBES[0]!r}: take another "
+            "tokenizer, or a model_type whose class reads this one, or save it as tokenizer.json"
+        )
     for probe in PROBES:
         words = probe.split()
         if text.opening or " ".join(words) != probe:

@@ -98,7 +98,8 @@ def _of_transformers(backend: HuggingFace, vocabulary: Vocabulary) -> PreTrained
         joining = [tokenizer.decoder] if tokenizer.decoder else []
         tokenizer.decoder = decoders.Sequence([*joining, decoders.Fuse(), _without_first_space(vocabulary)])
     tokenizer.add_special_tokens(_speech_tokens(vocabulary))
-    return _with_special(tokenizer, base.bos_token, base.eos_token, base.unk_token, base.pad_token)
+    end = None if backend.eos_id is None else base.convert_ids_to_tokens(backend.eos_id)  # the model's
+    return _with_special(tokenizer, base.bos_token, end, base.unk_token, base.pad_token)
 
 
 def _always_prefixing(values: Any) -> Any:

@@ -50,6 +50,20 @@ def _as_model_reads_it(folder: Path) -> HuggingFace | None:
         return None
 
 
+def _with_end_of_model(backend: Backend, folder: Path) -> Backend:
+    """A tokenizer that ends texts as the model of its folder does, where the two have different end tokens.
+
+    A tokenizer's class may add an end token of its own, of which the model has never seen the row.
+    """
+    path = folder / CONFIG_FILE
+    given = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    ends = [token for token in (given if isinstance(given, list) else [given]) if isinstance(token, int)]
+    ends = [token for token in ends if 0 <= token < backend.vocab_size]
+    if ends and backend.eos_id not in ends:
+        backend.eos_id = ends[0]
+    return backend
+
+
 class TextTokenizer:
     """Text to pieces and back."""
 
@@ -82,9 +96,9 @@ class TextTokenizer:
                 if found.opening or not path.is_dir() or (path / DESCRIPTION_FILE).is_file():
                     return cls(found)
                 if not others:
-                    return cls(_as_model_reads_it(path) or found)
+                    return cls(_with_end_of_model(_as_model_reads_it(path) or found, path))
         if others:
-            return cls(HuggingFace(path))
+            return cls(_with_end_of_model(HuggingFace(path), path))
         raise FileNotFoundError(
             f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
             f"transformers tokenizer, but is {path} instead"

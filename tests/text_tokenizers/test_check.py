@@ -212,6 +212,29 @@ def test_a_lone_sentencepiece_model_is_read_as_its_models_type_reads_it(tmp_path
     check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
 
 
+def test_a_lone_sentencepiece_model_whose_spaces_its_models_type_loses_is_refused(tmp_path):
+    text = train_text_tokenizer(LINES)
+    text.save(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "eos_token_id": 2}))
+    read = TextTokenizer.load(tmp_path)
+    with pytest.raises(
+        ValueError, match="must keep the spaces of a text, but .* makes 'thecatsatonthemat' of 'the cat"
+    ):
+        check_text_tokenizer(tmp_path, Vocabulary(num_text=read.vocab_size, **SIZES))
+
+
+@pytest.mark.parametrize(("given", "end"), [(2, 2), ([2, 7], 2), ([10**6], None), (None, None)])
+def test_texts_end_as_the_model_of_the_folder_ends_them(tmp_path, given, end):
+    options = {"model_type": "bpe", "add_dummy_prefix": False, "byte_fallback": True, "minloglevel": 2, "pad_id": 3}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma", "eos_token_id": given}))
+    added = AutoTokenizer.from_pretrained(tmp_path).eos_token_id
+    assert added >= 340  # <eos>, where the SentencePiece model has </s>
+    assert TextTokenizer.load(tmp_path).eos_id == (added if end is None else end)
+
+
 def make_base(folder, rows=None):
     """A Qwen 2 of one layer and its tokenizer, with `rows` in the embedding."""
     byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2")
