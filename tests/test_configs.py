@@ -1,23 +1,35 @@
-"""Every shipped configuration is parsed and instantiated, the 7B ones included; overlays on what they overlay."""
+"""Every shipped configuration is built whole, with callbacks and logger, the 7B ones included; overlays on their bases.
+
+The trainer alone is another one: the machine at hand may lack the devices of a configuration.
+"""
 
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import yaml
 from lightning import LightningDataModule, LightningModule
 
 from spiritlm_pl.cli.configs import config_folder, find_config, shipped_configs
 from spiritlm_pl.cli.training import SpiritCLI
 
-# What the machine at hand may lack; the parts themselves are still parsed and built in the strategy tests.
+# What the machine at hand may lack; the strategies themselves are built below, without their devices.
 HERE = [
     "--trainer.accelerator=cpu",
     "--trainer.devices=1",
     "--trainer.num_nodes=1",
     "--trainer.strategy=auto",
-    "--trainer.logger=false",
-    "--trainer.callbacks=null",
     "--trainer.precision=32-true",
+]
+
+
+PARTS = [
+    path
+    for kind in ("callbacks", "logger", "strategy")
+    for path in sorted(config_folder().glob(f"parts/{kind}/*.yaml"))
 ]
 
 
@@ -29,14 +41,24 @@ def base_of(name: str) -> list[str]:
     return named or [name]
 
 
-@pytest.mark.parametrize("name", shipped_configs())
-def test_it_is_instantiated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One for all, as making its tables takes some seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    given = [f"--config={find_config(config)}" for config in base_of(name)]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+
+
+def build(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SpiritCLI:
+    """What `spiritlm fit` builds before it trains."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        monkeypatch.setattr("sys.argv", ["spiritlm", *given, *HERE])
-        cli = SpiritCLI(
+        monkeypatch.setattr("sys.argv", ["spiritlm", *arguments])
+        return SpiritCLI(
             LightningModule,
             LightningDataModule,
             subclass_mode_model=True,
@@ -45,7 +67,51 @@ def test_it_is_instantiated(name: str, tmp_path: Path, monkeypatch: pytest.Monke
             auto_configure_optimizers=False,
             run=False,
         )
+
+
+def names(built: Sequence[object]) -> set[str]:
+    return {f"{type(one).__module__}.{type(one).__qualname__}" for one in built}
+
+
+def class_names(given: Any) -> set[str]:
+    """Names of the classes of a callback, a logger or a list of them; what is switched on or off has none."""
+    described = [one for one in (given if isinstance(given, list) else [given]) if not isinstance(one, bool | None)]
+    places = [one["class_path"].rpartition(".") for one in described]
+    classes = [getattr(import_module(module), name) for module, _, name in places]
+    return {f"{found.__module__}.{found.__qualname__}" for found in classes}
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_it_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = build(monkeypatch, *(f"--config={find_config(config)}" for config in base_of(name)), *HERE)
     assert isinstance(cli.model, LightningModule) and isinstance(cli.datamodule, LightningDataModule)
+    trainer = cli.config["trainer"]
+    assert class_names(trainer["callbacks"]) <= names(cast(Any, cli.trainer).callbacks)
+    assert class_names(trainer["logger"]) == names(
+        [one for one in cli.trainer.loggers if trainer["logger"] is not True]
+    )
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_part_of_a_trainer_is_built(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        f"--config={find_config('lm/base_quickstart')}",
+        "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",
+    ]
+    cli = build(
+        monkeypatch,
+        *given,
+        {
+            "callbacks": f"--trainer.callbacks=[{part}]",
+            "logger": f"--trainer.logger={part}",
+            "strategy": f"--trainer.strategy={part}",
+        }[part.parent.name],
+    )
+    described = yaml.safe_load(part.read_text(encoding="utf-8"))
+    built = [*cast(Any, cli.trainer).callbacks, *cli.trainer.loggers, cli.trainer.strategy]
+    assert class_names(described) <= names(built)
+    assert described is not False or not cli.trainer.loggers
 
 
 def test_every_config_says_how_it_is_run() -> None:
