@@ -12,6 +12,7 @@ from typing import Any
 
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
+from spiritlm_pl.foreign_texts import OTHER_TYPE, PARSER_DETAILS
 from spiritlm_pl.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -38,14 +39,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 OWN_OPTIONS = ("generate", "tokenize", "vocode", "score")  # they parse for themselves: any number of inputs, in order
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-PARSER_DETAILS = (
-    "Does not validate against any",
-    "Subtypes:",
-    "Errors:",
-    "Given value",
-    "Expected a <class 'NoneType'>",
-)
-OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
