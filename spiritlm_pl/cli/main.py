@@ -13,6 +13,7 @@ from typing import Any
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
 from spiritlm_pl.registry import trust
+from spiritlm_pl.runtime.foreign_texts import OTHER_TYPE, PARSER_DETAILS
 from spiritlm_pl.runtime.interrupts import interrupts_kill
 
 # Subcommand -> (where it lives, what it does); modules are imported only when asked for.
@@ -45,14 +46,6 @@ EXAMPLES = {  # of a command whose docstring has none
 }
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-PARSER_DETAILS = (
-    "Does not validate against any",
-    "Subtypes:",
-    "Errors:",
-    "Given value",
-    "Expected a <class 'NoneType'>",
-)
-OTHER_TYPE = "got an unexpected keyword argument"  # what is said of a type that has no such key
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 

@@ -1,12 +1,16 @@
 """`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
 
 import logging
+import re
 import signal
 import sys
+import traceback
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
@@ -16,7 +20,8 @@ from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
-from spiritlm_pl.runtime.checkpoint import newest_checkpoint
+from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
+from spiritlm_pl.runtime.foreign_texts import ADVERT
 
 CHECKPOINTS = "checkpoints"
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # what a subcommand does, and examples of it
@@ -104,7 +109,11 @@ class SpiritCLI(LightningCLI):
             isinstance(callback, ProgressBar) for callback in (given if isinstance(given, list) else [given])
         ):
             callbacks = [*callbacks, StepProgressBar()]
-        return super()._instantiate_trainer(config, callbacks)
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except MisconfigurationException as error:
+            advice = device_advice(config.get("accelerator"), config.get("devices"), num_gpus())
+            raise ValueError(f"{error}{advice}") from error
 
     def before_fit(self) -> None:
         """Go on from the newest whole checkpoint, if the last one was asked for and there is any."""
@@ -170,7 +179,35 @@ class SpiritCLI(LightningCLI):
 
 def _is_no_advert(record: logging.LogRecord) -> bool:
     """Lightning recommends services of its makers in every run."""
-    return "For seamless cloud" not in record.getMessage()
+    return ADVERT not in record.getMessage()
+
+
+def num_gpus() -> int:
+    """Count the GPUs that torch can use here."""
+    return int(torch.backends.mps.is_available()) or torch.cuda.device_count()
+
+
+def device_advice(accelerator: Any, devices: Any, found: int) -> str:
+    """Say which option helps where a configuration asks for GPUs that are not here; nothing elsewhere.
+
+    Args:
+        accelerator: of the trainer, as configured.
+        devices: how many, or which, as configured: a number, a list or "0,2"; "auto" and -1 are those that are here.
+        found: number of GPUs that are here.
+    """
+    if accelerator not in ("gpu", "cuda", "mps"):
+        return ""
+    if not found:
+        return " (--trainer.accelerator cpu where there is none)"
+    which = [int(index) for index in re.findall(r"-?\d+", str(devices))]
+    several = isinstance(devices, list | tuple) or "," in str(devices)
+    asked = max(which, default=0) + 1 if several else max(which, default=0)
+    return " (--trainer.devices and --trainer.num_nodes say how many)" if asked > found else ""
+
+
+def raised_in(error: BaseException, function: Callable[..., Any]) -> bool:
+    """Whether an error came out of a call of a function, however deep in it."""
+    return any(frame.f_code is function.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def run_trainer(arguments: list[str]) -> None:
@@ -198,14 +235,10 @@ def run_trainer(arguments: list[str]) -> None:
             auto_configure_optimizers=False,
         )
     except MisconfigurationException as error:
-        advice = " (--trainer.accelerator cpu where there is none)" if "backend" in str(error) else ""
-        if "requested gpu" in str(error):
-            advice = " (--trainer.devices and --trainer.num_nodes say how many)"
-        raise ValueError(f"{error}{advice}") from error
+        raise ValueError(str(error)) from error
     except RuntimeError as error:
-        if "loading state_dict" not in str(error):
+        if not raised_in(error, torch.nn.Module.load_state_dict):
             raise
-        first, *details = str(error).splitlines()
         raise ValueError(
-            f"checkpoint must be of the module and size of the configuration ({first} {details[0].strip()[:200]} ...)"
+            f"checkpoint must be of the module and size of the configuration, but is not: {mismatch(error)[:200]}"
         ) from error

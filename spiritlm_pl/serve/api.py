@@ -18,6 +18,7 @@ from spiritlm_pl.generation import Piece, Speech, Text
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.runtime.foreign_texts import OWN_MESSAGE, RULE_BEGINS, RULE_ENDS
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.body_limit import BodyLimit
 from spiritlm_pl.serve.schemas import (
@@ -190,8 +191,8 @@ def _sentence(error: Any) -> str:
     if kind == "json_invalid":
         return f"body must be JSON, but is not: {error.get('ctx', {}).get('error', '')}"
     if kind == "value_error":
-        return f"{name} {message.removeprefix('Value error, ')}"
-    rule = message.split(" should ", 1)[-1].split(" after validation")[0]
+        return f"{name} {message.removeprefix(OWN_MESSAGE)}"
+    rule = message.split(RULE_BEGINS, 1)[-1].split(RULE_ENDS)[0]
     return f"{name} must {rule}, but is {_shown(error.get('input'))} instead"
 
 

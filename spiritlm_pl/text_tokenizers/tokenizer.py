@@ -9,10 +9,10 @@ models hold the speech tokens as well, and encode a text whole, without the spac
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -36,8 +36,8 @@ PROBES = (
     "=====",
     "",
 )
-_TOO_HIGH = re.compile(r"value <= (\d+)")
-_TOO_LOW = re.compile(r"required_chars\. \d+ vs (\d+)")
+NORMALIZATION = "nmt_nfkc"  # SentencePiece's own choice
+NUM_SPECIAL = 3 + 256  # unknown, begin and end, and a piece for every byte
 
 
 def _as_model_reads_it(folder: Path) -> HuggingFace | None:
@@ -230,26 +230,51 @@ def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) ->
     if not texts:
         raise ValueError("text must hold words, but is empty instead")
     try:
-        return _train(texts, vocab_size or LARGEST_AUTOMATIC)
+        return _trained(texts, vocab_size or LARGEST_AUTOMATIC)
+    except RuntimeError:
+        fewest, most = _sizes(texts, vocab_size or LARGEST_AUTOMATIC)
+    if vocab_size is None:
+        return _trained(texts, max(fewest, min(most, LARGEST_AUTOMATIC)))  # fewest is more for a script of many letters
+    if vocab_size < fewest:
+        raise ValueError(f"vocab_size must be at least {fewest} for this text, but is {vocab_size} instead")
+    raise ValueError(f"vocab_size must be at most {most} for this text, but is {vocab_size} instead")
+
+
+def _sizes(texts: list[str], wanted: int) -> tuple[int, int]:
+    """Find out how many pieces texts can give: at least one for each letter, and at most `wanted` if they have as many.
+
+    Raises:
+        ValueError: if SentencePiece cannot learn from the texts, whatever the size.
+    """
+    normalizer = sentencepiece.SentencePieceNormalizer(rule_name=NORMALIZATION)
+    letters = len(set().union(*map(normalizer.normalize, texts)))
+    try:
+        found = _train(texts, max(wanted, letters + NUM_SPECIAL), exactly=False)
     except RuntimeError as error:
-        too_high, too_low = _TOO_HIGH.search(str(error)), _TOO_LOW.search(str(error))
-        if too_high and vocab_size is None:
-            return _train(texts, int(too_high[1]))
-        if too_low and vocab_size is None:  # a script of many characters
-            return _train(texts, int(too_low[1]))
-        if too_high:
-            raise ValueError(
-                f"vocab_size must be at most {too_high[1]} for this text, but is {vocab_size} instead"
-            ) from None
-        if too_low:
-            raise ValueError(
-                f"vocab_size must be at least {too_low[1]} for this text, but is {vocab_size} instead"
-            ) from None
         raise ValueError(f"text must suit SentencePiece, but does not: {error}") from None
+    processor = sentencepiece.SentencePieceProcessor(model_proto=found)
+    size = processor.get_piece_size()
+    merged = sum(len(processor.id_to_piece(piece)) > 1 for piece in range(NUM_SPECIAL, size))
+    return size - merged, size
 
 
-def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
+def _trained(texts: list[str], vocab_size: int) -> TextTokenizer:
+    return TextTokenizer(SentencePiece(_train(texts, vocab_size)))
+
+
+def _train(texts: list[str], vocab_size: int, exactly: bool = True) -> bytes:
+    """Train a SentencePiece model.
+
+    Args:
+        texts: to learn from.
+        vocab_size: number of pieces.
+        exactly: whether it is an error if the texts give fewer.
+
+    Raises:
+        RuntimeError: if they give fewer, or have more letters than that.
+    """
     model = BytesIO()
+    limit: dict[str, Any] = {} if exactly else {"hard_vocab_limit": False}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
         model_writer=model,
@@ -260,5 +285,6 @@ def _train(texts: list[str], vocab_size: int) -> TextTokenizer:
         max_sentence_length=1 << 20,
         num_threads=1,
         minloglevel=2,
+        **limit,
     )
-    return TextTokenizer(SentencePiece(model.getvalue()))
+    return model.getvalue()

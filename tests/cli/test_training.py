@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiritlm_pl.runtime.checkpoint import newest_checkpoint
+from spiritlm_pl.cli.training import device_advice, raised_in, run_trainer
+from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
 
@@ -31,6 +32,46 @@ def fit_clusters(folder: Path, corpus: Path, *words: str, num_units: int = 4) ->
     """Run `clusters_command` in a folder."""
     command = clusters_command(corpus, *words, num_units=num_units)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "found", "expected"),
+    [
+        ("gpu", "auto", 0, "--trainer.accelerator cpu"),
+        ("cuda", 4, 2, "--trainer.devices"),
+        ("gpu", "4", 2, "--trainer.devices"),
+        ("gpu", "0,2", 2, "--trainer.devices"),
+        ("gpu", [0, 1], 2, ""),
+        ("gpu", [2], 2, "--trainer.devices"),
+        ("gpu", 2, 2, ""),
+        ("gpu", -1, 2, ""),
+        ("gpu", "auto", 2, ""),
+        ("cpu", 0, 0, ""),
+        ("auto", "auto", 0, ""),
+    ],
+)
+def test_advice_on_devices(accelerator: str, devices: object, found: int, expected: str) -> None:
+    advice = device_advice(accelerator, devices, found)
+    assert expected in advice and bool(expected) == bool(advice)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    arguments = ["fit", "--config", "pitch/quickstart", "--trainer.logger=false", "--trainer.accelerator=gpu"]
+    with pytest.raises(ValueError, match=r"\(--trainer.accelerator cpu where there is none\)"):
+        run_trainer(arguments)
+
+
+def test_where_an_error_came_from() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
+    assert raised_in(error.value, torch.nn.Module.load_state_dict)
+    assert mismatch(error.value).startswith("size mismatch for weight")
+    with pytest.raises(RuntimeError) as error:
+        raise RuntimeError("loading state_dict")
+    assert not raised_in(error.value, torch.nn.Module.load_state_dict)
 
 
 @pytest.mark.slow

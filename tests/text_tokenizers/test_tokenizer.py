@@ -29,6 +29,10 @@ def test_size_is_automatic_or_checked() -> None:
         train_text_tokenizer(TEXTS, 5_000)
     with pytest.raises(ValueError, match=r"vocab_size must be at least \d+ .* but is 100 instead"):
         train_text_tokenizer(TEXTS, 100)
+    letters = [chr(code) for code in range(0x4E00, 0x4E00 + 1_100)]  # a script of more letters than pieces are usual
+    assert train_text_tokenizer(letters).vocab_size == 3 + 256 + len(letters) + 1  # the space as well
+    with pytest.raises(ValueError, match=r"vocab_size must be at least 1360 .* but is 1000 instead"):
+        train_text_tokenizer(letters, 1_000)
     with pytest.raises(ValueError, match="text must hold words, but is empty"):
         train_text_tokenizer(["", "  \n"])
 

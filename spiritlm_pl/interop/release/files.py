@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -38,8 +37,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of pickle's protocol
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {named[1]}" if named else "it is no such file"
+        reason = _strange_contents(path) if mapped else "it holds other things or is no such file"
         raise ValueError(f"checkpoint must hold tensors and plain values, but {path} does not: {reason}") from error
     except PermissionError:
         raise
@@ -48,6 +46,15 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"checkpoint must hold a dictionary, but {path} holds a {type(found).__name__} instead")
     return found
+
+
+def _strange_contents(path: Path) -> str:
+    """Name the functions and classes that a file of `torch.save` would call, the first few of them."""
+    try:
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except (RuntimeError, ValueError):  # some other archive
+        names = []
+    return f"it names {', '.join(names[:3])}" if names else "it is no such file"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,13 @@ def test_files_that_are_missing_cut_off_or_hold_code(copy: Release, tmp_path: Pa
     with pytest.raises(ValueError, match=f"{path.name} is damaged"):
         load(copy.folder)
     torch.save({"model_weight": Evil(tmp_path / "made"), "generator": Evil(tmp_path / "made")}, path)
-    with pytest.raises(ValueError, match=f"tensors and plain values, but .*{path.name} does not"):
+    named = f"{os.mkdir.__module__}.{os.mkdir.__name__}"
+    with pytest.raises(ValueError, match=f"tensors and plain values, but .*{path.name} does not: it names {named}"):
+        load(copy.folder)
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):  # torch raises the type that is caught here
+        torch.load(path, weights_only=True)
+    torch.save({"generator": Evil(tmp_path / "made")}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match=f"{path.name} does not: it holds other things or is no such file"):
         load(copy.folder)
     assert not (tmp_path / "made").exists()
     torch.save([1, 2], path)

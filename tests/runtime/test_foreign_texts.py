@@ -1,0 +1,92 @@
+"""Every text of another library that is read here is raised by that library as it is now."""
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+from jsonargparse import ArgumentParser
+from lightning import Trainer
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from spiritlm_pl.cli.main import told
+from spiritlm_pl.cli.training import _is_no_advert
+from spiritlm_pl.runtime import foreign_texts
+from spiritlm_pl.runtime.foreign_texts import ADVERT, OTHER_TYPE, OWN_MESSAGE, PARSER_DETAILS, RULE_BEGINS, RULE_ENDS
+
+
+@dataclass
+class Yin:
+    """One of two classes that a value may be meant for."""
+
+    longest: int = 1
+
+    def __post_init__(self) -> None:
+        if self.longest < 1:
+            raise ValueError(f"longest must be at least 1, but is {self.longest} instead")
+
+
+class Network:
+    """The other one."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+
+def test_details_of_the_parser() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--f0", type=Yin | Network | None)
+    with pytest.raises(Exception) as error:  # noqa: PT011  of the type that the parser raises
+        parser.parse_object({"f0": {"longest": "many"}})
+    lines = [line.strip().removeprefix("- ") for line in str(error.value).splitlines()]
+    for detail in PARSER_DETAILS:
+        assert any(line.startswith(detail) or f": {detail}" in line for line in lines), (detail, lines)
+    said = told(error.value)
+    assert "\n" not in said and not any(detail in said for detail in PARSER_DETAILS)
+
+
+def test_an_argument_of_another_class() -> None:
+    with pytest.raises(TypeError, match=OTHER_TYPE):
+        Network(longest=3)  # type: ignore[call-arg]
+
+
+def test_the_advert_is_told_by_lightning_and_by_nobody_here(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    adverts = [record for record in caplog.records if ADVERT in record.getMessage()]
+    assert adverts and not any(map(_is_no_advert, adverts))
+
+
+class Request(BaseModel):
+    """What a client sends."""
+
+    number: int = Field(1, ge=1)
+    items: list[int] = Field([1], min_length=1)
+    name: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        if value:
+            raise ValueError("must be empty, but is not")
+        return value
+
+
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        ({"number": 0}, [RULE_BEGINS]),
+        ({"items": []}, [RULE_BEGINS, RULE_ENDS]),
+        ({"number": "x"}, [RULE_BEGINS]),
+        ({"name": "x"}, [OWN_MESSAGE]),
+    ],
+)
+def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
+    with pytest.raises(ValidationError) as error:
+        Request.model_validate(given)
+    (found,) = error.value.errors()
+    assert all(text in found["msg"] for text in texts), found["msg"]
+
+
+def test_all_are_tried() -> None:
+    tried = {"PARSER_DETAILS", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
+    assert {name for name in vars(foreign_texts) if name.isupper()} == tried
