@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -102,17 +103,18 @@ def test_speech_is_tokenized_while_another_answer_is_made(session, spirit_lm, mo
     monkeypatch.setattr(type(spirit_lm.speech_tokenizer), "encode", note)
     waveform = torch.from_numpy(tone()).float()
 
-    def ask():
+    def answer():
         session.answer([Speech(waveform, 16_000)], "text", GenerationSettings(max_new_tokens=2))
         generated.set()
 
-    asking = threading.Thread(target=ask)
-    with session.turn():  # another's
-        assert session.read_speech(base64.b64decode(audio(tone()))).tokens
-        tokenized.clear()
-        asking.start()
-        assert tokenized.wait(30) and not generated.is_set()
-    asking.join(30)
+    with ThreadPoolExecutor() as threads:
+        with session.turn():  # another's
+            reading = threads.submit(session.read_speech, base64.b64decode(audio(tone())))
+            assert reading.result(30).tokens
+            tokenized.clear()
+            answering = threads.submit(answer)
+            assert tokenized.wait(30) and not generated.is_set()
+        answering.result(30)
     assert generated.is_set()
 
 
