@@ -37,13 +37,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
-EXAMPLES = {  # of a command whose docstring has none
-    "spiritlm quickstart": (
-        "spiritlm quickstart",
-        "spiritlm quickstart --budget 0.3 --source synthetic",
-        "spiritlm quickstart --variant expressive",
-    )
-}
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
@@ -149,7 +142,7 @@ def run(arguments: list[str]) -> None:
     if not isinstance(target, dict):
         from spiritlm_pl.cli.parser import command_parser, run_command
 
-        run_command(target, command_parser(target, program, EXAMPLES.get(program, ())), rest)
+        run_command(target, command_parser(target, program), rest)
     elif rest and rest[0] in HELP:
         print(group_usage(program, target))
     else:

@@ -16,12 +16,12 @@ from typing import Any, TypeVar, get_args
 from jsonargparse import ArgumentParser
 
 from spiritlm_pl.cli.help import HelpFormatter, shown_name
+from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # attribute of a function
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
-WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -73,7 +73,7 @@ def parser_settings() -> dict[str, Any]:
     return {"formatter_class": HelpFormatter, "exit_on_error": False, "allow_abbrev": False}
 
 
-def command_parser(function: Callable[..., None], program: str, examples: Sequence[str] = ()) -> CommandParser:
+def command_parser(function: Callable[..., None], program: str) -> CommandParser:
     """Build the parser of a command.
 
     Parameters without a default are positional; `*name` takes any number of positional words.
@@ -81,10 +81,8 @@ def command_parser(function: Callable[..., None], program: str, examples: Sequen
     Args:
         function: does what the command is for; its docstring may hold a section `Examples:`.
         program: what is typed, such as `spiritlm align`.
-        examples: shown where the docstring has none.
     """
     description, shown = help_texts(function)
-    shown = shown or "\n".join(f"  {example}" for example in examples)
     epilog = f"examples:\n{shown}" if shown else None
     parser = CommandParser(prog=program, description=description, epilog=epilog)
     parser.add_argument("--config", action="config", help="a YAML file with options of this command")

@@ -33,6 +33,11 @@ def quickstart(
     Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
     share those that they have in common.
 
+    Examples:
+        spiritlm quickstart
+        spiritlm quickstart --budget 0.3 --source synthetic
+        spiritlm quickstart --variant expressive
+
     Args:
         variant: base (text and units), or expressive (and pitch and style, on acted dialogue as well).
         source: real speech: "apt" fetches it with apt-get, a path names a folder with the .deb files (those of the

@@ -4,6 +4,8 @@ A test raises each of them in its library, so that a release which words it othe
 of these words, a message is shown as it is.
 """
 
+import re
+
 # jsonargparse (4.53), of a value that suits none of the types that it may have: lines that are no reasons.
 PARSER_DETAILS = (
     "Does not validate against any",
@@ -12,6 +14,8 @@ PARSER_DETAILS = (
     "Given value",
     "Expected a <class 'NoneType'>",
 )
+# jsonargparse, of one value that an argument cannot have: which argument, and the value.
+WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
 # Python, through jsonargparse, of a class that does not have an argument: the value was meant for another class.
 OTHER_TYPE = "got an unexpected keyword argument"
 

@@ -11,16 +11,7 @@ from typing import Any
 
 import pytest
 
-from spiritlm_pl.cli.main import (
-    COMMANDS,
-    EXAMPLES,
-    TRAINER_SUBCOMMANDS,
-    find_command,
-    guarded,
-    main,
-    run,
-    without_trust,
-)
+from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command, guarded, main, run, without_trust
 from spiritlm_pl.cli.parser import CommandParser, command_parser, parsed, run_command
 from spiritlm_pl.cli.training import HELP
 from spiritlm_pl.registry import TRUST
@@ -44,7 +35,7 @@ PROGRAMS = [program for name in COMMANDS for program in programs([name])]
 def parser_of(program: str) -> CommandParser:
     target, found, rest = find_command(shlex.split(program)[1:])
     assert (found, rest) == (program, [])
-    return command_parser(target, program, EXAMPLES.get(program, ()))
+    return command_parser(target, program)
 
 
 def parse(command: str) -> Any:

@@ -1,6 +1,7 @@
 """Every text of another library that is read here is raised by that library as it is now."""
 
 import logging
+from argparse import ArgumentError
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from spiritlm_pl.cli.main import told
 from spiritlm_pl.cli.training import _is_no_advert
 from spiritlm_pl.runtime import foreign_texts
-from spiritlm_pl.runtime.foreign_texts import ADVERT, OTHER_TYPE, OWN_MESSAGE, PARSER_DETAILS, RULE_BEGINS, RULE_ENDS
+from spiritlm_pl.runtime.foreign_texts import (
+    ADVERT,
+    OTHER_TYPE,
+    OWN_MESSAGE,
+    PARSER_DETAILS,
+    RULE_BEGINS,
+    RULE_ENDS,
+    WRONG_VALUE,
+)
 
 
 @dataclass
@@ -42,6 +51,15 @@ def test_details_of_the_parser() -> None:
         assert any(line.startswith(detail) or f": {detail}" in line for line in lines), (detail, lines)
     said = told(error.value)
     assert "\n" not in said and not any(detail in said for detail in PARSER_DETAILS)
+
+
+def test_a_value_that_an_argument_cannot_have() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--row_length", type=int)
+    with pytest.raises(ArgumentError) as error:
+        parser.parse_args(["--row_length=long"])
+    found = WRONG_VALUE.match(str(error.value))
+    assert found is not None and (found["key"], found["value"]) == ("row_length", "long")
 
 
 def test_an_argument_of_another_class() -> None:
@@ -88,5 +106,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 
 def test_all_are_tried() -> None:
-    tried = {"PARSER_DETAILS", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
+    tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
