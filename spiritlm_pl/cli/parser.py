@@ -117,7 +117,7 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     Raises:
         ArgumentError: if a word is no option of the command, or no value that it can have.
     """
-    values = vars(parser.instantiate(parsed(parser, parser, words)))
+    values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() marks names such as "items"
     values.pop("config", None)
     variadic = variadic_name(function)
     if variadic is None:

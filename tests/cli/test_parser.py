@@ -6,6 +6,8 @@ import subprocess
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +282,18 @@ def test_pages_spell_options_in_one_way() -> None:
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         options = plain_words(page.read_text(encoding="utf-8"))
         assert not [word for word in options if "_" in word and "." not in word and word not in theirs], page.name
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_function_is_called_by_the_names_of_its_parameters(program: str) -> None:
+    target, _, _ = find_command(shlex.split(program)[1:])
+    given: dict[str, object] = {}
+
+    @wraps(target)
+    def called(*words: object, **values: object) -> None:
+        given.update(signature(target).bind(*words, **values).arguments)
+
+    parser = command_parser(called, program)
+    example = next(line for line in (parser.epilog or "").splitlines() if line.strip().startswith(program))
+    run_command(called, parser, shlex.split(example.split(">")[0])[len(program.split()) :])
+    assert set(given) <= set(signature(target).parameters)
