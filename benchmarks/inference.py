@@ -28,6 +28,7 @@ from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
 from spiritlm_pl.runtime.inference import fold_weight_norm, use_channels_last
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer
 from spiritlm_pl.tokenizers.mlp_quantizer import (
@@ -122,7 +123,7 @@ def vocode(options: argparse.Namespace) -> None:
     use_channels_last(fast)
     half = copy.deepcopy(fast)
     half.use_bfloat16()
-    vocabulary = speech_vocabulary(config)
+    vocabulary = speech_vocabulary(config.layout)
     codecs = {
         "plain": SpeechCodec(vocabulary, vocoder=plain),
         "folded": SpeechCodec(vocabulary, vocoder=folded),
@@ -130,7 +131,7 @@ def vocode(options: argparse.Namespace) -> None:
         "bfloat16": SpeechCodec(vocabulary, vocoder=half),
     }
     for units in (5, 25, 100, 400):
-        tokens = [vocabulary.unit_token(unit % 500) for unit in range(units)]
+        tokens = [vocabulary.token(UNIT, unit % 500) for unit in range(units)]
         ones = torch.ones(units, dtype=torch.long)
         wanted = codecs["plain"].decode(tokens, durations=ones).waveform
         jobs = {name: partial(codec.decode, tokens, durations=ones) for name, codec in codecs.items()}
@@ -162,7 +163,7 @@ def language_model(options: argparse.Namespace, vocabulary: Vocabulary) -> Llama
 
 def generate(options: argparse.Namespace) -> None:
     """Prompts together, against one after the other."""
-    vocabulary = Vocabulary(**EXPRESSIVE)
+    vocabulary = Vocabulary.spirit_lm(**EXPRESSIVE)
     model = language_model(options, vocabulary)
     size = sum(parameter.numel() for parameter in model.parameters())
     settings = {"max_new_tokens": 64, "temperature": 1.0}
@@ -187,7 +188,7 @@ def generation(
 
 def score(options: argparse.Namespace) -> None:
     """A shared context computed once, against once a hypothesis, and against one item at a time."""
-    vocabulary = Vocabulary(**EXPRESSIVE)
+    vocabulary = Vocabulary.spirit_lm(**EXPRESSIVE)
     model = language_model(options, vocabulary)
     for context, ending in ((64, 16), (256, 16), (256, 64)):
         items = [
@@ -213,7 +214,7 @@ def score(options: argparse.Namespace) -> None:
 def stream(options: argparse.Namespace) -> None:
     """Time to the first waveform, beside that of the whole answer."""
     words = train_text_tokenizer(["the cat sat on the mat and looked at the dog"])
-    vocabulary = Vocabulary(num_text=words.vocab_size, **EXPRESSIVE)
+    vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size, **EXPRESSIVE)
     vocoder = HiFiGANVocoder(HiFiGANConfig(**EXPRESSIVE)).eval()
     torch.nn.init.constant_(vocoder.duration_predictor.proj.bias, 1.1)  # two frames a unit, as in speech
     spirit_lm = SpiritLM(language_model(options, vocabulary), words, vocabulary, None, vocoder)

@@ -24,7 +24,7 @@ from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=1000, num_units=500)
+VOCABULARY = Vocabulary.spirit_lm(num_text=1000, num_units=500)
 
 
 class Rows(Dataset[TokenBatch]):

@@ -23,14 +23,12 @@ from spiritlm_pl.data.build_blocks import speech_of_words
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.generation.stream import speech_string
-from spiritlm_pl.generation.vocode import UnitVocoder
-from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.generation.synthesis import check_synthesis
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
-from spiritlm_pl.vocoder.config import check_vocoder
-from spiritlm_pl.vocoder.vocoder import Vocoder
 
 # Name of a direction: modality of the prompt, modality of the answer.
 DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
@@ -209,15 +207,15 @@ class GenerateSamples(Callback):
         tokenizer = None if self.speech_tokenizer is None else load_tokenizer(self.speech_tokenizer, device)
         vocoder = None
         if self.vocoder is not None and trainer.is_global_zero:
-            vocoder = cast(UnitVocoder, load_network(self.vocoder, "vocoder"))
+            vocoder = load_speaking_part(self.vocoder)
         prompts = [NamedPrompt(f"text{number}", [Text(text)], text) for number, text in enumerate(self.texts)]
         prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
             prompts += corpus_prompts(self.units, self.split, self.num_utterances, vocabulary)
         if tokenizer is not None:
             check_tokenizer(tokenizer.layout, vocabulary, self.speech_tokenizer)
-        if isinstance(vocoder, Vocoder):
-            check_vocoder(vocoder.config, vocabulary, str(self.vocoder))
+        if vocoder is not None:
+            check_synthesis(vocoder, vocabulary, self.vocoder)
         self._prompts = prompts
         self._spirit_lm = SpiritLM(
             network, TextTokenizer.load_fitting(path, vocabulary), vocabulary, tokenizer, vocoder, self.speaker

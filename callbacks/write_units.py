@@ -203,7 +203,7 @@ class WriteUnits(Callback):
 
 def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
     """Warn if all frames of several utterances are the same unit, which no later stage can learn from."""
-    found = {unit for row in rows for unit in row.units.tolist()}
+    found = {unit for row in rows for unit in row.units.reshape(-1).tolist()}
     if len(rows) > 1 and len(found) == 1:
         warnings.warn(
             f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {found.pop()}: the speech is silent, "
@@ -272,6 +272,5 @@ def utterance(plan: CorpusPlan, name: str, units: Units) -> UnitUtterance:
         unit_starts=units.starts.numpy().astype("uint32"),
         num_frames=units.num_frames,
         custom=custom,
-        pitches=None if units.pitches is None else units.pitches.numpy().astype("uint16"),
-        styles=None if units.styles is None else units.styles.numpy().astype("uint16"),
+        codes={name: codes.numpy().astype("uint16") for name, codes in units.codes.items()},
     )

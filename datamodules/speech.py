@@ -21,13 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout, unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
 from spiritlm_pl.f0.reader import StoredF0
+from spiritlm_pl.streams import SpeechLayout
 
 UnitIndex = Mapping[str, UnitUtterance]
 
@@ -225,7 +225,7 @@ class WaveformDataModule(SpeechDataModule):
         """Read the labels, if there are any."""
         if self.labels is not None:
             self._units[split], layout = load_units(self.labels, split)
-            self.label_rate, self.num_labels = layout.frame_rate, layout.num_units
+            self.label_rate, self.num_labels = layout.frame_rate, layout.first.size
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """With labels, only utterances that have them."""

@@ -16,12 +16,13 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout, exact_hop
+from spiritlm_pl.contracts.speech_tokenizer import exact_hop
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import speaker_of, style_of
 from spiritlm_pl.data.batching import Indices, Visit, fixed_batches, generator
 from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
 DEFAULT_STYLE = "default"  # of an utterance that names none
 
@@ -99,7 +100,8 @@ class UnitWaveformDataModule(SpeechDataModule):
                 check_known("styles", self.styles, (style_of(cut) or DEFAULT_STYLE for cut in members), split)
         if self.layout is not None and self.layout.expressive and "train" in self.cuts:
             utterances = [self._units["train"][cut.id] for cut in self.cuts["train"]]
-            self.common_codes = commonest(u.pitches for u in utterances), commonest(u.styles for u in utterances)
+            pitch, style = (commonest(u.codes[name] for u in utterances) for name in (PITCH, STYLE))
+            self.common_codes = pitch, style
 
     def read_split(self, split: str) -> None:
         """Read the units.
@@ -165,9 +167,9 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
         )
 
 
-def commonest(codes: Iterable[npt.NDArray[np.uint16] | None]) -> int:
+def commonest(codes: Iterable[npt.NDArray[np.uint16]]) -> int:
     """The code that occurs most often in the codes of utterances, the smallest of equals."""
-    return int(np.argmax(np.bincount(np.concatenate([row for row in codes if row is not None]))))
+    return int(np.argmax(np.bincount(np.concatenate(list(codes)))))
 
 
 def run_durations(utterance: UnitUtterance) -> Indices:
@@ -208,8 +210,9 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
     def frames(self, utterance: UnitUtterance) -> dict[str, Indices]:
         """What an utterance has at each frame (T,): units, durations of runs, and pitch and style codes."""
         found = {"units": unit_frames(utterance).astype(np.int64), "durations": run_durations(utterance)}
-        for name, rate in (("pitches", PITCH_RATE), ("styles", STYLE_RATE)) if self.layout.expressive else ():
-            codes = at_frames(getattr(utterance, name), rate, self.layout.frame_rate, utterance.num_frames)
+        for name, stream in (("pitches", PITCH), ("styles", STYLE)) if self.layout.expressive else ():
+            rate = self.layout.rate(stream)
+            codes = at_frames(utterance.codes[stream], rate, self.layout.frame_rate, utterance.num_frames)
             found[name] = codes.astype(np.int64)
         return found
 

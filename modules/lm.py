@@ -162,7 +162,7 @@ class LanguageModelModule(FiniteStepsModule):
         step_sums = self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         self.log("train/loss", step_sums[0] / step_sums[1].clamp(min=1), prog_bar=True)
         if (self.trainer.global_step + 1) % log_interval(self.trainer) == 0:
-            metrics = loss_metrics(step_sums, self.units_per_second)
+            metrics = loss_metrics(step_sums, self.vocabulary, self.units_per_second)
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
         return total / batch.tokens.numel()
 
@@ -193,7 +193,7 @@ class LanguageModelModule(FiniteStepsModule):
         if len(totals) > 1:
             parts |= {f"{self.held_out}/{names[index] if names else index}": sums for index, sums in totals.items()}
         for prefix, sums in parts.items():
-            metrics = loss_metrics(sums, self.units_per_second)
+            metrics = loss_metrics(sums, self.vocabulary, self.units_per_second)
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -20,6 +20,7 @@ GROUPS = {
     "f0": "F0 extractors",
     "features": "frame features of waveforms",
     "quantizers": "quantizers of frame features",
+    "speech_tokenizers": "speech tokenizers that are one class",
     "vocoders": "vocoders",
     "benchmarks": "measurements of `spiritlm evaluate`",
 }

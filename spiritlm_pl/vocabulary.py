@@ -1,84 +1,96 @@
-"""The token ids of one stream of words and speech (Spirit LM, arXiv 2402.05755, section 3).
+"""The token ids of one sequence of words and speech (Spirit LM, arXiv 2402.05755, section 3).
 
-Text pieces come first, then [Text] and [Speech], then phonetic units, then (Expressive) pitch and style.
+Text tokens come first, then [Text] and [Speech], then the streams of speech tokens: phonetic units, (Expressive) pitch
+and style; or whatever streams a speech tokenizer gives, such as the codebooks of a neural codec.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
+from spiritlm_pl.streams import SpeechLayout, Stream, described, spirit_lm_streams
+
 
 class Modality(IntEnum):
-    """What a piece of a stream is written in."""
+    """Which of the two modalities a stretch of a sequence is written in."""
 
     TEXT = 0
     SPEECH = 1
 
 
 class TokenKind(IntEnum):
-    """What one token stands for; losses and metrics are reported per kind."""
+    """What one token stands for."""
 
     TEXT = 0
-    UNIT = 1
-    PITCH = 2
-    STYLE = 3
-    MODALITY = 4
-    PADDING = 5
+    SPEECH = 1
+    MODALITY = 2
+    PADDING = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Vocabulary:
     """Layout of token ids. The defaults are the published Base model's.
 
     Args:
         num_text: size of the text vocabulary of the base language model.
-        num_units: phonetic units (500 clusters and, in the release, one CTC blank).
-        num_pitches: pitch codes, 0 for Base and 64 for Expressive.
-        num_styles: style clusters, 0 for Base and 100 for Expressive.
+        streams: speech tokens, in the order of their ids; see `spirit_lm` for those of the paper.
         num_tasks: task markers after all speech tokens: none, or 2 ([ASR], [TTS]) for the ASR+TTS ablation.
         multiple_of: the number of rows of the embedding is padded to a multiple of this.
         begin_of_document: id of the text token that opens every document, such as Llama's `<s>`; None for nothing.
         end_of_document: id of the text token that ends every document, such as Llama's `</s>`; None for nothing, as
             in the paper: a model that has never seen an end never stops by itself.
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
 
     num_text: int = 32_000
-    num_units: int = 501
-    num_pitches: int = 0
-    num_styles: int = 0
+    streams: tuple[Stream, ...] = spirit_lm_streams(501)
     num_tasks: int = 0
     multiple_of: int = 256
     begin_of_document: int | None = None
     end_of_document: int | None = None
 
+    @classmethod
+    def spirit_lm(cls, num_units: int = 501, num_pitches: int = 0, num_styles: int = 0, **others: Any) -> "Vocabulary":
+        """Lay out the streams of Spirit LM.
+
+        Args:
+            num_units: phonetic units (500 clusters and, in the release, one CTC blank).
+            num_pitches: pitch codes, 0 for Base and 64 for Expressive.
+            num_styles: style clusters, 0 for Base and 100 for Expressive.
+            others: further arguments of the class.
+
+        Raises:
+            ValueError: if a value is out of its range.
+        """
+        return cls(streams=spirit_lm_streams(num_units, num_pitches, num_styles), **others)
+
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, lowest in (
-            ("num_text", 1),
-            ("num_units", 1),
-            ("num_pitches", 0),
-            ("num_styles", 0),
-            ("multiple_of", 1),
-        ):
-            value = getattr(self, name)
-            if value < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
-        if bool(self.num_pitches) != bool(self.num_styles):
-            raise ValueError(
-                "num_pitches and num_styles must both be 0 or both above, "
-                f"but are {self.num_pitches} and {self.num_styles} instead"
-            )
+        for name in ("num_text", "multiple_of"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
         if self.num_tasks not in (0, 2):
             raise ValueError(f"num_tasks must be 0 or 2, but is {self.num_tasks} instead")
         for name in ("begin_of_document", "end_of_document"):
             token = getattr(self, name)
             if token is not None and not 0 <= token < self.num_text:
                 raise ValueError(f"{name} must be a text token below {self.num_text}, but is {token} instead")
+        sizes = SpeechLayout(tuple(self.streams)).spirit_lm_sizes()  # checks the names
+        # Units may have any rate, which is their tokenizer's affair: layouts of equal ids are equal.
+        object.__setattr__(self, "streams", tuple(self.streams) if sizes is None else spirit_lm_streams(**sizes))
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """The streams of speech tokens."""
+        return SpeechLayout(self.streams)
 
     @property
     def expressive(self) -> bool:
         """Whether there are pitch and style tokens."""
-        return self.num_pitches > 0
+        return self.layout.expressive
 
     @property
     def text_marker(self) -> int:
@@ -91,24 +103,15 @@ class Vocabulary:
         return self.num_text + 1
 
     @property
-    def unit_offset(self) -> int:
-        """Id of [Hu0]."""
-        return self.num_text + 2
-
-    @property
-    def pitch_offset(self) -> int:
-        """Id of [Pi0]."""
-        return self.unit_offset + self.num_units
-
-    @property
-    def style_offset(self) -> int:
-        """Id of [St0]."""
-        return self.pitch_offset + self.num_pitches
+    def speech_bounds(self) -> tuple[int, int]:
+        """First id and end id (exclusive) of all speech tokens."""
+        first = self.num_text + 2
+        return first, first + sum(stream.num_tokens for stream in self.streams)
 
     @property
     def task_offset(self) -> int:
         """Id of [ASR], followed by [TTS]."""
-        return self.style_offset + self.num_styles
+        return self.speech_bounds[1]
 
     @property
     def num_tokens(self) -> int:
@@ -120,8 +123,48 @@ class Vocabulary:
         """Number of embedding rows: `num_tokens` padded to `multiple_of`."""
         return -(-self.num_tokens // self.multiple_of) * self.multiple_of
 
+    def size(self, name: str) -> int:
+        """Codes of each codebook of a stream, 0 where there is no such stream."""
+        return self.layout.size(name)
+
+    def bounds(self, name: str) -> tuple[int, int]:
+        """First id and end id (exclusive) of a stream; both are the end of speech where there is no such stream."""
+        first, end = self.speech_bounds
+        for stream in self.streams:
+            if stream.name == name:
+                return first, first + stream.num_tokens
+            first += stream.num_tokens
+        return end, end
+
+    @property
+    def frame_bounds(self) -> tuple[int, int]:
+        """First id and end id of the tokens that count frames: those of the first stream's first codebook."""
+        first, _ = self.speech_bounds
+        return first, first + self.streams[0].size
+
+    def counts_frames(self, token: int) -> bool:
+        """Whether a token is one of those that count the frames of speech."""
+        first, end = self.frame_bounds
+        return first <= token < end
+
+    def stream_of(self, token: int) -> Stream | None:
+        """The stream of a token id, None for all but speech tokens."""
+        return next((s for s in self.streams if (b := self.bounds(s.name))[0] <= token < b[1]), None)
+
+    def token(self, name: str, code: int, codebook: int = 0) -> int:
+        """Id of a speech token.
+
+        Raises:
+            ValueError: if there is no such stream, codebook or code.
+        """
+        stream = self.layout.stream(name)
+        for what, value, size in ((name, code, stream.size), ("codebook", codebook, stream.num_codebooks)):
+            if not 0 <= value < size:
+                raise ValueError(f"{what} must be in [0, {size}), but is {value} instead")
+        return self.bounds(name)[0] + codebook * stream.size + code
+
     def marker(self, modality: Modality) -> int:
-        """Id of the token that opens a piece of this modality."""
+        """Id of the token that opens a stretch of this modality."""
         return self.text_marker if modality is Modality.TEXT else self.speech_marker
 
     def change_marker(self, modality: Modality) -> int:
@@ -143,27 +186,8 @@ class Vocabulary:
         return replace(self, **added) == other
 
     def opened_by(self) -> dict[int, Modality]:
-        """Ids of all tokens that open a piece, and what they open."""
+        """Ids of all tokens that open a stretch, and the modality of it."""
         return {token(modality): modality for modality in Modality for token in (self.marker, self.change_marker)}
-
-    def unit_token(self, unit: int) -> int:
-        """Id of a phonetic unit.
-
-        Raises:
-            ValueError: if the unit is outside the vocabulary.
-        """
-        if not 0 <= unit < self.num_units:
-            raise ValueError(f"unit must be in [0, {self.num_units}), but is {unit} instead")
-        return self.unit_offset + unit
-
-    def kind_bounds(self) -> dict[TokenKind, tuple[int, int]]:
-        """First id and end id (exclusive) of every kind but MODALITY and PADDING."""
-        return {
-            TokenKind.TEXT: (0, self.num_text),
-            TokenKind.UNIT: (self.unit_offset, self.pitch_offset),
-            TokenKind.PITCH: (self.pitch_offset, self.style_offset),
-            TokenKind.STYLE: (self.style_offset, self.task_offset),
-        }
 
     def kind(self, token: int) -> TokenKind:
         """The kind of a token id; [Text], [Speech] and task markers are MODALITY, padding rows PADDING.
@@ -173,15 +197,30 @@ class Vocabulary:
         """
         if not 0 <= token < self.num_rows:
             raise ValueError(f"token must be in [0, {self.num_rows}), but is {token} instead")
-        for kind, (first, end) in self.kind_bounds().items():
-            if first <= token < end:
-                return kind
+        if token < self.num_text:
+            return TokenKind.TEXT
+        first, end = self.speech_bounds
+        if first <= token < end:
+            return TokenKind.SPEECH
         return TokenKind.MODALITY if token < self.num_tokens else TokenKind.PADDING
 
-    def name(self, token: int) -> str | None:
-        """Printed form of a speech or modality token, such as `[Hu12]`; None for text."""
+    def label(self, token: int) -> str:
+        """What a token is, in a word: text, modality, padding, or the name of its stream.
+
+        Raises:
+            ValueError: if the id is outside the embedding.
+        """
         kind = self.kind(token)
-        if kind is TokenKind.MODALITY:
+        stream = self.stream_of(token)
+        return kind.name.lower() if stream is None else stream.name
+
+    def name(self, token: int) -> str | None:
+        """Printed form of a speech or modality token, such as `[Hu12]`; None for text.
+
+        Raises:
+            ValueError: if the id is outside the embedding.
+        """
+        if self.kind(token) is TokenKind.MODALITY:
             names = {
                 self.text_marker: "[Text]",
                 self.speech_marker: "[Speech]",
@@ -189,11 +228,28 @@ class Vocabulary:
                 self.task_offset + 1: "[TTS]",
             }
             return names[token]
-        prefixes = {TokenKind.UNIT: "Hu", TokenKind.PITCH: "Pi", TokenKind.STYLE: "St"}
-        if kind not in prefixes:
-            return None
-        return f"[{prefixes[kind]}{token - self.kind_bounds()[kind][0]}]"
+        stream = self.stream_of(token)
+        return None if stream is None else stream.token_name(token - self.bounds(stream.name)[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, to be stored beside tokens and checkpoints."""
-        return asdict(self)
+        """Plain dictionary, to be stored beside tokens and checkpoints; sizes alone say the streams of Spirit LM."""
+        others = {name: value for name, value in asdict(self).items() if name not in ("num_text", "streams")}
+        streams = self.layout.to_dict()
+        streams.pop("frame_rate", None)
+        return {"num_text": self.num_text, **streams, **others}
+
+    def __repr__(self) -> str:
+        """As `to_dict` says it, so that messages name sizes."""
+        return described(self, self.to_dict())
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "Vocabulary":
+        """The vocabulary that `to_dict` wrote.
+
+        Raises:
+            ValueError: if a value is out of its range.
+            TypeError: if it has an entry that is none of a vocabulary.
+        """
+        if "streams" not in description:
+            return cls.spirit_lm(**description)
+        return cls(**{**description, "streams": SpeechLayout.from_dict(description).streams})

@@ -106,7 +106,7 @@ def tiny_lm() -> tuple[LlamaForCausalLM, TextTokenizer, Vocabulary]:
     """An untrained language model over 20 units, its text tokenizer and vocabulary."""
     torch.manual_seed(0)
     text = train_text_tokenizer(["the cat sat on the mat", "a dog ran off"] * 5)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=20)
     network = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary.num_rows,

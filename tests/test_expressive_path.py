@@ -9,8 +9,8 @@ from spiritlm_pl.cli.main import run
 from spiritlm_pl.evaluation.resynthesis import SAMPLE_RATE
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
+from spiritlm_pl.streams import PITCH, STYLE, UNIT
 from spiritlm_pl.tokenizers.hubert import HubertConfig, HubertNetwork
-from spiritlm_pl.vocabulary import TokenKind
 
 QUIET = [
     "--trainer.logger=false",
@@ -104,8 +104,8 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     spirit_lm = SpiritLM.load("quickstart/model_expressive/lm", tokenizer, expressive, speaker="espeak-en-us")
     settings = GenerationSettings(max_new_tokens=40, num_samples=2)
     prompt = spirit_lm.encode_prompt([Speech(str(recording))])
-    kinds = {spirit_lm.vocabulary.kind(token) for token in prompt.tokens}
-    assert {TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE} <= kinds
+    labels = {spirit_lm.vocabulary.label(token) for token in prompt.tokens}
+    assert {UNIT, PITCH, STYLE} <= labels
     answers = spirit_lm.generate([Speech(str(recording))], "speech", settings)
     spoken = [piece for pieces in answers for piece in pieces if isinstance(piece, Speech)]
     assert spoken and all(piece.sample_rate == SAMPLE_RATE and piece.waveform.isfinite().all() for piece in spoken)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 RUN = """
@@ -70,3 +72,47 @@ def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str
     without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     refused = run(without, tmp_path, PATH_TO_A_MODEL[-1])
     assert "names spiritlm_example.features.BandFeatures: --trust spiritlm_example runs code" in refused.stderr
+
+
+CODEC = """
+import torch
+from spiritlm_example.codec import SineCodec, SineCodecConfig
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
+from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.runtime.checkpoint import save_network
+
+codec = SineCodec(SineCodecConfig())
+assert isinstance(codec, SpeechTokenizer) and isinstance(codec, CodebookDecoder)
+save_network("model/speech_tokenizer", codec, "speech_tokenizer")
+"""
+PATH_TO_SINES = [
+    ["prepare", "tones", "tones"],
+    ["align", "tones", "--method=even"],
+    ["predict", f"--config={PLUGIN}/conf/tokenize.yaml", "--model.init_args.tokenizer=model/speech_tokenizer"],
+    ["train-text-tokenizer", "text_tokenizer", "--corpora=[tones]", "--vocab_size=280"],
+    ["build-blocks", "[units/tones]", "text_tokenizer", "blocks", "--multiple_of=8", "--codebook-delay=1"],
+    ["fit", f"--config={PLUGIN}/conf/lm.yaml"],
+    ["generate", "--text", "low high", "--output", "speech", "--model", "model", "--out", "generated"],
+    ["tokenize", "tones/audio", "--model", "model", "--out", "tokens.jsonl"],
+    ["vocode", "tokens.jsonl", "--model", "model", "--audio", "spoken"],
+]
+
+
+@pytest.mark.slow
+def test_a_tokenizer_of_another_package_that_is_one_class_hears_and_speaks(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    made = subprocess.run([sys.executable, "-c", CODEC], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+    done = run(environment, tmp_path, *PATH_TO_SINES)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert list((tmp_path / "generated").glob("*.wav"))
+    for original in sorted((tmp_path / "tones" / "audio").rglob("*.wav"))[:4]:
+        said, rate = soundfile.read(original)
+        heard, _ = soundfile.read(next((tmp_path / "spoken").glob(f"*{original.stem}*.wav")))
+        size = min(len(said), len(heard))
+        peaks = [abs(np.fft.rfft(part[:size])).argmax() * rate / size for part in (said, heard)]
+        assert abs(np.log2(peaks[0] / peaks[1])) < 0.1 and len(said) - len(heard) < 640
+    without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    refused = run(without, tmp_path, PATH_TO_SINES[-1])
+    assert "names spiritlm_example.codec.SineCodec: --trust spiritlm_example runs code" in refused.stderr

@@ -95,7 +95,7 @@ def test_names_that_are_none_are_told_with_those_there_are() -> None:
         ValueError, match="F0 extractor must be one of fcpe, torchaudio, yaapt, yin, or the path of a class"
     ):
         make_extractor("crepe")
-    with pytest.raises(ValueError, match="encoder must be one of hubert, .*, but is 'whisper' instead"):
+    with pytest.raises(ValueError, match="encoder must be one of coarse, hubert, .*, but is 'whisper' instead"):
         StyleEncoderConfig(encoder="whisper", settings={})
     with pytest.raises(ValueError, match="method must be one of ctc, .*, but is 'gentle' instead"):
         make_aligner("gentle", source=None, network="", device="cpu", phones=True)

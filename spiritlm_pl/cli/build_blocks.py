@@ -19,6 +19,7 @@ def build_blocks(
     multiple_of: int | None = None,
     end_of_document: bool | None = None,
     begin_of_document: bool | None = None,
+    codebook_delay: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> None:
@@ -52,6 +53,8 @@ def build_blocks(
             published model.
         begin_of_document: true opens every document, and every row's rest of one, with the token that the base model
             begins texts with, such as `<s>`. Left out, as the language model, or else false.
+        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it; left out, as
+            the language model, or else 0, all codes of a frame together.
         block_tokens: tokens of one block, about.
         seed: of the shuffle.
     """
@@ -68,6 +71,7 @@ def build_blocks(
         multiple_of=multiple_of,
         end_of_document=end_of_document,
         begin_of_document=begin_of_document,
+        codebook_delay=codebook_delay,
         block_tokens=block_tokens,
         seed=seed,
     )

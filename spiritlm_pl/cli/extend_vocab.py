@@ -4,6 +4,7 @@ from pathlib import Path
 
 from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, Stream, delayed, spirit_lm_streams
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -11,9 +12,11 @@ from spiritlm_pl.vocabulary import Vocabulary
 def extend_vocab(
     base: str,
     output: Path,
-    num_units: int = 501,
+    num_units: int | None = None,
     num_pitches: int = 0,
     num_styles: int = 0,
+    speech_tokenizer: str | None = None,
+    codebook_delay: int = 0,
     num_tasks: int = 0,
     multiple_of: int = 256,
     rope_theta: float | None = None,
@@ -25,13 +28,17 @@ def extend_vocab(
     Examples:
         spiritlm extend-vocab meta-llama/Llama-2-7b-hf data/base_lm/llama-2-7b --num-units 500 --rope-theta 100000
         spiritlm extend-vocab FOLDER OUT --num-units 500 --num-pitches 64 --num-styles 100
+        spiritlm extend-vocab FOLDER OUT --speech-tokenizer data/mimi --codebook-delay 1
 
     Args:
         base: folder or hub name of the base model.
         output: folder of the new model.
-        num_units: phonetic units.
+        num_units: phonetic units; 501, as the published model has, if left out.
         num_pitches: pitch codes; 0 for Base.
         num_styles: style clusters; 0 for Base.
+        speech_tokenizer: folder of any speech tokenizer whose streams the model gets, instead of num_units,
+            num_pitches and num_styles.
+        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it.
         num_tasks: task markers; 2 for the ASR and TTS ablation.
         multiple_of: the number of embedding rows is padded to a multiple of this, as that of the blocks was.
         rope_theta: new base of the rotary positions (Spirit LM: 100000); left out, the model's own.
@@ -41,13 +48,27 @@ def extend_vocab(
     source = model_folder(base)
     checkpoint_config(str(source))  # what is no base is told before its tokenizer is missed
     pieces = TextTokenizer.load(text_tokenizer or source).vocab_size
+    if speech_tokenizer is None:
+        streams = spirit_lm_streams(501 if num_units is None else num_units, num_pitches, num_styles)
+    elif num_units is not None or num_pitches or num_styles:
+        raise ValueError(
+            "num_units, num_pitches and num_styles must be left out with speech_tokenizer, "
+            f"but are {num_units}, {num_pitches} and {num_styles} instead"
+        )
+    else:
+        streams = speech_tokenizer_streams(speech_tokenizer)
     vocabulary = Vocabulary(
-        num_text=pieces,
-        num_units=num_units,
-        num_pitches=num_pitches,
-        num_styles=num_styles,
-        num_tasks=num_tasks,
-        multiple_of=multiple_of,
+        num_text=pieces, streams=delayed(streams, codebook_delay), num_tasks=num_tasks, multiple_of=multiple_of
     )
     written = extend_checkpoint(base, output, vocabulary, rope_theta, text_tokenizer, seed)
     print(f"wrote {written}: {vocabulary.num_tokens} tokens in {vocabulary.num_rows} rows")
+
+
+def speech_tokenizer_streams(folder: str) -> tuple[Stream, ...]:
+    """The streams of a speech tokenizer, as a vocabulary has them: units of Spirit LM without their rate."""
+    from spiritlm_pl.tokenizers.expressive import load_tokenizer
+
+    layout = load_tokenizer(folder).layout
+    if not layout.phonetic:
+        return layout.streams
+    return spirit_lm_streams(*(layout.size(name) for name in (UNIT, PITCH, STYLE)))

@@ -19,11 +19,12 @@ def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: str = "
     """
     trust_given(f0)
     from spiritlm_pl.runtime.lineage import write_note
+    from spiritlm_pl.streams import PITCH, STYLE, UNIT
     from spiritlm_pl.tokenizers.expressive import join_tokenizers as join
 
     layout = join(phonetic, pitch, style, out, f0)
     write_note(out, "join_tokenizers", [phonetic, pitch, style])
     print(
-        f"{out}: {layout.num_units} units at {layout.frame_rate:g} Hz, {layout.num_pitches} pitch codes at 12.5 Hz "
-        f"(F0 by {f0}), {layout.num_styles} style codes at 1 Hz"
+        f"{out}: {layout.size(UNIT)} units at {layout.frame_rate:g} Hz, {layout.size(PITCH)} pitch codes at 12.5 Hz "
+        f"(F0 by {f0}), {layout.size(STYLE)} style codes at 1 Hz"
     )

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
     "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
+    "import-codec": ("spiritlm_pl.cli.import_codec:import_codec", "a neural codec as speech tokenizer and vocoder"),
     "generate": ("spiritlm_pl.cli.generate:generate", "continue text and speech with text or speech"),
     "tokenize": ("spiritlm_pl.cli.batch.tokenize:tokenize", "audio to tokens, as JSON lines"),
     "vocode": ("spiritlm_pl.cli.batch.vocode:vocode", "tokens to audio"),

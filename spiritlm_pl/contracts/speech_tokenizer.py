@@ -3,86 +3,85 @@
 A tokenizer is `extractor -> quantizer -> Units`. Everything downstream (shards, language model, vocoder)
 knows these contracts only, so MFCC k-means, HuBERT k-means and published tokenizers are interchangeable.
 
-Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units, P pitch codes, Y style codes.
+Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units, K codebooks,
+F frames of a further stream.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
-
-PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (Spirit LM, section 3.2)
-SIZES = ("num_units", "num_pitches", "num_styles")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechLayout:
-    """Which kinds of tokens a tokenizer gives; pitch and style come together or not at all.
-
-    Attributes:
-        num_units: number of different units.
-        frame_rate: units a second, before runs are collapsed.
-        num_pitches: number of different pitch codes, 0 for Base.
-        num_styles: number of different style codes, 0 for Base.
-    """
-
-    num_units: int
-    frame_rate: float
-    num_pitches: int = 0
-    num_styles: int = 0
-
-    @property
-    def expressive(self) -> bool:
-        """Whether there are pitch and style codes."""
-        return self.num_pitches > 0
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Names of the kinds."""
-        return ("units", "pitches", "styles") if self.expressive else ("units",)
 
 
 def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | Path | None) -> None:
-    """A Base model takes an expressive tokenizer, and leaves pitch and style aside.
+    """Refuse a tokenizer that does not give what a model reads; a Base model leaves pitch and style aside.
+
+    Args:
+        layout: of the tokenizer.
+        vocabulary: of the language model.
+        folder: of the tokenizer, for errors.
 
     Raises:
-        ValueError: if the vocabulary lacks codes of the tokenizer, or has kinds that it does not give.
+        ValueError: if a stream of the vocabulary is missing, or has fewer codes, other codebooks or another rate.
     """
-    if vocabulary.expressive and not layout.expressive:
+    if vocabulary.expressive and layout.phonetic and not layout.expressive:
         raise ValueError(
             "speech tokenizer must give the pitch and style codes of the language model, "
             f"but {folder} gives units alone"
         )
-    for name in SIZES:
-        most, found = getattr(vocabulary, name), getattr(layout, name)
-        if most and found > most:
+    for wanted in vocabulary.streams:
+        if wanted.name not in layout.names:
             raise ValueError(
-                f"{name} of the speech tokenizer must be at most the language model's {most}, "
-                f"but of {folder} is {found} instead"
+                f"speech tokenizer must give the language model's streams {', '.join(vocabulary.layout.names)}, "
+                f"but {folder} gives {', '.join(layout.names)} instead"
             )
+        found = layout.stream(wanted.name)
+        if found.size > wanted.size:
+            raise ValueError(
+                f"num_{wanted.plural} of the speech tokenizer must be at most the language model's {wanted.size}, "
+                f"but of {folder} is {found.size} instead"
+            )
+        for what in ("num_codebooks", "rate", "deduplicated"):
+            own, other = getattr(wanted, what), getattr(found, what)
+            if own != other and own is not None:
+                raise ValueError(
+                    f"{what} of stream {wanted.name} must be the language model's {own}, "
+                    f"but of {folder} is {other} instead"
+                )
 
 
 @dataclass(frozen=True)
 class Units:
-    """Phonetic units of one utterance, runs of equal frames collapsed to one, and what goes with them.
+    """The speech tokens of one utterance: the first stream of a layout frame by frame or run by run, others beside it.
 
     Attributes:
-        values: (R,) int64, neighbours differ.
-        starts: (R,) int64 frame index at which each run starts; the first one is 0.
-        num_frames: number of frames of the utterance.
-        pitches: (P,) int64 codes, `PITCH_RATE` a second; None for Base.
-        styles: (Y,) int64 codes, `STYLE_RATE` a second; None for Base.
+        values: (R,) int64, neighbours differ; (T, K) for a stream of frames with K codebooks.
+        starts: (R,) int64 frame index at which each run starts; the first one is 0. All frames (T,) where runs are
+            not collapsed.
+        num_frames: number of frames T of the utterance.
+        codes: (F,) or (F, K) int64 codes of each further stream by its name, at its own rate.
     """
 
     values: Tensor
     starts: Tensor
     num_frames: int
-    pitches: Tensor | None = None
-    styles: Tensor | None = None
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_codebooks(cls, frames: Tensor, codes: Mapping[str, Tensor] | None = None) -> "Units":
+        """Keep frames (T,) or (T, K) as they are, run or no run.
+
+        Args:
+            frames: of the first stream.
+            codes: of further streams, by name.
+        """
+        return cls(frames.long(), torch.arange(len(frames)), len(frames), codes or {})
 
     @classmethod
     def from_frames(cls, frames: Tensor) -> "Units":
@@ -101,8 +100,8 @@ class Units:
         return ends[: len(self.starts)] - self.starts
 
     def frames(self) -> Tensor:
-        """Repeat the runs back to frame-rate units (T,)."""
-        return self.values.repeat_interleave(self.durations())
+        """Repeat the runs back to frame-rate units (T,) or (T, K)."""
+        return self.values.repeat_interleave(self.durations(), dim=0)
 
 
 @runtime_checkable
@@ -159,7 +158,7 @@ class Quantizer(Protocol):
 
 @runtime_checkable
 class SpeechTokenizer(Protocol):
-    """Waveforms to phonetic units, with pitch and style codes where it is expressive."""
+    """Turns waveforms into speech tokens: phonetic units, alone or with pitch and style codes, or codes of a codec."""
 
     @property
     def sample_rate(self) -> int:
@@ -178,12 +177,12 @@ class SpeechTokenizer(Protocol):
 
     @property
     def cardinality(self) -> int:
-        """Number of different units."""
+        """Number of different codes of the first stream's codebooks."""
         ...
 
     @property
     def layout(self) -> SpeechLayout:
-        """Which kinds of tokens it gives."""
+        """The streams that it gives, with their rates."""
         ...
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:

@@ -130,7 +130,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             raise ValueError(f"kind must be one of {', '.join(STREAM_KINDS)}, but is {description['kind']!r} instead")
         return Manifest(
             kind=description["kind"],
-            vocabulary=Vocabulary(**description["vocabulary"]),
+            vocabulary=Vocabulary.from_dict(description["vocabulary"]),
             blocks=tuple(BlockEntry(**block) for block in description["blocks"]),
             sources=description["sources"],
             sha256=sha256(data).hexdigest(),

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, check_tokenizer
+from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.data.documents import Document, WordIds
@@ -31,6 +31,7 @@ from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -42,10 +43,9 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
     """The speech tokens of an utterance in their order.
 
     Raises:
-        ValueError: if the vocabulary has pitch and style, but the utterance has not.
+        ValueError: if the utterance lacks a stream of the vocabulary.
     """
-    codes = utterance.pitches, utterance.styles
-    return speech_stream(utterance.units, utterance.unit_starts, *codes, layout, vocabulary)
+    return speech_stream(utterance.units, utterance.unit_starts, utterance.codes, layout, vocabulary)
 
 
 def speech_of_words(
@@ -145,6 +145,7 @@ def build_blocks(
     multiple_of: int | None = None,
     end_of_document: bool | None = None,
     begin_of_document: bool | None = None,
+    codebook_delay: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
@@ -170,6 +171,8 @@ def build_blocks(
     if vocabulary is not None:
         _check_given(vocabulary, text_tokenizer, given if expressive is None else {**given, "expressive": expressive})
         check_tokenizer(layout, vocabulary, ", ".join(units))
+        if codebook_delay is not None and vocabulary.streams != delayed(vocabulary.streams, codebook_delay):
+            raise ValueError(f"codebook_delay must be that of {text_tokenizer}, but is {codebook_delay} instead")
     elif tokenizer.opening:
         raise ValueError(
             "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, but is "
@@ -177,6 +180,7 @@ def build_blocks(
         )
     else:
         vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
+        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay or 0))
     vocabulary = delimited(vocabulary, tokenizer, text_tokenizer, end_of_document, begin_of_document)
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
@@ -258,11 +262,13 @@ def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
 
 
 def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
-    """The vocabulary of all kinds of the shards, or of their units alone."""
+    """The vocabulary of all streams of the shards, or of their units alone."""
     if expressive and not layout.expressive:
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
-    codes = {} if expressive is False else {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles}
-    return Vocabulary(num_units=layout.num_units, **codes, **sizes)
+    if not layout.phonetic:
+        return Vocabulary(streams=layout.streams, **sizes)
+    codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
+    return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)
 
 
 def delimited(

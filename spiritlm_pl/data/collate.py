@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.data.packing import Rows
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,9 @@ class LossOn:
     def table(self, vocabulary: Vocabulary) -> Tensor:
         """(num_rows,) bool, which ids are predicted."""
         table = torch.full((vocabulary.num_rows,), self.markers)
-        for kind, (first, end) in vocabulary.kind_bounds().items():
-            table[first:end] = self.text if kind is TokenKind.TEXT else self.speech
+        table[: vocabulary.num_text] = self.text
+        first, end = vocabulary.speech_bounds
+        table[first:end] = self.speech
         if vocabulary.end_of_document is not None:
             table[vocabulary.end_of_document] = True
         return table

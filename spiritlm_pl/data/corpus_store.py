@@ -1,19 +1,20 @@
 """Tokenised corpus: Parquet shards of deduplicated units, the source of truth for every later stage.
 
-Shards of an expressive tokenizer have two columns more, the pitch and the style codes at their own rates.
+A tokenizer of several streams (an expressive one has pitch and style codes beside its units) has a column more for
+each, with codes at their own rate.
 
 A folder `<units>/<split>` holds `part-00000.parquet ...`, beside each the rows, bytes and SHA-256 that it was
 written with (`part-00000.json`), and, once all are there, `manifest.json` with those of all. A part appears by
 renaming, and carries the fingerprint of the run that made it, so that a half-written, damaged or foreign part
 is never taken for a finished one.
 
-Shapes: R runs of equal units, T frames, P pitch codes, Y style codes.
+Shapes: R runs of equal units, T frames, K codebooks, F frames of a further stream.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.streams import PLURALS, SpeechLayout
 
 MANIFEST = "manifest.json"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
@@ -41,8 +42,6 @@ SCHEMA = pa.schema(
         ("custom", pa.string()),
     ]
 )
-CODES = ("pitches", "styles")
-EXPRESSIVE_SCHEMA = pa.schema([*SCHEMA, *((name, pa.list_(pa.uint16())) for name in CODES)])
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,11 @@ class UnitUtterance:
         duration: seconds.
         text: transcript, may be empty.
         words: with times; empty when not aligned.
-        units: (R,) uint16, neighbours differ.
+        units: (R,) uint16 codes of the first stream, neighbours differ; (T, K) for frames with K codebooks.
         unit_starts: (R,) uint32 frame index of each run's start.
         num_frames: T.
         custom: what the corpus says beyond that, as JSON values.
-        pitches: (P,) uint16 codes, `PITCH_RATE` a second; None in Base.
-        styles: (Y,) uint16 codes, `STYLE_RATE` a second; None in Base.
+        codes: (F,) or (F, K) uint16 codes of each further stream by its name, at its rate.
     """
 
     id: str
@@ -83,14 +81,13 @@ class UnitUtterance:
     unit_starts: np.ndarray[Any, np.dtype[np.uint32]]
     num_frames: int
     custom: dict[str, Any] = field(default_factory=dict)
-    pitches: np.ndarray[Any, np.dtype[np.uint16]] | None = None
-    styles: np.ndarray[Any, np.dtype[np.uint16]] | None = None
+    codes: Mapping[str, np.ndarray[Any, np.dtype[np.uint16]]] = field(default_factory=dict)
 
 
 def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Frame-rate units (T,): every unit repeated for its run."""
+    """Frame-rate units (T,) or (T, K): every unit repeated for its run."""
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
-    return np.repeat(utterance.units, durations)
+    return np.repeat(utterance.units, durations, axis=0)
 
 
 def at_frames(
@@ -119,10 +116,12 @@ def write_part(
 
     After an error, what was there before is as it was, or is no longer taken for finished.
     """
-    expressive = any(u.pitches is not None for u in utterances)
-    assert not expressive or all(u.pitches is not None and u.styles is not None for u in utterances)
-    schema = EXPRESSIVE_SCHEMA if expressive else SCHEMA
-    columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in schema.names}
+    streams = list(utterances[0].codes) if utterances else []
+    assert all(list(u.codes) == streams for u in utterances), "utterances of one tokenizer have the same streams"
+    schema = pa.schema([*SCHEMA, *((PLURALS.get(name, name), pa.list_(pa.uint16())) for name in streams)])
+    columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
+    columns["units"] = [u.units.reshape(-1) for u in utterances]
+    columns |= {PLURALS.get(name, name): [u.codes[name].reshape(-1) for u in utterances] for name in streams}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
     path = folder / part_name(index)
@@ -216,8 +215,8 @@ def finish_folder(
             raise FileNotFoundError(f"{path} must have been written by this run, but was not")
         files.append(entry)  # as written: damage since then stays visible
     manifest = {
-        **asdict(layout),
-        "kinds": layout.kinds,
+        **layout.to_dict(),
+        "kinds": [stream.plural for stream in layout.streams],
         "rows": sum(file["rows"] for file in files),
         "files": files,
         "code_version": code_version(),
@@ -257,11 +256,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self._ends = np.cumsum([0, *rows])
         self._read = lru_cache(maxsize=4)(self._open)
 
-    @property
+    @cached_property
     def layout(self) -> SpeechLayout:
-        """Kinds, sizes and rates of the tokenizer's tokens."""
-        known = {field.name for field in fields(SpeechLayout)}  # older manifests know of units alone
-        return SpeechLayout(**{name: value for name, value in self.manifest.items() if name in known})
+        """Streams of the tokenizer, with their sizes and rates."""
+        return SpeechLayout.from_dict(self.manifest)
 
     @property
     def frame_rate(self) -> float:
@@ -270,8 +268,8 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
     @property
     def num_units(self) -> int:
-        """Number of different units of the tokenizer."""
-        return self.layout.num_units
+        """Number of different codes of the first stream's codebooks."""
+        return self.layout.first.size
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -286,14 +284,14 @@ class UnitCorpus(Sequence[UnitUtterance]):
         if not 0 <= index < len(self):
             raise IndexError(f"index must be in [0, {len(self)}), but is {index} instead")
         part = int(np.searchsorted(self._ends, index, side="right")) - 1
-        return _utterance(self._read(part), index - int(self._ends[part]))
+        return _utterance(self._read(part), index - int(self._ends[part]), self.layout)
 
     def __iter__(self) -> Iterator[UnitUtterance]:
         """All utterances, part by part."""
         for part in range(len(self.manifest["files"])):
             table = self._open(part)
             for row in range(table.num_rows):
-                yield _utterance(table, row)
+                yield _utterance(table, row, self.layout)
 
     def ids(self) -> list[str]:
         """Ids in the order of the utterances."""
@@ -355,9 +353,13 @@ class UnitIndex(Mapping[str, UnitUtterance]):
         return len(self._position)
 
 
-def _utterance(table: pa.Table, row: int) -> UnitUtterance:
+def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:
     values = {name: table[name][row] for name in table.column_names}
-    codes = {name: values[name].values.to_numpy(zero_copy_only=False) for name in CODES if name in values}
+
+    def codes(column: str, num_codebooks: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+        found: np.ndarray[Any, np.dtype[np.uint16]] = values[column].values.to_numpy(zero_copy_only=False)
+        return found if num_codebooks == 1 else found.reshape(-1, num_codebooks)
+
     return UnitUtterance(
         id=values["id"].as_py(),
         corpus=values["corpus"].as_py(),
@@ -365,9 +367,9 @@ def _utterance(table: pa.Table, row: int) -> UnitUtterance:
         duration=values["duration"].as_py(),
         text=values["text"].as_py(),
         words=tuple(TimedWord(**word) for word in values["words"].as_py()),
-        units=values["units"].values.to_numpy(zero_copy_only=False),
+        units=codes("units", layout.first.num_codebooks),
         unit_starts=values["unit_starts"].values.to_numpy(zero_copy_only=False),
         num_frames=values["num_frames"].as_py(),
         custom=json.loads(values["custom"].as_py()),
-        **codes,
+        codes={s.name: codes(s.plural, s.num_codebooks) for s in layout.streams[1:]},
     )

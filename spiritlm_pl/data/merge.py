@@ -1,28 +1,26 @@
-"""Pitch and style among the units: one stream sorted by time, and back (arXiv 2402.05755, section 3.2).
+"""Several streams of speech tokens as one, sorted by time, and back (arXiv 2402.05755, section 3.2).
 
-Runs of equal units and of equal pitch codes are one token with the time of their first frame; style is not
-collapsed. At equal times style comes first, then pitch, then units. Without pitch and style this is the Base
-stream: the units alone.
+A run of equal codes of a deduplicated stream is one token with the time of its first frame. At equal times the streams
+stand in their `order` (in Spirit LM style, then pitch, then units), the codebooks of a stream in theirs. With one
+stream, as in Base, this is that stream.
 
-Shapes: R runs of equal units, P pitch codes, Y style codes, N tokens.
+Shapes: R runs of equal units, K codebooks, F frames of a further stream, N tokens.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, Stream
+from spiritlm_pl.vocabulary import Vocabulary
 
 Integers = npt.NDArray[np.int64]
 AnyIntegers = npt.NDArray[np.integer[Any]]
 
-# Units a second: their own rate, and the one with which the published stream counts their time.
-BASE_RATE, UNIT_RATE = 25.0, 24.99
-NONE = -1  # a unit's pitch or style where the stream has none
-_ORDER = {TokenKind.STYLE: 0, TokenKind.PITCH: 1, TokenKind.UNIT: 2}
+NONE = -1  # a unit's pitch or style where the sequence has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,33 +28,35 @@ class SpeechTokens:
     """The tokens of a stretch of speech in their order.
 
     Attributes:
-        kinds: (N,) values of `TokenKind`.
-        values: (N,) units, pitch codes and style codes.
+        of: the streams of the vocabulary that they were merged for.
+        streams: (N,) place of each token's stream in `of`.
+        values: (N,) place of each token within its stream: code + codebook * size.
         times: (N,) seconds by which they are sorted.
-        starts: (N,) seconds at which they start in the recording, which differ for units: see `UNIT_RATE`.
+        starts: (N,) seconds at which they start in the recording, which differ for units: see `Stream.clock`.
     """
 
-    kinds: Integers
+    of: tuple[Stream, ...]
+    streams: Integers
     values: Integers
     times: npt.NDArray[np.float64]
     starts: npt.NDArray[np.float64]
 
     def ids(self, vocabulary: Vocabulary) -> Integers:
-        """(N,) token ids.
+        """Give the (N,) token ids.
 
         Raises:
-            ValueError: if a value is outside the vocabulary.
+            ValueError: if the tokens were merged for a vocabulary of other streams.
         """
-        result = np.empty_like(self.values)
-        for kind in _ORDER:
-            first, end = vocabulary.kind_bounds()[kind]
-            chosen = self.kinds == kind
-            values = self.values[chosen]
-            if len(values) and not 0 <= values.min() <= values.max() < end - first:
-                wrong = next(int(value) for value in values if not 0 <= value < end - first)
-                raise ValueError(f"{kind.name.lower()} must be in [0, {end - first}), but is {wrong} instead")
-            result[chosen] = values + first
-        return result
+        own, theirs = (
+            [(stream.name, stream.size, stream.num_codebooks) for stream in streams]
+            for streams in (self.of, vocabulary.streams)
+        )
+        if own != theirs:
+            raise ValueError(
+                f"speech tokens must be of the vocabulary's {vocabulary.layout}, but are of {SpeechLayout(self.of)}"
+            )
+        first = np.array([vocabulary.bounds(stream.name)[0] for stream in vocabulary.streams], dtype=np.int64)
+        return first[self.streams] + self.values
 
 
 def run_starts(codes: AnyIntegers) -> Integers:
@@ -67,94 +67,101 @@ def run_starts(codes: AnyIntegers) -> Integers:
 def merge(
     units: AnyIntegers,
     unit_starts: AnyIntegers,
-    pitches: AnyIntegers | None = None,
-    styles: AnyIntegers | None = None,
-    unit_rate: float = UNIT_RATE,
-    pitch_rate: float = PITCH_RATE,
-    frame_rate: float | None = None,
+    codes: Mapping[str, AnyIntegers],
+    layout: SpeechLayout,
+    streams: Sequence[Stream],
 ) -> SpeechTokens:
-    """Sort the kinds into one stream.
+    """Sort streams into one.
 
     Args:
-        units: (R,) neighbours differ.
+        units: (R,) or (R, K) codes of the layout's first stream; neighbours differ where it is deduplicated.
         unit_starts: (R,) frame at which each starts.
-        pitches: (P,) codes at `pitch_rate`; None where there are none.
-        styles: (Y,) codes at one a second; None where there are none.
-        unit_rate: frames of units a second.
-        pitch_rate: pitch codes a second.
-        frame_rate: frames of units a second in the recording; None for `unit_rate`.
+        codes: (F,) or (F, K) of each further stream at its rate; those that are not asked for may be missing.
+        layout: of the tokenizer, for the rates.
+        streams: of the vocabulary: what is asked for, in which order.
+
+    Raises:
+        ValueError: if a code is outside its stream.
     """
-    kinds, values, times = [], [], []
-    if styles is not None:
-        kinds.append(np.full(len(styles), TokenKind.STYLE))
-        values.append(styles)
-        times.append(np.arange(len(styles)) / STYLE_RATE)
-    if pitches is not None:
-        starts = run_starts(pitches)
-        kinds.append(np.full(len(starts), TokenKind.PITCH))
-        values.append(pitches[starts])
-        times.append(starts / pitch_rate)
-    kinds.append(np.full(len(units), TokenKind.UNIT))
-    values.append(units)
-    times.append(unit_starts / unit_rate)
-    time = np.concatenate(times).astype(np.float64)
-    start = np.concatenate([*times[:-1], unit_starts / (frame_rate or unit_rate)]).astype(np.float64)
-    order = np.argsort(time, kind="stable")  # the kinds stand in the order of ties
-    kind, value = (np.concatenate(parts).astype(np.int64) for parts in (kinds, values))
-    return SpeechTokens(kind[order], value[order], time[order], start[order])
+    indices, values, times, starts = [], [], [], []
+    for index in sorted(range(len(streams)), key=lambda index: streams[index].order):
+        stream = streams[index]
+        rate = layout.rate(stream.name)
+        if stream.name == layout.first.name:
+            found, frames = units, unit_starts
+        else:
+            found = codes[stream.name]
+            frames = run_starts(found) if stream.deduplicated else np.arange(len(found))
+            found = found[frames]
+        table = found.reshape(len(found), stream.num_codebooks).astype(np.int64)
+        if table.size and not 0 <= table.min() <= table.max() < stream.size:
+            wrong = next(int(value) for value in table.flat if not 0 <= value < stream.size)
+            raise ValueError(f"{stream.name} must be in [0, {stream.size}), but is {wrong} instead")
+        for codebook, delay in enumerate(stream.delays or [0] * stream.num_codebooks):
+            indices.append(np.full(len(table), index))
+            values.append(table[:, codebook] + codebook * stream.size)
+            times.append((frames + delay) / (rate * stream.clock))
+            starts.append((frames + delay) / rate)
+    time, start = (np.concatenate(parts).astype(np.float64) for parts in (times, starts))
+    place, value = (np.concatenate(parts).astype(np.int64) for parts in (indices, values))
+    order = np.argsort(time, kind="stable")  # the streams stand in the order of ties
+    return SpeechTokens(tuple(streams), place[order], value[order], time[order], start[order])
 
 
 def speech_stream(
     units: AnyIntegers,
     unit_starts: AnyIntegers,
-    pitches: AnyIntegers | None,
-    styles: AnyIntegers | None,
+    codes: Mapping[str, AnyIntegers],
     layout: SpeechLayout,
     vocabulary: Vocabulary,
 ) -> SpeechTokens:
-    """The stream that a vocabulary asks for: all kinds, or for Base the units alone.
+    """Merge the streams that a vocabulary has; for Base those are the units alone.
 
     Args:
-        units: (R,) neighbours differ.
+        units: (R,) or (R, K) codes of the layout's first stream.
         unit_starts: (R,) frame at which each starts.
-        pitches: (P,) codes; None where the tokenizer is Base.
-        styles: (Y,) codes; None where the tokenizer is Base.
+        codes: (F,) or (F, K) of each further stream.
         layout: of the tokenizer.
         vocabulary: of the language model.
 
     Raises:
-        ValueError: if the vocabulary has pitch and style, but the tokenizer has not.
+        ValueError: if speech lacks a stream of the vocabulary, or a code is outside its stream.
     """
-    if not vocabulary.expressive:
-        return merge(units, unit_starts, unit_rate=layout.frame_rate)
-    if pitches is None or styles is None:
+    missing = [name for name in vocabulary.layout.names if name not in (layout.first.name, *codes)]
+    if missing and vocabulary.expressive:
         raise ValueError(
-            f"speech must have pitch and style codes for a vocabulary with {vocabulary.num_pitches} pitches and "
-            f"{vocabulary.num_styles} styles, but has units alone instead: take an expressive tokenizer"
+            f"speech must have pitch and style codes for a vocabulary with {vocabulary.size(PITCH)} pitches and "
+            f"{vocabulary.size(STYLE)} styles, but has units alone instead: take an expressive tokenizer"
         )
-    rate = layout.frame_rate
-    return merge(units, unit_starts, pitches, styles, unit_rate=rate * UNIT_RATE / BASE_RATE, frame_rate=rate)
+    if missing:
+        raise ValueError(f"speech must have the streams of the vocabulary, but {', '.join(missing)} is missing")
+    return merge(units, unit_starts, codes, layout, vocabulary.streams)
 
 
-def split(kinds: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:
-    """Units, and the pitch and style of each.
+def split(names: Sequence[str], streams: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:
+    """Find the units of Spirit LM, and the pitch and style of each.
 
     A unit has the latest pitch and style before it; before the first, the first one that comes.
 
     Args:
-        kinds: (N,) values of `TokenKind`.
-        values: (N,).
+        names: of the streams.
+        streams: (N,) places in `names`.
+        values: (N,) codes.
 
     Returns:
         units, pitches and styles, all (R,); -1 for all of a kind that does not occur.
     """
-    places = np.flatnonzero(kinds == TokenKind.UNIT)
 
-    def latest(kind: TokenKind) -> Integers:
-        found = np.flatnonzero(kinds == kind)
+    def places_of(name: str) -> Integers:
+        return np.flatnonzero(streams == names.index(name)) if name in names else np.zeros(0, dtype=np.int64)
+
+    places = places_of(UNIT)
+
+    def latest(name: str) -> Integers:
+        found = places_of(name)
         if not len(found):
             return np.full(len(places), NONE, dtype=np.int64)
         before = np.searchsorted(found, places) - 1
         return values[found[np.maximum(before, 0)]].astype(np.int64)
 
-    return values[places].astype(np.int64), latest(TokenKind.PITCH), latest(TokenKind.STYLE)
+    return values[places].astype(np.int64), latest(PITCH), latest(STYLE)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.build_blocks import aligned_document
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.documents import WordIds
@@ -21,6 +20,7 @@ from spiritlm_pl.data.rng import derive, name_key
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.lm.likelihood import log_likelihoods
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 

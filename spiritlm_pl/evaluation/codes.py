@@ -13,33 +13,38 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
 from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.evaluation.unit_metrics import label_figures
-from spiritlm_pl.vocabulary import TokenKind
+from spiritlm_pl.streams import SpeechLayout
 
 LABELS = ("style", "speaker")
 TOLD = tuple(f"of_{what}" for what in LABELS)
-KINDS = {"units": TokenKind.UNIT, "pitches": TokenKind.PITCH, "styles": TokenKind.STYLE}
 
 
 def kind_sizes(layout: SpeechLayout) -> dict[str, int]:
-    """Size of the codebook of each kind."""
-    sizes = {"units": layout.num_units, "pitches": layout.num_pitches, "styles": layout.num_styles}
-    return {kind: sizes[kind] for kind in layout.kinds}
+    """Codes of each stream (of all its codebooks together), by the name of its column in shards."""
+    return {stream.plural: stream.num_tokens for stream in layout.streams}
+
+
+def kind_bits(layout: SpeechLayout) -> dict[str, float]:
+    """Bits of a token of each stream: log2 of the size of its codebook."""
+    return {stream.plural: math.log2(stream.size) for stream in layout.streams}
 
 
 def nominal_bitrate(layout: SpeechLayout, expressive: bool = True) -> float:
-    """Bits a second of all frames; of the units alone where Base is asked for."""
-    return sum(nominal_bitrates(layout)[kind] for kind in (layout.kinds if expressive else ("units",)))
+    """Bits a second of all frames; of the first stream alone where Base is asked for."""
+    rates = nominal_bitrates(layout)
+    return sum(rates.values()) if expressive else rates[layout.first.plural]
 
 
 def nominal_bitrates(layout: SpeechLayout) -> dict[str, float]:
-    """Bits a second of all frames of each kind."""
-    rates = {"units": layout.frame_rate, "pitches": PITCH_RATE, "styles": STYLE_RATE}
-    return {kind: rates[kind] * math.log2(size) for kind, size in kind_sizes(layout).items()}
+    """Bits a second of all frames of each stream."""
+    return {
+        stream.plural: layout.rate(stream.name) * stream.num_codebooks * math.log2(stream.size)
+        for stream in layout.streams
+    }
 
 
 @dataclass
@@ -65,8 +70,8 @@ class CodeStatistics:
         stream = token_stream(utterance, self.layout, self.layout.expressive)
         self.seconds += utterance.num_frames / self.layout.frame_rate
         self.utterances += 1
-        for kind in self.layout.kinds:
-            values = stream.values[stream.kinds == KINDS[kind]].tolist()
+        for place, kind in enumerate(kind_sizes(self.layout)):
+            values = stream.values[stream.streams == place].tolist()
             self.counts.setdefault(kind, Counter()).update(values)
             for what, label in (("style", style_of(utterance)), ("speaker", utterance.speaker)):
                 if label:
@@ -75,8 +80,8 @@ class CodeStatistics:
 
     def bitrate(self, kinds: Iterable[str]) -> float:
         """Measured bits a second of these kinds."""
-        sizes = kind_sizes(self.layout)
-        bits = sum(self.counts[kind].total() * math.log2(sizes[kind]) for kind in kinds)
+        bits_of = kind_bits(self.layout)
+        bits = sum(self.counts[kind].total() * bits_of[kind] for kind in kinds)
         return bits / self.seconds
 
     def report(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ class CodeStatistics:
             "seconds": self.seconds,
             "tokens_per_second": sum(counts.total() for counts in self.counts.values()) / self.seconds,
             "bitrate": self.bitrate(sizes),
-            "bitrate_of_units": self.bitrate(["units"]),
+            "bitrate_of_units": self.bitrate([self.layout.first.plural]),
             "nominal_bitrate": nominal_bitrate(self.layout),
             "kinds": {kind: self._kind(kind, size) for kind, size in sizes.items()},
         }
@@ -99,7 +104,7 @@ class CodeStatistics:
             "size": size,
             "tokens": counts.total(),
             "tokens_per_second": rate,
-            "bitrate": rate * math.log2(size),
+            "bitrate": rate * kind_bits(self.layout)[kind],
             "nominal_bitrate": nominal_bitrates(self.layout)[kind],
             "used": len(counts),
             "use": len(counts) / size,

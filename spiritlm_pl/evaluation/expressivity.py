@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.evaluation.classifiers import VoiceClassifier, similarity, similarity_scale
-from spiritlm_pl.evaluation.codes import CodeStatistics, nominal_bitrate
+from spiritlm_pl.evaluation.codes import CodeStatistics, kind_sizes, nominal_bitrate
 from spiritlm_pl.evaluation.contours import Contour, contour_errors, extract_contour, log_f0_correlation
 from spiritlm_pl.evaluation.expressivity_report import (
     ExpressivityReport,
@@ -29,6 +28,7 @@ from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
 from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Resynthesis
 from spiritlm_pl.evaluation.stored_speech import style_of
 from spiritlm_pl.f0.frames import F0Extractor
+from spiritlm_pl.streams import SpeechLayout
 
 PERCENT = 100.0
 
@@ -139,7 +139,7 @@ class Expressivity:
     def _bitrates(self, expressive: bool) -> dict[str, float]:
         layout = self.tokens.layout
         return {
-            "bitrate": self.tokens.bitrate(layout.kinds if expressive else ["units"]),
+            "bitrate": self.tokens.bitrate(kind_sizes(layout) if expressive else ["units"]),
             "nominal_bitrate": nominal_bitrate(layout, expressive),
         }
 

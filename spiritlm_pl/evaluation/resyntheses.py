@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torchaudio.functional import resample
 
+from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import speaker_of
 from spiritlm_pl.data.corpus_store import UnitUtterance
@@ -41,7 +42,7 @@ class Resynthesis:
 
 
 def resyntheses(
-    vocoders: Mapping[str, Vocoder],
+    vocoders: Mapping[str, Vocoder | CodebookDecoder],
     stored: StoredSpeech,
     *,
     codes: CodePlaces = "stream",

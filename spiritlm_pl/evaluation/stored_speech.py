@@ -11,16 +11,17 @@ from typing import Literal
 import numpy as np
 import torch
 from lhotse import MonoCut
-from torch import Tensor
+from torch import Tensor, nn
 
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout
+from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.data.merge import SpeechTokens, speech_stream, split
-from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -95,19 +96,21 @@ def style_of(utterance: UnitUtterance) -> str:
     return str(utterance.custom.get("style") or "")
 
 
-def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder:
-    """An exported vocoder.
+def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | CodebookDecoder:
+    """Load an exported vocoder, or a neural codec.
 
     Raises:
-        ValueError: if the folder holds none, or there is no such device.
+        ValueError: if the folder holds neither, or there is no such device.
     """
-    network = load_network(folder, "vocoder", check_device(device))
-    assert isinstance(network, Vocoder)
+    network = load_speaking_part(folder, check_device(device))
+    assert isinstance(network, Vocoder | CodebookDecoder) and isinstance(network, nn.Module)
     prepare(network, device)
     return network
 
 
-def check_vocoders(vocoders: Mapping[str, Vocoder], stored: StoredSpeech, speaker: str | int | None = None) -> None:
+def check_vocoders(
+    vocoders: Mapping[str, Vocoder | CodebookDecoder], stored: StoredSpeech, speaker: str | int | None = None
+) -> None:
     """See that vocoders can speak the tokens, in the voices that are asked for.
 
     Args:
@@ -121,6 +124,10 @@ def check_vocoders(vocoders: Mapping[str, Vocoder], stored: StoredSpeech, speake
     needed = {speaker} if speaker is not None else {speaker_of(cut) for cut in stored.cuts}
     for name, vocoder in vocoders.items():
         try:
+            if isinstance(vocoder, CodebookDecoder):
+                if vocoder.layout != stored.layout:
+                    raise ValueError(f"units must be of {vocoder.layout}, but are of {stored.layout} instead")
+                continue
             vocoder.config.check_data(None, None, stored.layout)
             rate = vocoder.sample_rate / vocoder.hop_length
             if abs(rate - stored.layout.frame_rate) > 1e-6:
@@ -133,14 +140,17 @@ def check_vocoders(vocoders: Mapping[str, Vocoder], stored: StoredSpeech, speake
 
 def token_stream(utterance: UnitUtterance, layout: SpeechLayout, expressive: bool) -> SpeechTokens:
     """The tokens of an utterance as a language model sees them, of Expressive or of Base."""
-    sizes = {"num_pitches": layout.num_pitches, "num_styles": layout.num_styles} if expressive else {}
-    vocabulary = Vocabulary(num_text=1, num_units=layout.num_units, **sizes)
-    codes = utterance.pitches, utterance.styles
-    return speech_stream(utterance.units, utterance.unit_starts, *codes, layout, vocabulary)
+    base = layout.phonetic and not expressive
+    vocabulary = Vocabulary(num_text=1, streams=spirit_lm_streams(layout.size(UNIT)) if base else layout.streams)
+    return speech_stream(utterance.units, utterance.unit_starts, utterance.codes, layout, vocabulary)
 
 
 def speak_tokens(
-    vocoder: Vocoder, utterance: UnitUtterance, layout: SpeechLayout, speaker: str | int, codes: CodePlaces = "stream"
+    vocoder: Vocoder | CodebookDecoder,
+    utterance: UnitUtterance,
+    layout: SpeechLayout,
+    speaker: str | int,
+    codes: CodePlaces = "stream",
 ) -> Tensor:
     """Resynthesise an utterance with its true durations.
 
@@ -155,15 +165,22 @@ def speak_tokens(
     Returns:
         (S,) on the CPU.
     """
+    if isinstance(vocoder, CodebookDecoder):
+        streams = [utterance.units, *(utterance.codes[stream.name] for stream in layout.streams[1:])]
+        columns = [codes.reshape(utterance.num_frames, -1).astype(np.int64) for codes in streams]
+        return vocoder.decode_frames(torch.from_numpy(np.concatenate(columns, axis=1)))
     if vocoder.expressive and codes == "frames":
-        assert utterance.pitches is not None and utterance.styles is not None
         pitches, styles = (
-            torch.from_numpy(at_frames(row, rate, layout.frame_rate, utterance.num_frames).astype(np.int64))
-            for row, rate in ((utterance.pitches, PITCH_RATE), (utterance.styles, STYLE_RATE))
+            torch.from_numpy(
+                at_frames(utterance.codes[name], layout.rate(name), layout.frame_rate, utterance.num_frames).astype(
+                    np.int64
+                )
+            )
+            for name in (PITCH, STYLE)
         )
         frames = torch.from_numpy(unit_frames(utterance).astype(np.int64))
         return vocoder.speak_frames(frames, speaker, pitches, styles)
     stream = token_stream(utterance, layout, vocoder.expressive)
-    units, *latest = (torch.from_numpy(part) for part in split(stream.kinds, stream.values))
+    units, *latest = (torch.from_numpy(part) for part in split(layout.names, stream.streams, stream.values))
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
     return vocoder.synthesize(units, speaker, torch.from_numpy(durations), *(latest if vocoder.expressive else ()))

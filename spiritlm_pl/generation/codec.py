@@ -12,23 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, Units
+from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.audio import SILENCE, load_waveform, to_mono
 from spiritlm_pl.data.merge import speech_stream
+from spiritlm_pl.generation.synthesis import AnyVocoder, synthesis_of
 from spiritlm_pl.generation.types import Speech
-from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, spoken_units
+from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
-from spiritlm_pl.vocoder.config import VocoderConfig
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 
 
-def speech_vocabulary(sizes: SpeechLayout | VocoderConfig) -> Vocabulary:
-    """The tokens of a tokenizer or a vocoder, and a single text piece, for work without a language model."""
-    return Vocabulary(
-        num_text=1, num_units=sizes.num_units, num_pitches=sizes.num_pitches, num_styles=sizes.num_styles, multiple_of=1
-    )
+def speech_vocabulary(layout: SpeechLayout) -> Vocabulary:
+    """The tokens of a tokenizer or a vocoder, and a single text token, for work without a language model."""
+    return Vocabulary(num_text=1, streams=layout.streams, multiple_of=1)
 
 
 class SpeechCodec:
@@ -47,7 +46,7 @@ class SpeechCodec:
         self,
         vocabulary: Vocabulary,
         tokenizer: "SpeechTokenizer | None" = None,
-        vocoder: UnitVocoder | None = None,
+        vocoder: AnyVocoder | None = None,
         device: str | torch.device = "cpu",
         half: bool = False,
     ) -> None:
@@ -77,7 +76,7 @@ class SpeechCodec:
         if speech.tokens is not None:
             return speech
         if speech.units is not None:
-            return replace(speech, tokens=tuple(self.vocabulary.unit_token(unit) for unit in speech.units.tolist()))
+            return replace(speech, tokens=tuple(self.vocabulary.token(UNIT, unit) for unit in speech.units.tolist()))
         if self.tokenizer is None:
             raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
         rate, hop = self.tokenizer.sample_rate, self.tokenizer.hop_length
@@ -125,12 +124,11 @@ class SpeechCodec:
         if not units.num_frames:
             samples = len(cast(Tensor, speech.audio))
             raise ValueError(f"speech must be long enough for a unit, but has {samples} samples instead")
-        pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
+        codes = {name: values.numpy() for name, values in units.codes.items()}
         layout = self.tokenizer.layout
-        stream = speech_stream(units.values.numpy(), units.starts.numpy(), pitches, styles, layout, self.vocabulary)
-        return replace(
-            speech, units=units.values, durations=units.durations(), tokens=tuple(stream.ids(self.vocabulary).tolist())
-        )
+        stream = speech_stream(units.values.numpy(), units.starts.numpy(), codes, layout, self.vocabulary)
+        found = replace(speech, tokens=tuple(stream.ids(self.vocabulary).tolist()))
+        return replace(found, units=units.values, durations=units.durations()) if layout.phonetic else found
 
     def decode(self, tokens: Sequence[int], voice: Voice | None = None, durations: Tensor | None = None) -> Speech:
         """Speech of token ids; equal units that follow each other are one.
@@ -145,11 +143,13 @@ class SpeechCodec:
         """
         if self.vocoder is None:
             raise ValueError("a vocoder must be given for speech, but is None instead")
-        spoken = spoken_units(tokens, self.vocabulary, self.vocoder)
-        if not len(spoken.units):
+        speaker = synthesis_of(self.vocoder, self.vocabulary, voice or Voice())
+        units = speaker.units(tokens)
+        if not len(units):
             raise ValueError("tokens must hold at least one unit, but hold none")
-        waveform = speak(self.vocoder, spoken, voice or Voice(), durations)
-        return Speech(waveform, self.vocoder.sample_rate, spoken.units, durations, tuple(tokens))
+        waveform = speaker.speak(tokens, durations)
+        said = units if self.vocabulary.layout.phonetic else None
+        return Speech(waveform, speaker.sample_rate, said, durations, tuple(tokens))
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:

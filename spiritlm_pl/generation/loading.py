@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
+from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
 from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
+from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER
-from spiritlm_pl.vocoder.config import check_vocoder
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.lm.folder import LoadedLM
-    from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class ModelFolders:
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1])
 
 
-Parts = tuple["LoadedLM", "SpeechTokenizer | None", "Vocoder | None"]
+Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
 
 
 def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options: LoadOptions) -> Parts:
@@ -112,7 +113,7 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:
-        check_vocoder(vocoder.config, loaded[2], _named(path, VOCODER))
+        check_synthesis(vocoder, loaded[2], _named(path, VOCODER))
     return loaded, tokenizer, vocoder
 
 
@@ -144,24 +145,47 @@ def load_speech_tokenizer(
 
 def load_vocoder(
     path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu"
-) -> "Vocoder | None":
-    """The vocoder alone, for inference; otherwise as `load_speech_tokenizer`."""
-    from spiritlm_pl.vocoder.vocoder import Vocoder
+) -> AnyVocoder | None:
+    """The vocoder alone, for inference; otherwise as `load_speech_tokenizer`.
 
+    A model with the tokenizer of a neural codec needs no folder of its own for a vocoder: the codec decodes, too.
+    """
     if not isinstance(path, ModelFolders) and Release.is_at(path):
         from spiritlm_pl.interop.release.speech import read_speaker
 
         release = Release(Path(path))
-        vocoder: Vocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
+        vocoder: AnyVocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
     else:
-        from spiritlm_pl.runtime.checkpoint import load_network
-
         folders = _folders(path, variant)
-        if folders.vocoder is None:
+        folder = folders.vocoder
+        if folder is None and folders.speech_tokenizer is not None and is_own_class(folders.speech_tokenizer):
+            folder = folders.speech_tokenizer
+        if folder is None:
             return None
-        vocoder = cast(Vocoder, load_network(folders.vocoder, "vocoder", device))
-    prepare(vocoder, device)
+        vocoder = load_speaking_part(folder, device)
+    prepare(cast(Any, vocoder), device)
     return vocoder
+
+
+def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -> AnyVocoder:
+    """A vocoder of ours, or the decoder of a neural codec, in evaluation mode.
+
+    Args:
+        folder: an exported vocoder, or a speech tokenizer that decodes as well.
+        device: where to compute.
+
+    Raises:
+        ValueError: if the folder holds neither.
+    """
+    from spiritlm_pl.runtime.checkpoint import load_network
+    from spiritlm_pl.tokenizers.expressive import load_tokenizer
+
+    if not is_own_class(folder):
+        return cast(AnyVocoder, load_network(folder, "vocoder", device))
+    found = load_tokenizer(folder, device)
+    if not isinstance(found, CodebookDecoder):
+        raise ValueError(f"vocoder must be a folder of one, or a speech tokenizer that decodes, but is {folder}")
+    return found
 
 
 def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelFolders:

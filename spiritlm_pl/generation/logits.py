@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.vocabulary import Vocabulary
 
 
 def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int, eos_id: int | None = None) -> Tensor:
@@ -27,16 +27,13 @@ def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int
     if output not in OUTPUT_MODALITIES:
         raise ValueError(f"output must be one of {', '.join(OUTPUT_MODALITIES)}, but is {output!r} instead")
     mask = torch.zeros(num_rows, dtype=torch.bool)
-    bounds = vocabulary.kind_bounds()
     if output == "any":
         mask[: vocabulary.num_tokens] = True
     elif output == "text":
-        first, end = bounds[TokenKind.TEXT]
-        mask[first:end] = True
+        mask[: vocabulary.num_text] = True
     else:
-        for kind in (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE):
-            first, end = bounds[kind]
-            mask[first:end] = True
+        first, end = vocabulary.speech_bounds
+        mask[first:end] = True
     if eos_id is not None:
         mask[eos_id] = True
     return mask

@@ -7,15 +7,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from spiritlm_pl.generation.codec import SpeechCodec
-from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, Segment, encode_segments, speech_codes
+from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, units_of
 from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
-from spiritlm_pl.vocabulary import Modality, Vocabulary
+from spiritlm_pl.streams import spirit_lm_streams
+from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
+SPIRIT_LM_PREFIXES = tuple(stream.prefix for stream in spirit_lm_streams(1, 1, 1))
 Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
-_TOKEN = re.compile(r"\[(?:(Text|Speech)|(Hu|Pi|St)(\d+))\]")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,37 @@ class Prompt:
     speech: Speech | None
 
 
+def token_pattern(vocabulary: Vocabulary) -> re.Pattern[str]:
+    """What is a token in a string: groups are a modality, or the prefix, codebook and code of speech.
+
+    The prefixes of Spirit LM's streams are tokens to every model, so that a Base model refuses those of Expressive.
+    """
+    prefixes = "|".join(dict.fromkeys([*(stream.prefix for stream in vocabulary.streams), *SPIRIT_LM_PREFIXES]))
+    return re.compile(rf"\[(?:(Text|Speech)|({prefixes})(?:(\d+)_)?(\d+))\]")
+
+
+def speech_token(match: re.Match[str], vocabulary: Vocabulary) -> int:
+    """Id of the speech token that a match of `token_pattern` found.
+
+    Raises:
+        ValueError: if the vocabulary has no such token, or its numbers have leading zeros.
+    """
+    _, prefix, codebook, code = match.groups()
+    if any(number is not None and str(int(number)) != number for number in (codebook, code)):
+        raise ValueError(f"speech tokens must be written without leading zeros, but one is {match[0]} instead")
+    stream = next((stream for stream in vocabulary.streams if stream.prefix == prefix), None)
+    if stream is None:
+        what = "a Base model" if vocabulary.layout.phonetic else "the model's streams"
+        raise ValueError(f"tokens must be those of {what}, but one is {match[0]}")
+    if (codebook is not None) != (stream.num_codebooks > 1):
+        raise ValueError(f"tokens of {stream.name} must be as {stream.token_name(0)}, but one is {match[0]} instead")
+    if int(codebook or 0) >= stream.num_codebooks:
+        raise ValueError(f"codebooks of {prefix} must be below {stream.num_codebooks}, but one is {match[0]} instead")
+    if int(code) >= stream.size:
+        raise ValueError(f"{prefix} must be below {stream.size}, but one is {match[0]} instead")
+    return vocabulary.token(stream.name, int(code), int(codebook or 0))
+
+
 def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
     """Pieces of a string of words and tokens, such as `[Speech][Hu3][Hu7][Text]the cat`.
 
@@ -40,18 +72,16 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
         ValueError: if it holds a speech token that the vocabulary has not, or a `[Speech]` that words follow.
     """
     pieces: list[Piece] = []
-    starts = {"Hu": vocabulary.unit_offset, "Pi": vocabulary.pitch_offset, "St": vocabulary.style_offset}
-    sizes = {"Hu": vocabulary.num_units, "Pi": vocabulary.num_pitches, "St": vocabulary.num_styles}
     place = 0
     opened: str | None = None  # by the token before the words, if they follow a modality token
     speech: list[int] = []
 
     def close() -> None:
         if speech:
-            pieces.append(Speech(units=speech_codes(speech, vocabulary)[0], tokens=tuple(speech)))
+            pieces.append(Speech(units=units_of(speech, vocabulary), tokens=tuple(speech)))
             speech.clear()
 
-    for match in _TOKEN.finditer(string):
+    for match in token_pattern(vocabulary).finditer(string):
         words, place = string[place : match.start()], match.end()
         if words.strip() or match[1]:
             close()
@@ -60,16 +90,7 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
             pieces.append(Text(words))
         opened = match[1]
         if match[2]:
-            if str(int(match[3])) != match[3]:
-                raise ValueError(f"speech tokens must be written without leading zeros, but one is {match[0]} instead")
-            value = int(match[3])
-            if value >= sizes[match[2]]:
-                raise ValueError(
-                    f"{match[2]} must be below {sizes[match[2]]}, but one is {match[0]} instead"
-                    if sizes[match[2]]
-                    else f"tokens must be those of a Base model, but one is {match[0]}"
-                )
-            speech.append(starts[match[2]] + value)
+            speech.append(speech_token(match, vocabulary))
     close()
     if string[place:].strip():
         _check_not_speech(opened, string[place:])
@@ -110,7 +131,7 @@ class PromptEncoder:
         verbatim = isinstance(prompt, str)
         if isinstance(prompt, str):
             published = self.text_tokenizer.encode_stream(prompt)
-            if published is not None and _TOKEN.match(prompt):
+            if published is not None and token_pattern(self.vocabulary).match(prompt):
                 return self._verbatim(published, output)
             prompt = parse_prompt(prompt, self.vocabulary)
         strange = next((piece for piece in prompt if not isinstance(piece, Text | Speech)), None)
@@ -143,10 +164,10 @@ class PromptEncoder:
         opened_by = self.vocabulary.opened_by()
         place = max((number for number, token in enumerate(tokens) if token in opened_by), default=-1)
         last = opened_by[tokens[place]] if place >= 0 else Modality.TEXT
-        spoken = tuple(token for token in tokens[place + 1 :] if self.vocabulary.kind(token) in SPEECH_KINDS)
+        spoken = tuple(token for token in tokens[place + 1 :] if self.vocabulary.kind(token) is TokenKind.SPEECH)
         speech = None
         if last is Modality.SPEECH and spoken:
-            speech = Speech(units=speech_codes(spoken, self.vocabulary)[0], tokens=spoken)
+            speech = Speech(units=units_of(spoken, self.vocabulary), tokens=spoken)
         wanted = FORCED.get(output)
         if wanted is not None and wanted is not last:
             tokens = [*tokens, self.vocabulary.change_marker(wanted)]

@@ -22,6 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from spiritlm_pl.generation.codebooks import CodebooksInTurn
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.types import FinishReason, OutputModality
@@ -78,13 +79,20 @@ class GenerationSettings:
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, but is {self.max_new_tokens} instead")
 
-    def limit(self, prompt: Modality, output: OutputModality) -> int:
-        """New tokens at most after a prompt that ends in this modality."""
+    def limit(self, prompt: Modality, output: OutputModality, tokens_per_frame: int = 1) -> int:
+        """New tokens at most.
+
+        Args:
+            prompt: modality in which the prompt ends.
+            output: what may be generated.
+            tokens_per_frame: tokens of a frame of speech, by which the paper's numbers for speech are multiplied.
+        """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
         if output == "text":
             return TEXT_TOKENS
-        return TEXT_TO_SPEECH_TOKENS if output == "speech" and prompt is Modality.TEXT else SPEECH_TOKENS
+        frames = TEXT_TO_SPEECH_TOKENS if output == "speech" and prompt is Modality.TEXT else SPEECH_TOKENS
+        return frames * tokens_per_frame
 
 
 class _OwnLimits(StoppingCriteria):
@@ -113,8 +121,17 @@ def check_room(length: int, context: int) -> None:
         )
 
 
-def _processors(mask: Tensor, settings: GenerationSettings, seeds: Sequence[int]) -> LogitsProcessorList:
-    processors = LogitsProcessorList([AllowOnly(mask)])
+def _processors(
+    vocabulary: Vocabulary,
+    output: OutputModality,
+    eos_id: int | None,
+    settings: GenerationSettings,
+    seeds: Sequence[int],
+) -> LogitsProcessorList:
+    allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
+    processors = LogitsProcessorList([AllowOnly(allowed)])
+    if vocabulary.layout.framewise:
+        processors.append(CodebooksInTurn(vocabulary, vocabulary.num_rows))
     if settings.greedy:
         return processors
     processors.append(TemperatureLogitsWarper(settings.temperature))
@@ -187,11 +204,10 @@ def continue_tokens(
         longest = max((len(prompt) for prompt in prompts), default=0)
         check_room(longest, context)
         limits = [min(limit, context - len(prompt)) for prompt, limit in zip(prompts, limits, strict=True)]
-    allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     continued: list[list[int]] = []
     padded = len(set(map(len, prompts))) < 2 or probe.outcome(model.config, "padded", _padding_difference).right
     for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
-        processors = _processors(allowed, settings, seeds[rows])
+        processors = _processors(vocabulary, output, eos_id, settings, seeds[rows])
         continued += _continue_batch(model, prompts[rows], limits[rows], processors, eos_id, synced, progress)
     return continued
 
@@ -291,13 +307,12 @@ def stream_tokens(
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
     """
-    limit = settings.limit(prompt.last, output)
+    limit = settings.limit(prompt.last, output, vocabulary.layout.tokens_per_frame)
     room = context_length(model)
     if room is not None:
         check_room(len(prompt.tokens), room)
         limit = min(limit, room - len(prompt.tokens))
-    allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
-    processors = _processors(allowed, settings, [settings.seed])
+    processors = _processors(vocabulary, output, eos_id, settings, [settings.seed])
     tokens = torch.tensor([prompt.tokens], device=model.device)
     cached = probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens

@@ -5,7 +5,7 @@ Shapes: S samples, R runs of equal units.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from transformers import PreTrainedModel
@@ -22,17 +22,17 @@ from spiritlm_pl.generation.sampling import (
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
-from spiritlm_pl.generation.stream import FORCED, SPEECH_KINDS, decode_tokens, speech_codes
-from spiritlm_pl.generation.streaming import CHUNK_FRAMES, AnswerStream, StreamedPiece, StreamEnd
+from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
+from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
+from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, AnyVocoder, Synthesis, synthesis_of
 from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
-from spiritlm_pl.generation.vocode import UnitVocoder, Voice, speak, speak_continuation, spoken_units
+from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.interop.release.layout import Variant
-from spiritlm_pl.vocabulary import Modality, Vocabulary
+from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
-    from spiritlm_pl.vocoder.vocoder import Vocoder
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -56,7 +56,7 @@ class SpiritLM:
         text_tokenizer: "TextTokenizer",
         vocabulary: Vocabulary,
         speech_tokenizer: "SpeechTokenizer | None" = None,
-        vocoder: UnitVocoder | None = None,
+        vocoder: AnyVocoder | None = None,
         speaker: str | int | None = None,
         style: str | int | None = None,
     ) -> None:
@@ -144,6 +144,11 @@ class SpiritLM:
         return SpiritLM(*parts, speaker, style)
 
     @property
+    def synthesis(self) -> Synthesis | None:
+        """What speaks this model's tokens, in its voice; None without a vocoder."""
+        return None if self.vocoder is None else synthesis_of(self.vocoder, self.vocabulary, self.voice)
+
+    @property
     def end_token(self) -> int | None:
         """Id that ends an answer: what documents ended with in training, or else the end of the text tokenizer.
 
@@ -225,7 +230,7 @@ class SpiritLM:
             self.vocabulary,
             output,
             settings,
-            limits=[settings.limit(prompt.last, output) for prompt, _ in jobs],
+            limits=[settings.limit(prompt.last, output, self.vocabulary.layout.tokens_per_frame) for prompt, _ in jobs],
             seeds=[seed for _, seed in jobs],
             eos_id=self.end_token,
             synced=synced,
@@ -254,7 +259,7 @@ class SpiritLM:
             output: what may be generated.
             settings: sampling options, of a single sample.
             chunk_frames: frames of speech, at least, that are told at once.
-            lookahead: frames that must follow them; see `SpeechStream`.
+            lookahead: frames that must follow them; see `UnitStream`.
 
         Raises:
             ValueError: as `generate`, and for several samples.
@@ -264,7 +269,6 @@ class SpiritLM:
             raise ValueError(f"num_samples must be 1 for a stream, but is {settings.num_samples} instead")
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.min_speech_units if output == "any" else 0
-        vocoder = cast("Vocoder | None", self.vocoder)
         tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token)
         answer: AnswerStream | None = None
         end = StreamEnd("length")
@@ -278,8 +282,7 @@ class SpiritLM:
                     self.text_tokenizer,
                     self.vocabulary,
                     shortest,
-                    vocoder,
-                    self.voice,
+                    self.synthesis,
                     encoded.speech if continues else None,
                     chunk_frames,
                     lookahead,
@@ -356,21 +359,12 @@ class SpiritLM:
         """Whether an answer that begins with a token continues the speech of its prompt."""
         open_modality = prompt.last if output == "any" else FORCED[output]
         spoken = open_modality is Modality.SPEECH and prompt.speech is not None
-        return spoken and self.vocabulary.kind(token) in SPEECH_KINDS
+        return spoken and self.vocabulary.kind(token) is TokenKind.SPEECH
 
     def _speak(self, tokens: tuple[int, ...], before: Speech | None) -> Speech:
-        units = speech_codes(tokens, self.vocabulary)[0]
-        if self.vocoder is None:
+        units = units_of(tokens, self.vocabulary)
+        synthesis = self.synthesis
+        if synthesis is None:
             return Speech(units=units, tokens=tokens)
-        said = spoken_units(tokens, self.vocabulary, self.vocoder)
-        if before is None:
-            waveform = speak(self.vocoder, said, self.voice)
-        else:
-            assert before.tokens is not None
-            spoken = spoken_units(before.tokens + tokens, self.vocabulary, self.vocoder)
-            num_prompt = len(spoken_units(before.tokens, self.vocabulary, self.vocoder).units)
-            durations = (
-                before.durations if before.durations is not None and len(before.durations) == num_prompt else None
-            )
-            waveform = speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
-        return Speech(waveform, self.vocoder.sample_rate, units, tokens=tokens)
+        waveform = synthesis.speak(tokens) if before is None else synthesis.speak_after(before, tokens)
+        return Speech(waveform, synthesis.sample_rate, units, tokens=tokens)

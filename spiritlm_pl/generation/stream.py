@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiritlm_pl.data.merge import split
+from spiritlm_pl.data.merge import Integers, split
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
-SPEECH_KINDS = (TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE)
 FORCED: dict[OutputModality, Modality] = {"text": Modality.TEXT, "speech": Modality.SPEECH}
 
 
@@ -28,7 +27,7 @@ class Segment:
 
     Attributes:
         modality: of the values.
-        tokens: text token ids, or ids of units, and of pitch and style among them.
+        tokens: text token ids, or ids of all streams of speech in their order.
     """
 
     modality: Modality
@@ -67,10 +66,12 @@ def decode_tokens(
     Args:
         tokens: generated ids, without the prompt and without what follows the end of the sequence.
         vocabulary: layout of the ids.
-        min_speech_units: speech with fewer units is dropped, but for a first stretch that continues no speech.
+        min_speech_units: speech with fewer units (frames of the first stream) is dropped, but for a first stretch that
+            continues no speech.
         continues: whether the tokens continue speech.
     """
-    kinds, end = (TokenKind.TEXT, *SPEECH_KINDS), vocabulary.end_of_document  # some servers give the end as well
+    kinds, end = (TokenKind.TEXT, TokenKind.SPEECH), vocabulary.end_of_document  # some servers give the end as well
+    collapses = vocabulary.streams[0].deduplicated
     said = [token for token in tokens if vocabulary.kind(token) in kinds and token != end]
     segments: list[Segment] = []
     stretches = groupby(said, key=lambda token: vocabulary.kind(token) is TokenKind.TEXT)
@@ -80,8 +81,8 @@ def decode_tokens(
             continue
         kept, units = list[int](), list[int]()
         for token in stretch:
-            if vocabulary.kind(token) is TokenKind.UNIT:
-                if units and units[-1] == token:  # units are deduplicated
+            if vocabulary.counts_frames(token):
+                if collapses and units and units[-1] == token:
                     continue
                 units.append(token)
             kept.append(token)
@@ -91,24 +92,41 @@ def decode_tokens(
     return segments
 
 
-def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
-    """Units (R,), and the pitch and the style of each (R,), of speech token ids; -1 where there is none.
+def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:
+    """Find the stream of each speech token id (N,), by its place in the vocabulary, and its place in that stream (N,).
 
     Raises:
         ValueError: if an id is not of speech.
     """
     ids = np.array(tokens, dtype=np.int64)
-    known = np.zeros(len(ids), dtype=bool)
-    kinds, values = np.full(len(ids), TokenKind.UNIT, dtype=np.int64), np.zeros_like(ids)
-    for kind in SPEECH_KINDS:
-        start, end = vocabulary.kind_bounds()[kind]
-        chosen = (ids >= start) & (ids < end)
-        kinds[chosen], values[chosen] = kind, ids[chosen] - start
-        known |= chosen
-    if not known.all():
-        raise ValueError(f"tokens must be units, pitch or style codes, but {ids[~known][0]} is none of them")
-    units, pitches, styles = (torch.from_numpy(part) for part in split(kinds, values))
+    first, end = vocabulary.speech_bounds
+    strange = (ids < first) | (ids >= end)
+    if strange.any():
+        names = ", ".join(vocabulary.layout.names)
+        raise ValueError(f"tokens must be of speech ({names}), but {ids[strange][0]} is not")
+    starts = np.array([vocabulary.bounds(name)[0] for name in vocabulary.layout.names], dtype=np.int64)
+    streams = np.searchsorted(starts, ids, side="right") - 1
+    return streams, ids - starts[streams]
+
+
+def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
+    """Units (R,) of Spirit LM, and the pitch and the style of each (R,), of speech token ids; -1 where there is none.
+
+    Raises:
+        ValueError: if an id is not of speech.
+    """
+    found = split(vocabulary.layout.names, *speech_places(tokens, vocabulary))
+    units, pitches, styles = (torch.from_numpy(part) for part in found)
     return units, pitches, styles
+
+
+def units_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor | None:
+    """Phonetic units (R,) of speech token ids; None where a vocabulary has none.
+
+    Raises:
+        ValueError: if an id is not of speech.
+    """
+    return speech_codes(tokens, vocabulary)[0] if vocabulary.layout.phonetic else None
 
 
 def speech_string(tokens: Sequence[int], vocabulary: Vocabulary) -> str:

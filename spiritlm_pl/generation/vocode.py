@@ -7,54 +7,14 @@ Shapes: R runs of equal units, S samples.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from spiritlm_pl.contracts.vocoder import UnitVocoder
 from spiritlm_pl.generation.stream import speech_codes
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.duration import durations_from_log
-
-
-class UnitVocoder(Protocol):
-    """What is asked of a vocoder."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-
-    @property
-    def hop_length(self) -> int:
-        """Samples a frame."""
-
-    def speaker_id(self, speaker: str | int | None) -> int:
-        """The id of a voice; None for the default one."""
-
-    def style_id(self, style: str | int | None) -> int:
-        """The id of a global style; None for the default one."""
-
-    def predict_log_durations(self, units: Tensor) -> Tensor:
-        """Predict log(1 + d) (B, R) of deduplicated units (B, R)."""
-
-    @property
-    def expressive(self) -> bool:
-        """Whether it takes pitch and style codes."""
-
-    @property
-    def num_units(self) -> int:
-        """Units that it can speak."""
-
-    def synthesize(
-        self,
-        units: Tensor,
-        speaker: str | int | None = None,
-        durations: Tensor | None = None,
-        pitches: Tensor | None = None,
-        styles: Tensor | None = None,
-        style: str | int | None = None,
-    ) -> Tensor:
-        """Speak (R,) deduplicated units lasting (R,) frames, with a pitch and a style code each (R,): (S,)."""
 
 
 @dataclass(frozen=True)

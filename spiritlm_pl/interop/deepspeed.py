@@ -45,7 +45,7 @@ def consolidate_checkpoint(
     missing = {name for name, _ in network.named_parameters()} - set(weights)
     if missing:
         raise ValueError(f"checkpoint must hold all weights of the model, but {checkpoint} lacks {min(missing)}")
-    vocabulary, text = Vocabulary(**description["vocabulary"]), None
+    vocabulary, text = Vocabulary.from_dict(description["vocabulary"]), None
     if text_tokenizer is not None:
         text = TextTokenizer.load_fitting(text_tokenizer, vocabulary, description.get(TEXT_FINGERPRINT))
     return save_lm(folder, network, vocabulary, text, weights)

@@ -5,9 +5,11 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.runtime.provenance import code_version
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
+STREAM_TITLES = {UNIT: "phonetic units"}  # of other streams: their names
 OPENING = "A prompt opens with `[Text]` or `[Speech]`, and so does every change between them."
 WORDS = f"""\
 {OPENING} {{beginning}} Every word is encoded with the space before it,
@@ -68,9 +70,11 @@ def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, 
         tokenizer: as exported.
         text: the text tokenizer.
     """
-    vocabulary = Vocabulary(**description["vocabulary"])
+    vocabulary = Vocabulary.from_dict(description["vocabulary"])
     apart = not text.opening and not text.prefixes
-    example = f"[Speech][Hu1][Hu2][Text]{' ' if apart else ''}the cat"
+    first, _ = vocabulary.speech_bounds
+    spoken = "".join(str(vocabulary.name(first + code)) for code in (1, 2))
+    example = f"[Speech]{spoken}[Text]{' ' if apart else ''}the cat"
     ids = ", ".join(map(str, tokenizer.encode(example)))
     begin, end = vocabulary.begin_of_document, vocabulary.end_of_document
     beginning = (
@@ -93,9 +97,14 @@ def _rows(vocabulary: Vocabulary) -> str:
     parts = [
         ("text", 0, vocabulary.num_text),
         ("`[Text]` `[Speech]`", vocabulary.text_marker, 2),
-        ("`[Hu0]` ... phonetic units", vocabulary.unit_offset, vocabulary.num_units),
-        ("`[Pi0]` ... pitch", vocabulary.pitch_offset, vocabulary.num_pitches),
-        ("`[St0]` ... style", vocabulary.style_offset, vocabulary.num_styles),
+        *(
+            (
+                f"`{stream.token_name(0)}` ... {STREAM_TITLES.get(stream.name, stream.name)}",
+                vocabulary.bounds(stream.name)[0],
+                stream.num_tokens,
+            )
+            for stream in vocabulary.streams
+        ),
         ("`[ASR]` `[TTS]`", vocabulary.task_offset, vocabulary.num_tasks),
         ("rows without a token", vocabulary.num_tokens, vocabulary.num_rows - vocabulary.num_tokens),
     ]

@@ -121,8 +121,17 @@ def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary
     Raises:
         ValueError: if it lacks tokens of the earlier one.
     """
-    for name in ("num_text", "num_units", "num_pitches", "num_styles", "num_tasks"):
-        wanted, found = getattr(vocabulary, name), getattr(earlier, name)
+    sizes = [(name, getattr(vocabulary, name), getattr(earlier, name)) for name in ("num_text", "num_tasks")]
+    for stream in earlier.streams:
+        known = stream.name in vocabulary.layout.names
+        sizes.append((f"num_{stream.plural}", vocabulary.size(stream.name), stream.size))
+        same = known and vocabulary.layout.stream(stream.name).num_codebooks == stream.num_codebooks
+        if known and not same:
+            raise ValueError(
+                f"num_codebooks of stream {stream.name} must be the {stream.num_codebooks} of {base}, whose trained "
+                f"tokens are kept, but is {vocabulary.layout.stream(stream.name).num_codebooks} instead"
+            )
+    for name, wanted, found in sizes:
         if wanted < found or (name == "num_text" and wanted != found):
             raise ValueError(
                 f"{name} must be at least the {found} of {base}, whose trained tokens are kept, but is {wanted} instead"

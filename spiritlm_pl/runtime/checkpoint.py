@@ -20,6 +20,7 @@ from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 CONFIG_FILE = "config.json"
+TOKENIZER_STAGE = "speech_tokenizer"
 METRICS_FILE = "metrics.json"  # the last figures of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
 
@@ -46,21 +47,20 @@ def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict
         extra: further JSON values to keep (metrics, parents).
     """
     folder = Path(folder)
-    config = network.config
-    assert is_dataclass(config) and not isinstance(config, type)
-    description = {
-        "stage": stage,
-        "class_path": path_of(type(network)),
-        "config": asdict(config),
-        "code_version": code_version(),
-        **(extra or {}),
-    }
+    description = {"stage": stage, **describe_network(network), "code_version": code_version(), **(extra or {})}
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_path(folder / WEIGHTS_FILE) as path:
         save_file(weights, path)
     with atomic_path(folder / CONFIG_FILE) as path:
         path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def describe_network(network: nn.Module) -> dict[str, Any]:
+    """Class path and configuration of a network, from which `build_network` builds its like."""
+    config = network.config
+    assert is_dataclass(config) and not isinstance(config, type)
+    return {"class_path": path_of(type(network)), "config": asdict(config)}
 
 
 def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
@@ -81,6 +81,18 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
             f"checkpoint must be of stage {stage!r}, but {folder} is of stage {description.get('stage')!r} instead"
         )
     return description
+
+
+def is_own_class(folder: str | Path) -> bool:
+    """Whether a folder holds a speech tokenizer that is one class, and not made of features and a quantizer."""
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        return False
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(description, dict) and "class_path" in description and description.get("stage") == TOKENIZER_STAGE
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
@@ -111,7 +123,7 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
         ValueError: if the folder holds another stage or damaged files, or a class that may not be loaded.
     """
     description = read_config(folder, stage)
-    network = _built(description, Path(folder) / CONFIG_FILE)
+    network = build_network(description, Path(folder) / CONFIG_FILE)
     path = Path(folder) / WEIGHTS_FILE
     try:
         weights = load_file(path)
@@ -126,8 +138,12 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     return network.to(device).eval()
 
 
-def _built(description: Mapping[str, Any], where: Path) -> nn.Module:
-    """A network as its description says, with random weights.
+def build_network(description: Mapping[str, Any], where: object) -> nn.Module:
+    """Build a network as its description says, with random weights.
+
+    Args:
+        description: of `describe_network`.
+        where: the file that holds it, for errors.
 
     Raises:
         ValueError: if its class may not be loaded, or is none of a network that is made from a dataclass.

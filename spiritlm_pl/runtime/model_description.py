@@ -39,7 +39,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
         ValueError: as `read_description`, and if the vocabulary is none of this version's.
     """
     try:
-        return Vocabulary(**read_description(folder)["vocabulary"])
+        return Vocabulary.from_dict(read_description(folder)["vocabulary"])
     except (KeyError, TypeError) as error:
         path = Path(folder) / DESCRIPTION_FILE
         raise ValueError(f"{path} must hold a vocabulary as this version writes it, but does not: {error}") from error

@@ -38,6 +38,7 @@ from spiritlm_pl.serve.schemas import (
 )
 from spiritlm_pl.serve.session import Busy, Session
 from spiritlm_pl.serve.token_view import named_tokens, parse_speech
+from spiritlm_pl.streams import PITCH, STYLE, UNIT
 
 RETRY_SECONDS = 5
 SHOWN = 60  # characters of a wrong value in a message
@@ -85,12 +86,12 @@ def build_api(session: Session) -> FastAPI:
     @app.post("/api/tokenize", summary="Write speech as tokens", responses=PROBLEMS)
     def tokenize(request: TokenizeRequest) -> TokenizeResponse:
         speech = session.read_speech(_decoded(request.audio))
-        assert speech.tokens is not None and speech.units is not None and speech.durations is not None
+        assert speech.tokens is not None
         assert session.spirit_lm.speech_tokenizer is not None
         return TokenizeResponse(
             tokens=speech_string(speech.tokens, session.spirit_lm.vocabulary),
-            units=speech.units.tolist(),
-            durations=speech.durations.tolist(),
+            units=None if speech.units is None else speech.units.tolist(),
+            durations=None if speech.durations is None else speech.durations.tolist(),
             frame_rate=session.spirit_lm.speech_tokenizer.frame_rate,
             seconds=len(speech.waveform) / speech.sample_rate,
         )
@@ -105,7 +106,7 @@ def build_api(session: Session) -> FastAPI:
         if request.units is None:
             tokens = parse_speech(request.tokens or "", vocabulary)
         else:
-            tokens = tuple(vocabulary.unit_token(unit) for unit in request.units)
+            tokens = tuple(vocabulary.token(UNIT, unit) for unit in request.units)
         speech = session.vocode(tokens, request.durations, _voice(request))
         return Response(encode_wav(speech.waveform, speech.sample_rate), media_type="audio/wav")
 
@@ -157,9 +158,10 @@ def _info(session: Session) -> InfoResponse:
         expressive=vocabulary.expressive,
         vocabulary=Sizes(
             text=vocabulary.num_text,
-            units=vocabulary.num_units,
-            pitches=vocabulary.num_pitches,
-            styles=vocabulary.num_styles,
+            units=vocabulary.size(UNIT),
+            pitches=vocabulary.size(PITCH),
+            styles=vocabulary.size(STYLE),
+            streams=[asdict(stream) for stream in vocabulary.streams],
         ),
         reads_speech=spirit_lm.speech_tokenizer is not None,
         speaks=spirit_lm.vocoder is not None,

@@ -58,7 +58,7 @@ def mount_page(app: FastAPI, session: Session, folder: Path) -> FastAPI:
         enable_monitoring=False,
         show_error=False,
         theme=gr.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=CSS + tokens_css(),
+        css=CSS + tokens_css(session.spirit_lm.vocabulary),
     )
     app.add_middleware(Allowlist, folder=folder)
     return app

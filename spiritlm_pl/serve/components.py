@@ -118,10 +118,9 @@ class AnswerPane:
 def header(session: Session) -> None:
     """The title, and which model it is."""
     vocabulary = session.spirit_lm.vocabulary
-    sizes = [f"{vocabulary.num_text:,} text pieces", f"{vocabulary.num_units} units"]
-    if vocabulary.expressive:
-        sizes += [f"{vocabulary.num_pitches} pitches", f"{vocabulary.num_styles} styles"]
-    kind = "Expressive" if vocabulary.expressive else "Base"
+    sizes = [f"{vocabulary.num_text:,} text tokens"]
+    sizes += [f"{stream.num_tokens:,} {stream.plural}" for stream in vocabulary.streams]
+    kind = "Expressive" if vocabulary.expressive else "Base" if vocabulary.layout.phonetic else "Codec"
     gr.Markdown(f"## spiritlm\n{kind} model: {', '.join(sizes)}")
 
 

@@ -139,6 +139,6 @@ def shown(answer: Answer, session: Session) -> list[Any]:
     return [
         answer_text(answer.pieces, answer.finish_reason),
         *heard,
-        gr.update(value=tokens_html(tokens), visible=bool(tokens)),
+        gr.update(value=tokens_html(tokens, model.vocabulary.layout.names), visible=bool(tokens)),
         gr.update(visible=bool(answer.pieces)),
     ]

@@ -1,6 +1,6 @@
 """What goes over the wire, with the words that the API's documentation says of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -138,8 +138,8 @@ class TokenizeResponse(BaseModel):
     """Speech as tokens."""
 
     tokens: str = Field(description="As the language model reads it, such as `[Hu12][Hu7]`.")
-    units: list[int] = Field(description="The phonetic units alone; neighbours differ.")
-    durations: list[int] = Field(description="Frames that each unit lasts.")
+    units: list[int] | None = Field(description="The phonetic units alone; neighbours differ. Null for a neural codec.")
+    durations: list[int] | None = Field(description="Frames that each unit lasts. Null for a neural codec.")
     frame_rate: float = Field(description="Frames a second.")
     seconds: float = Field(description="How long the audio lasts.")
 
@@ -171,6 +171,7 @@ class Sizes(BaseModel):
     units: int
     pitches: int
     styles: int
+    streams: list[dict[str, Any]] = Field(description="All streams of speech tokens, in the order of their ids.")
 
 
 class Allowed(BaseModel):

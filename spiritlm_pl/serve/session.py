@@ -14,10 +14,9 @@ from torch import Tensor
 from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
-from spiritlm_pl.generation.vocode import SpokenUnits, UnitVocoder, Voice, speak, spoken_units
+from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
-from spiritlm_pl.vocoder.duration import durations_from_log
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 MOST_CONCURRENT = 32  # each waits on a thread, of which a server has 40
@@ -202,20 +201,21 @@ class Session:
         """
         with self.turn():
             spirit_lm = self._in_voice(voice)
-            vocoder = spirit_lm.vocoder
-            if vocoder is None:
+            synthesis = spirit_lm.synthesis
+            if synthesis is None:
                 raise ValueError("a vocoder must be in the model's folder, but there is none")
-            spoken = spoken_units(tokens, spirit_lm.vocabulary, vocoder)
-            if not len(spoken.units):
+            units = synthesis.units(tokens)
+            if not len(units):
                 raise ValueError("tokens must hold at least one unit, but hold none")
-            frames = torch.tensor(durations) if durations else _predicted(vocoder, spoken, spirit_lm.model.device)
-            if len(frames) != len(spoken.units):
-                raise ValueError(f"durations must be {len(spoken.units)}, one a unit, but are {len(frames)} instead")
-            seconds, most = int(frames.sum()) * vocoder.hop_length / vocoder.sample_rate, self.limits.max_seconds
+            frames = torch.tensor(durations) if durations else synthesis.durations(tokens)
+            if len(frames) != len(units):
+                raise ValueError(f"durations must be {len(units)}, one a unit, but are {len(frames)} instead")
+            seconds, most = int(frames.sum()) * synthesis.hop_length / synthesis.sample_rate, self.limits.max_seconds
             if seconds > most:
                 raise ValueError(f"speech must last at most {most:g} s, but would last {seconds:.1f} s instead")
-            waveform = speak(vocoder, spoken, spirit_lm.voice, frames)
-        return Speech(waveform, vocoder.sample_rate, spoken.units, frames, tuple(tokens))
+            waveform = synthesis.speak(tokens, frames)
+        said = units if spirit_lm.vocabulary.layout.phonetic else None
+        return Speech(waveform, synthesis.sample_rate, said, frames, tuple(tokens))
 
     def _in_voice(self, voice: Voice | None) -> SpiritLM:
         """The same model in another voice."""
@@ -243,9 +243,3 @@ def _seconds(piece: Piece) -> float:
     if isinstance(piece, Speech) and isinstance(piece.audio, Tensor):
         return piece.audio.shape[-1] / piece.sample_rate
     return 0.0
-
-
-@torch.inference_mode()
-def _predicted(vocoder: UnitVocoder, spoken: SpokenUnits, device: torch.device) -> Tensor:
-    """Durations (R,) in frames."""
-    return durations_from_log(vocoder.predict_log_durations(spoken.units[None].to(device)))[0].cpu()

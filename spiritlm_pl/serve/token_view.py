@@ -1,21 +1,20 @@
 """Tokens to be read by people: names, kinds, colours, and back from names to ids."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 
 from spiritlm_pl.generation import Speech
 from spiritlm_pl.generation.prompt import parse_prompt
+from spiritlm_pl.streams import PITCH, STYLE, UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
-COLOURS = {
-    TokenKind.TEXT: "#dbe7f6",
-    TokenKind.UNIT: "#fbe3c6",
-    TokenKind.PITCH: "#d3ecd5",
-    TokenKind.STYLE: "#e6dcf5",
-    TokenKind.MODALITY: "#f6cdd0",
-}
+TEXT, MODALITY = TokenKind.TEXT.name.lower(), TokenKind.MODALITY.name.lower()
+COLOURS = {TEXT: "#dbe7f6", MODALITY: "#f6cdd0"}
+STREAM_COLOURS = ("#fbe3c6", "#d3ecd5", "#e6dcf5", "#cfeaea", "#f3e0ee", "#e9e6c9")  # in the order of the streams
 SHOWN = 40  # characters of a wrong string in a message
 
 
@@ -25,7 +24,7 @@ class Token:
 
     Attributes:
         id: of the language model.
-        kind: what it stands for, in lower case.
+        kind: what it is: text, modality, or the name of its stream.
         name: `[Hu12]` and the like; text as it reads.
     """
 
@@ -37,8 +36,7 @@ class Token:
 def named_tokens(ids: Sequence[int], vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[Token]:
     """Tokens with their names."""
     return [
-        Token(token, vocabulary.kind(token).name.lower(), vocabulary.name(token) or text_tokenizer.decode([token]))
-        for token in ids
+        Token(token, vocabulary.label(token), vocabulary.name(token) or text_tokenizer.decode([token])) for token in ids
     ]
 
 
@@ -50,22 +48,28 @@ def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     """
     pieces = parse_prompt(string, vocabulary)
     speech = pieces[0] if len(pieces) == 1 else None
-    if not isinstance(speech, Speech) or speech.tokens is None or speech.units is None or not len(speech.units):
+    if (
+        not isinstance(speech, Speech)
+        or speech.tokens is None
+        or not any(vocabulary.counts_frames(token) for token in speech.tokens)
+    ):
         shown = string if len(string) <= SHOWN else f"{string[:SHOWN]}..."
         raise ValueError(f"tokens must be units such as [Hu12][Hu7] and nothing else, but are {shown!r} instead")
     return speech.tokens
 
 
-def tokens_html(tokens: Sequence[Token]) -> str:
-    """Coloured tokens below a legend of their kinds, as HTML; whatever stands in a token is escaped."""
+def tokens_html(tokens: Sequence[Token], streams: Sequence[str] = (UNIT, PITCH, STYLE)) -> str:
+    """Write coloured tokens below a legend of their kinds, as HTML; whatever stands in a token is escaped.
+
+    Args:
+        tokens: to be shown.
+        streams: names of the streams of speech in the order of the legend; those of Spirit LM if not given.
+    """
     if not tokens:
         return ""
-    kinds = {token.kind for token in tokens}
-    legend = "".join(
-        _chip(f"{kind.name.lower()} {sum(token.kind == kind.name.lower() for token in tokens)}", kind.name.lower())
-        for kind in COLOURS
-        if kind.name.lower() in kinds
-    )
+    counts = Counter(token.kind for token in tokens)
+    order = [TEXT, *streams, MODALITY]
+    legend = "".join(_chip(f"{kind} {counts[kind]}", kind) for kind in order if kind in counts)
     chips = "".join(_chip(token.name.strip() or "␣", token.kind) for token in tokens)
     return f'<div class="legend">Tokens: {legend}</div><div class="tokens">{chips}</div>'
 
@@ -74,9 +78,10 @@ def _chip(text: str, kind: str) -> str:
     return f'<span class="token {kind}">{escape(text)}</span>'
 
 
-def tokens_css() -> str:
-    """Style sheet of `tokens_html`."""
-    kinds = "".join(f".token.{kind.name.lower()} {{background: {colour}}}\n" for kind, colour in COLOURS.items())
+def tokens_css(vocabulary: Vocabulary) -> str:
+    """Style sheet of `tokens_html`, with a colour for each stream."""
+    colours = COLOURS | dict(zip(vocabulary.layout.names, cycle(STREAM_COLOURS), strict=False))
+    kinds = "".join(f".token.{kind} {{background: {colour}}}\n" for kind, colour in colours.items())
     return (
         ".token {display: inline-block; margin: 1px; padding: 0 5px; border-radius: 4px; color: #222; "
         "font: 12px/1.6 ui-monospace, monospace}\n"

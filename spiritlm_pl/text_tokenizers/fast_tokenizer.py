@@ -260,8 +260,12 @@ def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
     opening = [*text.opening, *vocabulary.opening, vocabulary.text_marker]
     found = {f"[Text]{probe}": [*opening, *text.encode(probe)] for probe in texts}
     if not text.opening:
-        spoken = [*vocabulary.opening, vocabulary.speech_marker, vocabulary.unit_token(0), vocabulary.text_marker]
-        found |= {f"[Speech][Hu0][Text]{probe}": [*spoken, *text.encode(probe)] for probe in (" the mat", "the mat")}
+        unit, _ = vocabulary.speech_bounds
+        spoken = [*vocabulary.opening, vocabulary.speech_marker, unit, vocabulary.text_marker]
+        found |= {
+            f"[Speech]{vocabulary.name(unit)}[Text]{probe}": [*spoken, *text.encode(probe)]
+            for probe in (" the mat", "the mat")
+        }
     return found
 
 

@@ -15,16 +15,26 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE, STYLE_RATE, SpeechLayout, SpeechTokenizer, Units
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
 from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE
-from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.registry import path_of
+from spiritlm_pl.runtime.checkpoint import (
+    CONFIG_FILE,
+    TOKENIZER_STAGE,
+    WEIGHTS_FILE,
+    is_own_class,
+    load_network,
+    read_config,
+    save_network,
+)
+from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
+from spiritlm_pl.streams import PITCH, PITCH_RATE, STYLE, STYLE_RATE, SpeechLayout
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer, tokenizer_fingerprint
 from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 
 EXPRESSIVE_FILE = "expressive.json"
-PITCH, STYLE = "pitch", "style"
 
 
 @dataclass(frozen=True)
@@ -106,8 +116,8 @@ class ExpressiveTokenizer(nn.Module):
 
     @property
     def layout(self) -> SpeechLayout:
-        """All three kinds."""
-        return SpeechLayout(
+        """All three streams."""
+        return SpeechLayout.spirit_lm(
             num_units=self.cardinality,
             frame_rate=self.frame_rate,
             num_pitches=self.pitch.cardinality,
@@ -135,7 +145,7 @@ class ExpressiveTokenizer(nn.Module):
         styles = [units.frames() for units in self.style.encode(waveforms, lengths)]
         units = self.phonetic.encode(waveforms, lengths)
         return [
-            replace(unit, pitches=pitch, styles=style)
+            replace(unit, codes={PITCH: pitch, STYLE: style})
             for unit, pitch, style in zip(units, pitches, styles, strict=True)
         ]
 
@@ -151,15 +161,8 @@ class ExpressiveTokenizer(nn.Module):
 def _joined(chunks: list[Units]) -> Units:
     """Units and codes of chunks, one behind the other."""
     empty = torch.zeros(0, dtype=torch.long)
-    frames, pitches, styles = (
-        torch.cat([empty, *values])
-        for values in (
-            [chunk.frames() for chunk in chunks],
-            [chunk.pitches for chunk in chunks if chunk.pitches is not None],
-            [chunk.styles for chunk in chunks if chunk.styles is not None],
-        )
-    )
-    return replace(Units.from_frames(frames), pitches=pitches, styles=styles)
+    codes = {name: torch.cat([empty, *(chunk.codes[name] for chunk in chunks)]) for name in (PITCH, STYLE)}
+    return replace(Units.from_frames(torch.cat([empty, *(chunk.frames() for chunk in chunks)])), codes=codes)
 
 
 def _describe(folder: Path, f0: str, together: bool) -> None:
@@ -211,12 +214,17 @@ def _load(
 
 
 def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> SpeechTokenizer:
-    """The speech tokenizer of a folder, phonetic or expressive, in evaluation mode.
+    """The speech tokenizer of a folder, in evaluation mode: phonetic, expressive, or a class of its own.
 
     Raises:
-        ValueError: if the folder holds none.
+        ValueError: if the folder holds none, or its class may not be loaded.
     """
     folder = Path(folder)
+    if is_own_class(folder):
+        found = load_network(folder, TOKENIZER_STAGE, device)
+        if not isinstance(found, SpeechTokenizer):
+            raise ValueError(f"class of {folder} must be a SpeechTokenizer, but is {path_of(type(found))} instead")
+        return found
     if not (folder / EXPRESSIVE_FILE).is_file():
         return PhoneticTokenizer.load(folder, device)
     found = json.loads((folder / EXPRESSIVE_FILE).read_text(encoding="utf-8"))
@@ -225,12 +233,18 @@ def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> Sp
 
 
 def speech_fingerprint(folder: str | Path) -> str:
-    """Hash of all that the tokens depend on, of either kind of tokenizer.
+    """Hash of all that the tokens depend on, of any kind of tokenizer.
 
     Raises:
         ValueError: if the folder holds none.
     """
     folder = Path(folder)
+    if is_own_class(folder):
+        description = read_config(folder, TOKENIZER_STAGE)
+        named = [first_name(description["class_path"]), description["config"]]
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+        digest.update(file_sha256(folder / WEIGHTS_FILE).encode())
+        return digest.hexdigest()
     phonetic = tokenizer_fingerprint(folder)
     if not (folder / EXPRESSIVE_FILE).is_file():
         return phonetic

@@ -14,12 +14,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, SpeechLayout, Units, exact_hop
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, Units, exact_hop
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE as STAGE
 from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.streams import SpeechLayout
 
-STAGE = "speech_tokenizer"
 EXTRACTOR = "extractor"
 QUANTIZER = "quantizer"
 CHUNK_SECONDS = 100.0
@@ -86,7 +87,7 @@ class PhoneticTokenizer(nn.Module):
     @property
     def layout(self) -> SpeechLayout:
         """Units alone."""
-        return SpeechLayout(num_units=self.cardinality, frame_rate=self.frame_rate)
+        return SpeechLayout.spirit_lm(num_units=self.cardinality, frame_rate=self.frame_rate)
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:

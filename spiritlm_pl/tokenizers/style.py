@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from spiritlm_pl.contracts.batches import within
-from spiritlm_pl.contracts.speech_tokenizer import STYLE_RATE, FeatureSource
+from spiritlm_pl.contracts.speech_tokenizer import FeatureSource
 from spiritlm_pl.registry import check_name, find, name_of
 from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.streams import STYLE_RATE
 from spiritlm_pl.tokenizers.encoders import TorchaudioSource, TransformersSource
 from spiritlm_pl.tokenizers.features import MFCCConfig, block_means
 from spiritlm_pl.tokenizers.hubert import HubertLayer

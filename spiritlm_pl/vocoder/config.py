@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiritlm_pl.contracts.speech_tokenizer import SIZES, SpeechLayout
+from spiritlm_pl.streams import PITCH, PLURALS, STYLE, UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -75,6 +75,12 @@ class VocoderConfig:
         return self.num_pitches > 0
 
     @property
+    def layout(self) -> SpeechLayout:
+        """The streams of tokens that it speaks."""
+        rate = self.sample_rate / self.hop_length
+        return SpeechLayout.spirit_lm(self.num_units, rate, self.num_pitches, self.num_styles)
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """What a generator reads, in this order, `embedding_dim` channels each."""
         codes = ("pitches", "styles") if self.expressive else ()
@@ -107,11 +113,13 @@ class VocoderConfig:
                 f"units must have pitch and style codes for a network with num_pitches {self.num_pitches} and "
                 f"num_styles {self.num_styles}, but have units alone instead: take those of an expressive tokenizer"
             )
-        for name in ("num_units", "num_pitches", "num_styles") if self.expressive else ("num_units",):
-            if getattr(layout, name) > getattr(self, name):
+        if not layout.phonetic:
+            raise ValueError(f"units must be phonetic units, but the data has {', '.join(layout.names)} instead")
+        for stream in self.layout.streams:
+            if layout.size(stream.name) > stream.size:
                 raise ValueError(
-                    f"network.config.{name} must be at least the data's {getattr(layout, name)}, "
-                    f"but is {getattr(self, name)} instead"
+                    f"network.config.num_{stream.plural} must be at least the data's {layout.size(stream.name)}, "
+                    f"but is {stream.size} instead"
                 )
 
 
@@ -120,11 +128,10 @@ def check_vocoder(config: VocoderConfig, vocabulary: Vocabulary, folder: str | P
 
     The published language models have one unit more than the vocoders, a blank; it is not spoken.
     """
-    for name in SIZES:
-        fewest, found = getattr(vocabulary, name), getattr(config, name)
-        blank = 1 if name == "num_units" else 0
-        if found < fewest - blank and (found or name == "num_units"):
+    for name, found in ((UNIT, config.num_units), (PITCH, config.num_pitches), (STYLE, config.num_styles)):
+        fewest, blank = vocabulary.size(name), 1 if name == UNIT else 0
+        if found < fewest - blank and (found or name == UNIT):
             raise ValueError(
-                f"{name} of the vocoder must be at least the language model's {fewest - blank}, "
+                f"num_{PLURALS[name]} of the vocoder must be at least the language model's {fewest - blank}, "
                 f"but of {folder} is {found} instead"
             )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spiritlm_pl.data.merge import NONE
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.duration import DurationPredictor, durations_from_log
 
@@ -56,6 +57,11 @@ class Vocoder(nn.Module):
     def num_units(self) -> int:
         """Units that it can speak."""
         return self.config.num_units
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """The streams of tokens that it speaks."""
+        return self.config.layout
 
     @property
     def margin(self) -> int:

@@ -20,12 +20,12 @@ from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.cli.evaluate.general import choice
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
@@ -94,14 +94,16 @@ def folder(tmp_path, monkeypatch):
             )
         )
     write_part(tmp_path / "units" / "test", 0, utterances, "f")
-    finish_folder(tmp_path / "units" / "test", ["f"], layout=SpeechLayout(num_units=20, frame_rate=25.0), provenance={})
+    finish_folder(
+        tmp_path / "units" / "test", ["f"], layout=SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0), provenance={}
+    )
     config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
     save_network("vocoder", InverseSTFTVocoder(config), "vocoder")
     return tmp_path
 
 
 def train(callbacks, logger=False, **options):
-    vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
+    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = TinyModule(vocabulary, "text")
     torch.manual_seed(1)
     data = DataLoader(torch.randint(vocabulary.num_tokens - 1, (8, 12)), batch_size=2)
@@ -209,7 +211,7 @@ def test_samples_reach_tensorboard(folder):
 def test_sharded_training_makes_the_same_samples_and_choices(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
+    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     torch.manual_seed(0)
     network = LlamaForCausalLM(
         LlamaConfig(

@@ -45,7 +45,7 @@ class Rows(Dataset[TokenBatch]):
 def main() -> None:
     processes = int(sys.argv[1])
     lightning.seed_everything(1)
-    vocabulary = Vocabulary(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
+    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = LanguageModelModule(
         LanguageModelConfig(checkpoint="start"), vocabulary, AdamWSettings(lr=1e-4), text_tokenizer="text"
     )

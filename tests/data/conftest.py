@@ -9,9 +9,10 @@ import pytest
 
 from spiritlm_pl.data.blocks import Manifest, write_block, write_manifest
 from spiritlm_pl.data.documents import Document, WordIds
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)
+VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, num_tasks=2, multiple_of=1)
 
 
 def random_documents(kind: str, number: int, seed: int) -> list[Document]:
@@ -22,7 +23,7 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
         return rng.integers(0, VOCABULARY.num_text, rng.integers(1, 4)).tolist()
 
     def speech() -> list[int]:
-        return rng.integers(VOCABULARY.unit_offset, VOCABULARY.pitch_offset, rng.integers(0, 7)).tolist()
+        return rng.integers(*VOCABULARY.bounds(UNIT), rng.integers(0, 7)).tolist()
 
     documents = []
     for index in range(number):
@@ -35,7 +36,7 @@ def random_documents(kind: str, number: int, seed: int) -> list[Document]:
                 WordIds(
                     sum((list(w.text) for w in words), []),
                     [*sum((list(w.speech) for w in words), [])]
-                    or ([VOCABULARY.unit_offset] if kind == "speech" else []),
+                    or ([VOCABULARY.bounds(UNIT)[0]] if kind == "speech" else []),
                 )
             ]
         documents.append(Document(1_000_000 * seed + index, words))

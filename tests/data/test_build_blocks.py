@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks, delimited, speech_of_words
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.shuffling import Shuffler
+from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -38,7 +38,9 @@ def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs:
 
 def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
     write_part(folder / split, 0, utterances, "test")
-    finish_folder(folder / split, ["test"], layout=SpeechLayout(num_units=num_units, frame_rate=25.0), provenance={})
+    finish_folder(
+        folder / split, ["test"], layout=SpeechLayout.spirit_lm(num_units=num_units, frame_rate=25.0), provenance={}
+    )
     return folder
 
 
@@ -62,10 +64,12 @@ def test_units_go_to_the_word_in_which_their_run_starts() -> None:
         [("a", 0.20, 0.40), ("b", 0.40, 0.48), ("c", 0.48, 0.52), ("d", 0.80, 1.0)],
         [0, 4, 9, 10, 13, 18, 19, 20, 30],
     )
-    vocabulary = Vocabulary(num_text=10, num_units=7)
-    parts = speech_of_words(said, SpeechLayout(num_units=7, frame_rate=25.0), vocabulary)  # from frames 5, 10, 12, 20
+    vocabulary = Vocabulary.spirit_lm(num_text=10, num_units=7)
+    parts = speech_of_words(
+        said, SpeechLayout.spirit_lm(num_units=7, frame_rate=25.0), vocabulary
+    )  # from frames 5, 10, 12, 20
     assert [len(part) for part in parts] == [3, 1, 3, 2]  # leading silence to the first, pauses to the one before
-    assert np.array_equal(np.concatenate(parts) - vocabulary.unit_offset, said.units)
+    assert np.array_equal(np.concatenate(parts) - vocabulary.bounds(UNIT)[0], said.units)
 
 
 def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +97,7 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
     for split in ("train", "validation"):
         for kind in ("text", "speech", "aligned"):
             manifest = read_manifest(tmp_path / "blocks" / split / kind)
-            assert manifest.kind == kind and manifest.vocabulary.num_units == 7
+            assert manifest.kind == kind and manifest.vocabulary.size(UNIT) == 7
             assert manifest.vocabulary.num_text == tokenizer.vocab_size and manifest.vocabulary.multiple_of == 8
             documents[split, kind] = manifest.num_documents
     assert documents == {
@@ -108,7 +112,7 @@ def test_commands_build_all_streams(units: Path, tmp_path: Path, capsys: pytest.
     assert manifest.sources["seconds"] == 1.5
     block = open_block(tmp_path / "blocks" / "validation" / "aligned", manifest.blocks[0])
     assert block.tokens[: block.text_bounds[-1]].tolist() == tokenizer.encode(SENTENCES[3])
-    assert (block.tokens[block.text_bounds[-1] :] - manifest.vocabulary.unit_offset).tolist() == [
+    assert (block.tokens[block.text_bounds[-1] :] - manifest.vocabulary.bounds(UNIT)[0]).tolist() == [
         number % 7 for number in range(10)
     ]
 
@@ -197,7 +201,7 @@ OURS, ENDLESS, PUBLISHED = Delimiters(1, 2), Delimiters(None, None), Delimiters(
     ],
 )
 def test_documents_end_where_the_tokenizer_has_an_end(tokenizer, end, begin, expected) -> None:
-    vocabulary = Vocabulary(num_text=10, num_units=7)
+    vocabulary = Vocabulary.spirit_lm(num_text=10, num_units=7)
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
             delimited(vocabulary, tokenizer, "folder", end, begin)
@@ -223,7 +227,7 @@ def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -
     sizes = {"num_text": TextTokenizer.load(folder).vocab_size, "num_units": 9, "num_tasks": 2, "multiple_of": 32}
 
     def describe(**others: int) -> Vocabulary:
-        vocabulary = Vocabulary(**{**sizes, **others})
+        vocabulary = Vocabulary.spirit_lm(**{**sizes, **others})
         (folder / "spiritlm.json").write_text(
             json.dumps({"stage": "language_model", "vocabulary": vocabulary.to_dict()})
         )

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.corpus_store import (
     TimedWord,
     UnitCorpus,
@@ -15,6 +14,7 @@ from spiritlm_pl.data.corpus_store import (
     unit_frames,
     write_part,
 )
+from spiritlm_pl.streams import SpeechLayout
 
 
 def utterance(name: str) -> UnitUtterance:
@@ -39,7 +39,10 @@ def units(tmp_path: Path) -> Path:
     write_part(folder, 1, [utterance("c")], "print")
     write_part(folder, 2, [utterance("stale")], "other")
     finish_folder(
-        folder, ["print", "print"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={"tokenizer": "t"}
+        folder,
+        ["print", "print"],
+        layout=SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0),
+        provenance={"tokenizer": "t"},
     )
     return tmp_path / "units"
 
@@ -73,7 +76,10 @@ def test_only_own_whole_parts_are_finished(units: Path) -> None:
 def test_finishing_does_not_take_a_part_of_another_run(units: Path) -> None:
     with pytest.raises(FileNotFoundError, match="part-00001.parquet must have been written by this run"):
         finish_folder(
-            units / "train", ["print", "new"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={}
+            units / "train",
+            ["print", "new"],
+            layout=SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0),
+            provenance={},
         )
 
 
@@ -93,7 +99,10 @@ def test_finishing_does_not_bless_damage(units: Path) -> None:
     content[200] ^= 1
     path.write_bytes(content)
     finish_folder(
-        units / "train", ["print", "print"], layout=SpeechLayout(num_units=500, frame_rate=25.0), provenance={}
+        units / "train",
+        ["print", "print"],
+        layout=SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0),
+        provenance={},
     )
     with pytest.raises(ValueError, match=r"SHA-256 of .*part-00001.parquet must be"):
         UnitCorpus(units)[2]
@@ -127,7 +136,10 @@ def test_an_unfinished_corpus(tmp_path: Path) -> None:
         UnitCorpus(tmp_path)
     with pytest.raises(FileNotFoundError, match="part-00001.parquet"):
         finish_folder(
-            tmp_path / "train", ["print", "print"], layout=SpeechLayout(num_units=9, frame_rate=25.0), provenance={}
+            tmp_path / "train",
+            ["print", "print"],
+            layout=SpeechLayout.spirit_lm(num_units=9, frame_rate=25.0),
+            provenance={},
         )
 
 

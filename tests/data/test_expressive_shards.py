@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks, speech_of, speech_of_words
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, at_frames, finish_folder, write_part
 from spiritlm_pl.data.merge import run_starts
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout
+from spiritlm_pl.vocabulary import Vocabulary
 
-BASE = SpeechLayout(num_units=7, frame_rate=25.0)
-EXPRESSIVE = SpeechLayout(num_units=7, frame_rate=25.0, num_pitches=5, num_styles=4)
-VOCABULARY = Vocabulary(num_text=10, num_units=7, num_pitches=5, num_styles=4, multiple_of=8)
+BASE = SpeechLayout.spirit_lm(num_units=7, frame_rate=25.0)
+EXPRESSIVE = SpeechLayout.spirit_lm(num_units=7, frame_rate=25.0, num_pitches=5, num_styles=4)
+VOCABULARY = Vocabulary.spirit_lm(num_text=10, num_units=7, num_pitches=5, num_styles=4, multiple_of=8)
 
 
 def utterance(
@@ -27,6 +27,10 @@ def utterance(
     starts = run_starts(units)
     rng = np.random.default_rng(len(frames))
     seconds = len(frames) / 25
+    codes = {
+        PITCH: rng.integers(0, 5, max(1, int(seconds * 12.5))).astype(np.uint16),
+        STYLE: rng.integers(0, 4, max(1, int(np.ceil(seconds)))).astype(np.uint16),
+    }
     return UnitUtterance(
         id=name,
         text=" ".join(word for word, *_ in words),
@@ -35,8 +39,7 @@ def utterance(
         units=units[starts],
         unit_starts=starts.astype(np.uint32),
         num_frames=len(frames),
-        pitches=rng.integers(0, 5, max(1, int(seconds * 12.5))).astype(np.uint16) if expressive else None,
-        styles=rng.integers(0, 4, max(1, int(np.ceil(seconds)))).astype(np.uint16) if expressive else None,
+        codes=codes if expressive else {},
     )
 
 
@@ -53,9 +56,10 @@ def test_codes_are_kept_and_base_shards_have_none(tmp_path: Path) -> None:
     said = utterance("x", [1, 1, 2, 3] * 15, SAID)
     corpus = UnitCorpus(write(tmp_path / "new", said))
     assert corpus.layout == EXPRESSIVE and corpus.manifest["kinds"] == ["units", "pitches", "styles"]
-    assert corpus[0].pitches.tolist() == said.pitches.tolist() and corpus[0].styles.tolist() == said.styles.tolist()
+    assert all(corpus[0].codes[name].tolist() == said.codes[name].tolist() for name in (PITCH, STYLE))
+    assert list(corpus[0].codes) == [PITCH, STYLE]
     old = UnitCorpus(write(tmp_path / "old", utterance("y", [1, 2], [], expressive=False), layout=BASE))
-    assert old[0].pitches is None and old[0].styles is None and not old.layout.expressive
+    assert old[0].codes == {} and not old.layout.expressive
     older = dict(old.manifest)
     for name in ("num_pitches", "num_styles"):
         del older[name]
@@ -82,16 +86,18 @@ def test_words_share_out_every_token_by_its_time(frames: list[int], times: list[
     for number, time in zip(word, stream.starts, strict=True):
         begun = [index for index, start in enumerate(starts) if start <= time + 1e-6]
         assert number == (begun[-1] if begun else 0)
-    for kind, codes in ((TokenKind.STYLE, said.styles), (TokenKind.PITCH, said.pitches[run_starts(said.pitches)])):
-        assert stream.values[stream.kinds == kind].tolist() == codes.tolist()
+    pitches = said.codes[PITCH]
+    for name, codes in ((STYLE, said.codes[STYLE]), (PITCH, pitches[run_starts(pitches)])):
+        place = VOCABULARY.layout.names.index(name)
+        assert stream.values[stream.streams == place].tolist() == codes.tolist()
 
 
 def test_units_of_words_are_those_of_base() -> None:
     words = [(f"w{index}", index / 4, index / 4 + 0.2) for index in range(2400)]  # 10 minutes
     said = utterance("x", list(np.random.default_rng(0).integers(0, 7, 15_000)), words)
     with_codes = speech_of_words(said, EXPRESSIVE, VOCABULARY)
-    base = speech_of_words(said, EXPRESSIVE, Vocabulary(num_text=10, num_units=7))
-    units = [[i for i in part.tolist() if i < VOCABULARY.pitch_offset] for part in with_codes]
+    base = speech_of_words(said, EXPRESSIVE, Vocabulary.spirit_lm(num_text=10, num_units=7))
+    units = [[i for i in part.tolist() if i < VOCABULARY.bounds(PITCH)[0]] for part in with_codes]
     assert units == [part.tolist() for part in base]
 
 
@@ -101,10 +107,10 @@ def test_blocks_of_all_kinds_or_of_units_alone(tmp_path: Path, capsys: pytest.Ca
     build = ["build-blocks", f"[{units}]", str(tmp_path / "text"), "--multiple_of=8", "--splits=[train]"]
     run([*build, str(tmp_path / "all")])
     manifest = read_manifest(tmp_path / "all" / "train" / "aligned")
-    assert (manifest.vocabulary.num_pitches, manifest.vocabulary.num_styles) == (5, 4)
+    assert (manifest.vocabulary.size(PITCH), manifest.vocabulary.size(STYLE)) == (5, 4)
     tokens = open_block(tmp_path / "all" / "train" / "speech", read_manifest(tmp_path / "all/train/speech").blocks[0])
-    kinds = {manifest.vocabulary.kind(int(token)) for token in tokens.tokens}
-    assert kinds == {TokenKind.UNIT, TokenKind.PITCH, TokenKind.STYLE}
+    labels = {manifest.vocabulary.label(int(token)) for token in tokens.tokens}
+    assert labels == {UNIT, PITCH, STYLE}
     run([*build, str(tmp_path / "base"), "--expressive=false"])
     assert not read_manifest(tmp_path / "base" / "train" / "aligned").vocabulary.expressive
 

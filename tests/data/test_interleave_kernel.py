@@ -11,9 +11,10 @@ from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode, visit
 from spiritlm_pl.data.interleave_reference import visit_document
 from spiritlm_pl.data.packing import PackedBlock, rows_needed, shortest_row
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
+VOCABULARY = Vocabulary.spirit_lm(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
 MARKERS = VOCABULARY.opened_by()
 DELIMITERS = ((None, None), (None, 2), (1, None), (1, 2), (2, 2))  # some tokenizers begin and end with one token
 vocabularies = st.sampled_from(
@@ -85,8 +86,8 @@ def test_visit_and_rows_equal_the_reference(documents, key, how, longer, vocabul
 
 
 def test_spans_alternate_and_keep_to_their_lengths() -> None:
-    vocabulary = Vocabulary(num_text=10_000, num_units=10_000)
-    words = [WordIds([index], [vocabulary.unit_offset + index]) for index in range(5_000)]
+    vocabulary = Vocabulary.spirit_lm(num_text=10_000, num_units=10_000)
+    words = [WordIds([index], [vocabulary.bounds(UNIT)[0] + index]) for index in range(5_000)]
     how = Interleaving(text_span=(10, 30), speech_span=(5, 15))
     tokens = visit_document(Document(7, words), 3, how, vocabulary)
     places = [

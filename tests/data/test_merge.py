@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.data.merge import PITCH_RATE, UNIT_RATE, merge, run_starts, split
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.data.merge import merge, run_starts, split
+from spiritlm_pl.streams import PITCH, PITCH_RATE, STYLE, UNIT, SpeechLayout
+from spiritlm_pl.vocabulary import Vocabulary
 
 CASES = json.loads((Path(__file__).parent.parent / "fixtures" / "merged_strings.json").read_text())
-EXPRESSIVE = Vocabulary(num_pitches=64, num_styles=100)
-WIDE = Vocabulary(num_units=9_999, num_pitches=9_999, num_styles=9_999)
-RATES = {"unit_rate": "hubert_rate", "pitch_rate": "pitch_rate"}
-KINDS = {"Hu": TokenKind.UNIT, "Pi": TokenKind.PITCH, "St": TokenKind.STYLE}
+EXPRESSIVE = Vocabulary.spirit_lm(num_pitches=64, num_styles=100)
+WIDE = SpeechLayout.spirit_lm(num_units=9_999, frame_rate=25.0, num_pitches=9_999, num_styles=9_999)
+NAMES = {"hubert": UNIT, "pitch": PITCH, "style": STYLE}
+PREFIXES = {"Hu": UNIT, "Pi": PITCH, "St": STYLE}
+LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
+UNIT_RATE = 24.99  # units a second by which the published stream counts their time
 
 
 def integers(text: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array(text.split(), dtype=np.int64)
 
 
+def rates_of(name: str, options: dict[str, Any]) -> dict[str, float]:
+    """The rate of a stream that a case asks for, if it asks for one; the clock of units is then the same."""
+    key = {UNIT: "hubert_rate", PITCH: "pitch_rate"}.get(name)
+    return {"rate": options[key], "clock": 1.0} if key in options else {}
+
+
 @pytest.mark.parametrize("case", CASES["units_to_string"], ids=lambda case: case["note"])
 def test_published_strings(case: dict[str, Any]) -> None:
-    codes = {kind: integers(text) for kind, text in case["units"].items()}
-    starts = run_starts(codes["hubert"])
-    rates = {name: case["args"][key] for name, key in RATES.items() if key in case["args"]}
-    found = merge(codes["hubert"][starts], starts, codes.get("pitch"), codes.get("style"), **rates)
-    assert "".join(str(WIDE.name(token)) for token in found.ids(WIDE)) == case["string"]
+    codes = {NAMES[kind]: integers(text) for kind, text in case["units"].items()}
+    units = codes.pop(UNIT)
+    starts = run_starts(units)
+    rates = {stream.name: rates_of(stream.name, case["args"]) for stream in WIDE.streams}
+    streams = tuple(replace(s, **rates[s.name]) for s in WIDE.streams if s.name in (UNIT, *codes))
+    vocabulary = Vocabulary(streams=streams)
+    found = merge(units[starts], starts, codes, SpeechLayout(streams), streams)
+    assert "".join(str(vocabulary.name(token)) for token in found.ids(vocabulary)) == case["string"]
 
 
 @pytest.mark.parametrize("case", CASES["string_to_units"], ids=lambda case: case["note"])
 def test_published_strings_back(case: dict[str, Any]) -> None:
     tokens = re.findall(r"\[(Hu|Pi|St)(\d+)\]", case["string"])
-    kinds = np.array([KINDS[name] for name, _ in tokens])
-    units, pitches, styles = split(kinds, np.array([int(value) for _, value in tokens]))
+    names = list(PREFIXES.values())
+    streams = np.array([names.index(PREFIXES[prefix]) for prefix, _ in tokens])
+    units, pitches, styles = split(names, streams, np.array([int(value) for _, value in tokens]))
     assert units.tolist() == integers(case["units"]["hubert"]).tolist()
     if "pitch" in case["units"]:
         assert pitches.tolist() == integers(case["units"]["pitch"]).tolist()
@@ -55,19 +69,27 @@ def test_published_strings_back(case: dict[str, Any]) -> None:
 def test_every_unit_keeps_its_pitch_and_style(frames: list[int], pitches: list[int], styles: list[int]) -> None:
     units = np.array(frames)
     starts = run_starts(units)
-    found = merge(units[starts], starts, np.array(pitches, dtype=np.int64), np.array(styles, dtype=np.int64))
+    codes = {PITCH: np.array(pitches, dtype=np.int64), STYLE: np.array(styles, dtype=np.int64)}
+    found = merge(units[starts], starts, codes, LAYOUT, EXPRESSIVE.streams)
     assert (np.diff(found.times) >= 0).all()
-    back, unit_pitches, unit_styles = split(found.kinds, found.values)
+    back, unit_pitches, unit_styles = split(EXPRESSIVE.layout.names, found.streams, found.values)
     assert back.tolist() == units[starts].tolist()
-    for codes, rate, kept in ((pitches, PITCH_RATE, unit_pitches), (styles, 1.0, unit_styles)):
+    for values, rate, kept in ((pitches, PITCH_RATE, unit_pitches), (styles, 1.0, unit_styles)):
         for start, code in zip(starts, kept.tolist(), strict=True):
-            at = min(int(start / UNIT_RATE * rate + 1e-9), len(codes) - 1)
-            assert code == (codes[at] if codes else -1)
+            at = min(int(start / UNIT_RATE * rate + 1e-9), len(values) - 1)
+            assert code == (values[at] if values else -1)
 
 
 def test_codes_outside_the_vocabulary_are_named() -> None:
     units = np.array([1, 2])
     with pytest.raises(ValueError, match=r"pitch must be in \[0, 64\), but is 64 instead"):
-        merge(units, np.array([0, 3]), np.array([64])).ids(EXPRESSIVE)
-    with pytest.raises(ValueError, match=r"pitch must be in \[0, 0\), but is 3 instead"):
-        merge(units, np.array([0, 3]), np.array([3])).ids(Vocabulary())
+        merge(units, np.array([0, 3]), {PITCH: np.array([64]), STYLE: np.array([0])}, LAYOUT, EXPRESSIVE.streams)
+    with pytest.raises(ValueError, match=r"unit must be in \[0, 2\), but is 2 instead"):
+        merge(units, np.array([0, 3]), {}, LAYOUT, Vocabulary.spirit_lm(num_units=2).streams)
+    with pytest.raises(ValueError, match=r"style must be in \[0, 100\), but is -1 instead"):
+        merge(units, np.array([0, 3]), {PITCH: np.array([3]), STYLE: np.array([-1])}, LAYOUT, EXPRESSIVE.streams)
+
+
+def test_codes_that_a_vocabulary_has_not_are_left_aside() -> None:
+    found = merge(np.array([1, 2]), np.array([0, 3]), {PITCH: np.array([3])}, LAYOUT, Vocabulary().streams)
+    assert found.ids(Vocabulary()).tolist() == [32_003, 32_004]

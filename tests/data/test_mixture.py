@@ -170,7 +170,7 @@ def test_vocabularies_must_agree(make_blocks, mixture: Mixture, tmp_path) -> Non
     from spiritlm_pl.data.documents import Document, WordIds
     from spiritlm_pl.vocabulary import Vocabulary
 
-    other = Vocabulary(num_text=7, num_units=3)
+    other = Vocabulary.spirit_lm(num_text=7, num_units=3)
     entry = write_block(tmp_path / "other", 0, [Document(1, [WordIds([1], [])])], other)
     write_manifest(tmp_path / "other", "text", other, [entry], {})
     stream = TokenStream(tmp_path / "other", 48, 0, Interleaving())

@@ -11,9 +11,10 @@ from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=100, num_units=30, num_tasks=2, multiple_of=1)  # of make_blocks
+VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, num_tasks=2, multiple_of=1)  # of make_blocks
 MARKERS = (VOCABULARY.text_marker, VOCABULARY.speech_marker)
 SHORT = {"text_span": (4, 10), "speech_span": (3, 6)}
 
@@ -74,7 +75,7 @@ def test_every_document_ends_once_an_epoch(make_blocks, kind: str, mode: Mode, b
 
 
 def test_rows_of_blocks_that_were_not_tried_have_room_for_all_ends(tmp_path: Path) -> None:
-    vocabulary = Vocabulary(num_text=100, num_units=30, multiple_of=1, end_of_document=2)
+    vocabulary = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1, end_of_document=2)
     sizes = [40, 40, 4, 40, 40]  # the short documents of the third are not looked at before they are read
     for number, size in enumerate(sizes):
         documents = [Document(100 * number + place, [WordIds([5] * size, [])]) for place in range(400 // size)]
@@ -86,10 +87,11 @@ def test_rows_of_blocks_that_were_not_tried_have_room_for_all_ends(tmp_path: Pat
 
 
 def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> None:
-    vocabulary = Vocabulary(num_text=2_000, num_units=2_000, multiple_of=1)
+    vocabulary = Vocabulary.spirit_lm(num_text=2_000, num_units=2_000, multiple_of=1)
     documents = [
         Document(
-            number, [WordIds([word], [vocabulary.unit_offset + word]) for word in range(40 * number, 40 * number + 40)]
+            number,
+            [WordIds([word], [vocabulary.bounds(UNIT)[0] + word]) for word in range(40 * number, 40 * number + 40)],
         )
         for number in range(50)
     ]
@@ -103,10 +105,10 @@ def test_every_word_comes_once_an_epoch_in_one_modality_anew(tmp_path: Path) -> 
         rows = stream.rows(epoch * stream.rows_per_epoch, (epoch + 1) * stream.rows_per_epoch)
         flat = rows.tokens.flatten()[[token >= 0 for token in _valid(rows)]].tolist()
         tokens = [token for token in flat if token not in (vocabulary.text_marker, vocabulary.speech_marker)]
-        words = [token if token < vocabulary.num_text else token - vocabulary.unit_offset for token in tokens]
+        words = [token if token < vocabulary.num_text else token - vocabulary.bounds(UNIT)[0] for token in tokens]
         assert sorted(words) == list(range(2_000))
         assert all(b == a + 1 for a, b in zip(words, words[1:], strict=False) if b % 40)  # documents stay in order
-        spoken.append({word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.unit_offset})
+        spoken.append({word for word, token in zip(words, tokens, strict=True) if token >= vocabulary.bounds(UNIT)[0]})
         orders.append(words[::40])
     assert len({frozenset(words) for words in spoken}) == len({tuple(order) for order in orders}) == 3
     share = sum(map(len, spoken)) / 6_000

@@ -9,15 +9,16 @@ from spiritlm_pl.data.blocks import STREAM_KINDS, write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=100, num_units=30, multiple_of=1)
-OTHER = Vocabulary(num_text=60, num_units=30, multiple_of=1)
+VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1)
+OTHER = Vocabulary.spirit_lm(num_text=60, num_units=30, multiple_of=1)
 
 
 def write_split(folder: Path, split: str, vocabulary: Vocabulary = VOCABULARY) -> None:
     rng = np.random.default_rng(0)
-    units = vocabulary.unit_offset, vocabulary.unit_offset + vocabulary.num_units
+    units = vocabulary.bounds(UNIT)
     for kind in STREAM_KINDS:
         documents = []
         for key in range(10):

@@ -17,9 +17,10 @@ from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import TrainingLoader
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.modules.lm import redo_unfinished_step
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=100, num_units=30, multiple_of=1)
+VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1)
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_batches_are_typed_and_masked(blocks: Path) -> None:
         assert len(set(segments[low:high].tolist())) == 1
         if segments[low] >= 0:
             assert flat[low] in (VOCABULARY.text_marker, VOCABULARY.speech_marker)
-    assert torch.equal(batch.loss_mask, (batch.tokens >= VOCABULARY.unit_offset) & (batch.segment_ids >= 0))
+    assert torch.equal(batch.loss_mask, (batch.tokens >= VOCABULARY.bounds(UNIT)[0]) & (batch.segment_ids >= 0))
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -216,7 +217,7 @@ def test_validation_is_the_same_every_time(blocks: Path) -> None:
 
 def test_what_does_not_fit_is_refused(blocks: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocabulary must be that of the blocks, .*num_units=31"):
-        datamodule(blocks, vocabulary=Vocabulary(num_text=100, num_units=31, multiple_of=1)).setup("fit")
+        datamodule(blocks, vocabulary=Vocabulary.spirit_lm(num_text=100, num_units=31, multiple_of=1)).setup("fit")
     with pytest.raises(FileNotFoundError, match="blocks must be a folder with manifest.json"):
         datamodule(tmp_path / "nowhere").setup("fit")
     with pytest.raises(ValueError, match="num_tasks must be at least 2 for mode asr_tts, but is 0 instead"):

@@ -66,7 +66,7 @@ def train(tmp_path: Path, name: str, workers: int, die_at: int) -> tuple[int, di
 
 @pytest.mark.slow
 def test_every_batch_after_a_kill_is_the_same(tmp_path: Path) -> None:
-    vocabulary = Vocabulary(num_text=100, num_units=30, multiple_of=1)
+    vocabulary = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1)
     rng = np.random.default_rng(0)
     for kind, units in (("text", 0), ("aligned", 5)):
         documents = [

@@ -10,7 +10,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from spiritlm_pl.contracts.batches import FeatureBatch, WaveformBatch
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.data.batching import bucketed_batches, fixed_batches
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
@@ -19,6 +18,7 @@ from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.loading import VisitSampler
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
+from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.tokenizers.augment import Augmentation
 from spiritlm_pl.tokenizers.features import MFCCConfig
 
@@ -41,7 +41,10 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
             )
         write_part(tmp_path / "units" / split, 0, rows, "x")
         finish_folder(
-            tmp_path / "units" / split, ["x"], layout=SpeechLayout(num_units=1000, frame_rate=25.0), provenance={}
+            tmp_path / "units" / split,
+            ["x"],
+            layout=SpeechLayout.spirit_lm(num_units=1000, frame_rate=25.0),
+            provenance={},
         )
     return tmp_path / "units"
 
@@ -121,7 +124,7 @@ def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) ->
     assert (
         data.speakers == ("speaker0", "speaker1")
         and data.layout is not None
-        and data.layout.num_units == 1000
+        and data.layout.size(UNIT) == 1000
         and data.hop_length == 640
     )
     cuts = {cut.id: cut for cut in data.cuts["train"]}
@@ -154,7 +157,10 @@ def test_runs_have_their_whole_duration(tone_corpus: Path, tmp_path: Path) -> No
             )
         write_part(tmp_path / "runs" / split, 0, rows, "x")
         finish_folder(
-            tmp_path / "runs" / split, ["x"], layout=SpeechLayout(num_units=1000, frame_rate=25.0), provenance={}
+            tmp_path / "runs" / split,
+            ["x"],
+            layout=SpeechLayout.spirit_lm(num_units=1000, frame_rate=25.0),
+            provenance={},
         )
     data = UnitWaveformDataModule([str(tone_corpus)], [str(tmp_path / "runs")], segment_frames=12, batch_size=4)
     data.setup("fit")

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
 from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
 from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
-BASE = SpeechLayout(num_units=1000, frame_rate=25.0)
-EXPRESSIVE = SpeechLayout(num_units=1000, frame_rate=25.0, num_pitches=1000, num_styles=100)
+BASE = SpeechLayout.spirit_lm(num_units=1000, frame_rate=25.0)
+EXPRESSIVE = SpeechLayout.spirit_lm(num_units=1000, frame_rate=25.0, num_pitches=1000, num_styles=100)
 
 
 def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) -> str:
@@ -25,8 +25,8 @@ def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) ->
         for cut in load_corpora([corpus], split)[0]:
             frames = np.arange(int(cut.duration * 25))
             codes = {
-                "pitches": np.append(np.arange(10, 10 + len(frames) // 2), [7, 7]).astype(np.uint16),
-                "styles": np.append(np.arange(10, 10 + len(frames) // 25), [3]).astype(np.uint16),
+                PITCH: np.append(np.arange(10, 10 + len(frames) // 2), [7, 7]).astype(np.uint16),
+                STYLE: np.append(np.arange(10, 10 + len(frames) // 25), [3]).astype(np.uint16),
             }
             rows.append(
                 UnitUtterance(
@@ -35,7 +35,7 @@ def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) ->
                     units=frames.astype(np.uint16),
                     unit_starts=frames.astype(np.uint32),
                     num_frames=len(frames),
-                    **(codes if layout.expressive else {}),
+                    codes=codes if layout.expressive else {},
                 )
             )
         write_part(folder / split, 0, rows, "x")
@@ -60,10 +60,9 @@ def test_codes_are_those_of_their_frames(tone_corpus: Path, tmp_path: Path) -> N
         assert batch.global_styles is None
         for row, name in enumerate(batch.ids):
             start, utterance = int(batch.units[row, 0]), stored[name]
-            assert utterance.pitches is not None and utterance.styles is not None
             for found, codes, rate in (
-                (batch.pitches[row], utterance.pitches, 12.5),
-                (batch.styles[row], utterance.styles, 1.0),
+                (batch.pitches[row], utterance.codes[PITCH], 12.5),
+                (batch.styles[row], utterance.codes[STYLE], 1.0),
             ):
                 expected = at_frames(codes, rate, 25.0, utterance.num_frames)[start : start + 12]
                 assert found.tolist() == expected.tolist() and found.dtype == torch.long
@@ -82,7 +81,7 @@ def test_codes_of_a_short_utterance_are_held(tone_corpus: Path, tmp_path: Path) 
 
 def test_commonest_codes_of_the_training_data(tone_corpus: Path, tmp_path: Path) -> None:
     data = set_up(tone_corpus, tmp_path / "units", EXPRESSIVE)
-    styles = np.concatenate([data._units["train"][cut.id].styles for cut in data.cuts["train"]])
+    styles = np.concatenate([data._units["train"][cut.id].codes[STYLE] for cut in data.cuts["train"]])
     assert data.common_codes == (7, int(np.bincount(styles).argmax()))
 
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import load_cuts, make_cut, save_corpus
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.merge import run_starts
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.streams import PITCH, PLURALS, STYLE, UNIT, SpeechLayout
 from spiritlm_pl.tokenizers.style import StyleEncoder, StyleEncoderConfig
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
-EXPRESSIVE = SpeechLayout(num_units=12, frame_rate=25.0, num_pitches=5, num_styles=4)
-BASE = SpeechLayout(num_units=12, frame_rate=25.0)
+EXPRESSIVE = SpeechLayout.spirit_lm(num_units=12, frame_rate=25.0, num_pitches=5, num_styles=4)
+BASE = SpeechLayout.spirit_lm(num_units=12, frame_rate=25.0)
 HOP = 640
 
 
@@ -62,11 +62,11 @@ def tokens_of(one: Said, layout: SpeechLayout = EXPRESSIVE, **changes: Any) -> U
     """Units that tell one utterance from another by its text, pitch codes by F0, style codes by style."""
     frames = round(one.seconds * 25)
     rng = np.random.default_rng(sum(map(ord, one.text)))
-    row = np.repeat(rng.integers(0, layout.num_units, frames), 2)[:frames].astype(np.uint16)
+    row = np.repeat(rng.integers(0, layout.size(UNIT), frames), 2)[:frames].astype(np.uint16)
     starts = run_starts(row)
     codes = {
-        "pitches": (np.arange(frames // 2) // 5 + int(one.f0 > 150)).astype(np.uint16) % 5,
-        "styles": np.full(max(1, math.ceil(one.seconds)), len(one.style) % 4, dtype=np.uint16),
+        PITCH: (np.arange(frames // 2) // 5 + int(one.f0 > 150)).astype(np.uint16) % 5,
+        STYLE: np.full(max(1, math.ceil(one.seconds)), len(one.style) % 4, dtype=np.uint16),
     }
     found = UnitUtterance(
         id=one.id,
@@ -78,7 +78,7 @@ def tokens_of(one: Said, layout: SpeechLayout = EXPRESSIVE, **changes: Any) -> U
         unit_starts=starts.astype(np.uint32),
         num_frames=frames,
         custom={"style": one.style} if one.style else {},
-        **(codes if layout.expressive else {}),
+        codes=codes if layout.expressive else {},
     )
     return replace(found, **changes)
 
@@ -90,7 +90,7 @@ def write_units(folder: Path, rows: Sequence[UnitUtterance], layout: SpeechLayou
 
 
 def vocoder_config(layout: SpeechLayout, **changes: Any) -> InverseSTFTConfig:
-    sizes = {"num_units": layout.num_units, "num_pitches": layout.num_pitches, "num_styles": layout.num_styles}
+    sizes = {f"num_{PLURALS[name]}": layout.size(name) for name in (UNIT, PITCH, STYLE)}
     small = {"embedding_dim": 4, "channels": 8, "hidden_channels": 8, "unit_blocks": 1, "frame_blocks": 1,
              "duration_channels": 4, "speakers": ("ann", "bob")}  # fmt: skip
     return InverseSTFTConfig(**(sizes | small | changes))

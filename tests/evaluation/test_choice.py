@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
@@ -16,9 +15,10 @@ from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, 
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-VOCABULARY = Vocabulary(num_text=40, num_units=50, multiple_of=32)
+VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=50, multiple_of=32)
 ANIMALS = ("cat", "dog", "cow", "hen")
 
 
@@ -59,7 +59,7 @@ def corpus(tmp_path):
         for i, utterance in enumerate(utterances[:3])
     ]
     write_part(tmp_path / "test", 0, utterances + plain, "f")
-    finish_folder(tmp_path / "test", ["f"], layout=SpeechLayout(num_units=50, frame_rate=25.0), provenance={})
+    finish_folder(tmp_path / "test", ["f"], layout=SpeechLayout.spirit_lm(num_units=50, frame_rate=25.0), provenance={})
     return UnitCorpus(tmp_path, "test")
 
 
@@ -133,7 +133,7 @@ def test_a_marker_stands_where_the_modality_changes():
 
 
 def test_task_markers_say_what_is_asked_for():
-    vocabulary = Vocabulary(num_text=40, num_units=50, num_tasks=2, multiple_of=32)
+    vocabulary = Vocabulary.spirit_lm(num_text=40, num_units=50, num_tasks=2, multiple_of=32)
     asr, tts = vocabulary.task_offset, vocabulary.task_offset + 1
     words, more = [WordIds([1, 2], [50])], [WordIds([3], [51, 52])]
     assert sequence(words, more, DIRECTIONS["text_to_text"], vocabulary) == ([40, 1, 2, 3], 1)

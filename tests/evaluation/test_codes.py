@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.codes import code_report, code_table, nominal_bitrate
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
-PAPER = SpeechLayout(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
+PAPER = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
 
 
 def rows(kit: Any) -> list[Any]:
@@ -24,8 +24,10 @@ def rows(kit: Any) -> list[Any]:
                 units=np.array([1, 2, 1] if speaker == "ann" else [3, 4, 3], dtype=np.uint16),
                 unit_starts=np.array([0, 10, 30], dtype=np.uint32),
                 num_frames=50,
-                pitches=np.array([0] * 5 + [1] * 20, dtype=np.uint16),
-                styles=np.array([0, 0] if style == "high" else [1, 2], dtype=np.uint16),
+                codes={
+                    PITCH: np.array([0] * 5 + [1] * 20, dtype=np.uint16),
+                    STYLE: np.array([0, 0] if style == "high" else [1, 2], dtype=np.uint16),
+                },
             )
         )
     return made

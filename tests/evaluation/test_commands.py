@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.streams import SpeechLayout
 
 
 def test_expressivity_in_one_table(kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_codes_at_frames_are_others(kit: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Path) -> None:
     mini, out = kit.mini(), tmp_path / "out.json"
-    fewer = SpeechLayout(num_units=11, frame_rate=25.0)
+    fewer = SpeechLayout.spirit_lm(num_units=11, frame_rate=25.0)
     save_network(tmp_path / "fewer", kit.vocoder(fewer), "vocoder")
     base = [kit.tokens(one, kit.base) for one in kit.said]
     base_units = kit.units(tmp_path / "base_units", base, kit.base)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.evaluation.stored_speech import check_vocoders, speak_tokens, stored_speech
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
-LAYOUT = SpeechLayout(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
+LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
 
 
 class Listener:
@@ -34,8 +34,7 @@ def said(kit: Any, **changes: Any) -> Any:
         units=np.array([78, 42, 81, 159, 316, 259], dtype=np.uint16),
         unit_starts=np.arange(6, dtype=np.uint32),
         num_frames=8,
-        pitches=np.array([13, 13, 13, 3], dtype=np.uint16),
-        styles=np.array([81], dtype=np.uint16),
+        codes={PITCH: np.array([13, 13, 13, 3], dtype=np.uint16), STYLE: np.array([81], dtype=np.uint16)},
         **changes,
     )
 
@@ -92,7 +91,7 @@ def test_vocoders_must_fit(kit: Any) -> None:
     mini = kit.mini()
     stored = stored_speech(mini.units, mini.corpus)
     check_vocoders({"Base": kit.vocoder(kit.base), "Expressive": kit.vocoder(kit.expressive)}, stored)
-    fewer = SpeechLayout(num_units=12, frame_rate=25.0, num_pitches=4, num_styles=4)
+    fewer = SpeechLayout.spirit_lm(num_units=12, frame_rate=25.0, num_pitches=4, num_styles=4)
     for vocoder, message in (
         (kit.vocoder(kit.base, num_units=11), "num_units must be at least the data's 12, but is 11"),
         (kit.vocoder(fewer), "num_pitches must be at least the data's 5, but is 4"),

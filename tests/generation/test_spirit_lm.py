@@ -6,12 +6,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout, Units
+from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import batches_within
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-VOCABULARY = Vocabulary(num_text=30, num_units=20, multiple_of=64)
+VOCABULARY = Vocabulary.spirit_lm(num_text=30, num_units=20, multiple_of=64)
 
 
 class Letters:
@@ -33,7 +34,7 @@ class Levels:
     """One unit a frame: how loud it is."""
 
     sample_rate, frame_rate, hop_length, cardinality = 16_000, 25.0, 640, 20
-    layout = SpeechLayout(num_units=20, frame_rate=25.0)
+    layout = SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0)
 
     def encode(self, waveforms, lengths):
         frames = waveforms.unfold(1, 640, 640).abs().amax(-1).mul(19).long()
@@ -85,7 +86,7 @@ def test_forced_output_holds_one_modality(spirit_lm):
         assert all(isinstance(piece, Text) for piece in pieces)
     for pieces in spirit_lm.generate([Text("abc")], "speech", settings):
         assert all(isinstance(piece, Speech) for piece in pieces)
-        assert all(piece.units.max() < VOCABULARY.num_units for piece in pieces)
+        assert all(piece.units.max() < VOCABULARY.size(UNIT) for piece in pieces)
 
 
 @pytest.mark.parametrize("output", ["text", "speech", "any"])
@@ -189,7 +190,7 @@ def test_speech_that_continues_speech_is_spoken_with_its_prompt(spirit_lm):
 
 def test_a_repeated_last_unit_of_the_prompt_is_no_answer(spirit_lm, monkeypatch):
     loud = torch.full((6400,), 0.5)  # unit 9
-    tokens = [VOCABULARY.unit_offset + 9, VOCABULARY.marker(Modality.TEXT), 3]
+    tokens = [VOCABULARY.bounds(UNIT)[0] + 9, VOCABULARY.marker(Modality.TEXT), 3]
     monkeypatch.setattr("spiritlm_pl.generation.spirit_lm.continue_tokens", lambda *args, **named: [tokens])
     (pieces,) = spirit_lm.generate([Speech(loud, 16_000)])
     assert [piece.text for piece in pieces] == ["d"]
@@ -231,17 +232,17 @@ def test_stereo_audio_of_another_rate_is_resampled(spirit_lm):
     assert prompt.speech.durations.sum() == 25
 
 
-EXPRESSIVE = Vocabulary(num_text=30, num_units=20, num_pitches=4, num_styles=5, multiple_of=64)
+EXPRESSIVE = Vocabulary.spirit_lm(num_text=30, num_units=20, num_pitches=4, num_styles=5, multiple_of=64)
 
 
 class Voices(Levels):
     """Pitch and style beside the levels."""
 
-    layout = SpeechLayout(num_units=20, frame_rate=25.0, num_pitches=4, num_styles=5)
+    layout = SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0, num_pitches=4, num_styles=5)
 
     def encode(self, waveforms, lengths):
-        pitches, styles = torch.tensor([1, 2, 2, 3, 3]), torch.tensor([4])
-        return [replace(units, pitches=pitches, styles=styles) for units in super().encode(waveforms, lengths)]
+        codes = {PITCH: torch.tensor([1, 2, 2, 3, 3]), STYLE: torch.tensor([4])}
+        return [replace(units, codes=codes) for units in super().encode(waveforms, lengths)]
 
 
 class Singer(Tones):
@@ -261,8 +262,8 @@ def test_an_answer_goes_on_with_the_pitch_and_style_of_its_prompt(model, monkeyp
     prompt = spirit_lm.encode_prompt([Speech(waveform)])
     names = "".join(EXPRESSIVE.name(token) for token in prompt.tokens)
     assert names.startswith("[Speech][St4][Pi1][Hu3][Hu4][Pi2][Hu6]") and names.count("[Pi2]") == 1
-    offset = EXPRESSIVE.unit_offset
-    tokens = [offset + 1, EXPRESSIVE.pitch_offset, offset + 2]
+    offset = EXPRESSIVE.bounds(UNIT)[0]
+    tokens = [offset + 1, EXPRESSIVE.bounds(PITCH)[0], offset + 2]
     monkeypatch.setattr("spiritlm_pl.generation.spirit_lm.continue_tokens", lambda *args, **named: [tokens])
     (piece,) = spirit_lm.generate([Speech(waveform)], "speech")[0]
     units, pitches, styles = singer.asked
@@ -274,7 +275,7 @@ def test_a_base_model_leaves_pitch_and_style_aside(model):
     singer = Singer()
     spirit_lm = SpiritLM(model, Letters(), VOCABULARY, Voices(), singer)
     prompt = spirit_lm.encode_prompt([Speech(torch.full((6400,), 0.5))])
-    assert prompt.tokens == [VOCABULARY.speech_marker, VOCABULARY.unit_offset + 9]
+    assert prompt.tokens == [VOCABULARY.speech_marker, VOCABULARY.bounds(UNIT)[0] + 9]
     spirit_lm.generate([Text("abc")], "speech", GenerationSettings(max_new_tokens=5))
     assert set(singer.asked[1]) == {-1}
 

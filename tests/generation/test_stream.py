@@ -2,13 +2,14 @@
 
 import pytest
 
+from spiritlm_pl import streams
 from spiritlm_pl.generation.stream import Segment, decode_tokens, encode_segments, speech_codes, speech_string
 from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-VOCABULARY = Vocabulary(num_text=10, num_units=30)
+VOCABULARY = Vocabulary.spirit_lm(num_text=10, num_units=30)
 TEXT, SPEECH, UNIT = 10, 11, 12
-WITH_TASKS = Vocabulary(num_text=10, num_units=30, num_tasks=2)
+WITH_TASKS = Vocabulary.spirit_lm(num_text=10, num_units=30, num_tasks=2)
 ASR, TTS = 42, 43
 
 
@@ -87,12 +88,16 @@ def test_there_are_two_tasks_or_none(num_tasks):
         Vocabulary(num_tasks=num_tasks)
 
 
-EXPRESSIVE = Vocabulary(num_text=10, num_units=30, num_pitches=4, num_styles=5)
+EXPRESSIVE = Vocabulary.spirit_lm(num_text=10, num_units=30, num_pitches=4, num_styles=5)
 
 
 def expressive(string):
     """Ids of a string such as "S1 P2 U3 U4"."""
-    offsets = {"U": EXPRESSIVE.unit_offset, "P": EXPRESSIVE.pitch_offset, "S": EXPRESSIVE.style_offset}
+    offsets = {
+        "U": EXPRESSIVE.bounds(streams.UNIT)[0],
+        "P": EXPRESSIVE.bounds(streams.PITCH)[0],
+        "S": EXPRESSIVE.bounds(streams.STYLE)[0],
+    }
     return [offsets[word[0]] + int(word[1:]) for word in string.split()]
 
 
@@ -113,8 +118,8 @@ def test_short_speech_is_counted_in_units():
 
 @pytest.mark.parametrize("token", [0, 10**9, -1])
 def test_tokens_that_are_no_speech_are_not_spoken(token: int) -> None:
-    unit = EXPRESSIVE.unit_token(3)
-    with pytest.raises(ValueError, match=f"tokens must be units, pitch or style codes, but {token} is none of them"):
+    unit = EXPRESSIVE.token(streams.UNIT, 3)
+    with pytest.raises(ValueError, match=rf"tokens must be of speech \(unit, pitch, style\), but {token} is not"):
         speech_codes([unit, token], EXPRESSIVE)
 
 

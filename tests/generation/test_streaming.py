@@ -8,8 +8,9 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
-from spiritlm_pl.generation.streaming import SpeechStream
+from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
@@ -47,7 +48,7 @@ def words() -> TextTokenizer:
 
 
 def spirit_lm(words: TextTokenizer, kind: str, expressive: bool) -> SpiritLM:
-    vocabulary = Vocabulary(num_text=words.vocab_size, num_units=UNITS, **(CODES if expressive else {}))
+    vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size, num_units=UNITS, **(CODES if expressive else {}))
     torch.manual_seed(1)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=vocabulary.num_rows, **shape, initializer_range=0.5, max_position_embeddings=512)
@@ -97,12 +98,12 @@ def test_chunks_together_are_the_answer(words, kind, expressive, prompt, output)
 @pytest.mark.parametrize(("kind", "expressive"), [("hifigan", False), ("inverse_stft", True)])
 def test_speech_comes_before_its_end(words, kind, expressive):
     model = spirit_lm(words, kind, expressive)
-    stream = SpeechStream(model.vocoder, model.vocabulary, Voice(), chunk_frames=4)
+    stream = UnitStream(model.vocoder, model.vocabulary, Voice(), chunk_frames=4)
     settings = GenerationSettings(max_new_tokens=90, temperature=1.5)
     *pieces, end = model.stream([Text("the cat")], "speech", settings, chunk_frames=4)
     assert end == StreamEnd("length")
     assert len(pieces) > 3 and all(len(new.piece.waveform) >= 4 * 640 for new in pieces[:-1])
-    assert not len(stream.add([model.vocabulary.unit_token(3)]))  # its duration depends on what follows
+    assert not len(stream.add([model.vocabulary.token(UNIT, 3)]))  # its duration depends on what follows
 
 
 def test_the_margin_is_as_wide_as_the_layers_reach():

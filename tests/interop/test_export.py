@@ -16,6 +16,7 @@ from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -36,7 +37,7 @@ def byte_level(folder):
 
 def make_lm(folder, text, seed=0, tied=False, **kinds):
     """A random model of the text tokenizer's size, in a folder of ours."""
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=64, **kinds)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=20, multiple_of=64, **kinds)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary.num_rows,
@@ -55,7 +56,7 @@ def make_lm(folder, text, seed=0, tied=False, **kinds):
 
 def own_encoding(text, vocabulary):
     """Ids of PROMPT."""
-    units = tuple(vocabulary.unit_token(unit) for unit in (1, 2))
+    units = tuple(vocabulary.token(UNIT, unit) for unit in (1, 2))
     segments = [Segment(Modality.SPEECH, units), Segment(Modality.TEXT, tuple(text.encode("the cat")))]
     return [*vocabulary.opening, *encode_segments(segments, vocabulary)]
 
@@ -223,7 +224,7 @@ def test_readers_of_the_sentencepiece_model_are_told_of_the_speech_tokens(tmp_pa
     if sentencepiece:
         added = json.loads((exported / "added_tokens.json").read_text())
         assert list(added.values()) == [*range(vocabulary.num_text, vocabulary.num_tokens)]
-        assert added["[Text]"] == vocabulary.text_marker and added["[Hu3]"] == vocabulary.unit_token(3)
+        assert added["[Text]"] == vocabulary.text_marker and added["[Hu3]"] == vocabulary.token(UNIT, 3)
         assert json.loads((exported / "tokenizer_config.json").read_text())["add_bos_token"] is False
 
 

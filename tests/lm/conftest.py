@@ -22,7 +22,7 @@ TINY = {
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    return Vocabulary(num_text=50, num_units=20, multiple_of=16)
+    return Vocabulary.spirit_lm(num_text=50, num_units=20, multiple_of=16)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
 from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.streams import PITCH
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -61,7 +62,7 @@ def test_text_models_are_taken(tmp_path, kind):
 
 def test_a_model_without_some_of_its_weights_is_no_base(tmp_path, tiny):
     tokenizer = train_text_tokenizer(LINES)
-    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
     folder = save_lm(tmp_path / "base", build_network(tiny, vocabulary), vocabulary, tokenizer)
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
@@ -97,7 +98,7 @@ def test_new_tokens_start_as_likely_as_old_ones(kind, settings, padded):
     if head.bias is not None:
         head.bias.data[:num_text] = torch.randn(num_text) - 5  # as trained ones are
         head.bias.data[num_text:] = 0
-    vocabulary = Vocabulary(num_text=num_text, num_units=200, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=num_text, num_units=200, multiple_of=16)
     extend_embeddings(network, vocabulary)
     prompts = torch.randint(num_text, (4, 32), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -113,7 +114,7 @@ def test_new_tokens_start_as_likely_as_old_ones(kind, settings, padded):
 def test_trained_speech_tokens_keep_their_rows_by_name(tmp_path, capsys, kind):
     """Base to Expressive, of a model whose documents end with a token."""
     text = train_text_tokenizer(LINES)
-    base = Vocabulary(num_text=text.vocab_size, num_units=20, num_tasks=2, multiple_of=16, end_of_document=2)
+    base = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=20, num_tasks=2, multiple_of=16, end_of_document=2)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = AutoConfig.for_model(kind, vocab_size=base.num_rows, bos_token_id=None, eos_token_id=None, **sizes)
     network = AutoModelForCausalLM.from_config(config)
@@ -123,7 +124,7 @@ def test_trained_speech_tokens_keep_their_rows_by_name(tmp_path, capsys, kind):
     extend_vocab(str(tmp_path / "base"), tmp_path / "new", 20, num_pitches=4, num_styles=3, num_tasks=2, multiple_of=16)
     assert "has speech tokens already: their rows are kept, and those of 7 tokens drawn" in capsys.readouterr().err
     extended, _, grown = load_lm(tmp_path / "new")
-    assert (grown.num_pitches, grown.end_of_document) == (4, 2)
+    assert (grown.size(PITCH), grown.end_of_document) == (4, 2)
     before, after = (
         {
             vocabulary.name(token) or token: [
@@ -145,7 +146,7 @@ def output(model, token):
 
 def test_trained_tokens_are_not_lost_and_folders_not_overwritten(tmp_path):
     text = train_text_tokenizer(LINES)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=20, multiple_of=16)
     config = AutoConfig.for_model("llama", **{**SMALL, "vocab_size": vocabulary.num_rows})
     save_lm(tmp_path / "base", AutoModelForCausalLM.from_config(config), vocabulary, text)
     with pytest.raises(ValueError, match="num_units must be at least the 20 of .*, whose trained tokens are kept, but"):

@@ -11,6 +11,7 @@ from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
 from spiritlm_pl.lm.folder import load_causal_lm, load_lm, save_lm
 from spiritlm_pl.runtime.model_description import read_vocabulary
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -21,7 +22,7 @@ def tokenizer():
 
 
 def test_a_folder_is_read_as_it_was_written(tmp_path, tiny, tokenizer):
-    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
     network = build_network(tiny, vocabulary).eval()
     save_lm(tmp_path / "lm", network, vocabulary, tokenizer)
     loaded, text, read = load_lm(tmp_path / "lm")
@@ -103,7 +104,7 @@ def test_extended_vocabulary(tmp_path, tokenizer, tied, capsys):
     base = save_base(tmp_path / "base", tokenizer, tied)
     extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=300, rope_theta=1e5)
     network, text, vocabulary = load_lm(tmp_path / "new")
-    assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=300)
+    assert vocabulary == Vocabulary.spirit_lm(num_text=tokenizer.vocab_size, num_units=300)
     assert network.config.vocab_size == vocabulary.num_rows == len(network.get_input_embeddings().weight)
     assert network.config.rope_parameters["rope_theta"] == 1e5
     assert json.loads((tmp_path / "new" / "config.json").read_text())["rope_theta"] == 1e5  # for other readers
@@ -125,7 +126,7 @@ def test_a_model_of_the_hub_is_downloaded(tmp_path, tokenizer, monkeypatch, caps
     monkeypatch.setattr("spiritlm_pl.lm.base_model.snapshot_download", download)
     extend_vocab("some/model", tmp_path / "new", num_units=20, multiple_of=16)
     network, text, vocabulary = load_lm(tmp_path / "new")
-    assert vocabulary == Vocabulary(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
+    assert vocabulary == Vocabulary.spirit_lm(num_text=tokenizer.vocab_size, num_units=20, multiple_of=16)
     assert text.encode("the cat") == tokenizer.encode("the cat")
     assert json.loads((tmp_path / "new" / "spiritlm.json").read_text())["base"] == "some/model"
     assert {patterns for patterns in wanted} == {("some/model", "*.json", "*.model", "*.txt", "*.safetensors")}
@@ -145,7 +146,7 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
     assert network_config(settings, vocabulary).rope_parameters["rope_theta"] == 2e4
     with pytest.raises(ValueError, match=f"embedding, {vocabulary.num_rows}, but has 1024"):
         network_config(settings, Vocabulary(num_text=300))
-    shifted = Vocabulary(num_text=vocabulary.num_text, num_units=vocabulary.num_units - 1, multiple_of=16)
+    shifted = Vocabulary.spirit_lm(num_text=vocabulary.num_text, num_units=vocabulary.size(UNIT) - 1, multiple_of=16)
     assert shifted.num_rows == vocabulary.num_rows
     with pytest.raises(ValueError, match="vocabulary must be that of .*num_units=20.* but is .*num_units=19"):
         network_config(settings, shifted)
@@ -161,7 +162,7 @@ def test_a_name_that_no_model_reads_is_refused():
 
 
 def test_weights_of_an_earlier_model_do_not_stay(tmp_path, monkeypatch):
-    vocabulary = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+    vocabulary = Vocabulary.spirit_lm(num_text=40, num_units=20, multiple_of=64)
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
     )

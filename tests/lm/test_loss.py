@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from spiritlm_pl.lm.loss import HAS_TORCH_FUSED, LossSettings, next_token_loss
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -83,22 +84,23 @@ def test_what_the_fused_loss_cannot_do_is_refused(monkeypatch, offered, rule):
 
 
 def test_kinds_are_counted_apart():
-    vocabulary = Vocabulary(num_text=10, num_units=5, num_tasks=2)
-    targets = torch.tensor([0, 9, vocabulary.text_marker, vocabulary.unit_offset, vocabulary.task_offset])
+    vocabulary = Vocabulary.spirit_lm(num_text=10, num_units=5, num_tasks=2)
+    targets = torch.tensor([0, 9, vocabulary.text_marker, vocabulary.bounds(UNIT)[0], vocabulary.task_offset])
     sums = loss_sums(torch.tensor([1.0, 2.0, 4.0, math.log(2), 8.0]), targets, vocabulary)
-    metrics = loss_metrics(sums, units_per_second=18.0)
+    metrics = loss_metrics(sums, vocabulary, units_per_second=18.0)
     assert metrics["loss_text"] == pytest.approx(1.5)
     assert metrics["loss"] == pytest.approx((15 + math.log(2)) / 5)
     assert metrics["perplexity_speech"] == pytest.approx(2.0)
     assert metrics["speech_bits_per_second"] == pytest.approx(18.0)
-    assert "loss_text" not in loss_metrics(loss_sums(torch.ones(1), torch.tensor([12]), vocabulary), None)
+    assert "loss_text" not in loss_metrics(loss_sums(torch.ones(1), torch.tensor([12]), vocabulary), vocabulary, None)
 
 
 def test_the_end_of_a_document_counts_neither_as_text_nor_as_speech() -> None:
-    vocabulary = Vocabulary(num_text=10, num_units=4, multiple_of=1, end_of_document=2)
+    vocabulary = Vocabulary.spirit_lm(num_text=10, num_units=4, multiple_of=1, end_of_document=2)
     targets = torch.tensor([3, 2, 12, 2, 10])  # text, end, unit, end, [Text]
-    metrics = loss_metrics(loss_sums(torch.tensor([1.0, 4.0, 2.0, 6.0, 7.0]), targets, vocabulary), None)
+    metrics = loss_metrics(loss_sums(torch.tensor([1.0, 4.0, 2.0, 6.0, 7.0]), targets, vocabulary), vocabulary, None)
     found = {name: metrics[name] for name in metrics if name.startswith("loss")}
     assert found == {"loss": 4.0, "loss_text": 1.0, "loss_speech": 2.0, "loss_end": 5.0}
-    without = loss_metrics(loss_sums(torch.ones(5), targets, replace(vocabulary, end_of_document=None)), None)
+    endless = replace(vocabulary, end_of_document=None)
+    without = loss_metrics(loss_sums(torch.ones(5), targets, endless), endless, None)
     assert "loss_end" not in without and without["loss_text"] == 1.0

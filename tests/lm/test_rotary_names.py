@@ -71,7 +71,7 @@ def test_transformers_reads_the_same_with_them():
 @pytest.mark.parametrize("values", [{}, SCALED], ids=["plain", "scaled"])
 def test_both_are_written_again_after_reading(tmp_path, values):
     text = train_text_tokenizer(["the cat sat on the mat"] * 4)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=20, multiple_of=64)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=20, multiple_of=64)
     config = LlamaConfig(
         vocab_size=vocabulary.num_rows,
         hidden_size=16,

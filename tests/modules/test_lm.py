@@ -33,6 +33,7 @@ from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.modules.stage import check_clipping
 from spiritlm_pl.modules.strategy import Zero3Strategy
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -52,9 +53,9 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     tokenizer = train_text_tokenizer(["the cat sat on the mat and saw a dog", "a bird sang to the sun"] * 4)
     tokenizer.save(folder / "text_tokenizer")
-    vocabulary = Vocabulary(num_text=tokenizer.vocab_size, num_units=30, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=tokenizer.vocab_size, num_units=30, multiple_of=16)
     rng = np.random.default_rng(0)
-    units = (vocabulary.unit_offset, vocabulary.pitch_offset)
+    units = vocabulary.bounds(UNIT)
     for split in ("train", "validation", "test"):
         for kind, number in (("text", 0), ("aligned", 5)):
             words = [
@@ -153,7 +154,7 @@ def test_a_family_with_a_state_is_refused_packed_and_trained_by_documents(corpus
 
 
 def test_another_vocabulary_is_refused(corpus):
-    module = make_module(vocabulary=Vocabulary(num_text=70, num_units=30))
+    module = make_module(vocabulary=Vocabulary.spirit_lm(num_text=70, num_units=30))
     with pytest.raises(ValueError, match="vocabulary must be the data's, .*num_text=70"):
         make_trainer().fit(module, make_data(corpus[0]))
 
@@ -204,7 +205,7 @@ def test_a_checkpoint_of_the_hub_is_read_like_a_folder(corpus, tmp_path, monkeyp
     make_trainer(1, limit_val_batches=0).fit(module, make_data(folder))
     module.export("exported")
     assert load_lm("exported")[2] == vocabulary
-    other = replace(vocabulary, num_units=vocabulary.num_units - 1)
+    other = Vocabulary.spirit_lm(num_text=vocabulary.num_text, num_units=vocabulary.size(UNIT) - 1, multiple_of=16)
     assert other.num_rows == vocabulary.num_rows
     with pytest.raises(ValueError, match=f"vocabulary must be that of {place}, .*num_units=30.* but is .*num_units=29"):
         network_config(LanguageModelConfig(checkpoint=place), other)

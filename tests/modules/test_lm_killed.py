@@ -18,7 +18,7 @@ STEPS = 14
 
 
 def make_blocks(folder: Path) -> None:
-    vocabulary = Vocabulary(num_text=100, num_units=30, multiple_of=16)
+    vocabulary = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=16)
     rng = np.random.default_rng(0)
     for kind, units in (("text", 0), ("aligned", 5)):
         documents = [

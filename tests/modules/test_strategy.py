@@ -22,7 +22,7 @@ from spiritlm_pl.runtime.model_description import read_vocabulary
 from spiritlm_pl.vocabulary import Vocabulary
 
 WORKER = Path(__file__).parent / "zero3_worker.py"
-VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=20, multiple_of=64)
 LLAMA = {
     "model_type": "llama",
     "hidden_size": 32,

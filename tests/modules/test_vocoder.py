@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 from torch.utils.data import DataLoader
 
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocoder.discriminators import (
     MultiPeriodDiscriminator,
     MultiScaleDiscriminator,
@@ -267,20 +267,23 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         trainer(tmp_path, max_steps=4).fit(short, loader(1), loader(1))
 
 
-BASE_DATA = SpeechLayout(num_units=3, frame_rate=25.0)
-EXPRESSIVE_DATA = replace(BASE_DATA, num_pitches=2, num_styles=2)
+BASE_DATA = SpeechLayout.spirit_lm(num_units=3, frame_rate=25.0)
+EXPRESSIVE_DATA = SpeechLayout.spirit_lm(num_units=3, frame_rate=25.0, num_pitches=2, num_styles=2)
+MORE_UNITS = SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0)
+MORE_PITCHES = SpeechLayout.spirit_lm(num_units=3, frame_rate=25.0, num_pitches=9, num_styles=2)
+MORE_STYLES = SpeechLayout.spirit_lm(num_units=3, frame_rate=25.0, num_pitches=2, num_styles=9)
 
 
 @pytest.mark.parametrize(
     ("expressive", "layout", "styles", "message"),
     [
-        (False, replace(BASE_DATA, num_units=500), (), "num_units must be at least the data's 500, but is 3"),
+        (False, MORE_UNITS, (), "num_units must be at least the data's 500, but is 3"),
         (True, BASE_DATA, ("calm", "glad"), "units must have pitch and style codes .* num_pitches 2 .* units alone"),
-        (True, replace(EXPRESSIVE_DATA, num_styles=9), ("calm", "glad"), "num_styles must be at least .* 9, but is 2"),
+        (True, MORE_STYLES, ("calm", "glad"), "num_styles must be at least .* 9, but is 2"),
         (True, EXPRESSIVE_DATA, (), r"styles must be the data's styles \[\], but is \['calm', 'glad'\]"),
         (False, BASE_DATA, ("calm",), r"styles must be the data's styles \['calm'\], but is \[\]"),
         (True, EXPRESSIVE_DATA, ("calm", "glad"), None),
-        (False, replace(EXPRESSIVE_DATA, num_pitches=9), (), None),  # what Base does not know, it ignores
+        (False, MORE_PITCHES, (), None),  # what Base does not know, it ignores
     ],
 )
 def test_network_and_data_fit(

@@ -21,7 +21,7 @@ from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=40, num_units=20, multiple_of=64)
+VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=20, multiple_of=64)
 ROWS, DOCUMENT = 4, 16
 
 

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -121,7 +122,7 @@ def random_llama(vocabulary: Vocabulary, tied: bool, **special: int | None) -> L
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model with the tokens of a published checkpoint."""
-    folder, vocabulary = tmp_path_factory.mktemp("published"), Vocabulary(num_pitches=64, num_styles=100)
+    folder, vocabulary = tmp_path_factory.mktemp("published"), Vocabulary.spirit_lm(num_pitches=64, num_styles=100)
     network = random_llama(vocabulary, tied=False, bos_token_id=1, eos_token_id=2)
     save_lm(folder / "lm", network, vocabulary, TextTokenizer.load(PUBLISHED))
     return export_lm(folder / "lm", folder / "exported", padding=False)
@@ -131,7 +132,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     text = train_text_tokenizer(LINES)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_units=501)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_units=501)
     network = random_llama(vocabulary, tied=request.param == "tied", bos_token_id=None, eos_token_id=None)
     save_lm(folder / "lm", network, vocabulary, text)
     export_lm(folder / "lm", folder / "exported", padding=request.param == "padded")
@@ -188,10 +189,10 @@ def ask(name: str, folder: Path, prompts: list[str], scratch: Path) -> dict[str,
 
 
 def test_the_ids_are_ours(exported: Path) -> None:
-    vocabulary = Vocabulary(**json.loads((exported / "spiritlm.json").read_text())["vocabulary"])
+    vocabulary = Vocabulary.from_dict(json.loads((exported / "spiritlm.json").read_text())["vocabulary"])
     text = train_text_tokenizer(LINES)
     segments = [
-        Segment(Modality.SPEECH, tuple(vocabulary.unit_token(unit) for unit in (1, 500, 7))),
+        Segment(Modality.SPEECH, tuple(vocabulary.token(UNIT, unit) for unit in (1, 500, 7))),
         Segment(Modality.TEXT, tuple(text.encode("the dog ran"))),
     ]
     assert wanted(exported, PROMPTS[1:2])[0] == [encode_segments(segments, vocabulary)]

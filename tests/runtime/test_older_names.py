@@ -17,11 +17,26 @@ from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer, tokenizer_fingerp
 FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # module: its public names, a module a line
 
 
+# Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names.
+GONE = {
+    "evaluation.codes.KINDS",
+    "generation.loading.check_vocoder",
+    "generation.stream.SPEECH_KINDS",
+    "generation.streaming.SpeechStream",
+    "lm.kinds.SUFFIXES",
+    "speech.contract.SIZES",
+    "tokens.corpus_store.CODES",
+    "tokens.corpus_store.EXPRESSIVE_SCHEMA",
+    "tokens.merge.BASE_RATE",
+    "tokens.merge.UNIT_RATE",
+}
+
+
 @pytest.mark.filterwarnings("ignore:spiritlm_pl.* is now:DeprecationWarning")
 @pytest.mark.parametrize("line", FIRST_NAMES.read_text().splitlines(), ids=lambda line: line.partition(":")[0])
 def test_every_public_name_of_the_first_version_is_found(line: str) -> None:
     module, _, names = line.partition(": ")
-    for name in names.split():
+    for name in [name for name in names.split() if f"{module}.{name}" not in GONE]:
         found = getattr(import_module(f"spiritlm_pl.{module}"), name)
         home, _, attribute = todays_name(f"spiritlm_pl.{module}.{name}").rpartition(".")
         assert found is getattr(import_module(home), attribute)

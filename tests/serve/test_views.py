@@ -11,10 +11,19 @@ from spiritlm_pl.serve.allowlist import Allowlist
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.components import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
 from spiritlm_pl.serve.pictures import outline, speech_figure
-from spiritlm_pl.serve.token_view import COLOURS, Token, named_tokens, parse_speech, tokens_css, tokens_html
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.serve.token_view import (
+    COLOURS,
+    STREAM_COLOURS,
+    Token,
+    named_tokens,
+    parse_speech,
+    tokens_css,
+    tokens_html,
+)
+from spiritlm_pl.streams import PITCH, STYLE, UNIT
+from spiritlm_pl.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(num_text=30, num_units=20, num_pitches=4, num_styles=5, multiple_of=64)
+VOCABULARY = Vocabulary.spirit_lm(num_text=30, num_units=20, num_pitches=4, num_styles=5, multiple_of=64)
 EVIL = "<script>alert(1)</script>&\"'"
 
 
@@ -24,22 +33,23 @@ class Letters:
 
 
 def test_printed_tokens_are_read_back():
-    tokens = (VOCABULARY.style_offset + 4, VOCABULARY.pitch_offset, *range(VOCABULARY.unit_offset, 40))
+    tokens = (VOCABULARY.bounds(STYLE)[0] + 4, VOCABULARY.bounds(PITCH)[0], *range(VOCABULARY.bounds(UNIT)[0], 40))
     printed = speech_string(tokens, VOCABULARY)
     assert parse_speech(printed, VOCABULARY) == tokens
     assert parse_speech(printed.replace("][", "]\n ["), VOCABULARY) == tokens
 
 
 def test_every_kind_is_named_and_has_a_colour():
-    ids = [0, 1, VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.unit_offset, 52, 56]
+    ids = [0, 1, VOCABULARY.text_marker, VOCABULARY.speech_marker, VOCABULARY.bounds(UNIT)[0], 52, 56]
     named = named_tokens(ids, VOCABULARY, Letters())
     assert [token.name for token in named] == ["a", "b", "[Text]", "[Speech]", "[Hu0]", "[Pi0]", "[St0]"]
     kinds = ["text", "text", "modality", "modality", "unit", "pitch", "style"]
     assert [token.kind for token in named] == kinds
     html = tokens_html(named)
+    colours = COLOURS | dict(zip((UNIT, PITCH, STYLE), STREAM_COLOURS, strict=False))
     for kind in set(kinds):
         assert f'<span class="token {kind}">{kind} {kinds.count(kind)}</span>' in html
-        assert f".token.{kind} {{background: {COLOURS[TokenKind[kind.upper()]]}}}" in tokens_css()
+        assert f".token.{kind} {{background: {colours[kind]}}}" in tokens_css(VOCABULARY)
 
 
 def test_what_somebody_wrote_is_never_html():

@@ -107,7 +107,7 @@ def test_ids_are_those_of_the_base_models_own_tokenizer(tmp_path, kind):
         assert sum(text.encode_words(words), []) == base.encode(" ".join(words), add_special_tokens=False)
     assert text.decode(text.encode("the cat sat\non 1 mat")) == "the cat sat\non 1 mat"
     assert text.vocab_size == max(base.get_vocab().values()) + 1 and text.eos_id == base.eos_token_id < text.vocab_size
-    check_text_tokenizer(folder, Vocabulary(num_text=text.vocab_size, **SIZES))
+    check_text_tokenizer(folder, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
     text.save(tmp_path / "copy")
     assert TextTokenizer.load(tmp_path / "copy").fingerprint == text.fingerprint
 
@@ -133,9 +133,11 @@ def test_pieces_over_spaces_and_added_tokens_that_move_are_refused(tmp_path):
 def test_a_model_type_whose_class_reads_other_ids_is_refused(tmp_path):
     text = train_text_tokenizer(LINES)
     text.save(tmp_path)
-    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES), '{"model_type": "llama"}')
+    check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES), '{"model_type": "llama"}')
     with pytest.raises(ValueError, match="when it is exported, but gives .*: take another tokenizer, or a model_type"):
-        check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES), '{"model_type": "qwen2"}')
+        check_text_tokenizer(
+            tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES), '{"model_type": "qwen2"}'
+        )
 
 
 def test_what_lies_beside_tokenizer_json_does_not_count(tmp_path):
@@ -171,7 +173,7 @@ def test_sentencepiece_models_keep_their_spaces_and_export(tmp_path, kind, prefi
         assert text.decode(text.encode(string)) == string
         assert text.encode(string, continuing=True)[-len(words[-1]) :] == words[-1]
     assert own.decode(text.encode("the cat") + text.encode("sat", continuing=True)) == "the cat sat"
-    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
+    check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -187,7 +189,7 @@ def test_symbols_of_a_sentencepiece_model_stay_whole_and_controls_are_text(tmp_p
         user_defined_symbols=symbols,
         **options,
     )
-    vocabulary = Vocabulary(num_text=TextTokenizer.load(tmp_path).vocab_size, **SIZES)
+    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load(tmp_path).vocab_size, **SIZES)
     text, fast = check_text_tokenizer(tmp_path, vocabulary), fast_tokenizer(tmp_path, vocabulary)
     first_symbol = 3  # after the unknown, the begin and the end
     assert (first_symbol in text.encode("a<b>c")) is bool(symbols)
@@ -209,7 +211,7 @@ def test_a_lone_sentencepiece_model_is_read_as_its_models_type_reads_it(tmp_path
     base, text = AutoTokenizer.from_pretrained(tmp_path), TextTokenizer.load(tmp_path)
     for string in TEXTS:
         assert text.encode(string) == base.encode(string, add_special_tokens=False)
-    check_text_tokenizer(tmp_path, Vocabulary(num_text=text.vocab_size, **SIZES))
+    check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
 
 
 def test_a_lone_sentencepiece_model_whose_spaces_its_models_type_loses_is_refused(tmp_path):
@@ -220,7 +222,7 @@ def test_a_lone_sentencepiece_model_whose_spaces_its_models_type_loses_is_refuse
     with pytest.raises(
         ValueError, match="must keep the spaces of a text, but .* makes 'thecatsatonthemat' of 'the cat"
     ):
-        check_text_tokenizer(tmp_path, Vocabulary(num_text=read.vocab_size, **SIZES))
+        check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=read.vocab_size, **SIZES))
 
 
 @pytest.mark.parametrize(("given", "end"), [(2, 2), ([2, 7], 2), ([10**6], None), (None, None)])

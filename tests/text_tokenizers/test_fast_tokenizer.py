@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spiritlm_pl.generation.stream import Segment, encode_segments
+from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.fast_tokenizer import ModelProto, fast_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -77,7 +78,7 @@ def pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     make(folder)
     text = TextTokenizer.load(folder)
-    vocabulary = Vocabulary(num_text=text.vocab_size, **kinds)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, **kinds)
     return text, vocabulary, reopened(fast_tokenizer(folder, vocabulary), tmp_path_factory.mktemp("fast"))
 
 
@@ -94,7 +95,7 @@ def test_same_ids_as_our_own_encoding(pair, parts):
     """A prompt of text and speech in turns, as one string and as segments."""
     text, vocabulary, fast = pair
     segments, string, last = [], "", None
-    speech = range(vocabulary.unit_offset, vocabulary.num_tokens)
+    speech = range(vocabulary.bounds(UNIT)[0], vocabulary.num_tokens)
     for part in parts:
         modality = Modality.TEXT if isinstance(part, str) else Modality.SPEECH
         if modality is last or (isinstance(part, str) and not text.encode(part)):
@@ -136,9 +137,12 @@ def test_decoding_gives_the_string(pair):
 def test_markers_of_tasks(tmp_path):
     sentencepiece_folder(tmp_path)
     text = TextTokenizer.load(tmp_path)
-    vocabulary = Vocabulary(num_text=text.vocab_size, num_tasks=2, **SPEECH)
+    vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_tasks=2, **SPEECH)
     fast = fast_tokenizer(tmp_path, vocabulary)
-    parts = [Segment(Modality.SPEECH, (vocabulary.unit_token(3),)), Segment(Modality.TEXT, tuple(text.encode("a dog")))]
+    parts = [
+        Segment(Modality.SPEECH, (vocabulary.token(UNIT, 3),)),
+        Segment(Modality.TEXT, tuple(text.encode("a dog"))),
+    ]
     string = "[Speech][Hu3][ASR]a dog"
     assert fast.encode(string) == encode_segments(parts, vocabulary) and fast.decode(fast.encode(string)) == string
 
@@ -168,7 +172,7 @@ def published_kind(tmp_path_factory):
         minloglevel=2,
     )
     proto = ModelProto.FromString((folder / "text.model").read_bytes())
-    vocabulary = Vocabulary(num_text=len(proto.pieces), **EXPRESSIVE)
+    vocabulary = Vocabulary.spirit_lm(num_text=len(proto.pieces), **EXPRESSIVE)
     for token in range(vocabulary.num_text, vocabulary.num_tokens):
         proto.pieces.add(piece=vocabulary.name(token), score=0.0, type=ModelProto.SentencePiece.USER_DEFINED)
     (folder / "tokenizer.model").write_bytes(proto.SerializeToString())
@@ -197,4 +201,4 @@ def test_whole_strings_are_decoded_and_other_orders_refused(published_kind):
     assert fast.decode(ids) == f"<s>{string}" and fast.decode(ids, skip_special_tokens=True) == string
     for kinds in ({"num_units": 19, "num_pitches": 5, "num_styles": 3}, {"num_units": 20}):
         with pytest.raises(ValueError, match="speech tokens must follow the text in their order"):
-            fast_tokenizer(folder, Vocabulary(num_text=vocabulary.num_text, **kinds))
+            fast_tokenizer(folder, Vocabulary.spirit_lm(num_text=vocabulary.num_text, **kinds))

@@ -11,9 +11,10 @@ import soundfile
 import torch
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, SpeechLayout
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers.features import MFCCConfig
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
@@ -22,7 +23,7 @@ from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
 from spiritlm_pl.tokenizers.style import StyleEncoder
 
-LAYOUT = SpeechLayout(num_units=8, frame_rate=25.0, num_pitches=6, num_styles=5)
+LAYOUT = SpeechLayout.spirit_lm(num_units=8, frame_rate=25.0, num_pitches=6, num_styles=5)
 
 
 def kmeans(num_units: int) -> KMeans:
@@ -65,10 +66,12 @@ def test_three_kinds_at_their_rates(folder: Path) -> None:
     waveforms = torch.zeros(2, 40_000)
     waveforms[0], waveforms[1, :24_000] = hum(2.5), hum(1.5)
     first, second = tokenizer.encode(waveforms, torch.tensor([40_000, 24_000]))
-    assert (first.num_frames, len(first.pitches), len(first.styles)) == (62, 31, 3)
+    assert (first.num_frames, len(first.codes[PITCH]), len(first.codes[STYLE])) == (62, 31, 3)
     (alone,) = tokenizer.encode(waveforms[1:, :24_000], torch.tensor([24_000]))
-    for name in ("values", "starts", "pitches", "styles"):
+    for name in ("values", "starts"):
         assert torch.equal(getattr(alone, name), getattr(second, name))
+    assert list(alone.codes) == list(second.codes) == [PITCH, STYLE]
+    assert all(torch.equal(alone.codes[name], second.codes[name]) for name in (PITCH, STYLE))
 
 
 def test_long_audio_has_its_codes_at_their_places(folder: Path) -> None:
@@ -78,9 +81,11 @@ def test_long_audio_has_its_codes_at_their_places(folder: Path) -> None:
     tokenizer.phonetic.chunk_seconds = tokenizer.style.chunk_seconds = 4.0
     waveform = torch.cat([hum(8.0), 0.1 * torch.randn(12 * 16_000, generator=torch.Generator().manual_seed(0))])
     (units,) = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))
-    assert (units.num_frames, len(units.pitches), len(units.styles)) == (500, 250, 20)
+    assert (units.num_frames, len(units.codes[PITCH]), len(units.codes[STYLE])) == (500, 250, 20)
     (hummed,) = tokenizer.encode(waveform[None, : 8 * 16_000], torch.tensor([8 * 16_000]))
-    assert torch.equal(hummed.frames(), units.frames()[:200]) and torch.equal(hummed.styles, units.styles[:8])
+    assert torch.equal(hummed.frames(), units.frames()[:200]) and torch.equal(
+        hummed.codes[STYLE], units.codes[STYLE][:8]
+    )
 
 
 @pytest.mark.parametrize("kind", ["music", "silence", "noise", "10 ms", "79 ms", "30 Hz", "2 kHz", "one sample"])
@@ -96,9 +101,9 @@ def test_any_audio_has_valid_codes(folder: Path, kind: str) -> None:
         "one sample": torch.ones(1),
     }[kind]
     (units,) = load_tokenizer(folder).encode(waveform[None], torch.tensor([len(waveform)]))
-    assert units.pitches is not None and units.styles is not None
-    assert len(units.pitches) >= 1 and 0 <= int(units.pitches.min()) <= int(units.pitches.max()) < 6
-    assert len(units.styles) >= 1 and 0 <= int(units.styles.min()) <= int(units.styles.max()) < 5
+    for name, size in ((PITCH, 6), (STYLE, 5)):
+        codes = units.codes[name]
+        assert len(codes) >= 1 and 0 <= int(codes.min()) <= int(codes.max()) < size
 
 
 def test_known_f0_and_speaker_means_are_used(folder: Path) -> None:
@@ -109,8 +114,8 @@ def test_known_f0_and_speaker_means_are_used(folder: Path) -> None:
     (own,) = tokenizer.encode(waveform, lengths)
     (unknown,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([float("nan")])))
     (high,) = tokenizer.encode(waveform, lengths, KnownF0(f0, voiced, torch.tensor([50.0])))
-    assert own.pitches is not None and torch.equal(own.pitches, unknown.pitches)
-    assert not torch.equal(own.pitches, high.pitches)
+    assert torch.equal(own.codes[PITCH], unknown.codes[PITCH])
+    assert not torch.equal(own.codes[PITCH], high.codes[PITCH])
 
 
 def test_the_fingerprint_hangs_on_every_part(folder: Path, tmp_path: Path) -> None:
@@ -175,18 +180,19 @@ def test_a_corpus_is_tokenised_with_f0_that_is_at_hand(folder: Path, make_corpus
     assert stored.layout == LAYOUT
     fresh = predict(folder, corpus, tmp_path / "fresh")
     for one, other in zip(stored, fresh, strict=True):
-        assert one.units.tolist() == other.units.tolist() and one.styles.tolist() == other.styles.tolist()
-        assert len(one.pitches) == len(other.pitches)
+        assert one.units.tolist() == other.units.tolist()
+        assert one.codes[STYLE].tolist() == other.codes[STYLE].tolist()
+        assert len(one.codes[PITCH]) == len(other.codes[PITCH])
 
 
 def test_other_f0_gives_other_codes_in_the_same_folder(folder: Path, make_corpus: Any, tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "tones", train=4, held_out=2)
     run(["extract-f0", str(corpus), "--extractor=yin"])
-    own = [u.pitches.tolist() for u in predict(folder, corpus, tmp_path / "units")]  # less each utterance's mean
+    own = [u.codes[PITCH].tolist() for u in predict(folder, corpus, tmp_path / "units")]  # less each utterance's mean
     option = "--data.init_args.f0_name=yin"
     speakers = predict(folder, corpus, tmp_path / "units", option)
-    expected = [u.pitches.tolist() for u in predict(folder, corpus, tmp_path / "fresh", option)]
-    assert [u.pitches.tolist() for u in speakers] == expected != own
+    expected = [u.codes[PITCH].tolist() for u in predict(folder, corpus, tmp_path / "fresh", option)]
+    assert [u.codes[PITCH].tolist() for u in speakers] == expected != own
     assert speakers.manifest["provenance"]["f0_sha256"]
 
 
@@ -205,7 +211,7 @@ def test_what_cannot_be_read_or_has_no_f0_is_skipped(folder: Path, make_corpus: 
     samples = soundfile.read(broken, dtype="float32")[0]
     soundfile.write(broken, np.where(np.arange(len(samples)) == 99, np.nan, samples), 16_000, subtype="FLOAT")
     units = predict(folder, corpus, tmp_path / "units", *options, "--data.init_args.predict_splits=[train]")
-    assert len(units) == 2 and all(utterance.pitches is not None for utterance in units)
+    assert len(units) == 2 and all(PITCH in utterance.codes for utterance in units)
     assert (
         "audio must be finite, but has NaN"
         in (tmp_path / "units" / corpus.name / "train" / "skipped.jsonl").read_text()

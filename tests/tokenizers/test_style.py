@@ -145,5 +145,5 @@ def test_frames_follow_the_convolutions(tmp_path: Path) -> None:
 def test_unknown_names_are_told() -> None:
     with pytest.raises(ValueError, match="bundle must be a wav2vec 2.0 bundle .* but is 'NONE'"):
         TorchaudioSource(bundle="NONE").build()
-    with pytest.raises(ValueError, match="encoder must be one of hubert, mfcc"):
+    with pytest.raises(ValueError, match="encoder must be one of coarse, hubert, mfcc"):
         StyleEncoder.config_class(encoder="x", settings={})

@@ -21,7 +21,8 @@ def tokenize(
 ) -> None:
     """Turn audio into tokens: files, folders, or JSON lines with audio.
 
-    A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds.
+    A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds; the codes of a neural
+    codec have no durations, as each lasts a frame.
 
     Examples:
         spiritlm tokenize recordings/ --out tokens.jsonl
@@ -99,11 +100,6 @@ def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[t
             if isinstance(found, ValueError):
                 yield item, {"error": str(found)}
                 continue
-            yield (
-                item,
-                {
-                    "tokens": speech_string(found.tokens, codec.vocabulary),
-                    "durations": found.durations.tolist(),
-                    "seconds": round(seconds[place], 3),
-                },
-            )
+            durations = {} if found.durations is None else {"durations": found.durations.tolist()}
+            tokens = speech_string(found.tokens, codec.vocabulary)
+            yield item, {"tokens": tokens, **durations, "seconds": round(seconds[place], 3)}

@@ -60,16 +60,19 @@ def vocode(
     from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
     from spiritlm_pl.generation.loading import load_vocoder
     from spiritlm_pl.generation.vocode import Voice
+    from spiritlm_pl.vocoder.vocoder import Vocoder
 
     vocoder = load_vocoder(model, variant, best_device(device))
     if vocoder is None:
         raise ValueError(f"model must hold a vocoder, but {model} has none")
     if half:
+        if not isinstance(vocoder, Vocoder):
+            raise ValueError("--half must be left out for a neural codec")
         vocoder.use_bfloat16()
     voice = Voice(speaker, style)
     vocoder.speaker_id(voice.speaker)
     vocoder.style_id(voice.style)
-    codec = SpeechCodec(speech_vocabulary(vocoder.config), vocoder=vocoder)
+    codec = SpeechCodec(speech_vocabulary(vocoder.layout), vocoder=vocoder)
     with writer:
         for item in items:
             try:

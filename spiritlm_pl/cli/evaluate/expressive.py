@@ -71,6 +71,7 @@ def expressivity(
     from spiritlm_pl.evaluation.resyntheses import resyntheses
     from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
     from spiritlm_pl.f0.extractors import make_extractor
+    from spiritlm_pl.vocoder.vocoder import Vocoder
 
     networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split, utterances)
@@ -87,7 +88,8 @@ def expressivity(
         device=device,
         language=language,
     )
-    measure = Expressivity(judges, stored.layout, {name: network.expressive for name, network in networks.items()})
+    full = {name: not isinstance(network, Vocoder) or network.expressive for name, network in networks.items()}
+    measure = Expressivity(judges, stored.layout, full)
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")
     for index, resynthesis in enumerate(followed(said, len(stored), "expressivity")):
         contours = measure.add(resynthesis)

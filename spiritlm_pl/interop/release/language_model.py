@@ -33,7 +33,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     names = [processor.id_to_piece(token) for token in range(text.vocab_size, processor.vocab_size())]
     counts = {kind: sum(name.startswith(f"[{kind}") for name in names[2:]) for kind in ("Hu", "Pi", "St")}
-    vocabulary = Vocabulary(
+    vocabulary = Vocabulary.spirit_lm(
         num_text=text.vocab_size, num_units=counts["Hu"], num_pitches=counts["Pi"], num_styles=counts["St"]
     )
     for token, found in enumerate(names, start=text.vocab_size):

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from spiritlm_pl.contracts.speech_tokenizer import PITCH_RATE
 from spiritlm_pl.interop.release.hubert import read_hubert
 from spiritlm_pl.interop.release.layout import HUBERT, PITCH, QUANTIZER, STYLE, Release, Variant
 from spiritlm_pl.interop.release.pitch import read_pitch
 from spiritlm_pl.interop.release.quantizer import read_quantizer
 from spiritlm_pl.interop.release.style import read_style
 from spiritlm_pl.interop.release.vocoder import read_vocoder
+from spiritlm_pl.streams import PITCH_RATE
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer

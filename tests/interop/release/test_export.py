@@ -21,7 +21,7 @@ def test_a_published_model_continues_as_published(
 ) -> None:
     source = whole_release.lm(variant)
     network = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
-    save_lm(tmp_path / "lm", network, Vocabulary(**kinds), TextTokenizer.load(source))
+    save_lm(tmp_path / "lm", network, Vocabulary.spirit_lm(**kinds), TextTokenizer.load(source))
     exported = export_lm(tmp_path / "lm", tmp_path / "out")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
     cases = golden.described(f"lm_{variant}")

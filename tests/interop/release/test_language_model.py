@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from spiritlm_pl.contracts.speech_tokenizer import SpeechLayout
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
@@ -16,12 +15,13 @@ from spiritlm_pl.generation import GenerationSettings, LoadOptions, Piece, Speec
 from spiritlm_pl.generation.logits import allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import finished, stream_tokens
-from spiritlm_pl.generation.stream import SPEECH_KINDS, decode_tokens, speech_codes
+from spiritlm_pl.generation.stream import decode_tokens, speech_codes
 from spiritlm_pl.interop.release.importing import import_release
 from spiritlm_pl.interop.release.language_model import read_vocabulary
 from spiritlm_pl.interop.release.layout import Release, Variant
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.runtime.model_description import LM
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 
@@ -43,7 +43,7 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 def test_the_vocabulary_is_read_off_the_pieces(golden: Any, whole_release: Release) -> None:
     found = read_vocabulary(golden.release.lm("expressive"))
-    assert found == Vocabulary(num_pitches=64, num_styles=100) and found.num_rows == 32_768
+    assert found == Vocabulary.spirit_lm(num_pitches=64, num_styles=100) and found.num_rows == 32_768
     found = read_vocabulary(whole_release.lm("base"))
     assert found == Vocabulary() and found.num_rows == 32_512
 
@@ -65,7 +65,7 @@ def test_a_published_model_is_trained_further(golden: Any, tmp_path: Path) -> No
     """Its unit 500 keeps its place, though no tokenizer gives it: pitch and style follow it."""
     (lm,) = [path for path in import_release(golden.release, tmp_path, ("expressive",)) if path.name == LM]
     units = np.array([3, 3, 499], dtype=np.uint16)
-    codes = {"pitches": np.array([7, 63], dtype=np.uint16), "styles": np.array([99], dtype=np.uint16)}
+    codes = {PITCH: np.array([7, 63], dtype=np.uint16), STYLE: np.array([99], dtype=np.uint16)}
     said = UnitUtterance(
         id="x",
         text="the cat",
@@ -74,9 +74,9 @@ def test_a_published_model_is_trained_further(golden: Any, tmp_path: Path) -> No
         units=units,
         unit_starts=np.arange(3, dtype=np.uint32),
         num_frames=3,
-        **codes,
+        codes=codes,
     )
-    layout = SpeechLayout(num_units=500, frame_rate=25.0, num_pitches=64, num_styles=100)
+    layout = SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0, num_pitches=64, num_styles=100)
     write_part(tmp_path / "units" / "train", 0, [said], "test")
     finish_folder(tmp_path / "units" / "train", ["test"], layout=layout, provenance={})
     build_blocks([str(tmp_path / "units")], str(lm), str(tmp_path / "blocks"), splits=("train",))
@@ -103,7 +103,7 @@ def test_same_ids_of_strings(golden: Any, whole_release: Release, variant: Varia
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_same_bans(golden: Any, kind: str) -> None:
     """Rows without a token are never banned there; here they are, and the end of a sequence stays allowed in both."""
-    vocabulary = Vocabulary() if kind == "base" else Vocabulary(num_pitches=64, num_styles=100)
+    vocabulary = Vocabulary() if kind == "base" else Vocabulary.spirit_lm(num_pitches=64, num_styles=100)
     for output, ranges in golden.described(f"lm_{kind}")["forbidden_ids_ranges"].items():
         mask = allowed_tokens(vocabulary, OUTPUTS[output], vocabulary.num_rows, eos_id=2)
         banned = torch.zeros(vocabulary.num_rows, dtype=torch.bool)
@@ -185,15 +185,17 @@ def check_answer(
             assert piece.text.strip() == one["content"].strip()
             continue
         spoken = next(stretch for stretch in stretches if stretch.tokens == piece.tokens).tokens
-        kinds = {spirit_lm.vocabulary.kind(token) for token in spoken}
+        kinds = {spirit_lm.vocabulary.label(token) for token in spoken}
         continues = number == 0 and prompt.speech is not None and spoken[0] == tokens[0]
         if continues and case["output_modality"] == "ARBITRARY":
             assert prompt.speech is not None and prompt.speech.tokens is not None
             assert abs(len(piece.waveform) - one["samples"]) < 3 * 640  # cut by time there, at a unit here
             continue
-        said = [token for token in tokens if spirit_lm.vocabulary.kind(token) in SPEECH_KINDS] if continues else spoken
+        said = (
+            [token for token in tokens if spirit_lm.vocabulary.kind(token) is TokenKind.SPEECH] if continues else spoken
+        )
         units, pitches, styles = speech_codes(said, spirit_lm.vocabulary)  # repeated units as they are
-        if TokenKind.PITCH in kinds and TokenKind.STYLE not in kinds:
+        if PITCH in kinds and STYLE not in kinds:
             styles = torch.full_like(styles, case_style(spirit_lm, units, pitches, one, stored))
         assert spirit_lm.vocoder is not None
         codes = (pitches, styles) if spirit_lm.vocabulary.expressive else (None, None)
@@ -201,7 +203,7 @@ def check_answer(
         assert len(alone) == one["samples"]
         reference = stored[one["key"]]
         torch.testing.assert_close(alone[:: one["stored_every"]], reference, atol=5e-5, rtol=0)
-        if not continues and (TokenKind.STYLE in kinds or TokenKind.PITCH not in kinds):
+        if not continues and (STYLE in kinds or PITCH not in kinds):
             torch.testing.assert_close(piece.waveform, alone)
 
 

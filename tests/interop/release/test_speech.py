@@ -25,7 +25,7 @@ from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.vocabulary import Vocabulary
 
 WAVES = ("w05", "w23", "w50", "min1280", "n1999", "n20479", "offset", "noise", "silence", "stereo")
-VOCABULARIES = {"base": Vocabulary(), "expressive": Vocabulary(num_pitches=64, num_styles=100)}
+VOCABULARIES = {"base": Vocabulary(), "expressive": Vocabulary.spirit_lm(num_pitches=64, num_styles=100)}
 CASES = range(28)
 
 
@@ -57,8 +57,7 @@ def test_a_batch_is_tokenized_as_its_rows(golden: Any, expressive: ExpressiveTok
     for wave, found in zip(waves, together, strict=True):
         alone = expressive.encode(wave[None], torch.tensor([len(wave)]))[0]
         assert found.frames().tolist() == alone.frames().tolist()
-        assert found.pitches is not None and alone.pitches is not None
-        assert found.pitches.tolist() == alone.pitches.tolist()
+        assert found.codes["pitch"].tolist() == alone.codes["pitch"].tolist()
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -140,8 +139,8 @@ def test_same_style(golden: Any, expressive: ExpressiveTokenizer, folder: str, t
 
 
 def string(units: Units, tokenizer: PhoneticTokenizer | ExpressiveTokenizer, vocabulary: Vocabulary) -> str:
-    pitches, styles = (None if part is None else part.numpy() for part in (units.pitches, units.styles))
-    found = speech_stream(units.values.numpy(), units.starts.numpy(), pitches, styles, tokenizer.layout, vocabulary)
+    codes = {name: values.numpy() for name, values in units.codes.items()}
+    found = speech_stream(units.values.numpy(), units.starts.numpy(), codes, tokenizer.layout, vocabulary)
     return "".join(str(vocabulary.name(token)) for token in found.ids(vocabulary).tolist())
 
 
@@ -161,10 +160,9 @@ def test_same_tokens_from_waveforms(golden: Any, expressive: ExpressiveTokenizer
     if case["tokenizer"] == "expressive":
         tokenizer = ExpressiveTokenizer(phonetic, expressive.pitch, expressive.style, together=True)
     units = tokenizer.encode(waveform[None], torch.tensor([len(waveform)]))[0]
-    found = {"hubert": units.frames(), "pitch": units.pitches, "style": units.styles}
+    found = {"hubert": units.frames(), **units.codes}
     for kind, wanted in case["units"].items():
-        values = found[kind]
-        assert values is not None and values.tolist() == [*map(int, wanted.split())]
+        assert found[kind].tolist() == [*map(int, wanted.split())]
     if "string" in case:
         assert string(units, tokenizer, VOCABULARIES[case["tokenizer"]]) == case["string"]
 
@@ -202,7 +200,7 @@ def test_speech_without_voice_has_codes(golden: Any, expressive: ExpressiveToken
     """The release fails with it."""
     waveforms, lengths = golden.wave(name)
     units = expressive.encode(waveforms, lengths)[0]
-    assert units.pitches is not None and len(units.pitches) == (int(lengths) // 80 + 1) // 16
+    assert len(units.codes["pitch"]) == (int(lengths) // 80 + 1) // 16
 
 
 def test_known_f0_is_cut_as_the_audio_is(golden: Any, expressive: ExpressiveTokenizer) -> None:
@@ -213,11 +211,10 @@ def test_known_f0_is_cut_as_the_audio_is(golden: Any, expressive: ExpressiveToke
     f0[:, 320:640] = 300.0  # the second chunk
     means = torch.tensor([200.0])
     units = tokenizer.encode(waveforms, lengths, KnownF0(f0, voiced, means))[0]
-    assert units.pitches is not None
     chunks = [(f0[:, first : first + 321], voiced[:, first : first + 321]) for first in (0, 320, 640)]
     lasting = torch.tensor([25_600])
     wanted = [expressive.pitch.encode(*chunk, lasting, means)[0] for chunk in chunks]
-    assert units.pitches[:60].tolist() == torch.cat(wanted).tolist() and wanted[0].tolist() != wanted[1].tolist()
+    assert units.codes["pitch"][:60].tolist() == torch.cat(wanted).tolist() and wanted[0].tolist() != wanted[1].tolist()
 
 
 def test_a_raw_checkpoint_of_fairseq_is_the_same(golden: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,46 @@
+"""`spiritlm import-codec`: a neural codec of transformers as speech tokenizer and vocoder in one."""
+
+from pathlib import Path
+
+from spiritlm_pl.registry import trust_given
+
+
+def import_codec(
+    source: str, out: Path, num_codebooks: int = 8, semantic: bool = False, class_path: str = "", device: str = "cpu"
+) -> None:
+    """Turn a neural codec (Mimi, EnCodec, DAC, ...) into a folder that tokenizes speech and speaks it.
+
+    Take the folder wherever a speech tokenizer or a vocoder is asked for. Codes of a frame are tokens one behind the
+    other; `--codebook-delay` of `build-blocks` and `extend-vocab` lets each codebook stand behind the one before.
+
+    Examples:
+        spiritlm import-codec kyutai/mimi data/mimi --semantic true
+        spiritlm import-codec facebook/encodec_24khz data/encodec --num-codebooks 4
+
+    Args:
+        source: folder or hub name of a codec of transformers.
+        out: folder to write.
+        num_codebooks: codebooks that are kept, from the first on; more sound better and make longer sequences.
+        semantic: make the first codebook a stream of its own, with a loss of its own, as Mimi's is worth.
+        class_path: dotted path of the codec's class, such as transformers.MimiModel; left out, the class that
+            transformers has for it.
+        device: where the codec is tried.
+
+    Raises:
+        ValueError: if the source is no codec, or has fewer codebooks.
+    """
+    trust_given(*([class_path] if class_path and not class_path.startswith("transformers.") else []))
+    from transformers.utils.logging import disable_progress_bar
+
+    from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
+    from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
+
+    disable_progress_bar()
+    codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
+    save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})
+    streams = "; ".join(
+        f"{stream.name}: {stream.num_codebooks} x {stream.size} codes at {stream.rate:g} Hz"
+        for stream in codec.layout.streams
+    )
+    tokens = codec.layout.tokens_per_frame * codec.frame_rate
+    print(f"{out}: {streams}; {tokens:g} tokens a second, audio of {codec.sample_rate} Hz")

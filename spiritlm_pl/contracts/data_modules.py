@@ -1,0 +1,104 @@
+"""What the module of a stage asks of the trainer's data module, beside batches of the type that `batches` describes.
+
+A module asks once, in `setup` or before its first step, when the data module has been set up; loaders that are given to
+a trainer without a data module are taken as they are. Any class with these members will do.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
+from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+class WaveformData(Protocol):
+    """Gives waveforms to HuBERT pretraining, to tokenizers and to style encoders.
+
+    Attributes:
+        sample_rate: samples a second, Hz.
+    """
+
+    sample_rate: int
+
+
+class LabelData(WaveformData, Protocol):
+    """Gives waveforms with frame labels to HuBERT pretraining.
+
+    Attributes:
+        num_labels: number of different labels; None where batches have none.
+    """
+
+    num_labels: int | None
+
+
+class FeatureData(Protocol):
+    """Gives frame features to the training of quantizers.
+
+    Attributes:
+        extractor: what computes the features; it goes into the exported tokenizer.
+    """
+
+    extractor: FeatureExtractor | None
+
+
+class F0Data(Protocol):
+    """Gives F0 contours to the training of the pitch VQ-VAE.
+
+    Attributes:
+        crop_frames: frames of a crop; None for whole contours.
+    """
+
+    crop_frames: int | None
+
+
+class LabelledData(WaveformData, Protocol):
+    """Gives waveforms with style and speaker to style encoders and style clusters.
+
+    Attributes:
+        styles: names; a batch holds their places.
+        speakers: names; a batch holds their places.
+        style_counts: training utterances of each style.
+        speaker_counts: training utterances of each speaker.
+    """
+
+    styles: tuple[str, ...]
+    speakers: tuple[str, ...]
+    style_counts: tuple[int, ...]
+    speaker_counts: tuple[int, ...]
+
+
+class UnitWaveformData(Protocol):
+    """Gives units with their waveforms to vocoder training.
+
+    Attributes:
+        speakers: names of the voices; a batch holds their places.
+        styles: names of the global styles, empty for none.
+        layout: streams of the tokenizer that gave the units.
+        common_codes: commonest pitch and style code of the training data; None for Base.
+    """
+
+    speakers: tuple[str, ...] | None
+    styles: tuple[str, ...]
+    layout: SpeechLayout | None
+    common_codes: tuple[int, int] | None
+
+
+class TokenData(Protocol):
+    """Gives packed rows of tokens to LM pretraining.
+
+    Attributes:
+        vocabulary: layout of the ids.
+        row_length: tokens of a row.
+        text_fingerprint: hash of the text tokenizer; None where the data does not know it.
+        units_per_second: speech tokens a second, after runs are collapsed; None where the data does not know it.
+        val_streams: name of each validation loader.
+        test_streams: name of each test loader.
+    """
+
+    vocabulary: Vocabulary
+    row_length: int
+    text_fingerprint: str | None
+    units_per_second: float | None
+    val_streams: Sequence[str]
+    test_streams: Sequence[str]

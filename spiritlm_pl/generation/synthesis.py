@@ -1,0 +1,242 @@
+"""Speech tokens to waveforms, whatever the tokens are: units that a vocoder speaks, or frames that a codec decodes.
+
+Shapes: R runs of equal units, T frames, S samples.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
+from spiritlm_pl.generation.codebooks import codebook_frames
+from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.generation.vocode import SpokenUnits, Voice, speak, speak_continuation, spoken_units
+from spiritlm_pl.streams import UNIT
+from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.config import check_vocoder
+from spiritlm_pl.vocoder.duration import durations_from_log
+
+if TYPE_CHECKING:
+    from spiritlm_pl.vocoder.vocoder import Vocoder
+
+CHUNK_FRAMES = 10  # of waveform, at least: 0.4 s of the paper's units
+
+AnyVocoder = UnitVocoder | CodebookDecoder
+
+
+class WaveformStream(Protocol):
+    """Waveforms of one stretch of speech while its tokens come."""
+
+    def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
+        """What can be said (S,) once these tokens are known; often nothing."""
+        ...
+
+
+class Synthesis(Protocol):
+    """A vocoder with the ids of the tokens that it is given, and a voice."""
+
+    sample_rate: int
+    hop_length: int
+
+    def units(self, tokens: Sequence[int]) -> Tensor:
+        """What would be spoken: units (R,), or codes (T, C)."""
+        ...
+
+    def durations(self, tokens: Sequence[int]) -> Tensor:
+        """Frames (R,) or (T,) that each of them lasts."""
+        ...
+
+    def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
+        """Waveform (S,); durations (R,) are predicted when not given."""
+        ...
+
+    def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
+        """Waveform (S,) of speech that continues other speech, without that."""
+        ...
+
+    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+        """A stream of waveforms; arguments as those of `UnitStream`."""
+        ...
+
+
+class UnitSynthesis:
+    """Speak phonetic units.
+
+    Args:
+        vocoder: speaks.
+        vocabulary: layout of the ids.
+        voice: who speaks.
+    """
+
+    def __init__(self, vocoder: UnitVocoder, vocabulary: Vocabulary, voice: Voice) -> None:
+        """Keep the parts."""
+        self.vocoder, self.vocabulary, self.voice = vocoder, vocabulary, voice
+        self.sample_rate, self.hop_length = vocoder.sample_rate, vocoder.hop_length
+
+    def spoken(self, tokens: Sequence[int]) -> SpokenUnits:
+        """Units with their pitches and styles."""
+        return spoken_units(tokens, self.vocabulary, self.vocoder)
+
+    def units(self, tokens: Sequence[int]) -> Tensor:
+        """Units (R,) that would be spoken."""
+        return self.spoken(tokens).units
+
+    @torch.inference_mode()
+    def durations(self, tokens: Sequence[int]) -> Tensor:
+        """Predict the frames (R,) that each unit lasts."""
+        units = self.units(tokens)[None].to(device_of(self.vocoder))
+        return durations_from_log(self.vocoder.predict_log_durations(units))[0].cpu()
+
+    def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
+        """Waveform (S,) of tokens; durations (R,) are predicted when not given."""
+        return speak(self.vocoder, self.spoken(tokens), self.voice, durations)
+
+    def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
+        """Waveform (S,) of speech that continues other speech, spoken together for the sake of a smooth joint."""
+        assert before.tokens is not None
+        spoken = self.spoken([*before.tokens, *tokens])
+        num_prompt = len(self.units(before.tokens))
+        known = before.durations
+        durations = known if known is not None and len(known) == num_prompt else None
+        return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
+
+    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+        """A `UnitStream`."""
+        from spiritlm_pl.generation.unit_stream import UnitStream
+
+        vocoder = cast("Vocoder", self.vocoder)
+        return UnitStream(vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+
+
+class CodebookSynthesis:
+    """Decode the frames of a neural codec.
+
+    Args:
+        decoder: decodes.
+        vocabulary: layout of the ids.
+    """
+
+    def __init__(self, decoder: CodebookDecoder, vocabulary: Vocabulary) -> None:
+        """Keep the parts."""
+        self.decoder, self.vocabulary = decoder, vocabulary
+        self.sample_rate, self.hop_length = decoder.sample_rate, decoder.hop_length
+
+    def units(self, tokens: Sequence[int]) -> Tensor:
+        """Codes (T, C) of the whole frames."""
+        return codebook_frames(tokens, self.vocabulary)
+
+    def durations(self, tokens: Sequence[int]) -> Tensor:
+        """Ones (T,): a frame lasts a frame."""
+        return torch.ones(len(self.units(tokens)), dtype=torch.long)
+
+    def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
+        """Waveform (S,) of the whole frames.
+
+        Raises:
+            ValueError: if durations are other than ones.
+        """
+        frames = self.units(tokens)
+        if durations is not None and not (len(durations) == len(frames) and bool((durations == 1).all())):
+            raise ValueError("durations must be left out for the codes of a neural codec, whose frames last a frame")
+        return self.decoder.decode_frames(frames) if len(frames) else torch.zeros(0)
+
+    def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
+        """Waveform (S,) of speech that continues other speech, decoded together for the sake of a smooth joint."""
+        assert before.tokens is not None
+        known = len(self.units(before.tokens))
+        return self.speak([*before.tokens, *tokens])[known * self.hop_length :]
+
+    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+        """A `CodebookStream`."""
+        return CodebookStream(self, before, chunk_frames, lookahead)
+
+
+class CodebookStream:
+    """Waveforms of one stretch of a codec's frames while its tokens come.
+
+    All frames so far are decoded each time: a decoder says how far it looks ahead, not how far back.
+
+    Args:
+        synthesis: decodes.
+        before: speech that is continued; it is not repeated.
+        chunk_frames: shortest waveform that is made, but for the last.
+        lookahead: frames that must follow those that are decoded; the decoder's own if not given.
+    """
+
+    def __init__(
+        self, synthesis: CodebookSynthesis, before: Speech | None, chunk_frames: int, lookahead: int | None
+    ) -> None:
+        """Start with what is continued."""
+        check_stream(chunk_frames, lookahead)
+        self.synthesis, self.chunk_frames = synthesis, chunk_frames
+        own = synthesis.decoder.lookahead
+        self.lookahead = own if lookahead is None else min(lookahead, own)
+        self.tokens = list(before.tokens or ()) if before is not None else []
+        self.made = len(synthesis.units(self.tokens))  # frames
+
+    def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
+        """What can be said (S,) once these tokens are known; often nothing."""
+        self.tokens += tokens
+        frames = self.synthesis.units(self.tokens)
+        ready = len(frames) - (0 if ended else self.lookahead)
+        if ready - self.made < (1 if ended else self.chunk_frames):
+            return torch.zeros(0)
+        waveform = self.synthesis.decoder.decode_frames(frames)
+        hop = self.synthesis.hop_length
+        cut = waveform[self.made * hop : ready * hop]
+        self.made = ready
+        return cut
+
+
+def check_stream(chunk_frames: int, lookahead: int | None) -> None:
+    """Check the numbers of frames of a stream.
+
+    Raises:
+        ValueError: if one is out of its range.
+    """
+    if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
+        raise ValueError(
+            f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
+        )
+
+
+def device_of(network: object) -> torch.device:
+    """Where a network's weights lie; the CPU for what has none."""
+    return next((weight.device for weight in getattr(network, "parameters", list)()), torch.device("cpu"))
+
+
+def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:
+    """Refuse a vocoder that cannot speak what a language model says.
+
+    Args:
+        vocoder: unit vocoder or decoder of a codec.
+        vocabulary: of the language model.
+        folder: of the vocoder, for errors.
+
+    Raises:
+        ValueError: if it is of the other family, or has too few units or codebooks.
+    """
+    if isinstance(vocoder, CodebookDecoder):
+        books = sum(stream.num_codebooks for stream in vocabulary.streams)
+        if not vocabulary.layout.framewise or books != vocoder.num_codebooks:
+            raise ValueError(
+                f"vocoder must speak the streams {', '.join(vocabulary.layout.names)} of the language model, but "
+                f"{folder} is the decoder of a codec with {vocoder.num_codebooks} codebooks"
+            )
+        return
+    if UNIT not in vocabulary.layout.names:
+        raise ValueError(
+            f"vocoder must speak the streams {', '.join(vocabulary.layout.names)} of the language model, "
+            f"but {folder} speaks units"
+        )
+    if config := getattr(vocoder, "config", None):
+        check_vocoder(config, vocabulary, str(folder))
+
+
+def synthesis_of(vocoder: AnyVocoder, vocabulary: Vocabulary, voice: Voice) -> Synthesis:
+    """What speaks the tokens of a vocabulary with a vocoder."""
+    if isinstance(vocoder, CodebookDecoder):
+        return CodebookSynthesis(vocoder, vocabulary)
+    return UnitSynthesis(vocoder, vocabulary, voice)

@@ -1,0 +1,286 @@
+"""A neural codec of `transformers` (Mimi, EnCodec, DAC, ...) as speech tokenizer and vocoder in one.
+
+A codec gives every frame one code of each of its residual codebooks, and decodes such frames to a waveform. Where the
+first codebook is semantic, as Mimi's is (Kyutai, arXiv 2410.00037, section 3.3), it can be a stream of its own.
+
+Shapes: B batch, S samples, T frames, K codebooks.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from spiritlm_pl.contracts.speech_tokenizer import Units
+from spiritlm_pl.registry import check_trusted, load_path, path_of
+from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.streams import SpeechLayout, Stream
+
+CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
+CHUNK_SECONDS = 100.0  # longer audio is cut into chunks of this length, as for other tokenizers
+PROBE_FRAMES = 32
+SAME = 1e-5  # of the largest sample: what counts as no change of a waveform
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralCodecConfig:
+    """Which codec, and how its codes are laid out.
+
+    Args:
+        codec: configuration of the codec, as `transformers` writes it.
+        class_path: dotted path of the codec's class; empty for the class that `transformers` has for it.
+        num_codebooks: residual codebooks that are kept, from the first on.
+        semantic: make the first codebook a stream of its own, beside the acoustic ones.
+        lookahead: frames behind a frame on which its waveform depends; measured when the tokenizer is made.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    codec: Mapping[str, Any] = field(default_factory=dict)
+    class_path: str = ""
+    num_codebooks: int = 8
+    semantic: bool = False
+    lookahead: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, lowest in (("num_codebooks", 2 if self.semantic else 1), ("lookahead", 0)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
+
+    def build(self) -> PreTrainedModel:
+        """Build the codec with random weights.
+
+        Raises:
+            ValueError: if its class may not be loaded, or is no model of `transformers`.
+        """
+        values = dict(self.codec)
+        if not self.class_path:
+            return cast(
+                PreTrainedModel, AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+            )
+        if not self.class_path.startswith("transformers."):
+            check_trusted(self.class_path, "the configuration of a neural codec")
+        found = load_path(self.class_path, "class_path of a neural codec")
+        if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+            raise ValueError(
+                f"class_path of a neural codec must be a PreTrainedModel, but is {self.class_path} instead"
+            )
+        config_class: Any = found.config_class
+        return found(config_class.from_dict(values))
+
+
+class NeuralCodec(nn.Module):
+    """Waveforms to frames of codes, and back.
+
+    Args:
+        config: which codec, and how its codes are laid out.
+        codec: the codec; built from the configuration, with random weights, when not given.
+
+    Raises:
+        ValueError: if the codec lacks something, or has fewer codebooks than are asked for.
+    """
+
+    config_class = NeuralCodecConfig
+
+    def __init__(self, config: NeuralCodecConfig, codec: PreTrainedModel | None = None) -> None:
+        """Build the codec."""
+        super().__init__()
+        self.config = config
+        self.codec: Any = config.build() if codec is None else codec
+        for name in ("encode", "decode"):
+            if not callable(getattr(self.codec, name, None)):
+                raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} has not")
+        _ = self.sample_rate, self.hop_length, self.cardinality
+
+    @classmethod
+    def load_pretrained(
+        cls, source: str, num_codebooks: int = 8, semantic: bool = False, class_path: str = "", device: str = "cpu"
+    ) -> "NeuralCodec":
+        """Make a tokenizer of a codec of `transformers`.
+
+        Args:
+            source: folder or hub name of the codec.
+            num_codebooks: as in `NeuralCodecConfig`.
+            semantic: as in `NeuralCodecConfig`.
+            class_path: as in `NeuralCodecConfig`.
+            device: where to compute.
+
+        Raises:
+            ValueError: if there is no such codec, or it does not do what is asked for.
+        """
+        loader = load_path(class_path, "class_path") if class_path else AutoModel
+        try:
+            codec = loader.from_pretrained(source)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
+            ) from error
+        codec = codec.to(check_device(device)).eval()
+        config = NeuralCodecConfig(
+            codec=codec.config.to_dict(),
+            class_path=path_of(type(codec)) if class_path else "",
+            num_codebooks=num_codebooks,
+            semantic=semantic,
+        )
+        found = cls(config, codec).eval()
+        found.config = NeuralCodecConfig(**{**vars(config), "lookahead": found.measured_lookahead()})
+        return found
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return int(self._number("sampling_rate", "sample_rate"))
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return int(self._number("frame_size", "hop_length"))
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second; the property of this name in `transformers` is rounded up for some codecs."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def cardinality(self) -> int:
+        """Number of different codes of a codebook."""
+        return int(self._number("codebook_size"))
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codes of each frame."""
+        return self.config.num_codebooks
+
+    @property
+    def lookahead(self) -> int:
+        """Frames behind a frame on which its waveform depends."""
+        return self.config.lookahead
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """One stream of all codebooks, or a semantic and an acoustic one."""
+        number = self.num_codebooks
+        shared: dict[str, Any] = {"size": self.cardinality, "rate": self.frame_rate, "deduplicated": False}
+        if not self.config.semantic:
+            return SpeechLayout((Stream(name=CODEC, prefix="Co", num_codebooks=number, **shared),))
+        return SpeechLayout(
+            (
+                Stream(name=SEMANTIC, prefix="Se", **shared),
+                Stream(name=ACOUSTIC, prefix="Ac", num_codebooks=number - 1, order=1, **shared),
+            )
+        )
+
+    def speaker_id(self, speaker: str | int | None) -> int:
+        """0 for None.
+
+        Raises:
+            ValueError: if a voice is named, as a codec has none.
+        """
+        return _nothing("speaker", speaker)
+
+    def style_id(self, style: str | int | None) -> int:
+        """0 for None.
+
+        Raises:
+            ValueError: if a style is named, as a codec has none.
+        """
+        return _nothing("style", style)
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
+        """Codes of waveforms (B, S) with lengths (B,), each encoded for itself, so that a batch changes nothing.
+
+        The last frame is filled with silence.
+        """
+        found = []
+        for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
+            size = round(CHUNK_SECONDS * self.frame_rate) * self.hop_length
+            chunks = [self._codes(chunk) for chunk in waveform[:length].split(size)] if length else []
+            empty = torch.zeros(0, self.num_codebooks, dtype=torch.long)
+            codes = torch.cat([empty, *chunks])  # (T, K)
+            if not self.config.semantic:
+                found.append(Units.of_codebooks(codes if self.num_codebooks > 1 else codes[:, 0]))
+            else:
+                acoustic = codes[:, 1:] if self.num_codebooks > 2 else codes[:, 1]
+                found.append(Units.of_codebooks(codes[:, 0], {ACOUSTIC: acoustic}))
+        return found
+
+    def _codes(self, waveform: Tensor) -> Tensor:
+        """Codes (T, K) of a waveform (S,), S above 0."""
+        hop = self.hop_length
+        padded = functional.pad(waveform.float(), (0, -len(waveform) % hop))[None, None]
+        options: dict[str, Any] = {}
+        if "bandwidth" in inspect.signature(self.codec.encode).parameters:
+            options["bandwidth"] = self.codec.config.target_bandwidths[-1]  # else the lowest one, of few codebooks
+        codes: Tensor = self.codec.encode(padded, **options).audio_codes
+        codes = codes.reshape(-1, codes.shape[-1])  # without dimensions of batch and chunk
+        expected = padded.shape[-1] // hop
+        if len(codes) < self.num_codebooks or codes.shape[1] != expected:
+            raise ValueError(
+                f"a codec must give {expected} frames of at least {self.num_codebooks} codes for {expected} times "
+                f"{hop} samples, but {type(self.codec).__name__} gives {codes.shape[1]} of {len(codes)} instead"
+            )
+        return codes[: self.num_codebooks].T.cpu()
+
+    @torch.inference_mode()
+    def decode_frames(self, codes: Tensor) -> Tensor:
+        """Waveform (T * hop_length,) on the CPU of codes (T, K), T above 0.
+
+        Raises:
+            ValueError: if the codes have another shape.
+        """
+        if codes.ndim != 2 or codes.shape[1] != self.num_codebooks or not len(codes):
+            raise ValueError(
+                f"codes must have shape (T, {self.num_codebooks}) with frames, but have {tuple(codes.shape)} instead"
+            )
+        batch = codes.T[None].to(self.codec.device)  # (1, K, T)
+        if "audio_scales" in inspect.signature(self.codec.decode).parameters:
+            decoded = self.codec.decode(batch[None], [None])
+        else:
+            decoded = self.codec.decode(audio_codes=batch)
+        waveform = decoded.audio_values.reshape(-1).float().cpu()
+        samples = len(codes) * self.hop_length
+        return functional.pad(waveform, (0, max(0, samples - len(waveform))))[:samples]
+
+    def measured_lookahead(self) -> int:
+        """Find the frames behind a frame on which its waveform depends, by changing the last of some random frames.
+
+        Raises:
+            ValueError: if nothing changes.
+        """
+        generator = torch.Generator().manual_seed(0)
+        codes = torch.randint(self.cardinality, (PROBE_FRAMES, self.num_codebooks), generator=generator)
+        other = codes.clone()
+        other[-1] = (other[-1] + 1) % self.cardinality
+        one, two = self.decode_frames(codes), self.decode_frames(other)
+        changed = ((one - two).abs() > SAME * one.abs().max()).nonzero()
+        if not len(changed):
+            raise ValueError(
+                f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: are "
+                "these trained weights?"
+            )
+        return PROBE_FRAMES - 1 - int(changed[0]) // self.hop_length
+
+    def _number(self, *names: str) -> float:
+        """The first of some numbers that the codec's configuration has."""
+        found = next((value for name in names if (value := getattr(self.codec.config, name, None)) is not None), None)
+        if found is None:
+            raise ValueError(
+                f"configuration of a neural codec must have {' or '.join(names)}, "
+                f"but that of {type(self.codec).__name__} has not"
+            )
+        return float(found)
+
+
+def _nothing(name: str, value: str | int | None) -> int:
+    if value not in (None, 0):
+        raise ValueError(f"{name} must be left out for a neural codec, which has none, but is {value} instead")
+    return 0
