@@ -86,8 +86,8 @@ class YIN:
 class TorchaudioF0(YIN):
     """F0 extractor of torchaudio (`detect_pitch_frequency`) for the frames that YIN finds voiced; for comparison.
 
-    It is coarse: on recorded prompts, 43 % of its voiced frames are more than a semitone away from FCPE's F0, against 3
-    % of YIN's.
+    It is coarse: on recorded prompts, 43 % of its voiced frames are more than a semitone away from FCPE's F0; of
+    YIN's, 3 % are.
 
     Args:
         threshold: aperiodicity of YIN below which a frame is voiced.
