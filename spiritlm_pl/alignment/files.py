@@ -22,7 +22,7 @@ from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, spoken_t
 
 
 def _parts(name: str) -> list[str]:
-    """Split a path or an id at slashes, spaces, dashes and underscores; tools replace slashes and spaces by the others."""
+    """Split a path or an id at slashes, spaces, dashes and underscores, which tools put in place of each other."""
     return regex.split(r"[\s/_-]+", unicodedata.normalize("NFC", name))
 
 

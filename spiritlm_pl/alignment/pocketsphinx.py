@@ -82,7 +82,7 @@ class PocketsphinxAligner:
             raise AlignmentError(f"the words do not fit the audio ({error})") from error
 
     def _find_phones(self, decoder: pocketsphinx.Decoder, data: bytes) -> list[Word]:
-        """Find the phones of the words just aligned; empty if the second pass fails, which does not affect the words."""
+        """Find the phones of the words just aligned; empty if the second pass fails, which leaves the words valid."""
         try:
             decoder.set_alignment()
             _run(decoder, data)
