@@ -65,8 +65,8 @@ def text(
             but not at the end of a line. Repeated sentences are said once; those of more than 200 words are skipped.
         out: the corpus folder to write.
         seed: seed of the random splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2. With voices of other languages than English,
-            sentences with symbols, and most with numbers, are skipped.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2. With voices of other languages than
+            English, sentences with symbols, and most with numbers, are skipped.
         speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -113,8 +113,8 @@ def styles(
             --parallel it is an upper limit, since each text is said in all styles by all voices.
         seed: seed of the random texts, voices, styles and splits.
         voices: eSpeak NG voices, which are the speakers. A whisper keeps only the accent and the sex of a voice.
-        styles: styles to speak in: those of the default list, or higher, lower, faster and slower, which differ less from
-            the style named default.
+        styles: styles to speak in: those of the default list, or higher, lower, faster and slower, which differ less
+            from the style named default.
         parallel: say each text in all styles by all voices, to compare them.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
