@@ -43,8 +43,8 @@ class Outcome:
     Attributes:
         id: id of the cut.
         key: hash of the aligner's settings, the text and the duration, by which a stored result is known to be valid.
-        words: words with times.
-        phones: phones with times.
+        words: words with times in seconds from the start of the cut.
+        phones: phones with times in seconds from the start of the cut.
         reason: reason why the cut could not be aligned; None if it was.
         source: file or entry that the times come from; None for times found in audio.
     """

@@ -75,7 +75,7 @@ def make_aligner(
         source: folder or file from which textgrid, ctm and lhotse, or an aligner of another package, take times; None
             for the others.
         network: network of ctc, as in `CTCAligner`.
-        device: device of ctc.
+        device: device on which ctc's network runs.
         phones: whether pocketsphinx finds phones as well.
         unknown: treatment by ctc of words of which the network knows no character, as in `CTCAligner`.
         word_tier: tier of words of textgrid, as in `TextGridAligner`.

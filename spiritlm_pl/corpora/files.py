@@ -88,7 +88,7 @@ def plain_name(name: str, other: str = "_") -> str:
     """Return a name that can be a file's: letters of any script with their marks, digits, and the signs . _ -
 
     Args:
-        name: any text.
+        name: any text to turn into a name.
         other: text that replaces each run of other characters.
     """
     return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", other, name)

@@ -69,7 +69,7 @@ class StoredF0:
         """Read the F0 of a batch of utterances.
 
         Args:
-            cuts: B utterances.
+            cuts: utterances of the batch, B of them.
             lengths: number of samples of each utterance's waveform at 16 kHz.
 
         Returns:

@@ -24,7 +24,7 @@ def yin_f0(
     A frame that is not silent is voiced where the normalised difference dips below `threshold`.
 
     Args:
-        waveforms: waveforms (B, S).
+        waveforms: waveforms to analyse (B, S).
         sample_rate: sample rate of the waveforms in Hz.
         f_min: lowest F0 that is looked for, in Hz.
         f_max: highest F0 that is looked for, in Hz.

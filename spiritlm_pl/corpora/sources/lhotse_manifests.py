@@ -99,7 +99,7 @@ def cuts_of(
     """Make one cut for each recording, with its supervisions.
 
     Args:
-        recordings: recordings to cut.
+        recordings: recordings to make cuts of, as a whole each.
         supervisions: supervisions of the recordings.
         path: path of the supervisions, to report those that are left out.
 

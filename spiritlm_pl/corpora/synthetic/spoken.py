@@ -33,7 +33,7 @@ class Line:
 
     Attributes:
         id: id of the utterance.
-        text: text to say.
+        text: text that is said, as written.
         voice: voice and its settings.
         path: file to which the audio is written.
         custom: further fields to store with the utterance; None for none.
@@ -94,7 +94,7 @@ def speak_lines(
 
     Args:
         out: path of the corpus folder to write.
-        lines: lines to say.
+        lines: lines to say, one utterance each.
         splits: split of each line.
         num_jobs: number of processes; None for one a core.
         description: name, source, licence and other arguments of `save_corpus`.
@@ -122,7 +122,7 @@ def speak_stories(
 
     Args:
         out: path of the corpus folder to write.
-        count: number of stories.
+        count: number of stories, all different.
         seed: seed of the random stories and their splits.
         voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
         speed: rate of speech in words a minute, 80 to 450.

@@ -70,7 +70,7 @@ def write_stories(count: int, seed: int = 0) -> list[Story]:
     """Write distinct random stories.
 
     Args:
-        count: number of stories.
+        count: number of stories to write.
         seed: seed of the stories; with the same seed, a larger count only adds stories.
 
     Raises:

@@ -29,7 +29,7 @@ class Style:
         pitch: mean pitch in eSpeak's scale, 0 to 99.
         pitch_range: range of pitch in eSpeak's scale, 0 to 99.
         rate: rate of speech in words a minute.
-        whisper: whether to whisper.
+        whisper: whether the style is whispered.
     """
 
     pitch: int = 50

@@ -356,7 +356,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"{_NOT_WITHIN}(?:\(\d{{3}}\) ?|\d{{3}}[- ])?\d{{3}}-\d{{4}}{_END}",
         lambda match: digits(regex.sub(r"\D", "", match[0])),
     ),
-    (rf"\+\d[\d ()-]{{5,}}\d|{_NOT_WITHIN}{_N} - {_N}{_END}", _unsure),  # foreign telephone numbers; minus, to, or a pause
+    (rf"\+\d[\d ()-]{{5,}}\d|{_NOT_WITHIN}{_N} - {_N}{_END}", _unsure),  # phones abroad; minus, to, or a pause
     (rf"{_NOT_WITHIN}(?P<n>{_N})(?P<mark>[\"'])(?![\p{{L}}\d])", _quoted),
     # numbers
     (

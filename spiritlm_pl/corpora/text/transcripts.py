@@ -140,7 +140,7 @@ def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None 
     """Read a text token by token, including tokens that are not said; an expression with spaces is one token.
 
     Args:
-        text: written text.
+        text: text to read, as written.
         language: language of the text, as a code or a name.
         symbols: names of symbols that this corpus reads in its own way, by symbol; None for none.
     """
@@ -202,7 +202,7 @@ def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = Non
     """Return the first token that cannot be read with certainty; None if all can.
 
     Args:
-        text: written text.
+        text: text to read, as written.
         language: language of the text, as a code or a name.
         symbols: names of symbols in this language, by symbol; None for none.
     """
@@ -217,7 +217,7 @@ def spoken_words(text: str, symbols: Mapping[str, str] | None = None, language: 
     They may be uncertain; `unreadable` tells whether they are.
 
     Args:
-        text: written text.
+        text: text to read, as written.
         symbols: names of symbols that this corpus reads in its own way (such as "#": "pound"); None for none.
         language: language of the text, as a code or a name.
     """
