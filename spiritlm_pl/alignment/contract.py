@@ -92,7 +92,7 @@ def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:
         expected: words of the transcript.
 
     Raises:
-        AlignmentError: at the first word that differs, is missing, or comes before the word ahead of it.
+        AlignmentError: at the first word that differs or is missing, or whose times run backwards.
     """
     names = [word.text for word in found]
     if names != list(expected):

@@ -29,7 +29,7 @@ class CTCNetwork:
     Args:
         log_probs: function from a waveform (S,) at 16 kHz to log-probabilities (T, C).
         characters: class of each character that can be said.
-        blank: class of CTC's blank.
+        blank: class that stands for no character (CTC's blank).
         delimiter: class that stands between two words; None if there is none.
         hop_length: number of samples between two frames.
         offset: number of samples before the stretch that frame 0 stands for.

@@ -49,7 +49,7 @@ class LhotseAligner:
         """Look up the times of the words; see `Aligner.align`."""
         piece = _pieces(self.path).get(cut_id)
         if piece is None:
-            raise AlignmentError(f"{self.path} has no supervision {cut_id}, or not all of it")
+            raise AlignmentError(f"{self.path} has no supervision {cut_id}, or only a part of it")
         if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
         return Aligned(spoken_times(words, piece.words, language), list(piece.phones))

@@ -155,7 +155,7 @@ def _find(tiers: Sequence[Tier], patterns: Sequence[str]) -> Tier | None:
         ]
         if len(found) > 1:
             names = ", ".join(repr(tier.name) for tier in found)
-            raise ValueError(f"tier {pattern!r} must be one tier, but {names} are of this name: give another one")
+            raise ValueError(f"tier {pattern!r} must be one tier, but {names} have this name: give another one")
         if found:
             return found[0]
     return None

@@ -74,6 +74,6 @@ def align(
     report = align_corpus(corpus, chosen, overwrite=overwrite, num_jobs=jobs)
     print(
         f"{corpus}: {report['aligned']} utterances aligned ({report['newly_aligned']} now), "
-        f"{report['words']} words; {report['unaligned']} could not be"
+        f"{report['words']} words; {report['unaligned']} could not be aligned"
         + (f", listed in {Path(corpus) / 'unaligned.jsonl'}" if report["unaligned"] else "")
     )

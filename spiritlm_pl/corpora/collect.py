@@ -1,4 +1,4 @@
-"""From the utterances of any source to a corpus folder: check, split, write."""
+"""Making of a corpus folder from the utterances of any source: check, split, write."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

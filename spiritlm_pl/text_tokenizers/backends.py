@@ -49,7 +49,7 @@ class Backend(ABC):
         return [self.encode(word.strip(), continuing=place > 0) for place, word in enumerate(words)]
 
     def encode_stream(self, stream: str) -> list[int] | None:
-        """Encode a string of words and tokens; None if it must be cut into texts and tokens first."""
+        """Encode a string of words and tokens; return None if it must be cut into texts and tokens first."""
         return None
 
     @abstractmethod

@@ -254,7 +254,7 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabula
 
 
 def user_defined(proto: Any) -> tuple[str, ...]:
-    """Return the symbols that a SentencePiece model separates from a string before anything else."""
+    """Return the symbols that a SentencePiece model keeps as whole pieces, cutting a string around them first."""
     return tuple(piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED)
 
 

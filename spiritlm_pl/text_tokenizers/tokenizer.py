@@ -202,7 +202,11 @@ class TextTokenizer:
         return self.backend.encode_words(words)
 
     def encode_stream(self, stream: str) -> list[int] | None:
-        """Encode a string such as `[Speech][Hu3][Text]the`, with its opening; None except for the published models."""
+        """Encode a string such as `[Speech][Hu3][Text]the`, with its opening.
+
+        Returns:
+            The token ids; None for other models than the published ones, for which texts and tokens are encoded apart.
+        """
         return self.backend.encode_stream(stream)
 
     def decode(self, ids: Sequence[int]) -> str:

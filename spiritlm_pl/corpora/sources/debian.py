@@ -34,8 +34,9 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
     apt = shutil.which("apt-get")
     if apt is None:
         raise PackageError(
-            f"apt-get is not here to fetch {', '.join(names)}: pass --source with a folder that holds these .deb "
-            "files (from packages.debian.org), or use `spiritlm prepare stories`, which needs no download"
+            f"apt-get is needed to fetch {', '.join(names)}, but is not installed: pass --source with a "
+            "folder that holds these .deb files (from packages.debian.org), or use `spiritlm prepare stories`, which "
+            "needs no download"
         )
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -140,10 +140,10 @@ def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
             kinds = tuple(kind for kind in kinds if isinstance(item, kind))
             items.append(item)
     except _DAMAGE as error:
-        raise ValueError(f"manifest must be one of lhotse, but {path} is not ({error!r})") from error
+        raise ValueError(f"manifest must be a lhotse manifest, but {path} is not ({error!r})") from error
     if not items:
         first = f": {skipped[0].id}: {skipped[0].reason}" if skipped else ""
-        raise ValueError(f"manifest must be one of lhotse, but {path} is not (nothing in it can be read{first})")
+        raise ValueError(f"manifest must be a lhotse manifest, but {path} is not (nothing in it can be read{first})")
     return items, skipped
 
 

@@ -52,7 +52,7 @@ class Voice:
     Args:
         name: an eSpeak NG voice, with a variant if wished, such as "en-us" or "en-gb+f2".
         speed: rate of speech in words a minute, 80 to 450.
-        pitch: mean pitch in eSpeak's scale, 0 (low) to 99.
+        pitch: base pitch in eSpeak's scale, 0 (low) to 99.
         pitch_range: range of pitch in eSpeak's scale, 0 (monotone) to 99.
     """
 

@@ -26,7 +26,7 @@ class Style:
     """Settings of a style of speech.
 
     Attributes:
-        pitch: mean pitch in eSpeak's scale, 0 to 99.
+        pitch: base pitch in eSpeak's scale, 0 to 99.
         pitch_range: range of pitch in eSpeak's scale, 0 to 99.
         rate: rate of speech in words a minute.
         whisper: whether the style is whispered.

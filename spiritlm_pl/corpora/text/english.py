@@ -240,9 +240,10 @@ def _quoted(match: Match) -> str | None:
 
 
 def _roman(match: Match) -> str | None:
-    """Return Roman numerals that are read as they are; None for numbers ("the fourteenth", or "fourteen").
+    """Return what looks like a Roman numeral but is a word, such as CD or MIX; None for a numeral.
 
-    CD and MIX are words, and two letters may be a word where all letters are capitals.
+    A numeral has several readings ("the fourteenth", or "fourteen"). Where all letters are capitals, two of them may be
+    a word as well.
     """
     numeral, before = match[0], match.string[max(0, match.start() - 12) : match.start()]
     if _HEADING.search(before):
