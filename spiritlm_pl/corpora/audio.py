@@ -82,7 +82,7 @@ def loudest_if_cancelled(waveform: Tensor, rate: int) -> int | None:
 
 
 def _powers(waveform: Tensor, rate: int) -> Tensor:
-    """Compute the mean power of each channel of (C, S) in each window, as (C, W)."""
+    """Compute the mean power of each channel (C, S) in each of W windows, as (C, W)."""
     size = max(1, rate // WINDOWS)
     squares = torch.nn.functional.pad(waveform.square(), (0, -waveform.shape[1] % size))
     return squares.unflatten(1, (-1, size)).mean(2)

@@ -58,7 +58,7 @@ class Story:
 
     @property
     def sentence_ends(self) -> list[int]:
-        """Number of words up to the end of each sentence."""
+        """For each sentence, the number of words from the start of the story to its end."""
         ends, total = [], 0
         for sentence in self.sentences:
             total += len(sentence.split())
