@@ -78,7 +78,7 @@ def loudest_if_cancelled(waveform: Tensor, rate: int) -> int | None:
     for channel in power.argsort(descending=True, stable=True).tolist():
         if not loses(powers[channel]):
             return int(channel)
-    raise AudioError("channels must hold the same sound, but cancel each other out in one part and differ in another")
+    raise AudioError("channels must hold the same sound, but cancel each other out in a part and differ in another")
 
 
 def _powers(waveform: Tensor, rate: int) -> Tensor:
