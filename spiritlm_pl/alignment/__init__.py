@@ -1,1 +1,1 @@
-"""Word (and phone) times for a corpus."""
+"""Forced alignment: the times of words (and phones) in a corpus."""

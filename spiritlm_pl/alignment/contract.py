@@ -1,4 +1,4 @@
-"""What every aligner does: words that are said, in order, to times.
+"""Contract of aligners, which find the times of the words that are said in an utterance, and checks of their results.
 
 Shapes: S samples at 16 kHz.
 """
@@ -12,18 +12,19 @@ from torch import Tensor
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.word_times import AlignmentError
 
-LENGTH_TOLERANCE = 0.1  # seconds; codecs add some hundredths
+LENGTH_TOLERANCE = 0.1  # seconds; encoding audio can add some hundredths of a second
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Times of an utterance.
+    """Times of the words and phones of one utterance.
 
     Attributes:
-        words: one for each word that is said, in order.
-        phones: phones in order, silence left out; empty if the aligner knows none.
-        source: file or entry that the times come from and that is of this utterance alone; None if there is none.
-        seconds: how long its audio is, as the source says; None if it does not.
+        words: words with times, one for each word that is said, in order.
+        phones: phones with times, in order and without silence; empty if the aligner finds no phones.
+        source: file or entry that holds this utterance's times and no other's; None if there is none.
+        seconds: length of the utterance's audio in seconds according to the source; None if the source does not tell
+            it.
     """
 
     words: list[Word]
@@ -34,30 +35,48 @@ class Aligned:
 
 @runtime_checkable
 class Aligner(Protocol):
-    """Finds words in audio; small and picklable, models are loaded at first use in each process."""
+    """An object that finds the times of words in audio.
+
+    It is sent to worker processes, so it must be small and picklable; it should load models at first use in each
+    process.
+    """
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name of the aligner in reports."""
 
     @property
     def needs_audio(self) -> bool:
-        """Whether `align` is to be given a waveform."""
+        """Whether `align` must be given a waveform."""
 
     @property
     def english_only(self) -> bool:
-        """Whether it knows English words alone."""
+        """Whether the aligner handles English only."""
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for `words` (lower case, as said) of a language in a waveform (S,), None without `needs_audio`.
+        """Find the times of the words of one utterance.
+
+        Args:
+            cut_id: id of the utterance in the corpus.
+            waveform: audio (S,) of the utterance; None if the aligner does not need audio.
+            words: the words in lower case, in the order in which they are said.
+            language: language of the words, as a code such as "en".
 
         Raises:
-            AlignmentError: if they do not fit.
+            AlignmentError: if the words cannot be placed.
         """
 
 
 def check_length(found: Aligned, duration: float) -> None:
-    """Raise AlignmentError if times come from a source that is of longer or shorter audio than the utterance's."""
+    """Check that times come from audio of the utterance's length.
+
+    Args:
+        found: times to check; they pass if their source tells no length.
+        duration: length of the utterance in seconds.
+
+    Raises:
+        AlignmentError: if the two lengths differ by more than 0.1 s.
+    """
     if found.seconds is not None and abs(found.seconds - duration) > LENGTH_TOLERANCE:
         raise AlignmentError(
             f"times must be of this audio, which lasts {duration:.2f} s, "
@@ -66,7 +85,15 @@ def check_length(found: Aligned, duration: float) -> None:
 
 
 def check_words(found: Sequence[Word], expected: Sequence[str]) -> None:
-    """Raise AlignmentError unless the words found are those expected, in order of time."""
+    """Check that the words found are those expected, in order of time.
+
+    Args:
+        found: words with times from an aligner.
+        expected: words of the transcript.
+
+    Raises:
+        AlignmentError: at the first word that differs or is missing, or whose times run backwards.
+    """
     names = [word.text for word in found]
     if names != list(expected):
         at = next(

@@ -1,8 +1,8 @@
 """Word times from a CTC network by forced alignment (Kürzinger et al., 2020; Pratap et al., 2023).
 
-The characters of the words are laid along the best path through the network's output. What the network
-cannot spell is handled in steps: other case, letter without its accents, character left out; a word of
-which nothing is left can be laid on a star, a class that fits any sound.
+The characters of the words are placed along the best path through the network's output. A character that the network
+does not know is tried in the other case, then without its accents, and is else left out. A word of which no character
+is left can be placed on a star, an additional class that fits any sound.
 
 Shapes: S samples, T frames, C classes.
 """
@@ -29,22 +29,25 @@ Unknown = Literal["error", "star"]
 
 @lru_cache(maxsize=1)
 def _network(name: str, device: str) -> CTCNetwork:
-    """The network of this process."""
+    """Return the network of this process, loaded at the first call."""
     return load_mms_fa(device) if name == MMS_FA else load_folder(name, device)
 
 
 @dataclass(frozen=True)
 class CTCAligner:
-    """Forced alignment with a network by choice; gives words with scores, no phones.
+    """Forced alignment with a CTC network; gives words with scores, but no phones.
 
-    Words lie where their characters peak; the time between them belongs to none.
+    A word lasts from its first to its last character on the path; the time between two words belongs to neither.
 
     Args:
-        network: "MMS_FA" (torchaudio's; downloads 1.2 GB at first use), or a folder with a CTC checkpoint of
-            `transformers`.
-        device: where the network runs.
-        unknown: what to do with a word of which the network knows no character: "error" refuses the
-            utterance and names the word, "star" gives the word the sound between its neighbours, and no score.
+        network: "MMS_FA" (of torchaudio, which downloads 1.2 GB at first use), or the path of a folder with a CTC
+            checkpoint of `transformers`.
+        device: device on which the network runs, such as "cpu" or "cuda:1".
+        unknown: treatment of a word of which the network knows no character. "error" refuses the utterance and names
+            the word; "star" gives the word the sound between its neighbours, without a score.
+        name: name of the aligner in reports.
+        needs_audio: whether `align` must be given a waveform.
+        english_only: whether the aligner handles English only.
     """
 
     network: str = MMS_FA
@@ -55,22 +58,22 @@ class CTCAligner:
     english_only: bool = False
 
     def load(self) -> CTCNetwork:
-        """The network, loaded once a process.
+        """Return the network, loaded once in each process.
 
         Raises:
-            ValueError: if the folder is no such checkpoint.
-            ConnectionError: if weights cannot be fetched.
+            ValueError: if the folder is no CTC checkpoint of `transformers`.
+            ConnectionError: if the weights of MMS_FA cannot be downloaded.
         """
         return _network(str(self.network), self.device)
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for the words in a waveform (S,) at 16 kHz; see `Aligner.align`."""
+        """Find the times of the words in a waveform (S,) at 16 kHz; see `Aligner.align`."""
         assert waveform is not None
         return Aligned([*align_words(self.load(), waveform, words, self.unknown)])
 
 
 def spell(network: CTCNetwork, word: str) -> list[int]:
-    """Classes of the characters of a word; empty if the network knows none of them."""
+    """Return the classes of the characters of a word; empty if the network knows none of them."""
     known, classes = network.characters, []
     for character in one_form(word):
         plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
@@ -85,12 +88,18 @@ def spell(network: CTCNetwork, word: str) -> list[int]:
 def align_words(
     network: CTCNetwork, waveform: Tensor, words: Sequence[str], unknown: Unknown = "error"
 ) -> list[AlignedWord]:
-    """Times and scores of words in a waveform (S,) at 16 kHz.
+    """Find the times and scores of words in a waveform.
 
     A score is the mean probability of the word's characters on the path.
 
+    Args:
+        network: CTC network to align with.
+        waveform: audio (S,) at 16 kHz.
+        words: the words in the order in which they are said.
+        unknown: treatment of words of which the network knows no character, as in `CTCAligner`.
+
     Raises:
-        AlignmentError: if there is nothing to align, or more characters than frames.
+        AlignmentError: if there is nothing to align, or there are more characters than frames.
         ValueError: if the waveform has another shape.
     """
     if waveform.dim() != 1:
@@ -109,7 +118,7 @@ def align_words(
 
 
 def _emit(network: CTCNetwork, waveform: Tensor) -> Tensor:
-    """Log-probabilities (T, C) on the CPU."""
+    """Compute the log-probabilities (T, C) of a waveform (S,), on the CPU."""
     if len(waveform) < network.hop_length + 2 * network.offset:
         raise AlignmentError(f"audio is too short: {len(waveform) / SAMPLE_RATE:.3f} s")
     log_probs = network.log_probs(waveform).float().cpu()
@@ -119,10 +128,10 @@ def _emit(network: CTCNetwork, waveform: Tensor) -> Tensor:
 
 
 def _place(network: CTCNetwork, log_probs: Tensor, spelled: list[list[int]]) -> list[list[TokenSpan]]:
-    """Spans in frames of the characters of each word, on the best path through (T, C)."""
+    """Find the frames of each word's characters on the best path through log-probabilities (T, C)."""
     between = [] if network.delimiter is None else [network.delimiter]
     owners = [(index, c) for index, classes in enumerate(spelled) for c in (*classes, *between)]
-    owners = owners[: len(owners) - len(between)]  # none after the last word
+    owners = owners[: len(owners) - len(between)]  # no delimiter after the last word
     targets = [c for _, c in owners]
     needed = len(targets) + sum(a == b for a, b in zip(targets, targets[1:], strict=False))
     if needed > len(log_probs):

@@ -1,6 +1,6 @@
-"""Acoustic networks with CTC output over characters: torchaudio's MMS_FA, or a transformers folder on disk.
+"""Acoustic networks with CTC output over characters: MMS_FA of torchaudio, or a folder of `transformers` on disk.
 
-Frame t of the output is the middle of a receptive field: it stands for samples
+Frame t of the output stands for the middle of its receptive field: samples
 [t * hop_length + offset, (t + 1) * hop_length + offset).
 
 Shapes: S samples, T frames, C classes.
@@ -24,15 +24,15 @@ from spiritlm_pl.corpora.audio import SAMPLE_RATE
 
 @dataclass(frozen=True, kw_only=True)
 class CTCNetwork:
-    """A network from waveform to log-probabilities, with the meaning of its classes.
+    """A CTC network from waveforms to log-probabilities, with the meaning of its classes.
 
     Args:
-        log_probs: from a waveform (S,) at 16 kHz to log-probabilities (T, C).
+        log_probs: function from a waveform (S,) at 16 kHz to log-probabilities (T, C).
         characters: class of each character that can be said.
-        blank: the blank class.
-        delimiter: the class between two words, if there is one.
-        hop_length: samples from frame to frame.
-        offset: samples before the stretch for which frame 0 stands.
+        blank: class that stands for no character (CTC's blank).
+        delimiter: class that stands between two words; None if there is none.
+        hop_length: number of samples between two frames.
+        offset: number of samples before the stretch that frame 0 stands for.
     """
 
     log_probs: Callable[[Tensor], Tensor]
@@ -43,7 +43,7 @@ class CTCNetwork:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        """Check that hop and classes make sense."""
+        """Check the hop length and the classes."""
         if self.hop_length < 1:
             raise ValueError(f"hop_length must be positive, but is {self.hop_length} instead")
         if not self.characters or self.blank in self.characters.values():
@@ -54,7 +54,12 @@ class CTCNetwork:
 
 
 def frame_geometry(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int, int]:
-    """Hop length and offset in samples of a stack of convolutions without padding."""
+    """Return hop length and offset in samples of a stack of convolutions without padding.
+
+    Args:
+        kernels: kernel size of each layer.
+        strides: stride of each layer.
+    """
     receptive, hop = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         receptive += (kernel - 1) * hop
@@ -63,10 +68,10 @@ def frame_geometry(kernels: Iterable[int], strides: Iterable[int]) -> tuple[int,
 
 
 def load_mms_fa(device: str | torch.device = "cpu") -> CTCNetwork:
-    """Meta's multilingual aligner (Pratap et al., 2023) as torchaudio has it; downloads 1.2 GB at first use.
+    """Load Meta's multilingual aligner (Pratap et al., 2023) of torchaudio; downloads 1.2 GB at first use.
 
     Raises:
-        ConnectionError: if the weights are not in torch's hub cache and cannot be fetched.
+        ConnectionError: if the weights are not in torch's hub cache and cannot be downloaded.
     """
     bundle = torchaudio.pipelines.MMS_FA
     try:
@@ -88,7 +93,7 @@ def load_mms_fa(device: str | torch.device = "cpu") -> CTCNetwork:
 
 
 def _read_json(folder: Path, *names: str, required: bool = False) -> dict[str, Any]:
-    """The first of these files that is there, else an empty mapping."""
+    """Read the first of these JSON files that exists; return an empty mapping if none does."""
     for path in (folder / name for name in names):
         if path.is_file():
             try:
@@ -104,7 +109,7 @@ def _read_json(folder: Path, *names: str, required: bool = False) -> dict[str, A
 
 
 def _load_model(folder: Path) -> nn.Module:
-    """Weights from safetensors, or from a pickle that holds tensors alone."""
+    """Load a CTC model with weights from safetensors, or from a pickle that holds nothing but tensors."""
     from transformers import AutoModelForCTC
 
     try:
@@ -121,12 +126,12 @@ def _load_model(folder: Path) -> nn.Module:
 
 
 def load_folder(folder: str | Path, device: str | torch.device = "cpu") -> CTCNetwork:
-    """A CTC checkpoint of `transformers` over raw waveforms: wav2vec 2.0, HuBERT, WavLM, and their kin.
+    """Load a CTC checkpoint of `transformers` that reads raw waveforms, such as wav2vec 2.0, HuBERT or WavLM.
 
     Args:
-        folder: config.json, vocab.json (character to class) and weights; tokenizer_config.json and
-            preprocessor_config.json are used where present.
-        device: where to run it.
+        folder: path of a folder with config.json, vocab.json (character to class) and weights; tokenizer_config.json
+            and preprocessor_config.json are read where they exist.
+        device: device on which the network runs.
 
     Raises:
         ValueError: if a file is missing or damaged, or the network is of another kind.

@@ -1,4 +1,4 @@
-"""NIST CTM files: words (or phones) of many recordings, one a line, with times.
+"""NIST CTM files: the words (or phones) of many recordings with times, one a line.
 
     file channel start duration word [score ...]
 
@@ -17,10 +17,10 @@ _BLANKS = re.compile(r"[ \t]+")  # a no-break space is part of a word: 10\u00a00
 
 
 def _parse_line(fields: list[str]) -> tuple[tuple[str, str], AlignedWord]:
-    """Recording with channel, and word.
+    """Read the fields of a line as (recording, channel) and a word.
 
     Raises:
-        ValueError: with what is wrong.
+        ValueError: if they are no word with times; the message begins after the subject, which the caller adds.
     """
     if len(fields) < 5:
         raise ValueError(f"must have file, channel, start, duration, word, but has {len(fields)} fields instead")
@@ -45,11 +45,11 @@ def _parse_line(fields: list[str]) -> tuple[tuple[str, str], AlignedWord]:
 
 
 def read_ctm(path: str | Path) -> dict[tuple[str, str], list[AlignedWord]]:
-    """Words by (file, channel), in order of time; silences are left out.
+    """Read the words of a CTM file by (recording, channel), in order of time; silences are left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line cannot be read; the message names file and line.
+        ValueError: if a line cannot be read; the message names the file and the line.
     """
     found: dict[tuple[str, str], list[AlignedWord]] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):

@@ -1,7 +1,8 @@
-"""Aligners that listen to nothing: times come from a folder of TextGrid files, or from a CTM file.
+"""Aligners that take times from files instead of audio: a folder of TextGrid files, or a CTM file.
 
-Times count from the start of the cut. The other tool named its files after those that it read, so that an utterance
-spk1/utt1.wav, whose cut is "spk1-utt1", may be spk1/utt1.TextGrid, utt1.TextGrid, or spk1_utt1 in a CTM file.
+Times count from the start of the cut. The tool that wrote the times named them after the audio files that it read, so
+that the times of utterance spk1/utt1.wav, whose cut is "spk1-utt1", may be in spk1/utt1.TextGrid or utt1.TextGrid, or
+under spk1_utt1 in a CTM file.
 """
 
 import unicodedata
@@ -21,12 +22,12 @@ from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, spoken_t
 
 
 def _parts(name: str) -> list[str]:
-    """Parts of a path or an id: tools put dashes or underscores for slashes and spaces."""
+    """Split a path or an id at slashes, spaces, dashes and underscores, which tools put in place of each other."""
     return regex.split(r"[\s/_-]+", unicodedata.normalize("NFC", name))
 
 
 def _tails(name: str) -> list[str]:
-    """The name in its plain form, and what is left of it without its first folders."""
+    """Return the name with its parts joined by dashes, and all its shorter endings, which lack the first folders."""
     parts = _parts(name)
     return ["-".join(parts[start:]) for start in range(len(parts))]
 
@@ -48,7 +49,10 @@ class _Names:
                 self._by_tail.setdefault(tail, []).append(name)
 
     def of(self, cut_id: str) -> list[str]:
-        """Names that may be of a cut: by its path, else but for dashes and spaces, else by the ends of their paths."""
+        """Return the names that may be of a cut.
+
+        A name fits by its path, else by its path but for dashes and spaces, else by the end of one of the two paths.
+        """
         whole, *tails = _tails(cut_id)
         ends = [name for tail in tails for name in self._whole.get(tail, [])]
         return (
@@ -60,10 +64,15 @@ class _Names:
         )
 
     def one(self, cut_id: str, kind: str, place: str) -> str:
-        """The only name that may be of a cut.
+        """Return the only name that may be of a cut.
+
+        Args:
+            cut_id: id of the cut.
+            kind: noun in the plural for the things that are named, for the message.
+            place: file or folder of the names, for the message.
 
         Raises:
-            AlignmentError: if there is none, or several.
+            AlignmentError: if no name fits, or several do.
         """
         found = self.of(cut_id)
         if len(found) != 1:
@@ -74,7 +83,7 @@ class _Names:
 
 @lru_cache(maxsize=2)
 def _textgrids(folder: str) -> tuple[_Names, dict[str, Path]]:
-    """Files by their path in the folder without suffix."""
+    """Find the TextGrid files of a folder, by their paths in it without suffix."""
     files = [path for path in files_below(folder) if path.suffix.lower() == ".textgrid"]
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
     return _Names(found), found
@@ -82,12 +91,15 @@ def _textgrids(folder: str) -> tuple[_Names, dict[str, Path]]:
 
 @dataclass(frozen=True)
 class TextGridAligner:
-    """Times from TextGrid files, as the Montreal Forced Aligner writes them.
+    """Aligner that takes times from TextGrid files, as the Montreal Forced Aligner writes them.
 
     Args:
-        folder: where the files lie, one an utterance; found by their paths, else by the ends of these.
-        word_tier: name or pattern of the tier of words; None for the usual ones.
-        phone_tier: name or pattern of the tier of phones; None for the usual ones, if there is one.
+        folder: path of the folder with one file an utterance; a file is found by its path, else by the end of its path.
+        word_tier: name or pattern of the tier of words; None for the usual names.
+        phone_tier: name or pattern of the tier of phones; None for the usual names, if there is such a tier.
+        name: name of the aligner in reports.
+        needs_audio: whether `align` must be given a waveform.
+        english_only: whether the aligner handles English only.
     """
 
     folder: str
@@ -98,12 +110,12 @@ class TextGridAligner:
     english_only: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the folder is there."""
+        """Check that the folder exists."""
         if not Path(self.folder).is_dir():
             raise FileNotFoundError(f"folder must be a folder of TextGrid files, but is {self.folder} instead")
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for the words; see `Aligner.align`."""
+        """Look up the times of the words; see `Aligner.align`."""
         names, files = _textgrids(str(self.folder))
         path = files[names.one(cut_id, "TextGrid files", self.folder)]
         try:
@@ -115,7 +127,7 @@ class TextGridAligner:
 
 @lru_cache(maxsize=4)
 def _ctm(path: str) -> tuple[_Names, dict[str, list[list[AlignedWord]]]]:
-    """Channels of each recording."""
+    """Read the words of a CTM file, one list a channel, by recording."""
     found: dict[str, list[list[AlignedWord]]] = {}
     for (recording, _), words in read_ctm(path).items():
         found.setdefault(recording, []).append(words)
@@ -133,11 +145,14 @@ def _of_cut(path: str, cut_id: str) -> tuple[str, list[AlignedWord]]:
 
 @dataclass(frozen=True)
 class CTMAligner:
-    """Times from a CTM file whose first column names the utterances.
+    """Aligner that takes times from a CTM file whose first column names the utterances.
 
     Args:
-        words: CTM file of words.
-        phones: CTM file of phones, if there is one.
+        words: path of the CTM file of words.
+        phones: path of a CTM file of phones; None if there is none.
+        name: name of the aligner in reports.
+        needs_audio: whether `align` must be given a waveform.
+        english_only: whether the aligner handles English only.
     """
 
     words: str
@@ -147,13 +162,13 @@ class CTMAligner:
     english_only: bool = False
 
     def __post_init__(self) -> None:
-        """Read the files, so that damage is known before work begins."""
+        """Read the files, so that damaged ones are reported before work begins."""
         for path in (self.words, self.phones):
             if path is not None:
                 _ctm(str(path))
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for the words; see `Aligner.align`."""
+        """Look up the times of the words; see `Aligner.align`."""
         recording, found = _of_cut(str(self.words), cut_id)
         phones = _of_cut(str(self.phones), cut_id)[1] if self.phones is not None else []
         return Aligned(spoken_times(words, found, language), [*phones], f"{recording} in {self.words}")

@@ -1,6 +1,7 @@
-"""Word and phone times with PocketSphinx, whose wheel carries an English acoustic model: works offline.
+"""Word and phone times by PocketSphinx, whose package includes an English acoustic model and so works offline.
 
-Two passes: the words first, with the pronunciation and pauses that fit best, then the phones in them.
+It makes two passes: the first finds the words, with the pronunciations and pauses that fit best, the second the phones
+within them.
 """
 
 import re
@@ -24,9 +25,9 @@ _WIDE = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}
 
 @lru_cache(maxsize=2)
 def _decoder(wide: bool) -> pocketsphinx.Decoder:
-    """The decoder of this process; the wide one searches longer."""
+    """Return the decoder of this process; the wide one prunes less and so searches longer."""
     beams = _WIDE if wide else {}
-    # cmn="batch": what one utterance gives must not depend on those before it
+    # cmn="batch": the result of an utterance must not depend on the utterances before it
     return pocketsphinx.Decoder(lm=None, loglevel="FATAL", samprate=16_000, cmn="batch", **beams)
 
 
@@ -36,10 +37,13 @@ def _is_word(name: str) -> bool:
 
 @dataclass(frozen=True)
 class PocketsphinxAligner:
-    """Forced alignment of English.
+    """Forced alignment of English with PocketSphinx.
 
     Args:
-        phones: find phones too (a second pass).
+        phones: whether to find phones as well, in a second pass.
+        name: name of the aligner in reports.
+        needs_audio: whether `align` must be given a waveform.
+        english_only: whether the aligner handles English only.
     """
 
     phones: bool = True
@@ -48,7 +52,7 @@ class PocketsphinxAligner:
     english_only: bool = True
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for the words; see `Aligner.align`."""
+        """Find the times of the words in a waveform (S,) at 16 kHz; see `Aligner.align`."""
         assert waveform is not None
         data = to_int16(waveform).numpy().tobytes()
         try:
@@ -78,7 +82,7 @@ class PocketsphinxAligner:
             raise AlignmentError(f"the words do not fit the audio ({error})") from error
 
     def _find_phones(self, decoder: pocketsphinx.Decoder, data: bytes) -> list[Word]:
-        """Phones of the words just found; none where the second pass gets lost (the words stand)."""
+        """Find the phones of the words just aligned; empty if the second pass fails, which leaves the words valid."""
         try:
             decoder.set_alignment()
             _run(decoder, data)

@@ -1,4 +1,4 @@
-"""Pronunciations for words that no dictionary has: eSpeak NG's phones, written in ARPABET."""
+"""Pronunciations of words that are in no dictionary: the phones of eSpeak NG, written in ARPABET."""
 
 from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
 
@@ -99,7 +99,7 @@ _BOUNDARIES = "_:; "
 
 
 def to_arpabet(phones: tuple[str, ...]) -> str:
-    """ARPABET for eSpeak phones; a phone that is not known falls back to the longest known beginning."""
+    """Convert eSpeak's phones to ARPABET; an unknown phone is replaced by the longest known beginning of its name."""
     result = []
     for phone in phones:
         name = phone.strip(_BOUNDARIES) or phone
@@ -111,5 +111,5 @@ def to_arpabet(phones: tuple[str, ...]) -> str:
 
 
 def guess_pronunciation(word: str) -> str:
-    """ARPABET phones of a word as eSpeak NG would say it; empty if it says nothing."""
+    """Return the ARPABET phones of a word as eSpeak NG would say it; an empty text if eSpeak says nothing."""
     return to_arpabet(speaker().phones_of(word, _VOICE))

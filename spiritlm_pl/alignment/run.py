@@ -1,6 +1,6 @@
-"""Word times for a whole corpus: in parallel, and resumable.
+"""Alignment of a whole corpus, in parallel and resumable.
 
-Results are kept line by line in `<corpus>/.alignment.jsonl` until the manifests are rewritten, so that an
+Results are stored line by line in `<corpus>/.alignment.jsonl` until the manifests are rewritten, so that an
 interrupted run goes on where it stopped.
 """
 
@@ -38,7 +38,16 @@ REPORT_FILE = "alignment.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one cut: times, or the reason why there are none."""
+    """Result of aligning one cut: its times, or the reason why there are none.
+
+    Attributes:
+        id: id of the cut.
+        key: hash of the aligner's settings, the text and the duration, by which a stored result is known to be valid.
+        words: words with times in seconds from the start of the cut.
+        phones: phones with times in seconds from the start of the cut.
+        reason: reason why the cut could not be aligned; None if it was.
+        source: file or entry that the times come from; None for times found in audio.
+    """
 
     id: str
     key: str
@@ -49,7 +58,7 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Outcome":
-        """Inverse of `asdict`."""
+        """Make an outcome from the dictionary that `asdict` made of it."""
         items = {kind: [AlignedWord(**word) for word in values[kind]] for kind in ("words", "phones")}
         return cls(values["id"], values["key"], reason=values["reason"], source=values["source"], **items)
 
@@ -81,7 +90,7 @@ class _Job:
             return Outcome(cut.id, key, words, fit_times(aligned.phones, cut.duration), source=aligned.source)
         except (AlignmentError, AudioError) as error:
             return Outcome(cut.id, key, reason=str(error))
-        except Exception as error:  # whatever an aligner makes of one utterance is about that one
+        except Exception as error:  # an aligner that fails on one utterance must not end the run
             return Outcome(cut.id, key, reason=f"{self.aligner.name} fails: {error!r:.500}")
 
 
@@ -98,13 +107,13 @@ def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
         try:
             outcome = Outcome.from_dict(json.loads(line))
         except json.JSONDecodeError:
-            continue  # the line that an interrupt cut short
+            continue  # a line that was cut short by an interrupt
         done[outcome.id, outcome.key] = outcome
     return done
 
 
 def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None) -> Iterator[Outcome]:
-    done = _read_cache(cache) if aligner.needs_audio else {}  # times in files may have been corrected since
+    done = _read_cache(cache) if aligner.needs_audio else {}  # files of times may have changed since the last run
     keys = [(cut.id, _key(aligner, cut)) for cut in todo]
     missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
     with cache.open("a", encoding="utf-8") as stream:
@@ -117,7 +126,7 @@ def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int 
 
 
 def _of_one_source_each(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    """Outcomes by id; where the same source fits several cuts, nobody knows whose times it has."""
+    """Return outcomes by id; cuts that share one source become errors, as its times can be of only one of them."""
     found = {outcome.id: outcome for outcome in outcomes}
     owners: dict[str, list[str]] = {}
     for outcome in found.values():
@@ -135,20 +144,21 @@ def align_corpus(
 ) -> dict[str, Any]:
     """Add word times to the cuts of a corpus, in place.
 
-    Cuts that cannot be aligned stay in the corpus without times; `unaligned.jsonl` says why.
+    Cuts that cannot be aligned stay in the corpus without times, and `unaligned.jsonl` lists them with the reasons.
 
     Args:
-        corpus: a corpus folder.
-        aligner: who finds the words.
-        overwrite: replace times that are there; else only cuts without times are aligned.
-        num_jobs: processes; None for one a core.
+        corpus: path of the corpus folder.
+        aligner: aligner that finds the words.
+        overwrite: whether to replace existing times; if False, only cuts without times are aligned.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `alignment.json`: method, counts of aligned and unaligned cuts, words.
+        The contents of `alignment.json`: method, settings, counts of aligned and unaligned cuts and of words, code
+            version.
 
     Raises:
         FileNotFoundError: if the folder is no corpus.
-        ValueError: if no cut at all has times in the end.
+        ValueError: if no cut of the corpus has times in the end.
     """
     corpus = Path(corpus)
     splits = {split: list(load_cuts(corpus, split)) for split in SPLITS}
@@ -196,6 +206,9 @@ def _with_outcome(cut: MonoCut, outcome: Outcome | None) -> MonoCut:
 
 
 def _settings_of(aligner: Aligner) -> str:
-    """What an aligner is set to, the same in every run: an object that says nothing of itself shows its address."""
+    """Describe the settings of an aligner in the same text in every run.
+
+    The default `repr` of an object shows its address in memory, so it is replaced by the class and its attributes.
+    """
     kind = type(aligner)
     return f"{path_of(kind)} {vars(aligner)}" if kind.__repr__ is object.__repr__ else repr(aligner)

@@ -1,4 +1,4 @@
-"""Aligners by name, and the one that takes times from a lhotse manifest."""
+"""Aligners by their names, and the aligner that takes times from a lhotse manifest."""
 
 import math
 from collections.abc import Sequence
@@ -19,17 +19,20 @@ from spiritlm_pl.registry import find
 
 @lru_cache(maxsize=1)
 def _pieces(path: str) -> dict[str, CutUtterance]:
-    """What the supervisions of a manifest say, by the ids that `spiritlm prepare lhotse-manifest` gives."""
+    """Read the utterances of a manifest by the ids that `spiritlm prepare lhotse-manifest` gives them."""
     pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
     return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 
 
 @dataclass(frozen=True)
 class LhotseAligner:
-    """Times from a lhotse manifest of cuts whose supervisions have the ids of the corpus's cuts.
+    """Aligner that takes times from a lhotse manifest of cuts; its supervisions must have the ids of the corpus's cuts.
 
     Args:
-        path: the manifest.
+        path: path of the manifest of cuts.
+        name: name of the aligner in reports.
+        needs_audio: whether `align` must be given a waveform.
+        english_only: whether the aligner handles English only.
     """
 
     path: str
@@ -38,15 +41,15 @@ class LhotseAligner:
     english_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a missing file at once."""
+        """Check that the manifest exists."""
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"source must be a manifest of cuts, but {self.path} is missing instead")
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
-        """Times for the words; see `Aligner.align`."""
+        """Look up the times of the words; see `Aligner.align`."""
         piece = _pieces(self.path).get(cut_id)
         if piece is None:
-            raise AlignmentError(f"{self.path} has no supervision {cut_id}, or not all of it")
+            raise AlignmentError(f"{self.path} has no supervision {cut_id}, or only a part of it")
         if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
         return Aligned(spoken_times(words, piece.words, language), list(piece.phones))
@@ -64,10 +67,23 @@ def make_aligner(
     phone_tier: str | None = None,
     phone_source: str | None = None,
 ) -> Aligner:
-    """Make an aligner by its name, or by the path of its class; see `spiritlm align --help` for the arguments.
+    """Make an aligner by its name, or by the path of its class.
+
+    Args:
+        method: pocketsphinx, ctc, textgrid, ctm, lhotse, the name of another registered aligner, or the path of a
+            class.
+        source: folder or file from which textgrid, ctm and lhotse, or an aligner of another package, take times; None
+            for the others.
+        network: network of ctc, as in `CTCAligner`.
+        device: device on which ctc's network runs.
+        phones: whether pocketsphinx finds phones as well.
+        unknown: treatment by ctc of words of which the network knows no character, as in `CTCAligner`.
+        word_tier: tier of words of textgrid, as in `TextGridAligner`.
+        phone_tier: tier of phones of textgrid, as in `TextGridAligner`.
+        phone_source: path of a file of phones for ctm; None for words alone.
 
     Raises:
-        ValueError: if the method needs a source and there is none, or an argument is of another method.
+        ValueError: if the method needs a source and there is none, or an argument belongs to another method.
         FileNotFoundError: if the source is missing.
     """
     for name, value, of in (
@@ -83,7 +99,7 @@ def make_aligner(
         return PocketsphinxAligner(phones)
     if method == "ctc":
         aligner = CTCAligner(network, device, unknown)
-        aligner.load()  # a network that is not there is an error at once
+        aligner.load()  # so that a missing network is reported before work begins
         return aligner
     if method not in ("textgrid", "ctm", "lhotse"):
         return _other_aligner(method, source)
@@ -95,7 +111,7 @@ def make_aligner(
 
 
 def _other_aligner(method: str, source: str | None) -> Aligner:
-    """An aligner of another package: a class that takes the source, or nothing where there is none."""
+    """Make an aligner of another package from a class that takes the source, or no argument if there is no source."""
     kind = find("aligners", method, "method")
     aligner: Aligner = kind() if source is None else kind(source)
     if not isinstance(aligner, Aligner):

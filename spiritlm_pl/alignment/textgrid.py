@@ -1,10 +1,10 @@
 """Praat TextGrid files (the text formats, long and short) as alignments.
 
-Praat itself reads both formats by one rule, and so does this: only free-standing numbers, quoted strings
-and flags in angle brackets count, in order; everything else is comment. What is left is
+Praat reads both formats by one rule, which is followed here: only free-standing numbers, quoted strings and flags in
+angle brackets count, in order; everything else is comment. The values that remain are
     "ooTextFile" "TextGrid" xmin xmax <exists> number-of-tiers, and then for each tier
-    "IntervalTier" name xmin xmax number-of-intervals, and for each of these xmin xmax text;
-    "TextTier" (points) has time and mark instead.
+    "IntervalTier" name xmin xmax number-of-intervals, and for each interval xmin xmax text;
+    a "TextTier" (of points) has time and mark instead.
 Source: the chapter "TextGrid file formats" of the Praat manual.
 """
 
@@ -25,14 +25,14 @@ _TOKEN = re.compile(
 )
 
 
-# What tools call their tiers: the Montreal Forced Aligner (with and without speakers), others, and MAUS.
+# Names that tools give their tiers: the Montreal Forced Aligner (without and with speakers), others, and MAUS.
 WORD_TIERS = ("words", "* - words", "word", "ORT-MAU")
 PHONE_TIERS = ("phones", "* - phones", "phone", "MAU")
 
 
 @dataclass(frozen=True)
 class Tier:
-    """A named row of labelled intervals; a tier of points has intervals without length."""
+    """A named sequence of labelled intervals; the points of a tier of points are intervals without length."""
 
     name: str
     intervals: list[Word]
@@ -40,14 +40,14 @@ class Tier:
 
 @dataclass(frozen=True)
 class TextGrid:
-    """Tiers, and the time at which they end: the length of the audio that they were made of."""
+    """The tiers of a TextGrid, and the time in seconds at which they end, which is the length of the audio."""
 
     tiers: list[Tier]
     end: float
 
 
 def _values(text: str) -> Iterator[str | float]:
-    """Strings and numbers of a file, in order; a flag is the string "<flag>"."""
+    """Yield the strings and numbers of a file in order; a flag becomes the string "<flag>"."""
     for match in _TOKEN.finditer(text):
         if match["text"] is not None:
             yield match["text"].replace('""', '"')
@@ -58,7 +58,7 @@ def _values(text: str) -> Iterator[str | float]:
 
 
 class _Reader:
-    """Takes values of an expected kind."""
+    """Reader of a TextGrid's values that checks the kind of each."""
 
     def __init__(self, text: str) -> None:
         self._values = _values(text)
@@ -107,10 +107,10 @@ def _read_tier(reader: _Reader) -> Tier:
 
 
 def parse_textgrid(text: str) -> TextGrid:
-    """Tiers of a TextGrid, and its end.
+    """Parse the text of a TextGrid.
 
     Raises:
-        ValueError: if the text is no TextGrid, or has fewer or more intervals or tiers than it says.
+        ValueError: if the text is no TextGrid, or its counts of intervals or tiers do not match what follows.
     """
     reader = _Reader(text)
     if not reader.string("file type").startswith("ooTextFile") or reader.string("object class") != "TextGrid":
@@ -125,7 +125,7 @@ def parse_textgrid(text: str) -> TextGrid:
 
 
 def read_textgrid(path: str | Path) -> TextGrid:
-    """A TextGrid file in UTF-8 or UTF-16, or in Latin-1, as old versions of Praat wrote it.
+    """Read a TextGrid file in UTF-8 or UTF-16, or in Latin-1, which old versions of Praat wrote.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -142,7 +142,9 @@ def _labelled(tier: Tier) -> list[Word]:
 
 
 def _find(tiers: Sequence[Tier], patterns: Sequence[str]) -> Tier | None:
-    """The tier of the first name or pattern that fits any, None if none does; case matters only between tiers.
+    """Return the tier that fits the first matching name or pattern; None if no tier fits any.
+
+    A tier with exactly this name is preferred to others that fit if case is ignored.
 
     Raises:
         ValueError: if several tiers fit.
@@ -153,23 +155,23 @@ def _find(tiers: Sequence[Tier], patterns: Sequence[str]) -> Tier | None:
         ]
         if len(found) > 1:
             names = ", ".join(repr(tier.name) for tier in found)
-            raise ValueError(f"tier {pattern!r} must be one tier, but {names} are of this name: give another one")
+            raise ValueError(f"tier {pattern!r} must be one tier, but {names} have this name: give another one")
         if found:
             return found[0]
     return None
 
 
 def textgrid_alignment(path: str | Path, word_tier: str | None = None, phone_tier: str | None = None) -> Aligned:
-    """Words and phones of a TextGrid file, empty and silent intervals left out; times and length as in the file.
+    """Read the words and phones of a TextGrid file; empty and silent intervals are left out.
 
     Args:
-        path: the file.
+        path: path of the TextGrid file.
         word_tier: name of the tier of words, or a pattern such as "* - words"; None for the first of `WORD_TIERS`.
         phone_tier: name or pattern of the tier of phones; None for the first of `PHONE_TIERS`, if there is one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, has no such tier, or several.
+        ValueError: if the file is damaged, has no such tier, or has several.
     """
     grid = read_textgrid(path)
     tiers = grid.tiers

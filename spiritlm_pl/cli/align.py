@@ -31,25 +31,27 @@ def align(
         spiritlm align data/corpora/mine --method textgrid --source /my/textgrids --overwrite
 
     Args:
-        corpus: a folder made by `spiritlm prepare`.
-        method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or times that are
-            already there: textgrid (a folder of Praat files, such as the output folder of the Montreal Forced Aligner),
-            ctm (one file), lhotse (a manifest of cuts with alignments); or another that is registered, or the path of
-            a class.
-        source: the folder or file of textgrid, ctm and lhotse. Utterances are found by their path (spk1/utt1), or by
-            the end of it where that is of one utterance only.
-        word_tier: of textgrid: the tier of words, by name or pattern; if not given words, "* - words", word or ORT-MAU.
-        phone_tier: of textgrid: the tier of phones; if not given phones, "* - phones", phone or MAU, if there is one.
-        phone_source: of ctm: a file of phones.
-        network: of ctc: MMS_FA (torchaudio downloads its weights once, licence CC-BY-NC 4.0; it knows the letters
-            a to z only, so transcripts in other scripts must be romanised) or a folder with a CTC checkpoint of
+        corpus: a corpus folder made by `spiritlm prepare`.
+        method: pocketsphinx (English, offline), ctc (forced alignment with a CTC network), or a method that reads
+            existing times: textgrid (a folder of Praat files, such as the output folder of the Montreal Forced
+            Aligner), ctm (one file), lhotse (a manifest of cuts with alignments); or the name of another registered
+            aligner, or the path of a class.
+        source: the folder or file that textgrid, ctm or lhotse reads. The times of an utterance are found by its path
+            (spk1/utt1), or by the end of it if only one utterance's path ends so.
+        word_tier: name or pattern of the tier of words, for textgrid; if not given, words, "* - words", word or
+            ORT-MAU.
+        phone_tier: name or pattern of the tier of phones, for textgrid; if not given, phones, "* - phones", phone or
+            MAU, if there is one.
+        phone_source: a CTM file of phones, for ctm; if not given, only words get times.
+        network: the network of ctc: MMS_FA (torchaudio downloads its weights once, licence CC-BY-NC 4.0; it knows only
+            the letters a to z, so transcripts in other scripts must be romanised) or a folder with a CTC checkpoint of
             transformers.
-        device: of ctc: cpu, cuda, cuda:1, ...
-        unknown: of ctc: words of which the network knows no letter are an error of their utterance, or get the
-            sound between their neighbours (star).
-        phones: pocketsphinx finds phones too (for phone purity), in a second pass.
-        overwrite: align utterances that have times already, too.
-        num_jobs: processes; one a core if not given, and one for ctc on a GPU.
+        device: device of ctc, such as cpu, cuda or cuda:1.
+        unknown: what ctc does with a word of which the network knows no letter: error leaves the utterance unaligned,
+            star gives the word the sound between its neighbours.
+        phones: whether pocketsphinx finds phones as well, in a second pass; measuring phone purity needs them.
+        overwrite: also align utterances that have times already, replacing these.
+        num_jobs: number of processes; if not given, one a core, and for ctc on a GPU always one.
     """
     trust_given(method)
     from spiritlm_pl.alignment.run import align_corpus
@@ -72,6 +74,6 @@ def align(
     report = align_corpus(corpus, chosen, overwrite=overwrite, num_jobs=jobs)
     print(
         f"{corpus}: {report['aligned']} utterances aligned ({report['newly_aligned']} now), "
-        f"{report['words']} words; {report['unaligned']} could not be"
+        f"{report['words']} words; {report['unaligned']} could not be aligned"
         + (f", listed in {Path(corpus) / 'unaligned.jsonl'}" if report["unaligned"] else "")
     )

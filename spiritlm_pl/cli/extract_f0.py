@@ -1,4 +1,4 @@
-"""`spiritlm extract-f0 CORPUS`: put the F0 of a corpus beside it."""
+"""`spiritlm extract-f0 CORPUS`: extract the F0 of a corpus and store it beside the corpus."""
 
 from spiritlm_pl.registry import trust_given
 
@@ -21,13 +21,13 @@ def extract_f0(
         spiritlm extract-f0 data/corpora/mine --extractor yaapt --num-jobs 8
 
     Args:
-        corpus: a folder made by `spiritlm prepare`.
-        extractor: fcpe (fast, on a GPU too), yaapt (what the paper trains on; slow), yin (no further package),
-            torchaudio (coarse), another that is registered, or the path of a class.
-        name: under which the F0 is kept; that of the extractor if not given.
-        device: of fcpe: cpu, cuda, cuda:1, ...
-        num_jobs: processes; one a core if not given; on a GPU there is one. The result is the same.
-        part_size: utterances in a file.
+        corpus: a corpus folder made by `spiritlm prepare`.
+        extractor: fcpe (fast, also on a GPU), yaapt (used in the paper's training; slow), yin (needs no other package),
+            torchaudio (coarse), the name of another registered extractor, or the path of a class.
+        name: name under which the F0 is stored; if not given, that of the extractor.
+        device: device to compute on, such as cpu, cuda or cuda:1; yaapt computes on the CPU in any case.
+        num_jobs: number of processes, which does not change the result; if not given, one a core. On a GPU always one.
+        part_size: number of utterances in one file of the store.
     """
     trust_given(extractor)
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE

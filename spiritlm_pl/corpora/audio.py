@@ -1,4 +1,4 @@
-"""Audio of a corpus as waveforms, mono and at one rate, and back to files.
+"""Audio of a corpus: from files to mono waveforms at one sample rate, and back to files.
 
 Shapes: C channels, S samples.
 """
@@ -19,23 +19,23 @@ from spiritlm_pl.corpora.containers import AudioError as AudioError
 from spiritlm_pl.corpora.decoding import decode
 
 SAMPLE_RATE = 16_000
-SILENCE = 1e-4  # peak below which there is nothing to hear
-CANCELLED = 0.1  # of the power that the loudest channel alone would leave in the mix
-QUIET = 0.01  # of the mean power of the loudest channel: what is below it is no loss
-WINDOWS = 10  # a second
+SILENCE = 1e-4  # peak below which audio counts as silent
+CANCELLED = 0.1  # share of the loudest channel's power below which the mix counts as cancelled
+QUIET = 0.01  # share of the loudest channel's mean power below which a window is too quiet to count
+WINDOWS = 10  # windows a second in which powers are compared
 LARGEST_KERNEL = 1 << 22  # taps of torchaudio's resampling filter, which grow where two rates share no divisor
 
 
 def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None = None) -> tuple[Tensor, int]:
-    """Decode a file, or a part of it.
+    """Decode an audio file, or a part of it.
 
     Args:
-        path: any format of libsndfile or FFmpeg.
-        start: where to begin, in seconds.
-        duration: how much to read, in seconds; None for all.
+        path: file in any format of libsndfile or FFmpeg.
+        start: time at which to begin, in seconds.
+        duration: length to read, in seconds; None reads to the end.
 
     Returns:
-        waveform (C, S) float32 and its sample rate in Hz.
+        The waveform (C, S) float32 and its sample rate in Hz.
 
     Raises:
         AudioError: if the file is missing, empty, truncated, damaged, or holds no decodable audio.
@@ -49,20 +49,24 @@ def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None
 
 
 def loudest_if_cancelled(waveform: Tensor, rate: int) -> int | None:
-    """The loudest channel of a waveform (C, S) whose channels cancel each other out when they are mixed; else None.
+    """Return the loudest channel if mixing the channels would cancel them out, else None.
 
-    A recording with one channel inverted, be it in a part only, would become silence there. A channel that is silent
-    where another is not is passed over.
+    A recording with one channel inverted, even in one part only, would become silent there. A channel that is silent
+    where another is not is not chosen.
+
+    Args:
+        waveform: channels of a recording (C, S).
+        rate: sample rate in Hz.
 
     Raises:
-        AudioError: if they do in a part, and no channel has what the others have elsewhere.
+        AudioError: if the channels cancel each other out in one part, and each channel lacks sound that another has.
     """
     if waveform.shape[0] == 1 or waveform.numel() == 0:
         return None
     powers = _powers(waveform, rate)  # (C, W)
     loudest = powers.max(0).values
     heard = loudest > QUIET * loudest.mean()
-    enough = min(2, max(1, int(heard.sum()) // 2))  # windows of it
+    enough = min(2, max(1, int(heard.sum()) // 2))  # windows that must be lost for a channel to count as losing sound
 
     def loses(power: Tensor) -> bool:
         return int((heard & (power < CANCELLED * loudest)).sum()) >= enough
@@ -70,38 +74,43 @@ def loudest_if_cancelled(waveform: Tensor, rate: int) -> int | None:
     if not loses(_powers(waveform.sum(0, keepdim=True), rate)[0]):
         return None
     power = powers.mean(1)
-    power = power.clamp(max=0.9 * float(power.max()))  # of those that are as loud, the first
+    power = power.clamp(max=0.9 * float(power.max()))  # of channels about equally loud, the first is chosen
     for channel in power.argsort(descending=True, stable=True).tolist():
         if not loses(powers[channel]):
             return int(channel)
-    raise AudioError("channels must hold the same, but cancel each other out in a part and differ in another")
+    raise AudioError("channels must hold the same sound, but cancel each other out in a part and differ in another")
 
 
 def _powers(waveform: Tensor, rate: int) -> Tensor:
-    """Power of channels (C, S) by window (C, W)."""
+    """Compute the mean power of each channel (C, S) in each of W windows, as (C, W)."""
     size = max(1, rate // WINDOWS)
     squares = torch.nn.functional.pad(waveform.square(), (0, -waveform.shape[1] % size))
     return squares.unflatten(1, (-1, size)).mean(2)
 
 
 def to_mono(waveform: Tensor, rate: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Mix channels (C, S), or take the loudest if they cancel each other out, and resample to (S',).
+    """Mix channels (C, S), or take the loudest if they would cancel each other out, and resample to (S',).
+
+    Args:
+        waveform: channels of a recording (C, S).
+        rate: sample rate of the waveform in Hz.
+        sample_rate: sample rate of the result in Hz.
 
     Raises:
-        AudioError: if it cannot be done without losing some of it.
+        AudioError: if some of the sound would be lost, or the audio cannot be resampled.
     """
     loudest = loudest_if_cancelled(waveform, rate)
     return resample(waveform.mean(0) if loudest is None else waveform[loudest], rate, sample_rate)
 
 
 def resample(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
-    """Resample (S,) to (S',), S' = S * sample_rate / rate within a sample.
+    """Resample a waveform (S,) to (S',), where S' is S * sample_rate / rate to within a sample.
 
-    torchaudio's filter where its kernel is small, as it is for all usual rates; else that of FFmpeg: between 44,101 Hz
-    and 16,000 Hz, the kernel would take 2.8 GB.
+    The filter is torchaudio's where its kernel is small, as for all usual rates, else FFmpeg's: from 44,101 Hz to
+    16,000 Hz, torchaudio's kernel would take 2.8 GB.
 
     Raises:
-        AudioError: if it cannot be done.
+        AudioError: if FFmpeg cannot resample the audio.
     """
     if rate == sample_rate:
         return waveform
@@ -127,9 +136,9 @@ def _resample_with_ffmpeg(waveform: Tensor, rate: int, sample_rate: int) -> Tens
 
 
 def load_waveform(source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Waveform (S,) float32 of a cut or of a whole file, mono, at `sample_rate` Hz.
+    """Load a cut or a whole file as a mono waveform (S,) float32 at `sample_rate` Hz.
 
-    A cut comes out with exactly `round(cut.duration * sample_rate)` samples, at most a few zeros added.
+    A cut gives exactly `round(cut.duration * sample_rate)` samples; up to 50 ms of zeros may be added at its end.
 
     Raises:
         AudioError: if the file is missing, empty or damaged, shorter than the cut, or has values that are not finite.
@@ -159,12 +168,12 @@ def _finite(waveform: Tensor, path: str | Path) -> Tensor:
 
 
 def to_int16(waveform: Tensor) -> Tensor:
-    """Convert samples (S,) in [-1, 1] to 16-bit integers (S,); what lies outside is clipped."""
+    """Convert samples (S,) in [-1, 1] to 16-bit integers (S,); values outside are clipped."""
     return (waveform.detach().cpu().float().clamp(-1, 1) * 32767).round().to(torch.int16)
 
 
 def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int:
-    """Write a mono waveform (S,) in [-1, 1] as 16-bit wav; gives the number of samples.
+    """Write a mono waveform (S,) in [-1, 1] as a 16-bit wav file; return the number of samples.
 
     Raises:
         ValueError: if the waveform has another shape, or holds values that are not finite.
@@ -176,7 +185,7 @@ def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int
     samples = to_int16(waveform).numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync: many, remade at will
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync, which is slow for many files
     try:
         with temporary.open("wb") as stream, wave.open(stream, "wb") as file:
             file.setparams((1, 2, rate, 0, "NONE", ""))

@@ -1,4 +1,4 @@
-"""Utterances of any source to a corpus folder: check, split, write."""
+"""Making of a corpus folder from the utterances of any source: check, split, write."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,26 +26,26 @@ def collect(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> dict[str, Any]:
-    """Make a corpus folder.
+    """Make a corpus folder of utterances.
 
     Args:
-        out: the corpus folder.
-        utterances: all of them, to be split by transcript; or by split, as the corpus has it.
-        rules: what enters.
+        out: path of the corpus folder to write.
+        utterances: all utterances, which are split by transcript; or utterances by split, if the corpus has splits.
+        rules: conditions that an utterance must meet.
         name: name of the corpus.
-        source: where it comes from.
-        licence: under what licence its audio stands.
-        skipped: what the source itself had to leave out.
-        seed: draws the splits.
+        source: description of where the corpus comes from.
+        licence: licence of its audio, in words.
+        skipped: utterances that the source itself had to leave out.
+        seed: seed of the random splits.
         validation_fraction: share of sentences in the validation split, if there are no splits yet.
         test_fraction: share of sentences in the test split, if there are no splits yet.
-        num_jobs: processes; None for one a core.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
 
     Raises:
-        ValueError: if nothing is usable.
+        ValueError: if no utterance is usable.
     """
     check_fractions(validation_fraction, test_fraction)
     parts = utterances if isinstance(utterances, Mapping) else {"": utterances}

@@ -1,17 +1,18 @@
-"""What an audio file says of its own length, where decoders do not look or do not tell.
+"""Checks of audio files against the length that their containers declare, where decoders do not check it.
 
-Decoders are lenient: of a file that ends too early, or of several files one after another, they give what they find
-first. Sources: RIFF and RF64 (EBU Tech 3306), AIFF, CAF, Sony Wave64; Ogg (RFC 3533).
+Decoders are lenient: of a file that ends too early, or of several files one after another, they return the first part.
+Sources: RIFF and RF64 (EBU Tech 3306), AIFF, CAF, Sony Wave64; Ogg (RFC 3533).
 """
 
 import os
 import struct
 from typing import BinaryIO
 
-UNKNOWN_SIZE = 0x7F000000  # from here on, a size is what is written to a pipe: nobody knows it yet
+UNKNOWN_SIZE = 0x7F000000  # a size from here on stands for an unknown one, in files that were written to a pipe
 JOINED = "audio file must be one file, but is several one after another instead"
 FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
-# first bytes: bytes before the first chunk; of a chunk's name; its size; bytes that the size counts too; alignment
+# By a file's first bytes: bytes before the first chunk, bytes of a chunk's name, struct code of its size,
+# bytes of the chunk's head that this size includes, and the alignment of chunks in bytes.
 _FAMILIES = {
     b"RIFF": (12, 4, "<I", 0, 2),
     b"RIFX": (12, 4, ">I", 0, 2),
@@ -23,26 +24,27 @@ _FAMILIES = {
 
 
 class AudioError(ValueError):
-    """Something that cannot be used as audio; the message says why."""
+    """Error for something that cannot be used as audio; the message says why."""
 
 
 class UnknownFormatError(AudioError):
-    """Something that no decoder knows."""
+    """Error for something that no decoder recognises."""
 
 
 def size_of(file: BinaryIO) -> int:
-    """Bytes of a file."""
+    """Return the size of a file in bytes."""
     return file.seek(0, os.SEEK_END)
 
 
 def check_container(file: BinaryIO) -> bool:
-    """Follow the chunks of a WAV (also RIFX, RF64, Wave64), AIFF or CAF file; of FLAC, look for another behind it.
+    """Check the chunks of a WAV (also RIFX, RF64, Wave64), AIFF or CAF file, or that a FLAC file is not several in one.
 
     Returns:
-        whether its sound has a size, be it one that stands for "as much as follows"; False for a size of 0.
+        Whether the file declares the size of its sound, even by a number that means "all that follows"; False if the
+        declared size is 0.
 
     Raises:
-        AudioError: if the file ends before its sound does, or goes on with what its header does not know.
+        AudioError: if the file ends before its sound does, or goes on after the end that its header declares.
     """
     size = size_of(file)
     file.seek(0)
@@ -79,16 +81,16 @@ def check_container(file: BinaryIO) -> bool:
         elif not name.isascii() or not 0 <= length <= size - body:
             break
         position = body + length + -(length + counted) % alignment
-    if size - position > bytes_per_second:  # more than a second: sizes over 4 GiB start at 0 again
+    if size - position > bytes_per_second:  # more than a second of sound is left; sizes above 4 GiB wrap around to 0
         raise AudioError(f"audio file must end where its header says, but has {size - position} bytes more instead")
     return True
 
 
 def ogg_links(file: BinaryIO) -> list[int]:
-    """Where streams begin that follow one after another in an Ogg file, and where the file ends, in bytes.
+    """Return the byte positions at which the consecutive streams of an Ogg file begin, and that of the file's end.
 
     Raises:
-        AudioError: if it ends within a page, or pages are damaged.
+        AudioError: if the file ends within a page, or a page is damaged.
     """
     size, position, in_head, links = size_of(file), 0, False, []
     while position < size:

@@ -15,7 +15,7 @@ from spiritlm_pl.corpora.audio import AudioError
 
 
 def transforms_of(cut: Cut) -> Iterator[AudioTransform]:
-    """What a manifest does to the recordings of a cut, in no order that matters."""
+    """Yield the transforms that a manifest applies to the recordings of a cut, in no particular order."""
     for part in [track.cut for track in cut.tracks] if isinstance(cut, MixedCut) else [cut]:
         recording = None if isinstance(part, PaddingCut) else part.recording
         for transform in (recording and recording.transforms) or ():
@@ -23,21 +23,21 @@ def transforms_of(cut: Cut) -> Iterator[AudioTransform]:
 
 
 def load_cut_audio(cut: Cut) -> tuple[Tensor, int]:
-    """Load a cut through lhotse.
+    """Load the audio of a cut through lhotse.
 
     Args:
-        cut: of any kind that has recordings.
+        cut: a cut of any kind that has recordings.
 
     Returns:
-        waveform (C, S) float32 and its sample rate in Hz: the lowest that any of the recordings had, so that speech
-        which a manifest has resampled upwards does not pass for more than it is.
+        The waveform (C, S) float32 and its sample rate in Hz. This is the lowest rate that any of the recordings had,
+        so that speech which the manifest resamples upwards does not seem to have a higher quality than it has.
 
     Raises:
-        AudioError: if lhotse cannot, for whatever reason.
+        AudioError: if lhotse cannot load the audio, for whatever reason.
     """
     try:
         samples = cut.load_audio()
-    except Exception as error:  # of any decoder and transform of lhotse
+    except Exception as error:  # lhotse's decoders and transforms raise errors of many kinds
         raise AudioError(f"lhotse cannot load the audio: {_first_line(error)}") from error
     if samples is None or samples.size == 0:
         raise AudioError("lhotse finds no audio")

@@ -1,7 +1,8 @@
-"""The one way from audio files to samples, for corpora, commands and servers alike.
+"""Decoding of audio files to samples, shared by corpora, commands and servers.
 
-libsndfile reads what it reads whole; FFmpeg (av) everything else: what libsndfile does not know, several streams one
-after another, and what has no length in its header. What ends before its container says so is refused.
+libsndfile reads the formats that it reads completely. FFmpeg (av) reads all others: formats that libsndfile does not
+know, several streams one after another, and files without a length in their header. A file that ends before its
+container says so is refused.
 
 Shapes: C channels, S samples.
 """
@@ -28,38 +29,38 @@ AUDIO_SUFFIXES = frozenset(
     ".wav .w64 .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .wma .aif .aiff .caf .au .sph .g722 .webm "
     ".mka .mkv .mov .m4b .3gp .ac3 .eac3 .mp2 .amr .wv .tta .aifc".split()
 )
-RAW_FORMATS = {".g722": "g722"}  # headerless: FFmpeg must be told
-LOUDEST = 8.0  # of full scale; beyond it, samples are of another scale
-BLOCK = 1 << 20  # samples that libsndfile is asked for at once, whatever a header promises
+RAW_FORMATS = {".g722": "g722"}  # files without a header, whose format FFmpeg must be told
+LOUDEST = 8.0  # times full scale; a higher peak means that the samples are not scaled to [-1, 1]
+BLOCK = 1 << 20  # samples to request from libsndfile at once, since a header may promise too many
 GAP = 0.1  # seconds that may be missing between two frames
 PRIMING = 0.25  # seconds that an encoder may add and a decoder may drop
 LATEST_START = 3_600.0  # seconds by which sound may begin after its picture
-# Formats of FFmpeg that do not tell their length, or in a table of their own.
+# Formats of FFmpeg that do not declare their length, or do so in a table of their own.
 ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "g722")
-# MP3 (its tables lie, and libsndfile believes them), AU and SPHERE (libsndfile does not see that their end is missing)
+# First bytes of MP3 (libsndfile trusts its tables, which may be wrong), AU and SPHERE (libsndfile misses a lost end).
 FOR_FFMPEG = (b"ID3", b"\xff", b".snd", b"NIST")
-COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # of libsndfile
+COMMON = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG")  # formats by libsndfile's names
 COMMON_DEMUXERS = ("wav", "w64", "aiff", "caf", "flac", "ogg", "mp3", "aac", "mov", "matroska")
-DEMUXERS = (  # none that opens other files or addresses: no playlists
+DEMUXERS = (  # no playlists or other formats that open further files or addresses
     *COMMON_DEMUXERS,
     *("au", "nistsphere", "asf", "amr", "g722", "ac3", "eac3", "ape", "wv", "tta", "mpc", "mpc8", "voc", "gsm"),
     *("avi", "flv", "mpeg", "mpegts"),
 )
 Part = tuple[float, float | None]  # start and duration in seconds; None for all that follows
-UNKNOWN_SECONDS = 1e9  # from here on, libsndfile knows no length: FLAC that was written to a pipe
+UNKNOWN_SECONDS = 1e9  # libsndfile gives such a length for unknown ones, as of FLAC written to a pipe
 WHOLE: Part = (0.0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What may be decoded.
+    """Limits on the audio that is decoded.
 
     Args:
-        max_seconds: length of the file.
-        max_channels: number of channels.
-        min_rate: sample rate in Hz.
-        max_rate: sample rate in Hz.
-        rare: whether formats that few use are read, too.
+        max_seconds: longest file, in seconds.
+        max_channels: largest number of channels.
+        min_rate: lowest sample rate, in Hz.
+        max_rate: highest sample rate, in Hz.
+        rare: whether rarely used formats are decoded as well.
     """
 
     max_seconds: float = math.inf
@@ -69,7 +70,13 @@ class Bounds:
     rare: bool = True
 
     def check(self, channels: int, rate: int, seconds: float | None) -> None:
-        """Refuse what is out of bounds; `seconds` are as many as are known of."""
+        """Raise AudioError if a file exceeds the limits.
+
+        Args:
+            channels: number of channels of the file.
+            rate: sample rate of the file, in Hz.
+            seconds: length of the file as far as it is known, in seconds; None if it is unknown.
+        """
         if channels > self.max_channels:
             raise AudioError(f"audio must have at most {self.max_channels} channels, but has {channels} instead")
         if not self.min_rate <= rate <= self.max_rate:
@@ -83,18 +90,20 @@ class Bounds:
 def decode(
     source: Path | bytes, parts: Sequence[Part] = (WHOLE,), bounds: Bounds | None = None
 ) -> Iterator[tuple[Tensor, int]]:
-    """Decode parts of a file, in one pass.
+    """Decode parts of an audio file, in one pass.
 
     Args:
-        source: the file, or its contents.
-        parts: what is wanted, ordered by their start; those that end behind the end come out shorter.
-        bounds: what is decoded at all.
+        source: path of the file, or its contents.
+        parts: start and duration in seconds of each part, ordered by start; a duration of None reads to the end. Parts
+            that reach beyond the end of the file come out shorter.
+        bounds: limits on the audio; None for the defaults of `Bounds`.
 
     Yields:
-        of each part the waveform (C, S) float32 and its sample rate in Hz.
+        For each part, the waveform (C, S) float32 and its sample rate in Hz.
 
     Raises:
-        AudioError: if the file is missing, empty, truncated, damaged, out of bounds, or no audio; later parts are lost.
+        AudioError: if the file is missing, empty, truncated, damaged, beyond the limits, or no audio. It is raised
+            where decoding fails, so that earlier parts have been yielded.
     """
     bounds = bounds or Bounds()
     try:
@@ -102,12 +111,12 @@ def decode(
             yield from _decode(source, file, parts, bounds)
     except AudioError:
         raise
-    except Exception as error:  # whatever a decoder makes of what it is given is about this one file
+    except Exception as error:  # decoders raise errors of many kinds, which must not end more than this one file
         raise AudioError(f"audio file cannot be read ({error!r})") from error
 
 
 def declared_seconds(path: Path) -> float | None:
-    """How long a file says that it lasts; None where it does not."""
+    """Return the length in seconds that a file declares; None if it declares none."""
     try:
         found = soundfile.info(path)
         if found.duration < UNKNOWN_SECONDS:
@@ -149,13 +158,13 @@ def _decode(
                         done += 1
                     return
         except (soundfile.LibsndfileError, TypeError):
-            pass  # not one of libsndfile's formats, or damaged: FFmpeg has the last word
+            pass  # the format is not one of libsndfile's, or the file is damaged; FFmpeg decides
     for waveform, rate in _parts_of(_frames(file, raw, bounds), parts[done:]):
         yield _checked(waveform), rate
 
 
 def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
-    """Parts (C, S) of an open file."""
+    """Read parts (C, S) of an open file."""
     seconds = sound.frames / sound.samplerate
     bounds.check(sound.channels, sound.samplerate, seconds if seconds < UNKNOWN_SECONDS else None)
     for start, duration in parts:
@@ -168,7 +177,7 @@ def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> 
 
 
 def _blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
-    """So many samples, in blocks (C, S): a header may promise more than a machine can hold."""
+    """Read a number of samples in blocks (C, S), since a header may promise more samples than fit in memory."""
     missing = wanted
     while True:
         block = sound.read(min(missing, BLOCK), dtype="float32", always_2d=True)
@@ -181,7 +190,7 @@ def _blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
 
 
 def _chained(file: BinaryIO, links: Sequence[int], parts: Sequence[Part], bounds: Bounds) -> Iterator[Tensor]:
-    """Parts (C, S) of an Ogg file of several streams, of which decoders find the first, or lose some samples."""
+    """Read parts (C, S) of an Ogg file of several streams, of which decoders find only the first, or lose samples."""
 
     def blocks() -> Iterator[tuple[np.ndarray, int]]:
         kinds, count = [], 0
@@ -203,14 +212,14 @@ def _chained(file: BinaryIO, links: Sequence[int], parts: Sequence[Part], bounds
 
 
 def _container(file: BinaryIO, raw: str | None, demuxers: Sequence[str]) -> av.container.InputContainer:
-    """Open what FFmpeg reads, with no way from it to other files."""
+    """Open a file with FFmpeg in such a way that it cannot open other files."""
     file.seek(0)
     safe = {"format_whitelist": ",".join(demuxers), "protocol_whitelist": "none"}
     return av.open(file, "r", format=raw, options=safe)
 
 
 def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[np.ndarray, int]]:
-    """Decoded frames (C, S) with the sample rate, which is that of the first, as are the channels."""
+    """Yield decoded frames (C, S), each with the sample rate; rate and channels are those of the first frame."""
     count, rate = 0, 0
     mp3 = None if raw else read_mp3(file)
     if mp3 is not None:
@@ -242,7 +251,7 @@ def _frames(file: BinaryIO, raw: str | None, bounds: Bounds) -> Iterator[tuple[n
 
 
 def _uniform(frames: Iterator[av.AudioFrame], bounds: Bounds, promised: float | None) -> Iterator[av.AudioFrame]:
-    """Frames of floating point, all of the first one's rate and channels: joined files may differ."""
+    """Convert frames to floating point and to the first frame's rate and channels, since joined files may differ."""
     target, form, resampler = None, None, None
     for frame in frames:
         if form != (form := (frame.sample_rate, frame.layout.name, frame.format.name)):
@@ -259,7 +268,7 @@ def _uniform(frames: Iterator[av.AudioFrame], bounds: Bounds, promised: float | 
 
 
 def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float | None:
-    """How many seconds a container says that its sound lasts; None where that would be a guess."""
+    """Return the length in seconds that a container declares for its sound; None where it is only an estimate."""
     name, stream = container.format.name, container.streams.audio[0]
     if name == "mp3":
         return None if mp3 is None else mp3.seconds
@@ -267,7 +276,7 @@ def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float 
         return None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    only = len(container.streams) == 1  # a film may be longer than its sound
+    only = len(container.streams) == 1  # a video may be longer than its sound
     if not only or container.duration is None:
         return None
     begins = _start_of(stream) if name.startswith("matroska") else 0.0  # its duration counts from 0
@@ -275,17 +284,17 @@ def _promised(container: av.container.InputContainer, mp3: Mp3 | None) -> float 
 
 
 def _start_of(stream: av.AudioStream) -> float:
-    """When sound begins, in seconds of its container's clock."""
+    """Return the time in seconds of the container's clock at which a stream begins."""
     if stream.start_time is None or stream.time_base is None:
         return 0.0
     return float(stream.start_time * stream.time_base)
 
 
 def _lead(container: av.container.InputContainer) -> float:
-    """Seconds by which sound begins after its picture: times in a film count from where that begins.
+    """Return the seconds by which sound begins after its picture, since times in a video count from the earlier start.
 
     Raises:
-        AudioError: if they are too many to be meant.
+        AudioError: if they are more than an hour, which must be an error.
     """
     if len(container.streams) == 1 or container.start_time is None:
         return 0.0
@@ -296,10 +305,10 @@ def _lead(container: av.container.InputContainer) -> float:
 
 
 def _sound(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-    """Frames of the first audio stream.
+    """Yield the frames of the first audio stream.
 
     Raises:
-        AudioError: if something between them cannot be decoded or is not there.
+        AudioError: if sound between two frames cannot be decoded or is missing.
     """
     end: float | None = None
     last, lost = 0.0, 0.0  # seconds
@@ -320,14 +329,14 @@ def _sound(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
             end = None if frame.time is None else frame.time + seconds
             last += seconds
             yield frame
-    if lost > GAP:  # less is the rest of a frame at the end
+    if lost > GAP:  # a smaller loss is an incomplete frame at the end
         raise AudioError(f"audio file is truncated: it cannot be decoded after {last:.2f} s")
 
 
 def _parts_of(frames: Iterator[tuple[np.ndarray, int]], parts: Sequence[Part]) -> Iterator[tuple[Tensor, int]]:
-    """Parts out of a stream of frames; no more is held than from the start of the first part that is not done."""
+    """Cut parts out of a stream of frames, dropping frames before the first unfinished part from memory."""
     waiting, held = deque(parts), deque[np.ndarray]()
-    begin = end = rate = 0  # of what is held, in samples
+    begin = end = rate = 0  # the first two bound the held frames, in samples
 
     def cut(part: Part) -> Tensor:
         first = round(part[0] * rate) - begin

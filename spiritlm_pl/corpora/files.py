@@ -1,4 +1,4 @@
-"""Files of a corpus that came from elsewhere: found in linked folders, too, and read in whatever encoding they are."""
+"""Files of a corpus from elsewhere: found in linked folders as well, and read in whichever encoding they have."""
 
 import codecs
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import regex
 
 LONGEST_NAME = 200  # bytes of a file's name without suffix; file systems take 255 in all
-# The longer marks first: that of UTF-32 begins with that of UTF-16.
+# UTF-32 comes first, since its byte order mark begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -19,7 +19,7 @@ _MARKS = {
 
 
 def files_below(folder: str | Path) -> list[Path]:
-    """Files at any depth, in order of their paths; linked folders are entered, each folder once.
+    """Return the files of a folder at any depth, in order of their paths; linked folders are entered, each folder once.
 
     Raises:
         OSError: if a folder cannot be listed.
@@ -27,7 +27,7 @@ def files_below(folder: str | Path) -> list[Path]:
     entered: set[Path] = set()
 
     def enter(place: Path) -> Iterator[Path]:
-        if (real := place.resolve()) in entered:  # a link to a folder above, or to one that was listed
+        if (real := place.resolve()) in entered:  # it is a link to a folder that was entered already
             return
         entered.add(real)
         entries = sorted(place.iterdir())
@@ -39,14 +39,16 @@ def files_below(folder: str | Path) -> list[Path]:
 
 
 def decode_text(content: bytes, fallback: str | None = None) -> str:
-    r"""Text by its byte order mark; without one UTF-16 if every other byte is 0, else UTF-8; newlines become "\n".
+    r"""Decode the contents of a text file; newlines become "\n".
+
+    The encoding is that of the byte order mark. Without a mark it is UTF-16 if about every other byte is 0, else UTF-8.
 
     Args:
-        content: of a file.
-        fallback: encoding of what is not UTF-8; None if that is an error.
+        content: bytes of the file.
+        fallback: encoding to use if the bytes are not valid UTF-8; None raises an error instead.
 
     Raises:
-        ValueError: if it is in no such encoding.
+        ValueError: if the bytes are valid in none of these encodings.
     """
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
     if encoding is None:
@@ -64,10 +66,10 @@ def decode_text(content: bytes, fallback: str | None = None) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file; see `decode_text`.
+    """Read a text file in any of the encodings of `decode_text`.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
         ValueError: if it is in no known encoding; the message names the file.
     """
     try:
@@ -77,23 +79,23 @@ def read_text(path: str | Path) -> str:
 
 
 def path_id(path: str | Path) -> str:
-    """What names an utterance by its file: the parts of its path without suffix, joined by dashes."""
+    """Return the id of an utterance by its file: the parts of its path without suffix, joined by dashes."""
     path = Path(path)
     return "-".join(part for part in path.with_suffix("").parts if part not in ("/", "..", "."))
 
 
 def plain_name(name: str, other: str = "_") -> str:
-    """A name that can be that of a file: letters of any script with their marks, digits, and . _ -
+    """Return a name that can be a file's: letters of any script with their marks, digits, and the signs . _ -
 
     Args:
-        name: any text.
-        other: what stands for a run of other characters.
+        name: any text to turn into a name.
+        other: text that replaces each run of other characters.
     """
     return regex.sub(r"[^\p{L}\p{M}\p{N}._-]+", other, name)
 
 
 def short_name(name: str) -> str:
-    """A name, or its end and a hash of it where it is longer than file systems take; others have others."""
+    """Return a name that file systems accept; a longer one is replaced by its end and a hash of the whole."""
     encoded = name.encode()
     if len(encoded) <= LONGEST_NAME:
         return name

@@ -1,4 +1,4 @@
-"""From utterances found somewhere to checked cuts: what cannot be used is skipped with its reason.
+"""Conversion of utterances from any source to checked cuts; those that cannot be used are skipped with a reason.
 
 Mono files at 16 kHz stay where they are; all others are mixed and resampled into the corpus folder.
 """
@@ -26,19 +26,32 @@ from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_tim
 from spiritlm_pl.runtime.parallel import parallel_map
 
 logger = logging.getLogger(__name__)
-FILE_SLACK = 0.1  # seconds by which a file may be longer or shorter than it is said to be
-UNDECODED = "\N{REPLACEMENT CHARACTER}"  # what decoding puts in place of bytes that are not UTF-8
+FILE_SLACK = 0.1  # seconds by which a file may differ from its declared length
+UNDECODED = "\N{REPLACEMENT CHARACTER}"  # decoding puts it in place of bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """An utterance as a source describes it; `start` and `duration` (seconds) cut it out of a longer file.
+    """An utterance as a source describes it.
 
-    A `text` of None means that the source lacks it; of `speech_only` it has none, and that is no reason to skip.
-    A `channel` of the file (0 the first) is taken alone; None mixes all. Times of words and phones count from the start
-    of the utterance; words that do not fit it, or say something else than the text, are left out. A whole file may have
-    to last `file_duration` seconds, within `file_slack`. One that does not stay is stored in the corpus. A `cut` is
-    loaded through lhotse in place of the file.
+    Attributes:
+        id: id of the utterance, unique in its corpus.
+        path: path of the audio file.
+        text: transcript; None if the source lacks it.
+        speaker: name of the speaker; empty if it is not known.
+        language: language of the transcript, as a code such as "en".
+        start: start in seconds of the file.
+        duration: length in seconds; None for all that follows the start.
+        channel: channel of the file to take alone, 0 for the first; None mixes all channels.
+        words: words with times in seconds from the start of the utterance; they are dropped if they do not fit the
+            utterance or differ from the text.
+        phones: phones with times in seconds from the start of the utterance.
+        custom: further fields to store with the utterance; None for none.
+        speech_only: whether the utterance has no text by intention, so that it is not skipped for that.
+        file_duration: length in seconds that the whole file must have; None accepts any.
+        file_slack: seconds by which the file may differ from `file_duration`.
+        stays: whether the file remains where it is; if not, its audio is stored in the corpus.
+        cut: lhotse cut to load in place of the file; None reads the file.
     """
 
     id: str
@@ -61,15 +74,15 @@ class Utterance:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What an utterance must be to enter a corpus.
+    """Conditions that an utterance must meet to enter a corpus.
 
     Args:
-        min_duration: seconds.
-        max_duration: seconds.
-        min_sample_rate: Hz; what was sampled lower lacks the upper half of the spectrum.
-        spoken_text: keep the transcript as the words that are said (lower case; numbers and symbols in words, and
-            utterances of which it is not certain how they are said are skipped), else as written.
-        symbols: names of symbols that this corpus reads in its own way.
+        min_duration: shortest utterance, in seconds.
+        max_duration: longest utterance, in seconds.
+        min_sample_rate: lowest sample rate in Hz; audio that was sampled lower lacks the upper part of the spectrum.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case, with numbers and symbols in
+            words; utterances that could be read in several ways are skipped. If False, transcripts are kept as written.
+        symbols: names of the symbols that this corpus reads in its own way, by symbol.
     """
 
     min_duration: float = 0.2
@@ -79,7 +92,7 @@ class Rules:
     symbols: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the range of durations."""
         if not 0 < self.min_duration < self.max_duration:
             raise ValueError(
                 f"min_duration must be in (0, max_duration = {self.max_duration}), but is {self.min_duration} instead"
@@ -87,7 +100,7 @@ class Rules:
 
 
 def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rules) -> list[MonoCut | Skipped]:
-    """Check utterances of one file, which is decoded once, and describe them in their order."""
+    """Check the utterances of one file, decoding it once; return a cut or the reason against it for each, in order."""
     results: dict[str, MonoCut | Skipped] = {}
     wanted = []
     for utterance in sorted(utterances, key=lambda utterance: utterance.start):
@@ -107,7 +120,7 @@ def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rule
 
 
 def _decoded(path: Path, parts: Sequence[Part]) -> Iterator[tuple[Tensor, int] | AudioError]:
-    """Parts (C, S) of a file with its sample rate; from a damage on the reason in place of each."""
+    """Yield parts (C, S) of a file with their sample rate; from the first damage on, yield the error for each part."""
     found = decode(path, parts)
     for done in range(len(parts)):
         try:
@@ -127,10 +140,10 @@ def _loaded(cut: Cut) -> tuple[Tensor, int] | AudioError:
 def _ingested(
     utterance: Utterance, found: tuple[Tensor, int] | AudioError, audio_folder: Path, rules: Rules
 ) -> MonoCut | Skipped:
-    """One utterance with what its audio gave; whatever is wrong with it costs itself alone.
+    """Make a cut of one utterance and its decoded audio; any fault in it skips this utterance alone.
 
     Raises:
-        OSError: if its audio cannot be written: that is the disk's fault, and of all utterances.
+        OSError: if the audio cannot be written, since this is a fault of the disk and affects all utterances.
     """
     try:
         if not isinstance(found, AudioError):
@@ -138,7 +151,7 @@ def _ingested(
         reason = str(found)
     except OSError:
         raise
-    except Exception as error:  # of a resampler or a transform, on a sound that nobody has tried
+    except Exception as error:  # resamplers and transforms raise errors of many kinds on unusual audio
         reason = f"utterance cannot be used ({error!r})"
     return Skipped(utterance.id, str(utterance.path), reason)
 
@@ -146,7 +159,15 @@ def _ingested(
 def ingest_one(
     utterance: Utterance, waveform: Tensor, rate: int, audio_folder: Path, rules: Rules
 ) -> MonoCut | Skipped:
-    """Check one utterance, convert its audio (C, S) if it must be, and describe it."""
+    """Check one utterance with its audio (C, S), convert and store the audio if needed, and describe it as a cut.
+
+    Args:
+        utterance: the utterance as its source describes it.
+        waveform: its audio (C, S).
+        rate: sample rate of the audio in Hz.
+        audio_folder: folder for converted audio.
+        rules: conditions that the utterance must meet.
+    """
 
     def skip(reason: str) -> Skipped:
         return Skipped(utterance.id, str(utterance.path), reason)
@@ -182,9 +203,9 @@ def ingest_one(
     whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
     kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
     if not kept or rate != SAMPLE_RATE or num_channels > 1 or peak > 1:
-        name = utterance.id.replace("%", "%25").replace("/", "%2F")  # no two ids share a file
+        name = utterance.id.replace("%", "%25").replace("/", "%2F")  # escaped, so that no two ids share a file
         path = audio_folder / f"{short_name(name)}.wav"
-        num_samples = save_wav(path, mono / max(1.0, peak))  # quieter rather than clipped
+        num_samples = save_wav(path, mono / max(1.0, peak))  # scaled down instead of clipped
     text = utterance.text or ""
     text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
     words, phones = _times(utterance, text, num_samples / SAMPLE_RATE)
@@ -203,16 +224,16 @@ def ingest_one(
 
 
 def _fault_of_names(utterance: Utterance) -> str | None:
-    """Why an utterance cannot be named in a manifest; None if it can."""
+    """Return the reason why an utterance cannot be named in a manifest; None if it can."""
     try:
         f"{utterance.id}{utterance.path}{utterance.speaker}{utterance.language}".encode()
-    except UnicodeEncodeError:  # what a disk or a manifest has in place of text
+    except UnicodeEncodeError:  # a disk or a manifest may hold names that are no valid text
         return "names of file, folders and speaker must be UTF-8, but are not"
     return None
 
 
 def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
-    """Why the transcript cannot be used; None if it can."""
+    """Return the reason why a transcript cannot be used; None if it can."""
     text = utterance.text
     if text is None:
         return "there is no transcript beside it"
@@ -221,7 +242,7 @@ def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
     try:
         unknown = unreadable(text, utterance.language, rules.symbols) if rules.spoken_text else None
         words = spoken_words(text, rules.symbols, utterance.language)
-    except Exception as error:  # of what writes out numbers, which may be of any size
+    except Exception as error:  # the library that writes out numbers raises errors of many kinds
         return f"transcript cannot be written as words ({error!r:.200})"
     if unknown is not None:
         return f"transcript must have one reading, but has {unknown!r} instead: write it in words"
@@ -229,19 +250,19 @@ def _fault_of_text(utterance: Utterance, rules: Rules) -> str | None:
 
 
 def _with_known_style(custom: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What is known of an utterance beside its text, without a style that is none."""
+    """Return the custom fields without a style whose value means that there is none."""
     if custom is None or not isinstance(style := custom.get("style"), str) or named(style):
         return custom
     return {name: value for name, value in custom.items() if name != "style"}
 
 
 def _times(utterance: Utterance, text: str, duration: float) -> tuple[list[Word], list[Word]]:
-    """Words of the text, and phones, with the times that the utterance brings; none where they do not fit."""
+    """Return the words of the text and the phones with the utterance's own times; empty if the times do not fit."""
     tokens = written_tokens(text, utterance.language)
     try:
         words = spoken_times([word for _, said in tokens for word in said], utterance.words, utterance.language)
         return token_times(tokens, words, duration), fit_times(utterance.phones, duration)
-    except AlignmentError:  # `spiritlm align` finds others
+    except AlignmentError:  # `spiritlm align` can find other times later
         return [], []
 
 
@@ -255,14 +276,14 @@ def ingest(
     """Check and convert utterances in parallel.
 
     Args:
-        utterances: what a source holds; ids must differ.
-        out: the corpus folder; converted audio goes below it.
-        rules: what enters.
-        num_jobs: processes; None for one a core.
-        left_out: what the source itself has skipped.
+        utterances: utterances of a source; their ids must differ.
+        out: path of the corpus folder; converted audio is stored below it.
+        rules: conditions that an utterance must meet.
+        num_jobs: number of processes; None for one a core.
+        left_out: utterances that the source itself has skipped.
 
     Returns:
-        usable cuts in the order given, and all that was skipped.
+        The usable cuts in the order given, and all skipped utterances.
 
     Raises:
         ValueError: if two utterances have the same id, or none is usable.
@@ -284,7 +305,7 @@ def ingest(
 
 
 def _by_file(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
-    """Utterances of the same file together."""
+    """Group utterances by their file."""
     files: dict[Path, list[Utterance]] = {}
     for utterance in utterances:
         files.setdefault(utterance.path, []).append(utterance)

@@ -1,11 +1,11 @@
-"""The corpus folder: what `spiritlm prepare` writes and every stage reads.
+"""The corpus folder, which `spiritlm prepare` writes and every stage reads.
 
     <corpus>/cuts_{train,validation,test}.jsonl.gz   lhotse cuts, one utterance each
     <corpus>/corpus.json                             name, source, licence, counts, arguments, code version
-    <corpus>/skipped.jsonl                           what was left out, and why
+    <corpus>/skipped.jsonl                           utterances that were left out, with the reasons
     <corpus>/audio/                                  audio that was made or converted, by relative paths
 
-A cut has one supervision with the text, the speaker and, once aligned, times of words (and phones) in
+A cut has one supervision with the text, the speaker and, once aligned, the times of words (and phones) in
 seconds from the start of the cut. Time that no phone covers is silence.
 """
 
@@ -32,7 +32,7 @@ SKIPPED_FILE = "skipped.jsonl"
 
 @dataclass(frozen=True)
 class Word:
-    """A word (or phone) of an utterance; times in seconds from the start of the cut."""
+    """A word (or phone) of an utterance with its times in seconds from the start of the cut."""
 
     text: str
     start: float
@@ -40,7 +40,7 @@ class Word:
 
 
 def cuts_path(folder: str | Path, split: str) -> Path:
-    """File of one split.
+    """Return the path of the manifest of one split.
 
     Raises:
         ValueError: if there is no split of that name.
@@ -51,7 +51,7 @@ def cuts_path(folder: str | Path, split: str) -> Path:
 
 
 def _replace_source(cut: MonoCut, root: Path, absolute: bool) -> MonoCut:
-    """Make audio paths below `root` absolute, or relative to it; others stay."""
+    """Make audio paths below `root` absolute, or relative to it; keep others."""
     sources = []
     for source in cut.recording.sources:
         path = Path(source.source)
@@ -66,12 +66,12 @@ def _replace_source(cut: MonoCut, root: Path, absolute: bool) -> MonoCut:
 
 
 def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
-    """Cuts of one split, with audio paths that hold from any working folder.
+    """Load the cuts of one split, with absolute audio paths.
 
     Args:
-        folder: a corpus folder.
+        folder: path of the corpus folder.
         split: train, validation or test.
-        lazy: read while iterating (no `len`), for corpora that do not fit in memory.
+        lazy: whether to read while iterating (without `len`), for corpora that do not fit in memory.
 
     Raises:
         FileNotFoundError: if the folder is no corpus, or an unfinished one.
@@ -105,7 +105,7 @@ class _Absolute:
 
 
 def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
-    """Write one split (an unfinished write leaves the previous file); gives the number of cuts."""
+    """Write the cuts of one split and return their number; an unfinished write leaves the previous file."""
     root, count = Path(folder), 0
     with (
         atomic_path(cuts_path(folder, split)) as path,
@@ -120,7 +120,7 @@ def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write dataclasses or mappings, one JSON object a line; names on a disk that are no text are escaped."""
+    """Write dataclasses or mappings as JSON, one object a line; file names that are no valid text are escaped."""
     with atomic_path(path) as temporary:
         plain = (row if isinstance(row, Mapping) else asdict(row) for row in rows)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain)
@@ -137,19 +137,19 @@ def save_corpus(
     arguments: Mapping[str, Any] | None = None,
     skipped: Iterable[Skipped] = (),
 ) -> dict[str, Any]:
-    """Write a corpus folder; `corpus.json` comes last, so a folder that has it is complete.
+    """Write a corpus folder; `corpus.json` is written last, so a folder that has it is complete.
 
     Args:
-        folder: the corpus folder, created if missing.
+        folder: path of the corpus folder, created if missing.
         cuts: cuts by split name; splits that are left out are written empty.
         name: name of the corpus.
-        source: where its audio comes from.
-        licence: under what licence the audio stands, in words.
-        arguments: what it was made with (seed, counts, voices), to tell whether it must be made again.
-        skipped: utterances left out.
+        source: description of where its audio comes from.
+        licence: licence of the audio, in words.
+        arguments: values that the corpus was made with (seed, counts, voices), to tell whether it must be made again.
+        skipped: utterances that were left out.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def save_corpus(
 
 @contextmanager
 def replaced_corpus(folder: str | Path) -> Iterator[None]:
-    """While its audio is made anew, a folder is no corpus; it is the old one again if nothing was usable."""
+    """Mark a folder as no corpus while its audio is made anew; if no utterance is usable, restore the old corpus."""
     path = Path(folder) / INFO_FILE
     before = path.read_bytes() if path.is_file() else None
     path.unlink(missing_ok=True)
@@ -193,7 +193,7 @@ def replaced_corpus(folder: str | Path) -> Iterator[None]:
 
 
 def read_info(folder: str | Path) -> dict[str, Any] | None:
-    """Contents of `corpus.json`, or None where there is no complete corpus."""
+    """Return the contents of `corpus.json`; None if there is no complete corpus."""
     path = Path(folder) / INFO_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -211,7 +211,20 @@ def make_cut(
     phones: Iterable[Word] = (),
     custom: Mapping[str, Any] | None = None,
 ) -> MonoCut:
-    """A cut over a whole mono file of `num_samples` samples."""
+    """Make a cut over a whole mono file.
+
+    Args:
+        cut_id: id of the cut, its recording and its supervision.
+        path: path of the audio file.
+        sample_rate: sample rate of the file in Hz.
+        num_samples: number of samples of the file.
+        text: transcript of the cut.
+        speaker: name of the speaker; empty if it is not known.
+        language: language of the transcript, as a code such as "en".
+        words: words with times in seconds.
+        phones: phones with times in seconds.
+        custom: further fields of the supervision; None for none.
+    """
     duration = num_samples / sample_rate
     recording = Recording(
         id=cut_id,
@@ -235,14 +248,14 @@ def make_cut(
 
 
 def with_alignment(cut: MonoCut, words: Iterable[Word], phones: Iterable[Word] = ()) -> MonoCut:
-    """The cut with these words and phones in place of those it had."""
+    """Return a copy of the cut with these words and phones in place of its own."""
     alignment = {kind: [_to_item(word) for word in items] for kind, items in (("word", words), ("phone", phones))}
     present = {kind: items for kind, items in alignment.items() if items} or None
     return fastcopy(cut, supervisions=[fastcopy(cut.supervisions[0], alignment=present)])
 
 
 def _to_item(word: Word) -> AlignmentItem:
-    start, end = round(word.start, 4), round(word.end, 4)  # both, so that neighbours that touch still do
+    start, end = round(word.start, 4), round(word.end, 4)  # both are rounded, so that adjacent words stay adjacent
     return AlignmentItem(word.text, start, round(end - start, 4), getattr(word, "score", None))
 
 
@@ -252,26 +265,26 @@ def _alignment(cut: MonoCut, kind: str) -> list[Word]:
 
 
 def named(name: str | None) -> str:
-    """A name without spaces around it; empty for what tools write where there is none (nan, None, NULL, N/A)."""
+    """Return a name without spaces around it; empty for the names that tools write for none (nan, None, NULL, N/A)."""
     stripped = (name or "").strip()
     return "" if stripped == "NA" or stripped.lower() in ("nan", "none", "null", "n/a", "<na>") else stripped
 
 
 def speaker_of(cut: MonoCut) -> str:
-    """Name of the speaker of an utterance, "unknown" if it has none."""
+    """Return the name of an utterance's speaker, "unknown" if it has none."""
     return cut.supervisions[0].speaker or "unknown"
 
 
 def style_of(cut: MonoCut) -> str:
-    """Name of the style of an utterance (`custom["style"]`), empty where it has none."""
+    """Return the name of an utterance's style (`custom["style"]`), empty if it has none."""
     return str((cut.supervisions[0].custom or {}).get("style") or "")
 
 
 def word_alignment(cut: MonoCut) -> list[Word]:
-    """Words of a cut in order, with times; empty where it was not aligned."""
+    """Return the words of a cut in order, with times; empty if it was not aligned."""
     return _alignment(cut, "word")
 
 
 def phone_alignment(cut: MonoCut) -> list[Word]:
-    """Phones of a cut in order, with times; empty where the aligner gave none."""
+    """Return the phones of a cut in order, with times; empty if the aligner gave none."""
     return _alignment(cut, "phone")

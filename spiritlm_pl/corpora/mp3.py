@@ -1,7 +1,7 @@
-"""MP3 (MPEG audio) that was joined of several files: where each begins, what tags lie between, and how long it lasts.
+"""MP3 (MPEG audio) that was joined from several files: its stretches of sound, the tags between them, and its length.
 
-Decoders take a tag amid the sound for damage, and the table at the start for that of the whole. Sources: ISO 11172-3
-and 13818-3 for frames; the Xing table; ID3v1, ID3v2.4, APEv2 and Lyrics3 for tags.
+Decoders take a tag within the sound for damage, and the table at the start for that of the whole file. Sources: ISO
+11172-3 and 13818-3 for frames; the Xing table; ID3v1, ID3v2.4, APEv2 and Lyrics3 for tags.
 """
 
 import io
@@ -16,10 +16,10 @@ from spiritlm_pl.corpora.containers import size_of
 
 TAG_SIZE = 10  # bytes of the head of an ID3 tag
 HEAD = 4 + 32 + 12  # bytes of a frame in which a table may begin
-ROUNDED = 0.1  # seconds of a part
-LONGEST_TAG = 1 << 20  # bytes of a tag that tells its length at its end only
+ROUNDED = 0.1  # seconds by which the length of each part may be rounded
+LONGEST_TAG = 1 << 20  # bytes to search for the end of a tag that tells its length only there
 _RATES = (44_100, 48_000, 32_000)  # Hz; halves and quarters in the later versions
-_BITRATES = {  # kbit/s, by whether it is the first version, and layer
+_BITRATES = {  # kbit/s, by (whether the version is MPEG-1, layer)
     (True, 1): [32 * place for place in range(1, 15)],
     (True, 2): [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
     (True, 3): [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
@@ -31,7 +31,13 @@ _BITRATES = {  # kbit/s, by whether it is the first version, and layer
 
 @dataclass(frozen=True)
 class _Frame:
-    """What the head of a frame tells: its bytes and seconds, and the seconds that a table in it promises."""
+    """Contents of a frame's header.
+
+    Attributes:
+        length: length of the frame in bytes.
+        seconds: duration of its sound in seconds.
+        promised: length in seconds that a table in the frame declares; None if there is no table.
+    """
 
     length: int
     seconds: float
@@ -40,11 +46,12 @@ class _Frame:
 
 @dataclass(frozen=True)
 class Mp3:
-    """An MP3 file.
+    """Layout of an MP3 file.
 
     Attributes:
-        sound: stretches of frames, in bytes, with no tags between the first and the last frame of any.
-        seconds: as many as the first table promises, or those of all parts together; None without any.
+        sound: first and last byte of each stretch of frames; there are no tags between the frames of a stretch.
+        seconds: length that the first table declares for the whole file, or the sum of the tables of all parts; None
+            if there is no table.
     """
 
     sound: Sequence[tuple[int, int]]
@@ -52,12 +59,12 @@ class Mp3:
 
 
 def read_mp3(file: BinaryIO) -> Mp3:
-    """Follow the frames of an MP3 from the first, as far as they are undamaged and of known length."""
+    """Find the stretches of sound of an MP3 file, as far as its frames are undamaged and declare their lengths."""
     size = size_of(file)
     begin, position = 0, _leading_tags(file)
     sound: list[tuple[int, int]] = []
     promised: list[float] = []
-    of_first = 0.0  # seconds of the first part
+    of_first = 0.0  # seconds that the frames of the first part last
     while position < size:
         file.seek(position)
         frame = _frame(file.read(HEAD))
@@ -69,7 +76,7 @@ def read_mp3(file: BinaryIO) -> Mp3:
                 of_first += frame.seconds
             continue
         length = _tag_length(file, position)
-        if length is None:  # damage, or a frame that does not tell its length: decoders will see
+        if length is None:  # damage, or a frame that does not declare its length: this is left to the decoder
             break
         if begin < position:
             sound.append((begin, position))
@@ -77,12 +84,12 @@ def read_mp3(file: BinaryIO) -> Mp3:
     if begin < size:
         sound.append((begin, size))
     if promised and promised[0] > of_first + sum(promised[1:]) - ROUNDED * len(promised):
-        del promised[1:]  # what joined the files wrote a table of the whole
+        del promised[1:]  # the program that joined the files wrote a table of the whole into the first
     return Mp3(sound, sum(promised) if promised else None)
 
 
 def _frame(head: bytes) -> _Frame | None:
-    """The frame that begins with these bytes; None if none does, or its length is not told."""
+    """Parse the header of a frame from its first bytes; None if it is none, or does not tell the frame's length."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -99,7 +106,7 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _promised(head: bytes, first_version: bool) -> int | None:
-    """Frames that the table in this one promises; None if it has none."""
+    """Return the number of frames that a table in this frame declares; None if it has no table."""
     if len(head) < HEAD:
         return None
     is_mono = head[3] & 0xC0 == 0xC0
@@ -109,7 +116,7 @@ def _promised(head: bytes, first_version: bool) -> int | None:
 
 
 def _leading_tags(file: BinaryIO) -> int:
-    """Where the first frame may be; the same letters in a tag of text are none."""
+    """Return the position after all ID3 tags at the start, whose contents could be taken for frames."""
     position = 0
     while (length := _id3_length(file, position)) is not None:
         position += length
@@ -126,7 +133,7 @@ def _id3_length(file: BinaryIO, position: int) -> int | None:
 
 
 def _tag_length(file: BinaryIO, position: int) -> int | None:
-    """Bytes of the tag of any kind that begins there; None if none does."""
+    """Return the length in bytes of the tag of any kind that begins there; None if none does."""
     if (length := _id3_length(file, position)) is not None:
         return length
     file.seek(position)
@@ -142,13 +149,13 @@ def _tag_length(file: BinaryIO, position: int) -> int | None:
     if place < 0 or len(content) < place + 32:
         return None
     length, _, flags = struct.unpack("<III", content[place + 12 : place + 24])
-    if flags & 1 << 29:  # a head, which its length does not count
+    if flags & 1 << 29:  # this is a header of the tag, which its length does not include
         return 32 + length if place == 0 else None
     return place + 32 if length == place + 32 else None
 
 
 class _Stretches(io.RawIOBase):
-    """Stretches of a file as one file."""
+    """Several stretches of a file, readable as one file."""
 
     def __init__(self, file: BinaryIO, stretches: Sequence[tuple[int, int]]) -> None:
         self._file, self._stretches = file, stretches
@@ -179,7 +186,7 @@ class _Stretches(io.RawIOBase):
 
 
 def without_tags(file: BinaryIO, mp3: Mp3) -> BinaryIO:
-    """The file without tags between its frames; itself if it has none."""
+    """Return the file without the tags between its frames, or the file itself if it has none."""
     if len(mp3.sound) < 2 and (not mp3.sound or mp3.sound[0] == (0, size_of(file))):
         return file
     return io.BufferedReader(_Stretches(file, mp3.sound))

@@ -1,7 +1,7 @@
-"""Utterances in which somebody else talks: their audio says more than their text.
+"""Utterances in which another speaker talks, so that their audio says more than their text.
 
-Utterances of one recording may overlap if they are of the same speaker: then they are stretches of one text, such as
-windows. Where nobody knows the speakers, nobody knows that either: these stay, and a line tells how many there are.
+Utterances of the same speaker in one recording may overlap: they are stretches of one text, such as windows. If the
+speakers are not known, overlapping utterances are kept, and their number is logged.
 """
 
 import logging
@@ -15,7 +15,7 @@ from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.text.transcripts import clean_transcript
 
 logger = logging.getLogger(__name__)
-MAX_OVERLAP = 0.05  # seconds by which boundaries may be off
+MAX_OVERLAP = 0.05  # seconds by which the boundaries of utterances may be imprecise
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Span:
     """A stretch of a recording in which somebody talks.
 
     Args:
-        id: of what is said; the same for windows of it.
-        source: recording and channel.
-        speaker: who talks; empty where nobody knows.
-        start: in seconds of the recording.
-        end: in seconds of the recording.
+        id: id of the utterance; windows of one utterance share it.
+        source: the recording and the channel.
+        speaker: name of the speaker; empty if it is not known.
+        start: start in seconds of the recording.
+        end: end in seconds of the recording.
     """
 
     id: str
@@ -37,23 +37,26 @@ class Span:
     end: float
 
     def shares_time_with(self, other: "Span", most: float) -> bool:
-        """Whether they overlap for more than `most` seconds, and are not known to be of one speaker."""
+        """Return whether two spans overlap for more than `most` seconds and are not known to be of one speaker."""
         same = other.id == self.id or (self.speaker != "" and other.speaker == self.speaker)
         return not same and min(self.end, other.end) - max(self.start, other.start) > most
 
 
 def says_something(text: str | None) -> bool:
-    """Whether somebody talks where this is the transcript; None is speech that nobody wrote down."""
+    """Return whether a stretch with this transcript contains speech; None stands for speech without a transcript."""
     return not isinstance(text, str) or any(character.isalnum() for character in clean_transcript(text))
 
 
 def disturbances(stored: Sequence[Span], said: Iterable[Span], most: float) -> dict[int, Span]:
-    """Places of stretches in which another speaker talks, each with what that one says.
+    """Find the stretches in which another speaker talks.
 
     Args:
-        stored: what is to be stored.
-        said: all that is said, `stored` included.
-        most: seconds of it that do not count.
+        stored: stretches that are to be stored.
+        said: all stretches in which somebody talks, including those of `stored`.
+        most: longest overlap in seconds that does not count.
+
+    Returns:
+        The other speaker's stretch by the index of the disturbed stretch in `stored`.
     """
     by_source: dict[tuple[object, int | None], list[tuple[int | None, Span]]] = defaultdict(list)
     for place, span in [*enumerate(stored), *((None, span) for span in said)]:
@@ -82,7 +85,7 @@ def disturbances(stored: Sequence[Span], said: Iterable[Span], most: float) -> d
 
 
 def reason_of(other: Span, most: float) -> str:
-    """Why an utterance in which another speaker talks is left out."""
+    """Return the reason why an utterance in which another speaker talks is left out."""
     return (
         f"speech must be of one speaker, but {other.speaker} talks, too, in {other.id}, for more than {most:g} s: "
         "--max-overlap lets it in"
@@ -90,11 +93,11 @@ def reason_of(other: Span, most: float) -> str:
 
 
 def without_disturbed(utterances: Sequence[Utterance], most: float) -> tuple[list[Utterance], list[Skipped]]:
-    """Utterances in which no other speaker talks, and those in which one does.
+    """Separate utterances in which no other speaker talks from those in which one does.
 
     Args:
-        utterances: of files, with the time of each.
-        most: seconds for which another one may talk.
+        utterances: utterances with the times that they have in their files.
+        most: longest time in seconds for which another speaker may talk.
     """
     ends = [math.inf if u.duration is None else u.start + u.duration for u in utterances]
     spans = ((u.id, (u.path, u.channel), u.speaker, u.start) for u in utterances)

@@ -1,4 +1,4 @@
-"""Train, validation and test by transcript, so that no sentence is in two of them."""
+"""Splits into train, validation and test by transcript, so that no sentence is in two of them."""
 
 import logging
 import random
@@ -15,7 +15,7 @@ from spiritlm_pl.corpora.text.transcripts import spoken_form
 logger = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
-_NAMES = {  # words of the names of parts, in this order: test_dev93 is for validation
+_NAMES = {  # words in the names of parts; the first split that fits counts, so that test_dev93 is for validation
     "validation": re.compile(r"dev(?:el|elopment|set|test)?|val|valid|validation"),
     "test": re.compile(r"test(?:set|ing|clean|other)?|eval(?:set|uation)?"),
     "train": re.compile(r"train(?:set|ing|clean|other)?"),
@@ -23,7 +23,7 @@ _NAMES = {  # words of the names of parts, in this order: test_dev93 is for vali
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Raise ValueError unless both are in [0, 1) and leave something to train on."""
+    """Raise ValueError unless both fractions are in [0, 1) and leave a share for training."""
     for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= value < 1:
             raise ValueError(f"{name} must be in [0, 1), but is {value} instead")
@@ -33,9 +33,15 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 
 def assign_splits(keys: Iterable[Key], validation_fraction: float, test_fraction: float, seed: int) -> dict[Key, str]:
-    """Draw a split for every distinct key, in exact proportions.
+    """Draw a split for every distinct key at random, in exact proportions.
 
-    Every split whose fraction is above 0 gets at least one key, as long as there are keys enough.
+    Every split whose fraction is above 0 gets at least one key, if there are enough keys.
+
+    Args:
+        keys: keys to distribute; repeated ones count once.
+        validation_fraction: share of keys in the validation split.
+        test_fraction: share of keys in the test split.
+        seed: seed of the draw.
 
     Raises:
         ValueError: if the fractions are out of range.
@@ -46,19 +52,19 @@ def assign_splits(keys: Iterable[Key], validation_fraction: float, test_fraction
     names: list[str] = []
     for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
         wanted = max(round(len(distinct) * fraction), int(fraction > 0))
-        names += [name] * min(wanted, len(distinct) - len(names) - 1)  # one at least to train on
+        names += [name] * min(wanted, len(distinct) - len(names) - 1)  # at least one key is left for training
     return dict(zip(distinct, names + ["train"] * (len(distinct) - len(names)), strict=True))
 
 
 def transcript_key(cut: MonoCut) -> str:
-    """What two utterances of the same sentence have in common; one without words has nothing in common with others."""
+    """Return a key that is the same for utterances of the same sentence, and unique for an utterance without words."""
     return spoken_form(cut.supervisions[0].text or "") or f"#{cut.id}"
 
 
 def split_by_transcript(
     cuts: Sequence[MonoCut], validation_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, list[MonoCut]]:
-    """Distribute cuts over train, validation and test; cuts of the same words go together."""
+    """Distribute cuts over train, validation and test at random; cuts of the same words stay together."""
     keys = [transcript_key(cut) for cut in cuts]
     splits = assign_splits(keys, validation_fraction, test_fraction, seed)
     result: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
@@ -68,9 +74,9 @@ def split_by_transcript(
 
 
 def drop_shared_transcripts(splits: Mapping[str, Sequence[MonoCut]]) -> tuple[dict[str, list[MonoCut]], list[Skipped]]:
-    """Keep splits that a corpus brings, but leave out cuts whose words are also in a later split.
+    """Keep the splits of a corpus, but leave out cuts whose words are also in a later split.
 
-    Test is kept whole, validation loses what is in test, train what is in either.
+    The test split is kept whole; validation loses the sentences of test, and train those of either.
     """
     seen: dict[str, str] = {}
     kept: dict[str, list[MonoCut]] = {}
@@ -88,22 +94,22 @@ def drop_shared_transcripts(splits: Mapping[str, Sequence[MonoCut]]) -> tuple[di
 
 
 def spread_evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, from all over them: corpora lie in order of their speakers."""
+    """Return at most `most` items, taken at even distances, since corpora are often sorted by speaker."""
     if most >= len(items):
         return list(items)
     return [items[index * len(items) // most] for index in range(most)]
 
 
 def split_of_part(part: str) -> str | None:
-    """Split that a part of a corpus stands for by a word of its name: dev-clean is validation; None for others."""
+    """Return the split that a part of a corpus stands for by its name (dev-clean is validation); None for others."""
     words = re.findall("[a-z]+", part.lower())
     return next((split for split, name in _NAMES.items() if any(map(name.fullmatch, words))), None)
 
 
 def by_split(parts: Mapping[str, list[Item]]) -> dict[str, list[Item]] | list[Item]:
-    """Items by split where the names of parts tell what is held out; else all in a row, to be split anew.
+    """Group items by split if the names of the parts tell which are held out; else return all items, to be split anew.
 
-    Parts whose names tell nothing (XL beside DEV and TEST) are trained on.
+    Parts whose names tell no split (such as XL beside DEV and TEST) become training data.
     """
     named = {part: split_of_part(part) for part in parts}
     unnamed = [part for part, split in named.items() if split is None]

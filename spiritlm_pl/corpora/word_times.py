@@ -1,7 +1,7 @@
-"""Word times of any source laid on the words of a transcript, and checked.
+"""Transfer of word times from any source to the words of a transcript, with checks.
 
-The two need not be split alike: "42" may be aligned as "forty two", "at the" as one word, "it's" as "it"
-and "'s". Both are read as the letters that are said, and the smallest stretches that agree share their time.
+The two may be split differently: "42" may be aligned as "forty two", "at the" as one word, "it's" as "it" and "'s".
+Both are therefore read as the letters that are said, and the shortest stretches with equal letters share their time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,28 +15,28 @@ TOLERANCE = 0.05  # seconds by which words may pass the ends of a cut, or each o
 SILENCES = frozenset(
     {"", "sil", "sp", "pau", "<eps>", "<sil>", "<p>", "<p:>", "<b>", "<space>", "#", "h#"}
 )  # lower case
-UNKNOWN = frozenset({"<unk>", "[unk]", "spn"})  # a word that the aligner did not know, lower case
+UNKNOWN = frozenset({"<unk>", "[unk]", "spn"})  # labels of words that the aligner did not know, lower case
 
 
 @dataclass(frozen=True)
 class AlignedWord(Word):
-    """A word (or phone) with its times in seconds and, where the aligner tells, how sure it is in [0, 1]."""
+    """A word (or phone) with its times in seconds and a score in [0, 1]; None if the aligner gives no scores."""
 
     score: float | None = None
 
 
 def is_silence(label: str) -> bool:
-    """Whether a label stands for no sound, as far as the common tools go."""
+    """Return whether a label is one that common tools use for silence."""
     return label.strip().lower() in SILENCES
 
 
 class AlignmentError(ValueError):
-    """An utterance that cannot be aligned; the message says why."""
+    """Error for an utterance that cannot be aligned; the message says why."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A written token or an aligned word, with the letters said for it; None fits any one token."""
+    """A written token or an aligned word, with the letters that are said for it; None as letters fits any token."""
 
     text: str
     letters: str | None
@@ -47,7 +47,7 @@ def _letters(words: Sequence[str]) -> str:
 
 
 def _read_together(words: Sequence[Word], language: str) -> Iterator[tuple[list[Word], str]]:
-    """Aligned words with the letters said for them; those of one expression ("$5", "million") as one."""
+    """Yield aligned words with the letters said for them; words of one expression ("$5", "million") come together."""
     parts = [(index, part) for index, word in enumerate(words) for part in clean_transcript(word.text).split()]
     owners = [index for index, _ in parts]
     place = 0
@@ -66,7 +66,7 @@ def _read_together(words: Sequence[Word], language: str) -> Iterator[tuple[list[
 
 
 def _aligned_pieces(words: Sequence[Word], language: str) -> tuple[list[Word], list[_Piece]]:
-    """Aligned words that are said, and their letters."""
+    """Return the aligned words that are said, and their letters."""
     kept: list[Word] = []
     pieces = []
     sounds = [word for word in words if not is_silence(word.text)]
@@ -82,10 +82,10 @@ def _aligned_pieces(words: Sequence[Word], language: str) -> tuple[list[Word], l
 
 
 def _stretches(tokens: list[_Piece], aligned: list[_Piece]) -> Iterator[tuple[int, int]]:
-    """Ends (i, j) of stretches: tokens up to i say what aligned words up to j say.
+    """Yield the ends (i, j) of stretches in which tokens up to i and aligned words up to j say the same letters.
 
     Raises:
-        AlignmentError: with the first place where they differ.
+        AlignmentError: at the first place where the two differ.
     """
     i = j = 0
     while i < len(tokens) and j < len(aligned):
@@ -114,7 +114,7 @@ def _stretches(tokens: list[_Piece], aligned: list[_Piece]) -> Iterator[tuple[in
 
 
 def _match(tokens: list[_Piece], words: Sequence[Word], language: str) -> Iterator[tuple[list[_Piece], AlignedWord]]:
-    """Tokens of each stretch, with its text, time, and lowest score."""
+    """Yield the tokens of each stretch, with the stretch's text, time and lowest score as one word."""
     if not tokens:
         raise AlignmentError("transcript has no words")
     words, aligned = _aligned_pieces(words, language)
@@ -127,15 +127,15 @@ def _match(tokens: list[_Piece], words: Sequence[Word], language: str) -> Iterat
 
 
 def spoken_times(spoken: Sequence[str], words: Sequence[Word], language: str = "en") -> list[Word]:
-    """Each spoken word with its time; where aligned words span several ("42"), by shares of their letters.
+    """Return each spoken word with its time; an aligned word that spans several ("42") is divided by their letters.
 
     Args:
         spoken: words as they are said.
-        words: aligned words, which may be written otherwise.
-        language: of both.
+        words: aligned words, whose spelling may differ.
+        language: language of both, as a code such as "en".
 
     Raises:
-        AlignmentError: if the two say different things, or nothing is said.
+        AlignmentError: if the two say different things, or there are no words.
     """
     timed: list[Word] = []
     for members, whole in _match([_Piece(word, _letters([word])) for word in spoken], words, language):
@@ -150,7 +150,7 @@ def spoken_times(spoken: Sequence[str], words: Sequence[Word], language: str = "
 
 
 def fit_times(words: Sequence[Word], duration: float) -> list[Word]:
-    """Words one after the other within [0, duration] seconds; what passes by up to `TOLERANCE` is clipped.
+    """Fit consecutive words into [0, duration] seconds, clipping times that are up to `TOLERANCE` off.
 
     Raises:
         AlignmentError: if a word lies outside, overlaps the one before, or ends before it starts.
@@ -171,12 +171,12 @@ def fit_times(words: Sequence[Word], duration: float) -> list[Word]:
 
 
 def token_times(tokens: Sequence[tuple[str, list[str]]], words: Sequence[Word], duration: float) -> list[Word]:
-    """Written tokens (with the words said for each) timed by those words, all of them within the cut.
+    """Return written tokens with the times of the words that are said for them, all within the cut.
 
     Args:
-        tokens: of `written_tokens`.
-        words: one for each word that is said, in order.
-        duration: of the cut, in seconds.
+        tokens: written tokens with their spoken words, as `written_tokens` returns them.
+        words: one timed word for each word that is said, in order.
+        duration: duration of the cut in seconds.
 
     Raises:
         AlignmentError: if times lie outside of the cut or run backwards.

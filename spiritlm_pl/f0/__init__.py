@@ -1,1 +1,1 @@
-"""Fundamental frequency: extractors, contours, and what is kept of a corpus."""
+"""Fundamental frequency (F0): extractors, contours, error measures, and F0 stored beside a corpus."""

@@ -8,20 +8,29 @@ from torch import Tensor
 
 
 def voiced_mean(f0: Tensor, voiced: Tensor) -> Tensor:
-    """Mean F0 in Hz (B,) over the voiced frames of F0 (B, F) and voicing (B, F); 0 without any voice."""
+    """Return the mean F0 in Hz (B,) over the voiced frames.
+
+    Args:
+        f0: F0 contours in Hz (B, F).
+        voiced: mask of voiced frames (B, F).
+
+    Returns:
+        The means (B,); 0 for a row without voiced frames.
+    """
     return torch.where(voiced, f0, 0.0).sum(1) / voiced.sum(1).clamp(min=1)
 
 
 def contour(f0: Tensor, voiced: Tensor, mean: Tensor | None = None) -> Tensor:
-    """What the VQ-VAE reads: F0 less its mean, and voicing.
+    """Build the input of the pitch VQ-VAE: F0 minus a mean, and voicing.
 
     Args:
-        f0: (B, F) in Hz, 0 throughout where there is no voice.
-        voiced: (B, F).
-        mean: (B,) of each speaker; None, or nan in a row, for the mean over the voiced frames.
+        f0: F0 contours in Hz (B, F); a row without voiced frames is 0 throughout.
+        voiced: mask of voiced frames (B, F).
+        mean: mean F0 of each row's speaker in Hz (B,). None, or nan in a row, takes the mean over the row's own voiced
+            frames instead.
 
     Returns:
-        (B, 2, F); F0 of 0 stays 0.
+        The normalised F0 and the voicing as two channels (B, 2, F); frames whose F0 is 0 keep 0.
     """
     own = voiced_mean(f0, voiced)
     mean = own if mean is None else torch.where(mean.isnan(), own, mean)

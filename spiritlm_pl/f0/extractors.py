@@ -1,4 +1,4 @@
-"""F0 extractors by their names.
+"""F0 extractors, and how to make one by its name.
 
 Spirit LM (arXiv 2402.05755, section 3.2) trains on YAAPT's F0 and applies FCPE's for speed.
 
@@ -20,20 +20,20 @@ from spiritlm_pl.runtime.devices import check_device
 
 
 class YAAPT:
-    """AMFM-decompy's YAAPT (Zahorian and Hu, 2008); on the CPU, one utterance at a time.
+    """YAAPT F0 extractor (Zahorian and Hu, 2008) of AMFM-decompy; runs on the CPU, one utterance at a time.
 
     Args:
-        nccf_threshold: correlation above which a peak is a candidate.
+        nccf_threshold: normalised cross-correlation above which a peak becomes a candidate for F0.
     """
 
     FRAME = 20.0  # ms
 
     def __init__(self, nccf_threshold: float = 0.25) -> None:
-        """Keep the settings."""
+        """Store the settings."""
         self.nccf_threshold = nccf_threshold
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S)."""
+        """Extract F0 in Hz (B, F) and voicing (B, F) from waveforms (B, S) with lengths (B,) in samples."""
         f0, voiced = at_frames(one_by_one(self._row), waveforms, lengths)
         return f0.to(waveforms.device), voiced.to(waveforms.device)
 
@@ -46,36 +46,36 @@ class YAAPT:
         settings = {"frame_length": self.FRAME, "frame_space": 1000 * HOP_LENGTH / SAMPLE_RATE}
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # of divisions where there is no voice
+                warnings.simplefilter("ignore")  # where nothing is voiced, it divides by zero
                 found = yaapt(
                     SignalObj(samples, SAMPLE_RATE), nccf_thresh1=self.nccf_threshold, tda_frame_length=25.0, **settings
                 ).samp_values
-        except (ValueError, IndexError, ZeroDivisionError):  # too short for its filters
+        except (ValueError, IndexError, ZeroDivisionError):  # the waveform is too short for its filters
             found = np.zeros(1)
         return torch.from_numpy(np.nan_to_num(found)).float()
 
 
 class YIN:
-    """Our YIN (`f0.yin`): no further package, no weights.
+    """YIN F0 extractor of this package (`f0.yin`); needs no other package and no weights.
 
     Args:
         threshold: aperiodicity below which a frame is voiced.
-        f_max: highest F0, Hz.
+        f_max: highest F0 that is looked for, in Hz.
     """
 
     def __init__(self, threshold: float = 0.3, f_max: float = 600.0) -> None:
-        """Keep the settings."""
+        """Store the settings."""
         self.threshold, self.f_max = threshold, f_max
 
     @torch.no_grad()
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S)."""
+        """Extract F0 in Hz (B, F) and voicing (B, F) from waveforms (B, S) with lengths (B,) in samples."""
         return at_frames(one_by_one(self.row), waveforms, lengths)
 
     def row(self, waveform: Tensor) -> Tensor:
-        """F0 (F,) of a waveform (S,), 0 where unvoiced."""
-        waveform = waveform.float() - waveform.float().mean()  # an offset alone would repeat itself perfectly
-        room = pad(waveform, (0, SAMPLE_RATE // 2))[None]  # for the last frames
+        """Extract F0 in Hz (F,), 0 where unvoiced, from one waveform (S,)."""
+        waveform = waveform.float() - waveform.float().mean()  # a constant offset would look perfectly periodic
+        room = pad(waveform, (0, SAMPLE_RATE // 2))[None]  # the last frames need samples after them
         rate = SAMPLE_RATE / HOP_LENGTH
         f0, voiced = yin_f0(
             room, SAMPLE_RATE, f_min=F0_MIN, f_max=self.f_max, frame_rate=rate, threshold=self.threshold
@@ -84,23 +84,24 @@ class YIN:
 
 
 class TorchaudioF0(YIN):
-    """Torchaudio's `detect_pitch_frequency` where YIN finds voice; coarse, for comparison.
+    """F0 extractor of torchaudio (`detect_pitch_frequency`) for the frames that YIN finds voiced; for comparison.
 
-    On recorded prompts 43 % of its voiced frames are more than a semitone from FCPE's, of YIN's 3 %.
+    It is coarse: on recorded prompts, 43 % of its voiced frames are more than a semitone away from FCPE's F0; of
+    YIN's, 3 % are.
 
     Args:
-        threshold: aperiodicity below which a frame is voiced.
-        f_min: lowest F0, Hz; it takes the octave below where it may.
-        f_max: highest F0, Hz.
+        threshold: aperiodicity of YIN below which a frame is voiced.
+        f_min: lowest F0 that is looked for, in Hz; the algorithm tends to err one octave down where this allows it.
+        f_max: highest F0 that is looked for, in Hz.
     """
 
     def __init__(self, threshold: float = 0.3, f_min: float = 80.0, f_max: float = 600.0) -> None:
-        """Keep the settings."""
+        """Store the settings."""
         super().__init__(threshold, f_max)
         self.f_min = f_min
 
     def row(self, waveform: Tensor) -> Tensor:
-        """F0 (F,) of a waveform (S,), 0 where unvoiced."""
+        """Extract F0 in Hz (F,), 0 where unvoiced, from one waveform (S,)."""
         found = detect_pitch_frequency(
             pad(waveform.float(), (0, SAMPLE_RATE // 2))[None],
             SAMPLE_RATE,
@@ -113,14 +114,15 @@ class TorchaudioF0(YIN):
 
 
 def make_extractor(kind: str, device: str = "cpu") -> F0Extractor:
-    """Make an extractor.
+    """Make an F0 extractor from its name.
 
     Args:
-        kind: a registered name (fcpe, yaapt, yin, torchaudio), or the path of a class that needs no arguments.
-        device: for extractors that are networks.
+        kind: a registered name (fcpe, yaapt, yin, torchaudio), or the path of a class that can be made without
+            arguments.
+        device: device for extractors that are networks, such as "cpu" or "cuda:1"; ignored by the others.
 
     Raises:
-        ValueError: if there is none of that name, it is no F0 extractor, or there is no such device.
+        ValueError: if the name is not registered, the class makes no F0 extractor, or the device does not exist.
     """
     where = check_device(device)
     made = find("f0", kind, "F0 extractor")()

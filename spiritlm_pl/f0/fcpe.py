@@ -1,7 +1,7 @@
-"""F0 by torchfcpe's network (Luo et al.), with the settings of the release; several utterances at once.
+"""F0 by the network of torchfcpe (Luo et al.), with the settings of the published Spirit LM, in batches.
 
-The network normalises over the time of an utterance, once and early, and its convolutions look beyond the end: padding
-is kept out of both, so that an utterance's F0 is the same whatever it is batched with.
+The network normalises once, in an early layer, over the time of an utterance, and its convolutions look beyond the
+utterance's end. Padding is kept out of both, so that an utterance has the same F0 whatever it is batched with.
 
 Shapes: B batch, S samples at 16 kHz, F F0 frames, G frames of the network, C channels.
 """
@@ -21,24 +21,24 @@ from spiritlm_pl.runtime.inference import use_channels_last
 
 
 class FCPE(nn.Module):
-    """Torchfcpe's network.
+    """FCPE F0 extractor: the network of torchfcpe.
 
     Args:
-        threshold: confidence below which a frame is unvoiced.
-        batch_seconds: audio that is computed at once; None for one utterance on a CPU, which is faster with what fits
-            its cache, and 200 s elsewhere.
+        threshold: confidence of the network below which a frame is unvoiced.
+        batch_seconds: seconds of audio to compute at once. None takes one utterance at a time on a CPU, which is faster
+            because it fits the cache, and 200 s on other devices.
     """
 
     def __init__(self, threshold: float = 0.05, batch_seconds: float | None = None) -> None:
-        """Load the weights that come with the package."""
+        """Load the weights that come with torchfcpe."""
         super().__init__()
-        with contextlib.redirect_stdout(io.StringIO()):  # it talks
+        with contextlib.redirect_stdout(io.StringIO()):  # loading prints messages
             from torchfcpe import spawn_bundled_infer_model
 
             self.network: Any = spawn_bundled_infer_model(device="cpu")
         use_channels_last(self.network)  # twice as fast on a CPU
         self.threshold, self.batch_seconds = threshold, batch_seconds
-        self._inside: Tensor | None = None  # (B, 1, G), where a batch has padding
+        self._inside: Tensor | None = None  # mask of real frames (B, 1, G) while a batch with padding is computed
         assert self.network.model.net.encoder_layers[0].attn is None, "attention would see padding"
         self.stack, self.network.model.input_stack = self.network.model.input_stack, nn.Identity()
         for module in self.network.modules():
@@ -47,12 +47,12 @@ class FCPE(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 and voicing (B, F) of waveforms (B, S)."""
-        with contextlib.redirect_stdout(io.StringIO()):  # of samples beyond [-1, 1]
+        """Extract F0 in Hz (B, F) and voicing (B, F) from waveforms (B, S) with lengths (B,) in samples."""
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a message about samples beyond [-1, 1]
             return at_frames(self._extract, waveforms, lengths, self.network.get_hop_size())
 
     def _extract(self, waveforms: list[Tensor]) -> list[Tensor]:
-        """F0 (G,) of waveforms (S,), those of like length at once."""
+        """Compute F0 in Hz (G,), 0 where unvoiced, of each waveform (S,); waveforms of similar length are batched."""
         together = self.batch_seconds
         if together is None:
             together = 0.0 if self.network.get_device().type == "cpu" else BATCH_SECONDS
@@ -63,13 +63,13 @@ class FCPE(nn.Module):
         return [found[place] for place in range(len(waveforms))]
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """What goes through the long part of the network (G, C); a group norm before it sees one utterance alone."""
+        """Compute the input (G, C) of the network's main part from one utterance alone, as its group norm needs it."""
         mel = self.network.wav2mel(waveform[None, :, None], SAMPLE_RATE)  # (1, G, bands)
         hidden: Tensor = self.stack(mel.transpose(1, 2))[0].T
         return hidden
 
     def _f0(self, hidden: list[Tensor]) -> list[Tensor]:
-        """F0 (G,) of `_hidden` (G, C)."""
+        """Compute F0 in Hz (G,) for each output (G, C) of `_hidden`."""
         padded = pad_sequence(hidden, batch_first=True)
         counts = torch.tensor([len(row) for row in hidden], device=padded.device)
         inside = within(counts, padded.shape[1])

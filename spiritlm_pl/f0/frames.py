@@ -1,4 +1,4 @@
-"""F0 and voicing every 5 ms: the contract of F0 extractors, and frames of one rate from extractors of any.
+"""Contract of F0 extractors, and the conversion of any extractor's frames to the common rate of one every 5 ms.
 
 Shapes: B batch, S samples at 16 kHz, F = S // 80 + 1 frames, G frames at an extractor's own rate.
 """
@@ -15,30 +15,35 @@ from torch.nn.utils.rnn import pad_sequence
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 80
 F0_MIN, F0_MAX = 50.0, 1100.0  # Hz
-BATCH_SECONDS = 200.0  # at once, on a GPU
-PIECE, OVERLAP = 100 * SAMPLE_RATE, SAMPLE_RATE  # samples; half an hour at once takes 4 GB (FCPE) to 25 GB (YAAPT)
+BATCH_SECONDS = 200.0  # audio that is computed at once on a GPU
+PIECE, OVERLAP = 100 * SAMPLE_RATE, SAMPLE_RATE  # samples; half an hour in one piece takes 4 GB (FCPE) to 25 GB (YAAPT)
 
 
 @runtime_checkable
 class F0Extractor(Protocol):
-    """Waveforms to F0 and voicing."""
+    """A callable from waveforms to F0 and voicing."""
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 in Hz (B, F) and voicing (B, F), True = voiced, of waveforms (B, S) with lengths (B,).
+        """Extract F0 and voicing.
 
-        Over unvoiced frames F0 goes in a line from voice to voice; without any voice, and after the end of a
-        waveform, it is 0.
+        Args:
+            waveforms: batch of waveforms (B, S) at 16 kHz, padded at the end.
+            lengths: number of samples (B,) of each waveform without its padding.
+
+        Returns:
+            F0 in Hz (B, F) and the mask of voiced frames (B, F). Over unvoiced frames, F0 is interpolated linearly
+            between voiced ones. It is 0 in a row without voiced frames, and after the end of a waveform.
         """
         ...
 
 
 def num_frames(num_samples: int) -> int:
-    """Frames of a waveform."""
+    """Return the number of frames of a waveform of `num_samples` samples."""
     return num_samples // HOP_LENGTH + 1
 
 
 def _filled(f0: Tensor) -> Tensor:
-    """F0 (G,) with a line drawn over unvoiced frames (0), the ends held; all 0 stays so."""
+    """Interpolate F0 (G,) linearly over unvoiced frames (0), holding the ends; a contour of zeros stays as it is."""
     values, places = f0.detach().cpu().numpy(), np.arange(len(f0))
     voiced = values > 0
     return torch.from_numpy(np.interp(places, places[voiced], values[voiced])).to(f0) if voiced.any() else f0
@@ -47,7 +52,18 @@ def _filled(f0: Tensor) -> Tensor:
 def in_pieces(
     extract: Callable[[list[Tensor]], list[Tensor]], waveforms: list[Tensor], hop_length: int
 ) -> list[Tensor]:
-    """F0 (G,) of waveforms (S,), long ones by pieces of 100 s with a second more on both sides."""
+    """Extract F0 from waveforms of any length, cutting long ones into pieces of 100 s to bound the memory.
+
+    Each piece is computed with one more second on both sides, which is then dropped.
+
+    Args:
+        extract: function from several waveforms (S,) to their F0 in Hz (G,).
+        waveforms: waveforms (S,) at 16 kHz.
+        hop_length: samples between two frames of `extract`.
+
+    Returns:
+        F0 in Hz (G,) for each waveform.
+    """
     places = [(row, start) for row, wave in enumerate(waveforms) for start in range(0, max(len(wave), 1), PIECE)]
     pieces = [waveforms[row][max(start - OVERLAP, 0) : start + PIECE + OVERLAP] for row, start in places]
     found: list[list[Tensor]] = [[] for _ in waveforms]
@@ -61,15 +77,16 @@ def in_pieces(
 def at_frames(
     extract: Callable[[list[Tensor]], list[Tensor]], waveforms: Tensor, lengths: Tensor, hop_length: int = HOP_LENGTH
 ) -> tuple[Tensor, Tensor]:
-    """F0 and voicing (B, F) of waveforms (B, S).
+    """Extract F0 and voicing (B, F) at the common frame rate with a function of any frame rate.
 
-    Every frame takes the nearest of the filled values, as in the release.
+    Every frame takes the nearest of the function's frames, after interpolation over unvoiced ones, as in the published
+    Spirit LM.
 
     Args:
-        extract: F0 (G,) of waveforms (S,), 0 where unvoiced.
-        waveforms: (B, S).
-        lengths: (B,) samples.
-        hop_length: of `extract`.
+        extract: function from several waveforms (S,) to their F0 in Hz (G,), 0 where unvoiced.
+        waveforms: waveforms (B, S) at 16 kHz, padded at the end.
+        lengths: number of samples (B,) of each waveform without its padding.
+        hop_length: samples between two frames of `extract`.
     """
     rows = [waveform[:length] for waveform, length in zip(waveforms, lengths.tolist(), strict=True)]
     found = []
@@ -82,5 +99,5 @@ def at_frames(
 
 
 def one_by_one(extract: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
-    """An extractor of several waveforms."""
+    """Turn a function that extracts F0 from one waveform into one that takes a list of waveforms."""
     return lambda waveforms: [extract(waveform) for waveform in waveforms]

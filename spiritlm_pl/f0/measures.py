@@ -1,6 +1,6 @@
-"""How far an F0 contour is from another: RMSE in Hz and cents, voicing error, F0 frame error.
+"""Distance between two F0 contours: RMSE in Hz and cents, voicing error, and F0 frame error.
 
-An F0 frame is wrong if its voicing is, or if F0 is more than 20 % off (Chu and Alwan, 2009).
+F0 frame error counts a frame as wrong if its voicing is wrong, or its F0 is more than 20 % off (Chu and Alwan, 2009).
 
 Shapes: B batch, F frames.
 """
@@ -10,13 +10,22 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-GROSS = 0.2
-LOWEST = 20.0  # Hz; below, cents would explode
+GROSS = 0.2  # share of the original F0; an error above it is a gross one
+LOWEST = 20.0  # Hz; lower F0 is raised to it, since cents grow without bound towards 0 Hz
 
 
 @dataclass(frozen=True)
 class F0Errors:
-    """Sums that add up over batches and ranks."""
+    """Sums of F0 errors over frames, which can be added over batches and ranks.
+
+    Attributes:
+        squared_hertz: sum of squared errors in Hz over frames voiced in both contours.
+        squared_cents: sum of squared errors in cents over the same frames.
+        both_voiced: number of frames voiced in both contours.
+        gross: number of those frames whose F0 is more than 20 % off.
+        voicing: number of frames whose voicing differs.
+        frames: number of all frames compared.
+    """
 
     squared_hertz: Tensor
     squared_cents: Tensor
@@ -26,16 +35,16 @@ class F0Errors:
     frames: Tensor
 
     def sums(self) -> Tensor:
-        """(6,) float64."""
+        """Return the sums as one tensor (6,) of float64."""
         return torch.stack([getattr(self, field.name).double() for field in fields(self)])
 
     @classmethod
     def from_sums(cls, sums: Tensor) -> "F0Errors":
-        """Of `sums`."""
+        """Make the errors from a tensor (6,) in the order of `sums`."""
         return cls(*sums)
 
     def figures(self) -> dict[str, float]:
-        """RMSE over frames voiced in both, and shares of all frames; empty where there are no frames."""
+        """Return RMSE over frames voiced in both, and error shares of all frames; empty if there are no frames."""
         if not float(self.frames):
             return {}
         figures = {
@@ -49,7 +58,15 @@ class F0Errors:
 
 
 def f0_errors(made: Tensor, made_voiced: Tensor, original: Tensor, voiced: Tensor, inside: Tensor) -> F0Errors:
-    """Compare F0 in Hz and voicing, all (B, F), over the frames that lie `inside`."""
+    """Compare two F0 contours frame by frame.
+
+    Args:
+        made: F0 in Hz (B, F) to be judged.
+        made_voiced: voicing (B, F) of `made`.
+        original: F0 in Hz (B, F) that is taken as true.
+        voiced: voicing (B, F) of `original`.
+        inside: mask (B, F) of the frames to compare.
+    """
     both = inside & voiced & made_voiced
     hertz = (made - original)[both].double()
     cents = 1200 * torch.log2(made[both].double().clamp(min=LOWEST) / original[both].double().clamp(min=LOWEST))

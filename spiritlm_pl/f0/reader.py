@@ -1,4 +1,4 @@
-"""Reads stored F0 by utterance, a part at a time, whatever the size of the corpus.
+"""Reader of stored F0 by utterance, which holds only two files of the store in memory at a time.
 
 Shapes: B batch, F frames, 200 a second.
 """
@@ -23,25 +23,26 @@ from spiritlm_pl.runtime.provenance import file_sha256
 
 
 class StoredF0:
-    """The F0 of corpora.
+    """F0 of the utterances of several corpora, as `spiritlm extract-f0` stored it.
 
     Attributes:
-        skipped: recordings that have none, and why.
+        skipped: recordings without F0 by id, each with the reason.
 
     Args:
-        corpora: corpus folders.
-        name: under which their F0 was extracted.
-        speaker_means: give the means of speakers; else every utterance has its own.
+        corpora: paths of corpus folders.
+        name: name under which their F0 was extracted.
+        speaker_means: whether to return each speaker's mean F0. If False, all means are nan, so that every utterance is
+            normalised by its own.
 
     Raises:
-        FileNotFoundError: if the F0 of a corpus has not been extracted to its end.
+        FileNotFoundError: if the F0 of a corpus is missing or its extraction is unfinished.
     """
 
     def __init__(self, corpora: Sequence[str], name: str, speaker_means: bool = True) -> None:
-        """Index the ids."""
+        """Index the utterances by id."""
         self.name, self.speaker_means = name, speaker_means
         self.skipped: dict[str, str] = {}
-        self._place: dict[str, tuple[Path, int, int]] = {}  # part, row, corpus
+        self._place: dict[str, tuple[Path, int, int]] = {}  # path of the part, row in it, number of the corpus
         self._means: list[dict[str, float]] = []
         for number, corpus in enumerate(corpora):
             self._means.append(self._speakers(corpus))
@@ -55,7 +56,7 @@ class StoredF0:
         return read_f0_info(corpus, self.name).speaker_means if self.speaker_means else {}
 
     def fingerprint(self, corpora: Iterable[str]) -> str:
-        """Hash of the F0 and the speaker means of corpora."""
+        """Return a hash of the F0 and the speaker means of these corpora."""
         digest = hashlib.sha256()
         for corpus in corpora:
             info = read_f0_info(corpus, self.name)
@@ -65,14 +66,17 @@ class StoredF0:
         return digest.hexdigest()
 
     def batch(self, cuts: Sequence[MonoCut], lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """F0 in Hz (B, F), voicing (B, F), and the mean F0 of each speaker (B,), nan where unknown.
+        """Read the F0 of a batch of utterances.
 
         Args:
-            cuts: B utterances.
-            lengths: of their waveforms in samples at 16 kHz.
+            cuts: utterances of the batch, B of them.
+            lengths: number of samples of each utterance's waveform at 16 kHz.
+
+        Returns:
+            F0 in Hz (B, F), voicing (B, F), and the mean F0 of each utterance's speaker in Hz (B,), nan where unknown.
 
         Raises:
-            ValueError: if an utterance has none, or that of another recording.
+            ValueError: if an utterance has no F0, or its F0 is of a recording of another length.
         """
         f0, voiced, means = [], [], []
         for cut, length in zip(cuts, lengths, strict=True):

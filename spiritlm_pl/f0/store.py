@@ -1,8 +1,9 @@
-"""The F0 of a corpus, kept beside it: extracted once, read by every later stage.
+"""Store of a corpus's F0 beside the corpus: extracted once, read by every later stage.
 
 A folder `<corpus>/f0/<name>` holds `<split>-00000.parquet ...` (one row an utterance) and `info.json` with the
-extractor and the mean F0 of every speaker, in Hz over the voiced frames of the training split. A part appears by
-renaming and is kept by later runs if it is of the same utterances and settings, and what it skipped is as it was.
+extractor and the mean F0 of every speaker, in Hz over the voiced frames of the training split. A part is written under
+a temporary name and renamed when complete. Later runs keep it if its utterances and settings are the same and the files
+that it skipped have not changed.
 
 Shapes: F frames, 200 a second.
 """
@@ -43,7 +44,12 @@ SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voice
 
 @dataclass(frozen=True, eq=False)
 class StoredContour:
-    """F0 in Hz (F,), lines drawn over unvoiced frames, and voicing (F,)."""
+    """F0 and voicing of one utterance.
+
+    Attributes:
+        f0: F0 in Hz (F,), interpolated linearly over unvoiced frames.
+        voiced: mask of voiced frames (F,).
+    """
 
     f0: np.ndarray[Any, np.dtype[np.float32]]
     voiced: np.ndarray[Any, np.dtype[np.bool_]]
@@ -51,14 +57,14 @@ class StoredContour:
 
 @dataclass(frozen=True, kw_only=True)
 class F0Info:
-    """What was extracted.
+    """Description of the F0 stored for one corpus.
 
     Attributes:
-        extractor: its settings.
-        speaker_means: F0 in Hz by speaker.
-        utterances: how many have F0.
-        skipped: how many could not be used.
-        code_version: that did it.
+        extractor: settings of the extractor that made it.
+        speaker_means: mean F0 in Hz of each speaker, by name.
+        utterances: number of utterances that have F0.
+        skipped: number of utterances that could not be used.
+        code_version: version of the code that extracted it.
     """
 
     extractor: dict[str, Any]
@@ -69,7 +75,7 @@ class F0Info:
 
 
 def f0_folder(corpus: str | Path, name: str) -> Path:
-    """Where the F0 of an extractor of this name is kept."""
+    """Return the folder that holds a corpus's F0 of this name."""
     return Path(corpus) / "f0" / name
 
 
@@ -84,13 +90,13 @@ def _part_path(folder: Path, part: Part) -> Path:
 
 @cache
 def _extractor(kind: str, device: str) -> F0Extractor:
-    """One in each process."""
+    """Return the extractor of this process, made at the first call."""
     return make_extractor(kind, device)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """F0 of some utterances at once, in any process."""
+    """Extraction of F0 from some utterances at once, in any process."""
 
     kind: str
     device: str
@@ -121,7 +127,7 @@ def _contour(waveform: Tensor, f0: Tensor, voiced: Tensor) -> StoredContour:
 
 
 def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
-    """Places of utterances: one by one on a CPU, whose cores share them out, and together elsewhere."""
+    """Group utterances by their places: one in a batch on a CPU, whose cores share them, and more on other devices."""
     if torch.device(device).type == "cpu":
         return [[place] for place in range(len(cuts))]
     return by_length([cut.duration for cut in cuts], BATCH_SECONDS)
@@ -130,7 +136,18 @@ def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
 def extract_part(
     plan: CorpusPlan, part: Part, kind: str, device: str, num_jobs: int | None
 ) -> tuple[dict[str, StoredContour], list[Skipped]]:
-    """The contours of a part, and what could not be used."""
+    """Extract the contours of one part.
+
+    Args:
+        plan: plan of the corpus with all its parts.
+        part: the part to extract.
+        kind: name of the extractor, as `make_extractor` takes it.
+        device: device to compute on.
+        num_jobs: number of processes; None for one a core.
+
+    Returns:
+        The contours by utterance, and the utterances that could not be used.
+    """
     total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
     cuts = [plan.cuts[name] for name in part.ids]
@@ -146,7 +163,7 @@ def extract_part(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As workers have: sums over other numbers of threads end in other bits."""
+    """Use one thread, as worker processes do: sums over other numbers of threads differ in their last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -162,13 +179,13 @@ def _write_part(
     columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
-    path.with_name(INFO_FILE).unlink(missing_ok=True)  # until all parts are of the corpus as it is now
+    path.with_name(INFO_FILE).unlink(missing_ok=True)  # it returns once all parts match the corpus
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
 
 
 def _skipped_in(path: Path) -> list[dict[str, Any]]:
-    """What a part lacks, with the state that each file was in."""
+    """Read the skipped utterances of a part, each with the state of its file when it was skipped."""
     return list(json.loads((pq.read_schema(path).metadata or {}).get(LEFT_OUT, b"[]")))
 
 
@@ -183,19 +200,22 @@ def _finished(path: Path, fingerprint: bytes) -> bool:
 def extract_corpus(
     corpus: str | Path, name: str, kind: str, *, device: str = "cpu", num_jobs: int | None = None, part_size: int = 1000
 ) -> F0Info:
-    """Extract what is missing.
+    """Extract the F0 of a corpus where it is missing.
 
     Args:
-        corpus: a corpus folder.
-        name: under which it is kept.
-        kind: of `make_extractor`.
-        device: where to compute.
-        num_jobs: processes, which change nothing in the result; None for one a core. On a GPU there is one.
-        part_size: utterances in a file.
+        corpus: path of the corpus folder.
+        name: name under which the F0 is stored.
+        kind: name of the extractor, as `make_extractor` takes it.
+        device: device to compute on.
+        num_jobs: number of processes, which does not change the result; None for one a core. On a GPU it is always one.
+        part_size: number of utterances in one file of the store.
+
+    Returns:
+        The description that is stored as `info.json`.
 
     Raises:
-        ValueError: if there is F0 of this name by another extractor, or if no recording of the corpus can be used:
-            rather a disk that is not there than so many broken files. What was extracted before stays.
+        ValueError: if F0 of this name exists from another extractor, or if no recording of the corpus can be used,
+            which points to a missing disk rather than to broken files. F0 extracted before is kept.
     """
     if torch.device(check_device(device)).type != "cpu":
         num_jobs = 1
@@ -239,7 +259,7 @@ def extract_corpus(
 
 
 def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
-    """Mean F0 in Hz of each speaker that has a name, over the voiced frames of the training split."""
+    """Compute the mean F0 in Hz of each named speaker over the voiced frames of the training split."""
     speakers = {cut.id: cut.supervisions[0].speaker or "" for cut in load_cuts(corpus, "train")}
     sums: dict[str, list[float]] = {}
     for utterance, contour in _read(f0_folder(corpus, name), "train"):
@@ -262,10 +282,10 @@ def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
 
 
 def read_f0_info(corpus: str | Path, name: str) -> F0Info:
-    """What was extracted under a name.
+    """Read the description of the F0 stored under a name.
 
     Raises:
-        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+        FileNotFoundError: if the F0 of this corpus is missing or its extraction is unfinished.
     """
     path = f0_folder(corpus, name) / INFO_FILE
     if not Path(corpus).is_dir():
@@ -279,10 +299,10 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
 
 
 def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
-    """Utterances that have no F0, and why.
+    """Return the utterances without F0 by id, each with the reason.
 
     Raises:
-        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+        FileNotFoundError: if the F0 of this corpus is missing or its extraction is unfinished.
     """
     read_f0_info(corpus, name)
     lines = (f0_folder(corpus, name) / SKIPPED_FILE).read_text(encoding="utf-8").split("\n")
@@ -291,10 +311,10 @@ def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
 
 
 def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, StoredContour], dict[str, float]]:
-    """Contours of a split by utterance, and the mean F0 of every speaker.
+    """Load the contours of a split by utterance, and the mean F0 in Hz of every speaker.
 
     Raises:
-        FileNotFoundError: if the F0 of this corpus has not been extracted to its end.
+        FileNotFoundError: if the F0 of this corpus is missing or its extraction is unfinished.
         ValueError: if a part is damaged, or there is no split of that name.
     """
     if split not in SPLITS:

@@ -23,11 +23,19 @@ def yin_f0(
 
     A frame that is not silent is voiced where the normalised difference dips below `threshold`.
 
+    Args:
+        waveforms: waveforms to analyse (B, S).
+        sample_rate: sample rate of the waveforms in Hz.
+        f_min: lowest F0 that is looked for, in Hz.
+        f_max: highest F0 that is looked for, in Hz.
+        frame_rate: number of frames a second of the result.
+        threshold: normalised difference (aperiodicity) below which a frame is voiced.
+
     Returns:
         F0 in Hz (B, F), 0 where unvoiced, and the voicing (B, F) bool.
 
     Raises:
-        ValueError: if the lags do not fit: f_min must be less than f_max.
+        ValueError: if f_min is not between 0 and f_max.
     """
     if not 0 < f_min < f_max:
         raise ValueError(f"f_min must be in (0, {f_max}), but is {f_min} instead")
@@ -56,7 +64,7 @@ def yin_f0(
 
 
 def _parabola(values: Tensor, index: Tensor) -> Tensor:
-    """Offset in (-1/2, 1/2) of the minimum near `index` (B, F) of values (B, F, L)."""
+    """Return the offset in [-1/2, 1/2] from `index` (B, F) to the minimum of a parabola through values (B, F, L)."""
     middle = index.clamp(1, values.shape[-1] - 2)
     left, centre, right = (values.gather(-1, (middle + o)[..., None])[..., 0] for o in (-1, 0, 1))
     curvature = left - 2 * centre + right
@@ -65,11 +73,11 @@ def _parabola(values: Tensor, index: Tensor) -> Tensor:
 
 
 def f0_error(predicted: Tensor, target: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Compare the F0 of waveforms (B, S) and (B, S).
+    """Compare the F0 of resynthesised waveforms (B, S) with that of the originals (B, S).
 
     Returns:
         Mean absolute error in semitones over frames voiced in both (nan if there is none), and the share of
-        frames with another voicing.
+        frames whose voicing differs.
     """
     semitones, voicing = f0_differences(predicted, target, sample_rate)
     return semitones.mean(), voicing.mean()
@@ -78,17 +86,17 @@ def f0_error(predicted: Tensor, target: Tensor, sample_rate: int) -> tuple[Tenso
 def f0_differences(
     predicted: Tensor, target: Tensor, sample_rate: int, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Compare the F0 of waveforms (B, S) and (B, S) frame by frame.
+    """Compare the F0 of resynthesised waveforms with that of the originals, frame by frame.
 
     Args:
-        predicted: zero after the ends.
-        target: zero after the ends.
-        sample_rate: Hz.
-        lengths: (B,) samples; None for all.
+        predicted: resynthesised waveforms (B, S), zero after their ends.
+        target: original waveforms (B, S), zero after their ends.
+        sample_rate: sample rate of both in Hz.
+        lengths: number of samples (B,) of each pair to compare; None compares all samples.
 
     Returns:
-        The absolute error in semitones of each frame that is voiced in both, and 1 for each frame with another
-        voicing, 0 for all others.
+        The absolute error in semitones of each frame that is voiced in both, and for every frame 1 if its voicing
+        differs, else 0.
     """
     f0, voiced = yin_f0(predicted, sample_rate)
     reference, reference_voiced = yin_f0(target, sample_rate)

@@ -1,1 +1,1 @@
-"""Text tokenizers: ids of words, whatever library they come from, and the one that an export has."""
+"""Text tokenizers of several libraries behind one interface, and their form in an exported model."""

@@ -1,4 +1,4 @@
-"""What encodes text: SentencePiece models, the published ones among them, and tokenizers of `transformers`."""
+"""Backends of text tokenizers: SentencePiece models, including the published ones, and tokenizers of `transformers`."""
 
 import re
 from abc import ABC, abstractmethod
@@ -12,22 +12,22 @@ from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
 
 MODEL_FILE = "tokenizer.model"
-SPACE = "\u2581"  # as SentencePiece writes it
+SPACE = "\u2581"  # SentencePiece's character for a space
 TEXT_MARKER = "[Text]"
 SPECIAL = ("<s>", "</s>", "<unk>")
 
 
 class Backend(ABC):
-    """What TextTokenizer asks of a library.
+    """Interface of a library that encodes text, for `TextTokenizer`.
 
     Attributes:
-        vocab_size: one more than the highest text id.
-        own_size: the same without tokens that were added to the tokenizer.
-        bos_id: begins a text.
-        eos_id: ends a text.
+        vocab_size: number of text ids, one more than the highest.
+        own_size: number of text ids without tokens that were added to the tokenizer.
+        bos_id: id that begins a text; None if there is none.
+        eos_id: id that ends a text; None if there is none.
         opening: ids before the first modality token of a stream.
-        joint: between two texts that follow each other.
-        added: tokens that a text may hold.
+        joint: text that stands between two texts that follow each other.
+        added: added tokens that may occur in a text.
         prefixes: whether every text gets a space before it.
     """
 
@@ -42,30 +42,33 @@ class Backend(ABC):
 
     @abstractmethod
     def encode(self, text: str, continuing: bool) -> list[int]:
-        """Pieces of a text, with a space before it where something stands before that."""
+        """Encode a text as token ids, with a space before it if it is `continuing` after something."""
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Pieces of each word of a text."""
+        """Encode each word of a text."""
         return [self.encode(word.strip(), continuing=place > 0) for place, word in enumerate(words)]
 
     def encode_stream(self, stream: str) -> list[int] | None:
-        """Ids of a string of words and tokens; None where it is to be cut into texts and tokens."""
+        """Encode a string of words and tokens; return None if it must be cut into texts and tokens first."""
         return None
 
     @abstractmethod
     def decode(self, ids: list[int]) -> str:
-        """Text of pieces, without the space before it."""
+        """Decode token ids to text, without the space before it."""
 
     @abstractmethod
     def save(self, folder: Path) -> set[str]:
-        """Write the tokenizer; return the names of its files."""
+        """Write the tokenizer into a folder; return the names of its files."""
 
 
 class SentencePiece(Backend):
-    """Texts are encoded word by word; the first has a space before it where the model puts one there itself."""
+    """SentencePiece backend that encodes texts word by word.
+
+    The first word gets a space before it only if the model itself puts one there, or the text follows something.
+    """
 
     def __init__(self, model: bytes) -> None:
-        """Read a model from its bytes."""
+        """Load a model from its bytes."""
         self.model = model
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.vocab_size = self.own_size = self.processor.vocab_size()
@@ -78,7 +81,7 @@ class SentencePiece(Backend):
         self.words: dict[str, list[int]] = {}
 
     def encode(self, text: str, continuing: bool) -> list[int]:
-        """Pieces of the words of a text."""
+        """Encode the words of a text."""
         words = text.split()
         if self.prefixes or continuing or text[:1].isspace():
             return [token for word in words for token in self._encode_word(word)]
@@ -94,24 +97,24 @@ class SentencePiece(Backend):
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """Text of pieces, without the space before it."""
+        """Decode token ids to text, without the space before it."""
         text: str = self.processor.decode(ids)
         return text if self.prefixes else text.removeprefix(" ")
 
     def save(self, folder: Path) -> set[str]:
-        """Write the tokenizer; return the names of its files."""
+        """Write the tokenizer into a folder; return the names of its files."""
         with atomic_path(folder / MODEL_FILE) as path:
             path.write_bytes(self.model)
         return {MODEL_FILE}
 
 
 class Published(SentencePiece):
-    """A SentencePiece model with speech tokens after its text pieces (Spirit LM's release)."""
+    """Backend of the published Spirit LM models: a SentencePiece model with speech tokens after its text pieces."""
 
     joint = ""
 
     def __init__(self, model: bytes) -> None:
-        """Read a model from its bytes."""
+        """Load a model from its bytes."""
         super().__init__(model)
         space, self.vocab_size = (self.processor.piece_to_id(piece) for piece in (SPACE, TEXT_MARKER))
         self.opening = (space,) if self.bos_id is None else (self.bos_id, space)
@@ -120,23 +123,23 @@ class Published(SentencePiece):
         self.special = {piece: self.processor.piece_to_id(piece) for piece in SPECIAL}
 
     def encode(self, text: str, continuing: bool) -> list[int]:
-        """Pieces of a text; what reads like a speech token in it is text, so it is cut behind its bracket."""
+        """Encode a text; a name of a speech token in it is encoded as text, by cutting it after its bracket."""
         ends = [match.end() for match in self.control.finditer(text)]
         parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
-        ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without the space and the marker
+        ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without space and marker
         return [token for part in ids for token in part]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Pieces of each word of a text."""
+        """Encode each word of a text."""
         return [self.encode(f" {word}" if place else word, False) for place, word in enumerate(words)]
 
     def decode(self, ids: list[int]) -> str:
-        """Text of pieces, without the space before it."""
+        """Decode token ids to text, without the space before it."""
         text: str = self.processor.decode(ids)
         return text
 
     def encode_stream(self, stream: str) -> list[int] | None:
-        """Ids of a string of words and tokens, as the release gives them."""
+        """Encode a string of words and tokens, with the ids that the published code gives."""
         parts = re.split(f"({'|'.join(map(re.escape, SPECIAL))})", stream)
         ids = [] if self.bos_id is None else [self.bos_id]
         for part in parts:
@@ -145,13 +148,13 @@ class Published(SentencePiece):
 
 
 class HuggingFace(Backend):
-    """Texts are encoded whole, by the tokenizer that `AutoTokenizer` opens."""
+    """Backend of a `transformers` tokenizer as `AutoTokenizer` opens it; texts are encoded whole."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder."""
+        """Open the tokenizer of a folder."""
         self.tokenizer: Any = _opened(folder)
         ids = self.tokenizer.get_vocab()
-        self.vocab_size = ids.get(TEXT_MARKER, max(ids.values()) + 1)  # ids may have holes; an export has speech tokens
+        self.vocab_size = ids.get(TEXT_MARKER, max(ids.values()) + 1)  # ids may have gaps; an export has speech tokens
         self.own_size = max(self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()) + 1
         self.bos_id, self.eos_id = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         added = self.tokenizer.added_tokens_decoder.values()
@@ -164,25 +167,25 @@ class HuggingFace(Backend):
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def encode(self, text: str, continuing: bool) -> list[int]:
-        """Pieces of a text as it is, white space and all."""
+        """Encode a text as it is, including its white space."""
         apart = continuing and text != "" and not text[0].isspace()
         return self._encode(self.space + text if apart else text)
 
     def decode(self, ids: list[int]) -> str:
-        """Text of pieces, without the space before it."""
+        """Decode token ids to text, without the space before it."""
         text: str = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         return text.removeprefix(" ")
 
     def save(self, folder: Path) -> set[str]:
-        """Write the tokenizer; return the names of its files."""
+        """Write the tokenizer into a folder; return the names of its files."""
         return {Path(name).name for name in self.tokenizer.save_pretrained(folder)} - {MODEL_FILE}
 
 
 def read_sentencepiece(path: Path) -> SentencePiece:
-    """The model of a file.
+    """Load a SentencePiece model from its file.
 
     Raises:
-        ValueError: if it is none, or does not put spaces before words.
+        ValueError: if it is no such model, or does not put spaces before words.
     """
     model = path.read_bytes()
     try:
@@ -197,7 +200,7 @@ def read_sentencepiece(path: Path) -> SentencePiece:
 
 
 def _with_dummy_prefix(model: bytes) -> bytes:
-    """A SentencePiece model that puts a space before a text, else the same."""
+    """Return a copy of a SentencePiece model that puts a space before a text."""
     from sentencepiece import sentencepiece_model_pb2
 
     proto: Any = sentencepiece_model_pb2.__dict__["ModelProto"].FromString(model)
@@ -207,17 +210,17 @@ def _with_dummy_prefix(model: bytes) -> bytes:
 
 
 def _opened(folder: Path) -> Any:
-    """The tokenizer of a folder as `transformers` opens it; of a folder written here, as it was written.
+    """Open the tokenizer of a folder by `AutoTokenizer`; one that this package wrote, by the class that wrote it.
 
     Raises:
-        ValueError: if it cannot be opened, or is none of the tokenizers library.
+        ValueError: if it cannot be opened, or is not of the tokenizers library.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     opener: Any = PreTrainedTokenizerFast if (folder / DESCRIPTION_FILE).is_file() else AutoTokenizer
     try:
         tokenizer = opener.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # of every kind, by what is wrong with the files
+    except Exception as error:  # errors are of many kinds, depending on the fault in the files
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"text_tokenizer must be one that {opener.__name__} opens, but {folder}: {reason}") from error
     if not tokenizer.is_fast:

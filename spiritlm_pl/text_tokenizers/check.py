@@ -1,7 +1,7 @@
-"""Whether a text tokenizer keeps its ids on the way through blocks and training to an export, told before all of it.
+"""Checks that a text tokenizer keeps its ids through training blocks, training and export, before any of it is done.
 
-An export is opened as its users open it, by `AutoTokenizer` from its files: which class of `transformers` reads them
-depends on the model's type, and some classes leave parts of a `tokenizer.json` aside.
+An export is opened as its users open it, by `AutoTokenizer` from its files: the class of `transformers` that reads them
+depends on the model's type, and some classes ignore parts of a `tokenizer.json`.
 """
 
 import json
@@ -31,18 +31,18 @@ print(json.dumps([[tokenizer.encode(string) for string in strings], [getattr(tok
 def check_text_tokenizer(
     path: str | Path, vocabulary: Vocabulary, config: str | None = None, fingerprint: str | None = None
 ) -> TextTokenizer:
-    """Read a text tokenizer, and try what will be done with it.
+    """Load a text tokenizer, and try to save and export it as later stages will.
 
     Args:
-        path: file or folder of the tokenizer.
-        vocabulary: of the model and its data.
-        config: the model's `config.json`; None for that of the tokenizer's folder, where it has one.
-        fingerprint: of the tokenizer that the data was made with, where that is known.
+        path: path of the tokenizer's file or folder.
+        vocabulary: vocabulary of the model and its data.
+        config: contents of the model's `config.json`; None for those of the tokenizer's folder, if it has this file.
+        fingerprint: fingerprint of the tokenizer that the data was made with; None if it is not known.
 
     Raises:
         FileNotFoundError: if there is no tokenizer.
-        ValueError: if it is another one than that of the vocabulary or the data, gives a text other pieces than its
-            words, or would give other ids once it is saved or exported.
+        ValueError: if it is another tokenizer than that of the vocabulary or the data, encodes a text differently than
+            its words, or would give other ids once it is saved or exported.
     """
     text = TextTokenizer.load_fitting(path, vocabulary, fingerprint)
     _check_words(text, path)
@@ -54,7 +54,7 @@ def check_text_tokenizer(
         text.save(kept)
         (kept / DESCRIPTION_FILE).write_text(
             "{}\n", encoding="utf-8"
-        )  # it is read as the tokenizer of a model that was written here
+        )  # the file marks the folder of a model of this package
         TextTokenizer.load_fitting(kept, vocabulary, text.fingerprint)
         tokenizer = fast_tokenizer(kept, vocabulary)
         tokenizer.save_pretrained(export)
@@ -71,17 +71,17 @@ def check_export(
     vocabulary: Vocabulary,
     fresh_process: bool = False,
 ) -> None:
-    """Open an exported tokenizer from its files, and compare its ids with ours.
+    """Open an exported tokenizer from its files, and check that it gives the same ids as the text tokenizer.
 
     Args:
-        folder: of the export.
-        tokenizer: what was saved there.
-        text: our text tokenizer.
-        vocabulary: of the model.
-        fresh_process: open it in a process that has loaded nothing of ours (some 3 seconds).
+        folder: path of the export.
+        tokenizer: tokenizer that was saved there.
+        text: text tokenizer of this package that it was made from.
+        vocabulary: vocabulary of the model.
+        fresh_process: whether to open it in a new process without this package's code, which takes some 3 seconds.
 
     Raises:
-        ValueError: naming the first string with other ids, and both.
+        ValueError: if it gives other ids; the message names the first such string with both ids.
     """
     expected = probes(text, vocabulary)
     found, special = (_ids_in_fresh_process if fresh_process else _ids)(folder, list(expected))
@@ -108,7 +108,7 @@ def _ids_in_fresh_process(folder: Path, strings: list[str]) -> Any:
 
 
 def _check_words(text: TextTokenizer, path: str | Path) -> None:
-    """Refuse a tokenizer that loses spaces, or has pieces that reach over them: spans of words could not be cut out."""
+    """Refuse a tokenizer that loses spaces, or whose tokens reach across them, so that spans of words cannot be cut."""
     kept = text.decode(text.encode(PROBES[0]))
     if len(kept.split()) != len(PROBES[0].split()):
         raise ValueError(
@@ -128,7 +128,12 @@ def _check_words(text: TextTokenizer, path: str | Path) -> None:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerFast, *settings: Any) -> dict[str, Any]:
-    """The ids that begin, end and pad a text: the first settings' that are special tokens, else the tokenizer's."""
+    """Return the ids that begin, end and pad a text.
+
+    Args:
+        tokenizer: exported tokenizer, whose ids are used where no settings give them.
+        settings: objects with attributes such as `bos_token_id`; the first that names a special token counts.
+    """
     known = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     chosen = {}
     for name in SPECIAL_IDS:

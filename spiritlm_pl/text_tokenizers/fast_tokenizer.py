@@ -1,9 +1,9 @@
-"""The tokens of a language model, text and speech, as one tokenizer of `transformers` that needs no code of ours.
+"""Text and speech tokens of a language model as one tokenizer of `transformers` that needs no code of this package.
 
-Three formats of text: a tokenizer of `transformers` stays as it is, with the speech tokens after its own; a
-SentencePiece model encodes word by word; and that of the published checkpoints encodes a string with its speech tokens
-and all. After a modality token, the first two give what they give for a text of its own: where they do not put a
-space before a text, the string must hold it (`[Speech][Hu3][Text] the mat`).
+There are three kinds of text tokenizers. A tokenizer of `transformers` stays as it is, with the speech tokens after its
+own. A SentencePiece model encodes word by word. The SentencePiece models of the published checkpoints encode a string
+together with its speech tokens. After a modality token, the first two give the same ids as for a text on its own: if
+they put no space before a text, the string must hold it (`[Speech][Hu3][Text] the mat`).
 """
 
 import json
@@ -20,20 +20,20 @@ from spiritlm_pl.text_tokenizers.backends import SPACE, HuggingFace, Published, 
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # as str.split has it
-MOST_ADDED = 32  # added tokens that are tried
-NEVER = -1e6  # score of a control
-ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, unseen by type checkers
+WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # white space as str.split defines it
+MOST_ADDED = 32  # number of added tokens that are tried
+NEVER = -1e6  # score that keeps a control piece out of every text
+ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, so that type checkers do not see it
 Piece = ModelProto.SentencePiece
 WRITTEN = (Piece.NORMAL, Piece.USER_DEFINED)  # types of pieces that a text is cut into
 
 
 def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """One tokenizer for the text and the speech tokens of a model folder.
+    """Make one tokenizer for the text and the speech tokens of a model folder.
 
     Args:
-        folder: with a SentencePiece model or a `transformers` tokenizer.
-        vocabulary: layout of the ids.
+        folder: path of a folder with a SentencePiece model or a `transformers` tokenizer.
+        vocabulary: vocabulary of the model, which lays out the ids.
 
     Raises:
         ValueError: if the text tokenizer does not fit the vocabulary, or cannot be written in this form.
@@ -54,7 +54,7 @@ def fast_tokenizer(folder: str | Path, vocabulary: Vocabulary) -> PreTrainedToke
 
 
 def _of_words(proto: Any, prefixes: bool, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Words are encoded with their space; a change of modality is a word boundary."""
+    """Convert a SentencePiece model that encodes words with their space; a change of modality is a word boundary."""
     unigram = proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
     tokenizer = _unigram(proto) if unigram else _bpe(proto, ignore_merges=bool(user_defined(proto)))
     charsmap = proto.normalizer_spec.precompiled_charsmap
@@ -70,7 +70,10 @@ def _of_words(proto: Any, prefixes: bool, vocabulary: Vocabulary) -> PreTrainedT
 
 
 def _of_whole_strings(proto: Any) -> PreTrainedTokenizerFast:
-    """A string gets one space before it; speech tokens are pieces like those of text, and cut it before all merging."""
+    """Convert a published SentencePiece model.
+
+    A string gets one space before it. Speech tokens are pieces like those of text, and cut the string before any merge.
+    """
     if proto.normalizer_spec.precompiled_charsmap or proto.normalizer_spec.remove_extra_whitespaces:
         raise ValueError("SentencePiece model of whole strings must not normalise, but does")
     tokenizer = _bpe(proto, ignore_merges=True)
@@ -85,11 +88,11 @@ def _of_whole_strings(proto: Any) -> PreTrainedTokenizerFast:
 
 
 def _of_transformers(backend: HuggingFace, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """The base model's tokenizer as it is, with the speech tokens after its own."""
+    """Extend the base model's tokenizer by the speech tokens after its own."""
     base = backend.tokenizer
     values = json.loads(base.backend_tokenizer.to_str())
-    values["post_processor"] = None  # a prompt begins with its modality token
-    if backend.prefixes:  # every text, not the first alone
+    values["post_processor"] = None  # no opening is added, since a prompt begins with its modality token
+    if backend.prefixes:  # the space must stand before every text, not only the first
         values["pre_tokenizer"] = _always_prefixing(values["pre_tokenizer"])
     _fill_holes(values, backend.vocab_size)
     values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < backend.vocab_size]
@@ -98,12 +101,12 @@ def _of_transformers(backend: HuggingFace, vocabulary: Vocabulary) -> PreTrained
         joining = [tokenizer.decoder] if tokenizer.decoder else []
         tokenizer.decoder = decoders.Sequence([*joining, decoders.Fuse(), _without_first_space(vocabulary)])
     tokenizer.add_special_tokens(_speech_tokens(vocabulary))
-    end = None if backend.eos_id is None else base.convert_ids_to_tokens(backend.eos_id)  # the model's
+    end = None if backend.eos_id is None else base.convert_ids_to_tokens(backend.eos_id)  # the end token of the model
     return _with_special(tokenizer, base.bos_token, end, base.unk_token, base.pad_token)
 
 
 def _always_prefixing(values: Any) -> Any:
-    """A pre-tokenizer that puts a space before every text, where it did so at the start of a string."""
+    """Make a pre-tokenizer put a space before every text, if it puts one only at the start of a string."""
     if isinstance(values, list):
         return [_always_prefixing(value) for value in values]
     if isinstance(values, dict):
@@ -113,7 +116,7 @@ def _always_prefixing(values: Any) -> Any:
 
 
 def _fill_holes(values: dict[str, Any], size: int) -> None:
-    """Give each id below the size a token, in place: added tokens take the first id above the number of tokens."""
+    """Give each unused id below the size a token, in place; else added tokens would take the ids of these gaps."""
     vocabulary = values["model"]["vocab"]
     taken = {token["id"] for token in values["added_tokens"]}
     if isinstance(vocabulary, dict):
@@ -122,7 +125,7 @@ def _fill_holes(values: dict[str, Any], size: int) -> None:
 
 
 def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
-    """SentencePiece's BPE: of the neighbours that make a piece, those of the best piece merge first."""
+    """Convert SentencePiece's BPE: of adjacent pieces that form a piece, those that form the best one merge first."""
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == Piece.NORMAL}
     merges = [
         (piece[:cut], piece[cut:])
@@ -143,7 +146,7 @@ def _bpe(proto: Any, ignore_merges: bool = False) -> Tokenizer:
 
 
 def _unigram(proto: Any) -> Tokenizer:
-    """SentencePiece's unigram model: the pieces whose scores have the highest sum; `</s>` in a text is no control."""
+    """Convert SentencePiece's unigram model: pieces with the highest sum of scores, but never control pieces."""
     pieces = [(piece.piece, piece.score if piece.type in WRITTEN else NEVER) for piece in proto.pieces]
     return Tokenizer(Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback))
 
@@ -165,30 +168,35 @@ def _word_boundaries() -> pre_tokenizers.PreTokenizer:
 
 
 def _symbol_boundaries(proto: Any, unigram: bool) -> list[pre_tokenizers.PreTokenizer]:
-    """Cuts by which the symbols of a SentencePiece model are taken whole, and what reads like a control is not."""
+    """Make cuts that keep a SentencePiece model's user-defined symbols whole and break up names of control pieces."""
     symbols, controls = user_defined(proto), _controls(proto)
     around = [_around(symbols)] if symbols else []
-    if unigram:  # where its signs are pieces, a control's score keeps it out
+    if unigram:  # a control whose characters are all pieces is kept out by its score
         signs = {piece.piece for piece in proto.pieces if piece.type in WRITTEN}
         controls = [control for control in controls if not signs.issuperset(control)]
-    elif not symbols:  # merges never end in a control
+    elif not symbols:  # no merge results in a control
         return []
     return [*around, _within(controls, alone=not unigram)] if controls else around
 
 
 def _around(symbols: tuple[str, ...]) -> pre_tokenizers.PreTokenizer:
-    """Cut a string around symbols, the longest first."""
+    """Cut a string around symbols, preferring the longest."""
     longest_first = sorted(symbols, key=len, reverse=True)
     return pre_tokenizers.Split(Regex("|".join(map(re.escape, longest_first))), "isolated")
 
 
 def _controls(proto: Any) -> list[str]:
-    """Pieces that no text is cut into, such as `</s>` and `<0x0A>`, whatever is written."""
+    """Return the pieces that no text is cut into, such as `</s>` and `<0x0A>`, even if it contains their names."""
     return [piece.piece for piece in proto.pieces if piece.type not in WRITTEN and len(piece.piece) > 1]
 
 
 def _within(strings: list[str], alone: bool) -> pre_tokenizers.PreTokenizer:
-    """Cut strings behind their first sign, so that none is taken for a piece: all, or those that stand alone."""
+    """Cut strings after their first character, so that none is taken for a piece.
+
+    Args:
+        strings: names of pieces to cut.
+        alone: whether to cut only strings that stand alone, instead of all.
+    """
     start, end = (r"\A", r"\z") if alone else ("", "")
     found = "|".join(f"{re.escape(string[0])}(?={re.escape(string[1:])}{end})" for string in strings)
     return pre_tokenizers.Split(Regex(f"{start}(?:{found})"), "isolated")
@@ -199,7 +207,7 @@ def _piece_decoders() -> list[decoders.Decoder]:
 
 
 def _without_first_space(vocabulary: Vocabulary) -> decoders.Decoder:
-    """A piece of text is written without the space before its first word."""
+    """Make a decoder that drops the space before the first word of each stretch of text."""
     openers = [token for token, modality in vocabulary.opened_by().items() if modality is Modality.TEXT]
     markers = "|".join(re.escape(vocabulary.name(token) or "") for token in openers)
     return decoders.Replace(Regex(f"(?:^|(?<={markers})) "), "")
@@ -220,7 +228,7 @@ def _with_special(
         bos_token=bos,
         eos_token=eos,
         unk_token=unk,
-        pad_token=pad or unk or eos,  # text is never unknown where bytes stand in for it
+        pad_token=pad or unk or eos,  # the unknown token is free for padding, since byte fallback encodes any text
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
@@ -234,7 +242,7 @@ def _open_with(tokenizer: PreTrainedTokenizerFast, token: int) -> None:
 
 
 def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabulary: Vocabulary) -> None:
-    """Refuse a tokenizer that gives other ids than our own encoding."""
+    """Refuse a tokenizer that gives other ids than `TextTokenizer` does."""
     ids = [tokenizer.convert_tokens_to_ids(name) for name in _names(vocabulary)]
     if ids != list(range(vocabulary.num_text, vocabulary.num_tokens)) or len(tokenizer) != vocabulary.num_tokens:
         raise ValueError(
@@ -246,12 +254,12 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabula
 
 
 def user_defined(proto: Any) -> tuple[str, ...]:
-    """Symbols that a SentencePiece model takes out of a string before all else."""
+    """Return the symbols that a SentencePiece model keeps as whole pieces, cutting a string around them first."""
     return tuple(piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED)
 
 
 def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
-    """Prompts that an export must read as ours, and the ids that ours gives them."""
+    """Return prompts for checking an export, each with the ids that it must give."""
     added = text.added
     if isinstance(text.backend, SentencePiece) and not text.opening:
         symbols = user_defined(ModelProto.FromString(text.backend.model))
@@ -270,10 +278,10 @@ def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
 
 
 def check_probe(string: str, expected: list[int], found: list[int]) -> None:
-    """Refuse other ids than ours for a string.
+    """Check that a string has the expected ids.
 
     Raises:
-        ValueError: naming the string and the ids.
+        ValueError: if it has others; the message names the string and both ids.
     """
     if found != expected:
         raise ValueError(

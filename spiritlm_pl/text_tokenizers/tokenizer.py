@@ -1,10 +1,10 @@
-"""Text as pieces: SentencePiece models (Llama 2's, or one trained here) and tokenizers of `transformers`.
+"""Text tokenizers: SentencePiece models (of Llama 2, or trained here) and tokenizers of `transformers`.
 
-The ids of a text are those that its tokenizer gives alone: `AutoTokenizer` for a base model's folder, SentencePiece for
-a lone model. A word after the first is encoded with the space before it, so that a text cut into spans at word
-boundaries has the same pieces whole and cut. White space is kept by tokenizers of `transformers`; a SentencePiece model
-gets the words with single spaces between them. The published models were trained otherwise: their SentencePiece
-models hold the speech tokens as well, and encode a text whole, without the space before it.
+A text gets the ids that its tokenizer gives on its own: `AutoTokenizer` for a base model's folder, SentencePiece for a
+single model file. A word after the first is encoded with the space before it, so that a text has the same ids whether
+it is encoded whole or cut into spans at word boundaries. Tokenizers of `transformers` keep white space; a SentencePiece
+model is given the words with single spaces between them. The published models were trained differently: their
+SentencePiece models also hold the speech tokens, and encode a text whole, without the space before it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
 from spiritlm_pl.vocabulary import Vocabulary
 
-LARGEST_AUTOMATIC = 1_000  # pieces, where the size is left to the corpus
+LARGEST_AUTOMATIC = 1_000  # largest number of pieces if no size is given
 HUGGING_FACE_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 OTHER_FILES = ("special_tokens_map.json", "added_tokens.json", "merges.txt", "chat_template.jinja")
 TOKENIZER_FILES = (MODEL_FILE, *HUGGING_FACE_FILES, *OTHER_FILES)
@@ -36,12 +36,12 @@ PROBES = (
     "=====",
     "",
 )
-NORMALIZATION = "nmt_nfkc"  # SentencePiece's own choice
-NUM_SPECIAL = 3 + 256  # unknown, begin and end, and a piece for every byte
+NORMALIZATION = "nmt_nfkc"  # SentencePiece's default
+NUM_SPECIAL = 3 + 256  # pieces for unknown, begin and end, and one for every byte
 
 
 def _as_model_reads_it(folder: Path) -> HuggingFace | None:
-    """The tokenizer that a model's type makes of a SentencePiece model alone; None where it makes none."""
+    """Open the tokenizer that `AutoTokenizer` makes of a SentencePiece model by the model's type; None if it cannot."""
     if not (folder / CONFIG_FILE).is_file():
         return None
     try:
@@ -51,9 +51,9 @@ def _as_model_reads_it(folder: Path) -> HuggingFace | None:
 
 
 def _with_end_of_model(backend: Backend, folder: Path) -> Backend:
-    """A tokenizer that ends texts as the model of its folder does, where the two have different end tokens.
+    """Give a tokenizer the end token of the model in its folder, if the two differ.
 
-    A tokenizer's class may add an end token of its own, of which the model has never seen the row.
+    A tokenizer's class may add an end token of its own, whose embedding the model has never been trained on.
     """
     path = folder / CONFIG_FILE
     given = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
@@ -65,23 +65,23 @@ def _with_end_of_model(backend: Backend, folder: Path) -> Backend:
 
 
 class TextTokenizer:
-    """Text to pieces and back."""
+    """Tokenizer from text to token ids and back."""
 
     def __init__(self, backend: Backend) -> None:
-        """Use `TextTokenizer.load`."""
+        """Wrap a backend; `TextTokenizer.load` makes it from files."""
         self.backend = backend
 
     @classmethod
     def load(cls, path: str | Path) -> "TextTokenizer":
-        """Read a SentencePiece .model, or a folder with `tokenizer.model` or a `transformers` tokenizer.
+        """Load a SentencePiece .model, or a folder with `tokenizer.model` or a `transformers` tokenizer.
 
-        A base model's folder is read as `AutoTokenizer` reads it, whatever lies beside its `tokenizer.json`; the
-        SentencePiece model counts where `AutoTokenizer` makes nothing of it, in a folder that was written here, and in
-        a published one.
+        A base model's folder is read as `AutoTokenizer` reads it, even if it also holds a SentencePiece model. The
+        SentencePiece model is used if `AutoTokenizer` cannot read the folder, and for folders of this package's models
+        and of the published ones.
 
         Raises:
-            FileNotFoundError: if there is nothing of the kind.
-            ValueError: if the tokenizer is damaged, or of a kind that cannot encode words with the space before them.
+            FileNotFoundError: if there is no tokenizer.
+            ValueError: if the tokenizer is damaged, or cannot encode words with the space before them.
         """
         path = Path(path)
         model = path / MODEL_FILE if path.is_dir() else path
@@ -106,16 +106,16 @@ class TextTokenizer:
 
     @classmethod
     def load_fitting(cls, path: str | Path, vocabulary: Vocabulary, fingerprint: str | None = None) -> "TextTokenizer":
-        """Read a tokenizer, and check that it gives the text ids of a vocabulary.
+        """Load a tokenizer, and check that it gives the text ids of a vocabulary.
 
         Args:
-            path: see `load`.
-            vocabulary: of the model or its data.
-            fingerprint: of the tokenizer that the data was made with, where that is known.
+            path: path of the tokenizer, as in `load`.
+            vocabulary: vocabulary of the model or its data.
+            fingerprint: fingerprint of the tokenizer that the data was made with; None if it is not known.
 
         Raises:
-            FileNotFoundError: if there is nothing of the kind.
-            ValueError: if the tokenizer is damaged, or another one.
+            FileNotFoundError: if there is no tokenizer.
+            ValueError: if the tokenizer is damaged, or is not that of the vocabulary or the data.
         """
         tokenizer = cls.load(path)
         if tokenizer.vocab_size != vocabulary.num_text:
@@ -132,23 +132,23 @@ class TextTokenizer:
 
     @property
     def library(self) -> str:
-        """Who encodes: sentencepiece or transformers."""
+        """Name of the library that encodes: sentencepiece or transformers."""
         return "transformers" if isinstance(self.backend, HuggingFace) else "sentencepiece"
 
     @property
     def prefixes(self) -> bool:
-        """Whether every text has a space before it; else only one that goes on after something."""
+        """Whether the tokenizer puts a space before every text; if not, only before one that follows something."""
         return self.backend.prefixes
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the ids of some texts; equal for tokenizers that give equal ids, whatever their files."""
+        """Hash of the ids of some texts; it is equal for tokenizers that give equal ids, whatever their files."""
         ids = [self.vocab_size, *([self.encode(probe), self.encode_words(probe.split())] for probe in PROBES)]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
     @property
     def vocab_size(self) -> int:
-        """Number of text ids: one more than the highest that the tokenizer can give, added tokens included."""
+        """Number of text ids: one more than the highest that the tokenizer can give, including added tokens."""
         return self.backend.vocab_size
 
     @property
@@ -158,61 +158,67 @@ class TextTokenizer:
 
     @property
     def added(self) -> tuple[str, ...]:
-        """Added tokens that a text may hold: those that are not special."""
+        """Added tokens that may occur in a text: those that are not special."""
         return self.backend.added
 
     @property
     def bos_id(self) -> int | None:
-        """Id that begins a text, if the tokenizer has one."""
+        """Id that begins a text; None if the tokenizer has none."""
         return self.backend.bos_id
 
     @property
     def eos_id(self) -> int | None:
-        """Id that ends a text, if the tokenizer has one."""
+        """Id that ends a text; None if the tokenizer has none."""
         return self.backend.eos_id
 
     @property
     def opening(self) -> tuple[int, ...]:
-        """Ids before the first modality token of a stream: none, or those of the published models."""
+        """Ids before the first modality token of a stream; empty except for the published models."""
         return self.backend.opening
 
     @property
     def joint(self) -> str:
-        """What stands between two texts that follow each other."""
+        """Text that stands between two texts that follow each other."""
         return self.backend.joint
 
     def encode_word(self, word: str) -> list[int]:
-        """Pieces of a word with the space before it."""
+        """Encode a word together with the space before it."""
         return self.encode(word, continuing=True)
 
     def encode(self, text: str, continuing: bool = False) -> list[int]:
-        """Pieces of a text. Speech and modality tokens never come of it, whatever is written.
+        """Encode a text as token ids.
+
+        Speech and modality tokens are never among them, even if the text contains their names.
 
         Args:
-            text: any string.
-            continuing: something stands before the text, so that its first word has a space before it, too. A
-                published model has no such spaces.
+            text: text to encode, any string.
+            continuing: whether the text follows something, so that its first word is encoded with a space before it as
+                well; ignored for the published models, which have no such spaces.
         """
         return list(self.backend.encode(text, continuing))
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Pieces of each word of a text; one after the other they are those of the text with single spaces."""
+        """Encode each word of a text; joined, the ids are those of the text with single spaces."""
         return self.backend.encode_words(words)
 
     def encode_stream(self, stream: str) -> list[int] | None:
-        """Ids of a string such as `[Speech][Hu3][Text]the`, with what opens it; None but for a published model."""
+        """Encode a string such as `[Speech][Hu3][Text]the`, with its opening.
+
+        Returns:
+            The token ids; None for other models than the published ones, for which texts and tokens are encoded apart.
+        """
         return self.backend.encode_stream(stream)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of some pieces, without the space before it."""
+        """Decode token ids to text, without the space before it."""
         return self.backend.decode(list(ids))
 
     def save(self, folder: str | Path) -> None:
-        """Write the tokenizer's files into a folder, from which `load` reads it."""
+        """Write the tokenizer's files into a folder, from which `load` reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = self.backend.save(folder)
-        for name in {*TOKENIZER_FILES} - written:  # of an earlier tokenizer, which would be read instead
+        for name in {*TOKENIZER_FILES} - written:  # files of an earlier tokenizer would be read instead
             (folder / name).unlink(missing_ok=True)
 
 
@@ -220,8 +226,8 @@ def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) ->
     """Train a SentencePiece BPE model with byte fallback, so that any text can be encoded.
 
     Args:
-        lines: texts, one sentence or paragraph each.
-        vocab_size: number of pieces; None for as many as the texts give, at most 1,000.
+        lines: texts to train on, one sentence or paragraph each.
+        vocab_size: number of pieces; None for as many as the texts give, usually at most 1,000.
 
     Raises:
         ValueError: if there is no text, or the texts cannot give so many or so few pieces.
@@ -234,14 +240,16 @@ def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) ->
     except RuntimeError:
         fewest, most = _sizes(texts, vocab_size or LARGEST_AUTOMATIC)
     if vocab_size is None:
-        return _trained(texts, max(fewest, min(most, LARGEST_AUTOMATIC)))  # fewest is more for a script of many letters
+        return _trained(texts, max(fewest, min(most, LARGEST_AUTOMATIC)))  # scripts of many letters need more
     if vocab_size < fewest:
         raise ValueError(f"vocab_size must be at least {fewest} for this text, but is {vocab_size} instead")
     raise ValueError(f"vocab_size must be at most {most} for this text, but is {vocab_size} instead")
 
 
 def _sizes(texts: list[str], wanted: int) -> tuple[int, int]:
-    """Find out how many pieces texts can give: at least one for each letter, and at most `wanted` if they have as many.
+    """Find the smallest and the largest number of pieces that texts can give, the latter up to `wanted`.
+
+    The smallest number has one piece for each letter.
 
     Raises:
         ValueError: if SentencePiece cannot learn from the texts, whatever the size.
@@ -263,15 +271,15 @@ def _trained(texts: list[str], vocab_size: int) -> TextTokenizer:
 
 
 def _train(texts: list[str], vocab_size: int, exactly: bool = True) -> bytes:
-    """Train a SentencePiece model.
+    """Train a SentencePiece model and return its bytes.
 
     Args:
-        texts: to learn from.
-        vocab_size: number of pieces.
-        exactly: whether it is an error if the texts give fewer.
+        texts: texts to learn from.
+        vocab_size: number of pieces to learn.
+        exactly: whether to fail if the texts give fewer pieces.
 
     Raises:
-        RuntimeError: if they give fewer, or have more letters than that.
+        RuntimeError: if the texts give fewer pieces, or have more letters than `vocab_size`.
     """
     model = BytesIO()
     limit: dict[str, Any] = {} if exactly else {"hard_vocab_limit": False}

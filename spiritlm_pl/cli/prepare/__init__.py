@@ -1,4 +1,4 @@
-"""`spiritlm prepare KIND OUT ...`: make a corpus folder."""
+"""`spiritlm prepare KIND OUT ...`: make a corpus folder from a source of the given kind."""
 
 from spiritlm_pl.registry import find_all
 

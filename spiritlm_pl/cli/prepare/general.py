@@ -1,4 +1,4 @@
-"""Corpora of any layout: folders, tables, lhotse manifests and recipes."""
+"""Commands that make corpora of any layout: folders, tables, lhotse manifests and recipes."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,32 +26,35 @@ def folder(
 ) -> None:
     """Make a corpus of a folder of audio with transcripts: x.txt beside x.wav, or a table.
 
-    What cannot be used (missing, empty, damaged, too short, sampled too low, without words) is skipped and listed.
+    Audio that cannot be used (missing, empty, damaged, too short, sampled too low, without words) is skipped and
+    listed.
 
     Examples:
         spiritlm prepare folder /my/audio data/corpora/mine --language pl --speaker-level 0
         spiritlm prepare folder /my/audio data/corpora/mine --table transcripts.tsv --min-sample-rate 8000
 
     Args:
-        audio: the folder, searched at any depth.
-        out: the corpus folder to write; audio that is not 16 kHz mono is converted into it.
-        table: a .csv or .tsv with columns path, text and, if known, speaker and style; paths are relative to `audio`.
-            Columns start and end, or start and duration, in seconds, cut utterances out of longer files. Start and end
-            in milliseconds, duration, language, channel and split are read, too.
-        language: of the transcripts.
-        speaker_level: which folder below `audio` names the speaker (0 the first); one speaker if not given. Files in
-            too few folders are skipped.
-        licence: under what licence the audio stands, for corpus.json.
-        min_duration: shortest utterance, in seconds.
-        max_duration: longest utterance, in seconds.
-        min_sample_rate: lowest sample rate, in Hz.
-        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
-            utterances of which it is not certain how they are said are skipped), else as written.
-        seed: draws the splits.
+        audio: the folder of audio, searched at any depth.
+        out: the corpus folder to write; audio that is not 16 kHz mono is converted and stored in it.
+        table: a .csv or .tsv file with columns path, text and, if known, speaker and style; paths are relative to
+            `audio`. Columns start and end, or start and duration, in seconds, cut utterances out of longer files. Start
+            and end in milliseconds, duration, language, channel and split are read as well. If not given, each audio
+            file needs a .txt file of the same name.
+        language: language code of the transcripts, such as en or pl.
+        speaker_level: level of the folder below `audio` that names the speaker, 0 for the first; files that lie in
+            fewer folders are skipped. If not given, all files are of one speaker.
+        licence: licence of the audio, to be recorded in corpus.json.
+        min_duration: shortest utterance to keep, in seconds.
+        max_duration: longest utterance to keep, in seconds.
+        min_sample_rate: lowest sample rate to accept, in Hz.
+        max_overlap: longest time for which another speaker may talk in an utterance, in seconds; with more it is
+            skipped.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case, with numbers and symbols in
+            words; utterances that could be read in several ways are skipped. If false, transcripts are kept as written.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -84,7 +87,7 @@ def folder(
 
 
 def lhotse_recipes() -> None:
-    """Print what each of lhotse's recipes needs, as a page of Markdown.
+    """Print the arguments of each of lhotse's recipes as a page of Markdown.
 
     Examples:
         spiritlm prepare lhotse-recipes
@@ -115,8 +118,8 @@ def lhotse_recipe(
 ) -> None:
     """Make a corpus of a public one on disk, with lhotse's recipe (librispeech, mls, voxpopuli, ...).
 
-    Parts named train, dev and test stay so, less the sentences of train that are in dev or test; other corpora
-    are split by sentence. `spiritlm prepare lhotse-recipes` tells what each recipe needs.
+    Parts named train, dev and test become the splits, without the sentences of train that are also in dev or test;
+    other corpora are split by sentence. `spiritlm prepare lhotse-recipes` lists what each recipe needs.
 
     Examples:
         spiritlm prepare lhotse-recipe librispeech /data/LibriSpeech data/corpora/librispeech
@@ -124,23 +127,26 @@ def lhotse_recipe(
 
     Args:
         recipe: name of the recipe, as in lhotse.recipes.prepare_NAME.
-        corpus: the corpus as it was downloaded; or, for a recipe that needs others than `corpus_dir`, the arguments of
-            the recipe by name, such as '{audio_dir: /data/icsi, transcripts_dir: /data/icsi/transcripts}'.
+        corpus: folder of the corpus as it was downloaded; or, for a recipe that takes other arguments than
+            `corpus_dir`, its arguments by name, such as '{audio_dir: /data/icsi, transcripts_dir:
+            /data/icsi/transcripts}'.
         out: the corpus folder to write.
         options: further arguments of the recipe, such as {"dataset_parts": ["dev-clean"]} or {"lang": "en"}.
-        channel: to take of utterances that are on several channels (0 the first); they are skipped if not given.
-        language: of utterances for which the corpus names none.
-        licence: under what licence the audio stands, for corpus.json.
-        min_duration: shortest utterance, in seconds.
-        max_duration: longest utterance, in seconds.
-        min_sample_rate: lowest sample rate, in Hz.
-        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
-            utterances of which it is not certain how they are said are skipped), else as written.
-        seed: draws the splits, if the corpus has none.
-        validation_fraction: share of the sentences in the validation split, if the corpus has none.
-        test_fraction: share of the sentences in the test split, if the corpus has none.
-        num_jobs: processes; one a core if not given.
+        channel: channel to take of utterances that are on several channels, 0 for the first; if not given, these
+            utterances are skipped.
+        language: language code of utterances for which the corpus names no language.
+        licence: licence of the audio, to be recorded in corpus.json.
+        min_duration: shortest utterance to keep, in seconds.
+        max_duration: longest utterance to keep, in seconds.
+        min_sample_rate: lowest sample rate to accept, in Hz.
+        max_overlap: longest time for which another speaker may talk in an utterance, in seconds; with more it is
+            skipped.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case, with numbers and symbols in
+            words; utterances that could be read in several ways are skipped. If false, transcripts are kept as written.
+        seed: seed of the random splits, used if the corpus has no splits.
+        validation_fraction: share of the sentences in the validation split, used if the corpus has no splits.
+        test_fraction: share of the sentences in the test split, used if the corpus has no splits.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -188,35 +194,37 @@ def lhotse_manifest(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> None:
-    """Make a corpus of lhotse manifests; word times in them are kept where they fit the utterance and its words.
+    """Make a corpus of lhotse manifests, keeping their word times where these fit the utterance and its words.
 
-    What is stored is the audio that the manifest describes, with its transforms, padding and mixing. Of an utterance
-    that a cut holds in part, the words wholly within it are kept if their times are known. What cannot be used is
-    skipped and listed. Files of a folder whose names tell train, dev or test stay so.
+    The audio is stored as the manifest describes it, with its transforms, padding and mixing. Where a cut holds only a
+    part of an utterance, the words wholly within the cut are kept if their times are known. Utterances that cannot be
+    used are skipped and listed. In a folder, files whose names contain train, dev or test become the splits.
 
     Examples:
         spiritlm prepare lhotse-manifest cuts.jsonl.gz data/corpora/mine
         spiritlm prepare lhotse-manifest recordings.jsonl data/corpora/mine --supervisions supervisions.jsonl
 
     Args:
-        manifest: a manifest of cuts, or of recordings together with `supervisions`; a folder with such (each file of
-            recordings beside one of supervisions, with names alike); a Shar folder; a Kaldi data folder.
+        manifest: a manifest of cuts, or of recordings together with `supervisions`; a folder with such manifests (each
+            file of recordings beside one of supervisions with a matching name); a Shar folder; or a Kaldi data folder.
         out: the corpus folder to write.
-        supervisions: a manifest of supervisions, if `manifest` is of recordings.
-        name: name of the corpus; that of its folder if not given.
-        channel: to take of utterances that are on several channels (0 the first); they are skipped if not given.
-        language: of utterances for which the corpus names none.
-        licence: under what licence the audio stands, for corpus.json.
-        min_duration: shortest utterance, in seconds.
-        max_duration: longest utterance, in seconds.
-        min_sample_rate: lowest sample rate, in Hz.
-        max_overlap: seconds for which another speaker may talk in an utterance; more is skipped.
-        spoken_text: keep transcripts as the words that are said (lower case; numbers and symbols in words, and
-            utterances of which it is not certain how they are said are skipped), else as written.
-        seed: draws the splits.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        supervisions: a manifest of supervisions, needed if `manifest` is one of recordings.
+        name: name of the corpus; if not given, that of its folder.
+        channel: channel to take of utterances that are on several channels, 0 for the first; if not given, these
+            utterances are skipped.
+        language: language code of utterances for which the manifest names no language.
+        licence: licence of the audio, to be recorded in corpus.json.
+        min_duration: shortest utterance to keep, in seconds.
+        max_duration: longest utterance to keep, in seconds.
+        min_sample_rate: lowest sample rate to accept, in Hz.
+        max_overlap: longest time for which another speaker may talk in an utterance, in seconds; with more it is
+            skipped.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case, with numbers and symbols in
+            words; utterances that could be read in several ways are skipped. If false, transcripts are kept as written.
+        seed: seed of the random splits, used if the manifests have no splits.
+        validation_fraction: share of the sentences in the validation split, used if the manifests have no splits.
+        test_fraction: share of the sentences in the test split, used if the manifests have no splits.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance
@@ -229,7 +237,7 @@ def lhotse_manifest(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
     disk = next(folder for folder in (Path(out).resolve(), *Path(out).resolve().parents) if folder.is_dir())
-    with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # as large as the audio within a Shar folder
+    with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # on the disk of `out`: Shar audio may be large
         utterances: list[Utterance] | dict[str, list[Utterance]]
         if (Path(manifest) / RECORDINGS_FILE).is_file():
             utterances, skipped = read_kaldi(manifest, language, max_overlap)

@@ -1,4 +1,4 @@
-"""Corpora of known layout: fetched from Debian, or as their authors publish them."""
+"""Commands that make corpora of a known layout, fetched from Debian or as their authors publish them."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def debian_prompts(
 
     Args:
         out: the corpus folder to write.
-        source: a folder with the two .deb files, or with what they unpack to, instead of apt-get.
-        any_version: accept other recordings than those of the version this was tested with.
-        seed: draws the splits.
+        source: a folder with the two .deb files, or with their unpacked contents; if not given, apt-get fetches them.
+        any_version: accept packages whose recordings differ from those of the tested version.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 
@@ -57,9 +57,9 @@ def amazon_queen(
 ) -> None:
     """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 140 minutes.
 
-    The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The
-    speaker is the character; a clip that does not align with its line is dropped and listed. The recordings are of
-    11 kHz, so nothing is above 5.5 kHz.
+    The Debian package flight-of-the-amazon-queen is fetched with `apt-get download` (nothing is installed). The speaker
+    of an utterance is the character; a clip that does not align with its line is dropped and listed. The recordings
+    have a sample rate of 11 kHz, so they hold no sound above 5.5 kHz.
 
     Examples:
         spiritlm prepare amazon-queen data/corpora/dialogue
@@ -67,13 +67,14 @@ def amazon_queen(
 
     Args:
         out: the corpus folder to write.
-        source: a folder with the .deb file, or with what it unpacks to, instead of apt-get.
-        any_version: accept another archive than that of the version this was tested with.
-        characters: whose lines are taken, such as '[joe]', the hero, who says a third of all; everybody when left out.
-        seed: draws the splits.
+        source: a folder with the .deb file, or with its unpacked contents; if not given, apt-get fetches it.
+        any_version: accept a package whose archive differs from that of the tested version.
+        characters: characters whose lines are taken, such as '[joe]', the hero, who says a third of all lines; if not
+            given, all characters.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
     from spiritlm_pl.alignment.run import align_corpus
@@ -104,8 +105,9 @@ def expresso(
 ) -> None:
     """Make a corpus of Expresso: acted English by four actors, 11 hours read and 30 improvised (CC BY-NC 4.0).
 
-    Dialogues and long readings are cut by their VAD segments and have no text; short readings must have one. The
-    style is kept as `custom["style"]`. The splits are its own, less the sentences of train that are in dev or test.
+    Dialogues and long readings are cut at their segments of voice activity (VAD) and have no text; short readings must
+    have one. The style is kept as `custom["style"]`. The splits are Expresso's own, without the sentences of train that
+    are also in dev or test.
 
     Examples:
         spiritlm prepare expresso /data/expresso data/corpora/expresso
@@ -114,11 +116,12 @@ def expresso(
     Args:
         corpus_dir: the unpacked expresso.tar, with audio_48khz, splits and the .txt files.
         out: the corpus folder to write.
-        longest_piece: VAD segments that are longer, in seconds, are cut into equal pieces.
-        min_duration: shortest utterance, in seconds.
-        max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case, no marks of emphasis), else as written.
-        num_jobs: processes; one a core if not given.
+        longest_piece: length in seconds above which VAD segments are cut into equal pieces.
+        min_duration: shortest utterance to keep, in seconds.
+        max_duration: longest utterance to keep, in seconds.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case and without marks of
+            emphasis; if false, they are kept as written.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.expresso import prepare_expresso
@@ -142,8 +145,8 @@ def emov_db(
 ) -> None:
     """Make a corpus of EmoV-DB: sentences of CMU Arctic acted by four speakers (not for commercial use).
 
-    The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. There is laughing and
-    yawning before and after the sentences.
+    The emotion is kept as `custom["style"]`: amused, angry, disgusted, neutral or sleepy. Recordings may hold laughing
+    or yawning before and after the sentence.
 
     Examples:
         spiritlm prepare emov-db /data/emov_db data/corpora/emov_db
@@ -152,14 +155,15 @@ def emov_db(
     Args:
         corpus_dir: a folder with SPEAKER_EMOTION/*.wav, as OpenSLR 115 unpacks, or SPEAKER/EMOTION/*.wav.
         out: the corpus folder to write.
-        prompts: the sentences, cmuarctic.data of festvox.org/cmu_arctic; in `corpus_dir` if not given.
-        min_duration: shortest utterance, in seconds.
-        max_duration: longest utterance, in seconds.
-        spoken_text: keep transcripts as the words that are said (lower case, numbers in words), else as written.
-        seed: draws the splits.
+        prompts: the file of sentences, cmuarctic.data of festvox.org/cmu_arctic; if not given, that in `corpus_dir`.
+        min_duration: shortest utterance to keep, in seconds.
+        max_duration: longest utterance to keep, in seconds.
+        spoken_text: whether to keep transcripts as the words that are said, in lower case and with numbers in words; if
+            false, they are kept as written.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules

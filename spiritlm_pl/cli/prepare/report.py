@@ -1,4 +1,4 @@
-"""What is said of a corpus once it is made."""
+"""Summary that is printed once a corpus is made."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from spiritlm_pl.corpora.manifest import read_info
 
 
 def report(out: str | Path) -> None:
-    """Print the size of a corpus, what was skipped, its licence, and a warning for empty splits."""
+    """Print the size of a corpus, its skipped utterances, its licence, and a warning for empty splits."""
     info = read_info(out)
     assert info is not None
     parts = ", ".join(

@@ -1,4 +1,4 @@
-"""Corpora that eSpeak NG speaks."""
+"""Commands that make synthetic corpora, spoken by eSpeak NG."""
 
 from spiritlm_pl.cli.prepare.report import report
 
@@ -22,12 +22,12 @@ def stories(
     Args:
         out: the corpus folder to write.
         count: number of stories, each different from all others.
-        seed: draws the stories and their splits.
+        seed: seed of the random stories and of their splits.
         voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
-        speed: words a minute, 80 to 450.
+        speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_stories
 
@@ -61,16 +61,16 @@ def text(
         spiritlm prepare text book.txt data/corpora/book --voices '[de, de+f2]' --num-jobs 4
 
     Args:
-        file: a UTF-8 text file of running text: sentences end at . ! ? (or those of other scripts) and at empty lines,
-            not with the line. Repeated ones are said once, those of more than 200 words are skipped.
+        file: a UTF-8 file of running text. Sentences end at . ! ? (or the signs of other scripts) and at empty lines,
+            but not at the end of a line. Repeated sentences are said once; those of more than 200 words are skipped.
         out: the corpus folder to write.
-        seed: draws the splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2; those of other languages than English
-            say no numbers and symbols: such sentences are skipped.
-        speed: words a minute, 80 to 450.
+        seed: seed of the random splits.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2. With voices of other languages than
+            English, sentences with symbols, and most with numbers, are skipped.
+        speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_text
 
@@ -100,8 +100,8 @@ def styles(
 ) -> None:
     """Make a corpus of acted speech by eSpeak NG: each voice in styles of known pitch, range and rate.
 
-    `custom` of an utterance holds its
-    style and the pitch, range and rate that were set: the ground truth for tests of pitch and style.
+    Each utterance's `custom` field holds its style and the pitch, range and rate that were set, as ground truth for
+    tests of pitch and style.
 
     Examples:
         spiritlm prepare styles data/corpora/styles
@@ -109,15 +109,16 @@ def styles(
 
     Args:
         out: the corpus folder to write.
-        sentences: number of utterances; a text is said about four times, in voices and styles drawn for it. If
-            parallel, at most so many: whole texts.
-        seed: draws the texts, who says them in which style, and the splits.
-        voices: eSpeak NG voices, which are the speakers. A whisper keeps of a voice its accent and its sex.
-        styles: those above, or higher, lower, faster and slower, which are half as far from default.
+        sentences: number of utterances; each text is said about four times, in voices and styles drawn at random. With
+            --parallel it is an upper limit, since each text is said in all styles by all voices.
+        seed: seed of the random texts, voices, styles and splits.
+        voices: eSpeak NG voices, which are the speakers. A whisper keeps only the accent and the sex of a voice.
+        styles: styles to speak in: those of the default list, or higher, lower, faster and slower, which differ less
+            from the style named default.
         parallel: say each text in all styles by all voices, to compare them.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
-        num_jobs: processes; one a core if not given.
+        num_jobs: number of processes; if not given, one a core.
     """
     from spiritlm_pl.corpora.synthetic.styles import speak_styles
 

@@ -1,1 +1,1 @@
-"""Where corpora come from: folders, tables, Kaldi, lhotse, and corpora that have a reader of their own."""
+"""Sources of corpora: folders, tables, Kaldi, lhotse, and public corpora with a reader of their own."""

@@ -1,11 +1,11 @@
 """Acted English dialogue: the voices of the adventure game Flight of the Amazon Queen, from its Debian package.
 
-Some 3,700 clips, 160 minutes, about 60 characters, 11 kHz MP3. All files lie in `queen.1c`: a table (16-byte header
-that ends with the number of files; 12 bytes of name, a byte, offset and size of each, big-endian), then the files.
-A dialogue `NAME.DOG` has, after 20 bytes, 15 words of header (the third is the dialogue's key, the 12th where the
-other character's lines begin, the 13th where they end), then lines: number, length, text. A code such as `*02` in
-a line (a gesture) ends a clip, and the clip's file is named after key, line, side (J for Joe, P for the other) and
-place in the line: `020006P1.SB`.
+It has some 3,700 clips, 160 minutes, of about 60 characters, as MP3 at 11 kHz. All files lie in the archive `queen.1c`:
+a table (a 16-byte header that ends with the number of files; 12 bytes of name, a byte, offset and size of each,
+big-endian), then the files. A dialogue `NAME.DOG` has, after 20 bytes, 15 words of header (the third is the dialogue's
+key, the 12th where the other character's lines begin, the 13th where they end), then lines: number, length, text. A
+code such as `*02` in a line (a gesture) ends a clip. The file of a clip is named after key, line, side (J for Joe, P
+for the other) and place in the line: `020006P1.SB`.
 """
 
 import hashlib
@@ -39,7 +39,14 @@ _GESTURE = re.compile(r"\*(?:XY\d\d\(\d+,\d+\)|[A-Z]{2}|\d\d)")
 
 @dataclass(frozen=True)
 class Line:
-    """A clip, by the name of its file, with its words and who says them in which dialogue."""
+    """The words of one clip.
+
+    Attributes:
+        clip: name of the clip's file.
+        text: words that are said.
+        speaker: character who says them.
+        dialogue: name of the dialogue.
+    """
 
     clip: str
     text: str
@@ -48,7 +55,7 @@ class Line:
 
 
 def read_archive(data: bytes) -> dict[str, bytes]:
-    """Files of `queen.1c` by name.
+    """Read the files of `queen.1c` by name.
 
     Raises:
         PackageError: if it is another file, or damaged.
@@ -69,7 +76,7 @@ def read_archive(data: bytes) -> dict[str, bytes]:
 
 
 def _strings(body: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
-    """Numbers and texts between two places; what is no such record is passed over."""
+    """Yield the numbers and texts of the records between two places; bytes that are no record are skipped."""
     place = start
     while place + 3 < end:
         number, length = struct.unpack_from(">HB", body, place)
@@ -82,7 +89,7 @@ def _strings(body: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 
 def dialogue_lines(name: str, data: bytes) -> Iterator[Line]:
-    """The clips of one dialogue."""
+    """Yield the clips of one dialogue."""
     body = data[_DIALOGUE:]
     if len(body) < _HEADER.size:
         raise PackageError(f"dialogue must be whole, but {name} has {len(data)} bytes instead")
@@ -97,14 +104,14 @@ def dialogue_lines(name: str, data: bytes) -> Iterator[Line]:
 
 
 def acted_style(text: str) -> str:
-    """How a line is spoken, as far as its punctuation says: exclaim, ask or say."""
+    """Return how a line is spoken as far as its punctuation tells: exclaim, ask or say."""
     if "!" in text:
         return "exclaim"
     return "ask" if "?" in text else "say"
 
 
 def script(files: Mapping[str, bytes]) -> list[Line]:
-    """All clips that have both a file and words, in the order of their names."""
+    """Return all clips that have both a file and words, in the order of their names."""
     found = {
         line.clip: line
         for name, data in sorted(files.items())
@@ -115,10 +122,14 @@ def script(files: Mapping[str, bytes]) -> list[Line]:
 
 
 def lines_of(lines: Sequence[Line], characters: Sequence[str] | None) -> list[Line]:
-    """The lines of some characters, or all.
+    """Return the lines of some characters, or all lines.
+
+    Args:
+        lines: lines of all characters.
+        characters: names of the characters; None for all.
 
     Raises:
-        ValueError: if one of them says nothing.
+        ValueError: if one of them has no lines.
     """
     if characters is None:
         return list(lines)
@@ -130,7 +141,7 @@ def lines_of(lines: Sequence[Line], characters: Sequence[str] | None) -> list[Li
 
 
 def _read_source(source: Path | None) -> tuple[bytes, str]:
-    """`queen.1c` and the licence notice."""
+    """Read `queen.1c` and the licence notice."""
     if source is not None and source.is_dir() and (archives := list(source.rglob(ARCHIVE))):
         notices = [path.read_text(errors="replace", encoding="utf-8") for path in sorted(source.rglob(NOTICE))]
         return archives[0].read_bytes(), next(iter(notices), "")
@@ -153,25 +164,25 @@ def prepare_amazon_queen(
     num_jobs: int | None = None,
     align: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Make the corpus; a clip that does not align with its line is dropped.
+    """Make a corpus folder of the dialogues; a clip that does not align with its line is dropped.
 
     Args:
-        out: the corpus folder.
-        source: a folder with the .deb file or with what it unpacks to; None fetches it with apt-get.
-        any_version: accept another archive than the one that this was tested with.
-        characters: whose lines are taken; None for all.
-        seed: draws the splits.
+        out: path of the corpus folder to write.
+        source: path of a folder with the .deb file, or with its unpacked contents; None fetches it with apt-get.
+        any_version: whether to accept a package whose archive differs from that of the tested version.
+        characters: characters whose lines are taken; None for all.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; None for one a core.
-        align: adds word times to the corpus in a folder, and leaves out those of clips that do not align.
+        num_jobs: number of processes; None for one a core.
+        align: function that adds word times to the corpus in a folder, and gives none to clips that do not align.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
 
     Raises:
         PackageError: if the package cannot be fetched or read.
-        ValueError: if it is another one than expected, or a character is not in it.
+        ValueError: if its archive is not that of the tested version, or a character is not in it.
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
@@ -206,7 +217,7 @@ def prepare_amazon_queen(
     }
     (out / "LICENCE.txt").write_text(notice, encoding="utf-8")
     splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
-    with tempfile.TemporaryDirectory() as folder:  # `out` is no corpus before it has been sorted out
+    with tempfile.TemporaryDirectory() as folder:  # `out` must look unfinished until clips are dropped
         save_corpus(folder, splits, **description)
         align(folder)
         splits = {split: list(load_cuts(folder, split)) for split in SPLITS}

@@ -1,6 +1,7 @@
-"""What the columns of a table hold, by their names; what looks like a time, but cannot be read, is refused or told.
+"""Columns of a table of utterances, found by their names.
 
-A time that is not read would give every row of a long file the whole of it.
+A column that looks like a time but cannot be read is refused or logged: with its times ignored, every row of a long
+file would be given the whole file.
 """
 
 import logging
@@ -11,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 REQUIRED = ("path", "text")
-NAMES = {  # in plain form; of several columns of a kind, the first name counts
+NAMES = {  # names in the form of `_plain`; of several columns of a kind, the one named first here counts
     "path": ("path", "audio", "file", "filename", "wav", "audiopath", "audiofilepath"),
     "text": ("text", "transcript", "sentence", "transcription"),
     "speaker": ("speaker", "speakerid", "clientid"),
@@ -24,7 +25,7 @@ _OF_SEGMENT = r"(?:seg|segment|utt|utterance)?"
 _TIMES = {
     "start": rf"(?:{_OF_SEGMENT}|audio|clip|time|t)(?:start|begin|onset|xmin|tmin)(?:time|timestamp)?",
     "end": rf"(?:{_OF_SEGMENT}|audio|clip|time|t)(?:end|stop|xmax|tmax)(?:time|timestamp)?",
-    "offset": r"offset",  # a start beside a duration, the end beside an onset
+    "offset": r"offset",  # it is a start beside a duration, but an end beside an onset
     "duration": rf"{_OF_SEGMENT}(?:duration|dur)",
     "file_duration": r"(?:audio|clip|file|wav|total)duration",
 }
@@ -45,7 +46,13 @@ _SUSPICIOUS = _STARTS | frozenset(
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its name in the header and its place; `scale` is the unit of a time, in seconds."""
+    """A column of a table.
+
+    Attributes:
+        name: name in the header.
+        place: index of the column, 0 for the first.
+        scale: unit of a column of times, in seconds.
+    """
 
     name: str
     place: int
@@ -53,16 +60,21 @@ class Column:
 
 
 def has_required(names: Sequence[str]) -> bool:
-    """Whether a header has columns of paths and texts."""
+    """Return whether a header has columns of paths and of texts."""
     plain = {_plain(name) for name in names}
     return all(plain.intersection(NAMES[kind]) for kind in REQUIRED)
 
 
 def find_columns(names: Sequence[str], table: Path) -> dict[str, Column]:
-    """Columns by what they hold: kinds of `NAMES`, start, end, duration (of a segment or a file), file_duration.
+    """Find columns by their kinds: those of `NAMES`, and start, end, duration (of a segment or a file), file_duration.
+
+    Args:
+        names: names of all columns, as in the header.
+        table: path of the table, for messages.
 
     Raises:
-        ValueError: if times are in several columns or an unknown unit, or tell only where segments start, or end.
+        ValueError: if several columns hold the same time, a time has an unknown unit, or there are only starts or only
+            ends.
     """
     plain = [_plain(name) for name in names]
     found = {
@@ -107,7 +119,7 @@ def _times(names: Sequence[str], plain: Sequence[str], table: Path) -> dict[str,
 
 
 def _place_offset(times: dict[str, Column], table: Path) -> None:
-    """Find out whether an offset is where segments start or where they end; it is left out where both are told."""
+    """Decide whether a column "offset" is the start or the end of segments; drop it if other columns give both."""
     offset = times.pop("offset", None)
     if offset is None:
         return
@@ -121,21 +133,21 @@ def _place_offset(times: dict[str, Column], table: Path) -> None:
 
 
 def _plain(name: str) -> str:
-    """One form for start_time, Start Time, startTime and "start-time"."""
+    """Return a form that is the same for start_time, Start Time, startTime and "start-time"."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _words(name: str) -> set[str]:
-    """Words of a name; startframe is two."""
+    """Return the words of a name in lower case; names such as startframe count as two words."""
     two = _IN_OTHER_UNITS.fullmatch(_plain(name))
     return {word.lower() for word in _IN_WORDS.findall(name)} | ({two[1]} if two else set())
 
 
 def channels_by_name(cells: Iterable[str], column: Column, table: Path) -> Mapping[str, int]:
-    """Channels, counted from 0, by what a table calls them: numbers from 0, or left and right.
+    """Map the names that a table uses for channels, numbers from 0, or left and right, to channels counted from 0.
 
     Raises:
-        ValueError: if they are called otherwise, or count from 1 as it seems.
+        ValueError: if channels have other names, or seem to be counted from 1.
     """
     called = set(cells)
     sides = {"left": 0, "l": 0, "right": 1, "r": 1}

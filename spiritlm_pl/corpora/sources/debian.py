@@ -1,4 +1,4 @@
-"""Debian packages as sources of data: fetched with apt-get, read without being installed.
+"""Debian packages as sources of data: fetched with apt-get and read without being installed.
 
 A .deb is an `ar` archive whose member `data.tar.*` holds the files, compressed with xz by Debian and with Zstandard by
 Ubuntu.
@@ -22,11 +22,11 @@ _DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, Valu
 
 
 class PackageError(OSError):
-    """A package that cannot be fetched or read; the message says what to do instead."""
+    """Error for a package that cannot be fetched or read; the message says what to do instead."""
 
 
 def fetch_packages(names: list[str], folder: Path) -> list[Path]:
-    """Download packages with `apt-get download`; nothing is installed and no rights are needed.
+    """Download packages with `apt-get download`; nothing is installed and no privileges are needed.
 
     Raises:
         PackageError: if there is no apt-get, or it fails.
@@ -34,8 +34,9 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
     apt = shutil.which("apt-get")
     if apt is None:
         raise PackageError(
-            f"apt-get is not here to fetch {', '.join(names)}: pass --source with a folder that holds these .deb "
-            "files (from packages.debian.org), or use `spiritlm prepare stories`, which needs no download"
+            f"apt-get is needed to fetch {', '.join(names)}, but is not installed: pass --source with a "
+            "folder that holds these .deb files (from packages.debian.org), or use `spiritlm prepare stories`, which "
+            "needs no download"
         )
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -53,25 +54,25 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
 
 
 def find_packages(names: list[str], folder: Path) -> list[Path]:
-    """Those of the packages whose .deb lies in the folder (the newest by name), in the order of the names."""
+    """Return the .deb files of the packages in a folder, in the order of the names; of several, the last by name."""
     found = (sorted(folder.glob(f"{name}_*.deb")) for name in names)
     return [paths[-1] for paths in found if paths]
 
 
 def package_folder(source: Path) -> Path:
-    """The folder of a source that is one, or one of its .deb files."""
+    """Return the folder of a source: the source itself, or the folder that holds it if it is a .deb file."""
     return source.parent if source.suffix == ".deb" else source
 
 
 def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
-    """Regular files of all the packages, by their path.
+    """Read the regular files of all the packages, by their path.
 
     Args:
-        names: of the packages.
-        source: a folder with their .deb files, or one of these; None fetches them.
+        names: names of the packages.
+        source: path of a folder with their .deb files, or of one of these files; None fetches them with apt-get.
 
     Raises:
-        PackageError: if they cannot be fetched, found or read.
+        PackageError: if the packages cannot be fetched, found or read.
     """
     with tempfile.TemporaryDirectory() as folder:
         if source is None:
@@ -85,15 +86,15 @@ def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
 
 
 def licence_notice(files: Mapping[str, bytes]) -> str:
-    """The copyright file of a package, empty where there is none."""
+    """Return the copyright file among the files of a package; empty if there is none."""
     return next((data.decode("utf-8", "replace") for name, data in files.items() if name.endswith("/copyright")), "")
 
 
 def read_package(path: Path) -> dict[str, bytes]:
-    """Regular files of a package, by their path without the leading `./`.
+    """Read the regular files of a package, by their path without the leading `./`.
 
     Raises:
-        PackageError: if it is no intact .deb.
+        PackageError: if the file is no intact .deb.
     """
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
@@ -111,7 +112,7 @@ def read_package(path: Path) -> dict[str, bytes]:
                 raise _cut_off(path, data)
             return _read_tar(data[start : start + size], name, path)
         position = start + size + size % 2
-    if position not in (len(data), len(data) + 1):  # the last byte fills up
+    if position not in (len(data), len(data) + 1):  # members may be padded by one byte
         raise _cut_off(path, data)
     raise PackageError(f"package must hold data.tar, but {path} does not")
 
@@ -144,7 +145,7 @@ def _read_tar(data: bytes, name: str, path: Path) -> dict[str, bytes]:
         raise PackageError(f"package must hold data.tar with one of {known}, but {path} holds {name} instead")
     files: dict[str, bytes] = {}
     try:
-        plain = decompress(data)  # the whole, because its checksum is at the end
+        plain = decompress(data)  # all of it before reading, because the checksum is at the end
         with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.isfile() else None

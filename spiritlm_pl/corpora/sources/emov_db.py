@@ -1,6 +1,6 @@
 """EmoV-DB: sentences of CMU Arctic acted in five emotions by four speakers (Adigwe et al., 2018, arXiv 1806.09514).
 
-As OpenSLR 115 unpacks (`bea_Amused/amused_1-15_0001.wav`) or as sorted by its authors
+The files are laid out as OpenSLR 115 unpacks (`bea_Amused/amused_1-15_0001.wav`) or as sorted by the authors
 (`bea/Amused/amused_1-15_0001.wav`). By the README of github.com/numediart/EmoV-DB, a name ends in the number of the
 sentence; by its issue 2, only the sentences `arctic_a*` were read. They come in `cmuarctic.data` of festvox.org:
 
@@ -33,11 +33,11 @@ _NUMBER = re.compile(r"_(\d{4})$")
 
 
 def read_prompts(path: str | Path) -> dict[str, str]:
-    """Sentences `arctic_a*` by their number of four digits.
+    """Read the sentences `arctic_a*` by their numbers of four digits.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds none.
+        ValueError: if it holds no such sentences.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,11 +49,11 @@ def read_prompts(path: str | Path) -> dict[str, str]:
 
 
 def read_emov_db(corpus_dir: str | Path, prompts: str | Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
-    """Utterances, and files that do not tell their emotion or their sentence.
+    """Read the utterances of EmoV-DB, and list the files whose emotion or sentence is not known.
 
     Args:
-        corpus_dir: the folder of the corpus.
-        prompts: the file of sentences; None for the one in `corpus_dir`.
+        corpus_dir: path of the corpus's folder.
+        prompts: path of the file of sentences; None for the one in `corpus_dir`.
 
     Raises:
         FileNotFoundError: if the folder, or the file of sentences, is missing.

@@ -1,15 +1,16 @@
 """Expresso: four actors read 8 styles and improvise dialogues in 26 (Nguyen et al., 2023, arXiv 2308.05725).
 
-As in `expresso.tar`, by its README and the metadata in facebookresearch/textlesslib, examples/expresso/dataset:
+The layout is that of `expresso.tar`, by its README and the metadata in facebookresearch/textlesslib,
+examples/expresso/dataset:
 
     audio_48khz/read/ex03/default/base/ex03_default_emphasis_00010.wav            speaker_style[_substyle]_number
-    audio_48khz/read/ex03/default/longform/ex03_default_longform_00001.wav        minutes
-    audio_48khz/conversational/ex04-ex01/sad-sympathetic/ex04-ex01_sad-sympathetic_006.wav   minutes, stereo
+    audio_48khz/read/ex03/default/longform/ex03_default_longform_00001.wav        minutes long
+    audio_48khz/conversational/ex04-ex01/sad-sympathetic/ex04-ex01_sad-sympathetic_006.wav   minutes long, stereo
     read_transcriptions.txt        name <TAB> text, with *emphasis*
     VAD_segments.txt               name/channel1 <TAB> (0.0, 1.5) (2.3, 4.0) ..., long readings without /channel1
     splits/{train,dev,test}.txt    name, or name <TAB> (60.0s,) where a part of the file belongs to the split
 
-The first speaker and style are of the first channel; a single style is of both. Lines with # are comments.
+The first speaker and style belong to the first channel; a single style belongs to both. Lines with # are comments.
 """
 
 import math
@@ -38,7 +39,7 @@ _SPAN = re.compile(r"\(\s*(\d[\d.]*)?s?\s*,\s*(\d[\d.]*)?s?\s*\)")
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Names of a file of the corpus, each with what stands after the tab.
+    """Read the names in a file of the corpus, each with the text after the tab.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -52,7 +53,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_spans(text: str) -> list[Span]:
-    """Spans such as `(0.0, 1.5) (2.3, 4.0)`, `(,60.0s)` or `(60.0s,)`.
+    """Parse spans such as `(0.0, 1.5) (2.3, 4.0)`, `(,60.0s)` or `(60.0s,)`.
 
     Raises:
         ValueError: if there is text but no span in it.
@@ -64,11 +65,11 @@ def read_spans(text: str) -> list[Span]:
 
 
 def pieces(segments: list[Span], within: list[Span], longest: float) -> Iterator[Span]:
-    """Segments as far as they lie within spans, those longer than `longest` seconds in equal pieces."""
+    """Yield the parts of segments within spans, cutting those longer than `longest` seconds into equal pieces."""
     for first, last in within:
         for start, end in segments:
             start, end = max(start, first), min(end, last)
-            if end == math.inf:  # nobody knows how long it is
+            if end == math.inf:  # its length is not known
                 yield start, end
             elif start < end:
                 count = math.ceil((end - start) / longest)
@@ -79,7 +80,7 @@ def pieces(segments: list[Span], within: list[Span], longest: float) -> Iterator
 def _long_file(
     path: Path, name: re.Match[str], segments: dict[str, list[Span]], within: list[Span], longest: float, split: str
 ) -> Iterator[Utterance]:
-    """Utterances of a dialogue or a long reading; a channel without segments is taken whole."""
+    """Yield the utterances of a dialogue or a long reading; a channel without segments is taken whole."""
     speakers, styles = name["speakers"].split("-"), name["styles"].split("-")
     for channel, speaker in enumerate(speakers):
         dialogue = len(speakers) > 1
@@ -101,11 +102,11 @@ def _long_file(
 
 
 def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[str, list[Utterance]], list[Skipped]]:
-    """Utterances by split, and the files that are in no split or missing.
+    """Read the utterances of Expresso by split, and list the files that are missing or in no split.
 
     Args:
-        corpus_dir: the corpus as it is unpacked.
-        longest_piece: of speech without a text, in seconds.
+        corpus_dir: path of the corpus as it is unpacked.
+        longest_piece: length in seconds above which speech without a text is cut into equal pieces.
 
     Raises:
         FileNotFoundError: if a file of the layout is missing.
@@ -127,7 +128,7 @@ def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[st
             if path is None or name is None:
                 fault = "audio file is missing" if path is None else "name must be SPEAKER_STYLE_NUMBER"
                 skipped.append(Skipped(stem, str(path or f"{stem}.wav"), fault))
-            elif within or "-" in name["speakers"] or name["substyle"] == LONG:  # a text would be of the whole file
+            elif within or "-" in name["speakers"] or name["substyle"] == LONG:  # any text is of the whole file
                 spans = within or [(0.0, math.inf)]
                 utterances[split] += _long_file(path, name, segments, spans, longest_piece, split)
             else:
@@ -142,21 +143,21 @@ def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[st
 def prepare_expresso(
     corpus_dir: str | Path, out: str | Path, rules: Rules, *, longest_piece: float = 15.0, num_jobs: int | None = None
 ) -> dict[str, Any]:
-    """Make the corpus, in its own splits.
+    """Make a corpus folder of Expresso, in its own splits.
 
     Args:
-        corpus_dir: the corpus as it is unpacked.
-        out: the corpus folder.
-        rules: what enters.
-        longest_piece: of speech without a text, in seconds; 15 as in the paper.
-        num_jobs: processes; None for one a core.
+        corpus_dir: path of the corpus as it is unpacked.
+        out: path of the corpus folder to write.
+        rules: conditions that an utterance must meet.
+        longest_piece: length in seconds above which speech without a text is cut into equal pieces; 15 as in the paper.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
 
     Raises:
         FileNotFoundError: if a file of the layout is missing.
-        ValueError: if one is written in another way, or nothing is usable.
+        ValueError: if a file is written in another way, or no utterance is usable.
     """
     utterances, skipped = read_expresso(corpus_dir, longest_piece)
     return collect(

@@ -1,4 +1,4 @@
-"""A folder of audio and transcripts: `x.txt` beside `x.wav`."""
+"""Utterances of a folder of audio and transcripts: `x.txt` beside `x.wav`."""
 
 import re
 import unicodedata
@@ -10,12 +10,12 @@ from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance
 
-TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # the first that is there; upper and lower case are the same
-_SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # before the words of a TIMIT transcript
+TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # in order of preference; case is ignored
+_SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the words of a TIMIT transcript
 
 
 def audio_files(folder: str | Path) -> list[Path]:
-    """Audio at any depth, in linked folders as well, sorted by path.
+    """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
@@ -32,18 +32,21 @@ def audio_files(folder: str | Path) -> list[Path]:
 def read_folder(
     folder: str | Path, language: str = "en", speaker_level: int | None = None
 ) -> tuple[list[Utterance], list[Skipped]]:
-    """Audio files at any depth, each with the text file of the same name.
+    """Read the audio files of a folder at any depth, each with the text file of the same name.
 
-    An audio file without one comes without a text, and a text file without audio as an audio file that is missing:
-    both are reported when they are checked. The range of samples that opens a TIMIT transcript is no part of the text.
+    An audio file without a text file gives an utterance without a text, and a text file without audio gives one whose
+    audio file is missing; both are reported when they are checked. The range of samples at the start of a TIMIT
+    transcript is no part of the text.
 
     Args:
-        folder: where to look.
-        language: of all transcripts.
-        speaker_level: which folder below `folder` names the speaker (0 the first); None for one speaker.
+        folder: path of the folder.
+        language: language of all transcripts.
+        speaker_level: level of the folder below `folder` that names the speaker, 0 for the first; None if all files are
+            of one speaker.
 
     Returns:
-        utterances, and those whose transcript cannot be read, or that lie in too few folders for `speaker_level`.
+        The utterances; and the files of an unknown format, with an unreadable transcript, or in too few folders for
+        `speaker_level`.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
@@ -80,7 +83,7 @@ def read_folder(
 
 
 def _other_files(folder: Path) -> dict[Path, Path]:
-    """Files that are neither audio nor transcripts by their names, by their paths without suffix, one each."""
+    """Return files that by their names are neither audio nor transcripts, by their paths without suffix, one each."""
     known = (*AUDIO_SUFFIXES, *TEXT_SUFFIXES)
     return {_stem(path): path for path in files_below(folder) if not path.name.lower().endswith(known)}
 
@@ -96,16 +99,16 @@ def _too_few_folders(speaker_level: int, count: int) -> str:
 
 
 def _stem(path: Path) -> Path:
-    """Path without suffix, in one Unicode form."""
+    """Return the path without suffix, in one Unicode form."""
     return path.with_name(unicodedata.normalize("NFC", path.stem))
 
 
 def _text_files(folder: Path) -> dict[Path, Path]:
-    """Transcripts by the path of their audio without suffix."""
+    """Return the transcripts by the path of their audio without suffix."""
     found: dict[Path, tuple[int, Path]] = {}
     for path in files_below(folder):
         name = path.name.lower()
-        # the longest suffix is the whole one: a.normalized.txt is of a.wav, not of a.normalized.wav
+        # the longest suffix counts: a.normalized.txt belongs to a.wav, not to a.normalized.wav
         suffix = max((suffix for suffix in TEXT_SUFFIXES if name.endswith(suffix)), key=len, default=None)
         if suffix is not None and len(name) > len(suffix):
             stem = path.with_name(unicodedata.normalize("NFC", path.name[: -len(suffix)]))
@@ -115,7 +118,7 @@ def _text_files(folder: Path) -> dict[Path, Path]:
 
 
 def distinct_ids(utterances: list[Utterance]) -> list[Utterance]:
-    """Different ids for files that differ in their suffix only, or in what becomes a dash."""
+    """Return the utterances with distinct ids; files that differ only in suffix or separators would share one."""
     own = {utterance.id for utterance in utterances}
     used: set[str] = set()
     result = []

@@ -1,4 +1,4 @@
-"""Kaldi data folders: wav.scp and, of the utterances in it, segments, text, utt2spk and utt2lang."""
+"""Kaldi data folders: wav.scp and, for the utterances in it, segments, text, utt2spk and utt2lang."""
 
 import math
 from pathlib import Path
@@ -14,18 +14,18 @@ RECORDINGS_FILE = "wav.scp"
 def read_kaldi(
     folder: str | Path, language: str = "en", max_overlap: float = MAX_OVERLAP
 ) -> tuple[list[Utterance], list[Skipped]]:
-    """Utterances of a Kaldi data folder, and what was left out.
+    """Read the utterances of a Kaldi data folder, and list those that were left out.
 
-    Paths are taken as they stand, relative ones from the working folder. Commands (`sph2pipe ... |`) are not run.
+    Paths are taken as they stand; relative ones start from the working folder. Commands (`sph2pipe ... |`) are not run.
 
     Args:
-        folder: with wav.scp, and segments if recordings are longer than utterances.
-        language: of utterances that utt2lang does not name.
-        max_overlap: seconds for which another speaker may talk in an utterance.
+        folder: path of a folder with wav.scp, and with segments if recordings are longer than utterances.
+        language: language of utterances that utt2lang does not name.
+        max_overlap: longest time in seconds for which another speaker may talk in an utterance.
 
     Raises:
         FileNotFoundError: if there is no wav.scp.
-        ValueError: if a file is not UTF-8, or an id stands twice in it.
+        ValueError: if a file is not UTF-8, or has the same id twice.
     """
     folder = Path(folder)
     recordings = _mapping(folder / RECORDINGS_FILE)
@@ -63,7 +63,7 @@ def read_kaldi(
                     speakers.get(name, ""),
                     languages.get(name, language),
                     start,
-                    None if end == -1 else end - start,  # -1: to the end of the recording
+                    None if end == -1 else end - start,  # -1 stands for the end of the recording
                 )
             )
     named = set(segments)
@@ -77,12 +77,12 @@ def read_kaldi(
 
 
 def _mapping(path: Path) -> dict[str, str]:
-    """Rest of each line by its first word."""
+    """Read a file as a mapping from the first word of each line to the rest of the line."""
     if not path.is_file():
         raise FileNotFoundError(f"Kaldi folder must have {path.name}, but {path} is missing instead")
     found: dict[str, str] = {}
     try:
-        lines = read_text(path).split("\n")  # other ends of lines may be in a transcript
+        lines = read_text(path).split("\n")  # not splitlines: transcripts may hold other line separators
     except ValueError as error:
         raise ValueError(f"{path.name} must be UTF-8, but {error}") from error
     for number, line in enumerate(lines, start=1):

@@ -1,7 +1,7 @@
-"""lhotse manifests on disk, read item by item: files, `data` folders and Shar folders.
+"""lhotse manifests on disk, read item by item: files, folders of manifests, and Shar folders.
 
-What cannot be read is left out with its reason; a file that ends before it should (what is lost is not known) and one
-of another kind are refused.
+Items that cannot be read are left out with the reason. A file that ends too early, so that an unknown number of items
+is lost, and a file of another kind are refused.
 """
 
 import json
@@ -22,24 +22,24 @@ from spiritlm_pl.contracts.batches import Skipped
 Parts = dict[str, list[Cut]]
 _MANIFEST = re.compile(r"(.*?)(cuts|recordings|supervisions)(.*)\.(jsonl|json|yaml)(\.gz)?")
 _SHARD = re.compile(r"cuts\.(.+)\.jsonl(\.gz)?")
-# whatever gzip, json and yaml make of damage
+# errors that gzip, json and yaml raise for damaged files
 _DAMAGE = (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, AssertionError, zlib.error)
 
 
 def read_manifests(
     source: str | Path, supervisions: str | Path | None = None, scratch: str | Path | None = None
 ) -> tuple[Parts, list[Skipped]]:
-    """Cuts by part of a corpus, and what was left out.
+    """Read the cuts of manifests by part of a corpus, and list the items that were left out.
 
     Args:
         source: a manifest of cuts; one of recordings, together with `supervisions`; a Shar folder; or a folder with
             manifests of cuts, or with pairs such as x_recordings_train.jsonl.gz and x_supervisions_train.jsonl.gz.
-        supervisions: a manifest of supervisions, if `source` is one of recordings.
-        scratch: folder for audio that is kept within a Shar folder; None leaves it where it is, and out of the cuts.
+        supervisions: a manifest of supervisions, needed if `source` is one of recordings; else None.
+        scratch: folder to which the audio of a Shar folder is written; None does not read this audio.
 
     Raises:
         FileNotFoundError: if a file is missing, or a folder has no manifests.
-        ValueError: if a file is damaged or of another kind, or a folder leaves open what is meant.
+        ValueError: if a file is damaged or of another kind, or a folder has manifests of several kinds.
     """
     source = Path(source)
     if not source.is_dir():
@@ -96,7 +96,16 @@ def _read_pair(path: Path, supervisions: str | Path | None) -> tuple[list[Cut], 
 def cuts_of(
     recordings: Iterable[Recording], supervisions: Iterable[SupervisionSegment], path: str
 ) -> tuple[list[Cut], list[Skipped]]:
-    """One cut for each recording, with its supervisions; and the supervisions of no recording, read from `path`."""
+    """Make one cut for each recording, with its supervisions.
+
+    Args:
+        recordings: recordings to make cuts of, as a whole each.
+        supervisions: supervisions of the recordings.
+        path: path of the supervisions, to report those that are left out.
+
+    Returns:
+        The cuts, and the supervisions that belong to none of the recordings.
+    """
     of_recording: dict[str, list[SupervisionSegment]] = defaultdict(list)
     for supervision in supervisions:
         of_recording[supervision.recording_id].append(supervision)
@@ -110,7 +119,7 @@ def cuts_of(
 
 
 def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
-    """Items of a manifest, all of the kind of the first; at least one."""
+    """Read the items of a manifest, which are all of the kind of the first; there is at least one."""
     if not path.is_file():
         raise FileNotFoundError(f"manifest must be a file, but {path} is missing instead")
     items: list[Any] = []
@@ -125,16 +134,16 @@ def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
                 item = deserialize_item(fields)
                 if not isinstance(item, kinds):
                     raise TypeError(f"it is a {type(item).__name__}")
-            except Exception as error:  # whatever lhotse makes of one item
+            except Exception as error:  # lhotse raises errors of many kinds, which must not end more than this item
                 skipped.append(Skipped(name, str(path), f"lhotse cannot read it: {error!r}"))
                 continue
             kinds = tuple(kind for kind in kinds if isinstance(item, kind))
             items.append(item)
     except _DAMAGE as error:
-        raise ValueError(f"manifest must be one of lhotse, but {path} is not ({error!r})") from error
+        raise ValueError(f"manifest must be a lhotse manifest, but {path} is not ({error!r})") from error
     if not items:
         first = f": {skipped[0].id}: {skipped[0].reason}" if skipped else ""
-        raise ValueError(f"manifest must be one of lhotse, but {path} is not (nothing in it can be read{first})")
+        raise ValueError(f"manifest must be a lhotse manifest, but {path} is not (nothing in it can be read{first})")
     return items, skipped
 
 
@@ -149,7 +158,7 @@ def _raw_items(path: Path) -> Iterator[Any]:
 
 
 def _read_shar(folder: Path, shards: dict[str, Path], scratch: Path | None) -> tuple[Parts, list[Skipped]]:
-    """Cuts of a Shar folder; their audio is written to files, so that memory holds that of one cut at a time."""
+    """Read the cuts of a Shar folder, writing their audio to files, so that memory holds one cut's audio at a time."""
     cuts: list[Cut] = []
     skipped: list[Skipped] = []
     for shard, path in shards.items():
@@ -161,19 +170,19 @@ def _read_shar(folder: Path, shards: dict[str, Path], scratch: Path | None) -> t
             cuts += described
             continue
         read: set[str] = set()
-        reason = "the archive ends before it"  # lhotse reads as many as are in both files, and tells nothing
+        reason = "the archive ends before it"  # lhotse reads only as many as are in both files, without an error
         try:
             for cut in CutSet.from_shar(fields={"cuts": [str(path)], "recording": [str(present)]}):
                 cuts.append(_with_files(cut, scratch, f"{shard}-{len(read)}"))
                 read.add(cut.id)
-        except Exception as error:  # of tar, or what lhotse makes of it; the archive cannot be read on
+        except Exception as error:  # tar and lhotse raise errors of many kinds; no more can be read of the archive
             reason = f"lhotse cannot read the archive: {error!r}"
         skipped += [Skipped(cut.id, str(present), reason) for cut in described if cut.id not in read]
     return {"": cuts}, skipped
 
 
 def _with_files(cut: Cut, folder: Path, name: str) -> Cut:
-    """The cut with audio that it holds in memory in files of a folder instead."""
+    """Return the cut with the audio that it holds in memory written to files of a folder."""
     if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
         return cut
     sources = []

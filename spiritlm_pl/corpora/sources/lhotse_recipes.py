@@ -1,4 +1,4 @@
-"""Corpora that lhotse has a recipe for (LibriSpeech, MLS, TED-LIUM, AMI ...), each with arguments of its own."""
+"""Corpora for which lhotse has a recipe (LibriSpeech, MLS, TED-LIUM, AMI ...), each with arguments of its own."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ from lhotse import CutSet, RecordingSet, SupervisionSet, recipes
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.sources.lhotse_manifests import Parts, cuts_of
 
-_OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # need not be there yet
+_OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # folders that a recipe writes to, which need not exist yet
 
 
 def recipe_names() -> list[str]:
-    """Corpora that lhotse knows."""
+    """Return the names of lhotse's recipes, sorted."""
     return sorted(name.removeprefix("prepare_") for name in dir(recipes) if name.startswith("prepare_"))
 
 
@@ -28,9 +28,9 @@ def _recipe(name: str) -> Callable[..., Any]:
 
 
 def recipe_arguments(name: str) -> tuple[list[str], list[str]]:
-    """Names of the arguments that a recipe must be given, and of those that it takes as well.
+    """Return the names of the arguments that a recipe needs, and of those that are optional.
 
-    The folder that it writes to (`output_dir`) is in neither: it is chosen here.
+    The folder that it writes to (`output_dir`) is in neither list, since it is chosen by `run_recipe`.
 
     Raises:
         ValueError: if there is no such recipe.
@@ -41,7 +41,7 @@ def recipe_arguments(name: str) -> tuple[list[str], list[str]]:
 
 
 def recipe_table() -> str:
-    """What each recipe of the lhotse that is installed needs and takes, as a page of Markdown."""
+    """Return a page of Markdown with the arguments of each recipe of the installed lhotse."""
     lines = [
         f"# Recipes of lhotse {lhotse.__version__}",
         "",
@@ -65,20 +65,20 @@ def recipe_table() -> str:
 def run_recipe(
     name: str, corpus: str | Path | Mapping[str, Any], options: Mapping[str, Any] | None, scratch: str | Path
 ) -> tuple[Parts, list[Skipped]]:
-    """Cuts by part of a corpus on disk, and what was left out.
+    """Run a recipe of lhotse on a corpus on disk; return its cuts by part, and the items that were left out.
 
     Args:
-        name: of a recipe of lhotse, such as librispeech, mls or voxpopuli.
-        corpus: the corpus as it was downloaded, for recipes with an argument `corpus_dir`; or arguments of
+        name: name of the recipe, such as librispeech, mls or voxpopuli.
+        corpus: folder of the corpus as it was downloaded, for recipes with an argument `corpus_dir`; or arguments of
             `lhotse.recipes.prepare_<name>` by name.
-        options: further arguments of the recipe.
-        scratch: folder for what the recipe writes (manifests, annotations that it fetches), unless it is given
-            another `output_dir`; must stay until the cuts are read.
+        options: further arguments of the recipe; None for none.
+        scratch: folder for the files that the recipe writes (manifests, annotations that it fetches), unless it is
+            given another `output_dir`. It must exist until the cuts have been read.
 
     Raises:
-        ValueError: if there is no such recipe, it does not take these arguments, fails, or finds nothing.
-        FileNotFoundError: if a file or folder that it is given is missing.
-        ModuleNotFoundError: if it needs a package that is not installed.
+        ValueError: if there is no such recipe, or it does not take these arguments, fails, or finds nothing.
+        FileNotFoundError: if a file or folder among the arguments is missing.
+        ModuleNotFoundError: if the recipe needs a package that is not installed.
     """
     prepare = _recipe(name)
     parameters = inspect.signature(prepare).parameters
@@ -103,7 +103,7 @@ def run_recipe(
         manifests = prepare(**given)
     except ModuleNotFoundError:
         raise
-    except Exception as error:  # recipes check little, and fail where they stand
+    except Exception as error:  # recipes check little, and raise errors of many kinds
         raise ValueError(f"the corpus must be laid out as {name} is, but the recipe fails: {error!r}") from error
     parts: Parts = {}
     skipped: list[Skipped] = []
@@ -114,7 +114,7 @@ def run_recipe(
 
 
 def _add_parts(recipe: str, part: str, found: Any, parts: Parts, skipped: list[Skipped]) -> None:
-    """Flatten what a recipe gives, {part: {...}}, {language: {part: {...}}} or pairs, down to cuts by part."""
+    """Flatten the result of a recipe, {part: {...}}, {language: {part: {...}}} or pairs, into cuts by part."""
     if isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[0], RecordingSet):
         found = {"recordings": found[0], "supervisions": found[1]}
     if isinstance(found, CutSet):

@@ -1,8 +1,8 @@
-"""Utterances of lhotse cuts: what each supervision says, and the stretch of audio in which it is said.
+"""Utterances of lhotse cuts: the text of each supervision, and the stretch of audio in which it is said.
 
-Cuts keep the word times that a corpus brings. What is stored is what the manifest describes, with its transforms,
-padding and mixing; a supervision that a cut holds in part gives the words that lie wholly within, if their times tell
-which those are. What cannot be used is left out item by item, with its reason.
+Word times of a corpus are kept. Audio is stored as the manifest describes it, with its transforms, padding and mixing.
+Where a cut holds only a part of a supervision, the words wholly within are kept if their times tell which these are.
+What cannot be used is left out item by item, with the reason.
 """
 
 import json
@@ -26,21 +26,28 @@ from spiritlm_pl.corpora.text.transcripts import clean_transcript, written_token
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, is_silence, spoken_times, token_times
 
 logger = logging.getLogger(__name__)
-SLACK = 0.05  # seconds by which a manifest may round
+SLACK = 0.05  # seconds by which times in a manifest may be rounded
 _WORD_TIERS = ("word", "words")
 _PHONE_TIERS = ("phone", "phones", "phoneme", "phonemes")
 _STYLE_FIELDS = ("style", "emotion")
 
 
 class _UnusableError(ValueError):
-    """A supervision that gives no utterance; the message says why."""
+    """Error for a supervision that gives no utterance; the message says why."""
 
 
 @dataclass(frozen=True)
 class CutUtterance:
-    """What one supervision says, with times of words and phones in seconds from the start of its stretch of audio.
+    """An utterance that one supervision describes.
 
-    The `cut` is that stretch alone; `supervision` is as in the manifest.
+    Attributes:
+        id: id of the utterance.
+        cut: the stretch of audio in which it is said, and no more.
+        supervision: the supervision as it stands in the manifest.
+        text: transcript; None if there is none.
+        words: words with times in seconds from the start of `cut`.
+        phones: phones with times in seconds from the start of `cut`.
+        style: name of the style; empty if there is none.
     """
 
     id: str
@@ -54,18 +61,18 @@ class CutUtterance:
 
 @dataclass(frozen=True)
 class _Segment:
-    """A supervision in time of its `cut`, and what to add to its word times by each way to count them.
+    """A supervision in a cut, with the possible origins of its word times.
 
-    By lhotse's definition they are in time of the recording and stay so when a cut is cut out, but some corpora count
-    from the cut or from the segment.
+    By lhotse's definition, word times count from the start of the recording, even in a cut of it, but some corpora
+    count them from the start of the cut or of the segment.
     """
 
     cut: Cut
-    track: MonoCut | MultiCut  # whose supervision it is, the cut itself unless that is mixed
+    track: MonoCut | MultiCut  # the cut that has the supervision: `cut` itself, or one that is mixed into it
     supervision: SupervisionSegment
-    origins: tuple[float, float, float]  # of the recording, the cut, the segment, in seconds
-    fits: tuple[bool, ...]  # whether its words are then within it
-    spans: list[Span]  # where it is said, on each channel on which it is heard
+    origins: tuple[float, float, float]  # start of the recording, the cut and the segment, in seconds of `cut`
+    fits: tuple[bool, ...]  # for each origin, whether the words lie within the supervision if they count from it
+    spans: list[Span]  # times at which it is said, on each channel on which it is heard
 
 
 def pieces_of(
@@ -74,18 +81,18 @@ def pieces_of(
     max_overlap: float = MAX_OVERLAP,
     language: str = "en",
 ) -> tuple[dict[str, list[CutUtterance]], list[Skipped]]:
-    """One piece for each supervision that can be used.
+    """Find one utterance for each supervision that can be used.
 
     Args:
-        parts: cuts by part of a corpus; in each, the way to count word times that fits most utterances holds for all,
-            and if that is less than half of those that have any, none are taken.
-        channel: to take of utterances that are on several; None to leave those out.
-        max_overlap: seconds for which another speaker may talk in an utterance.
-        language: of supervisions that do not name theirs.
+        parts: cuts by part of a corpus. In each part, the origin of word times that fits most utterances is taken for
+            all; if it fits less than half of those that have word times, no times are taken.
+        channel: channel to take of utterances that are on several channels; None leaves these out.
+        max_overlap: longest time in seconds for which another speaker may talk in an utterance.
+        language: language of supervisions that do not name theirs.
 
     Returns:
-        pieces by part, with ids that differ (those of the supervisions, numbered where several have the same), and
-        what was left out.
+        The utterances by part, and the supervisions that were left out. Ids are those of the supervisions, with a
+        number added where several are the same.
     """
     pieces: dict[str, list[CutUtterance]] = {}
     used: dict[str, int] = {}
@@ -94,7 +101,7 @@ def pieces_of(
         fits = [sum(segment.fits[way] for segment in segments) for way in range(3)]
         way = fits.index(max(fits))
         with_words = sum(bool(_tier(segment.supervision, _WORD_TIERS)) for segment in segments)
-        if 2 * fits[way] < with_words:  # so does lhotse leave the times of cuts that it saves to files of their own
+        if 2 * fits[way] < with_words:  # lhotse leaves such times in cuts that it saves to audio files of their own
             logger.warning("word times fit %d of %d utterances, so that none are taken", fits[way], with_words)
             segments = [replace(s, supervision=fastcopy(s.supervision, alignment=None)) for s in segments]
         pieces[part] = []
@@ -104,7 +111,7 @@ def pieces_of(
                 piece = _piece(segment, segment.origins[way], channel, language)
             except _UnusableError as error:
                 skipped.append(Skipped(name, _path_of(segment.cut), str(error)))
-            except Exception as error:  # whatever lhotse makes of one cut is about that one
+            except Exception as error:  # lhotse raises errors of many kinds, which must not end more than this cut
                 skipped.append(Skipped(name, _path_of(segment.cut), f"lhotse cannot read it: {error!r}"))
             else:
                 pieces[part].append(replace(piece, id=_distinct(name, used)))
@@ -114,7 +121,7 @@ def pieces_of(
 def _undisturbed(
     parts: Mapping[str, Iterable[Cut]], channel: int | None, max_overlap: float
 ) -> tuple[dict[str, list[_Segment]], list[Skipped]]:
-    """Segments by part, without those in which another speaker talks, and what was left out."""
+    """Return the segments by part in which no other speaker talks, and the supervisions that were left out."""
     skipped: list[Skipped] = []
     found = [(part, segment) for part, cuts in parts.items() for segment in _readable(cuts, skipped)]
     stored = [_span(segment, channel) for _, segment in found]
@@ -131,7 +138,7 @@ def _undisturbed(
 
 
 def _readable(cuts: Iterable[Cut], skipped: list[Skipped]) -> Iterator[_Segment]:
-    """Segments of the cuts that can be used; the others are added to what is skipped."""
+    """Yield the segments of the cuts that can be used; the other cuts are added to `skipped`."""
     for cut in cuts:
         try:
             fault, found = _fault_of(cut), _segments(cut)
@@ -144,7 +151,7 @@ def _readable(cuts: Iterable[Cut], skipped: list[Skipped]) -> Iterator[_Segment]
 
 
 def _span(segment: _Segment, channel: int | None) -> Span:
-    """The part of what is said that its cut holds, on the channel that is taken."""
+    """Return the stretch of a segment that its cut holds, on the channel that is taken."""
     track = segment.track
     chosen = (span for span in segment.spans if isinstance(track, MultiCut) and span.source[1] == channel)
     span = next(chosen, segment.spans[0])
@@ -156,7 +163,7 @@ def _channels_of(supervision: SupervisionSegment) -> list[int]:
 
 
 def _distinct(name: str, used: dict[str, int]) -> str:
-    """The name, numbered if it is used already; windows of an utterance share its id."""
+    """Return a name that is not used yet, adding a number if needed; windows of one utterance share its id."""
     candidate, number = name, used.get(name, 0)
     while candidate in used:
         number += 1
@@ -167,7 +174,7 @@ def _distinct(name: str, used: dict[str, int]) -> str:
 
 
 def _tracks_of(cut: Cut) -> list[tuple[MonoCut | MultiCut, float]]:
-    """Cuts of one recording each that are heard in a cut, with where they begin in it, in seconds."""
+    """Return the cuts of one recording each that a cut consists of, with the seconds at which they begin in it."""
     if not isinstance(cut, MixedCut):
         return [] if isinstance(cut, PaddingCut) else [(cut, 0.0)]
     heard = (track for track in cut.tracks if not track.mute)
@@ -180,7 +187,7 @@ def _path_of(cut: Cut) -> str:
 
 
 def _fault_of(cut: Cut) -> str | None:
-    """Why nothing of a cut can be used; None if something can."""
+    """Return the reason why nothing of a cut can be used; None if something can."""
     parts = [part for part, _ in _tracks_of(cut)]
     if not any(part.supervisions for part in parts):
         return "there is no transcript: the cut has no supervision"
@@ -208,7 +215,7 @@ def _segments(cut: Cut) -> list[_Segment]:
 
 
 def _words_fit(supervision: SupervisionSegment, origin: float) -> bool:
-    """Whether a supervision has words, all of them within it if their times count from `origin`."""
+    """Return whether a supervision has words that all lie within it if their times count from `origin`."""
     words, first, last = _tier(supervision, _WORD_TIERS), supervision.start - SLACK, supervision.end + SLACK
     return bool(words) and all(first <= word.start + origin and word.end + origin <= last for word in words)
 
@@ -270,7 +277,7 @@ def _listed(channels: Iterable[int]) -> str:
 
 
 def _refuse_others(segment: _Segment) -> None:
-    """Refuse speech that is mixed with other transcribed speech: the audio would say more than the text."""
+    """Refuse speech that is mixed with other transcribed speech, since its audio would say more than its text."""
     own = segment.supervision
     for other in _segments(segment.cut):
         common = min(own.end, other.supervision.end) - max(own.start, other.supervision.start)
@@ -281,14 +288,17 @@ def _refuse_others(segment: _Segment) -> None:
 def _whole_words(
     supervision: SupervisionSegment, words: Sequence[Word], start: float, end: float, language: str
 ) -> tuple[str, float, float]:
-    """Text of the words that lie wholly between two times of a cut, and the times that part them from the others.
+    """Find the words that lie wholly between two times of a cut, and times that separate them from the other words.
 
     Args:
-        supervision: of the cut.
-        words: of the supervision, with times from its start.
-        start: in seconds of the cut.
-        end: in seconds of the cut.
-        language: of the words.
+        supervision: supervision of the cut.
+        words: words of the supervision, with times in seconds from its start.
+        start: earlier time in seconds of the cut.
+        end: later time in seconds of the cut.
+        language: language of the words.
+
+    Returns:
+        The text of the words, and the start and end in seconds of the cut that hold them and no others.
     """
     first, last = start - supervision.start, end - supervision.start
     held = f"cut holds {last - first:.2f} of {supervision.duration:.2f} s of the utterance"
@@ -322,14 +332,17 @@ def utterances_of(
     scratch: str | Path | None = None,
     max_overlap: float = MAX_OVERLAP,
 ) -> tuple[dict[str, list[Utterance]], list[Skipped]]:
-    """Utterances by part, with their words and phones where they are aligned, and what was left out.
+    """Make utterances of lhotse cuts, with their words and phones where they are aligned.
 
     Args:
         parts: cuts by part of a corpus.
-        language: of supervisions that do not name theirs.
-        channel: to take of utterances that are on several; None to leave those out.
-        scratch: folder whose files will not stay, so that none is left where it is.
-        max_overlap: seconds for which another speaker may talk in an utterance.
+        language: language of supervisions that do not name theirs.
+        channel: channel to take of utterances that are on several channels; None leaves these out.
+        scratch: folder whose files are temporary, so that their audio is stored in the corpus; None if there is none.
+        max_overlap: longest time in seconds for which another speaker may talk in an utterance.
+
+    Returns:
+        The utterances by part, and the supervisions that were left out.
     """
     pieces, skipped = pieces_of(parts, channel, max_overlap, language)
     folder = None if scratch is None else Path(scratch).resolve()
@@ -357,7 +370,7 @@ def _utterance(piece: CutUtterance, language: str, scratch: Path | None) -> Utte
     if source.type != "file":
         return utterance
     whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-3
-    return replace(  # of a file as it is: it need not be converted, and is checked more strictly
+    return replace(  # the file is used unchanged, so it need not be converted and is checked more strictly
         utterance,
         path=Path(source.source),
         start=cut.start,
@@ -370,7 +383,7 @@ def _utterance(piece: CutUtterance, language: str, scratch: Path | None) -> Utte
 
 
 def _plain(custom: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that JSON can hold; arrays and recordings are of the cut as it was, and of no use here."""
+    """Return the fields that JSON can hold; arrays and recordings belong to the original cut and are of no use here."""
     kept = {}
     for name, value in custom.items():
         try:

@@ -1,4 +1,4 @@
-"""The Asterisk voice prompts (CC-BY-SA-3.0): 24 minutes of one voice, 16 kHz, from two Debian packages."""
+"""The Asterisk voice prompts (CC-BY-SA-3.0): 24 minutes of one voice at 16 kHz, from two Debian packages."""
 
 import gzip
 import hashlib
@@ -16,14 +16,14 @@ from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 PACKAGES = ["asterisk-core-sounds-en-g722", "asterisk-core-sounds-en"]
 SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison/"
 TRANSCRIPTS = "core-sounds-en.txt.gz"
-# Over the recordings and the transcripts of 1.6.1-1, not the archives: these differ between distributions.
+# Hash of the recordings and transcripts of version 1.6.1-1; the archives themselves differ between distributions.
 CONTENT_SHA256 = "95204735590cf345ebf19783f625d5768082d0f02045888c7889c36e6a6330e6"
 SYMBOLS = {"*": "star", "#": "pound"}
 SPEAKER = "allison"
 
 
 def content_sha256(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and bytes of recordings and transcripts, in hex."""
+    """Return the SHA-256 of the names and bytes of recordings and transcripts, in hex."""
     digest = hashlib.sha256()
     for name, data in sorted(files.items()):
         digest.update(f"{name}\0{len(data)}\0".encode())
@@ -32,13 +32,13 @@ def content_sha256(files: Mapping[str, bytes]) -> str:
 
 
 def parse_transcripts(text: str) -> dict[str, str]:
-    """Transcripts by prompt name, from lines `name: what is said`; lines that start with `;` are comments."""
+    """Parse lines `name: text` into transcripts by prompt name; lines that start with `;` are comments."""
     rows = (line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith(";"))
     return {name.strip(): said.strip() for name, said in rows}
 
 
 def _read_source(source: Path | None) -> tuple[dict[str, bytes], str]:
-    """Prompts `name.g722` and the transcript file by name, and the licence notice."""
+    """Read the prompts `name.g722` and the transcript file by name, and the licence notice."""
     if source is not None and source.is_dir() and any(source.rglob("*.g722")):
         return _read_unpacked(source)
     files = package_files(PACKAGES, source)
@@ -50,7 +50,7 @@ def _read_source(source: Path | None) -> tuple[dict[str, bytes], str]:
 
 
 def _read_unpacked(source: Path) -> tuple[dict[str, bytes], str]:
-    """The same from a folder into which the packages were unpacked (`dpkg -x`)."""
+    """Read the same from a folder into which the packages were unpacked (`dpkg -x`)."""
     recordings = list(source.rglob("*.g722"))
     roots = [path for path in source.rglob(Path(SOUNDS).name) if path.is_dir()] or [source]
     kept = {str(path.relative_to(roots[0])): path.read_bytes() for path in recordings}
@@ -70,23 +70,24 @@ def prepare_prompts(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> dict[str, Any]:
-    """Make the corpus of the prompts.
+    """Make a corpus folder of the prompts.
 
     Args:
-        out: the corpus folder.
-        source: a folder with the two .deb files or with what they unpack to; None fetches them with apt-get.
-        any_version: accept recordings other than the ones that this was tested with.
-        seed: draws the splits.
+        out: path of the corpus folder to write.
+        source: path of a folder with the two .deb files, or with their unpacked contents; None fetches them with
+            apt-get.
+        any_version: whether to accept packages whose recordings differ from those of the tested version.
+        seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: processes; None for one a core.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
 
     Raises:
         PackageError: if the packages cannot be fetched or read.
-        ValueError: if they are other ones than expected.
+        ValueError: if their contents are not those of the tested version.
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
@@ -103,7 +104,7 @@ def prepare_prompts(
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
         utterances = []
         for name, data in sorted(files.items()):
-            if not name.endswith(".g722") or name.startswith("silence/"):  # these say nothing
+            if not name.endswith(".g722") or name.startswith("silence/"):  # these recordings are silent
                 continue
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A table of paths and texts: one utterance a row, and a row that cannot be read costs itself alone.
+"""Utterances of a table of paths and texts, one a row; rows that cannot be read are skipped one by one.
 
-Rows are read one by one. A quote that opens and does not close would otherwise swallow the rows after it, and a text
-with commas that is not quoted loses what stands after the first.
+Rows are parsed separately, since a quote that is not closed would otherwise take in the rows after it, and an unquoted
+text with commas would lose what follows the first comma.
 """
 
 import csv
@@ -23,14 +23,20 @@ from spiritlm_pl.corpora.splitting import by_split
 from spiritlm_pl.corpora.text.numbers import language_code
 
 logger = logging.getLogger(__name__)
-LATEST = 1e9  # seconds within a file; some 30 years
-_DELIMITERS = ",;\t|"  # of a .csv
+LATEST = 1e9  # largest time within a file in seconds, some 30 years
+_DELIMITERS = ",;\t|"  # delimiters to try for a .csv file
 _Audio = tuple[Path, float, float | None, int | None]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row with the line on which it starts; its fields, or what is wrong with it."""
+    """A row of the table.
+
+    Attributes:
+        line: number of the line on which it starts, 1 for the first.
+        fields: its fields; empty if it cannot be read.
+        fault: reason why it cannot be read; None if it can.
+    """
 
     line: int
     fields: Sequence[str] = ()
@@ -38,7 +44,7 @@ class _Row:
 
 
 def _parse(text: str, delimiter: str, quoted: bool) -> list[str] | None:
-    """Fields of one row; None if a quote does not close, or closes within a field."""
+    """Split one row into fields; None if a quote is not closed, or is closed within a field."""
     if not quoted:
         return text.split(delimiter)
     try:
@@ -49,7 +55,10 @@ def _parse(text: str, delimiter: str, quoted: bool) -> list[str] | None:
 
 
 def _rows(lines: Sequence[str], delimiter: str, quoted: bool, width: int) -> Iterator[_Row]:
-    """Rows after the header. A quoted field may hold line breaks, unless a line of it is a row by itself."""
+    """Yield the rows after the header.
+
+    A quoted field may hold line breaks, unless one of its lines is a row by itself.
+    """
     at = 1
     while at < len(lines):
         line, text = at + 1, lines[at]
@@ -74,7 +83,7 @@ def _rows(lines: Sequence[str], delimiter: str, quoted: bool, width: int) -> Ite
 
 
 def _header(table: Path, line: str) -> tuple[str, dict[str, Column], int]:
-    """Delimiter, the columns that are known, and how many there are."""
+    """Return the delimiter, the columns of known kinds, and the number of all columns."""
     tried = _DELIMITERS if table.suffix.lower() == ".csv" else "\t"
     for delimiter in tried:
         names = [name.strip() for name in _parse(line, delimiter, tried != "\t") or ()]
@@ -87,21 +96,21 @@ def _header(table: Path, line: str) -> tuple[str, dict[str, Column], int]:
 def read_table(
     table: str | Path, audio_root: str | Path | None = None, language: str = "en", max_overlap: float = MAX_OVERLAP
 ) -> tuple[list[Utterance] | dict[str, list[Utterance]], list[Skipped]]:
-    """Rows of a .csv or .tsv, with a header that names columns of paths, texts and, if known, speakers and styles.
+    """Read the utterances of a .csv or .tsv table whose header names columns of paths, texts and, if known, speakers.
 
     Columns of start and end (or start and duration), in seconds or milliseconds, cut an utterance out of a longer file;
-    a duration alone is that of the file. Others tell language, channel and split. A speaker or style that the table
-    does not tell is left empty: nobody knows which utterances share it.
+    a duration alone is that of the file. Further columns may give language, channel and split. A speaker or style that
+    the table does not give is left empty, since it is not known which utterances share it.
 
     Args:
-        table: the file; a path in it is relative to `audio_root`.
-        audio_root: None for the folder of the table.
-        language: of transcripts for which the table names none.
-        max_overlap: seconds for which another speaker may talk in an utterance.
+        table: path of the table.
+        audio_root: folder to which paths in the table are relative; None for the folder of the table.
+        language: language of transcripts for which the table names none.
+        max_overlap: longest time in seconds for which another speaker may talk in an utterance.
 
     Returns:
-        utterances, by split if the table tells what is held out, and the rows that cannot be read, repeat another, or
-        in which another speaker talks.
+        The utterances, by split if the table tells which are held out; and the rows that cannot be read, repeat another
+        row's audio, or are of audio in which another speaker talks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -145,7 +154,7 @@ def read_table(
 def _by_split(
     utterances: Sequence[Utterance], names: Mapping[_Audio, str]
 ) -> dict[str, list[Utterance]] | list[Utterance]:
-    """Utterances by the split that the table tells."""
+    """Group utterances by the split that the table gives."""
     parts: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         parts.setdefault(names[_audio(utterance)], []).append(utterance)
@@ -161,7 +170,7 @@ def _cell(row: _Row, column: Column | None) -> str:
 
 
 def _channels(rows: Sequence[_Row], columns: Mapping[str, Column], table: Path) -> Mapping[str, int]:
-    """Channels by what the table calls them."""
+    """Return the channels by the names that the table uses for them."""
     if "channel" not in columns:
         return {}
     cells = {named(_cell(row, columns["channel"])) for row in rows} - {""}
@@ -176,7 +185,7 @@ def _tell_languages(utterances: Sequence[Utterance], language: str, table: Path)
 
 @dataclass(frozen=True)
 class _Reader:
-    """From rows to utterances."""
+    """Reader of utterances from rows."""
 
     columns: Mapping[str, Column]
     root: Path
@@ -184,10 +193,10 @@ class _Reader:
     channels: Mapping[str, int]
 
     def utterance(self, row: _Row) -> Utterance:
-        """An utterance of the fields of a row.
+        """Make an utterance of the fields of a row.
 
         Raises:
-            ValueError: with what is wrong.
+            ValueError: if the row cannot be used; the message says why.
         """
         if row.fault is not None:
             raise ValueError(row.fault)
@@ -216,7 +225,7 @@ class _Reader:
         )
 
     def _span(self, values: Mapping[str, str]) -> tuple[float, float | None]:
-        """Start and duration in seconds; a duration without a start is that of the file."""
+        """Return start and duration in seconds; (0, None) if only a duration is given, which is that of the file."""
         given = {kind: values[kind] for kind in ("start", "end", "duration") if values.get(kind)}
         if "start" not in given and "end" not in given:
             return 0.0, None
@@ -234,7 +243,7 @@ class _Reader:
         return start, round(end - start, 6)
 
     def _of_file(self, values: Mapping[str, str]) -> tuple[float | None, float]:
-        """How many seconds a file should last, and by how many they are rounded."""
+        """Return the length in seconds that the file should have, and the rounding error of this number."""
         kind = "duration" if "duration" in values else "file_duration"
         text = named(values.get(kind))
         if not text:
@@ -245,7 +254,7 @@ class _Reader:
         return seconds, rounding
 
     def _seconds(self, kind: str, text: str) -> tuple[float, float]:
-        """Seconds of a cell, not a number where it holds none, and the half of its last digit."""
+        """Return the seconds of a cell (nan if it is no number), and half the value of its last digit."""
         scale = self.columns[kind].scale
         try:
             return float(text) * scale, 0.5 * scale * 10.0 ** -len(text.partition(".")[2])
@@ -258,6 +267,6 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _existing(path: Path) -> Path:
-    """The path in the Unicode form in which the disk has it: some systems write é as two characters."""
+    """Return the path in the Unicode form that exists on disk: some systems write é as two characters."""
     forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
     return path if path.exists() else next((form for form in forms if form.exists()), path)

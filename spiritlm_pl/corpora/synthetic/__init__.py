@@ -1,1 +1,1 @@
-"""Speech that eSpeak NG says: stories, sentences of a file, styles."""
+"""Synthetic corpora spoken by eSpeak NG: stories, the sentences of a file, and styles."""

@@ -1,7 +1,7 @@
-"""eSpeak NG as a speaker with exact word and phone times (the library that pip's espeakng-loader carries).
+"""eSpeak NG as a speaker with exact word and phone times (through the library in the package espeakng-loader).
 
-The library tells, for every word and phone, at which sample it starts. Neighbours that it merges into one
-word ("in the") are taken apart where their phones fit the phones of each word alone best.
+The library tells, for every word and phone, at which sample it starts. Words that it merges into one ("in the") are
+separated at the place where the phones fit best those of each word said alone.
 
 Shapes: S samples.
 """
@@ -47,13 +47,13 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """How to speak.
+    """A voice and its settings.
 
     Args:
-        name: an eSpeak NG voice, with a variant if wished: "en-us", "en-gb+f2".
-        speed: words a minute, 80 to 450.
-        pitch: 0 (low) to 99.
-        pitch_range: 0 (monotone) to 99.
+        name: an eSpeak NG voice, with a variant if wished, such as "en-us" or "en-gb+f2".
+        speed: rate of speech in words a minute, 80 to 450.
+        pitch: base pitch in eSpeak's scale, 0 (low) to 99.
+        pitch_range: range of pitch in eSpeak's scale, 0 (monotone) to 99.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Voice:
 
     @property
     def language(self) -> str:
-        """Its language: en for en-us+f2."""
+        """Language of the voice, such as en for en-us+f2."""
         return self.name.partition("+")[0].partition("-")[0]
 
 
@@ -72,10 +72,10 @@ class Spoken:
     """Speech with its times.
 
     Attributes:
-        samples: (S,) int16.
-        sample_rate: Hz.
+        samples: waveform (S,) as int16.
+        sample_rate: sample rate of the waveform in Hz.
         words: words as they are said, in order, each with its own time.
-        phones: eSpeak phones without stress marks; pauses are left out.
+        phones: eSpeak's phones with times, without stress marks; pauses are left out.
     """
 
     samples: np.ndarray
@@ -85,7 +85,7 @@ class Spoken:
 
 
 class Speaker:
-    """The library, once a process; use `speaker()`."""
+    """The eSpeak NG library, which can be loaded only once in a process; use `speaker()` to get it."""
 
     def __init__(self) -> None:
         """Load the library and its voices."""
@@ -113,7 +113,7 @@ class Speaker:
         return 0
 
     def set_voice(self, voice: Voice) -> None:
-        """Choose how to speak.
+        """Set the voice of the next speech.
 
         Raises:
             ValueError: if there is no such voice.
@@ -139,12 +139,12 @@ class Speaker:
         return tuple(name.strip(_STRESS) for name in names.decode("utf-8", "replace").split("|"))
 
     def phones_of(self, word: str, voice: Voice) -> tuple[str, ...]:
-        """Phones of a word said alone, without stress marks."""
+        """Return the phones of a word said alone, without stress marks."""
         self.set_voice(voice)
         return self._phones_alone(word)
 
     def speak(self, text: str, voice: Voice) -> Spoken:
-        """Say a text; numbers and symbols are written out first.
+        """Say a text; numbers and symbols are written out in words first.
 
         Raises:
             ValueError: if there is nothing to say, or no such voice.
@@ -156,7 +156,7 @@ class Speaker:
         self._chunks.clear()
         self._events.clear()
         data = readable.encode()
-        with interrupts_held():  # ctypes would swallow one that comes in the callback
+        with interrupts_held():  # ctypes would lose an interrupt that comes during the callback
             self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).copy()
         groups = self._groups(starts, len(samples))
@@ -171,7 +171,7 @@ class Speaker:
         return Spoken(samples, self.sample_rate, timed_words, timed_phones)
 
     def _groups(self, starts: Sequence[int], num_samples: int) -> list[tuple[range, list[Word]]]:
-        """Words that the library said as one, each group with its phones (at least one a word)."""
+        """Group the words that the library said as one, each group with its phones (at least one a word)."""
         firsts: list[int] = []  # first word of each group
         phones: list[list[tuple[str, int]]] = []  # name and first sample
         for kind, character, sample, name in self._events:
@@ -200,14 +200,14 @@ class Speaker:
             members = range(bounds[index], bounds[index + 1])
             if len(seconds) >= len(members):
                 result.append((members, seconds))
-            elif result:  # too little sound for so many words: with the group before
+            elif result:  # fewer phones than words: join them to the group before
                 before, sounds = result[-1]
                 result[-1] = (range(before.start, members.stop), sounds + seconds)
         return result
 
 
 def _readable(text: str, language: str) -> tuple[str, list[str], list[int]]:
-    """Text for the library, the words in it, and the character at which each starts."""
+    """Return the text for the library, the words in it, and the character at which each word starts."""
     pieces: list[str] = []
     words: list[str] = []
     starts: list[int] = []
@@ -228,7 +228,9 @@ def _variant_file(variant: str) -> Path:
 
 
 def whispering(name: str) -> str:
-    """The whispering voice of the same accent and sex; a voice takes one variant only, so the timbre goes.
+    """Return the name of the whispering voice of the same accent and sex.
+
+    A voice takes only one variant, so the timbre of its own variant is lost.
 
     Raises:
         ValueError: if there is no such voice.
@@ -242,10 +244,10 @@ def whispering(name: str) -> str:
 
 
 def partition(phones: Sequence[str], alone: Sequence[Sequence[str]]) -> list[slice]:
-    """Cut phones into one non-empty part a word, so that the parts fit the words' own phones best.
+    """Cut phones into one non-empty part a word, so that the parts fit best the phones of each word said alone.
 
     Args:
-        phones: what was said.
+        phones: phones that were said for all words together.
         alone: phones of each word when said alone.
     """
     if len(alone) == 1:
@@ -266,7 +268,7 @@ def partition(phones: Sequence[str], alone: Sequence[Sequence[str]]) -> list[sli
 
 
 def _distance(said: Sequence[str], own: Sequence[str]) -> float:
-    """Edit distance of phone names; a vowel for another vowel (a weak form) costs half."""
+    """Return the edit distance of phone names; replacing a vowel by another one (as in a weak form) costs half."""
     row = [float(j) for j in range(len(own) + 1)]
     for i, left in enumerate(said, 1):
         previous, row[0] = row[0], float(i)
@@ -282,5 +284,5 @@ def _is_vowel(phone: str) -> bool:
 
 @lru_cache(maxsize=1)
 def speaker() -> Speaker:
-    """The speaker of this process (the library keeps global state)."""
+    """Return the speaker of this process; there is only one, since the library keeps global state."""
     return Speaker()

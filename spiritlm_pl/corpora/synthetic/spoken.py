@@ -1,6 +1,6 @@
-"""A corpus that eSpeak NG speaks: stories of the built-in grammar or the sentences of any text file.
+"""Corpora spoken by eSpeak NG: stories of the built-in grammar, or the sentences of any text file.
 
-Word and phone times come with the audio, so nothing needs to be aligned.
+Word and phone times come with the audio, so no alignment is needed.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,22 @@ from spiritlm_pl.runtime.parallel import parallel_map
 
 SYNTHESIZER = "eSpeak NG"
 LICENCE = f"speech made by {SYNTHESIZER} (GPL-3.0-or-later program; its output is free of it) from text under: "
-LONGEST_SENTENCE = 200  # words: more than a minute of speech is a list of lines, or a text without punctuation
+LONGEST_SENTENCE = 200  # words, more than a minute; a longer one is usually a list, or text without punctuation
 DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
 
 
 @dataclass(frozen=True)
 class Line:
-    """Something to be said by one voice; the speaker is the voice where it has no other name."""
+    """A text to be said by one voice.
+
+    Attributes:
+        id: id of the utterance.
+        text: text that is said, as written.
+        voice: voice and its settings.
+        path: file to which the audio is written.
+        custom: further fields to store with the utterance; None for none.
+        speaker: name of the speaker; None takes the name of the voice.
+    """
 
     id: str
     text: str
@@ -40,7 +49,7 @@ class Line:
 
 
 def speak_line(line: Line) -> MonoCut:
-    """Say a line, write its audio at 16 kHz, and describe it."""
+    """Say a line, write its audio at 16 kHz, and describe it as a cut."""
     spoken = speaker().speak(line.text, line.voice)
     waveform = torch.from_numpy(spoken.samples).float()[None] / 32768
     num_samples = save_wav(line.path, to_mono(waveform, spoken.sample_rate))
@@ -59,10 +68,14 @@ def speak_line(line: Line) -> MonoCut:
 
 
 def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
-    """Voices by name, each tried once.
+    """Make voices from their names, trying each once.
+
+    Args:
+        names: names of eSpeak NG voices, such as en-us or en-gb+f2.
+        speed: rate of speech in words a minute, 80 to 450.
 
     Raises:
-        ValueError: if there are none, one is not known, or the speed is out of range.
+        ValueError: if there are no names, one is not known, or the speed is out of range.
     """
     if not names:
         raise ValueError("voices must have at least one name, but is empty instead")
@@ -77,9 +90,17 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
 def speak_lines(
     out: Path, lines: Sequence[Line], splits: Sequence[str], num_jobs: int | None, **description: Any
 ) -> dict[str, Any]:
-    """Make a corpus of lines, each with its split; the description is that of `save_corpus`."""
+    """Make a corpus folder of lines.
+
+    Args:
+        out: path of the corpus folder to write.
+        lines: lines to say, one utterance each.
+        splits: split of each line.
+        num_jobs: number of processes; None for one a core.
+        description: name, source, licence and other arguments of `save_corpus`.
+    """
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus is about to go
+    (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
     for split, cut in zip(splits, parallel_map(speak_line, lines, num_jobs, "speaking"), strict=True):
         cuts[split].append(cut)
@@ -97,10 +118,20 @@ def speak_stories(
     test_fraction: float,
     num_jobs: int | None = None,
 ) -> dict[str, Any]:
-    """Make the story corpus; every story is told once, by one of the voices in turn.
+    """Make the corpus of stories; every story is told once, by one of the voices in turn.
+
+    Args:
+        out: path of the corpus folder to write.
+        count: number of stories, all different.
+        seed: seed of the random stories and their splits.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
+        speed: rate of speech in words a minute, 80 to 450.
+        validation_fraction: share of the stories in the validation split.
+        test_fraction: share of the stories in the test split.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
     """
     out = Path(out)
     check_fractions(validation_fraction, test_fraction)
@@ -153,7 +184,20 @@ def speak_text(
     test_fraction: float,
     num_jobs: int | None = None,
 ) -> dict[str, Any]:
-    """Have the sentences of a text file said, by the voices in turn; a sentence is said once.
+    """Make a corpus of the sentences of a text file, said by the voices in turn; each different sentence is said once.
+
+    Args:
+        file: path of the text file, in UTF-8 or UTF-16.
+        out: path of the corpus folder to write.
+        seed: seed of the random splits.
+        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
+        speed: rate of speech in words a minute, 80 to 450.
+        validation_fraction: share of the sentences in the validation split.
+        test_fraction: share of the sentences in the test split.
+        num_jobs: number of processes; None for one a core.
+
+    Returns:
+        The contents of `corpus.json`.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -206,7 +250,7 @@ def speak_text(
 
 
 def _unsayable(sentence: str, voice: Voice) -> str | None:
-    """Why a voice does not say a sentence; None where it does."""
+    """Return the reason why a voice cannot say a sentence; None if it can."""
     words = len(sentence.split())
     if words > LONGEST_SENTENCE:
         return (

@@ -1,7 +1,7 @@
-"""Four-sentence stories from a small grammar of our own.
+"""Four-sentence stories from a small built-in grammar.
 
-The first sentence brings an animal and a place, the second a thing; the last two name all three again. A
-continuation therefore fits its own beginning and hardly any other: what the cross-modal choices measure.
+The first sentence introduces an animal and a place, the second a thing; the last two name all three again. A
+continuation therefore fits its own beginning and hardly any other, which the cross-modal choice benchmarks measure.
 """
 
 import random
@@ -38,11 +38,11 @@ class Story:
     """A story.
 
     Attributes:
-        id: its name, unique for a seed.
-        sentences: four written sentences.
-        animal: who it is about.
-        place: where it happens.
-        thing: what is found.
+        id: name of the story, unique for a seed.
+        sentences: its four written sentences.
+        animal: animal that it is about.
+        place: place where it happens.
+        thing: thing that is found.
     """
 
     id: str
@@ -53,12 +53,12 @@ class Story:
 
     @property
     def text(self) -> str:
-        """The whole story."""
+        """Text of the whole story."""
         return " ".join(self.sentences)
 
     @property
     def sentence_ends(self) -> list[int]:
-        """Number of words up to the end of each sentence."""
+        """For each sentence, the number of words from the start of the story to its end."""
         ends, total = [], 0
         for sentence in self.sentences:
             total += len(sentence.split())
@@ -67,14 +67,14 @@ class Story:
 
 
 def write_stories(count: int, seed: int = 0) -> list[Story]:
-    """Draw distinct stories.
+    """Write distinct random stories.
 
     Args:
-        count: how many.
-        seed: the same seed gives the same stories, and a larger count only adds to them.
+        count: number of stories to write.
+        seed: seed of the stories; with the same seed, a larger count only adds stories.
 
     Raises:
-        ValueError: if the grammar does not hold so many.
+        ValueError: if the count is out of range.
     """
     largest = 1_000_000
     if not 1 <= count <= largest:
@@ -98,7 +98,7 @@ def write_stories(count: int, seed: int = 0) -> list[Story]:
 
 
 def vocabulary() -> set[str]:
-    """All words of the grammar, lower case."""
+    """Return all words of the grammar in lower case."""
     fields = (ANIMALS, PLACES, THINGS, COLOURS, TIMES, MOODS)
     fixed = {
         word.strip(".").lower()

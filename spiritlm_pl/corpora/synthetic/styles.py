@@ -1,7 +1,7 @@
-"""Acted speech of known prosody: eSpeak NG says stories' beginnings in several styles, each voice in all of them.
+"""Acted speech of known prosody: eSpeak NG says beginnings of stories in several styles, each voice in all of them.
 
-A style changes one thing against the default; speaker and style are drawn independently of each other and of the
-text. So what pitch tokens and style vectors should tell of an utterance is known.
+A style changes one setting against the default; speaker and style are drawn independently of each other and of the
+text. The information that pitch tokens and style vectors should carry about an utterance is therefore known.
 """
 
 import math
@@ -17,13 +17,20 @@ from spiritlm_pl.corpora.synthetic.espeak import Voice, whispering
 from spiritlm_pl.corpora.synthetic.spoken import LICENCE, SYNTHESIZER, Line, make_voices, speak_lines
 from spiritlm_pl.corpora.synthetic.stories import write_stories
 
-TIMES_SAID = 4  # how often a text is said, on average
+TIMES_SAID = 4  # average number of utterances of one text
 LARGEST = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How to speak; pitch and its range in eSpeak's scale from 0 to 99, the rate in words a minute."""
+    """Settings of a style of speech.
+
+    Attributes:
+        pitch: base pitch in eSpeak's scale, 0 to 99.
+        pitch_range: range of pitch in eSpeak's scale, 0 to 99.
+        rate: rate of speech in words a minute.
+        whisper: whether the style is whispered.
+    """
 
     pitch: int = 50
     pitch_range: int = 50
@@ -53,9 +60,10 @@ ALL_STYLES = STYLES | SMALL_STEPS
 def draw_conditions(
     count: int, voices: Sequence[str], draw: random.Random, among: Sequence[str] = tuple(STYLES)
 ) -> Counter[tuple[str, str]]:
-    """How many utterances each style gets of each voice; no two of these numbers differ by more than one.
+    """Draw the number of utterances of each style and voice at random; no two of these numbers differ by more than one.
 
-    The same holds of all utterances of a style, and of a voice where the voices divide the number of styles.
+    The same holds for the totals of the styles, and for those of the voices if their number divides the number of
+    styles.
     """
     styles, names = list(among), list(voices)
     draw.shuffle(styles)
@@ -76,7 +84,16 @@ def style_lines(
     styles: Sequence[str] = tuple(STYLES),
     parallel: bool = False,
 ) -> list[Line]:
-    """What is said by whom and how, text by text; a text is said once at most in the same style by the same voice."""
+    """Draw the lines of the corpus, sorted by text; no voice says a text twice in the same style.
+
+    Args:
+        count: number of lines; if parallel, the largest number.
+        seed: seed of the texts, and of their styles and voices.
+        voices: eSpeak NG voices, which are the speakers.
+        folder: folder for the audio files.
+        styles: names of the styles.
+        parallel: whether to say each text in all styles by all voices.
+    """
     draw = random.Random(f"styles {seed}")
     every = [(style, voice) for style in styles for voice in voices]
     conditions = Counter(dict.fromkeys(every, count // len(every)))
@@ -96,7 +113,7 @@ def style_lines(
 
 
 def _texts(count: int, seed: int) -> list[str]:
-    """At least so many different beginnings of stories."""
+    """Return at least `count` different beginnings of stories."""
     number = max(4 * TIMES_SAID, count)
     while True:
         texts = list(dict.fromkeys(" ".join(story.sentences[:2]) for story in write_stories(number, seed)))
@@ -120,18 +137,18 @@ def speak_styles(
     """Make the corpus of styles.
 
     Args:
-        out: the corpus folder.
-        count: number of utterances.
-        seed: draws texts, conditions and splits.
+        out: path of the corpus folder to write.
+        count: number of utterances; if parallel, the largest number.
+        seed: seed of the random texts, styles, voices and splits.
         voices: eSpeak NG voices, which are the speakers.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
-        styles: names of styles.
-        parallel: each text in all of them by all voices.
-        num_jobs: processes; None for one a core.
+        styles: names of the styles.
+        parallel: whether to say each text in all styles by all voices.
+        num_jobs: number of processes; None for one a core.
 
     Returns:
-        the contents of `corpus.json`.
+        The contents of `corpus.json`.
 
     Raises:
         ValueError: if a voice or a style is not known or named twice, or a number is out of range.

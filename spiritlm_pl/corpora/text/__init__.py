@@ -1,1 +1,1 @@
-"""From what was written to the words that are said."""
+"""Text normalisation: from written transcripts to the words that are said."""

@@ -1,7 +1,7 @@
 """Abbreviations of languages other than English, and signs that stand for words, such as those of repetition in Thai.
 
-Those of German that do not depend on case and number are written out. All others that are known are told, and so is
-what looks like one: consonants alone with a point, or single letters with points (т. е.).
+German abbreviations whose words do not depend on case and number are written out. All other known abbreviations are
+reported as uncertain, and so is what looks like one: consonants with a point, or single letters with points (т. е.).
 """
 
 from functools import lru_cache, partial
@@ -48,7 +48,7 @@ _GERMAN = {
     "Dez.": "dezember",
 }
 _ALSO_WITHOUT_POINT = ("bzw.", "usw.", "etc.", "Nr.", "Dr.", "Prof.", "Hbf.", "Bhf.")
-_TOLD = {  # with a point, or a sign that is as sure; those without vowels need not be named
+_TOLD = {  # uncertain abbreviations with a point or another sure sign; those without vowels are found in any case
     "de": r"(?:St|Mio|evtl|max|min|sog|engl|lat|geb|gest|Std|Abb|Ing|Dipl|med|phil|jur|nat|ev|kath|Jan|Apr|Univ|Inst"
     r"|Anm|Aufl|insb|allg|zzgl|exkl|u\. ?a|o\. ?[Ää]|Fa|Fr|(?:Kap|Art|Abs|Ziff)(?=\. ?\d))\.",
     "fr": r"(?:Mmes?|Mlles?|Mgr|Dr|etc)\b\.?|(?:M|MM|Me|St|Ste|av|env|apr|chap|bd|boul)\.(?= ?[\p{Lu}\d])",
@@ -62,12 +62,12 @@ _TOLD = {  # with a point, or a sign that is as sure; those without vowels need 
     "sv": r"(?:bl\. ?a|t\. ?ex|osv|dvs|ca|kl|nr|prof|etc)\.",
     "da": r"(?:bl\. ?a|f\. ?eks|osv|dvs|ca|kl|nr|prof|etc)\.",
     "no": r"(?:bl\. ?a|f\. ?eks|osv|dvs|ca|kl|nr|prof|etc)\.",
-    "th": r"\p{Thai}+\.(?:\p{Thai}+\.)*",  # no sentence ends with a point
+    "th": r"\p{Thai}+\.(?:\p{Thai}+\.)*",  # Thai sentences do not end with a point
     "hi": r"(?:डॉ|प्रो|श्री)\.",
     "ar": r"(?<!\p{L})\p{Arabic}\.(?= ?\p{L})",
 }
 WITH_OKINA = ("haw", "hawaiian", "to", "ton", "tongan", "sm", "smo", "samoan", "ty", "tah", "tahitian")
-_TOLD |= dict.fromkeys(WITH_OKINA, r"(?<!')'(?=\p{L})")  # a letter or a quotation mark
+_TOLD |= dict.fromkeys(WITH_OKINA, r"(?<!')'(?=\p{L})")  # it can be a letter or a quotation mark
 _TOLD |= {"nb": _TOLD["no"], "nn": _TOLD["no"]}
 _WITH_VOWELS = (
     "de",
@@ -91,22 +91,23 @@ _WITH_VOWELS = (
     "ro",
     "ca",
 )
-NO_SENTENCE_ENDS = (  # a name or a number follows; in lower case nothing needs to be known
+NO_SENTENCE_ENDS = (  # a name or a number follows; before lower case, no sentence ends in any case
     "Prof Hr Fr Hrn bzw ca vgl inkl exkl zzgl bspw ggf evtl sog Dipl Ing Mme Mlle Mgr Srta Dra Sig Dott dhr mevr bijv "
     "np tzn tzw ul św prof inż ул напр проф"
 ).split()
 BEFORE_DIGITS = "Nr Nrn Art Abs Abb Bd Kap Ziff Tel Bl S str стр núm pág pag".split()
 LETTERS_WITH_POINTS = r"(?<![\p{L}\p{M}.'])\p{L}\.(?: ?\p{L}\.)+"
 _GERMAN_MONTHS = "Januar|Jänner|Februar|Feber|März|Mai|Juni|Juli|Oktober|Dezember|Jahrhunderts?|Jh"
-_SHARED_MONTHS = "April|August|September|November"  # with English
+_SHARED_MONTHS = "April|August|September|November"  # spelled as in English
 _BEFORE_RANKS = "am|vom|zum|bis|der|den|dem|des|das|im|seit|ab|und|auf"
 _RANK = regex.compile(r"(?:^|[^\p{L}\d.,:])\d{1,2}\.$")
 _RANKED = regex.compile(rf"(?:{_GERMAN_MONTHS})\b")
 _RANK_IN_GERMAN = regex.compile(rf"\b(?i:{_BEFORE_RANKS})(?: \w+,)? \d{{1,2}}\.$")
 _CONSONANTS = "bcdfghjklmnpqrstvwxzßçñćłńśźżбвгґджзйклмнпрстфхцчшщ"
-_SAID = "hm|hmm|mhm|mm|mmm|pst|psst|brr|grr|pff|pfft|tsk|sch|zzz|гм|хм|тс"  # and those that are spelled
+# Words without vowels that are no abbreviations, and those that are spelled.
+_SAID = "hm|hmm|mhm|mm|mmm|pst|psst|brr|grr|pff|pfft|tsk|sch|zzz|гм|хм|тс"
 _SPELLED = "tv|cd|dvd|pc|sms|mms|gps|wc|dj|тв"
-_SIGNS = r"[\u0e2f\u0e46\u0eaf\u0ec6\u17d7\u0970\u0af0]"  # repeat or shorten words: Thai, Lao, Khmer, Indian
+_SIGNS = r"[\u0e2f\u0e46\u0eaf\u0ec6\u17d7\u0970\u0af0]"  # repeat or shorten words in Asian scripts
 _REPEATED = rf"(?<![\p{{L}}\p{{M}}'])[\p{{L}}\p{{M}}']*{_SIGNS}[\p{{L}}\p{{M}}\u0970\u0af0']*|។ល។"
 _LETTERS = r"(?<![\p{L}\p{M}.'])\p{Ll}\.(?:-?| )(?:\p{Ll}\.(?:-?| ))*(?:\p{Lu}|\p{Ll}{1,3})\.|\bc\.-à-d\."
 
@@ -133,7 +134,7 @@ def _german() -> list[tuple[regex.Pattern[str], Say]]:
 
 @lru_cache
 def abbreviations(language: str) -> list[tuple[regex.Pattern[str], Say]]:
-    """Expressions of a language other than English that count before those of numbers."""
+    """Return the expressions of a language other than English that come before those of numbers."""
     told = [_REPEATED, _LETTERS]
     if language in _TOLD:
         told.append(rf"(?<![\p{{L}}\p{{M}}.])(?:{_TOLD[language]})")
@@ -145,7 +146,7 @@ def abbreviations(language: str) -> list[tuple[regex.Pattern[str], Say]]:
 
 
 def is_date(before: str, after: str) -> bool:
-    """Whether a point between two texts is that of a German day: am 3. Mai, vom 5. April."""
+    """Return whether the point between two texts is that of a German date: am 3. Mai, vom 5. April."""
     if _RANK.search(before) and _RANKED.match(after):
         return True
     return _RANK_IN_GERMAN.search(before) is not None and regex.match(rf"(?:{_SHARED_MONTHS})\b", after) is not None

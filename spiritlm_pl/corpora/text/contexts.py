@@ -1,7 +1,8 @@
-"""English whose reading depends on what stands beside it: years and counts, numbers said digit by digit, dates.
+"""English expressions whose reading depends on their context: years and counts, numbers said digit by digit, dates.
 
-In 1950 is nineteen fifty, 1,950 people are counted, and flight 1950, call 911 or 5 January are said in several ways:
-those are told. What is decided here counts before the other expressions of `english`.
+1950 is "nineteen fifty" in "in 1950", but a count in "1950 people". A flight 1950, a call to 911 and 5 January can be
+said in several ways, so they have no certain reading. The decisions here come before the other expressions of
+`english`.
 """
 
 import re
@@ -11,7 +12,7 @@ import regex
 
 from spiritlm_pl.corpora.text.numbers import number
 
-Match = re.Match[str]  # regex gives objects with the same methods
+Match = re.Match[str]  # regex returns objects with the same methods
 Say = Callable[[Match], str | None]
 
 _MONTHS = {
@@ -24,13 +25,13 @@ _WEEKDAYS = {
     **{"Thur": "thursday", "Thurs": "thursday", "Fri": "friday", "Sat": "saturday", "Sun": "sunday"},
 }
 _SHORT_DATES = {**_MONTHS, **_WEEKDAYS}
-_ALSO_WORDS = ("Jan", "Mar", "Jun", "Dec", "Wed", "Sat", "Sun")  # and names: with a point they may end a sentence
+_ALSO_WORDS = ("Jan", "Mar", "Jun", "Dec", "Wed", "Sat", "Sun")  # words, too, which may end a sentence
 _LONG_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _MONTH_NAMES = rf"(?:{_LONG_MONTHS}|{_LONG_MONTHS.upper()}|(?:{'|'.join(_MONTHS)})\.?)"
 _BEFORE_DATES = regex.compile(r"\b(?i:in|since|until|by|early|late|on|from|last|next|\d(?:st|nd|rd|th)?) $")
 _YEAR = r"(?:1[0-9]\d\d|20\d\d)"
 _MORE_YEARS = rf"(?:{_YEAR}(?:, ?(?:and |or )?| (?:and|or|to|through|until|till|but|not) ))*$"
-# What a year follows, always, or if it ends a clause or a verb or an adverb comes next.
+# Words before a year: always one, or one only if it ends a clause or is followed by a verb or an adverb.
 _BEFORE_YEARS = regex.compile(
     rf"(?:\b{_MONTH_NAMES}(?: \d{{1,2}}(?:st|nd|rd|th)?)?,? (?:of )?"
     r"|\b(?i:(?:the|fiscal|financial|school|calendar) years?|since|during|circa|class of|copyright(?: \(c\))?)"
@@ -42,7 +43,7 @@ _MAYBE_BEFORE_YEARS = regex.compile(
     r"|distance|weight|maximum|minimum|crowd|group|army|force|set|list|series|record|\d) )"
     r"\b(?i:in|by|from|until|till|before|after|of|between) " + _MORE_YEARS
 )
-_CHANGES = regex.compile(  # amounts go from 1200 to 1500, too
+_CHANGES = regex.compile(  # amounts can change from 1200 to 1500 as well
     r"\b(?i:(?:increas|decreas|declin|reduc|multipli|divid|exceed|rang|chang)\w*|ris(?:e|es|ing|en)|rose|f[ae]ll\w*"
     r"|grow\w*|grew|drop\w*|jump\w*|climb\w*|up|down)\b[^.;!?]*$"
 )
@@ -77,7 +78,12 @@ _LONGEST_CONTEXT = 80
 
 
 def plain_number(match: Match, group: str = "n") -> str | None:
-    """Words of a number that nothing else of its expression explains; None if it has several readings."""
+    """Return the words of a number that its expression does not explain further; None if it has several readings.
+
+    Args:
+        match: match of an expression.
+        group: name of the group of `match` that holds the number.
+    """
     text, digits = match.string, match[group]
     start, end = match.span(group)
     before = text[max(0, start - _LONGEST_CONTEXT) : start]
@@ -103,12 +109,12 @@ def plain_number(match: Match, group: str = "n") -> str | None:
 
 
 def _like_year(digits: str) -> bool:
-    """Whether digits are said in another way if they are a year: 1024 and 1950, but not 1000 or 2005."""
+    """Return whether digits are said differently if they are a year, as 1024 and 1950 are, but not 1000 or 2005."""
     return digits.isdigit() and len(digits) == 4 and number(digits) != number(digits, year=True)
 
 
 def range_of_years(match: Match) -> str | None:
-    """Words of a range of numbers that may be years; None if they count what comes next."""
+    """Return the words of a range of numbers that may be years; None if they count the noun that follows."""
     first, last = match["first"], match["last"]
     if _COUNTED.match(match.string, match.end()) and (_like_year(first) or _like_year(last)):
         return None
@@ -116,7 +122,7 @@ def range_of_years(match: Match) -> str | None:
 
 
 def _short_date(match: Match) -> str | None:
-    """A month or day of the week; None for what may be another word at the end of a sentence: Sun. or Jan."""
+    """Return the name of a month or weekday; None if it may be another word at the end of a sentence (Sun., Jan.)."""
     rest = match.string[match.end() : match.end() + _LONGEST_CONTEXT]
     in_date = regex.match(r",? ?\d", rest) is not None
     if match["short"] in _ALSO_WORDS and not in_date:
@@ -147,7 +153,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
     (rf"\b(?P<short>Feb|Aug|Sept|Oct|Nov|Tues|Thurs?|(?:{'|'.join(_MONTHS)})(?= \d))\b(?![.'’&-])", _short_date),
     (r"(?<=\d(?:st|nd|rd|th) )Ave\b(?!\.)", lambda match: "avenue"),
     (r"(?<=\p{L} )Blvd\b(?!\.)", lambda match: "boulevard"),
-    (r"(?<![\p{L}\d.&'-])St(?![\p{L}\d.&'-])", _unsure),  # saint or street
+    (r"(?<![\p{L}\d.&'-])St(?![\p{L}\d.&'-])", _unsure),  # it can be saint or street
     (r"\b(?:cf|viz|dept|incl|misc|tel|hon|pres|supt|bldg|assoc|natl|intl|pkwy)\.", _unsure),
 ]
 CONTEXTS: list[tuple[regex.Pattern[str], Say]] = [(regex.compile(p), say) for p, say in _EXPRESSIONS]

@@ -1,7 +1,7 @@
-"""How numbers, symbols and abbreviations are said in English: a table of expressions, the first that fits counts.
+"""Numbers, symbols and abbreviations in English words: a table of expressions, of which the first that fits counts.
 
-Each is a pattern and what to say for a match; None where a reader could say it in several ways (10-20, 9/11, 5m), so
-that nobody has to guess. Numbers themselves are those of `numbers`.
+Each expression is a pattern and a function that returns the words of a match, or None if it can be said in several ways
+(10-20, 9/11, 5m), so that no reading is guessed. Numbers themselves are read by `numbers`.
 """
 
 import unicodedata
@@ -113,7 +113,7 @@ _TITLES = {  # before a name
     "Ft": "fort",
 }
 _PLACES = {"Ave": "avenue", "Blvd": "boulevard", "Hwy": "highway", "Rd": "road", "Dept": "department"}  # with a point
-WRITTEN_SHORT = {  # words that are always written so, with a point or without
+WRITTEN_SHORT = {  # words that are always abbreviated, with a point or without
     "mr": "mister",
     "mrs": "missus",
     "vs": "versus",
@@ -123,13 +123,13 @@ WRITTEN_SHORT = {  # words that are always written so, with a point or without
     "ltd": "limited",
     "approx": "approximately",
 }
-BEFORE_NUMBERS = {  # with a point, before digits
+BEFORE_NUMBERS = {  # abbreviations with a point, before digits
     **{"no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "fig": "figure"},
     **{"jan": "january", "feb": "february", "mar": "march", "apr": "april", "aug": "august", "sep": "september"},
     **{"sept": "september", "oct": "october", "nov": "november", "dec": "december"},
 }
-ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them ends no sentence
-UNSAID = "<>≤≥≠≈√∞‰"  # signs that are said, in more than one way
+ABBREVIATIONS = (*_TITLES, "Mr", "Mrs", "Ms", "St", "vs")  # a point after them does not end a sentence
+UNSAID = "<>≤≥≠≈√∞‰"  # signs that can be said in more than one way
 _COMMON_FRACTIONS = {unicodedata.normalize("NFKC", sign) for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}  # others with / may be dates
 
 _N = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\d.\p{L}])\.\d+)"
@@ -147,7 +147,7 @@ def _any_of(names: Iterable[str]) -> str:
 
 
 def _before_noun(match: Match) -> bool:
-    """Whether an amount belongs to a noun, so that its unit is in the singular: a $5 million loan."""
+    """Return whether an amount belongs to a noun, so that its unit is in the singular, as in "a $5 million loan"."""
     return _ARTICLE.search(match.string, max(0, match.start() - 8), match.start()) is not None
 
 
@@ -230,14 +230,21 @@ def _number(match: Match) -> str | None:
 
 
 def _quoted(match: Match) -> str | None:
-    """A number before a closing quotation mark; without an opening one it is of inches, feet or minutes."""
+    """Return the words of a number before a closing quotation mark.
+
+    Without an opening mark they are None, since the number may be of inches, feet or minutes.
+    """
     before = match.string[: match.start()]
     opened = before.count('"') % 2 if match["mark"] == '"' else regex.search(r"(?<![\p{L}\d])'", before)
     return plain_number(match) if opened else None
 
 
 def _roman(match: Match) -> str | None:
-    """The fourteenth, or fourteen; but CD and MIX are words, and so may two letters be where all are capitals."""
+    """Return what looks like a Roman numeral but is a word, such as CD or MIX; None for a numeral.
+
+    A numeral has several readings ("the fourteenth", or "fourteen"). Where all letters are capitals, two of them may be
+    a word as well.
+    """
     numeral, before = match[0], match.string[max(0, match.start() - 12) : match.start()]
     if _HEADING.search(before):
         return None
@@ -247,13 +254,13 @@ def _roman(match: Match) -> str | None:
 
 
 def _roman_elsewhere(match: Match) -> str | None:
-    """The same in another language, where all letters may be capitals as well."""
+    """Do the same as `_roman` in another language, where all letters may be capitals as well."""
     return None if set(match[0]) <= set("IVX") else _roman(match)
 
 
 def _letters_and_digits(match: Match) -> str | None:
-    """Spell what is not a word: m p three, a four, but covid nineteen."""
-    if regex.fullmatch(r"\d+[xX]\d+", match["token"]):  # by or times
+    """Spell a token of letters and digits: "m p three", "a four", but "covid nineteen"."""
+    if regex.fullmatch(r"\d+[xX]\d+", match["token"]):  # x can be said as "by" or "times"
         return None
     said = []
     for run in regex.findall(r"\d+|\D+", match["token"]):
@@ -274,7 +281,8 @@ def _unsure(match: Match) -> None:
 _SIGN = rf"[{''.join(_CURRENCIES)}]"
 _SCALE = rf"(?:[ -]?(?i:{_any_of(_SCALES)})\b)"
 _UNIT_NAME = _any_of(_UNITS)
-# Also in other languages: kings and centuries, and thousands set apart by spaces or two numbers side by side.
+# Also used for other languages: Roman numerals of kings and centuries, and digits grouped by spaces, which can be
+# one number or several.
 _ROMAN = (
     r"(?<![\p{L}\d.&'-])(?=[IVXLCDM]{2})M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
     r"(?=(?:e|er|th)?(?![\p{L}\d&]))"
@@ -349,7 +357,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         rf"{_NOT_WITHIN}(?:\(\d{{3}}\) ?|\d{{3}}[- ])?\d{{3}}-\d{{4}}{_END}",
         lambda match: digits(regex.sub(r"\D", "", match[0])),
     ),
-    (rf"\+\d[\d ()-]{{5,}}\d|{_NOT_WITHIN}{_N} - {_N}{_END}", _unsure),  # telephones abroad; minus, to, or a pause
+    (rf"\+\d[\d ()-]{{5,}}\d|{_NOT_WITHIN}{_N} - {_N}{_END}", _unsure),  # phones abroad; minus, to, or a pause
     (rf"{_NOT_WITHIN}(?P<n>{_N})(?P<mark>[\"'])(?![\p{{L}}\d])", _quoted),
     # numbers
     (
@@ -357,7 +365,7 @@ _EXPRESSIONS: list[tuple[str, Say]] = [
         lambda match: ordinal(int(match["n"].replace(",", ""))),
     ),
     (rf"{_NOT_WITHIN}{_MINUS}(?P<n>\d+0)(?P<s>'?s)(?![\p{{L}}\d])", _number),
-    (rf"{_NOT_WITHIN}{_N} ?[mglshxkt](?![\p{{L}}\d'])", _unsure),  # meters or millions, seconds or fives, ...
+    (rf"{_NOT_WITHIN}{_N} ?[mglshxkt](?![\p{{L}}\d'])", _unsure),  # 5m: meters or millions; 5s: seconds or fives
     (r"[\p{Sc}^~|§‰√∞≤≥≠≈*] ?\d\S*|\d[\d.,]* ?[\p{Sc}^|§‰√∞≤≥≠≈*′]\S*|\p{Sc}(?<![$€£])", _unsure),
     (rf"{_NOT_WITHIN}{_MINUS}(?P<n>{_N})(?P<s>'s\b)?{_END}", _number),
     (r"(?<![\p{L}\d])(?P<token>(?:\p{L}+\d|\d+\p{L})[\p{L}\d]*+)(?P<s>'s\b)?(?![-–—.,:/⁄^']\d)", _letters_and_digits),
@@ -372,9 +380,10 @@ _UNIT = rf" ?(?:{_UNIT_NAME}|[mglshxkt])(?![\p{{L}}\d])"
 
 
 def whole_numbers(language: str) -> list[tuple[regex.Pattern[str], Say]]:
-    """Expressions of a language other than English: whole numbers alone, all others with digits in several ways.
+    """Return the expressions of numbers in a language other than English: only whole numbers alone are read.
 
-    A point after a number makes it a rank in many languages, and units are read by their names.
+    All other expressions with digits have several readings: in many languages a point after a number makes it a rank,
+    and units are read by their names.
     """
     alone = rf"{_NOT_WITHIN}(?<![-–])\d+(?!\.){_END}(?!{_UNIT})"
     abbreviated = r"\b(?i:[bcdfghjklmnpqrstvwxz]{1,4}|no|nro|n[uú]m|art|vol|fig|cap|p[aá]g|tel)\. ?\d+"

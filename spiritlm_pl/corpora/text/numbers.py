@@ -1,7 +1,7 @@
-"""Numbers as they are said, by num2words: 42, 1,234, 28.8, 3rd, 1990s, 007, and whole numbers of some other languages.
+"""Numbers in words, by num2words: 42, 1,234, 28.8, 3rd, 1990s, 007, and whole numbers of some other languages.
 
-Only what is said in one way is given. Where the word for a number depends on what is counted (un, une), on its case, or
-on whether it is a year, there is None.
+Only certain readings are given: the result is None where the word for a number depends on the noun that is counted (un,
+une), on the case, or on whether the number is a year.
 """
 
 from functools import lru_cache
@@ -22,8 +22,8 @@ _LANGUAGES = {
     "az": ("aze", "azerbaijani"),
 }
 _CODES = {name: code for code, names in _LANGUAGES.items() for name in (code, *names)}
-# Whole numbers of more than one reading, by language. Languages that are not here inflect all or most of them, or are
-# written by num2words in another way than text is.
+# Patterns of whole numbers with more than one reading, by language. Languages that are missing inflect all or most
+# numbers, or num2words writes them differently than texts do.
 _SEVERAL_READINGS = {
     "de": r"(?:.*0)?1|1[1-9]\d\d",
     "nl": r"1[1-9]\d\d",
@@ -34,19 +34,19 @@ _SEVERAL_READINGS = {
     "id": r"(?!)",
     "vi": r"(?!)",
 }
-_LONGEST = 15  # digits of a number that is said as a whole
+_LONGEST = 15  # a number of more digits is said digit by digit
 _NUMBER = regex.compile(r"(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<fraction>\d+))?")
 
 
 def language_code(language: str) -> str:
-    """Two letters for the language of a tag or an English name (en-GB, eng, English); what is not known stays."""
+    """Return the two-letter code of a language tag or English name (en-GB, eng, English); keep unknown languages."""
     first = regex.split("[-_]", language.strip().lower())[0]
     return _CODES.get(first, first)
 
 
 @lru_cache(maxsize=10_000)
 def _said(value: int, language: str, to: str) -> str:
-    from num2words import num2words  # what only finds audio in folders does without it
+    from num2words import num2words  # imported here, since it is not needed to find audio in folders
 
     words = str(num2words(value, lang=language, to=to)).lower()
     if language == "en":
@@ -55,31 +55,31 @@ def _said(value: int, language: str, to: str) -> str:
 
 
 def cardinal(value: int) -> str:
-    """Words of a whole number in English, the British "and" left out."""
+    """Return the words of a whole number in English, without the British "and"."""
     return _said(value, "en", "cardinal")
 
 
 def ordinal(value: int) -> str:
-    """Words of a rank in English: 23 is twenty third."""
+    """Return the words of a rank in English, such as "twenty third" for 23."""
     return _said(value, "en", "ordinal")
 
 
 def digits(text: str) -> str:
-    """Digits of any script, read one by one in English."""
+    """Return the digits of any script read one by one in English."""
     return " ".join(cardinal(int(digit)) for digit in text)
 
 
 def plural(words: str) -> str:
-    """Nineteen nineties for nineteen ninety."""
+    """Return the plural of a number in words, such as "nineteen nineties" for "nineteen ninety"."""
     return words[:-1] + "ies" if words.endswith("y") else words + ("es" if words.endswith("x") else "s")
 
 
 def number(text: str, *, year: bool = False) -> str:
-    """Words in English of digits with or without commas at thousands and a decimal point.
+    """Return the English words of digits, which may have commas at thousands and a decimal point.
 
     Args:
-        text: such as 1,234.50, or .5
-        year: read what is like a year of 1010 to 1999 or 2010 to 2099 as such, nineteen oh five.
+        text: digits such as 1,234.50 or .5
+        year: whether to read numbers from 1010 to 1999 and from 2010 to 2099 as years (1905 as "nineteen oh five").
     """
     match = _NUMBER.fullmatch(text)
     assert match is not None
@@ -99,11 +99,14 @@ def _like_year(value: int) -> bool:
 
 
 def whole_number(text: str, language: str) -> str | None:
-    """Words of digits in another language; None if it is not one that is known, or the words are not certain.
+    """Return the words of a whole number in another language than English.
 
     Args:
         text: digits of any script.
-        language: a code of two letters.
+        language: language as a code of two letters.
+
+    Returns:
+        The words; None if the language is not known, or the number has several readings in it.
     """
     several = _SEVERAL_READINGS.get(language)
     plain = str(int(text))

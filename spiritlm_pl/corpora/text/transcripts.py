@@ -1,9 +1,9 @@
-"""Transcripts: from what was written to the words that are said.
+"""Transcripts: from written text to the words that are said.
 
-A transcript is a row of written tokens (split at spaces; "$5 million" is one), each of which is said as zero or more
-words of lower-case letters, with their vowel signs and joiners, and apostrophes: "42," as "forty two", an emoji as
-nothing. Symbols are said in English only, numbers in English and, as far as they are certain, in some other languages;
-`unreadable` finds what cannot be said with certainty.
+A transcript is a sequence of written tokens, split at spaces ("$5 million" is one). Each token is said as zero or more
+words: "42," as "forty two", an emoji as none. Words consist of lower-case letters, with their vowel signs and joiners,
+and apostrophes. Symbols are said in English only, numbers in English and, as far as they are certain, in some other
+languages. `unreadable` finds tokens that cannot be said with certainty.
 """
 
 import unicodedata
@@ -36,11 +36,11 @@ from spiritlm_pl.corpora.text.numbers import language_code, number
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _LOST = regex.compile(r"[\[(<{]\s*(?:unintelligible|inaudible|indiscernible|unk)\s*[\])>}]", regex.IGNORECASE)
-_NOTES = regex.compile(  # stage directions: [beep], <laughs>, (laughs); but not a < b
+_NOTES = regex.compile(  # notes that are not said: [beep], <laughs>, (laughs); but not a < b
     r"\[[^\]]*\]|<(?! )[^<>]*>|\{[^}]*\}|\((?:laugh(?:s|ing|ter)?|coughs?|sighs?|applause|music|noise)\)",
     regex.IGNORECASE,
 )
-# Before compatibility forms are unified, which would make ´ a space, 5½ 51/2, and m² m2.
+# Replaced before compatibility forms are unified, which would turn ´ into a space, 5½ into 51/2, and m² into m2.
 _SIGNS = str.maketrans(
     {
         **dict.fromkeys("’‘ʼ`´", "'"),
@@ -66,7 +66,7 @@ _WORD = regex.compile(  # a mark belongs to the letter before it; joiners are pa
     rf"|(?<=\p{{M}})\u200d|(?<={_LETTER_OR_MARK})[·׳״](?=\p{{L}}))*"  # Catalan l·l, Hebrew abbreviations
 )
 _NOT_SPELLED = regex.compile(r"[\u0640\u055b\u055c\u055e]")  # Arabic lengthening, and Armenian accents amid words
-# Unicode's table, and the ends of Tibetan and Greek (\u037e, or a semicolon), which it lacks.
+# Sentence ends by Unicode's table, and those of Tibetan and Greek (\u037e, or a semicolon), which it lacks.
 _SENTENCE_END = r"(?:\p{Sentence_Terminal}|[།༎\u037e]|(?<=\p{Greek});)[\"'\p{Pe}\p{Pf}]*"
 _END_WITHOUT_SPACE = r"[\p{Sentence_Terminal}--[.!?․﹒．՜՞]]|．(?!\p{Nd})"
 _BREAKS = regex.compile(
@@ -86,7 +86,7 @@ _ONE_LETTER = regex.compile(r"(?<![\p{L}\p{M}.'])\p{Ll}\.$")  # z. B.
 
 @dataclass(frozen=True)
 class Reading:
-    """A written token, the words that are said for it, and whether they are certain."""
+    """A written token, the words that are said for it, and whether this reading is certain."""
 
     written: str
     words: list[str]
@@ -94,7 +94,7 @@ class Reading:
 
 
 def one_form(text: str) -> str:
-    """Compatibility forms unified, but not the vowel am of Thai and Lao, which nobody writes as its two parts."""
+    """Unify Unicode's compatibility forms, except for the vowel am of Thai and Lao, which is never written in parts."""
     text = unicodedata.normalize("NFKC", text)
     for whole in "\u0e33\u0eb3":
         text = text.replace(unicodedata.normalize("NFKC", whole), whole)
@@ -102,7 +102,7 @@ def one_form(text: str) -> str:
 
 
 def clean_transcript(text: str) -> str:
-    """Unicode in one form, notes in brackets left out, one space between tokens."""
+    """Return the text with Unicode in one form, without notes in brackets, and with one space between tokens."""
     text = text.translate(_SIGNS)
     for pattern, replacement in _BEFORE_FORMS:
         text = pattern.sub(replacement, text)
@@ -110,7 +110,7 @@ def clean_transcript(text: str) -> str:
 
 
 def is_english(language: str) -> bool:
-    """Whether a language tag or name (en-GB, eng, English) stands for English."""
+    """Return whether a language tag or name (en-GB, eng, English) stands for English."""
     return language_code(language) == "en"
 
 
@@ -120,7 +120,10 @@ def _expressions(language: str) -> list[tuple[regex.Pattern[str], Say]]:
 
 
 def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
-    """Start, end and reading of expressions, the first that begins counts; None for one of several readings."""
+    """Find the expressions of a text: start, end, and words, which are None if there are several readings.
+
+    Of expressions that overlap, the one that begins first counts.
+    """
     matches = sorted(
         (match.start(), order, match.end(), say, match)
         for order, (pattern, say) in enumerate(_expressions(language))
@@ -134,18 +137,18 @@ def _spans(text: str, language: str) -> list[tuple[int, int, str | None]]:
 
 
 def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None = None) -> Iterator[Reading]:
-    """Read a text token by token, also those that are not said; an expression with spaces is one token.
+    """Read a text token by token, including tokens that are not said; an expression with spaces is one token.
 
     Args:
-        text: written text.
-        language: of the text.
-        symbols: names of symbols that this corpus reads in its own way.
+        text: text to read, as written.
+        language: language of the text, as a code or a name.
+        symbols: names of symbols that this corpus reads in its own way, by symbol; None for none.
     """
     language = language_code(language)
     for symbol, name in (symbols or {}).items():
         text = text.replace(symbol, f" {name} ")
     written = clean_transcript(text)
-    # digits of all scripts as those of one; what is a digit to regex alone is newer than Python's Unicode
+    # digits of all scripts become ASCII digits; those that only regex knows are too new for Python's Unicode table
     text = regex.sub(r"\p{Nd}", lambda match: str(unicodedata.decimal(match[0], UNKNOWN)), written)
     spans = deque(_spans(text, language))
     within = {at for start, end, _ in spans for at in range(start, end)}
@@ -169,7 +172,7 @@ def readings(text: str, language: str = "en", symbols: Mapping[str, str] | None 
 
 
 def _named(text: str) -> str:
-    """Text with the English names of its symbols, and of digits of which it is not certain how they are read."""
+    """Replace symbols by their English names, and digits by words, for tokens whose reading is not certain."""
     for symbol, name in SYMBOLS.items():
         text = text.replace(symbol, f" {name} ")
     return regex.sub(r"\d+", lambda match: f" {number(match[0])} ", text)
@@ -187,7 +190,7 @@ def _words(text: str, language: str) -> list[str]:
 
 
 def _one_glottal(text: str, language: str) -> str:
-    """One character for the ʻokina, and for the mark of Uzbek oʻ and gʻ; elsewhere both are apostrophes."""
+    """Use one character for the ʻokina and for the mark of Uzbek oʻ and gʻ; in other languages both are apostrophes."""
     if language in WITH_OKINA:
         return regex.sub(r"(?<=\p{L}'*)'(?='*\p{L})", "ʻ", text)
     if language in ("uz", "uzb", "uzbek"):
@@ -196,12 +199,12 @@ def _one_glottal(text: str, language: str) -> str:
 
 
 def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = None) -> str | None:
-    """First token of which it is not certain how it is said; None if all are.
+    """Return the first token that cannot be read with certainty; None if all can.
 
     Args:
-        text: written text.
-        language: its language.
-        symbols: names of symbols, in this language.
+        text: text to read, as written.
+        language: language of the text, as a code or a name.
+        symbols: names of symbols in this language, by symbol; None for none.
     """
     if lost := _LOST.search(text):
         return lost[0]
@@ -209,42 +212,43 @@ def unreadable(text: str, language: str, symbols: Mapping[str, str] | None = Non
 
 
 def spoken_words(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> list[str]:
-    """Words that are said for a piece of text, lower case; empty if nothing is.
+    """Return the words that are said for a text, in lower case; empty if there are none.
 
-    Whether they are certain is for `unreadable` to say.
+    They may be uncertain; `unreadable` tells whether they are.
 
     Args:
-        text: written text.
-        symbols: names of symbols that this corpus reads in its own way (such as "#": "pound").
-        language: of the text.
+        text: text to read, as written.
+        symbols: names of symbols that this corpus reads in its own way (such as "#": "pound"); None for none.
+        language: language of the text, as a code or a name.
     """
     return [word for one in readings(text, language, symbols) for word in one.words]
 
 
 def spoken_form(text: str, symbols: Mapping[str, str] | None = None, language: str = "en") -> str:
-    """The words that are said, in one line; `spoken_form(spoken_form(x)) == spoken_form(x)`."""
+    """Return the words that are said in one line; `spoken_form(spoken_form(x)) == spoken_form(x)`."""
     return " ".join(spoken_words(text, symbols, language))
 
 
 def written_tokens(text: str, language: str = "en") -> list[tuple[str, list[str]]]:
-    """Tokens of a text with the words said for each; tokens that are not said are left out.
+    """Return the tokens of a text with the words said for each; tokens that are not said are left out.
 
-    In a spoken form every token is its own word, so the pairs are trivial.
+    In a text that is already a spoken form, every token is its own word.
     """
     return [(one.written, one.words) for one in readings(text, language, None) if one.words]
 
 
 def _is_one(before: str, after: str) -> bool:
-    """Whether two texts with a point between them are one sentence."""
+    """Return whether two texts with a point between them are one sentence."""
     if after[0].isdigit() and _NO_END_BEFORE_DIGITS.search(before):
         return True
     return is_date(before, after) or bool(_ONE_LETTER.search(before) and regex.match(r"\p{L}\.", after))
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of running text: a new one after the sentence ends of any script (. ! ? । 。 ؟ ...) and at empty lines.
+    """Split running text into sentences, at the sentence ends of any script (. ! ? । 。 ؟ ...) and at empty lines.
 
-    Only those with letters or digits are kept. What follows in lower case, or an abbreviation, goes on.
+    A sentence goes on before a word in lower case and after an abbreviation. Only sentences with letters or digits are
+    kept.
     """
     sentences: list[str] = []
     for paragraph in regex.split(r"\n\s*\n", text):
