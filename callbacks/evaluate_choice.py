@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import evaluation_context, part
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
 from spiritlm_pl.runtime.provenance import atomic_path
@@ -63,7 +65,7 @@ class EvaluateChoice(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the items, to fail before training rather than in it."""
-        self._load(pl_module, cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice")))
+        self._load(pl_module, checked(pl_module, WritingModule, "module", self).vocabulary)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At validation, but not in the sanity check."""
@@ -75,8 +77,8 @@ class EvaluateChoice(Callback):
         self._run(trainer, pl_module, "test")
 
     def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        network = cast(PreTrainedModel, part(pl_module, "network", "EvaluateChoice"))
-        vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "EvaluateChoice"))
+        network = cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
+        vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
         with evaluation_context(trainer, network):
             results = evaluate_choice(
                 network,
@@ -106,7 +108,7 @@ class EvaluateChoice(Callback):
 
     def _load(self, pl_module: LightningModule, vocabulary: Vocabulary) -> list[ChoiceItem]:
         if self._items is None:
-            path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "EvaluateChoice"))
+            path = self.text_tokenizer or text_tokenizer_of(pl_module, self)
             tokenizer = TextTokenizer.load_fitting(path, vocabulary)
             self._opening = tokenizer.opening
             self._items = choice_items(

@@ -8,6 +8,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import WritingModule
+
 
 @contextmanager
 def evaluation_context(trainer: Trainer, network: nn.Module) -> Iterator[None]:
@@ -27,13 +30,20 @@ def evaluation_context(trainer: Trainer, network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def part(pl_module: LightningModule, name: str, wanted_by: str) -> object:
-    """An attribute that a callback needs of the module it watches.
+def text_tokenizer_of(pl_module: LightningModule, wanted_by: object) -> str:
+    """The text tokenizer of the module that a callback watches.
+
+    Args:
+        pl_module: keeps `spiritlm_pl.contracts.modules.WritingModule`.
+        wanted_by: the callback, for the error.
 
     Raises:
         ValueError: if the module has none.
     """
-    value = getattr(pl_module, name, None)
-    if value is None:
-        raise ValueError(f"{wanted_by} needs a module with {name}, but {type(pl_module).__name__} has none")
-    return value
+    found = checked(pl_module, WritingModule, "module", wanted_by).text_tokenizer
+    if found is None:
+        raise ValueError(
+            f"text_tokenizer must be given to {type(wanted_by).__name__} where {type(pl_module).__name__} has none, "
+            "but neither is"
+        )
+    return found

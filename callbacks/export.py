@@ -2,21 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.callbacks.record_run import write_run_file
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import ExportingModule
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
-
-
-class Exporting(Protocol):
-    """A module that can be exported."""
-
-    def export(self, folder: str) -> None:
-        """Write the network; every rank calls, rank zero writes."""
 
 
 class ExportNetwork(Callback):
@@ -38,13 +33,12 @@ class ExportNetwork(Callback):
         Raises:
             ValueError: if the module cannot be exported.
         """
-        if not callable(getattr(pl_module, "export", None)):
-            raise ValueError(f"module must have an export method, but is {type(pl_module).__name__} instead")
+        checked(pl_module, ExportingModule, "module", self)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export; all ranks take part, since shards have to be gathered."""
         folder = Path(self.dirpath or Path(trainer.default_root_dir) / "export")
-        cast(Exporting, pl_module).export(str(folder))
+        cast(ExportingModule, pl_module).export(str(folder))
         trainer.strategy.barrier("export")
         if trainer.is_global_zero:
             write_run_file(folder, trainer, pl_module)

@@ -15,8 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import evaluation_context, part
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.data.build_blocks import speech_of_words
@@ -153,7 +155,9 @@ class GenerateSamples(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read prompts and networks, to fail before training rather than in it."""
         with isolate_rng():
-            self._load(trainer, pl_module, cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples")))
+            self._load(
+                trainer, pl_module, cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Note which step the batch belongs to."""
@@ -182,7 +186,7 @@ class GenerateSamples(Callback):
         if trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
-        network = cast(PreTrainedModel, part(pl_module, "network", "GenerateSamples"))
+        network = cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
         with evaluation_context(trainer, network):
             spirit_lm = self._load(trainer, pl_module, network)
             for name in self.directions:
@@ -201,8 +205,8 @@ class GenerateSamples(Callback):
     def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
         if self._spirit_lm is not None:
             return self._spirit_lm
-        vocabulary = cast(Vocabulary, part(pl_module, "vocabulary", "GenerateSamples"))
-        path = self.text_tokenizer or str(part(pl_module, "text_tokenizer", "GenerateSamples"))
+        vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
+        path = self.text_tokenizer or text_tokenizer_of(pl_module, self)
         device = trainer.strategy.root_device
         tokenizer = None if self.speech_tokenizer is None else load_tokenizer(self.speech_tokenizer, device)
         vocoder = None

@@ -3,7 +3,7 @@
 Shapes: B batch, F F0 frames.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -11,9 +11,10 @@ from lightning import Callback, LightningModule, Trainer
 from spiritlm_pl.callbacks.media import log_figure
 from spiritlm_pl.callbacks.resynthesize import chosen_places
 from spiritlm_pl.contracts.batches import F0Batch
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import ContourCoder, ContourModule
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.evaluation.plots import contour_figure
-from spiritlm_pl.modules.pitch import PitchModule
 
 
 class PlotContours(Callback):
@@ -33,10 +34,9 @@ class PlotContours(Callback):
         """Fail early on another kind of module.
 
         Raises:
-            ValueError: if the module trains no pitch VQ-VAE.
+            ValueError: if the module trains no coder of contours.
         """
-        if not isinstance(pl_module, PitchModule):
-            raise ValueError(f"module must be a PitchModule, but is {type(pl_module).__name__} instead")
+        checked(checked(pl_module, ContourModule, "module", self).network, ContourCoder, "network", self)
 
     def on_validation_batch_end(
         self,
@@ -48,11 +48,10 @@ class PlotContours(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the utterances of this batch that were chosen."""
-        assert isinstance(pl_module, PitchModule)
         if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
             return
         total = max(1, int(trainer.num_val_batches[dataloader_idx]))
-        network = pl_module.network
+        network = cast(ContourModule, pl_module).network
         for place in chosen_places(self.num_utterances, total, len(batch.ids)).get(batch_idx, ()):
             original = batch.contours[place, :, : int(batch.lengths[place])]
             codes = network.encode(original[None])

@@ -5,7 +5,7 @@ The utterances are some of those that validation passes over anyway, always the 
 Shapes: B batch, T frames, S samples.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule, Trainer
@@ -13,9 +13,10 @@ from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.callbacks.media import log_audio, log_figure
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.modules import SpeakingModule
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.evaluation.plots import spectrogram_figure
-from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
@@ -41,8 +42,7 @@ class ResynthesizeUtterances(Callback):
         Raises:
             ValueError: if the module trains no vocoder.
         """
-        if not isinstance(pl_module, VocoderModule):
-            raise ValueError(f"module must be a VocoderModule, but is {type(pl_module).__name__} instead")
+        checked(pl_module, SpeakingModule, "module", self)
 
     def on_validation_batch_end(
         self,
@@ -54,12 +54,11 @@ class ResynthesizeUtterances(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Log the utterances of this batch that were chosen."""
-        assert isinstance(pl_module, VocoderModule)
         if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
             return
         total = max(1, int(trainer.num_val_batches[dataloader_idx]))
         for place in chosen_places(self.num_utterances, total, len(batch.ids)).get(batch_idx, ()):
-            self._log(trainer, pl_module.best_network, batch, place)
+            self._log(trainer, cast(SpeakingModule, pl_module).best_network, batch, place)
 
     def _log(self, trainer: Trainer, network: Vocoder, batch: UnitWaveformBatch, place: int) -> None:
         frames = min(int(batch.lengths[place]), max(1, int(self.seconds * network.sample_rate / network.hop_length)))

@@ -12,13 +12,16 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lhotse import MonoCut
 from lightning import Callback, LightningModule, Trainer
 
 from spiritlm_pl.callbacks.record_run import config_file, write_run_file
 from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
+from spiritlm_pl.contracts.check import checked
+from spiritlm_pl.contracts.data_modules import PlannedData
+from spiritlm_pl.contracts.modules import TokenizingModule
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, word_alignment, write_jsonl
 from spiritlm_pl.data.corpus_store import (
@@ -32,7 +35,6 @@ from spiritlm_pl.data.corpus_store import (
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
-from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 
 
@@ -60,11 +62,15 @@ class WriteUnits(Callback):
             ValueError: if the data module has no plan, the module is no tokenizer, or the folder holds units of
                 another corpus of the same name.
         """
-        plan = getattr(getattr(trainer, "datamodule", None), "plan", None)
-        if not isinstance(plan, CorpusPlan) or not isinstance(pl_module, TokenizeModule):
-            raise ValueError("WriteUnits must run in predict, with a TokenizeModule and a WaveformDataModule")
+        if stage != "predict":
+            raise ValueError(f"WriteUnits must run in predict, but runs in {stage}")
+        data = checked(getattr(trainer, "datamodule", None), PlannedData, "data", self)
+        module = checked(pl_module, TokenizingModule, "module", self)
+        plan = data.plan
+        if not isinstance(plan, CorpusPlan):
+            raise ValueError("WriteUnits must run in predict, but the data has no plan for that")
         trainer.predict_loop.return_predictions = False  # a corpus of units does not fit in memory
-        self._sha256 = speech_fingerprint(pl_module.folder)
+        self._sha256 = speech_fingerprint(module.folder)
         self._plan = plan
         self._fingerprints = {
             position: part_fingerprint(plan, part, self._sha256) for position, part in enumerate(plan.parts)
@@ -147,13 +153,14 @@ class WriteUnits(Callback):
             FileNotFoundError: if a part is missing because the run was cut short, or because no recording of its
                 corpus could be read.
         """
-        assert self._plan is not None and isinstance(pl_module, TokenizeModule)
+        assert self._plan is not None
+        module = cast(TokenizingModule, pl_module)
         trainer.strategy.barrier("units written")
         self._write_empty_parts()
         trainer.strategy.barrier("empty parts written")
         if not trainer.is_global_zero:
             return
-        tokenizer = pl_module.tokenizer
+        tokenizer = module.tokenizer
         assert tokenizer is not None
         homes = self._homes()
         unfinished = [home for home in homes if not (home / MANIFEST).is_file()]
@@ -173,7 +180,7 @@ class WriteUnits(Callback):
                     [self._fingerprints[position] for position in homes[home]],
                     layout=tokenizer.layout,
                     provenance={
-                        "tokenizer": str(pl_module.folder),
+                        "tokenizer": str(module.folder),
                         "tokenizer_sha256": self._sha256,
                         "f0_sha256": self._plan.f0.get(home.parent.name),
                         "corpora": [str(Path(name).resolve()) for name in self._plan.sources[home.parent.name]],

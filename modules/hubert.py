@@ -15,9 +15,10 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.data_modules import LabelData
 from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.modules.held_out import HeldOutMeans
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.tokenizers.hubert import (
     STAGE,
@@ -112,10 +113,10 @@ class HubertModule(FiniteStepsModule):
             ValueError: if the data has more labels than the network has classes.
         """
         super().on_fit_start()
-        num_labels = getattr(getattr(self.trainer, "datamodule", None), "num_labels", None)
-        if num_labels is not None and num_labels > self.config.num_classes:
+        data = data_of(self, LabelData)
+        if data is not None and data.num_labels is not None and data.num_labels > self.config.num_classes:
             raise ValueError(
-                f"config.num_classes must be at least the data's {num_labels} labels, "
+                f"config.num_classes must be at least the data's {data.num_labels} labels, "
                 f"but is {self.config.num_classes} instead"
             )
 

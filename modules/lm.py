@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.contracts.data_modules import TokenData
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
@@ -18,7 +19,7 @@ from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -105,8 +106,8 @@ class LanguageModelModule(FiniteStepsModule):
                 be exported, rows are too long for the model, or packed rows would not give the losses of the model's
                 own forward.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        theirs = getattr(data, "vocabulary", None)
+        data = data_of(self, TokenData)
+        theirs = None if data is None else data.vocabulary
         if theirs is None and self.given_vocabulary is None:
             raise ValueError("vocabulary must be given where the data does not know it, but is None instead")
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
@@ -117,14 +118,13 @@ class LanguageModelModule(FiniteStepsModule):
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
         config = network_config(self.network_config, self.vocabulary)
         self.text_tokenizer = self.text_tokenizer or own_text_tokenizer(self.network_config.checkpoint)
-        row_length = getattr(data, "row_length", None)
-        if row_length is not None:
-            check_row_length(row_length, config, from_scratch=self.network_config.checkpoint is None)
-        self.text_fingerprint = getattr(data, TEXT_FINGERPRINT, None)
+        if data is not None:
+            check_row_length(data.row_length, config, from_scratch=self.network_config.checkpoint is None)
+            self.text_fingerprint = data.text_fingerprint
         if stage == "fit":  # it would be missed in the export, after the last step
             self._check_text_tokenizer(config.to_json_string(use_diff=False))
-        if self.units_per_second is None:
-            self.units_per_second = getattr(data, "units_per_second", None)
+        if self.units_per_second is None and data is not None:
+            self.units_per_second = data.units_per_second
         check_losses(config, self.network_config)
 
     def _check_text_tokenizer(self, config: str) -> None:
@@ -187,7 +187,8 @@ class LanguageModelModule(FiniteStepsModule):
         """Log `val/loss`, `val/loss_text`, `val/loss_speech` ..., over all streams and for every stream."""
         if not self._validation_sums:
             return
-        names = getattr(getattr(self.trainer, "datamodule", None), f"{self.held_out}_streams", None)
+        data = data_of(self, TokenData)
+        names = None if data is None else data.test_streams if self.held_out == "test" else data.val_streams
         totals = {index: self._all_ranks(sums) for index, sums in sorted(self._validation_sums.items())}
         parts = {self.held_out: torch.stack(list(totals.values())).sum(0)}
         if len(totals) > 1:

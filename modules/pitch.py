@@ -15,10 +15,11 @@ from torch.nn.functional import pad
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import F0Batch, within
+from spiritlm_pl.contracts.data_modules import F0Data
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.held_out import HeldOutMeans
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
@@ -73,11 +74,11 @@ class PitchModule(FiniteStepsModule):
             ValueError: if the data's crops are shorter than a code.
         """
         super().on_fit_start()
-        crop = getattr(getattr(self.trainer, "datamodule", None), "crop_frames", None)
-        if crop is not None and crop < self.network.frames_per_code:
+        data = data_of(self, F0Data)
+        if data is not None and data.crop_frames is not None and data.crop_frames < self.network.frames_per_code:
             raise ValueError(
                 f"data.crop_frames must be at least the {self.network.frames_per_code} frames of a code, "
-                f"but is {crop} instead"
+                f"but is {data.crop_frames} instead"
             )
 
     def _whole_codes(self, batch: F0Batch) -> tuple[Tensor, Tensor]:

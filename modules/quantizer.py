@@ -11,10 +11,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from spiritlm_pl.contracts.batches import FeatureBatch, within
-from spiritlm_pl.contracts.speech_tokenizer import Quantizer, Units
+from spiritlm_pl.contracts.data_modules import FeatureData
+from spiritlm_pl.contracts.features import FeatureExtractor
+from spiritlm_pl.contracts.quantizer import Quantizer
+from spiritlm_pl.contracts.units import Units
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.hubert import perplexity, shares
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
@@ -28,6 +31,12 @@ class QuantizerModule(FiniteStepsModule):
 
     network: KMeans | MLPQuantizer
 
+    @property
+    def extractor(self) -> FeatureExtractor | None:
+        """What computes the features of the data; None where the trainer was given loaders."""
+        data = data_of(self, FeatureData)
+        return None if data is None else data.extractor
+
     def on_fit_start(self) -> None:
         """Check the size of the features.
 
@@ -35,7 +44,7 @@ class QuantizerModule(FiniteStepsModule):
             ValueError: if the data's features have another size.
         """
         super().on_fit_start()
-        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        extractor = self.extractor
         if extractor is not None and extractor.feature_dim != self.network.feature_dim:
             raise ValueError(
                 f"config.feature_dim must be the data's {extractor.feature_dim}, "
@@ -46,7 +55,7 @@ class QuantizerModule(FiniteStepsModule):
         """Write a tokenizer folder: the quantizer with the extractor of the data it was trained on."""
         if self.global_rank != 0:
             return
-        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        extractor = self.extractor
         if extractor is None:
             save_network(Path(folder) / QUANTIZER, self.network, "quantizer")
         else:
@@ -190,8 +199,9 @@ class CTCQuantizerModule(QuantizerModule):
         """
         teacher = load_network(Path(self.teacher_folder) / QUANTIZER, "quantizer")
         assert isinstance(teacher, Quantizer)
-        extractor = getattr(getattr(self.trainer, "datamodule", None), "extractor", None)
+        extractor = self.extractor
         if extractor is not None:
+            assert isinstance(extractor, nn.Module)
             check_extractor(extractor, self.teacher_folder)
         if teacher.num_units != self.network.num_units:
             raise ValueError(

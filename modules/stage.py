@@ -9,9 +9,28 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 
+from spiritlm_pl.contracts.check import Contract, checked
+from spiritlm_pl.contracts.data_modules import WaveformData
 from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
 
 MODULE = "stage_module"  # key of a checkpoint; DeepSpeed has a "module" of its own
+
+
+def data_of(module: LightningModule, contract: type[Contract]) -> Contract | None:
+    """Return the trainer's data module, once it is seen to have all that a module asks of it.
+
+    Args:
+        module: which asks.
+        contract: one of `spiritlm_pl.contracts.data_modules`.
+
+    Returns:
+        The data module; None where the trainer was given loaders without one.
+
+    Raises:
+        ValueError: naming the first member of the contract that is missing.
+    """
+    found = getattr(module.trainer, "datamodule", None)
+    return None if found is None else checked(found, contract, "data", module)
 
 
 def check_sample_rate(module: LightningModule, expected: int) -> None:
@@ -20,9 +39,9 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
     Raises:
         ValueError: with both rates, Hz.
     """
-    found = getattr(getattr(module.trainer, "datamodule", None), "sample_rate", expected)
-    if found != expected:
-        raise ValueError(f"sample_rate of the data must be the network's {expected}, but is {found} instead")
+    data = data_of(module, WaveformData)
+    if data is not None and data.sample_rate != expected:
+        raise ValueError(f"sample_rate of the data must be the network's {expected}, but is {data.sample_rate} instead")
 
 
 def check_clipping(module: LightningModule) -> None:

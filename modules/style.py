@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch, within
+from spiritlm_pl.contracts.data_modules import LabelledData
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
 from spiritlm_pl.data.batching import step_seed
-from spiritlm_pl.modules.stage import FiniteStepsModule, check_sample_rate
+from spiritlm_pl.modules.stage import FiniteStepsModule, check_sample_rate, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import LinearQuantizer, LinearQuantizerConfig
@@ -118,8 +119,8 @@ class StyleModule(TunedEncoderModule):
         """
         if hasattr(self, "network"):
             return
-        datamodule = getattr(self.trainer, "datamodule", None)
-        styles, speakers = (tuple(getattr(datamodule, name, ())) for name in ("styles", "speakers"))
+        data = data_of(self, LabelledData)
+        styles, speakers = ((), ()) if data is None else (data.styles, data.speakers)
         labels = styles if self.target == "style" else speakers
         if len(labels) < 2:
             raise ValueError(f"data must have at least two {self.target}s to tell apart, but has {list(labels)}")
@@ -131,7 +132,7 @@ class StyleModule(TunedEncoderModule):
         check_sample_rate(self, self.network.sample_rate)
         self.network.train()  # what was loaded for inference is tuned here
         self.speaker_head = nn.Linear(self.network.feature_dim, max(1, len(speakers)))
-        counts = getattr(datamodule, f"{self.target}_counts", ())
+        counts = () if data is None else data.style_counts if self.target == "style" else data.speaker_counts
         if self.balanced and counts:
             self._weights = sum(counts) / len(counts) / torch.tensor(counts, dtype=torch.float32)
 
@@ -297,8 +298,9 @@ class StyleCodeModule(TunedEncoderModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count: codes beside styles, beside speakers, and those that agree with the teacher."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        sizes = {name: max(1, len(getattr(datamodule, name, ()))) for name in ("styles", "speakers")}
+        data = data_of(self, LabelledData)
+        names = {"styles": (), "speakers": ()} if data is None else {"styles": data.styles, "speakers": data.speakers}
+        sizes = {name: max(1, len(labels)) for name, labels in names.items()}
         k = self.quantizer.num_units
         self._counts = {name: torch.zeros(k, size, device=self.device) for name, size in sizes.items()}
         self._counts |= {"codes": torch.zeros(k, device=self.device), "agreement": torch.zeros(2, device=self.device)}

@@ -21,10 +21,11 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
+from spiritlm_pl.contracts.data_modules import UnitWaveformData
 from spiritlm_pl.data.batching import step_seed
 from spiritlm_pl.f0.yin import f0_differences
 from spiritlm_pl.modules.held_out import HeldOutMeans
-from spiritlm_pl.modules.stage import FiniteStepsModule
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
@@ -134,12 +135,11 @@ class VocoderModule(FiniteStepsModule):
         """
         if self.trainer.precision.startswith("16"):
             raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
-        datamodule = getattr(self.trainer, "datamodule", None)
-        names = ("speakers", "styles", "layout", "common_codes")
-        speakers, styles, layout, common_codes = (getattr(datamodule, name, None) for name in names)
-        self.network.config.check_data(speakers, styles, layout)
-        if self.network.expressive and common_codes is not None:
-            pitch, style = common_codes
+        data = data_of(self, UnitWaveformData)
+        if data is not None:
+            self.network.config.check_data(data.speakers, data.styles, data.layout)
+        if data is not None and self.network.expressive and data.common_codes is not None:
+            pitch, style = data.common_codes
             for network in (self.network, self.best_network):
                 network.config = replace(network.config, default_pitch=pitch, default_style=style)
         if stage == "fit" and self.initial is not None:  # a checkpoint to go on from is read later

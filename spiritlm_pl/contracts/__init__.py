@@ -1,1 +1,1 @@
-"""What the rooms ask of each other: tokenizers, batches."""
+"""What the rooms ask of each other, one contract a file: batches, data modules, tokenizers, vocoders, judges."""

@@ -5,7 +5,7 @@ a trainer without a data module are taken as they are. Any class with these memb
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
 from spiritlm_pl.streams import SpeechLayout
@@ -102,3 +102,13 @@ class TokenData(Protocol):
     units_per_second: float | None
     val_streams: Sequence[str]
     test_streams: Sequence[str]
+
+
+class PlannedData(Protocol):
+    """Gives whole corpora to `predict`, in parts that `WriteUnits` keeps.
+
+    Attributes:
+        plan: the `spiritlm_pl.data.parts.CorpusPlan`, once the data module is set up for `predict`; None before.
+    """
+
+    plan: Any

@@ -1,22 +1,69 @@
-"""What a speech tokenizer is made of: frame features, a quantizer, deduplicated units, and codes beside them.
+"""What turns waveforms into speech tokens.
 
-A tokenizer is `extractor -> quantizer -> Units`. Everything downstream (shards, language model, vocoder)
-knows these contracts only, so MFCC k-means, HuBERT k-means and published tokenizers are interchangeable.
+`predict` calls `encode` on batches of a corpus and keeps what it gives in shards; prompts of speech are encoded by the
+same call. Everything downstream (shards, language model, vocoder) knows this contract alone, so MFCC k-means, HuBERT
+k-means, published tokenizers and neural codecs are interchangeable. It is a `torch.nn.Module`. One that speaks as well
+keeps `contracts.vocoder.CodebookDecoder`, too.
 
-Shapes: B batch, S samples, T frames, D feature dimension, R runs of equal units, K codebooks,
-F frames of a further stream.
+Shapes: B batch, S samples.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from spiritlm_pl.contracts.features import FeatureExtractor, FeatureSource, exact_hop
+from spiritlm_pl.contracts.quantizer import Quantizer
+from spiritlm_pl.contracts.units import Units
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
+
+# What a tokenizer is made of is found here, too.
+__all__ = [
+    "FeatureExtractor",
+    "FeatureSource",
+    "Quantizer",
+    "SpeechLayout",
+    "SpeechTokenizer",
+    "Units",
+    "check_tokenizer",
+    "exact_hop",
+]
+
+
+@runtime_checkable
+class SpeechTokenizer(Protocol):
+    """Turns waveforms into speech tokens: phonetic units, alone or with pitch and style codes, or codes of a codec."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of the waveforms it takes."""
+        ...
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, before runs are collapsed."""
+        ...
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        ...
+
+    @property
+    def cardinality(self) -> int:
+        """Number of different codes of the first stream's codebooks."""
+        ...
+
+    @property
+    def layout(self) -> SpeechLayout:
+        """The streams that it gives, with their rates."""
+        ...
+
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
+        """Units of waveforms (B, S) with lengths (B,)."""
+        ...
 
 
 def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | Path | None) -> None:
@@ -54,149 +101,3 @@ def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | 
                     f"{what} of stream {wanted.name} must be the language model's {own}, "
                     f"but of {folder} is {other} instead"
                 )
-
-
-@dataclass(frozen=True)
-class Units:
-    """The speech tokens of one utterance: the first stream of a layout frame by frame or run by run, others beside it.
-
-    Attributes:
-        values: (R,) int64, neighbours differ; (T, K) for a stream of frames with K codebooks.
-        starts: (R,) int64 frame index at which each run starts; the first one is 0. All frames (T,) where runs are
-            not collapsed.
-        num_frames: number of frames T of the utterance.
-        codes: (F,) or (F, K) int64 codes of each further stream by its name, at its own rate.
-    """
-
-    values: Tensor
-    starts: Tensor
-    num_frames: int
-    codes: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def of_codebooks(cls, frames: Tensor, codes: Mapping[str, Tensor] | None = None) -> "Units":
-        """Keep frames (T,) or (T, K) as they are, run or no run.
-
-        Args:
-            frames: of the first stream.
-            codes: of further streams, by name.
-        """
-        return cls(frames.long(), torch.arange(len(frames)), len(frames), codes or {})
-
-    @classmethod
-    def from_frames(cls, frames: Tensor) -> "Units":
-        """Collapse frame-rate units (T,); no frames give no units."""
-        if frames.ndim != 1:
-            raise ValueError(f"frames must have one dimension, but has shape {tuple(frames.shape)} instead")
-        frames = frames.long()
-        is_start = torch.ones_like(frames, dtype=torch.bool)
-        is_start[1:] = frames[1:] != frames[:-1]
-        starts = is_start.nonzero().squeeze(1)
-        return cls(values=frames[starts], starts=starts, num_frames=len(frames))
-
-    def durations(self) -> Tensor:
-        """Length of every run in frames (R,)."""
-        ends = torch.cat([self.starts[1:], self.starts.new_tensor([self.num_frames])])
-        return ends[: len(self.starts)] - self.starts
-
-    def frames(self) -> Tensor:
-        """Repeat the runs back to frame-rate units (T,) or (T, K)."""
-        return self.values.repeat_interleave(self.durations(), dim=0)
-
-
-@runtime_checkable
-class FeatureExtractor(Protocol):
-    """Waveforms to frame features; frame t describes the samples from `t * hop_length` on."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second of the waveforms it takes."""
-        ...
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        ...
-
-    @property
-    def feature_dim(self) -> int:
-        """Size of a frame's feature vector."""
-        ...
-
-    def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and number of frames (B,) of waveforms (B, S) with lengths (B,)."""
-        ...
-
-
-@runtime_checkable
-class FeatureSource(Protocol):
-    """What a configuration names features by: a dataclass that builds or loads them."""
-
-    def build(self) -> Any:  # any, since configurations compare what other packages' classes say that they return
-        """Build or load a `FeatureExtractor`, which is a `torch.nn.Module`."""
-        ...
-
-
-@runtime_checkable
-class Quantizer(Protocol):
-    """Frame features to units."""
-
-    @property
-    def num_units(self) -> int:
-        """Number of different units."""
-        ...
-
-    @property
-    def feature_dim(self) -> int:
-        """Size of the feature vectors it takes."""
-        ...
-
-    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Units (B, T) int64 of features (B, T, D); what stands after the end is undefined."""
-        ...
-
-
-@runtime_checkable
-class SpeechTokenizer(Protocol):
-    """Turns waveforms into speech tokens: phonetic units, alone or with pitch and style codes, or codes of a codec."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second of the waveforms it takes."""
-        ...
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second, before runs are collapsed."""
-        ...
-
-    @property
-    def hop_length(self) -> int:
-        """Samples a frame."""
-        ...
-
-    @property
-    def cardinality(self) -> int:
-        """Number of different codes of the first stream's codebooks."""
-        ...
-
-    @property
-    def layout(self) -> SpeechLayout:
-        """The streams that it gives, with their rates."""
-        ...
-
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Units of waveforms (B, S) with lengths (B,)."""
-        ...
-
-
-def exact_hop(sample_rate: int, frame_rate: float) -> int:
-    """Samples a frame.
-
-    Raises:
-        ValueError: if a frame is no whole number of samples.
-    """
-    hop = round(sample_rate / frame_rate)
-    if abs(hop * frame_rate - sample_rate) > 1e-6:
-        raise ValueError(f"frame_rate must divide the sample rate {sample_rate}, but is {frame_rate} instead")
-    return hop

@@ -106,5 +106,5 @@ def test_places_are_spread() -> None:
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ValueError, match="num_utterances must be at least 1, but is 0"):
         ResynthesizeUtterances(num_utterances=0)
-    with pytest.raises(ValueError, match="module must be a VocoderModule, but is LightningModule"):
+    with pytest.raises(ValueError, match="must have best_network .* for ResynthesizeUtterances, but LightningM"):
         ResynthesizeUtterances().setup(None, LightningModule(), "fit")

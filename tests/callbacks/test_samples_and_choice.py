@@ -249,5 +249,5 @@ def test_wrong_options_and_modules_are_named(folder):
         GenerateSamples(texts=["a"], directions=["sideways"])
     with pytest.raises(ValueError, match="texts, recordings or units must be given"):
         GenerateSamples()
-    with pytest.raises(ValueError, match="needs a module with network, but LightningModule has none"):
+    with pytest.raises(ValueError, match="for GenerateSamples, but LightningModule has no network"):
         GenerateSamples(texts=["a"]).run(Trainer(accelerator="cpu", logger=False), LightningModule())

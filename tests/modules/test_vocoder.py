@@ -33,6 +33,11 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 HOP = 640
 
 
+def unit_data(**members: object) -> SimpleNamespace:
+    """What a vocoder asks of a data module, nothing of it known but what is given."""
+    return SimpleNamespace(**{"speakers": None, "styles": None, "layout": None, "common_codes": None, **members})
+
+
 def tones(size: int = 4, frames: int = 8, seed: int = 0, expressive: bool = False) -> UnitWaveformBatch:
     """Unit u is a tone of (2 + u) * 100 Hz for two frames, quieter for speaker 1; the last segment is shorter.
 
@@ -255,7 +260,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         module(max_nonfinite_steps=0)
     model = module()
     fit = trainer(tmp_path, max_steps=1)
-    fit.datamodule = SimpleNamespace(speakers=("eve",))
+    fit.datamodule = unit_data(speakers=("eve",))
     model.trainer = fit
     with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
         model.setup("fit")
@@ -291,7 +296,7 @@ def test_network_and_data_fit(
 ) -> None:
     model = module(expressive=expressive)
     model.trainer = trainer(tmp_path)
-    model.trainer.datamodule = SimpleNamespace(layout=layout, styles=styles)
+    model.trainer.datamodule = unit_data(layout=layout, styles=styles)
     if message is None:
         model.setup("fit")
     else:
@@ -303,7 +308,7 @@ def test_network_and_data_fit(
 def test_what_is_common_in_the_data_is_exported(tmp_path: Path, ema_decay: float | None) -> None:
     model = module(expressive=True, ema_decay=ema_decay)
     model.trainer = trainer(tmp_path)
-    model.trainer.datamodule = SimpleNamespace(layout=EXPRESSIVE_DATA, common_codes=(1, 0))
+    model.trainer.datamodule = unit_data(layout=EXPRESSIVE_DATA, common_codes=(1, 0))
     model.setup("fit")
     assert model.network.config.default_pitch == 1
     model.export(str(tmp_path / "vocoder"))

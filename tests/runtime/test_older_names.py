@@ -19,6 +19,8 @@ FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # modu
 
 # Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names.
 GONE = {
+    "callbacks.bystander.part",
+    "callbacks.export.Exporting",
     "evaluation.codes.KINDS",
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",

@@ -1,0 +1,56 @@
+"""What frame features are to quantizers: the extractor that computes them, and what a configuration names it by.
+
+A data module of features calls the extractor on each batch after its transfer, in training; a speech tokenizer calls it
+on waveforms. It is a `torch.nn.Module`, in evaluation mode and without gradients.
+
+Shapes: B batch, S samples, T frames, D feature dimension.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """Waveforms to frame features; frame t describes the samples from `t * hop_length` on."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of the waveforms it takes."""
+        ...
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        ...
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of a frame's feature vector."""
+        ...
+
+    def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, D) and number of frames (B,) of waveforms (B, S) with lengths (B,)."""
+        ...
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """What a configuration names features by: a dataclass that builds or loads them."""
+
+    def build(self) -> Any:  # any, since configurations compare what other packages' classes say that they return
+        """Build or load a `FeatureExtractor`, which is a `torch.nn.Module`."""
+        ...
+
+
+def exact_hop(sample_rate: int, frame_rate: float) -> int:
+    """Samples a frame.
+
+    Raises:
+        ValueError: if a frame is no whole number of samples.
+    """
+    hop = round(sample_rate / frame_rate)
+    if abs(hop * frame_rate - sample_rate) > 1e-6:
+        raise ValueError(f"frame_rate must divide the sample rate {sample_rate}, but is {frame_rate} instead")
+    return hop
