@@ -38,7 +38,7 @@ class ResynthesisReport:
     recognition: dict[str, dict[str, RecognitionScore]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: recognition[judge]["original" | "resynthesis"], with word accuracies."""
+        """Give plain values for JSON; `recognition` has each judge's scores of originals and resyntheses."""
         plain = asdict(self)
         for judge, scores in self.recognition.items():
             for name, score in scores.items():
