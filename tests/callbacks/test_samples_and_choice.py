@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
-from spiritlm_pl.cli.evaluate.general import choice
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
@@ -172,11 +172,14 @@ def test_choices_begin_as_training_does(folder, monkeypatch):
     assert json.loads(Path("choice.json").read_text())["results"] == expected != without
 
     save_lm("lm", module.network, module.vocabulary, tokenizer)  # `spiritlm evaluate choice` says what was logged
-    choice("lm", "units", "evaluated.json", split="test")
+    run(["evaluate", "choice", "lm", "units", "evaluated.json", "--split=test"])
     evaluated = json.loads(Path("evaluated.json").read_text())
     assert {name: result["accuracy"] for name, result in evaluated.items()} == {
         name: pytest.approx(float(trainer.callback_metrics[f"val/accuracy_{name}"])) for name in expected
     }
+    run(["evaluate", "choice", "lm", "units", "fewer.json", "--split=test", "--items=2"])
+    fewer = json.loads(Path("fewer.json").read_text())
+    assert {result["num_items"] for result in fewer.values()} == {2} and len(items) > 2
 
 
 def test_samples_reach_mlflow_under_their_step(folder):
