@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import TokenData
+from spiritlm_pl.contracts.objective import Objective
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
-from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config, token_losses
+from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
+from spiritlm_pl.lm.objectives import NextToken
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
@@ -66,6 +69,7 @@ class LanguageModelModule(FiniteStepsModule):
         text_tokenizer: str | None = None,
         max_nonfinite_steps: int = 10,
         expressive: bool | None = None,
+        objective: Objective | None = None,
     ) -> None:
         """Keep the description; the network itself is built in `configure_model`, sharded where asked for.
 
@@ -79,6 +83,7 @@ class LanguageModelModule(FiniteStepsModule):
                 checkpoint, if that has one.
             max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
             expressive: whether the data must have pitch and style tokens; None for what it has.
+            objective: what is minimised; the loss of the next token, all tokens alike, if not given.
         """
         super().__init__(max_nonfinite_steps)
         self.network_config = network
@@ -88,6 +93,7 @@ class LanguageModelModule(FiniteStepsModule):
         self.units_per_second = units_per_second
         self.text_tokenizer = text_tokenizer
         self.expressive = expressive
+        self.objective: Objective = NextToken() if objective is None else objective
         self.text_fingerprint: str | None = None  # of the text tokenizer, where that is known
         self._step_sums: Tensor | None = None  # of the batches of this step so far
         self._validation_sums: dict[int, Tensor] = {}
@@ -116,6 +122,7 @@ class LanguageModelModule(FiniteStepsModule):
         if self.expressive not in (None, self.vocabulary.expressive):
             wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]
             raise ValueError(f"blocks must hold {wanted} with expressive {self.expressive}, but hold {found} instead")
+        checked(self.objective, Objective, "objective", self).check(self.vocabulary)
         config = network_config(self.network_config, self.vocabulary)
         self.text_tokenizer = self.text_tokenizer or own_text_tokenizer(self.network_config.checkpoint)
         if data is not None:
@@ -232,7 +239,7 @@ class LanguageModelModule(FiniteStepsModule):
             save_lm(folder, self.network, self.vocabulary, text, weights)
 
     def _losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-        return token_losses(self.network, batch, self.network_config.cross_documents)
+        return self.objective(self.network, batch, self.vocabulary, self.network_config.cross_documents)
 
     def _all_ranks(self, sums: Tensor) -> Tensor:
         if self.trainer.world_size > 1:

@@ -22,6 +22,7 @@ GROUPS = {
     "quantizers": "quantizers of frame features",
     "speech_tokenizers": "speech tokenizers that are one class",
     "vocoders": "vocoders",
+    "objectives": "objectives of language models",
     "benchmarks": "measurements of `spiritlm evaluate`",
 }
 TRUST = "SPIRITLM_TRUST"  # environment variable, which worker processes inherit

@@ -20,6 +20,7 @@ for words in json.load(sys.stdin):
 """
 PATH_TO_A_MODEL = [
     ["prepare", "tones", "tones"],
+    ["count-words", "tones", "--split=train"],
     ["align", "tones", "--method=even"],
     ["extract-f0", "tones", "--extractor=autocorrelation", "--num_jobs=1"],
     ["fit", f"--config={PLUGIN}/conf/quantizer.yaml"],
@@ -61,6 +62,7 @@ def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str
     done = run(environment, tmp_path, *PATH_TO_A_MODEL)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "40 utterances aligned (40 now), 120 words; 0 could not be" in done.stdout
+    assert "tones, train: 105 words, 4 different ones" in done.stdout
     settings = json.loads((tmp_path / "tones" / "alignment.json").read_text())["settings"]
     assert settings == "spiritlm_example.aligner.EvenAligner {}"
     assert "F0 of 40 utterances" in done.stdout

@@ -12,7 +12,7 @@ from typing import Any
 
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
-from spiritlm_pl.registry import trust
+from spiritlm_pl.registry import registered, trust
 from spiritlm_pl.runtime.foreign_texts import OTHER_TYPE, PARSER_DETAILS
 from spiritlm_pl.runtime.interrupts import interrupts_kill
 
@@ -44,6 +44,15 @@ HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
+def commands() -> dict[str, tuple[str, str]]:
+    """All commands, as in `COMMANDS`; those of other packages come behind ours, and cannot take the place of one."""
+    others = {
+        name.replace("_", "-"): (point.value, f"of {point.dist.name if point.dist else point.value}")
+        for name, point in registered("commands").items()
+    }
+    return COMMANDS | {name: found for name, found in others.items() if name not in (*TRAINER_SUBCOMMANDS, *COMMANDS)}
+
+
 def usage() -> str:
     """The overview that `spiritlm --help` prints."""
     trainer = {
@@ -52,7 +61,7 @@ def usage() -> str:
         "test": "measure a checkpoint on the test split",
         "predict": "run a trained network over a corpus (tokenise it)",
     }
-    rows = [*trainer.items(), *((name, text) for name, (_, text) in COMMANDS.items())]
+    rows = [*trainer.items(), *((name, text) for name, (_, text) in commands().items())]
     lines = "\n".join(f"  {name:<22}{text}" for name, text in rows)
     return (
         f"spiritlm {__version__}: train language models that speak and write\n\n"
@@ -103,14 +112,15 @@ def find_command(arguments: Sequence[str]) -> tuple[Any, str, list[str]]:
         ValueError: if the command is unknown; names the nearest one.
     """
     command, rest = arguments[0], [*arguments[1:]]
-    if command not in COMMANDS:
-        known = (*TRAINER_SUBCOMMANDS, *COMMANDS)
+    found = commands()
+    if command not in found:
+        known = (*TRAINER_SUBCOMMANDS, *found)
         raise ValueError(
             f"command must be one of {', '.join(known)}, but is {command!r} instead{_meant(command, known)}"
         )
     if command in NEED_ALL_OF:
         check_extra(NEED_ALL_OF[command], command)
-    target, program = _load(COMMANDS[command][0]), f"spiritlm {command}"
+    target, program = _load(found[command][0]), f"spiritlm {command}"
     while isinstance(target, dict) and rest and not rest[0].startswith("-"):
         names = {name.replace("_", "-"): name for name in target}
         given = rest[0].replace("_", "-")

@@ -1,6 +1,7 @@
 """Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -177,7 +178,10 @@ def _let_head_compute_loss(network: PreTrainedModel, settings: LossSettings) -> 
 
 
 def token_losses(
-    network: PreTrainedModel, batch: TokenBatch, cross_documents: bool = False
+    network: PreTrainedModel,
+    batch: TokenBatch,
+    cross_documents: bool = False,
+    weigh: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Next-token loss over packed rows.
 
@@ -186,6 +190,7 @@ def token_losses(
         batch: packed rows; a token is predicted from the one before it in the same row where its
             `loss_mask` is True.
         cross_documents: attention sees the whole row.
+        weigh: gives the factors (M,) of the losses of target tokens (M,) in the sum; None for 1.
 
     Returns:
         The sum of the losses (differentiable), the loss of each predicted token (M,) in nats, detached, and
@@ -199,7 +204,8 @@ def token_losses(
         wanted = wanted & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
     predicted = wanted.flatten().nonzero().squeeze(1)  # (M,) places in (B, T - 1)
     targets = batch.tokens[:, 1:].flatten()[predicted]
-    total, losses = network.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[predicted], targets)
+    weights = None if weigh is None else weigh(targets)
+    total, losses = network.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[predicted], targets, weights)
     return total, losses, targets
 
 

@@ -60,6 +60,7 @@ class _ChunkedLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
+        weights: Tensor | None,
         chunk: int,
         z_loss: float,
         own: Logits,
@@ -79,7 +80,8 @@ class _ChunkedLoss(torch.autograd.Function):
             log_z = logits.logsumexp(dim=-1, keepdim=True)
             columns = targets[part, None]
             losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
-            total += losses[part].sum() + z_loss * log_z.square().sum()
+            terms = losses[part] + z_loss * log_z.squeeze(1).square() if z_loss else losses[part]
+            total += (terms if weights is None else terms * weights[part]).sum()
             if not (need_hidden or need_weight or need_bias):
                 continue
             inner = own.slope(logits)
@@ -89,6 +91,8 @@ class _ChunkedLoss(torch.autograd.Function):
             slope.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=slope.dtype))
             if inner is not None:
                 slope.mul_(inner)
+            if weights is not None:
+                slope.mul_(weights[part, None])
             if bias_grad is not None:
                 bias_grad += slope.sum(0)
             slope = slope.to(hidden.dtype)
@@ -118,6 +122,7 @@ class _ChunkedLoss(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
 
 
@@ -128,6 +133,7 @@ def next_token_loss(
     targets: Tensor,
     settings: LossSettings,
     own: Logits = Logits(),  # noqa: B008  frozen
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Loss of predicting `targets` from `hidden`.
 
@@ -138,6 +144,7 @@ def next_token_loss(
         targets: (M,) int64 in [0, V).
         settings: how.
         own: what the model does to the head's output.
+        weights: (M,) factors of the tokens in the sum; None for 1.
 
     Returns:
         The sum over tokens (with z-loss), to be differentiated, and the negative log-likelihood of every
@@ -149,7 +156,7 @@ def next_token_loss(
         if settings.method in ("auto", "chunked"):
             if not torch.is_grad_enabled():  # which `forward` of a Function cannot see
                 hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-            return _ChunkedLoss.apply(hidden, weight, bias, targets, settings.chunk, settings.z_loss, own)
+            return _ChunkedLoss.apply(hidden, weight, bias, targets, weights, settings.chunk, settings.z_loss, own)
         matrix = weight.to(hidden.dtype)
         offset = None if bias is None else bias.to(hidden.dtype)
         if settings.method == "torch":
@@ -163,11 +170,15 @@ def next_token_loss(
                 reduction="none",
                 options=nn.LinearCrossEntropyOptions(batch_chunk_size=settings.chunk),
             ).float()
-            return losses.sum(), losses.detach()
+            return _weighted_sum(losses, weights), losses.detach()
         logits = own(F.linear(hidden, matrix, offset).float())
         losses = F.cross_entropy(logits, targets, reduction="none")
-        total = losses.sum() + settings.z_loss * logits.logsumexp(dim=-1).square().sum()
-        return total, losses.detach()
+        terms = losses + settings.z_loss * logits.logsumexp(dim=-1).square()
+        return _weighted_sum(terms, weights), losses.detach()
+
+
+def _weighted_sum(terms: Tensor, weights: Tensor | None) -> Tensor:
+    return terms.sum() if weights is None else (terms * weights).sum()
 
 
 class LossHead(nn.Module):
@@ -198,8 +209,10 @@ class LossHead(nn.Module):
         self.register_parameter("bias", layer.bias)
         self.settings, self.own = settings, own
 
-    def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden: Tensor, targets: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The layer's output (..., V) of hidden states (..., D); with targets (M,) what `next_token_loss` gives."""
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
-        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own)
+        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, weights)

@@ -46,6 +46,29 @@ def test_value_and_gradients(method, z_loss, bias):
         assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["chunked", "full", "torch"])
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+def test_tokens_are_weighed(method, z_loss):
+    if method == "torch" and (z_loss or not HAS_TORCH_FUSED):
+        return
+    torch.manual_seed(0)
+    inputs = [torch.randn(23, 8), torch.randn(50, 8), torch.randn(50)]
+    targets, weights = torch.randint(0, 50, (23,)), torch.rand(23)
+    weights[3] = 0
+    settings = LossSettings(method=method, chunk=7, z_loss=z_loss)
+    ours, exact = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
+    total, losses = next_token_loss(*ours, targets, settings, weights=weights)
+    (2 * total).backward()
+    logits = F.linear(*exact)
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    full = (weights * (expected + z_loss * logits.logsumexp(-1).square())).sum()
+    (2 * full).backward()
+    assert_close(losses, expected.detach())  # what is reported is not weighed
+    assert_close(total, full)
+    for own, theirs in zip(ours, exact, strict=True):
+        assert_close(own.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_no_gradient_is_formed_where_none_is_wanted(mode, monkeypatch):
     hidden, targets = torch.randn(9, 8), torch.arange(9)

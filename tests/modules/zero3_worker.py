@@ -65,7 +65,11 @@ class Losses(Callback):
 
 
 class Data(lightning.LightningDataModule):
-    vocabulary = VOCABULARY
+    """What `spiritlm_pl.contracts.data_modules.TokenData` asks, and no more."""
+
+    vocabulary, row_length = VOCABULARY, 16
+    text_fingerprint = units_per_second = None
+    val_streams = test_streams = ()
 
     def __init__(self, first: int, accumulate: int) -> None:
         super().__init__()
