@@ -116,7 +116,7 @@ def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
         raise ValueError(f"rope_theta must be positive, but is {theta} instead")
     parameters = getattr(config, "rope_parameters", None)
     if not isinstance(parameters, dict) or "rope_theta" not in parameters:
-        raise ValueError(f"rope_theta must be unset, as {config.model_type} has not one, but is {theta}")
+        raise ValueError(f"rope_theta must be unset, as {config.model_type} has no rotary positions, but is {theta}")
     config.rope_parameters = {**parameters, "rope_theta": float(theta)}
 
 

@@ -135,7 +135,7 @@ def load_causal_lm(
             folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized
         )
     except OSError as error:
-        if error.errno is None:  # transformers reports missing files so, without an error number
+        if error.errno is None:  # this is how transformers reports missing files
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
