@@ -149,5 +149,5 @@ def check_vocoder(config: VocoderConfig, vocabulary: Vocabulary, folder: str | P
         if found < fewest - blank and (found or name == UNIT):
             raise ValueError(
                 f"num_{PLURALS[name]} of the vocoder must be at least the language model's {fewest - blank}, "
-                f"but of {folder} is {found} instead"
+                f"but that of {folder} is {found} instead"
             )

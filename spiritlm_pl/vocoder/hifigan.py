@@ -48,7 +48,7 @@ class HiFiGANConfig(VocoderConfig):
             )
         if len(self.upsample_kernel_sizes) != len(self.upsample_rates):
             raise ValueError(
-                f"upsample_kernel_sizes must have {len(self.upsample_rates)} values, one a stage, "
+                f"upsample_kernel_sizes must have {len(self.upsample_rates)} values, one per stage, "
                 f"but has {len(self.upsample_kernel_sizes)} instead"
             )
         for rate, size in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
@@ -56,7 +56,7 @@ class HiFiGANConfig(VocoderConfig):
                 raise ValueError(f"a kernel size must be {rate} plus an even number, but is {size} instead")
         if len(self.resblock_dilations) != len(self.resblock_kernel_sizes):
             raise ValueError(
-                f"resblock_dilations must have {len(self.resblock_kernel_sizes)} rows, one a kernel size, "
+                f"resblock_dilations must have {len(self.resblock_kernel_sizes)} rows, one per kernel size, "
                 f"but has {len(self.resblock_dilations)} instead"
             )
         if self.upsample_initial_channels % 2 ** len(self.upsample_rates):
