@@ -60,8 +60,7 @@ class Augmentation:
         inside = within(lengths, waveforms.shape[1])
         result = waveforms * inside
         if speed != 1.0 or pitch != 1.0:
-            # Stretching by pitch / speed and then resampling by pitch divides the duration by speed and multiplies the
-            # pitch.
+            # Stretching by pitch / speed, then resampling by pitch, divides durations by speed and raises the pitch.
             result = _resample_by(stretch(result, speed / pitch), pitch)
             lengths = (lengths / speed).long().clamp(max=result.shape[1])
         if reverberate and self.reverberation > 0:

@@ -54,7 +54,7 @@ class EMACodebook(nn.Module):
 
         Returns:
             Shares and numbers: used (share of codes that a vector chose), entropy (of these choices, in bits) and
-                restarts (number of codes moved).
+            restarts (number of codes moved).
         """
         vectors = vectors.detach().float()
         vectors = vectors[vectors.isfinite().all(1)]  # a nan would spoil its code, and then all

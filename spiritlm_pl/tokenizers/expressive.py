@@ -86,7 +86,7 @@ class ExpressiveTokenizer(nn.Module):
         if phonetic.frame_rate <= STYLE_RATE:
             raise ValueError(
                 f"phonetic must give more than {STYLE_RATE:g} unit a second, but gives {phonetic.frame_rate:g}: "
-                "a style tokenizer?"
+                "it seems to be a style tokenizer"
             )
         for name, rate in (("phonetic", phonetic.sample_rate), ("style", style.sample_rate)):
             if rate != SAMPLE_RATE:

@@ -90,7 +90,7 @@ class MFCCConfig:
         """Check the rates and names."""
         exact_hop(self.sample_rate, self.frame_rate)
         if self.sample_rate % ANALYSIS_RATE:
-            raise ValueError(f"sample_rate must divide by {ANALYSIS_RATE}, but is {self.sample_rate} instead")
+            raise ValueError(f"sample_rate must be divisible by {ANALYSIS_RATE}, but is {self.sample_rate} instead")
         if ANALYSIS_RATE % self.frame_rate:
             raise ValueError(f"frame_rate must divide {ANALYSIS_RATE}, but is {self.frame_rate} instead")
         if self.pooling not in ("mean", "stack"):

@@ -178,7 +178,7 @@ class MinibatchKMeans(nn.Module):
 
         Returns:
             Values by name: inertia (mean squared distance), active (share of clusters with a frame) and restarts
-                (number of clusters moved).
+            (number of clusters moved).
         """
         network = self.network
         points = network.standardize(features)

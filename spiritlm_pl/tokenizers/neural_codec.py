@@ -97,7 +97,7 @@ class NeuralCodec(nn.Module):
         self.codec: Any = config.build() if codec is None else codec
         for name in ("encode", "decode"):
             if not callable(getattr(self.codec, name, None)):
-                raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} has not")
+                raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} does not")
         _ = self.sample_rate, self.hop_length, self.cardinality
 
     @classmethod
@@ -265,8 +265,8 @@ class NeuralCodec(nn.Module):
         changed = ((one - two).abs() > SAME * one.abs().max()).nonzero()
         if not len(changed):
             raise ValueError(
-                f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: are "
-                "these trained weights?"
+                f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: check "
+                "that its weights are trained"
             )
         return PROBE_FRAMES - 1 - int(changed[0]) // self.hop_length
 
@@ -276,7 +276,7 @@ class NeuralCodec(nn.Module):
         if found is None:
             raise ValueError(
                 f"configuration of a neural codec must have {' or '.join(names)}, "
-                f"but that of {type(self.codec).__name__} has not"
+                f"but that of {type(self.codec).__name__} does not"
             )
         return float(found)
 
