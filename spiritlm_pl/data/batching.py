@@ -113,8 +113,8 @@ def evened(batches: Sequence[Indices], world_size: int) -> list[Indices]:
     """Divide batches so that all ranks get as many and every utterance occurs equally often, as held-out metrics need.
 
     The largest batches are halved until their number is a multiple of the number of ranks. If all of them hold one
-    utterance, the first (shortest) ones are joined in pairs. If there are then fewer than two batches per rank, all
-    batches are repeated instead.
+    utterance, the first (shortest) ones are joined in pairs; with fewer than two batches per rank, all batches are
+    repeated instead.
     """
     even = list(batches)
     while len(even) % world_size:

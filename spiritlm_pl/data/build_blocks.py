@@ -54,8 +54,7 @@ def speech_of_words(
     """Return the speech token ids of each word of an aligned utterance; tokens go to the word in which they start."""
     tokens = speech_of(utterance, layout, vocabulary)
     starts = np.array([word.start for word in utterance.words])
-    # In long speech, a pitch or style token may stand before units that start earlier. It goes to the word of these
-    # units.
+    # In long speech, a pitch or style token may stand before units that start earlier. It goes to their word.
     begun = np.minimum.accumulate(tokens.starts[::-1])[::-1] + ROUNDING
     first = np.searchsorted(begun, starts[1:], side="left")  # first token of word 1, 2, ...
     return np.split(tokens.ids(vocabulary), np.maximum.accumulate(first)) if len(first) else [tokens.ids(vocabulary)]

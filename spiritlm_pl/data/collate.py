@@ -31,7 +31,7 @@ class LossOn:
     def __post_init__(self) -> None:
         """Check that something is predicted."""
         if not (self.text or self.speech or self.markers):
-            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
+            raise ValueError("loss_on must predict text, speech or markers, but all three are false instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
         """Return which ids are predicted, a mask (num_rows,)."""

@@ -113,8 +113,8 @@ class TrainingLoader:
             predicted: which ids are predicted (num_rows,), from `LossOn.table`.
             num_workers: number of processes that make rows; 0 makes them in this process.
             identity: values that must be the same at saving and loading (seed, options, hashes of manifests).
-            processed: returns the number of batches that the trainer has finished since it was made. None counts a
-                batch as consumed when it is handed out, so that one cut off by an interrupt is lost.
+            processed: returns the number of batches that the trainer has ever finished, earlier runs included. None
+                counts a batch as consumed when it is handed out, so that one cut off by an interrupt is lost.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length} instead")
