@@ -45,7 +45,7 @@ class SkippedSteps:
         if self.in_a_row >= self.limit:
             raise TrainingDivergedError(
                 f"gradients must be finite, but were not for {self.in_a_row} steps in a row up to step {step}; "
-                "they were skipped and the last checkpoint is as it was"
+                "they were skipped, and the last checkpoint is unchanged"
             )
         return float(self.total)
 
