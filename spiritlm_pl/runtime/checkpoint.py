@@ -33,7 +33,7 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     Lightning's `last.ckpt` is a broken link if the run was stopped between removing a checkpoint and linking the next.
     """
     found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
-    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed ends with it
+    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
     return max(whole, key=lambda path: path.stat().st_mtime, default=None)
 
 
