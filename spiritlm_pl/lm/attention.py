@@ -150,7 +150,7 @@ def plain_attention(
     softcap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """Compute attention by plain matrix products, with what the kernels lack; the softmax is computed in fp32.
+    """Compute attention by plain matrix products, with caps and sinks, which kernels lack; the softmax is in fp32.
 
     Args:
         query: queries (..., H, L, D).

@@ -64,7 +64,7 @@ class LanguageModelConfig:
 
 
 def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedConfig:
-    """Build the `transformers` configuration, with its vocabulary checked against or set by ours.
+    """Build the `transformers` configuration, with its vocabulary size checked or set.
 
     Args:
         settings: choice of the model.
@@ -148,7 +148,7 @@ def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> Non
 
 
 def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> float:
-    """Return the largest difference between our losses of packed rows and those of the plain `forward` per document."""
+    """Return the largest difference between the losses of packed rows and those of the plain `forward` per document."""
     batch = probe.random_rows()
     documents = batch.tokens.flatten().split(attention.packing(batch, settings.cross_documents).lengths)
     expected = [F.cross_entropy(probe.plain_logits(plain, d)[:-1], d[1:], reduction="none") for d in documents]

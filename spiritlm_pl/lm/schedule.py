@@ -34,7 +34,7 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """Warm-up, then the peak rate throughout (the published schedule; 2,000 warm-up steps are our choice)."""
+    """Warm-up, then the peak rate throughout (the published schedule; 2,000 warm-up steps are chosen here)."""
 
     def after_warmup(self, step: int) -> float:
         """Return 1."""
