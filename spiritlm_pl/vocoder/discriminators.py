@@ -26,7 +26,12 @@ class Discriminator(nn.Module, ABC):
 
 
 class ConvStack(nn.Module):
-    """Convolutions with leaky ReLU, then a convolution to one score; every activation is returned."""
+    """Convolutions with leaky ReLU, then a convolution to one score; every activation is returned.
+
+    Args:
+        layers: convolutions, each followed by a leaky ReLU.
+        last: convolution to one score.
+    """
 
     def __init__(self, layers: list[nn.Module], last: nn.Module) -> None:
         """Build the layers."""

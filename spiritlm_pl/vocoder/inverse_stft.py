@@ -58,7 +58,14 @@ class InverseSTFTConfig(VocoderConfig):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, layer norm, pointwise layers with GELU, scaled residual (Liu et al., 2022)."""
+    """Depthwise convolution, layer norm, pointwise layers with GELU, scaled residual (Liu et al., 2022).
+
+    Args:
+        channels: number of channels of input and output, C.
+        hidden_channels: number of channels between the pointwise layers.
+        kernel_size: taps of the depthwise convolution, an odd number.
+        scale: initial factor of the residual, which is learnt for each channel.
+    """
 
     def __init__(self, channels: int, hidden_channels: int, kernel_size: int, scale: float) -> None:
         """Build the layers."""
@@ -76,7 +83,13 @@ class ConvNeXtBlock(nn.Module):
 
 
 class InverseSTFTHead(nn.Module):
-    """Output layer: predicts log magnitude and phase of every frame, and overlap-adds the windowed inverse FFTs."""
+    """Output layer: predicts log magnitude and phase of every frame, and overlap-adds the windowed inverse FFTs.
+
+    Args:
+        channels: number of channels of the input, C.
+        n_fft: number of samples in a spectrogram frame.
+        hop: number of samples between spectrogram frames.
+    """
 
     window: Tensor
 

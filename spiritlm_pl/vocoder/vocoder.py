@@ -114,7 +114,15 @@ class Vocoder(nn.Module):
         styles: Tensor | None = None,
         global_styles: Tensor | None = None,
     ) -> Tensor:
-        """Embed the streams and concatenate them to (B, C, T): units, pitches, style codes, speaker, global style."""
+        """Embed the streams and concatenate them to (B, C, T): units, pitches, style codes, speaker, global style.
+
+        Args:
+            units: units (B, T), one per frame.
+            speakers: ids of the speakers (B,).
+            pitches: pitch code of each frame (B, T); a Base vocoder ignores it.
+            styles: style code of each frame (B, T); a Base vocoder ignores it.
+            global_styles: ids of the global styles (B,); None for the default style.
+        """
         parts = [self.unit_embedding(units)]
         if self.expressive:
             for name, codes, embedding in (
