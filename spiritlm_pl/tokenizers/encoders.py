@@ -159,7 +159,7 @@ class TransformersSource:
     normalize: bool = True
 
     def build(self) -> TransformersEncoder:
-        """Load the network; `transformers` downloads what is not at hand."""
+        """Load the network; `transformers` downloads it where it is not in the cache."""
         from transformers import AutoModel
 
         network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)

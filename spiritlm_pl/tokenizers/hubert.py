@@ -96,7 +96,7 @@ class HubertConfig:
     feature_grad_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check what the layers themselves would not report clearly."""
+        """Check values for which the errors of the layers themselves would be unclear."""
         if len(self.kernels) != len(self.strides):
             raise ValueError(
                 f"strides must be as many as kernels {len(self.kernels)}, but are {len(self.strides)} instead"
@@ -163,7 +163,14 @@ def pad_edges(waveforms: Tensor, lengths: Tensor, config: HubertConfig) -> tuple
 
 
 def labels_at_frames(labels: Tensor, label_rate: float, num_frames: int, frame_rate: float) -> Tensor:
-    """Return the label at the middle of each frame (B, T), -1 beyond the labels (B, L); rates are in Hz."""
+    """Return the label at the middle of each frame (B, T), -1 beyond the labels (B, L); rates are in Hz.
+
+    Args:
+        labels: labels of each utterance (B, L).
+        label_rate: labels per second, in Hz.
+        num_frames: number of frames, T.
+        frame_rate: frames per second, in Hz.
+    """
     middles = (torch.arange(num_frames, device=labels.device) + 0.5) / frame_rate
     index = (middles * label_rate).long()
     inside = index < labels.shape[1]

@@ -103,6 +103,11 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 def kmeans_plus_plus(points: Tensor, num_units: int, generator: torch.Generator) -> Tensor:
     """Choose centroids (K, D) among points (N, D), each with a probability proportional to its squared distance.
 
+    Args:
+        points: points to choose from (N, D).
+        num_units: number of centroids, K.
+        generator: source of random numbers.
+
     Raises:
         ValueError: if there are fewer points than clusters.
     """

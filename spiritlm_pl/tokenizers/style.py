@@ -57,7 +57,12 @@ class StyleEncoder(nn.Module):
     config_class = StyleEncoderConfig
 
     def __init__(self, config: StyleEncoderConfig, encoder: nn.Module | None = None) -> None:
-        """Store a pretrained encoder, or build one with random weights, and the layers after it."""
+        """Store a pretrained encoder, or build one with random weights, and the layers after it.
+
+        Args:
+            config: type and settings of the encoder, and of the layers after it.
+            encoder: pretrained encoder; None builds one from the configuration.
+        """
         super().__init__()
         self.config = config
         kind = find("features", config.encoder, "encoder")
