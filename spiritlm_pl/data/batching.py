@@ -36,7 +36,14 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 
 
 def step_seed(seed: int, step: int, rank: int = 0, micro_batch: int = 0) -> int:
-    """Return the seed for random choices (masks, dropout, crops) of a rank in a micro-batch of an optimizer step."""
+    """Return the seed for random choices (masks, dropout, crops) of a rank in a micro-batch of an optimizer step.
+
+    Args:
+        seed: seed of the run.
+        step: number of the optimizer step.
+        rank: number of this process.
+        micro_batch: number of the batch among those that the step accumulates.
+    """
     # CPU generators keep 32 bits of the seed. The last factor spreads micro-batches over them.
     return (seed * 1_000_003 + step) * 4099 + rank + micro_batch * 2_654_435_761
 
@@ -102,7 +109,13 @@ def fixed_batches(counts: Indices, batch_size: int, *, seed: int, epoch: int, sh
 
 
 def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indices]:
-    """Take every `world_size`-th batch from `rank` on; the first ones are repeated so that all ranks get as many."""
+    """Take every `world_size`-th batch from `rank` on; the first ones are repeated so that all ranks get as many.
+
+    Args:
+        batches: batches of all ranks.
+        rank: number of this process.
+        world_size: number of processes.
+    """
     if not batches:
         return []
     rounds = -(-len(batches) // world_size)

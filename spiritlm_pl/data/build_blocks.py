@@ -42,6 +42,11 @@ PARTS_IN_10_000 = 10_000
 def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> SpeechTokens:
     """Return the speech tokens of an utterance in their order.
 
+    Args:
+        utterance: tokenised utterance.
+        layout: streams of its tokenizer.
+        vocabulary: vocabulary, whose streams are taken.
+
     Raises:
         ValueError: if the utterance lacks a stream of the vocabulary.
     """
@@ -76,7 +81,14 @@ def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: 
 def aligned_document(
     utterance: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
 ) -> Document | None:
-    """Make a document of both modalities of an utterance's words; None if it has no units or no word times."""
+    """Make a document of both modalities of an utterance's words; None if it has no units or no word times.
+
+    Args:
+        utterance: tokenised utterance.
+        layout: streams of its tokenizer.
+        tokenizer: text tokenizer for its words.
+        vocabulary: layout of the token ids.
+    """
     if not len(utterance.units) or not utterance.words:
         return None
     parts = speech_of_words(utterance, layout, vocabulary)
@@ -115,7 +127,16 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
 def write_stream(
     folder: Path, kind: str, documents: Shuffler, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]
 ) -> None:
-    """Write shuffled documents as blocks of about equal size."""
+    """Write shuffled documents as blocks of about equal size.
+
+    Args:
+        folder: folder of the stream's blocks.
+        kind: kind of the documents: text, speech or aligned.
+        documents: documents to shuffle and write.
+        vocabulary: layout of the token ids.
+        block_tokens: largest number of tokens in a block, roughly.
+        sources: names and hashes of the inputs, for the manifest.
+    """
     parts = enumerate(documents.blocks(block_tokens))
     entries = [write_block(folder, number, part, vocabulary) for number, part in parts]
     write_manifest(folder, kind, vocabulary, entries, sources)
