@@ -216,7 +216,13 @@ def perplexity(distribution: Tensor) -> Tensor:
 
 
 def trapezoid(step: int, *, warmup_steps: int, decay_steps: float) -> float:
-    """Return the factor of the learning rate: linear growth, then linear decay to 0; an endless run does not decay."""
+    """Return the factor of the learning rate: linear growth, then linear decay to 0; an endless run does not decay.
+
+    Args:
+        step: number of the optimizer step, from 0.
+        warmup_steps: number of steps of linear growth.
+        decay_steps: step at which the factor reaches 0; infinity for no decay.
+    """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if decay_steps == math.inf:
