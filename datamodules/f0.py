@@ -119,7 +119,15 @@ class F0Crops(Dataset[F0Batch]):
         crop_frames: int | None,
         seed: int,
     ) -> None:
-        """Store what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            cuts: utterances of the split.
+            contours: extracted F0 of each utterance by its id.
+            means: mean F0 of each utterance's speaker in Hz by the utterance's id; nan where unknown.
+            crop_frames: number of frames in a crop; None for whole contours.
+            seed: seed for crops.
+        """
         self.cuts, self.contours, self.means = cuts, contours, means
         self.crop_frames, self.seed = crop_frames, seed
 

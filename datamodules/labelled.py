@@ -89,7 +89,13 @@ class LabelledCrops(Dataset[LabelledBatch]):
     """Dataset from a visit to its waveforms and labels."""
 
     def __init__(self, crops: WaveformCrops, styles: tuple[str, ...], speakers: tuple[str, ...]) -> None:
-        """Store what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            crops: dataset of the waveforms.
+            styles: names of the styles in the order of their ids.
+            speakers: names of the speakers in the order of their ids.
+        """
         self.crops = crops
         self.styles = {name: index for index, name in enumerate(styles)}
         self.speakers = {name: index for index, name in enumerate(speakers)}

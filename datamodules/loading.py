@@ -51,7 +51,13 @@ class VisitLoader(DataLoader[Any]):
     sampler: VisitSampler
 
     def __init__(self, dataset: Dataset[Any], sampler: VisitSampler, num_workers: int = 0) -> None:
-        """Store dataset and sampler; the dataset returns whole batches."""
+        """Store dataset and sampler; the dataset returns whole batches.
+
+        Args:
+            dataset: dataset that takes a `Visit` as its index and returns a whole batch.
+            sampler: sampler of this rank's visits.
+            num_workers: number of processes that make batches; 0 makes them in this process.
+        """
         super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers)
         self._taken = 0
 

@@ -1,7 +1,7 @@
 """Several views of one speech corpus: their base class, and the plain view, waveforms.
 
 Every view reads the same corpus folders and makes batches by the same sampler. A view defines which visits an epoch
-has, and what batch a visit gives.
+has, and the batch that a visit gives.
 
 Shapes: B batch, S samples, L labels.
 """
@@ -126,7 +126,13 @@ class SpeechDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Return the batches of an epoch for all ranks."""
+        """Return the batches of an epoch for all ranks.
+
+        Args:
+            split: name of the split.
+            epoch: number of the epoch, from 0.
+            training: whether the batches are for training, and so shuffled.
+        """
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
         def plan(epoch: int) -> list[Indices]:
@@ -275,7 +281,18 @@ class WaveformCrops(Dataset[WaveformBatch]):
         training: bool = True,
         free_frames: bool = False,
     ) -> None:
-        """Store what a worker needs; crops that are not for training are the same in every epoch."""
+        """Store what a worker needs; crops that are not for training are the same in every epoch.
+
+        Args:
+            cuts: utterances of the split.
+            sample_rate: sample rate of the waveforms, in Hz.
+            crop_seconds: duration in seconds above which an utterance gives a crop; None for whole utterances.
+            seed: seed for crops.
+            units: units of each utterance by its id, as labels; None for no labels.
+            label_rate: labels per second, in Hz; None for no labels.
+            training: whether crops differ between epochs.
+            free_frames: whether training audio begins anywhere within a label.
+        """
         self.cuts = cuts
         self.sample_rate = sample_rate
         self.seed = seed
@@ -321,7 +338,15 @@ class PlannedUtterances(Dataset[WaveformBatch]):
     def __init__(
         self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int, stored_f0: StoredF0 | None = None
     ) -> None:
-        """Select this rank's parts."""
+        """Select this rank's parts.
+
+        Args:
+            plan: corpora that are to be tokenised.
+            rank: number of this process.
+            world_size: number of processes that share the parts.
+            sample_rate: sample rate of the waveforms, in Hz.
+            stored_f0: F0 that was extracted before; None gives batches without F0.
+        """
         self.cuts = plan.cuts
         self.batches = [batch for part in plan.remaining(rank, world_size) for batch in part.batches]
         self.sample_rate = sample_rate

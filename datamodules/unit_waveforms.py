@@ -201,7 +201,19 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         seed: int,
         random: bool,
     ) -> None:
-        """Store what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            cuts: utterances of the split.
+            units: tokenised utterances by their ids.
+            speakers: names of the speakers in the order of their ids.
+            styles: names of global styles in the order of their ids; empty for no global styles.
+            sample_rate: sample rate of the waveforms, in Hz.
+            layout: streams of the tokenizer.
+            segment_frames: largest number of frames in a segment.
+            seed: seed for the places of segments.
+            random: whether segments lie anywhere in an utterance; if not, they are its beginning.
+        """
         self.cuts = cuts
         self.units = units
         self.speakers = {name: index for index, name in enumerate(speakers)}
