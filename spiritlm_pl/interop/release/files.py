@@ -95,6 +95,11 @@ def part(found: dict[str, Any], name: str, path: str | Path) -> Any:
 def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
     """Load renamed weights into a network, which must have all of them and no others.
 
+    Args:
+        network: network whose weights are set, and which is put into evaluation mode.
+        weights: weights by their names in the network.
+        path: file of the weights, for messages.
+
     Raises:
         ValueError: if names or shapes differ, or a value is not a finite tensor.
     """

@@ -89,6 +89,11 @@ def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
 def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:
     """Compare names and shapes of weights with those of a network.
 
+    Args:
+        weights: weights of a file.
+        own: parameters of the network, by name.
+        path: path of the file, for messages.
+
     Raises:
         ValueError: if they differ.
     """
