@@ -114,7 +114,7 @@ def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indice
     Args:
         batches: batches of all ranks.
         rank: number of this process.
-        world_size: number of processes.
+        world_size: number of processes that share the batches.
     """
     if not batches:
         return []

@@ -43,7 +43,7 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
     """Return the speech tokens of an utterance in their order.
 
     Args:
-        utterance: tokenised utterance.
+        utterance: tokenised utterance of a corpus.
         layout: streams of its tokenizer.
         vocabulary: vocabulary, whose streams are taken.
 
@@ -84,7 +84,7 @@ def aligned_document(
     """Make a document of both modalities of an utterance's words; None if it has no units or no word times.
 
     Args:
-        utterance: tokenised utterance.
+        utterance: tokenised utterance of a corpus.
         layout: streams of its tokenizer.
         tokenizer: text tokenizer for its words.
         vocabulary: layout of the token ids.
