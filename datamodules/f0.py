@@ -126,7 +126,7 @@ class F0Crops(Dataset[F0Batch]):
             contours: extracted F0 of each utterance by its id.
             means: mean F0 of each utterance's speaker in Hz by the utterance's id; nan where unknown.
             crop_frames: number of frames in a crop; None for whole contours.
-            seed: seed for crops.
+            seed: seed for drawing crops.
         """
         self.cuts, self.contours, self.means = cuts, contours, means
         self.crop_frames, self.seed = crop_frames, seed

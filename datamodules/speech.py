@@ -287,7 +287,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
             cuts: utterances of the split.
             sample_rate: sample rate of the waveforms, in Hz.
             crop_seconds: duration in seconds above which an utterance gives a crop; None for whole utterances.
-            seed: seed for crops.
+            seed: seed for drawing crops.
             units: units of each utterance by its id, as labels; None for no labels.
             label_rate: labels per second, in Hz; None for no labels.
             training: whether crops differ between epochs.
