@@ -1,1 +1,1 @@
-"""LightningDataModules: one corpus, several views of it."""
+"""LightningDataModules: several views of one corpus."""

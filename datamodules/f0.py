@@ -1,6 +1,6 @@
-"""F0 contours of a corpus, for the pitch VQ-VAE; `spiritlm extract-f0` has put them beside it.
+"""F0 contours of a corpus for the pitch VQ-VAE, extracted before by `spiritlm extract-f0`.
 
-Shapes: B batch, F frames, 200 a second.
+Shapes: B batch, F frames at 200 Hz.
 """
 
 import numpy as np
@@ -19,19 +19,20 @@ FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
 
 class F0DataModule(SpeechDataModule):
-    """Random crops for training, whole contours for validation.
+    """Random crops of contours for training, whole contours for validation.
 
     Args:
-        corpora: corpus folders.
-        f0_name: under which their F0 was extracted.
-        speaker_means: subtract the mean of the speaker where it is known, else that of the utterance.
-        crop_frames: frames of a training crop; the release trains on 208.
-        batch_seconds: contours in a batch, padding included.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles and crops.
-        num_workers: processes that cut crops.
+        corpora: folders of the corpora.
+        f0_name: name under which the F0 of the corpora was extracted.
+        speaker_means: whether to subtract the mean F0 of the speaker where it is known; otherwise that of the utterance
+            is subtracted.
+        crop_frames: number of frames in a training crop; the release trains on 208.
+        batch_seconds: largest duration of a batch in seconds, padding included.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling and crops.
+        num_workers: number of processes that cut crops; 0 cuts them in this process.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class F0DataModule(SpeechDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__(corpora, SAMPLE_RATE, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         if crop_frames < 1:
             raise ValueError(f"crop_frames must be at least 1, but is {crop_frames} instead")
@@ -56,11 +57,11 @@ class F0DataModule(SpeechDataModule):
         self.crop_frames = crop_frames
         self.batch_seconds = batch_seconds
         self._contours: dict[str, dict[str, StoredContour]] = {}
-        self._means: dict[str, dict[str, float]] = {}  # of the corpus of each utterance
+        self._means: dict[str, dict[str, float]] = {}  # mean F0 by speaker, of the corpus of each utterance
         self._skipped: set[str] = set()
 
     def read_split(self, split: str) -> None:
-        """Read the F0."""
+        """Read the F0 of a split."""
         self._contours[split] = {}
         for corpus in self.corpora:
             contours, means = load_f0(corpus, self.f0_name, split)
@@ -69,10 +70,10 @@ class F0DataModule(SpeechDataModule):
             self._skipped |= skipped_f0(corpus, self.f0_name).keys()
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """Only utterances that have F0.
+        """Whether an utterance has F0.
 
         Raises:
-            ValueError: if it was extracted from other audio, or before the utterance was there.
+            ValueError: if the F0 was extracted from other audio, or before the utterance was added.
         """
         if cut.id in self._skipped:
             return False
@@ -91,7 +92,7 @@ class F0DataModule(SpeechDataModule):
         return True
 
     def dataset(self, split: str, training: bool) -> Dataset[F0Batch]:
-        """Crops of this split."""
+        """Make the dataset of contours of this split, which are cropped for training."""
         members = self.cuts[split]
         means = {}
         for cut in members if self.speaker_means else ():
@@ -99,7 +100,7 @@ class F0DataModule(SpeechDataModule):
         return F0Crops(members, self._contours[split], means, self.crop_frames if training else None, self.seed)
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Crops, which are all of one length, or whole contours of similar length."""
+        """Return batches of crops, which all have one length, or of whole contours of similar length."""
         durations = np.array([cut.duration for cut in self.cuts[split]])
         if training:
             size = max(1, int(self.batch_seconds * FRAME_RATE / self.crop_frames))
@@ -108,7 +109,7 @@ class F0DataModule(SpeechDataModule):
 
 
 class F0Crops(Dataset[F0Batch]):
-    """Visit to contours; crops are a pure function of seed, epoch and utterance."""
+    """Dataset from a visit to its contours; crops depend on seed, epoch and utterance alone."""
 
     def __init__(
         self,
@@ -118,12 +119,20 @@ class F0Crops(Dataset[F0Batch]):
         crop_frames: int | None,
         seed: int,
     ) -> None:
-        """Keep what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            cuts: utterances of the split.
+            contours: extracted F0 of each utterance by its id.
+            means: mean F0 of each utterance's speaker in Hz by the utterance's id; nan where unknown.
+            crop_frames: number of frames in a crop; None for whole contours.
+            seed: seed for drawing crops.
+        """
         self.cuts, self.contours, self.means = cuts, contours, means
         self.crop_frames, self.seed = crop_frames, seed
 
     def __getitem__(self, visit: Visit) -> F0Batch:
-        """The batch of a visit."""
+        """Return the batch of a visit."""
         cuts = [self.cuts[index] for index in visit.indices]
         found = [self.contours[cut.id] for cut in cuts]
         longest = max(len(item.f0) for item in found)

@@ -17,23 +17,25 @@ from spiritlm_pl.tokenizers.style import EncoderSource
 
 
 class FeatureDataModule(WaveformDataModule):
-    """The waveform view, turned into features (and features of augmented audio) after the transfer.
+    """Waveforms that become features (and features of augmented audio) after the transfer to the device.
 
     Args:
-        corpora: corpus folders.
-        features: which features: MFCCs by their configuration, a layer of a trained HuBERT, a network of transformers
-            or torchaudio, an extractor that was written before (of an imported tokenizer, say), or a style encoder.
-        augmentation: also give features of augmented audio; None for clean audio alone.
-        batch_seconds: audio in a batch, padding included.
-        crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
-        predict_splits: what `predict` runs over.
-        part_size: utterances in a shard of `predict`.
-        sample_rate: of the waveforms, Hz.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles, crops and augmentation.
-        num_workers: processes that read audio.
+        corpora: folders of the corpora.
+        features: source of the features: MFCCs by their configuration, a layer of a trained HuBERT, a network of
+            `transformers` or torchaudio, the extractor in a tokenizer's folder (such as an imported one), or a style
+            encoder.
+        augmentation: settings of augmented audio, whose features are given, too; None for clean audio alone.
+        batch_seconds: largest duration of a batch in seconds, padding included.
+        crop_seconds: duration in seconds above which an utterance gives a random crop of this length; None for whole
+            utterances.
+        predict_splits: names of the splits that `predict` runs over.
+        part_size: number of utterances in a shard of `predict`.
+        sample_rate: sample rate of the waveforms, in Hz.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling, crops and augmentation.
+        num_workers: number of processes that read audio; 0 reads it in this process.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class FeatureDataModule(WaveformDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__(
             corpora,
             batch_seconds,
@@ -87,7 +89,7 @@ class FeatureDataModule(WaveformDataModule):
 
     @torch.no_grad()
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Waveforms to features; other batches pass through, as do those of `predict`."""
+        """Compute features from waveforms; other batches, and those of `predict`, are returned unchanged."""
         predicting = self.trainer is not None and self.trainer.predicting
         if not isinstance(batch, WaveformBatch) or predicting:
             return batch
@@ -97,7 +99,7 @@ class FeatureDataModule(WaveformDataModule):
         augmented = augmented_lengths = None
         if self.augmentation is not None:
             training = self.trainer is not None and self.trainer.training
-            epoch = self.trainer.current_epoch if training else 0  # validation hears the same at every visit
+            epoch = self.trainer.current_epoch if training else 0  # validation is the same at every visit
             seed = zlib.crc32("\n".join(batch.ids).encode()) + self.seed * 1_000_003 + epoch
             waveforms, sample_lengths = self.augmentation(batch.waveforms, batch.lengths, seed)
             augmented, augmented_lengths = extractor(waveforms, sample_lengths)

@@ -1,8 +1,7 @@
-"""Text, speech and word-interleaved documents as packed rows for the language model.
+"""Documents of text, of speech, and of both interleaved by words, as packed rows for the language model.
 
-Streams are mixed by weights measured in tokens; a batch is a pure function of (seed, step, rank), so a run
-goes on exactly after a kill. How: `spiritlm_pl.data.loading`, `.mixture`, `.stream`, `.packing`,
-`.interleave`.
+Streams are mixed by weights measured in tokens. A batch depends on (seed, step, rank) alone, so that a killed run
+continues exactly. `spiritlm_pl.data.loading`, `.mixture`, `.stream`, `.packing` and `.interleave` describe how.
 """
 
 from dataclasses import dataclass
@@ -27,13 +26,13 @@ VALIDATION_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """One stream of the mixture.
+    """Settings of one stream of the mixture.
 
     Args:
-        folder: blocks of all splits, as written by `spiritlm build-blocks`.
-        weight: share of the tokens, any positive scale.
-        kind: text, speech or aligned; the stream's name where it is not given.
-        interleaving: how this stream's aligned documents are written, where it is not the module's way.
+        folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`.
+        weight: share of the tokens, on any positive scale.
+        kind: kind of the documents: text, speech or aligned; None takes the stream's name.
+        interleaving: how aligned documents of this stream become sequences; None for the data module's setting.
     """
 
     folder: str
@@ -43,7 +42,7 @@ class StreamConfig:
 
 
 class InterleavedDataModule(LightningDataModule):
-    """Packed rows of a mixture of streams. Trainer(use_distributed_sampler) has no effect on its loaders."""
+    """Packed rows of a mixture of streams. `use_distributed_sampler` of the trainer has no effect on its loaders."""
 
     def __init__(
         self,
@@ -57,18 +56,18 @@ class InterleavedDataModule(LightningDataModule):
         vocabulary: Vocabulary | None = None,
         val_rows: int | None = 256,
     ) -> None:
-        """Configure; files are read in `setup`.
+        """Store the settings; files are read in `setup`.
 
         Args:
-            streams: name of each stream -> where it is and what share it gets.
-            row_length: tokens in a row.
-            batch_size: rows of one batch of one rank.
-            interleaving: how aligned documents are written.
-            loss_on: which tokens are to be predicted.
-            num_workers: loader processes of each rank.
-            seed: of the order of documents and of all interleaving.
-            vocabulary: what the blocks must have been built with; checked when given.
-            val_rows: validate on the first so many rows of each stream; null for all of them.
+            streams: settings of each stream by its name.
+            row_length: number of tokens in a row.
+            batch_size: number of rows in a batch of one rank.
+            interleaving: how aligned documents become sequences.
+            loss_on: choice of the tokens that are predicted.
+            num_workers: number of processes per rank that make rows; 0 makes them in the rank's own process.
+            seed: seed for the order of documents and for all interleaving.
+            vocabulary: vocabulary with which the blocks must have been built; None accepts any.
+            val_rows: number of rows of each stream to validate on, from the first on; None for all rows.
         """
         super().__init__()
         if not streams:
@@ -83,7 +82,7 @@ class InterleavedDataModule(LightningDataModule):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Layout of the ids, from the blocks themselves.
+        """Layout of the token ids, read from the blocks.
 
         Raises:
             FileNotFoundError, ValueError: if blocks are missing or do not fit together.
@@ -92,7 +91,7 @@ class InterleavedDataModule(LightningDataModule):
 
     @property
     def units_per_second(self) -> float | None:
-        """Speech tokens in a second of speech, after deduplication; None where the blocks do not say."""
+        """Speech tokens per second of speech, after deduplication; None where the blocks do not record it."""
         for manifest in self._manifests:
             if seconds := manifest.sources.get("seconds"):
                 return sum(block.speech_tokens for block in manifest.blocks) / float(seconds)
@@ -100,10 +99,10 @@ class InterleavedDataModule(LightningDataModule):
 
     @property
     def text_fingerprint(self) -> str | None:
-        """Fingerprint of the text tokenizer that the blocks were built with; None where they do not say.
+        """Fingerprint of the text tokenizer with which the blocks were built; None where they do not record it.
 
         Raises:
-            ValueError: if streams were built with different ones.
+            ValueError: if streams were built with different text tokenizers.
         """
         found = {
             manifest.sources[TEXT_FINGERPRINT] for manifest in self._manifests if TEXT_FINGERPRINT in manifest.sources
@@ -123,7 +122,7 @@ class InterleavedDataModule(LightningDataModule):
         return self._split_streams("test")
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the manifests and check that they fit together and to the expected vocabulary."""
+        """Read the manifests, and check that they fit together and have the expected vocabulary."""
         if stage == "fit":
             self._train_mixture()
         vocabulary = self.vocabulary
@@ -134,7 +133,7 @@ class InterleavedDataModule(LightningDataModule):
             )
 
     def train_dataloader(self) -> TrainingLoader:
-        """Training batches: as the trainer's `max_steps` need, or else a pass over the slowest stream."""
+        """Make the loader of training batches: as many as `max_steps` needs, or else a pass over the slowest stream."""
         mixture = self._train_mixture()
         share = self._share()
         accumulate = share.accumulate
@@ -149,7 +148,7 @@ class InterleavedDataModule(LightningDataModule):
             "seed": self.seed,
             "row_length": self.row_length,
             "loss_on": repr(self.loss_on),
-            "streams": list(self.streams),  # in their order, which decides whose turn is first
+            "streams": list(self.streams),  # the order decides which stream has the first turn
             **{
                 f"streams.{name}": {
                     "weight": self.streams[name].weight,
@@ -170,11 +169,11 @@ class InterleavedDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> list[EvaluationLoader]:
-        """One loader for each of `val_streams`: the same rows every time."""
+        """Make one loader for each of `val_streams`, with the same rows each time."""
         return self._evaluation("validation")
 
     def test_dataloader(self) -> list[EvaluationLoader]:
-        """One loader for each of `test_streams`: the same rows every time."""
+        """Make one loader for each of `test_streams`, with the same rows each time."""
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> list[EvaluationLoader]:
@@ -191,7 +190,7 @@ class InterleavedDataModule(LightningDataModule):
 
     @cached_property
     def _manifests(self) -> list[Manifest]:
-        """Of the training blocks, or where there are none (`validate`) of the first split that has blocks."""
+        """Manifests of the training blocks, or else (for `validate`) of the first split that has blocks."""
         split = next((split for split in SPLITS if self._split_streams(split)), "train")
         if split == "train":
             return [stream.manifest for stream in self._train_mixture().streams]
@@ -231,7 +230,7 @@ class InterleavedDataModule(LightningDataModule):
 
     def _processed(self) -> int:
         assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total  # typed as its base class
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total  # declared as its base class
         return int(progress.processed)
 
 

@@ -17,19 +17,20 @@ from spiritlm_pl.datamodules.speech import WaveformCrops, WaveformDataModule
 
 
 class LabelledDataModule(WaveformDataModule):
-    """Crops with labels; their names are those of the training split, sorted.
+    """Crops of waveforms with labels; the names of the labels are those of the training split, sorted.
 
     Args:
-        corpora: corpus folders.
-        needed: leave out utterances without a style, without a speaker, or none.
-        batch_seconds: audio in a batch, padding included.
-        crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
-        sample_rate: of the waveforms, Hz.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles and crops.
-        num_workers: processes that read audio.
+        corpora: folders of the corpora.
+        needed: label without which an utterance is left out: "style", "speaker", or "nothing" to keep all.
+        batch_seconds: largest duration of a batch in seconds, padding included.
+        crop_seconds: duration in seconds above which an utterance gives a random crop of this length; None for whole
+            utterances.
+        sample_rate: sample rate of the waveforms, in Hz.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling and crops.
+        num_workers: number of processes that read audio; 0 reads it in this process.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class LabelledDataModule(WaveformDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__(
             corpora,
             batch_seconds,
@@ -60,11 +61,11 @@ class LabelledDataModule(WaveformDataModule):
         self.needed = needed
         self.styles: tuple[str, ...] = ()
         self.speakers: tuple[str, ...] = ()
-        self.style_counts: tuple[int, ...] = ()  # training utterances of each
+        self.style_counts: tuple[int, ...] = ()  # number of training utterances of each style
         self.speaker_counts: tuple[int, ...] = ()
 
     def setup(self, stage: str) -> None:
-        """Read the manifests, and the names from the training split."""
+        """Read the manifests, and the names of labels from the training split."""
         super().setup(stage)
         cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
         styles = Counter(style_of(cut) for cut in cuts)
@@ -74,27 +75,33 @@ class LabelledDataModule(WaveformDataModule):
         self.speaker_counts = tuple(speakers[name] for name in self.speakers)
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """Only utterances with the label that is needed."""
+        """Whether an utterance has the label that is needed."""
         labels = {"style": style_of(cut), "speaker": cut.supervisions[0].speaker}
         return bool(labels.get(self.needed, True))
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
-        """Crops of waveforms with labels."""
+        """Make the dataset of crops with labels."""
         crops = WaveformCrops(self.cuts[split], self.sample_rate, self.crop_seconds, self.seed, training=training)
         return LabelledCrops(crops, self.styles, self.speakers)
 
 
 class LabelledCrops(Dataset[LabelledBatch]):
-    """Visit to waveforms and labels."""
+    """Dataset from a visit to its waveforms and labels."""
 
     def __init__(self, crops: WaveformCrops, styles: tuple[str, ...], speakers: tuple[str, ...]) -> None:
-        """Keep what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            crops: dataset of the waveforms.
+            styles: names of the styles in the order of their ids.
+            speakers: names of the speakers in the order of their ids.
+        """
         self.crops = crops
         self.styles = {name: index for index, name in enumerate(styles)}
         self.speakers = {name: index for index, name in enumerate(speakers)}
 
     def __getitem__(self, visit: Visit) -> LabelledBatch:
-        """The batch of a visit."""
+        """Return the batch of a visit."""
         batch = self.crops[visit]
         cuts = [self.crops.cuts[index] for index in visit.indices]
         return LabelledBatch(

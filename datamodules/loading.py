@@ -1,7 +1,7 @@
-"""A sampler and a loader whose whole state is (epoch, batches taken): the speech views share them.
+"""Sampler and loader whose whole state is (epoch, batches taken); all views of speech use them.
 
-The shuffle is a pure function of seed and epoch, each rank takes its own batches, and the number of batches
-that all ranks have taken is all that a checkpoint keeps: workers and ranks may change in number.
+The shuffle depends on seed and epoch alone, and each rank takes its own batches. A checkpoint stores only the number of
+batches that all ranks have taken, so the numbers of workers and ranks may change.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ Plan = Callable[[int], list[Indices]]
 
 
 class VisitSampler(DistributedSampler[Visit]):
-    """Gives the visits of an epoch that belong to this rank, from `first` on.
+    """Sampler of the visits of an epoch that belong to this rank, from `first` on.
 
     Args:
-        dataset: takes a `Visit` as its index.
-        plan: batches of an epoch, over all ranks.
-        rank: of this process.
-        world_size: number of processes.
+        dataset: dataset that takes a `Visit` as its index.
+        plan: returns the batches of an epoch for all ranks.
+        rank: number of this process.
+        world_size: number of processes that share the batches.
     """
 
     def __init__(self, dataset: Dataset[Any], plan: Plan, rank: int, world_size: int) -> None:
@@ -36,27 +36,33 @@ class VisitSampler(DistributedSampler[Visit]):
         self.first = 0
 
     def __iter__(self) -> Iterator[Visit]:
-        """The rest of this epoch."""
+        """Return the remaining visits of this epoch."""
         batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[self.first :]
         return iter([Visit(self.epoch, tuple(batch.tolist())) for batch in batches])
 
     def __len__(self) -> int:
-        """Number of visits of this rank in a whole epoch."""
+        """Return the number of this rank's visits in a whole epoch."""
         return len(share(self.plan(self.epoch), self.rank, self.num_replicas))
 
 
 class VisitLoader(DataLoader[Any]):
-    """A loader of ready-made batches that can be resumed inside an epoch."""
+    """Loader of ready-made batches that can be resumed within an epoch."""
 
     sampler: VisitSampler
 
     def __init__(self, dataset: Dataset[Any], sampler: VisitSampler, num_workers: int = 0) -> None:
-        """Batches come ready from the dataset."""
+        """Store dataset and sampler; the dataset returns whole batches.
+
+        Args:
+            dataset: dataset that takes a `Visit` as its index and returns a whole batch.
+            sampler: sampler of this rank's visits.
+            num_workers: number of processes that make batches; 0 makes them in this process.
+        """
         super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers)
         self._taken = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a DataLoader names its private iterator
-        """Batches, counted as they are handed out."""
+        """Yield batches, and count them as they are handed out."""
         iterator = super().__iter__()
         self._taken = self.sampler.first
         self.sampler.first = 0  # the next epoch is whole, even if this one is not read to its end
@@ -65,18 +71,25 @@ class VisitLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Batches that all ranks together have taken in this epoch, the same on every rank."""
+        """Return epoch and number of batches that all ranks together have taken in it, the same on every rank."""
         return {"epoch": self.sampler.epoch, "taken": self._taken * self.sampler.num_replicas}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were taken, with as many ranks as there are now."""
+        """Continue after the batches that were taken, with the present number of ranks."""
         self.sampler.epoch = state["epoch"]
         first = state["taken"] // self.sampler.num_replicas
         self.sampler.first = 0 if first >= len(self.sampler) else first
 
 
 def visit_loader(module: LightningDataModule, dataset: Dataset[Any], plan: Plan, num_workers: int) -> VisitLoader:
-    """A loader for this rank of the trainer that the data module is attached to, if any."""
+    """Make a loader for this rank of the trainer to which the data module is attached, if any.
+
+    Args:
+        module: data module that the loader belongs to.
+        dataset: dataset that takes a `Visit` as its index.
+        plan: returns the batches of an epoch for all ranks.
+        num_workers: number of processes that make batches; 0 makes them in this process.
+    """
     trainer = module.trainer
     rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
     return VisitLoader(dataset, VisitSampler(dataset, plan, rank, world_size), num_workers)

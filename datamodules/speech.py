@@ -1,7 +1,7 @@
-"""One speech corpus, several views: what all views share, and the plain view, waveforms.
+"""Several views of one speech corpus: their base class, and the plain view, waveforms.
 
-Every view reads the same corpus folders and makes batches by the same sampler; a view only says which visits
-an epoch has and what one visit gives.
+Every view reads the same corpus folders and makes batches by the same sampler. A view defines which visits an epoch
+has, and the batch that a visit gives.
 
 Shapes: B batch, S samples, L labels.
 """
@@ -33,26 +33,26 @@ UnitIndex = Mapping[str, UnitUtterance]
 
 
 def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUtterance], SpeechLayout]:
-    """Units of one split of tokenised corpora by id, and their layout.
+    """Read the units of one split of tokenised corpora by id, and their streams.
 
     Raises:
-        ValueError: if the folders come from tokenizers of different rates, sizes or kinds.
+        ValueError: if the folders come from tokenizers of different rates, sizes or streams.
     """
     corpora = [UnitCorpus(folder, split) for folder in folders]
     return {u.id: u for corpus in corpora for u in corpus}, common_layout(corpora)
 
 
 class SpeechDataModule(LightningDataModule, ABC):
-    """Utterances of corpus folders, selected by length; views derive from it.
+    """Base class of the views: utterances of corpus folders, selected by duration.
 
     Args:
-        corpora: corpus folders.
-        sample_rate: of the waveforms, Hz.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles and crops.
-        num_workers: processes that read audio.
+        corpora: folders of the corpora.
+        sample_rate: sample rate of the waveforms, in Hz.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling and crops.
+        num_workers: number of processes that read audio; 0 reads it in this process.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__()
         if not corpora:
             raise ValueError("corpora must name at least one corpus folder, but is empty instead")
@@ -106,7 +106,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         return [cut for cuts in chosen.values() for cut in cuts]
 
     def _limited(self, cuts: list[MonoCut]) -> list[MonoCut]:
-        """So many seconds of one corpus, drawn at random, in their old order."""
+        """Choose utterances of one corpus at random until `limit_seconds` are reached, and keep their order."""
         if self.limit_seconds is None:
             return cuts
         order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
@@ -114,7 +114,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         return [cuts[i] for i in sorted(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
 
     def read_split(self, split: str) -> None:
-        """Read what a view needs beside the audio, before its utterances are chosen; of an empty split, too."""
+        """Read what a view needs besides audio, before its utterances are selected; also called for an empty split."""
 
     def usable(self, cut: MonoCut, split: str) -> bool:
         """Whether a view can use an utterance."""
@@ -122,11 +122,17 @@ class SpeechDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
-        """What turns a visit into a batch."""
+        """Make the dataset that turns a visit into a batch."""
 
     @abstractmethod
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Batches of an epoch over all ranks."""
+        """Return the batches of an epoch for all ranks.
+
+        Args:
+            split: name of the split.
+            epoch: number of the epoch, from 0.
+            training: whether the batches are for training, and so shuffled.
+        """
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
         def plan(epoch: int) -> list[Indices]:
@@ -136,40 +142,41 @@ class SpeechDataModule(LightningDataModule, ABC):
         return visit_loader(self, self.dataset(split, training), plan, self.num_workers)
 
     def train_dataloader(self) -> VisitLoader:
-        """Shuffled batches, another order and other crops in every epoch."""
+        """Make the loader of shuffled batches, with another order and other crops in every epoch."""
         return self._loader("train", training=True)
 
     def val_dataloader(self) -> VisitLoader:
-        """The same batches in every epoch."""
+        """Make the loader of validation batches, the same in every epoch."""
         return self._loader("validation", training=False)
 
     def test_dataloader(self) -> VisitLoader:
-        """As validation, of the test split."""
+        """Make the loader of test batches, as for validation."""
         return self._loader("test", training=False)
 
 
 class WaveformDataModule(SpeechDataModule):
-    """Waveforms, cropped for training, optionally with frame labels; whole utterances for `predict`.
+    """Waveforms, cropped for training and optionally with frame labels; whole utterances for `predict`.
 
     Args:
-        corpora: corpus folders.
-        batch_seconds: audio in a batch, padding included.
-        crop_seconds: longer utterances give a random crop of this length; None for whole utterances.
-        labels: tokenised corpora whose units are the labels; None for no labels.
-        free_frames: training audio begins anywhere within a label, so that a network learns to give the same units
-            wherever frames fall.
-        predict_splits: what `predict` runs over.
-        part_size: utterances in a shard of `predict`.
-        f0_name: name of F0 that was extracted before, for `predict` by an expressive tokenizer; None lets the
-            tokenizer extract it, less the mean of each utterance.
-        speaker_means: of that F0 subtract the mean of the speaker where it is known, else that of the utterance; as
-            the pitch tokenizer was trained.
-        sample_rate: of the waveforms, Hz.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles and crops.
-        num_workers: processes that read audio.
+        corpora: folders of the corpora.
+        batch_seconds: largest duration of a batch in seconds, padding included.
+        crop_seconds: duration in seconds above which an utterance gives a random crop of this length; None for whole
+            utterances.
+        labels: folders of tokenised corpora whose units are the labels; None for no labels.
+        free_frames: whether training audio begins anywhere within a label, so that a network learns to give the same
+            units wherever frames happen to begin.
+        predict_splits: names of the splits that `predict` runs over.
+        part_size: number of utterances in a shard of `predict`.
+        f0_name: name of F0 that was extracted before, for `predict` with an expressive tokenizer. None lets the
+            tokenizer extract F0, and subtract the mean of each utterance.
+        speaker_means: whether to subtract from that F0 the mean of the speaker where it is known, and otherwise that of
+            the utterance; it should be as in the training of the pitch tokenizer.
+        sample_rate: sample rate of the waveforms, in Hz.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling and crops.
+        num_workers: number of processes that read audio; 0 reads it in this process.
     """
 
     def __init__(
@@ -190,7 +197,7 @@ class WaveformDataModule(SpeechDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         if free_frames and labels is None:
             raise ValueError("free_frames must be false without labels, but is true: it would have no effect")
@@ -209,9 +216,9 @@ class WaveformDataModule(SpeechDataModule):
         self._units: dict[str, dict[str, UnitUtterance]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read manifests, and labels if asked for; for `predict`, plan the parts."""
+        """Read manifests, and labels if there are any; for `predict`, divide the corpora into parts."""
         if stage == "predict":
-            self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer parts than ranks
+            self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer parts than ranks
             self.plan = plan_corpus(
                 self.corpora, splits=self.predict_splits, part_size=self.part_size, batch_seconds=self.batch_seconds
             )
@@ -222,17 +229,17 @@ class WaveformDataModule(SpeechDataModule):
         super().setup(stage)
 
     def read_split(self, split: str) -> None:
-        """Read the labels, if there are any."""
+        """Read the labels of a split, if there are any."""
         if self.labels is not None:
             self._units[split], layout = load_units(self.labels, split)
             self.label_rate, self.num_labels = layout.frame_rate, layout.first.size
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """With labels, only utterances that have them."""
+        """Whether an utterance has labels, or none are needed."""
         return self.labels is None or cut.id in self._units[split]
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
-        """Crops of waveforms."""
+        """Make the dataset of crops of waveforms."""
         return WaveformCrops(
             self.cuts[split],
             self.sample_rate,
@@ -245,14 +252,14 @@ class WaveformDataModule(SpeechDataModule):
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Batches of similar length."""
+        """Return batches of similar length."""
         durations = np.array([cut.duration for cut in self.cuts[split]])
         if self.crop_seconds is not None:
             durations = durations.clip(max=self.crop_seconds)
         return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=training)
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Whole utterances of the parts that are not finished, part by part."""
+        """Make the loader of whole utterances of unfinished parts, part by part."""
         assert self.plan is not None
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = PlannedUtterances(self.plan, rank, world_size, self.sample_rate, self._stored_f0)
@@ -261,7 +268,7 @@ class WaveformDataModule(SpeechDataModule):
 
 
 class WaveformCrops(Dataset[WaveformBatch]):
-    """Visit to waveforms and labels; crops are a pure function of seed, epoch and utterance."""
+    """Dataset from a visit to its waveforms and labels; crops depend on seed, epoch and utterance alone."""
 
     def __init__(
         self,
@@ -274,7 +281,18 @@ class WaveformCrops(Dataset[WaveformBatch]):
         training: bool = True,
         free_frames: bool = False,
     ) -> None:
-        """Keep what a worker needs; crops that are not for training are the same in every epoch."""
+        """Store what a worker needs; crops that are not for training are the same in every epoch.
+
+        Args:
+            cuts: utterances of the split.
+            sample_rate: sample rate of the waveforms, in Hz.
+            crop_seconds: duration in seconds above which an utterance gives a crop; None for whole utterances.
+            seed: seed for drawing crops.
+            units: units of each utterance by its id, as labels; None for no labels.
+            label_rate: labels per second, in Hz; None for no labels.
+            training: whether crops differ between epochs.
+            free_frames: whether training audio begins anywhere within a label.
+        """
         self.cuts = cuts
         self.sample_rate = sample_rate
         self.seed = seed
@@ -283,13 +301,13 @@ class WaveformCrops(Dataset[WaveformBatch]):
         self.training = training
         self.crop = None if crop_seconds is None else round(crop_seconds * sample_rate)
         self.free_frames = free_frames and training
-        self.snap = 1 if label_rate is None else round(sample_rate / label_rate)  # crops start with a label
+        self.snap = 1 if label_rate is None else round(sample_rate / label_rate)  # crops begin at a label
 
     def __getitem__(self, visit: Visit) -> WaveformBatch:
-        """The batch of a visit."""
+        """Return the batch of a visit."""
         waveforms: list[Tensor] = []
         labels: list[Tensor] = []
-        epoch = visit.epoch if self.training else 0  # the trainer counts epochs for validation, too
+        epoch = visit.epoch if self.training else 0  # the trainer passes its epochs to validation, too
         for index in visit.indices:
             waveform = load_waveform(self.cuts[index], self.sample_rate)
             start, length = 0, len(waveform)
@@ -303,7 +321,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
             waveforms.append(waveform[start : start + length])
             if self.units is not None:
                 frames = unit_frames(self.units[self.cuts[index].id]).astype(np.int64)
-                first = (start + self.snap // 2) // self.snap  # the label in the middle of the first frame
+                first = (start + self.snap // 2) // self.snap  # label in the middle of the first frame
                 labels.append(torch.from_numpy(frames[first : first + length // self.snap]))
         return WaveformBatch(
             waveforms=pad_sequence(waveforms, batch_first=True),
@@ -320,18 +338,26 @@ class PlannedUtterances(Dataset[WaveformBatch]):
     def __init__(
         self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int, stored_f0: StoredF0 | None = None
     ) -> None:
-        """Choose this rank's parts."""
+        """Select this rank's parts.
+
+        Args:
+            plan: corpora that are to be tokenised.
+            rank: number of this process.
+            world_size: number of processes that share the parts.
+            sample_rate: sample rate of the waveforms, in Hz.
+            stored_f0: F0 that was extracted before; None gives batches without F0.
+        """
         self.cuts = plan.cuts
         self.batches = [batch for part in plan.remaining(rank, world_size) for batch in part.batches]
         self.sample_rate = sample_rate
         self.stored_f0 = stored_f0
 
     def __len__(self) -> int:
-        """Number of batches of this rank."""
+        """Return the number of this rank's batches."""
         return len(self.batches)
 
     def __getitem__(self, index: int) -> WaveformBatch:
-        """One batch of the plan, without what cannot be read."""
+        """Return one batch of the plan, without recordings that cannot be read."""
         waveforms: dict[str, Tensor] = {}
         skipped: list[Skipped] = []
         for name in self.batches[index]:

@@ -1,6 +1,6 @@
-"""Segments of frame-rate units with their waveform, and pitch and style codes where the units have them (vocoders).
+"""Segments of units with their waveforms, and with pitch and style codes where the units have them; for vocoders.
 
-Shapes: B batch, T frames, hop samples a frame.
+Shapes: B batch, T frames, with `hop_length` samples each.
 """
 
 import zlib
@@ -24,31 +24,31 @@ from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, unit_frames
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
-DEFAULT_STYLE = "default"  # of an utterance that names none
+DEFAULT_STYLE = "default"  # style of an utterance without one
 
 
 class UnitWaveformDataModule(SpeechDataModule):
     """Random segments for training, beginnings of whole utterances for validation.
 
-    An utterance is visited as often as it has room for segments, so that every second counts alike.
+    An utterance is visited as often as it has room for segments, so that every second counts equally.
 
     Args:
-        corpora: corpus folders.
-        units: tokenised corpora of the same utterances.
-        speakers: names in the order of their indices; None takes all of the training split, sorted.
-        styles: names of global styles in the order of their indices, one of which an utterance has as
-            `custom["style"]`, "default" where it says nothing; None for no global styles.
-        segment_frames: frames of a training segment.
-        batch_size: segments in a batch.
-        validation_frames: at most so many frames of a validation utterance.
-        validation_batch_size: utterances in a validation batch.
-        repeats: visits of every utterance in one epoch, or of every utterance of each corpus by its name.
-        sample_rate: of the waveforms, Hz.
-        min_seconds: shorter utterances are left out of training and validation.
-        max_seconds: longer utterances are left out of training and validation; None keeps them.
-        limit_seconds: use only so many seconds of each corpus in training, drawn at random; None for all.
-        seed: of shuffles and segments.
-        num_workers: processes that read audio.
+        corpora: folders of the corpora.
+        units: folders of tokenised corpora with the units of the same utterances.
+        speakers: names of the speakers in the order of their ids; None takes all of the training split, sorted.
+        styles: names of global styles in the order of their ids. An utterance's style is its `custom["style"]`, or
+            "default" where there is none. None for no global styles.
+        segment_frames: number of frames in a training segment.
+        batch_size: number of segments in a training batch.
+        validation_frames: largest number of frames taken of a validation utterance.
+        validation_batch_size: number of utterances in a validation batch.
+        repeats: factor of the visits to every utterance in one epoch, or such a factor for each corpus by its name.
+        sample_rate: sample rate of the waveforms, in Hz.
+        min_seconds: duration in seconds below which utterances are left out of training and validation.
+        max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
+        limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
+        seed: seed for shuffling and segments.
+        num_workers: number of processes that read audio; 0 reads it in this process.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Keep the settings; nothing is read before `setup`."""
+        """Store the settings; nothing is read before `setup`."""
         super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         self.units = units
         self.speakers: tuple[str, ...] | None = None if speakers is None else tuple(speakers)
@@ -80,15 +80,15 @@ class UnitWaveformDataModule(SpeechDataModule):
         self.validation_batch_size = validation_batch_size
         self.repeats = repeats
         self.layout: SpeechLayout | None = None
-        self.common_codes: tuple[int, int] | None = None  # pitch and style
+        self.common_codes: tuple[int, int] | None = None  # most frequent pitch and style
         self.hop_length: int | None = None
         self._units: dict[str, dict[str, UnitUtterance]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read manifests, units and the list of speakers; of expressive training data, find the commonest codes.
+        """Read manifests, units and names of speakers, and find the most frequent codes of expressive training data.
 
         Raises:
-            ValueError: if `speakers` or `styles` lacks one of the data.
+            ValueError: if `speakers` or `styles` lacks a name that the data has.
         """
         super().setup(stage)
         if self.speakers is None:
@@ -104,7 +104,7 @@ class UnitWaveformDataModule(SpeechDataModule):
             self.common_codes = pitch, style
 
     def read_split(self, split: str) -> None:
-        """Read the units.
+        """Read the units of a split.
 
         Raises:
             ValueError: if they come from another tokenizer than those of another split.
@@ -116,12 +116,12 @@ class UnitWaveformDataModule(SpeechDataModule):
         self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """Only utterances that have been tokenised and have a frame."""
+        """Whether an utterance has been tokenised, with at least one frame."""
         found = self._units[split].get(cut.id)
         return found is not None and found.num_frames > 0
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
-        """Segments of this split."""
+        """Make the dataset of segments of this split."""
         assert self.speakers is not None and self.layout is not None
         return UnitSegments(
             self.cuts[split],
@@ -136,7 +136,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         )
 
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
-        """Batches of segments."""
+        """Return batches of segments."""
         frames = np.array([self._units[split][cut.id].num_frames for cut in self.cuts[split]], dtype=np.int64)
         if training:
             counts = -(-frames // self.segment_frames) * self._repeats(split)
@@ -144,7 +144,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         return fixed_batches(np.ones_like(frames), self.validation_batch_size, seed=0, epoch=0, shuffle=False)
 
     def _repeats(self, split: str) -> np.ndarray:
-        """Visits of each utterance in one epoch."""
+        """Return the factor of the visits to each utterance in one epoch."""
         if isinstance(self.repeats, int):
             return np.full(len(self.cuts[split]), self.repeats, dtype=np.int64)
         names = [self._units[split][cut.id].corpus for cut in self.cuts[split]]
@@ -155,10 +155,16 @@ class UnitWaveformDataModule(SpeechDataModule):
 
 
 def check_known(argument: str, known: Sequence[str], names: Iterable[str], split: str) -> None:
-    """Compare names of the data with the list of them.
+    """Check that a list of names has all names of the data.
+
+    Args:
+        argument: name of the list, for the message.
+        known: names in the list.
+        names: names in the data.
+        split: split of the data, for the message.
 
     Raises:
-        ValueError: if one is not in the list.
+        ValueError: if a name is not in the list.
     """
     unknown = set(names) - set(known)
     if unknown:
@@ -168,12 +174,12 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
 
 
 def commonest(codes: Iterable[npt.NDArray[np.uint16]]) -> int:
-    """The code that occurs most often in the codes of utterances, the smallest of equals."""
+    """Return the most frequent code of all utterances, the smallest one of several."""
     return int(np.argmax(np.bincount(np.concatenate(list(codes)))))
 
 
 def run_durations(utterance: UnitUtterance) -> Indices:
-    """Frames of the run that starts at each frame (T,), 0 where none starts."""
+    """Return the number of frames of the run that starts at each frame (T,), 0 where none starts."""
     starts = utterance.unit_starts.astype(np.int64)
     durations = np.zeros(utterance.num_frames, dtype=np.int64)
     durations[starts] = np.diff(starts, append=utterance.num_frames)
@@ -181,7 +187,7 @@ def run_durations(utterance: UnitUtterance) -> Indices:
 
 
 class UnitSegments(Dataset[UnitWaveformBatch]):
-    """Visit to segments; where they start is a pure function of seed, epoch and place in the batch."""
+    """Dataset from a visit to its segments, whose places depend on seed, epoch and batch alone."""
 
     def __init__(
         self,
@@ -195,7 +201,19 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         seed: int,
         random: bool,
     ) -> None:
-        """Keep what a worker needs."""
+        """Store what a worker needs.
+
+        Args:
+            cuts: utterances of the split.
+            units: tokenised utterances by their ids.
+            speakers: names of the speakers in the order of their ids.
+            styles: names of global styles in the order of their ids; empty for no global styles.
+            sample_rate: sample rate of the waveforms, in Hz.
+            layout: streams of the tokenizer.
+            segment_frames: largest number of frames in a segment.
+            seed: seed for the places of segments.
+            random: whether segments lie anywhere in an utterance; if not, they are its beginning.
+        """
         self.cuts = cuts
         self.units = units
         self.speakers = {name: index for index, name in enumerate(speakers)}
@@ -208,7 +226,7 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         self.random = random
 
     def frames(self, utterance: UnitUtterance) -> dict[str, Indices]:
-        """What an utterance has at each frame (T,): units, durations of runs, and pitch and style codes."""
+        """Return units, durations of runs, and pitch and style codes of an utterance at each frame (T,)."""
         found = {"units": unit_frames(utterance).astype(np.int64), "durations": run_durations(utterance)}
         for name, stream in (("pitches", PITCH), ("styles", STYLE)) if self.layout.expressive else ():
             rate = self.layout.rate(stream)
@@ -217,7 +235,7 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
         return found
 
     def __getitem__(self, visit: Visit) -> UnitWaveformBatch:
-        """The batch of a visit; shorter utterances are padded with their last unit and codes, and silence."""
+        """Return the batch of a visit; short utterances are padded with their last unit and codes, and with silence."""
         streams: dict[str, list[Indices]] = defaultdict(list)
         waveforms, lengths = [], []
         place = zlib.crc32(np.array(visit.indices).tobytes())

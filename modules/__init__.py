@@ -1,1 +1,1 @@
-"""LightningModules: one per network that is trained or run over a corpus."""
+"""LightningModules, one for each network that is trained or run over a corpus."""

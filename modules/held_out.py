@@ -1,4 +1,4 @@
-"""Means over a whole held-out set, however its batches are cut and whichever rank had them."""
+"""Means over a whole held-out set, however it is divided into batches and over ranks."""
 
 from collections.abc import Iterable
 
@@ -9,38 +9,38 @@ from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 
 
 class HeldOutMeans:
-    """A mean for each name.
+    """Named means.
 
     Args:
-        names: of the means; every rank has the same.
+        names: names of the means, the same on every rank.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Start with nothing."""
+        """Start without values."""
         self.names = tuple(names)
         self.reset()
 
     def reset(self, device: torch.device | str = "cpu") -> None:
-        """Forget all values.
+        """Discard all values.
 
         Args:
-            device: of the values that come.
+            device: device of the values that will be added.
         """
-        self.sums = torch.zeros(len(self.names), 2, dtype=torch.float64, device=device)  # of values, and their counts
+        self.sums = torch.zeros(len(self.names), 2, dtype=torch.float64, device=device)  # sums, counts
 
     def add(self, name: str, value: Tensor, count: Tensor | int) -> None:
-        """Add a batch.
+        """Add the mean of a batch.
 
         Args:
-            name: of the mean.
-            value: mean over the batch. One that is no number makes the whole mean none, as training needs to be told.
-            count: number of things (frames, units, utterances) that it is the mean of; 0 adds nothing.
+            name: name of the mean.
+            value: mean over the batch, a scalar. If it is nan, the whole mean becomes nan, so that the fault is seen.
+            count: number of items (frames, units, utterances) that `value` is the mean of; 0 adds nothing.
         """
         number = torch.as_tensor(count, dtype=torch.float64, device=self.sums.device)
         total = torch.where(number > 0, value.detach().double() * number, 0.0)
         self.sums[self.names.index(name)] += torch.stack([total, number])
 
     def figures(self) -> dict[str, float]:
-        """The means over all ranks; a name without a value has none."""
+        """Return the means over all ranks; a name without values is left out."""
         sums = dict(zip(self.names, sum_over_ranks(self.sums.clone()).tolist(), strict=True))
         return {name: total / count for name, (total, count) in sums.items() if count}

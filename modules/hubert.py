@@ -35,13 +35,13 @@ MEANS = ("loss_masked", "accuracy_masked", "loss_unmasked", "accuracy_unmasked",
 
 @dataclass(frozen=True, kw_only=True)
 class HubertLosses:
-    """What a batch gives.
+    """Losses and counts of one batch.
 
     Args:
-        total: the loss that is trained.
-        means: each figure out of `MEANS`, with the number of frames that it is the mean of.
-        predicted: sum (K,) of the probabilities of the classes over frames with a label.
-        labels: number (K,) of frames with each label.
+        total: loss that is minimised, a scalar.
+        means: each value named in `MEANS`, with the number of frames that it is the mean of.
+        predicted: sum of the probabilities of each class over frames with a label (K,).
+        labels: number of frames with each label (K,).
     """
 
     total: Tensor
@@ -53,22 +53,23 @@ class HubertLosses:
 class HubertModule(FiniteStepsModule):
     """Masked prediction with weights for hidden and visible frames.
 
-    Masks and dropout are drawn from a seed made of `seed`, step, micro-batch and rank, so that a resumed run
-    goes on as an uninterrupted one.
+    Masks and dropout are drawn with a seed made of `seed`, step, micro-batch and rank, so that a resumed run continues
+    as an uninterrupted one.
 
     Args:
-        config: size and layout of the network.
-        initial: exported network of an earlier iteration to start from; None for random weights.
-        masked_weight: of the loss on hidden frames.
-        unmasked_weight: of the loss on visible frames.
-        penalty_weight: of the mean square of the convolutions' output.
-        learning_rate: highest learning rate of AdamW.
-        betas: of AdamW.
-        weight_decay: of AdamW.
-        warmup_steps: steps of linear growth of the learning rate.
-        decay_steps: step at which linear decay reaches zero; None: the last one of the training.
-        seed: of masks and dropout.
-        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        config: sizes of the network.
+        initial: folder of the exported network of an earlier iteration to start from; None for random weights.
+        masked_weight: weight of the loss on hidden frames.
+        unmasked_weight: weight of the loss on visible frames.
+        penalty_weight: weight of the mean square of the convolutions' output.
+        learning_rate: peak learning rate of AdamW.
+        betas: decay rates of AdamW's two moment estimates.
+        weight_decay: weight decay of AdamW.
+        warmup_steps: number of steps in which the learning rate grows linearly.
+        decay_steps: step at which linear decay reaches 0; None for the last step of the training.
+        seed: seed for masks and dropout.
+        max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
+            ends.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class HubertModule(FiniteStepsModule):
         seed: int = 0,
         max_nonfinite_steps: int = 10,
     ) -> None:
-        """Keep the settings; the network is built in `configure_model`."""
+        """Store the settings; `configure_model` builds the network."""
         super().__init__(max_nonfinite_steps)
         self.config = config
         self.initial = initial
@@ -121,12 +122,12 @@ class HubertModule(FiniteStepsModule):
             )
 
     def on_train_batch_start(self, batch: WaveformBatch, batch_idx: int) -> None:
-        """Draw masks and dropout from the step and the micro-batch in it."""
+        """Seed masks and dropout with the step and the micro-batch within it."""
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank, micro_batch))
 
     def training_step(self, batch: WaveformBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Compute and log the loss of one batch."""
         losses = self._losses(batch)
         log = partial(self.log, batch_size=len(batch.ids))
         for name, (value, _) in losses.means.items():
@@ -137,12 +138,12 @@ class HubertModule(FiniteStepsModule):
         return losses.total
 
     def on_validation_epoch_start(self) -> None:
-        """Begin anew."""
+        """Discard the values of the last validation."""
         self.means.reset(self.device)
         self._classes = torch.zeros(2, self.config.num_classes, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: WaveformBatch, batch_idx: int) -> None:
-        """Loss and accuracy on held-out utterances; the masks are the same at every visit."""
+        """Collect loss and accuracy on held-out utterances; the masks are the same at every validation."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch_idx)
             losses = self._losses(batch)
@@ -151,7 +152,7 @@ class HubertModule(FiniteStepsModule):
         self._classes += torch.stack([losses.predicted, losses.labels])
 
     def on_validation_epoch_end(self) -> None:
-        """Figures of all held-out frames, over all ranks."""
+        """Log the means over all held-out frames of all ranks."""
         predicted, labels = sum_over_ranks(self._classes).float()
         found = self.means.figures()
         figures = found | {
@@ -189,7 +190,7 @@ class HubertModule(FiniteStepsModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up and linear decay."""
+        """Build AdamW with warm-up and linear decay."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, betas=self.betas, eps=1e-6, weight_decay=self.weight_decay
         )
@@ -199,24 +200,30 @@ class HubertModule(FiniteStepsModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def export(self, folder: str) -> None:
-        """Write the network, from which features are taken."""
+        """Write the network, from which features can be taken, to a folder."""
         assert self.network is not None
         if self.global_rank == 0:
             save_network(folder, self.network, STAGE)
 
 
 def shares(sums: Tensor) -> Tensor:
-    """Divide sums (K,) by their total; none of nothing."""
+    """Divide sums (K,) by their total; a total of 0 gives zeros."""
     return sums / sums.sum().clamp(min=1)
 
 
 def perplexity(distribution: Tensor) -> Tensor:
-    """Number of equally likely classes (K,) that would be as uncertain."""
+    """Return the perplexity of a distribution (K,): the number of equally likely classes that are as uncertain."""
     return (-(distribution * distribution.clamp(min=1e-9).log()).sum()).exp()
 
 
 def trapezoid(step: int, *, warmup_steps: int, decay_steps: float) -> float:
-    """Factor on the learning rate: linear growth, then linear decay to zero; an endless run does not decay."""
+    """Return the factor of the learning rate: linear growth, then linear decay to 0; an endless run does not decay.
+
+    Args:
+        step: number of the optimizer step, from 0.
+        warmup_steps: number of steps of linear growth.
+        decay_steps: step at which the factor reaches 0; infinity for no decay.
+    """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if decay_steps == math.inf:

@@ -1,4 +1,4 @@
-"""Pretraining of a causal language model on one stream of text and speech tokens (Spirit LM, section 3)."""
+"""Pretraining of a causal language model on a single stream of text and speech tokens (Spirit LM, section 3)."""
 
 from typing import Any, cast
 
@@ -35,18 +35,18 @@ NO_TEXT_TOKENIZER = (
 
 
 def log_interval(trainer: Trainer) -> int:
-    """Every how many steps the trainer logs."""
-    return int(cast(Any, trainer).log_every_n_steps)  # set by its logger connector
+    """Return the number of steps between two logs of the trainer."""
+    return int(cast(Any, trainer).log_every_n_steps)  # set at run time by its logger connector
 
 
 def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
-    """Set the trainer's counts of batches back to the start of the optimizer step that a checkpoint cuts in two.
+    """Set the trainer's counts of batches back to the start of the optimizer step within which a checkpoint was saved.
 
-    The gradients of a step's first batches are not saved, and the data starts with the whole step again.
+    The gradients of that step's first batches are not saved, and the data begins again with the whole step.
 
     Args:
-        checkpoint: the trainer's, changed in place.
-        accumulate: batches of a step from now on; those of the saved run are in the checkpoint.
+        checkpoint: checkpoint of the trainer, which is changed in place.
+        accumulate: number of batches in a step from now on; the checkpoint holds that of the saved run.
     """
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     for counts in (progress["total"], progress["current"]):
@@ -71,19 +71,20 @@ class LanguageModelModule(FiniteStepsModule):
         expressive: bool | None = None,
         objective: Objective | None = None,
     ) -> None:
-        """Keep the description; the network itself is built in `configure_model`, sharded where asked for.
+        """Store the settings; `configure_model` builds the network, sharded where the strategy asks for it.
 
         Args:
-            network: which model, and how it is run.
-            vocabulary: layout of the token ids; must be that of the data, and is taken from there by default.
-            optimizer: AdamW's settings.
-            schedule: factor of the learning rate; constant after 2,000 warm-up steps by default.
-            units_per_second: speech tokens a second, for the bits per second of speech; None asks the data.
-            text_tokenizer: SentencePiece model or folder that goes into an exported model; None for the network's
-                checkpoint, if that has one.
-            max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
-            expressive: whether the data must have pitch and style tokens; None for what it has.
-            objective: what is minimised; the loss of the next token, all tokens alike, if not given.
+            network: choice of the model, and how it is run.
+            vocabulary: layout of the token ids, which must be that of the data; None takes it from the data.
+            optimizer: settings of AdamW, by default Spirit LM's learning rate.
+            schedule: factor of the learning rate over steps; None for a constant rate after 2,000 warm-up steps.
+            units_per_second: speech tokens per second, for the bits per second of speech; None asks the data.
+            text_tokenizer: SentencePiece model or folder of the text tokenizer that goes into an exported model; None
+                takes that of the network's checkpoint, if it has one.
+            max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which
+                training ends.
+            expressive: whether the data must have pitch and style tokens; None accepts either.
+            objective: what is minimised; None for the loss of the next token, all tokens alike.
         """
         super().__init__(max_nonfinite_steps)
         self.network_config = network
@@ -94,8 +95,8 @@ class LanguageModelModule(FiniteStepsModule):
         self.text_tokenizer = text_tokenizer
         self.expressive = expressive
         self.objective: Objective = NextToken() if objective is None else objective
-        self.text_fingerprint: str | None = None  # of the text tokenizer, where that is known
-        self._step_sums: Tensor | None = None  # of the batches of this step so far
+        self.text_fingerprint: str | None = None  # of the text tokenizer, once it is known
+        self._step_sums: Tensor | None = None  # sums over this step's batches so far
         self._validation_sums: dict[int, Tensor] = {}
 
     def configure_model(self) -> None:
@@ -135,7 +136,7 @@ class LanguageModelModule(FiniteStepsModule):
         check_losses(config, self.network_config)
 
     def _check_text_tokenizer(self, config: str) -> None:
-        """Try the text tokenizer; say so where there is none."""
+        """Check the text tokenizer, and print a message where there is none."""
         if self.text_tokenizer is None:
             rank_zero_info(NO_TEXT_TOKENIZER)
             return
@@ -143,18 +144,18 @@ class LanguageModelModule(FiniteStepsModule):
         self.text_fingerprint = text.fingerprint
 
     def on_train_start(self) -> None:
-        """Watch steps as all stages do, and forget what an earlier run left of a step."""
+        """Begin to watch steps as all stages do, and discard the sums of an unfinished step."""
         super().on_train_start()
         self._step_sums = None
 
     def training_step(self, batch: TokenBatch, batch_index: int) -> Tensor:
-        """Loss of one batch: the sum over its predicted tokens, divided by all tokens of its rows.
+        """Compute the loss of one batch: the sum over its predicted tokens, divided by the tokens of its rows.
 
-        Trainers average the gradients of ranks and of accumulated batches, however many tokens each predicts. What
-        divides must therefore be one number for all of them, or a token would weigh more in a batch with more padding;
-        the number of predicted tokens in a whole step is known only after its last batch, when earlier gradients are
-        formed, and inside DeepSpeed out of reach. Rows hold little padding, so the gradient is nearly that of the mean
-        over predicted tokens, which is what is logged.
+        Trainers average the gradients of ranks and of accumulated batches, whatever number of tokens each predicts. So
+        the divisor must be the same for all of them, or else a token would weigh more in a batch with more padding. The
+        number of predicted tokens in the whole step cannot be the divisor: it is known only after the step's last
+        batch, when earlier gradients have been computed, and DeepSpeed gives no access to them. Rows hold little
+        padding, so the gradient is close to that of the mean over predicted tokens, which is the loss that is logged.
 
         Raises:
             ValueError: if the batch belongs to another step than the trainer's.
@@ -174,13 +175,13 @@ class LanguageModelModule(FiniteStepsModule):
         return total / batch.tokens.numel()
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
-        """Forget the sums of a step after its last batch, and count it if DeepSpeed took it."""
+        """Discard the sums of a step after its last batch, and count the step if DeepSpeed skipped it."""
         if self.trainer.global_step != batch.step:
             self._step_sums = None
         super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the sums of the last validation."""
+        """Discard the sums of the last validation."""
         self._validation_sums = {}
 
     def validation_step(self, batch: TokenBatch, batch_index: int, dataloader_idx: int = 0) -> None:
@@ -191,7 +192,7 @@ class LanguageModelModule(FiniteStepsModule):
         self._validation_sums[dataloader_idx] = sums if before is None else before + sums
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/loss`, `val/loss_text`, `val/loss_speech` ..., over all streams and for every stream."""
+        """Log `val/loss`, `val/loss_text`, `val/loss_speech` and so on, over all streams and for every stream."""
         if not self._validation_sums:
             return
         data = data_of(self, TokenData)
@@ -205,13 +206,13 @@ class LanguageModelModule(FiniteStepsModule):
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, its learning rate stepping with the optimizer."""
+        """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
         optimizer = build_adamw(self.network, self.optimizer_settings)
         scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what `spiritlm consolidate` needs to know of the model."""
+        """Store the description of the model that `spiritlm consolidate` needs."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
         checkpoint["language_model"] = {
@@ -221,16 +222,16 @@ class LanguageModelModule(FiniteStepsModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Do a step that was not finished again."""
+        """Set the counts back to the start of an unfinished step, so that it is repeated."""
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 
     def export(self, folder: str) -> None:
-        """Write the model as a Hugging Face folder with `spiritlm.json`; every rank calls, rank zero writes.
+        """Write the model as a Hugging Face folder with `spiritlm.json`; every rank must call, rank zero writes.
 
         Args:
-            folder: where to.
+            folder: folder to write to.
         """
         weights = gather_weights(self.network, self.trainer.is_global_zero)
         if weights is not None:

@@ -1,6 +1,7 @@
 """Training of the pitch VQ-VAE (Spirit LM, arXiv 2402.05755, section 3.2).
 
-The losses are those of voiced F0 and of voicing, beside the commitment to the codes; the weights are not stated.
+The losses are those of voiced F0, of voicing, and of the commitment to the codes. The paper does not state their
+weights.
 
 Shapes: B batch, F F0 frames, T codes, D code dimension.
 """
@@ -29,22 +30,23 @@ LOSSES = ("loss_f0", "loss_voicing", "loss_commitment")
 
 
 def mean_square(values: Tensor) -> Tensor:
-    """Mean of the squares, 0 of none: a rank without a whole code goes on with the others."""
+    """Return the mean of the squares; 0 for no values, so that a rank without a whole code keeps up with the others."""
     return values.square().sum() / max(1, values.numel())
 
 
 class PitchModule(FiniteStepsModule):
-    """A pitch VQ-VAE.
+    """Training of a pitch VQ-VAE.
 
     Args:
-        config: sizes.
-        f0_weight: of the squared error of F0 over voiced frames, in units of the network's `f0_scale`.
-        voicing_weight: of the squared error of voicing.
-        commitment_weight: of the squared distance of latents to their codes.
-        learning_rate: of AdamW, its peak.
-        schedule: of the learning rate; None for a constant one.
-        betas: of AdamW.
-        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        config: sizes of the network.
+        f0_weight: weight of the squared error of F0 over voiced frames, in units of the network's `f0_scale`.
+        voicing_weight: weight of the squared error of voicing.
+        commitment_weight: weight of the squared distance of latents to their codes.
+        learning_rate: peak learning rate of AdamW.
+        schedule: factor of the learning rate over steps; None for a constant rate.
+        betas: decay rates of AdamW's two moment estimates.
+        max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
+            ends.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class PitchModule(FiniteStepsModule):
             )
 
     def _whole_codes(self, batch: F0Batch) -> tuple[Tensor, Tensor]:
-        """Contours (B, 2, F') of whole codes, at least one, and which frames of them lie before the end (B, F')."""
+        """Return contours (B, 2, F') of whole codes, at least one, and the mask (B, F') of frames before the end."""
         size = self.network.frames_per_code
         contours = pad(batch.contours, (0, max(0, size - batch.contours.shape[-1])))
         contours = contours[..., : contours.shape[-1] // size * size]
@@ -90,7 +92,7 @@ class PitchModule(FiniteStepsModule):
         return contours, within(lengths, contours.shape[-1])
 
     def training_step(self, batch: F0Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch; the codebook follows its latents."""
+        """Compute the loss of one batch, and move the codebook towards its latents."""
         contours, inside = self._whole_codes(batch)
         latents = self.network.latents(contours)
         inside_codes = inside[:, :: self.network.frames_per_code]
@@ -108,7 +110,7 @@ class PitchModule(FiniteStepsModule):
         return loss
 
     def _errors(self, made: Tensor, contours: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses of F0 and of voicing, and the number of voiced frames."""
+        """Return the losses of F0 and of voicing, and the number of voiced frames."""
         voiced = inside & (contours[:, 1] > 0)
         f0 = mean_square(((made[:, 0] - contours[:, 0]) / self.network.config.f0_scale)[voiced])
         return f0, mean_square((made[:, 1] - contours[:, 1])[inside]), voiced.sum()
@@ -117,13 +119,13 @@ class PitchModule(FiniteStepsModule):
         return self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
+        """Start new sums."""
         self.means.reset(self.device)
         size = len(fields(F0Errors)) + self.network.cardinality
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: F0Batch, batch_idx: int) -> None:
-        """Losses, and the F0 of the reconstruction beside the original's."""
+        """Collect losses, and errors of the reconstructed F0 against the original."""
         contours, inside = self._whole_codes(batch)
         latents = self.network.latents(contours)
         index, codes = self.network.codebook(latents)
@@ -145,7 +147,7 @@ class PitchModule(FiniteStepsModule):
         self._sums += torch.cat([errors.sums(), counts.double()])
 
     def on_validation_epoch_end(self) -> None:
-        """Losses, errors and codebook use over all ranks."""
+        """Log losses, errors and use of the codebook over all ranks."""
         sums, counts = sum_over_ranks(self._sums).split([len(fields(F0Errors)), self.network.cardinality])
         shares = counts / counts.sum().clamp(min=1)
         entropy = torch.special.entr(shares).sum() / math.log(2)
@@ -157,12 +159,12 @@ class PitchModule(FiniteStepsModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, its learning rate stepping with it."""
+        """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, betas=self.betas)
         scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def export(self, folder: str) -> None:
-        """Write the network."""
+        """Write the network to a folder."""
         if self.global_rank == 0:
             save_network(folder, self.network, STAGE)

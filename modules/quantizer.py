@@ -27,7 +27,7 @@ CTC_LOSSES = ("loss", "loss_augmented", "loss_clean")
 
 
 class QuantizerModule(FiniteStepsModule):
-    """What both kinds share: the data's features must fit, and a whole tokenizer is exported."""
+    """Base class of both kinds of quantizers: checks the data's features, and exports a whole tokenizer."""
 
     network: KMeans | MLPQuantizer
 
@@ -52,7 +52,7 @@ class QuantizerModule(FiniteStepsModule):
             )
 
     def export(self, folder: str) -> None:
-        """Write a tokenizer folder: the quantizer with the extractor of the data it was trained on."""
+        """Write a tokenizer folder: the quantizer, and the feature extractor of the data on which it was trained."""
         if self.global_rank != 0:
             return
         extractor = self.extractor
@@ -63,15 +63,19 @@ class QuantizerModule(FiniteStepsModule):
 
 
 def valid_frames(features: Tensor, lengths: Tensor) -> Tensor:
-    """The frames (N, D) of features (B, T, D) before each end."""
+    """Return the frames (N, D) of features (B, T, D) that lie before each end."""
     return features[within(lengths, features.shape[1])]
 
 
 def check_extractor(extractor: nn.Module, teacher: str) -> None:
-    """Check that a tokenizer folder reads the features that an extractor gives.
+    """Check that the tokenizer of a folder reads the features that an extractor gives.
+
+    Args:
+        extractor: feature extractor of the data.
+        teacher: folder of the tokenizer.
 
     Raises:
-        ValueError: if its extractor has another configuration or other weights.
+        ValueError: if the tokenizer's extractor has another configuration or other weights.
     """
     theirs = load_network(Path(teacher) / EXTRACTOR, "features")
     if theirs.config != extractor.config:
@@ -83,15 +87,16 @@ def check_extractor(extractor: nn.Module, teacher: str) -> None:
 
 
 class KMeansModule(QuantizerModule):
-    """Minibatch k-means; the first batches are collected for the start.
+    """Minibatch k-means, which collects the first batches to place the centroids.
 
     Args:
         config: number of clusters and size of the features.
-        start_frames: frames, over all ranks, that the start is computed on.
-        start_iterations: Lloyd iterations over them.
-        patience: a cluster without a frame for this many updates is moved.
-        seed: of the start and of moves.
-        max_nonfinite_steps: how many batches in a row may be left out because a feature is not finite.
+        start_frames: number of frames, over all ranks, from which the centroids are first placed.
+        start_iterations: number of passes of plain k-means over these frames.
+        patience: number of updates without a frame after which a cluster is moved.
+        seed: seed for the start and for moves of clusters.
+        max_nonfinite_steps: number of batches in a row, left out because a feature is not finite, at which training
+            ends.
     """
 
     network: KMeans
@@ -105,7 +110,7 @@ class KMeansModule(QuantizerModule):
         seed: int = 0,
         max_nonfinite_steps: int = 10,
     ) -> None:
-        """Build the empty codebook; an idle parameter lets trainer and DDP count steps."""
+        """Make an empty codebook, and an unused parameter that lets trainer and DDP count steps."""
         super().__init__(max_nonfinite_steps)
         self.automatic_optimization = False
         self.network = KMeans(config)
@@ -115,11 +120,11 @@ class KMeansModule(QuantizerModule):
         self._collected: list[Tensor] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Steps of the idle parameter count updates."""
+        """Build an optimizer for the unused parameter, whose steps count updates."""
         return torch.optim.SGD([self.idle], lr=0.0)
 
     def training_step(self, batch: FeatureBatch, batch_idx: int) -> None:
-        """Collect frames for the start, or update; a batch that is not finite, on any rank, is left out."""
+        """Collect frames for the start, or update; a batch that is not finite on some rank is left out on all."""
         frames = valid_frames(batch.features, batch.lengths)
         finite = torch.tensor([frames.isfinite().all()], dtype=torch.float64, device=self.device)
         skipped = bool(sum_over_ranks(1 - finite))
@@ -141,12 +146,12 @@ class KMeansModule(QuantizerModule):
         self.count_step(skipped)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
+        """Start new sums."""
         self._counts = torch.zeros(self.network.num_units, dtype=torch.float64, device=self.device)
         self._distance = torch.zeros(1, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
-        """Distance to the centroids and how many of them are used."""
+        """Collect distances to the centroids, and counts of the clusters."""
         frames = self.network.standardize(valid_frames(batch.features, batch.lengths))
         index, distances = nearest(frames, self.network.centroids)
         counts = torch.bincount(index, minlength=self.network.num_units)
@@ -154,7 +159,7 @@ class KMeansModule(QuantizerModule):
         self._distance += distances.sum()
 
     def on_validation_epoch_end(self) -> None:
-        """Figures of all frames, over all ranks."""
+        """Log the mean distance and the perplexity over all frames of all ranks."""
         counts, distance = sum_over_ranks(self._counts), sum_over_ranks(self._distance)
         frames = counts.sum().clamp(min=1)
         self.log(f"{self.held_out}/inertia", (distance / frames).float(), prog_bar=True)
@@ -162,14 +167,15 @@ class KMeansModule(QuantizerModule):
 
 
 class CTCQuantizerModule(QuantizerModule):
-    """MLP with a blank, trained so that augmented audio gives the units of clean audio.
+    """Training of an MLP with a blank so that augmented audio gives the units of clean audio.
 
     Args:
-        config: size of the network.
-        teacher: tokenizer folder whose quantizer reads the clean features.
-        clean_weight: of the loss on clean features, beside the one on augmented features.
-        learning_rate: of AdamW.
-        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        config: sizes of the network.
+        teacher: folder of a tokenizer whose quantizer gives the units of clean features.
+        clean_weight: weight of the loss on clean features; that on augmented features has weight 1.
+        learning_rate: learning rate of AdamW.
+        max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
+            ends.
     """
 
     network: MLPQuantizer
@@ -182,7 +188,7 @@ class CTCQuantizerModule(QuantizerModule):
         learning_rate: float = 1e-3,
         max_nonfinite_steps: int = 10,
     ) -> None:
-        """Build the network; the teacher is loaded in `setup`."""
+        """Build the network; `setup` loads the teacher."""
         super().__init__(max_nonfinite_steps)
         self.network = MLPQuantizer(config)
         self.teacher_folder = teacher
@@ -210,7 +216,7 @@ class CTCQuantizerModule(QuantizerModule):
         self._teacher = [teacher]
 
     def _losses(self, batch: FeatureBatch) -> tuple[dict[str, Tensor], int]:
-        """Losses a target unit, their sum first, and the number of target units."""
+        """Compute losses per target unit, their weighted sum first, and the number of target units."""
         if batch.augmented is None or batch.augmented_lengths is None:
             raise ValueError("data must have augmented features (data.augmentation), but has none instead")
         teacher = self._teacher[0]
@@ -224,17 +230,17 @@ class CTCQuantizerModule(QuantizerModule):
         return losses, sum(len(row.values) for row in targets)
 
     def training_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor:
-        """CTC loss on augmented and clean features."""
+        """Compute the CTC loss on augmented and clean features."""
         losses, _ = self._losses(batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch.ids))
         return losses["loss"]
 
     def on_validation_epoch_start(self) -> None:
-        """Begin anew."""
+        """Discard the values of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:
-        """The same on held-out utterances."""
+        """Collect the losses on held-out utterances."""
         losses, units = self._losses(batch)
         for name, loss in losses.items():
             self.means.add(name, loss, units)
@@ -244,5 +250,5 @@ class CTCQuantizerModule(QuantizerModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in self.means.figures().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW at a constant rate."""
+        """Build AdamW with a constant learning rate."""
         return torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)

@@ -1,4 +1,4 @@
-"""Count the steps that were skipped because a gradient or a batch was not finite, and end a run of too many."""
+"""Counting of steps that were skipped because a gradient or a batch was not finite, with an end after too many."""
 
 from torch import Tensor, nn
 
@@ -6,14 +6,14 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class TrainingDivergedError(ValueError):
-    """Too many steps in a row, or all of a run, were skipped; the weights are those before the first of them."""
+    """Error for too many skipped steps in a row, or skipped steps only; the weights are those from before them."""
 
 
 class SkippedSteps:
-    """Counts them.
+    """Counter of skipped steps.
 
     Args:
-        limit: how many in a row are too many (the modules' `max_nonfinite_steps`).
+        limit: number of skipped steps in a row that ends training (the modules' `max_nonfinite_steps`).
 
     Raises:
         ValueError: if the limit is below 1.
@@ -28,38 +28,38 @@ class SkippedSteps:
         self.in_a_row = 0
 
     def count(self, skipped: bool, step: int) -> float:
-        """Note whether a step was skipped.
+        """Count a step.
 
         Args:
-            skipped: whether it was.
-            step: which one, for the message.
+            skipped: whether the step was skipped.
+            step: number of the step, for the message.
 
         Returns:
-            how many were skipped in the whole run.
+            The number of skipped steps in the whole run.
 
         Raises:
-            TrainingDivergedError: if too many were skipped in a row.
+            TrainingDivergedError: if too many steps in a row were skipped.
         """
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         self.total += skipped
         if self.in_a_row >= self.limit:
             raise TrainingDivergedError(
                 f"gradients must be finite, but were not for {self.in_a_row} steps in a row up to step {step}; "
-                "they were skipped and the last checkpoint is as it was"
+                "they were skipped, and the last checkpoint is unchanged"
             )
         return float(self.total)
 
     def finish(self, steps: int) -> str | None:
-        """Look back at a whole training.
+        """Report on a finished training.
 
         Args:
-            steps: how many it had, the skipped ones included.
+            steps: number of steps of the training, skipped ones included.
 
         Returns:
-            one line that tells how many were skipped; None where none was.
+            A line that tells how many steps were skipped; None where none was.
 
         Raises:
-            TrainingDivergedError: if all were, so that the weights are those of the beginning.
+            TrainingDivergedError: if all steps were skipped, so that the weights are those of the beginning.
         """
         if not self.total:
             return None
@@ -70,23 +70,23 @@ class SkippedSteps:
         return f"{self.total} of {steps} steps were skipped, as their gradients were not finite"
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint keeps."""
+        """Return the counts for a checkpoint."""
         return {"total": self.total, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on counting."""
+        """Take over the counts of a checkpoint."""
         self.total, self.in_a_row = state["total"], state["in_a_row"]
 
 
 class RunningStatistics:
-    """A copy of the running means and variances of batch normalisation, which a forward pass changes by itself.
+    """Copy of the running means and variances of batch normalisation, which a forward pass changes by itself.
 
     Args:
-        module: whose statistics are kept and put back.
+        module: module whose statistics are copied and restored.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Copy what there is."""
+        """Copy the current statistics."""
         self.buffers: list[Tensor] = [
             buffer for part in module.modules() if isinstance(part, BATCH_NORMS) for buffer in part.buffers(False)
         ]
@@ -97,6 +97,6 @@ class RunningStatistics:
         self.copies = [buffer.clone() for buffer in self.buffers]
 
     def restore(self) -> None:
-        """Put back the last copy after a step that was skipped."""
+        """Restore the last copy after a step that was skipped."""
         for buffer, copy in zip(self.buffers, self.copies, strict=True):
             buffer.copy_(copy)

@@ -1,4 +1,4 @@
-"""What all trained stages share: test measures as validation does, a checkpoint says whose it is, weights can move."""
+"""Base classes of all trained stages: tests run as validation does, and checkpoints name their module."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from spiritlm_pl.contracts.check import Contract, checked
 from spiritlm_pl.contracts.data_modules import WaveformData
 from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
 
-MODULE = "stage_module"  # key of a checkpoint; DeepSpeed has a "module" of its own
+MODULE = "stage_module"  # key in a checkpoint; DeepSpeed uses "module" itself
 
 
 def data_of(module: LightningModule, contract: type[Contract]) -> Contract | None:
@@ -34,10 +34,14 @@ def data_of(module: LightningModule, contract: type[Contract]) -> Contract | Non
 
 
 def check_sample_rate(module: LightningModule, expected: int) -> None:
-    """Refuse a trainer's data of another sample rate than a network's.
+    """Refuse data of another sample rate than the network's.
+
+    Args:
+        module: module whose trainer has the data.
+        expected: sample rate of the network, in Hz.
 
     Raises:
-        ValueError: with both rates, Hz.
+        ValueError: if the data's sample rate differs.
     """
     data = data_of(module, WaveformData)
     if data is not None and data.sample_rate != expected:
@@ -45,10 +49,10 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
 
 
 def check_clipping(module: LightningModule) -> None:
-    """Refuse to clip gradients by value where the trainer does not clip: DeepSpeed and manual optimization go by norm.
+    """Refuse clipping of gradients by value where only their norm is clipped: by DeepSpeed and manual optimization.
 
     Raises:
-        ValueError: if gradients are to be clipped by value there.
+        ValueError: if the trainer asks for clipping by value there.
     """
     algorithm = module.trainer.gradient_clip_algorithm
     clips = module.automatic_optimization and not isinstance(module.trainer.strategy, DeepSpeedStrategy)
@@ -57,11 +61,11 @@ def check_clipping(module: LightningModule) -> None:
 
 
 class StageModule(LightningModule):
-    """A module whose validation hooks serve `test`, too; they log under `self.held_out`."""
+    """Module whose validation hooks serve `test` as well; they log under `held_out`."""
 
     @property
     def held_out(self) -> str:
-        """First part of the names of figures: val or test."""
+        """First part of the names of metrics: "val" or "test"."""
         return "test" if self.trainer.testing else "val"
 
     def on_fit_start(self) -> None:
@@ -85,26 +89,26 @@ class StageModule(LightningModule):
                 )
 
     def on_test_epoch_start(self) -> None:
-        """As at validation."""
+        """Run the validation hook."""
         self.on_validation_epoch_start()
 
     def test_step(self, *batch: Any, **named: Any) -> None:
-        """As at validation."""
+        """Run the validation hook."""
         self.validation_step(*batch, **named)
 
     def on_test_epoch_end(self) -> None:
-        """As at validation."""
+        """Run the validation hook."""
         self.on_validation_epoch_end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the module."""
+        """Store the name of the module's class."""
         checkpoint[MODULE] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check whose checkpoint it is, before its weights are looked at.
+        """Check that the checkpoint is of this class, before its weights are loaded.
 
         Raises:
-            ValueError: if it is not of this module.
+            ValueError: if it is of another class.
         """
         if (found := checkpoint.get(MODULE)) != type(self).__name__:
             raise ValueError(
@@ -113,21 +117,21 @@ class StageModule(LightningModule):
 
 
 class FiniteStepsModule(StageModule):
-    """A module whose steps change nothing where the gradient is not finite.
+    """Module whose steps change nothing where the gradient is not finite.
 
-    Skipped steps are counted and logged as `train/skipped_steps`. Too many in a row end the run, and so does a training
-    of nothing but skipped steps. Under manual optimization a module leaves out such steps itself and calls
-    `count_step` after each.
+    Skipped steps are counted and logged as `train/skipped_steps`. Too many in a row end the training, and so does a
+    training in which every step was skipped. Under manual optimization, a module leaves out such steps itself and calls
+    `count_step` after each step.
 
     Args:
-        max_nonfinite_steps: how many steps in a row may be skipped.
+        max_nonfinite_steps: number of skipped steps in a row at which training ends.
     """
 
     def __init__(self, max_nonfinite_steps: int = 10) -> None:
         """Start with no step skipped."""
         super().__init__()
         self.skipped = SkippedSteps(max_nonfinite_steps)
-        self._steps_seen = 0  # of the trainer, when a step was last looked at
+        self._steps_seen = 0  # `global_step` of the trainer when a step was last counted
         self._statistics: RunningStatistics | None = None
 
     def on_fit_start(self) -> None:
@@ -148,9 +152,9 @@ class FiniteStepsModule(StageModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by norm or by value and log the norm before; drop gradients that are not finite, and count."""
+        """Clip by norm or by value, and log the norm before; drop gradients that are not finite, and count them."""
         if getattr(self.trainer.model, "optimizer", None) is not None:
-            return  # DeepSpeed clips, and skips for itself
+            return  # DeepSpeed clips and skips by itself
         by_value = gradient_clip_algorithm == "value"
         limit = gradient_clip_val or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), math.inf if by_value else limit)
@@ -163,24 +167,24 @@ class FiniteStepsModule(StageModule):
         self.log("train/gradient_norm", norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After a step's last batch, log DeepSpeed's gradient norm, and count a step that it has skipped."""
+        """Log DeepSpeed's gradient norm after a step's last batch, and count the step if DeepSpeed skipped it."""
         if self.trainer.global_step == self._steps_seen:
-            return  # more batches of this step come
+            return  # the step has more batches
         self._steps_seen = self.trainer.global_step
         engine: Any = self.trainer.model
         skipped = getattr(getattr(engine, "optimizer", None), "overflow", None)
-        if skipped is not None:  # DeepSpeed looks at the gradients itself
+        if skipped is not None:  # DeepSpeed checks the gradients itself
             self.count_step(bool(skipped))
             self.log("train/gradient_norm", float(engine.get_global_grad_norm() or 0.0))
 
     def count_step(self, skipped: bool) -> None:
-        """Count a step and log how many were skipped; the running statistics of a skipped one are put back.
+        """Count a step, and log how many were skipped; running statistics of a skipped step are restored.
 
         Args:
-            skipped: whether this one was; the same on every rank.
+            skipped: whether this step was skipped, the same on every rank.
 
         Raises:
-            TrainingDivergedError: if too many were skipped in a row.
+            TrainingDivergedError: if too many steps in a row were skipped.
         """
         if self._statistics is not None:
             if skipped:
@@ -190,21 +194,21 @@ class FiniteStepsModule(StageModule):
         self.log("train/skipped_steps", self.skipped.count(skipped, self.trainer.global_step))
 
     def on_train_end(self) -> None:
-        """Tell how many steps were skipped.
+        """Print how many steps were skipped.
 
         Raises:
-            TrainingDivergedError: if all were.
+            TrainingDivergedError: if all steps were skipped.
         """
         told = self.skipped.finish(self.trainer.global_step)
         if told is not None:
             rank_zero_info(told)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of skipped steps."""
+        """Store the counts of skipped steps."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed has skipped_steps of its own
+        checkpoint["nonfinite_steps"] = self.skipped.state_dict()  # DeepSpeed uses "skipped_steps" itself
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting skipped steps; a checkpoint from before they were counted has skipped none."""
+        """Take over the counts of skipped steps; older checkpoints without counts have skipped none."""
         super().on_load_checkpoint(checkpoint)
         self.skipped.load_state_dict(checkpoint.get("nonfinite_steps", {"total": 0, "in_a_row": 0}))

@@ -1,7 +1,7 @@
-"""ZeRO-3 as a Lightning strategy that also runs on CPU over gloo, and gathering what it has sharded.
+"""ZeRO-3 as a Lightning strategy that also runs on a CPU over gloo, and gathering of sharded weights.
 
-Parameters, gradients and optimizer state are divided over the ranks (Rajbhandari et al., 2020); DeepSpeed
-does the work. Lightning's own strategy accepts CUDA only. On CPU the same code serves tests and trials.
+DeepSpeed divides parameters, gradients and optimizer state over the ranks (Rajbhandari et al., 2020). Lightning's own
+strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 """
 
 import os
@@ -20,10 +20,10 @@ SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
 
 class IntegerBatches(DeepSpeedPrecision):
-    """DeepSpeed's precision for batches of token ids, which have nothing to convert (and are frozen)."""
+    """DeepSpeed's precision for batches of token ids, which are frozen and have nothing to convert."""
 
     def convert_input(self, data: Any) -> Any:
-        """The batch as it is."""
+        """Return the batch unchanged."""
         return data
 
     def backward(self, tensor: Tensor, model: Any, *args: Any, **kwargs: Any) -> None:
@@ -43,15 +43,15 @@ class Zero3Strategy(DeepSpeedStrategy):
         sub_group_size: int = 1_000_000_000,
         persistent_below: int = SMALL,
     ) -> None:
-        """Set what is sharded and where it lives.
+        """Set what is sharded, and where it lives.
 
         Args:
-            offload_optimizer: keep optimizer state and its step on the host.
-            offload_parameters: keep parameters on the host too.
-            pin_memory: page-lock what is offloaded.
-            bucket_size: elements that are reduced or gathered at one time.
-            sub_group_size: elements that the optimizer steps at one time.
-            persistent_below: parameters with fewer elements stay whole on every rank.
+            offload_optimizer: whether optimizer state lives on the host, where the optimizer then steps.
+            offload_parameters: whether parameters live on the host, too.
+            pin_memory: whether host memory of offloaded state is page-locked, which makes copies faster.
+            bucket_size: number of elements that are reduced or gathered at one time.
+            sub_group_size: number of elements that the optimizer steps at one time.
+            persistent_below: number of elements below which a parameter stays whole on every rank.
         """
         device = {"device": "cpu", "pin_memory": pin_memory}
         zero: dict[str, Any] = {
@@ -73,19 +73,19 @@ class Zero3Strategy(DeepSpeedStrategy):
                 "zero_optimization": zero,
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
-                "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own prints only
+                "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only prints it
             }
         )
         self._alive: HfDeepSpeedConfig | None = None
 
     @property
     def on_cpu(self) -> bool:
-        """Whether this runs without CUDA."""
+        """Whether training runs without CUDA."""
         return isinstance(self.accelerator, CPUAccelerator)
 
     @property
     def precision_plugin(self) -> Precision:
-        """The trainer's precision, for batches of token ids."""
+        """Precision of the trainer, adapted to batches of token ids."""
         return super().precision_plugin
 
     @precision_plugin.setter
@@ -96,11 +96,11 @@ class Zero3Strategy(DeepSpeedStrategy):
 
     @property
     def root_device(self) -> torch.device:
-        """This rank's device; DeepSpeed wants an index on CPU too."""
+        """Device of this rank, with an index on a CPU as well, since DeepSpeed needs one."""
         return torch.device("cpu", self.local_rank) if self.on_cpu else super().root_device
 
     def setup_environment(self) -> None:
-        """Start the process group; on CPU past Lightning's check for CUDA."""
+        """Start the process group; on a CPU without Lightning's check for CUDA."""
         if not self.on_cpu:
             super().setup_environment()
             return
@@ -109,7 +109,7 @@ class Zero3Strategy(DeepSpeedStrategy):
         DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:
-        """Join the other ranks; on CPU past Lightning's check of device indices."""
+        """Join the other ranks; on a CPU without Lightning's check of device indices."""
         if not self.on_cpu:
             super().setup_distributed()
             return
@@ -118,22 +118,22 @@ class Zero3Strategy(DeepSpeedStrategy):
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
-        """Shard what is built inside; `from_pretrained` of transformers shards as it loads, too."""
+        """Shard what is built within the context; `from_pretrained` of `transformers` shards while it loads, too."""
         self._init_config_if_needed()
-        self._alive = HfDeepSpeedConfig(self.config)  # transformers asks whether such an object is alive
+        self._alive = HfDeepSpeedConfig(self.config)  # transformers looks for a live object of this class
         with super().model_sharded_context():
             yield
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
-    """The whole state of a network on the CPU, also of one sharded by ZeRO-3; every rank must call.
+    """Return all weights of a network on the CPU, also of one sharded by ZeRO-3; every rank must call.
 
     Args:
-        network: sharded or not.
-        keep: whether this rank wants the weights (rank zero); one parameter at a time is gathered.
+        network: network whose weights are gathered, sharded or not.
+        keep: whether this rank wants the weights, as rank zero does. Parameters are gathered one at a time.
 
     Returns:
-        Names and CPU tensors where `keep`, else None.
+        Weights by name on the CPU if `keep`, else None.
     """
     weights: dict[str, Tensor] = {}
     first_names: dict[int, str] = {}  # tied parameters stay one tensor

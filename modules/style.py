@@ -1,8 +1,8 @@
-"""Style: an encoder that tells expressive styles apart but not speakers, and a classifier over its clusters.
+"""Training of style encoders, which tell expressive styles apart but not speakers, and of style tokenizers.
 
-Spirit LM (arXiv 2402.05755, section 3.2 and model card). `StyleModule` fine-tunes a speech encoder on style labels;
-k-means over its averages (`KMeansModule`) gives the codes. `StyleCodeModule` trains the release's kind of tokenizer,
-an encoder with a classifier, to give the same codes.
+The method is Spirit LM's (arXiv 2402.05755, section 3.2, and model card). `StyleModule` fine-tunes a speech encoder on
+style labels. K-means over its averages (`KMeansModule`) gives the codes. `StyleCodeModule` trains the kind of tokenizer
+that was released, an encoder with a classifier, to give the same codes.
 
 Shapes: B batch, S samples, Y seconds, D feature dimension, L labels, K codes.
 """
@@ -28,12 +28,12 @@ from spiritlm_pl.tokenizers.style import STAGE, EncoderSource, StyleEncoder
 
 
 def reverse_gradient(values: Tensor, scale: float) -> Tensor:
-    """The same values, whose gradient is turned round and scaled (Ganin and Lempitsky, 2015)."""
+    """Return the same values, with their gradient reversed and scaled (Ganin and Lempitsky, 2015)."""
     return (1 + scale) * values.detach() - scale * values
 
 
 class TunedEncoderModule(FiniteStepsModule):
-    """What both modules share: an encoder with a learning rate of its own, and seeds."""
+    """Base class of both modules: an encoder with a learning rate of its own, and seeds."""
 
     network: StyleEncoder
 
@@ -45,18 +45,18 @@ class TunedEncoderModule(FiniteStepsModule):
         seed: int,
         max_nonfinite_steps: int,
     ) -> None:
-        """Keep the settings."""
+        """Store the settings."""
         super().__init__(max_nonfinite_steps)
         self.encoder_learning_rate, self.learning_rate, self.betas = encoder_learning_rate, learning_rate, betas
         self.seed = seed
 
     def on_train_batch_start(self, batch: LabelledBatch, batch_idx: int) -> None:
-        """Draw dropout from the step, so that a resumed run goes on as an uninterrupted one."""
+        """Seed dropout with the step, so that a resumed run continues as an uninterrupted one."""
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank, micro_batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, the pretrained encoder slower than the rest."""
+        """Build AdamW, with a lower learning rate for the pretrained encoder."""
         encoder = [weight for weight in self.network.encoder.parameters() if weight.requires_grad]
         known = {id(weight) for weight in encoder}
         rest = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in known]
@@ -67,23 +67,27 @@ class TunedEncoderModule(FiniteStepsModule):
 
 
 class StyleModule(TunedEncoderModule):
-    """Fine-tune an encoder to tell styles apart (or speakers, as a judge of resynthesis needs).
+    """Fine-tuning of an encoder to tell styles apart, or speakers, as a classifier for resynthesis needs.
 
-    A second head reads the speaker off the features. With an adversarial weight its gradient, turned round, drives the
-    speaker out; its accuracy then says how well it still does against that.
+    A second head predicts the speaker from the features. With an adversarial weight, its reversed gradient removes the
+    speaker from them; the accuracy of the head then tells how much of the speaker is left.
 
     Args:
-        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio; or prosody alone, or MFCCs.
-        target: what to tell apart.
-        projection_dim: features of a linear layer after the encoder; 0 for none.
-        whole: learn from the averages of whole utterances, as a judge of them needs, instead of from every second.
-        balanced: weigh labels so that rare ones count as much as frequent ones.
-        adversarial_weight: of the speaker's gradient, turned round; 0 leaves the encoder alone.
-        encoder_learning_rate: of AdamW for the encoder.
-        learning_rate: of AdamW for the layers after it.
-        betas: of AdamW.
-        seed: of dropout.
-        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        encoder: source of the pretrained encoder: a layer of a HuBERT, a network of `transformers` or torchaudio, or
+            prosody alone, or MFCCs.
+        target: attribute of utterances that is predicted, "style" or "speaker".
+        projection_dim: size of the output of a linear layer after the encoder; 0 leaves the layer out.
+        whole: whether to learn from averages over whole utterances, as a classifier of utterances needs, instead of
+            from every second.
+        balanced: whether to weight labels so that rare ones count as much as frequent ones.
+        adversarial_weight: factor of the speaker head's reversed gradient; with 0 the head does not influence the
+            encoder.
+        encoder_learning_rate: learning rate of AdamW for the encoder.
+        learning_rate: learning rate of AdamW for the layers after the encoder.
+        betas: decay rates of AdamW's two moment estimates.
+        seed: seed for drawing dropout.
+        max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
+            ends.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class StyleModule(TunedEncoderModule):
         seed: int = 0,
         max_nonfinite_steps: int = 10,
     ) -> None:
-        """Keep the settings; the network is built in `configure_model`, when the labels are known."""
+        """Store the settings; `configure_model` builds the network once the labels are known."""
         super().__init__(encoder_learning_rate, learning_rate, betas, seed, max_nonfinite_steps)
         if adversarial_weight < 0:
             raise ValueError(f"adversarial_weight must be at least 0, but is {adversarial_weight} instead")
@@ -108,7 +112,7 @@ class StyleModule(TunedEncoderModule):
             raise ValueError(f"adversarial_weight must be 0 where the target is speaker, but is {adversarial_weight}")
         self.source, self.target, self.projection_dim = encoder, target, projection_dim
         self.whole, self.balanced, self.adversarial_weight = whole, balanced, adversarial_weight
-        self._weights: Tensor | None = None  # of the labels
+        self._weights: Tensor | None = None  # weights of the labels
         self._sums = torch.zeros(0)
 
     def configure_model(self) -> None:
@@ -137,7 +141,12 @@ class StyleModule(TunedEncoderModule):
             self._weights = sum(counts) / len(counts) / torch.tensor(counts, dtype=torch.float32)
 
     def _scores(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Scores of labels and of speakers (B, Y, L), of whole utterances (B, L), and which seconds are (B, Y)."""
+        """Compute scores of labels and of speakers, of seconds (B, Y, L) and utterances (B, L), and the mask (B, Y).
+
+        Returns:
+            Scores of labels and of speakers for each second, the same for each utterance, and the mask of seconds
+            before the end of their utterance.
+        """
         features, counts = self.network(batch.waveforms, batch.lengths)
         whole = self.network.utterances(features, counts)
         probed = reverse_gradient(features, self.adversarial_weight)
@@ -146,7 +155,7 @@ class StyleModule(TunedEncoderModule):
         return classify(features), read_speaker(probed), classify(whole), read_speaker(whole), inside
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
-        """Every second, or the whole, is to tell the style of its utterance."""
+        """Compute the loss of predicting the label of each second or utterance, plus the loss of the speaker head."""
         targets = batch.styles if self.target == "style" else batch.speakers
         scores, speakers, whole, _, inside = self._scores(batch)
         if self.whole:
@@ -161,12 +170,12 @@ class StyleModule(TunedEncoderModule):
         return loss + speaker_loss
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
+        """Start new counts."""
         size = 2 * len(self.network.config.labels) + 1 + self.speaker_head.out_features
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
-        """Whole crops told right: their label, and their speaker by the second head."""
+        """Count the crops whose label is predicted right, and those whose speaker the second head predicts right."""
         targets = batch.styles if self.target == "style" else batch.speakers
         _, _, whole, speakers, _ = self._scores(batch)
         size = len(self.network.config.labels)
@@ -179,10 +188,10 @@ class StyleModule(TunedEncoderModule):
         self._sums += torch.cat(counts)
 
     def on_validation_epoch_end(self) -> None:
-        """Accuracies over all ranks; the balanced one is the mean of those of each label.
+        """Log accuracies over all ranks; the balanced accuracy is the mean of those of each label.
 
-        Beside the accuracy of speakers stands what naming the commonest one would give. What no held-out utterance is
-        known of has no figure.
+        Beside the accuracy of speakers, the share of the most frequent speaker is logged, which is the accuracy of
+        always naming that one. A metric without any labelled held-out utterance is left out.
         """
         size = len(self.network.config.labels)
         right, known, told, speakers = sum_over_ranks(self._sums).split([size, size, 1, self.speaker_head.out_features])
@@ -197,19 +206,19 @@ class StyleModule(TunedEncoderModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
 
     def export(self, folder: str) -> None:
-        """Write the encoder with its classifier."""
+        """Write the encoder with its classifier to a folder."""
         if self.global_rank == 0:
             save_network(folder, self.network, STAGE)
 
 
 def second_loss(scores: Tensor, targets: Tensor, inside: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross entropy over the seconds of utterances.
+    """Compute the cross entropy over the seconds of utterances.
 
     Args:
-        scores: (B, Y, L).
-        targets: (B,), -1 where unknown.
-        inside: (B, Y) which seconds are there.
-        weights: (L,) of the labels, 1 on average over utterances; None for equal ones.
+        scores: scores of the labels for each second (B, Y, L).
+        targets: label of each utterance (B,), -1 where unknown.
+        inside: mask of the seconds before the end of each utterance (B, Y).
+        weights: weight of each label (L,), 1 on average over utterances; None for equal weights.
     """
     wanted = torch.where(inside, targets[:, None], UNKNOWN).flatten()
     weights = None if weights is None else weights.to(scores.device)
@@ -219,24 +228,25 @@ def second_loss(scores: Tensor, targets: Tensor, inside: Tensor, weights: Tensor
 
 
 def hits(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of the known targets (B,) have the best score (B, L), and how many are known."""
+    """Count the known targets (B,) that have the best score of (B, L), and all known targets."""
     known = targets != UNKNOWN
     return ((scores.argmax(-1) == targets) & known).sum().double(), known.sum().double()
 
 
 class StyleCodeModule(TunedEncoderModule):
-    """Train an encoder with a classifier to give the style codes of a teacher.
+    """Training of an encoder with a classifier to give the style codes of a teacher.
 
     Args:
-        encoder: pretrained: a layer of a HuBERT, a network of transformers or torchaudio, the encoder of a trained
-            style encoder, or MFCCs.
-        teacher: tokenizer folder whose codes are learnt, one a second.
-        projection_dim: features of a linear layer after the encoder.
-        encoder_learning_rate: of AdamW for the encoder.
-        learning_rate: of AdamW for the layers after it.
-        betas: of AdamW.
-        seed: of dropout.
-        max_nonfinite_steps: how many steps in a row may be skipped because their gradient is not finite.
+        encoder: source of the pretrained encoder: a layer of a HuBERT, a network of `transformers` or torchaudio, the
+            encoder of a trained style encoder, or MFCCs.
+        teacher: folder of the tokenizer whose codes are learnt, one code per second.
+        projection_dim: size of the output of a linear layer after the encoder; 0 leaves the layer out.
+        encoder_learning_rate: learning rate of AdamW for the encoder.
+        learning_rate: learning rate of AdamW for the layers after the encoder.
+        betas: decay rates of AdamW's two moment estimates.
+        seed: seed for drawing dropout.
+        max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
+            ends.
     """
 
     def __init__(
@@ -250,10 +260,10 @@ class StyleCodeModule(TunedEncoderModule):
         seed: int = 0,
         max_nonfinite_steps: int = 10,
     ) -> None:
-        """Keep the settings; networks are built and read in `configure_model`."""
+        """Store the settings; `configure_model` builds the network and loads the teacher."""
         super().__init__(encoder_learning_rate, learning_rate, betas, seed, max_nonfinite_steps)
         self.source, self.teacher_folder, self.projection_dim = encoder, teacher, projection_dim
-        self._teacher: list[PhoneticTokenizer] = []  # in a list: no part of this module's weights
+        self._teacher: list[PhoneticTokenizer] = []  # in a list, so that its weights stay out of checkpoints
         self._counts: dict[str, Tensor] = {}
 
     def configure_model(self) -> None:
@@ -275,9 +285,9 @@ class StyleCodeModule(TunedEncoderModule):
         self.quantizer = LinearQuantizer(size)
 
     def _codes(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (N, K) and the teacher's codes (N,) of all seconds, and the seconds of each utterance (B,)."""
+        """Compute scores (N, K) and the teacher's codes (N,) of all seconds, and the utterances' seconds (B,)."""
         teacher = self._teacher[0].to(self.device)
-        with torch.autocast(self.device.type, enabled=False):  # the codes that `predict` gives
+        with torch.autocast(self.device.type, enabled=False):  # in full precision, as `predict` computes the codes
             codes = teacher.encode(batch.waveforms, batch.lengths)
         wanted = [units.frames().to(self.device) for units in codes]
         features, counts = self.network(batch.waveforms, batch.lengths)
@@ -290,14 +300,14 @@ class StyleCodeModule(TunedEncoderModule):
         )
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
-        """Cross entropy a second."""
+        """Compute the cross entropy per second."""
         scores, codes, _ = self._codes(batch)
         loss = cross_entropy(scores.float(), codes, reduction="sum") / max(1, len(codes))
         self.log("train/loss", loss.detach(), batch_size=len(batch.ids), prog_bar=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count: codes beside styles, beside speakers, and those that agree with the teacher."""
+        """Start new counts: of codes by style and by speaker, of all codes, and of agreement with the teacher."""
         data = data_of(self, LabelledData)
         names = {"styles": (), "speakers": ()} if data is None else {"styles": data.styles, "speakers": data.speakers}
         sizes = {name: max(1, len(labels)) for name, labels in names.items()}
@@ -306,7 +316,7 @@ class StyleCodeModule(TunedEncoderModule):
         self._counts |= {"codes": torch.zeros(k, device=self.device), "agreement": torch.zeros(2, device=self.device)}
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
-        """Count."""
+        """Count codes by style and speaker, and those that agree with the teacher."""
         scores, codes, sizes = self._codes(batch)
         found = scores.argmax(-1)
         self._counts["agreement"] += torch.stack(hits(scores, codes)).float()
@@ -318,7 +328,7 @@ class StyleCodeModule(TunedEncoderModule):
             self._counts[name].index_put_((found[known], labels[known]), ones, accumulate=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Agreement with the teacher, codebook use, and purity of the codes as to style and speaker."""
+        """Log agreement with the teacher, use of the codebook, and purity of the codes by style and by speaker."""
         counts = {name: sum_over_ranks(part) for name, part in self._counts.items()}
         right, number = counts["agreement"].tolist()
         shares = counts["codes"] / counts["codes"].sum().clamp(min=1)
@@ -333,6 +343,6 @@ class StyleCodeModule(TunedEncoderModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in figures.items()}, prog_bar=True)
 
     def export(self, folder: str) -> None:
-        """Write a tokenizer of one code a second."""
+        """Write a tokenizer of one code per second to a folder."""
         if self.global_rank == 0:
             PhoneticTokenizer(cast(FeatureExtractor, self.network), self.quantizer).save(folder)

@@ -1,4 +1,4 @@
-"""Running a speech tokenizer over a corpus with `predict`; a writer callback keeps what it gives."""
+"""Running of a speech tokenizer over a corpus with `predict`; a writer callback stores the units."""
 
 from lightning import LightningModule
 
@@ -9,14 +9,14 @@ from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load
 
 
 class TokenizeModule(LightningModule):
-    """A frozen tokenizer on the trainer's device.
+    """Frozen speech tokenizer on the trainer's device.
 
     Args:
         tokenizer: folder of a speech tokenizer, phonetic or expressive.
     """
 
     def __init__(self, tokenizer: str) -> None:
-        """Keep the folder; it is read in `setup`."""
+        """Store the folder; `setup` loads the tokenizer."""
         super().__init__()
         self.folder = tokenizer
         self.tokenizer: SpeechTokenizer | None = None
@@ -34,7 +34,7 @@ class TokenizeModule(LightningModule):
         check_sample_rate(self, self.tokenizer.sample_rate)
 
     def predict_step(self, batch: WaveformBatch, batch_idx: int) -> list[Units]:
-        """Units of every utterance of the batch."""
+        """Encode every utterance of the batch."""
         assert self.tokenizer is not None
         if batch.f0 is None or not isinstance(self.tokenizer, ExpressiveTokenizer):
             return self.tokenizer.encode(batch.waveforms, batch.lengths)

@@ -1,7 +1,7 @@
-"""Training a unit vocoder: reconstruction, least-squares GAN with feature matching, and durations (HiFi-GAN).
+"""Training of a unit vocoder: reconstruction, least-squares GAN with feature matching, and durations (HiFi-GAN).
 
-A GAN has two optimizers, which DeepSpeed strategies do not take: train under DDP
-(`ddp_find_unused_parameters_true`, since each backward pass reaches one of the two halves only).
+A GAN has two optimizers, which DeepSpeed strategies do not accept. Train under DDP (`ddp_find_unused_parameters_true`,
+since each backward pass reaches only one of generator and discriminators).
 
 Shapes: B batch, T frames, S = T * hop_length samples, R runs of equal units.
 """
@@ -39,32 +39,37 @@ METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_erro
 
 
 class VocoderModule(FiniteStepsModule):
-    """Train a vocoder. `trainer.global_step` counts batches: the discriminators' steps are not counted.
+    """Training of a vocoder. `trainer.global_step` counts batches; steps of the discriminators are not counted.
 
-    Crops and dropout are drawn from a seed made of `seed`, step and rank, so that a resumed run goes on as an
+    Crops and dropout are drawn with a seed made of `seed`, step and rank, so that a resumed run continues as an
     uninterrupted one.
 
     Args:
-        network: the vocoder, by type of generator.
-        discriminators: any number; none trains on reconstruction alone.
-        generator_optimizer: makes the optimizer of the network.
-        discriminator_optimizer: makes the optimizer of the discriminators.
-        generator_scheduler: makes its learning rate schedule, or a cycle as long as the training.
-        discriminator_scheduler: the discriminators' schedule, stepped only while they train.
-        scheduler_interval: when the schedules step.
-        initial: exported vocoder to start from, of the same generator and units; None for random weights.
-        mel_weight: of the L1 distance of log-mel spectrograms.
-        stft_weight: of the multi-resolution STFT loss.
-        stft_sizes: its frame sizes in samples.
-        adversarial_weight: of the generator's adversarial loss.
-        feature_matching_weight: of the distance of the discriminators' activations.
-        duration_weight: of the duration predictor's loss.
-        adversarial_start: step at which the discriminators begin; below 1, the share of the training before it.
-        discriminator_frames: unit frames of a segment that the discriminators see, anywhere in it; None: all.
-        gradient_clip: largest gradient norm of each half.
-        ema_decay: exponential average of the weights, for validation and export; None: no average.
-        max_nonfinite_steps: how many steps in a row may be skipped because a gradient is not finite.
-        seed: of crops and dropout.
+        network: vocoder that is trained; its class chooses the generator.
+        discriminators: discriminators, any number; without any, training is by reconstruction alone.
+        generator_optimizer: makes the optimizer of the vocoder from its parameters.
+        discriminator_optimizer: makes the optimizer of the discriminators from their parameters.
+        generator_scheduler: makes the learning rate schedule of the vocoder, or a cycle as long as the training; None
+            for a constant rate.
+        discriminator_scheduler: makes the schedule of the discriminators, which advances only while they train; None
+            for a constant rate.
+        scheduler_interval: whether the schedules advance with each "step" or each "epoch".
+        initial: folder of an exported vocoder to start from, of the same generator and units; None for random weights.
+        mel_weight: weight of the L1 distance of log-mel spectrograms.
+        stft_weight: weight of the multi-resolution STFT loss; 0 leaves it out.
+        stft_sizes: frame sizes of that loss in samples.
+        adversarial_weight: weight of the generator's adversarial loss.
+        feature_matching_weight: weight of the distance between the discriminators' activations.
+        duration_weight: weight of the duration predictor's loss.
+        adversarial_start: step at which the discriminators begin to train; a value below 1 is the share of the training
+            before that step.
+        discriminator_frames: number of unit frames, at a random place of a segment, that the discriminators see; None
+            for the whole segment.
+        gradient_clip: largest norm of the gradient of the vocoder, and of that of the discriminators.
+        ema_decay: decay of the exponential average of weights that is used for validation and export; None for no
+            average.
+        max_nonfinite_steps: number of steps in a row, skipped because a gradient is not finite, at which training ends.
+        seed: seed for crops and dropout.
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class VocoderModule(FiniteStepsModule):
         max_nonfinite_steps: int = 10,
         seed: int = 0,
     ) -> None:
-        """Keep the networks, the weights and the optimizers' makers."""
+        """Store networks, weights, and makers of optimizers and schedules."""
         super().__init__(max_nonfinite_steps)
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), but is {ema_decay} instead")
@@ -114,7 +119,7 @@ class VocoderModule(FiniteStepsModule):
         self.adversarial_weight, self.feature_matching_weight = adversarial_weight, feature_matching_weight
         self.duration_weight = duration_weight
         self.adversarial_start = adversarial_start
-        self.first_adversarial_step = 0  # set with the optimizers
+        self.first_adversarial_step = 0  # set by `configure_optimizers`
         self.discriminator_frames = discriminator_frames
         self.gradient_clip = gradient_clip
         self.seed = seed
@@ -147,11 +152,11 @@ class VocoderModule(FiniteStepsModule):
             self.best_network.load_state_dict(self.network.state_dict())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer and, optionally, one schedule for the network and for the discriminators.
+        """Build an optimizer, and a schedule if one is given, for the vocoder and for the discriminators.
 
         Raises:
-            ValueError: if a one-cycle schedule is over before the training is, or the training has no end and a
-                part of it is asked for.
+            ValueError: if a one-cycle schedule ends before the training does, or a setting depends on the length of the
+                training and that has none.
         """
         halves = [self.network, self.discriminators] if len(self.discriminators) else [self.network]
         optimizers = [make(half.parameters()) for half, make in zip(halves, self.optimizer_factories, strict=False)]
@@ -182,11 +187,11 @@ class VocoderModule(FiniteStepsModule):
         return int(total)
 
     def on_train_batch_start(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
-        """Draw crops and dropout from the step."""
+        """Seed crops and dropout with the step."""
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
 
     def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
-        """One step of the discriminators, once they have started, and one of the network."""
+        """Take a step of the discriminators, once these have begun, and one of the vocoder."""
         real = batch.waveforms
         made = self._speak(self.network, batch)
         losses = {"mel": self.mel_loss(made, real), "duration": self._duration_loss(batch)}
@@ -222,16 +227,16 @@ class VocoderModule(FiniteStepsModule):
         self.count_step(not all(bool(norm.isfinite()) for norm in norms))
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules that go by epochs."""
+        """Advance the schedules that go by epochs."""
         if self.scheduler_interval == "epoch":
             self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin anew."""
+        """Discard the values of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
-        """Distances between held-out segments and their resynthesis, and of predicted durations."""
+        """Collect distances between held-out segments and their resynthesis, and errors of predicted durations."""
         network = self.best_network
         made = self._speak(network, batch)
         values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
@@ -252,7 +257,7 @@ class VocoderModule(FiniteStepsModule):
             self.log(f"{self.held_out}/{name}", value, prog_bar=name == "mel_distance")
 
     def export(self, folder: str) -> None:
-        """Write the network, averaged if there is an average, for `load_network(folder, "vocoder")`."""
+        """Write the vocoder, averaged if there is an average, for `load_network(folder, "vocoder")`."""
         if self.global_rank == 0:
             save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
 
@@ -261,7 +266,7 @@ class VocoderModule(FiniteStepsModule):
         return list(optimizers) if isinstance(optimizers, list) else [optimizers]
 
     def _speak(self, network: Vocoder, batch: UnitWaveformBatch) -> Tensor:
-        """Waveforms (B, S), silent after the end of each segment, as the original is."""
+        """Generate waveforms (B, S), silent after the end of each segment, as the originals are."""
         waveforms = network(batch.units, batch.speakers, batch.pitches, batch.styles, batch.global_styles)
         position = torch.arange(waveforms.shape[1], device=waveforms.device)
         return waveforms * (position < batch.lengths[:, None] * network.hop_length)
@@ -274,28 +279,28 @@ class VocoderModule(FiniteStepsModule):
         return [judgement for discriminator in self.discriminators for judgement in discriminator(waveforms)]
 
     def _crop(self, num_frames: int) -> tuple[int, int]:
-        """First and end sample of what the discriminators see."""
+        """Choose the part that the discriminators see; return its first and end sample."""
         length = min(self.discriminator_frames or num_frames, num_frames)
         first = int(torch.randint(num_frames - length + 1, ()))
         return first * self.network.hop_length, (first + length) * self.network.hop_length
 
     def _descend(self, optimizer: Any, loss: Tensor, half: nn.Module, counted: bool) -> Tensor:
-        """One step of one half; skipped where the gradient is not finite. Returns the gradient's norm."""
+        """Take one step of vocoder or discriminators, without effect if the gradient is not finite; return its norm."""
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(half.parameters(), self.gradient_clip)
         if not torch.isfinite(norm):
-            optimizer.zero_grad()  # without gradients the step changes nothing, and still counts
+            optimizer.zero_grad()  # without gradients the step changes no weight, but is counted
         (optimizer if counted else optimizer.optimizer).step()
         return norm
 
     def _step_schedulers(self, adversarial: bool) -> None:
-        """Step each half's schedule, the discriminators' only while they train."""
-        schedulers: Any = self.lr_schedulers() or []  # typed for schedulers that want a metric, too
+        """Advance the schedule of the vocoder, and that of the discriminators if they train."""
+        schedulers: Any = self.lr_schedulers() or []  # declared for schedulers that need a metric, too
         for half, scheduler in zip(
             (half for half, make in enumerate(self.scheduler_factories) if make is not None),
             schedulers if isinstance(schedulers, list) else [schedulers],
-            strict=False,  # without discriminators there is no schedule of theirs
+            strict=False,  # discriminators may be missing, and so their schedule
         ):
             if half == 0 or adversarial:
                 scheduler.step()

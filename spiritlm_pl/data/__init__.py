@@ -1,1 +1,1 @@
-"""From unit shards and text to training rows: storing, interleaving, packing, mixing."""
+"""The way from unit shards and text to training rows: storing, interleaving, packing, mixing."""

@@ -1,4 +1,4 @@
-"""Which utterances make up which batch: pure functions of (seed, epoch), so that resuming is exact.
+"""Assignment of utterances to batches, as functions of (seed, epoch) alone, so that resuming is exact.
 
 Shapes: N utterances.
 """
@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
-JITTER = 0.05  # of durations, when similar ones are put together
+JITTER = 0.05  # relative spread of durations, so that utterances of similar length are grouped anew each epoch
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One batch of one epoch: what a loader's worker needs to make it.
+    """One batch of one epoch, with all that a worker of a data loader needs to make it.
 
     Attributes:
-        epoch: drives crops.
-        indices: positions of the utterances.
+        epoch: number of the epoch, on which random crops depend.
+        indices: positions of the utterances in the corpus.
     """
 
     epoch: int
@@ -28,7 +28,7 @@ class Visit:
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
-    """Random numbers that depend on nothing but the seed and up to three counters."""
+    """Make a generator of random numbers that depend on the seed and up to three counters only."""
     padded = [seed, *counters, 0, 0, 0][:4]
     key = np.array([padded[0] & (2**64 - 1), padded[1]], dtype=np.uint64)
     counter = np.array([0, 0, padded[2], padded[3]], dtype=np.uint64)
@@ -36,28 +36,35 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 
 
 def step_seed(seed: int, step: int, rank: int = 0, micro_batch: int = 0) -> int:
-    """Seed of what one rank draws in one micro-batch of one optimizer step (masks, dropout, crops)."""
-    # CPU generators keep 32 bits of it: the last factor spreads micro-batches over these.
+    """Return the seed for random choices (masks, dropout, crops) of a rank in a micro-batch of an optimizer step.
+
+    Args:
+        seed: seed of the run.
+        step: number of the optimizer step.
+        rank: number of this process.
+        micro_batch: number of the batch among those that the step accumulates.
+    """
+    # CPU generators keep 32 bits of the seed. The last factor spreads micro-batches over them.
     return (seed * 1_000_003 + step) * 4099 + rank + micro_batch * 2_654_435_761
 
 
 def bucketed_batches(
     durations: npt.NDArray[np.float64], max_seconds: float, *, seed: int, epoch: int, shuffle: bool = True
 ) -> list[Indices]:
-    """Batches of utterances of similar length, in random order; every utterance once.
+    """Make batches of utterances of similar length, in random order; each utterance occurs once.
 
-    Every epoch has the same number of batches, with the same sizes: trainers ask for their number only once.
+    Every epoch has the same number of batches with the same sizes, since trainers ask for their number only once.
 
     Args:
-        durations: (N,) seconds.
-        max_seconds: of a batch, padding included; a longer utterance is a batch of its own.
-        seed: of the shuffle.
-        epoch: another order in each.
-        shuffle: False gives one fixed order, from short to long.
+        durations: duration of each utterance in seconds (N,).
+        max_seconds: largest duration of a batch in seconds, padding included; a longer utterance is a batch by itself.
+        seed: seed of the shuffle.
+        epoch: number of the epoch; each has another order.
+        shuffle: whether to shuffle; if not, the order is the same in all epochs, from short to long.
     """
     random = generator(seed, epoch)
     spread = JITTER if shuffle else 0.0
-    # What a shuffle puts at a place is at most this much longer than what the sorted order has there.
+    # After a shuffle, an utterance is longer by at most this factor than the one at its place in the sorted order.
     room = max_seconds * (1 - spread) / (1 + spread)
     bounds = [0]
     for position, duration in enumerate(np.sort(durations)):
@@ -69,15 +76,27 @@ def bucketed_batches(
 
 
 def by_length(seconds: Sequence[float], batch_seconds: float) -> list[list[int]]:
-    """Places of utterances in batches of like lengths, the shortest first; `bucketed_batches` in its fixed order."""
+    """Group places of utterances into batches of similar lengths, shortest first, as `bucketed_batches` unshuffled.
+
+    Args:
+        seconds: duration of each utterance in seconds.
+        batch_seconds: largest duration of a batch in seconds, padding included.
+    """
     batches = bucketed_batches(np.asarray(seconds), batch_seconds, seed=0, epoch=0, shuffle=False)
     return [batch.tolist() for batch in batches]
 
 
 def fixed_batches(counts: Indices, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
-    """Batches of `batch_size` visits, utterance i being visited `counts[i]` times an epoch.
+    """Make batches of `batch_size` visits, with `counts[i]` visits to utterance i per epoch.
 
-    The last batch may be smaller; it is filled up from the beginning where there is more than one batch.
+    The last batch may be smaller. When shuffling, it is filled up with the first visits if there are more batches.
+
+    Args:
+        counts: number of visits to each utterance (N,).
+        batch_size: number of visits in a batch.
+        seed: seed of the shuffle.
+        epoch: number of the epoch; each has another order.
+        shuffle: whether to shuffle the visits; if not, they come in the order of the utterances.
     """
     visits = np.repeat(np.arange(len(counts)), counts)
     if shuffle:
@@ -90,7 +109,13 @@ def fixed_batches(counts: Indices, batch_size: int, *, seed: int, epoch: int, sh
 
 
 def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indices]:
-    """Every `world_size`-th batch from `rank` on; the first ones fill up, so that all ranks get as many."""
+    """Take every `world_size`-th batch from `rank` on; the first ones are repeated so that all ranks get as many.
+
+    Args:
+        batches: batches of all ranks.
+        rank: number of this process.
+        world_size: number of processes that share the batches.
+    """
     if not batches:
         return []
     rounds = -(-len(batches) // world_size)
@@ -98,10 +123,11 @@ def share(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indice
 
 
 def evened(batches: Sequence[Indices], world_size: int) -> list[Indices]:
-    """As many batches for each rank, and every utterance as often as every other, as held-out figures need it.
+    """Divide batches so that all ranks get as many and every utterance occurs equally often, as held-out metrics need.
 
-    The largest batches are cut in two until their number is a multiple of the ranks'. Where all hold one utterance, the
-    first (shortest) ones are joined in pairs; where there are few of them beside the ranks, all come several times.
+    The largest batches are halved until their number is a multiple of the number of ranks. If all of them hold one
+    utterance, the first (shortest) ones are joined in pairs; with fewer than two batches per rank, all batches are
+    repeated instead.
     """
     even = list(batches)
     while len(even) % world_size:

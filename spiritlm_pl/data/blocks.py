@@ -1,8 +1,8 @@
-"""Training blocks on disk: one folder a stream, `manifest.json` and memory-mapped safetensors files.
+"""Training blocks on disk: one folder per stream, with `manifest.json` and memory-mapped safetensors files.
 
-The manifest names every block with its size and SHA-256, the vocabulary, and where the tokens came from. A
-block is checked when it is opened, so a truncated, changed or missing one is an error that names it. Files
-get their name only when they are complete, the manifest last.
+The manifest names every block with its size and SHA-256, the vocabulary, and the sources of the tokens. A block is
+checked when it is opened, so that a truncated, changed or missing one raises an error that names it. Files get their
+names only when they are complete, the manifest last.
 """
 
 import json
@@ -22,14 +22,24 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-TEXT_FINGERPRINT = "text_fingerprint"  # in the sources: what `TextTokenizer.fingerprint` was
+TEXT_FINGERPRINT = "text_fingerprint"  # key in the sources, for the value of `TextTokenizer.fingerprint`
 STREAM_KINDS = ("text", "speech", "aligned")
 ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockEntry:
-    """What the manifest says of one block."""
+    """Entry of one block in the manifest.
+
+    Attributes:
+        file: name of the block's file.
+        bytes: size of the file in bytes.
+        sha256: checksum of the file, in hexadecimal.
+        documents: number of documents in the block.
+        words: number of words; a document of one modality counts as one word.
+        text_tokens: number of text tokens.
+        speech_tokens: number of speech tokens.
+    """
 
     file: str
     bytes: int
@@ -42,14 +52,15 @@ class BlockEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder of blocks holds.
+    """Contents of a folder of blocks.
 
     Attributes:
-        kind: text, speech or aligned.
-        vocabulary: layout of the ids.
-        blocks: its blocks in order.
-        sources: names and hashes of what the blocks were made from.
-        sha256: of the manifest file itself, which stands for all the data (it names every block's checksum).
+        kind: kind of its documents: text, speech or aligned.
+        vocabulary: layout of the token ids.
+        blocks: entries of the blocks, in order.
+        sources: names and hashes of the files from which the blocks were made.
+        sha256: checksum of the manifest file, which identifies all the data, since the manifest holds each block's
+            checksum.
     """
 
     kind: str
@@ -60,22 +71,22 @@ class Manifest:
 
     @property
     def num_documents(self) -> int:
-        """Documents in all blocks."""
+        """Number of documents in all blocks."""
         return sum(block.documents for block in self.blocks)
 
     @property
     def num_tokens(self) -> int:
-        """Text and speech tokens in all blocks, without modality tokens."""
+        """Number of text and speech tokens in all blocks, without modality tokens."""
         return sum(block.text_tokens + block.speech_tokens for block in self.blocks)
 
 
 def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
-    """uint16 when all ids fit, uint32 otherwise."""
+    """Return uint16 where all ids fit, else uint32."""
     return np.dtype(np.uint16 if vocabulary.num_rows <= 1 << 16 else np.uint32)
 
 
 def write_block(folder: Path, number: int, documents: list[Document], vocabulary: Vocabulary) -> BlockEntry:
-    """Write one block and describe it."""
+    """Write one block, and return its entry for the manifest."""
     table = Documents.from_documents(documents, token_dtype(vocabulary))
     path = folder / f"block-{number:05d}.safetensors"
     with atomic_path(path) as temporary:
@@ -94,7 +105,15 @@ def write_block(folder: Path, number: int, documents: list[Document], vocabulary
 def write_manifest(
     folder: Path, kind: str, vocabulary: Vocabulary, blocks: Iterable[BlockEntry], sources: dict[str, Any]
 ) -> Manifest:
-    """Write `manifest.json`, after all its blocks."""
+    """Write `manifest.json`, which must come after all blocks, and return it.
+
+    Args:
+        folder: folder of the blocks.
+        kind: kind of the documents: text, speech or aligned.
+        vocabulary: layout of the token ids.
+        blocks: entries of the blocks, in order.
+        sources: names and hashes of the files from which the blocks were made.
+    """
     assert kind in STREAM_KINDS
     description = {
         "format": FORMAT,
@@ -110,11 +129,11 @@ def write_manifest(
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a folder of blocks.
+    """Read the manifest of a folder of blocks.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it cannot be read.
+        FileNotFoundError: if the folder has no manifest.
+        ValueError: if the manifest cannot be read.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
@@ -143,8 +162,8 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
     """Check a block's size and checksum and map it into memory.
 
     Raises:
-        FileNotFoundError: if it is missing.
-        ValueError: if it is not the block that the manifest names.
+        FileNotFoundError: if the block is missing.
+        ValueError: if its size, checksum or format is not that of the manifest.
     """
     path = Path(folder) / entry.file
     if not path.is_file():
@@ -164,8 +183,8 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
 
 
 def _mapped(path: Path) -> dict[str, Any]:
-    """The arrays of a safetensors file as read-only memory maps."""
-    with safe_open(path, framework="numpy"):  # checks the header
+    """Map the arrays of a safetensors file into memory, read-only."""
+    with safe_open(path, framework="numpy"):  # opening checks the header
         pass
     memory = np.memmap(path, dtype=np.uint8, mode="r")
     header_bytes = int(memory[:8].view(np.uint64)[0])

@@ -1,12 +1,12 @@
-"""Unit shards and text to training blocks: one folder for each split and stream.
+"""Building of training blocks from unit shards and text: one folder for each split and stream.
 
 - speech: every utterance with units.
-- aligned: every utterance with units and word times. A token belongs to the word in which it (a unit's or a
-  pitch's run) starts; what is said before the first word goes to the first word, and a pause to the word before it.
+- aligned: every utterance with units and word times. A token belongs to the word in which its unit or code starts.
+  Tokens before the first word go to the first word, and those of a pause to the word before it.
 - text: lines of text files, and the transcripts of the corpora.
 
-Every document ends with the text tokenizer's end token, and may open with its begin token: the vocabulary of the
-blocks says so, and the tokens are put in when documents are cut into rows.
+Every document ends with the text tokenizer's end token, and may open with its begin token. The vocabulary of the blocks
+records both, and the tokens are inserted when documents are cut into rows.
 
 Documents are shuffled once over all blocks, by a hash of their ids and the seed.
 """
@@ -35,12 +35,17 @@ from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-ROUNDING = 1e-6  # seconds by which a frame may start before the word it belongs to
+ROUNDING = 1e-6  # seconds by which a token may start before its word because of rounding
 PARTS_IN_10_000 = 10_000
 
 
 def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> SpeechTokens:
-    """The speech tokens of an utterance in their order.
+    """Return the speech tokens of an utterance in their order.
+
+    Args:
+        utterance: tokenised utterance of a corpus.
+        layout: streams of its tokenizer.
+        vocabulary: vocabulary, whose streams are taken.
 
     Raises:
         ValueError: if the utterance lacks a stream of the vocabulary.
@@ -51,22 +56,22 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
 def speech_of_words(
     utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary
 ) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-    """The speech token ids of each word of an aligned utterance: tokens go to the word in which they start."""
+    """Return the speech token ids of each word of an aligned utterance; tokens go to the word in which they start."""
     tokens = speech_of(utterance, layout, vocabulary)
     starts = np.array([word.start for word in utterance.words])
-    # In long speech a pitch or style stands before units that start before it: it goes to their word.
+    # In long speech, a pitch or style token may stand before units that start earlier. It goes to their word.
     begun = np.minimum.accumulate(tokens.starts[::-1])[::-1] + ROUNDING
-    first = np.searchsorted(begun, starts[1:], side="left")  # first token within word 1, 2, ...
+    first = np.searchsorted(begun, starts[1:], side="left")  # first token of word 1, 2, ...
     return np.split(tokens.ids(vocabulary), np.maximum.accumulate(first)) if len(first) else [tokens.ids(vocabulary)]
 
 
 def spoken_text(utterance: UnitUtterance) -> str:
-    """The text of an utterance: its aligned words, or else its transcript."""
+    """Return the text of an utterance: its aligned words, or else its transcript."""
     return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
 
 
 def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> Document | None:
-    """The speech tokens of an utterance as one speech-only document, None if there are none."""
+    """Make a speech-only document of an utterance; None if it has no units."""
     if not len(utterance.units):
         return None
     ids = speech_of(utterance, layout, vocabulary).ids(vocabulary).tolist()
@@ -76,7 +81,14 @@ def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: 
 def aligned_document(
     utterance: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
 ) -> Document | None:
-    """The words of an utterance in both modalities, None if it has no units or no word times."""
+    """Make a document of both modalities of an utterance's words; None if it has no units or no word times.
+
+    Args:
+        utterance: tokenised utterance of a corpus.
+        layout: streams of its tokenizer.
+        tokenizer: text tokenizer for its words.
+        vocabulary: layout of the token ids.
+    """
     if not len(utterance.units) or not utterance.words:
         return None
     parts = speech_of_words(utterance, layout, vocabulary)
@@ -86,16 +98,16 @@ def aligned_document(
 
 
 def text_document(name: str, text: str, tokenizer: TextTokenizer) -> Document | None:
-    """A text as one document, None if it is empty."""
+    """Make a text-only document of a text; None if it is empty."""
     ids = tokenizer.encode(text)
     return Document(name_key(name), [WordIds(ids, [])]) if ids else None
 
 
 def file_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Names and contents of the documents of a text file, one a line; empty lines are skipped.
+    """Yield names and contents of the documents of a text file, one per line; empty lines are skipped.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if the file is not UTF-8 or holds no text.
     """
     _check_file(path)
@@ -115,14 +127,23 @@ def file_texts(path: Path) -> Iterator[tuple[str, str]]:
 def write_stream(
     folder: Path, kind: str, documents: Shuffler, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]
 ) -> None:
-    """Write shuffled documents as blocks of about equal size."""
+    """Write shuffled documents as blocks of about equal size.
+
+    Args:
+        folder: folder of the stream's blocks.
+        kind: kind of the documents: text, speech or aligned.
+        documents: documents to shuffle and write.
+        vocabulary: layout of the token ids.
+        block_tokens: largest number of tokens in a block, roughly.
+        sources: names and hashes of the inputs, for the manifest.
+    """
     parts = enumerate(documents.blocks(block_tokens))
     entries = [write_block(folder, number, part, vocabulary) for number, part in parts]
     write_manifest(folder, kind, vocabulary, entries, sources)
 
 
 def put_in_place(fresh: Path, folder: Path) -> None:
-    """Replace a stream by the one that was built, or take it away when none was."""
+    """Replace the folder of a stream by the one that was built, or remove it if none was."""
     stale = fresh.with_name(f"{fresh.name}.old")
     if folder.exists():
         stale.parent.mkdir(parents=True, exist_ok=True)
@@ -149,14 +170,14 @@ def build_blocks(
     block_tokens: int = 4_194_304,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
-    """See `spiritlm_pl.cli.build_blocks`.
+    """Build training blocks; `spiritlm_pl.cli.build_blocks` describes the arguments.
 
     Returns:
-        "split/stream" -> its blocks, documents, text tokens and speech tokens.
+        For each "split/stream" its numbers of blocks, documents, text tokens and speech tokens.
 
     Raises:
-        FileNotFoundError: if an input is missing.
-        ValueError: if inputs do not fit together, or nothing is in them.
+        FileNotFoundError: if an input file or folder is missing.
+        ValueError: if inputs do not fit together, or hold no documents.
     """
     if not 0 <= text_validation < 1:
         raise ValueError(f"text_validation must be in [0, 1), but is {text_validation} instead")
@@ -188,7 +209,7 @@ def build_blocks(
     files = [Path(name) for name in text or []]
     for path in files:
         _check_file(path)
-    fresh = Path(out) / ".new"  # an earlier build stays until all of this one is done
+    fresh = Path(out) / ".new"  # an earlier build stays until this one is complete
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         for split in splits:
@@ -219,7 +240,7 @@ def build_blocks(
         built = [(split, kind) for split in splits for kind in STREAM_KINDS if (fresh / split / kind).is_dir()]
         if not built:
             raise ValueError("units and text must hold documents, but hold none")
-        with interrupts_held():  # one vocabulary in all splits
+        with interrupts_held():  # so that all splits have one vocabulary
             for split in splits:
                 for kind in STREAM_KINDS:
                     put_in_place(fresh / split / kind, Path(out) / split / kind)
@@ -230,18 +251,18 @@ def build_blocks(
 
 
 def _file_documents(path: Path, tokenizer: TextTokenizer, split: str, text_validation: float) -> Iterator[Document]:
-    """The lines of a text file that belong to a split."""
+    """Yield the lines of a text file that belong to a split, as documents."""
     for name, line in file_texts(path):
         if _text_split(line, text_validation) == split:
             document = text_document(name, line, tokenizer)
-            if document is not None:  # None: a line of nothing but control characters
+            if document is not None:  # None for a line of control characters only
                 yield document
 
 
 def _documents(
     corpora: list[UnitCorpus], tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool
 ) -> Iterator[tuple[str, Document, float]]:
-    """The documents that utterances give: stream, document and seconds of speech."""
+    """Yield the documents of utterances: stream, document and seconds of speech."""
     for corpus in corpora:
         for utterance in corpus:
             found = {
@@ -255,14 +276,14 @@ def _documents(
 
 
 def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
-    """The corpora that have this split; every one must have a training split."""
+    """Open the corpora that have this split; each must have a training split."""
     return [
         UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
     ]
 
 
 def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
-    """The vocabulary of all streams of the shards, or of their units alone."""
+    """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
     if expressive and not layout.expressive:
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
     if not layout.phonetic:
@@ -274,18 +295,18 @@ def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> 
 def delimited(
     vocabulary: Vocabulary, tokenizer: TextTokenizer, folder: str, end: bool | None = None, begin: bool | None = None
 ) -> Vocabulary:
-    """The vocabulary with the tokens that end and open documents.
+    """Return the vocabulary with the tokens that end and open documents.
 
     Args:
-        vocabulary: layout of the ids; of a language model it says what that was trained with.
-        tokenizer: whose tokens they are.
-        folder: of the tokenizer, for errors.
-        end: whether documents end with a token; None for yes where there is one, but as the language model, and not
-            with a published one.
-        begin: whether they open with one; None for as the language model, or else not.
+        vocabulary: layout of the token ids; that of a language model also tells what the model was trained with.
+        tokenizer: text tokenizer that has these tokens.
+        folder: folder of the text tokenizer, for messages.
+        end: whether documents end with a token. None follows the language model; without one, it means yes if the
+            tokenizer has an end token and is not that of a published model.
+        begin: whether documents open with a token. None follows the language model; without one, it means no.
 
     Raises:
-        ValueError: if the tokenizer has no such token, or the language model was trained otherwise.
+        ValueError: if the tokenizer lacks such a token, or the language model was trained differently.
     """
     given = {"end_of_document": end, "begin_of_document": begin}
     own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
@@ -309,7 +330,7 @@ def delimited(
 
 
 def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:
-    """What is given beside a language model must be as it is."""
+    """Refuse values that differ from those of the language model's vocabulary."""
     for name, value in given.items():
         if value != getattr(vocabulary, name):
             raise ValueError(f"{name} must be {getattr(vocabulary, name)} for {folder}, but is {value} instead")
@@ -321,7 +342,7 @@ def _check_file(path: Path) -> None:
 
 
 def _text_split(line: str, validation: float) -> str:
-    """Equal lines fall into the same split."""
+    """Assign a line to a split by its hash, so that equal lines fall into the same split."""
     drawn = between(name_key(" ".join(line.split())), 0, PARTS_IN_10_000 - 1)
     return "validation" if drawn < validation * PARTS_IN_10_000 else "train"
 

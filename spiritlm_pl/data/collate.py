@@ -1,4 +1,4 @@
-"""From compact rows, as they leave a worker, to the batch that the language model takes.
+"""Conversion of compact rows, as a worker of a data loader returns them, to batches of the language model.
 
 Shapes: B rows, T row length, N segments.
 """
@@ -16,12 +16,12 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class LossOn:
-    """Which tokens are to be predicted; the end of a document always is, where there is one.
+    """Choice of the tokens that are predicted. The end of a document is predicted always, where it has a token.
 
     Args:
-        text: text pieces.
-        speech: units, and pitch and style tokens where there are any.
-        markers: modality tokens within a document and task markers.
+        text: whether tokens of text are predicted.
+        speech: whether units are predicted, and pitch and style tokens where there are any.
+        markers: whether modality tokens within a document and task markers are predicted.
     """
 
     text: bool = True
@@ -29,12 +29,12 @@ class LossOn:
     markers: bool = True
 
     def __post_init__(self) -> None:
-        """Something must be predicted."""
+        """Check that something is predicted."""
         if not (self.text or self.speech or self.markers):
-            raise ValueError("loss_on must name something, but text, speech and markers are all false instead")
+            raise ValueError("loss_on must predict text, speech or markers, but all three are false instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        """(num_rows,) bool, which ids are predicted."""
+        """Return which ids are predicted, a mask (num_rows,)."""
         table = torch.full((vocabulary.num_rows,), self.markers)
         table[: vocabulary.num_text] = self.text
         first, end = vocabulary.speech_bounds
@@ -45,20 +45,20 @@ class LossOn:
 
 
 def collate(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
-    """The batch of some rows.
+    """Make the batch of some rows.
 
-    The first token of a segment is never predicted: nothing of its document stands before it.
+    The first token of a segment is never predicted, since nothing of its document comes before it.
 
     Args:
-        rows: compact rows.
-        step: the optimizer step they belong to.
-        predicted: (num_rows,) bool, `LossOn.table`.
+        rows: packed rows in compact form.
+        step: number of the optimizer step that uses the rows.
+        predicted: which ids are predicted (num_rows,), from `LossOn.table`.
     """
     size = rows.tokens.shape
     starts = rows.cu_seqlens[:-1].astype(np.int64)
     lengths = np.diff(rows.cu_seqlens)
     row = starts // size[1]
-    numbers = np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]  # of a segment in its row
+    numbers = np.arange(len(starts)) - np.searchsorted(row, np.arange(size[0]))[row]  # of each segment in its row
     numbers[rows.padding] = -1
     tokens = torch.from_numpy(rows.tokens.astype(np.int64))
     positions = torch.from_numpy((np.arange(tokens.numel()) - np.repeat(starts, lengths)).reshape(size))

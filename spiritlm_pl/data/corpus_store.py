@@ -1,14 +1,14 @@
-"""Tokenised corpus: Parquet shards of deduplicated units, the source of truth for every later stage.
+"""Tokenised corpora: Parquet shards of deduplicated units, from which every later stage reads.
 
-A tokenizer of several streams (an expressive one has pitch and style codes beside its units) has a column more for
-each, with codes at their own rate.
+For a tokenizer of several streams, there is one more column for each further stream (an expressive tokenizer has pitch
+and style codes), with codes at the stream's own rate.
 
-A folder `<units>/<split>` holds `part-00000.parquet ...`, beside each the rows, bytes and SHA-256 that it was
-written with (`part-00000.json`), and, once all are there, `manifest.json` with those of all. A part appears by
-renaming, and carries the fingerprint of the run that made it, so that a half-written, damaged or foreign part
-is never taken for a finished one.
+A folder `<units>/<split>` holds parts, `part-00000.parquet` and so on. Beside each part, `part-00000.json` records the
+rows, bytes and SHA-256 with which it was written. Once all parts exist, `manifest.json` holds these records of all of
+them. A part gets its name by renaming when it is complete, and carries the fingerprint of the run that made it. So a
+half-written or damaged part, or one of another run, is never taken for a finished one.
 
-Shapes: R runs of equal units, T frames, K codebooks, F frames of a further stream.
+Shapes: R runs of equal units, T frames, K codebooks, F codes of a further stream.
 """
 
 import json
@@ -46,7 +46,13 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word with its time in seconds from the start of the utterance."""
+    """A word with its time in seconds from the start of the utterance.
+
+    Attributes:
+        word: the word as it is written.
+        start: time of its start, in seconds.
+        end: time of its end, in seconds.
+    """
 
     word: str
     start: float
@@ -58,17 +64,18 @@ class UnitUtterance:
     """One tokenised utterance.
 
     Attributes:
-        id: unique over all corpora.
-        corpus: name of the corpus it belongs to.
-        speaker: name, may be empty.
-        duration: seconds.
-        text: transcript, may be empty.
-        words: with times; empty when not aligned.
-        units: (R,) uint16 codes of the first stream, neighbours differ; (T, K) for frames with K codebooks.
-        unit_starts: (R,) uint32 frame index of each run's start.
-        num_frames: T.
-        custom: what the corpus says beyond that, as JSON values.
-        codes: (F,) or (F, K) uint16 codes of each further stream by its name, at its rate.
+        id: unique id over all corpora.
+        corpus: name of the utterance's corpus.
+        speaker: name of the speaker; empty where unknown.
+        duration: duration of the utterance in seconds.
+        text: transcript; empty where there is none.
+        words: words with their times; empty where the utterance is not aligned.
+        units: codes of the first stream, uint16: (R,), of which neighbours differ, or (T, K) for frames with K
+            codebooks.
+        unit_starts: index of the frame at which each run starts (R,), uint32.
+        num_frames: number of frames of the first stream, T.
+        custom: further values of the corpus, as JSON values.
+        codes: codes of each further stream by its name, uint16, (F,) or (F, K), at the stream's rate.
     """
 
     id: str
@@ -85,7 +92,7 @@ class UnitUtterance:
 
 
 def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Frame-rate units (T,) or (T, K): every unit repeated for its run."""
+    """Return the units of all frames, (T,) or (T, K): every unit repeated for its run."""
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
     return np.repeat(utterance.units, durations, axis=0)
 
@@ -93,28 +100,42 @@ def unit_frames(utterance: UnitUtterance) -> np.ndarray[Any, np.dtype[np.uint16]
 def at_frames(
     codes: np.ndarray[Any, np.dtype[np.uint16]], rate: float, frame_rate: float, num_frames: int
 ) -> np.ndarray[Any, Any]:
-    """Codes of one rate at the (T,) frames of another; the last one is held."""
+    """Look up codes at the (T,) frames of another rate; the last code is held.
+
+    Args:
+        codes: codes of a stream (F,) or (F, K).
+        rate: rate of the codes in Hz.
+        frame_rate: rate of the frames in Hz.
+        num_frames: number of frames, T.
+    """
     assert len(codes), "speech with units has codes"
     places = np.floor(np.arange(num_frames) * rate / frame_rate + 1e-9).astype(np.int64)
     return codes[np.minimum(places, len(codes) - 1)]
 
 
 def part_name(index: int) -> str:
-    """File name of a part."""
+    """Return the file name of a part."""
     return f"part-{index:05d}.parquet"
 
 
 def _entry_path(path: Path) -> Path:
-    """Where a part's rows, bytes and SHA-256 stand."""
+    """Return the path of the record with a part's rows, bytes and SHA-256."""
     return path.with_suffix(".json")
 
 
 def write_part(
     folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str, skipped: Sequence[Skipped] = ()
 ) -> Path:
-    """Write one part atomically, and beside it what the manifest is to say of it: also what was left out.
+    """Write one part atomically, with its record for the manifest, which tells also what was left out; return its path.
 
-    After an error, what was there before is as it was, or is no longer taken for finished.
+    After an error, an earlier part is either unchanged or no longer counts as finished.
+
+    Args:
+        folder: folder of the split.
+        index: number of the part.
+        utterances: tokenised utterances of the part.
+        fingerprint: identifies the run by its settings and input.
+        skipped: recordings that could not be read.
     """
     streams = list(utterances[0].codes) if utterances else []
     assert all(list(u.codes) == streams for u in utterances), "utterances of one tokenizer have the same streams"
@@ -143,7 +164,7 @@ def write_part(
 
 
 def file_state(path: str | Path) -> list[int] | None:
-    """What changes with a file: its bytes and the time of its last change; None where there is none."""
+    """Return size in bytes and time of the last change of a file, in ns; None where there is no such file."""
     if not Path(path).is_file():
         return None
     state = Path(path).stat()
@@ -151,11 +172,11 @@ def file_state(path: str | Path) -> list[int] | None:
 
 
 def check_part(path: Path, entry: Mapping[str, Any]) -> None:
-    """Compare a part with what was said of it when it was written.
+    """Compare a part with its record.
 
     Raises:
         FileNotFoundError: if the part is missing.
-        ValueError: if its size or its SHA-256 is another.
+        ValueError: if its size or SHA-256 differs.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} must have been written, but is missing")
@@ -166,7 +187,7 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
-    """Whether a part is there, undamaged, made by the run with this fingerprint, and what it skipped is as it was."""
+    """Whether a part is complete, undamaged, and of the run with this fingerprint, and skipped files are unchanged."""
     path = folder / part_name(index)
     try:
         entry = json.loads(_entry_path(path).read_text(encoding="utf-8"))
@@ -180,14 +201,14 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
 
 
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
-    """Whether a part of the run with this fingerprint holds any utterance; it is not read."""
+    """Whether the run with this fingerprint wrote any utterance in a part; the part itself is not read."""
     path = _entry_path(folder / part_name(index))
     entry = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return bool(entry.get("fingerprint") == fingerprint and entry["rows"])
 
 
 def num_parts(folder: Path) -> int:
-    """Parts in the manifest of a split, 0 where there is none."""
+    """Return the number of parts in the manifest of a split; 0 where there is no manifest."""
     path = folder / MANIFEST
     return len(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.is_file() else 0
 
@@ -195,16 +216,16 @@ def num_parts(folder: Path) -> int:
 def finish_folder(
     folder: Path, fingerprints: Sequence[str], *, layout: SpeechLayout, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the manifest of a split whose parts are all there, and remove parts of earlier, larger runs.
+    """Write and return the manifest of a split that has all its parts; remove parts of earlier, larger runs.
 
     Args:
-        folder: of the split.
-        fingerprints: that the parts, in their order, were written with.
-        layout: of the tokenizer.
-        provenance: what the units were made of and by.
+        folder: folder of the split.
+        fingerprints: fingerprint with which each part was written, in order.
+        layout: streams of the tokenizer.
+        provenance: record of the tokenizer and the corpora from which the units were made.
 
     Raises:
-        FileNotFoundError: if a part is missing, or is still that of another run.
+        FileNotFoundError: if a part is missing, or was written by another run.
     """
     files = []
     for index, fingerprint in enumerate(fingerprints):
@@ -213,7 +234,7 @@ def finish_folder(
         entry = json.loads(_entry_path(path).read_text(encoding="utf-8")) if found else {}
         if entry.get("fingerprint") != fingerprint:
             raise FileNotFoundError(f"{path} must have been written by this run, but was not")
-        files.append(entry)  # as written: damage since then stays visible
+        files.append(entry)  # as it was written, so that later damage is noticed
     manifest = {
         **layout.to_dict(),
         "kinds": [stream.plural for stream in layout.streams],
@@ -233,15 +254,15 @@ def finish_folder(
 
 
 class UnitCorpus(Sequence[UnitUtterance]):
-    """Reads one split of a tokenised corpus; parts are opened lazily, a few at a time.
+    """One split of a tokenised corpus, as a sequence of utterances. Parts are opened when needed, and a few are kept.
 
     Args:
-        folder: of the tokenised corpus.
-        split: "train", "validation" or "test".
-        verify: compare size and checksum of every part with the manifest when it is opened.
+        folder: folder of the tokenised corpus.
+        split: name of the split: "train", "validation" or "test".
+        verify: whether to compare size and checksum of every part with the manifest when it is opened.
 
     Raises:
-        FileNotFoundError: if there is no finished split.
+        FileNotFoundError: if the folder has no finished split of that name.
     """
 
     def __init__(self, folder: str | Path, split: str = "train", verify: bool = True) -> None:
@@ -263,20 +284,20 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Frames of the first stream per second, in Hz."""
         return self.layout.frame_rate
 
     @property
     def num_units(self) -> int:
-        """Number of different codes of the first stream's codebooks."""
+        """Number of different codes in a codebook of the first stream."""
         return self.layout.first.size
 
     def __len__(self) -> int:
-        """Number of utterances."""
+        """Return the number of utterances."""
         return int(self._ends[-1])
 
     def __getitem__(self, index: Any) -> Any:
-        """The utterance at a position."""
+        """Return the utterance at a position."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if index < 0:
@@ -287,18 +308,18 @@ class UnitCorpus(Sequence[UnitUtterance]):
         return _utterance(self._read(part), index - int(self._ends[part]), self.layout)
 
     def __iter__(self) -> Iterator[UnitUtterance]:
-        """All utterances, part by part."""
+        """Yield all utterances, part by part."""
         for part in range(len(self.manifest["files"])):
             table = self._open(part)
             for row in range(table.num_rows):
                 yield _utterance(table, row, self.layout)
 
     def ids(self) -> list[str]:
-        """Ids in the order of the utterances."""
+        """Return the ids in the order of the utterances."""
         return [str(name) for part in range(len(self.manifest["files"])) for name in self._table_ids(part)]
 
     def by_id(self) -> "UnitIndex":
-        """A mapping from id to utterance, read when asked for."""
+        """Return a mapping from id to utterance; utterances are read when they are looked up."""
         return UnitIndex(self)
 
     def _table_ids(self, part: int) -> list[Any]:
@@ -316,10 +337,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
 
 def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
-    """The layout of tokenised corpora.
+    """Return the streams that all of these corpora have.
 
     Raises:
-        ValueError: if there is none, or they come from tokenizers of different rates, sizes or kinds.
+        ValueError: if there is no corpus, or they come from tokenizers of different rates, sizes or streams.
     """
     if not corpora:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
@@ -332,7 +353,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
 
 
 class UnitIndex(Mapping[str, UnitUtterance]):
-    """A tokenised corpus by utterance id."""
+    """Mapping from id to utterance of a tokenised corpus."""
 
     def __init__(self, corpus: UnitCorpus) -> None:
         """Index the ids."""
@@ -340,16 +361,16 @@ class UnitIndex(Mapping[str, UnitUtterance]):
         self._position = {name: index for index, name in enumerate(corpus.ids())}
 
     def __getitem__(self, key: str) -> UnitUtterance:
-        """The utterance of an id."""
+        """Return the utterance of an id."""
         utterance: UnitUtterance = self._corpus[self._position[key]]
         return utterance
 
     def __iter__(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         return iter(self._position)
 
     def __len__(self) -> int:
-        """Number of utterances."""
+        """Return the number of utterances."""
         return len(self._position)
 
 

@@ -1,8 +1,7 @@
-"""Documents as tables: words with their text tokens and their speech tokens.
+"""Documents as tables of words with their text tokens and speech tokens.
 
-A text-only or speech-only document is one "word" whose other side is empty, so every stream is one table.
-What speech tokens are (units alone, or units merged with pitch and style) makes no difference here: they
-are ids.
+A text-only or speech-only document is one "word" whose other side is empty, so that every stream is one table. Speech
+tokens are ids, whether they are units alone or units merged with pitch and style.
 
 Shapes: D documents, W words, N tokens (all text tokens first, then all speech tokens).
 """
@@ -21,7 +20,12 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class WordIds:
-    """The tokens of one word in both modalities."""
+    """Tokens of one word in both modalities.
+
+    Attributes:
+        text: ids of the text tokens; empty in a speech-only document.
+        speech: ids of the speech tokens; empty in a text-only document.
+    """
 
     text: Sequence[int]
     speech: Sequence[int]
@@ -29,11 +33,11 @@ class WordIds:
 
 @dataclass(frozen=True)
 class Document:
-    """One document to be written into blocks.
+    """Document before it is written into a block.
 
     Attributes:
-        key: 64 bits that name it (`rng.name_key` of its id); its random draws hang on it.
-        words: its words, at least one token among them.
+        key: 64-bit name of the document (`rng.name_key` of its id), on which its random choices depend.
+        words: words of the document, with at least one token among them.
     """
 
     key: int
@@ -41,20 +45,20 @@ class Document:
 
     @property
     def num_tokens(self) -> int:
-        """Text and speech tokens together."""
+        """Number of text and speech tokens together."""
         return sum(len(word.text) + len(word.speech) for word in self.words)
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """A table of documents, as stored in one block.
+    """Table of documents, as it is stored in a block.
 
     Attributes:
-        tokens: (N,) unsigned ids, text tokens of all words first, then speech tokens of all words.
-        text_counts: (W,) text tokens of each word.
-        speech_counts: (W,) speech tokens of each word.
-        word_counts: (D,) words of each document.
-        keys: (D,) uint64 names of the documents.
+        tokens: token ids (N,), unsigned: text tokens of all words first, then speech tokens of all words.
+        text_counts: number of text tokens of each word (W,).
+        speech_counts: number of speech tokens of each word (W,).
+        word_counts: number of words of each document (D,).
+        keys: 64-bit name of each document (D,), uint64.
     """
 
     tokens: npt.NDArray[np.unsignedinteger]
@@ -65,7 +69,7 @@ class Documents:
 
     @classmethod
     def from_documents(cls, documents: Sequence[Document], dtype: npt.DTypeLike = np.uint32) -> "Documents":
-        """The table of a list of documents, ids stored as `dtype`."""
+        """Make the table of a list of documents; ids are stored as `dtype`."""
         words = [word for document in documents for word in document.words]
         ids = [token for word in words for token in word.text]
         ids += [token for word in words for token in word.speech]
@@ -78,27 +82,27 @@ class Documents:
         )
 
     def __len__(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         return len(self.word_counts)
 
     @cached_property
     def word_bounds(self) -> Integers:
-        """(D + 1,) first word of each document, and the end."""
+        """First word of each document, and the end (D + 1,)."""
         return bounds(self.word_counts)
 
     @cached_property
     def text_bounds(self) -> Integers:
-        """(W + 1,) where the text of each word starts in `tokens`, and the end."""
+        """Place in `tokens` where the text of each word starts, and the end (W + 1,)."""
         return bounds(self.text_counts)
 
     @cached_property
     def speech_bounds(self) -> Integers:
-        """(W + 1,) where the speech of each word starts in `tokens`, and the end."""
+        """Place in `tokens` where the speech of each word starts, and the end (W + 1,)."""
         return bounds(self.speech_counts) + self.text_bounds[-1]
 
 
 def bounds(counts: npt.NDArray[np.unsignedinteger] | Integers) -> Integers:
-    """(n,) counts to (n + 1,) int64 bounds, from 0."""
+    """Convert counts (n,) to bounds (n + 1,), int64, which begin at 0."""
     result = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=result[1:], dtype=np.int64)
     return result

@@ -1,10 +1,9 @@
 """Word-level interleaving of text and speech (Spirit LM, arXiv 2402.05755, section 3.1 and appendix A).
 
-A visit to a document turns it into pieces: slices of its text or speech tokens, each opened by a modality
-token where the modality changes. In the published mode spans of words alternate between text and speech,
-with lengths drawn anew at every visit; the ablations are other ways to cut the same table.
-`interleave_reference` says the same in plain Python, one document at a time; this file does a whole block
-with numpy.
+A visit to a document turns it into pieces: slices of its text or speech tokens, each opened by a modality token where
+the modality changes. In the published mode, spans of words alternate between text and speech, with lengths drawn anew
+at every visit. The other modes, for ablations, cut the same table differently. `interleave_reference` implements the
+same rule in plain Python, one document at a time; this file treats a whole block with numpy.
 
 Shapes: D documents, W words, K spans (drawn), P pieces.
 """
@@ -36,12 +35,13 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass(frozen=True, kw_only=True)
 class Interleaving:
-    """Options of a visit. The defaults are the published ones.
+    """Options of a visit; the defaults are the published ones.
 
     Args:
-        mode: one of interleaved, none, asr_tts, word_level, speech, text.
-        text_span: fewest and most words of a text span.
-        speech_span: fewest and most words of a speech span.
+        mode: how the two sides become one sequence: interleaved, none, asr_tts, word_level, speech or text (see
+            `Mode`).
+        text_span: fewest and most words in a text span.
+        speech_span: fewest and most words in a speech span.
     """
 
     mode: Mode = "interleaved"
@@ -58,10 +58,10 @@ class Interleaving:
                 raise ValueError(f"{name} must be (low, high) with 1 <= low <= high, but is ({low}, {high}) instead")
 
     def check(self, vocabulary: Vocabulary) -> None:
-        """Raise if the mode needs tokens that the vocabulary lacks.
+        """Check that the vocabulary has the tokens that the mode needs.
 
         Raises:
-            ValueError: for ASR+TTS pairs without task markers.
+            ValueError: for mode asr_tts without two task markers.
         """
         if self.mode == "asr_tts" and vocabulary.num_tasks < 2:
             raise ValueError(f"num_tasks must be at least 2 for mode asr_tts, but is {vocabulary.num_tasks} instead")
@@ -69,14 +69,14 @@ class Interleaving:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """A block after one visit: slices of `Documents.tokens` in output order.
+    """Block after one visit: slices of `Documents.tokens` in output order.
 
     Attributes:
-        document: (P,) number of its document in visiting order.
-        modality: (P,) uint8 `Modality`.
-        source: (P,) first token of the slice.
-        length: (P,) tokens in the slice; 0 for the tokens that open and end a document, which are markers alone.
-        marker: (P,) id of the token that opens the piece, or NO_MARKER.
+        document: number of each piece's document in visiting order (P,).
+        modality: modality of each piece (P,), uint8, values of `Modality`.
+        source: place of the first token of each slice (P,).
+        length: number of tokens in each slice (P,); 0 for pieces that open or end a document, which are a marker only.
+        marker: id of the token that opens each piece (P,), or NO_MARKER.
     """
 
     document: Integers
@@ -90,14 +90,14 @@ def visit(documents: Documents, order: Integers, key: int, options: Interleaving
     """Cut the documents of a block into pieces.
 
     Args:
-        documents: the block.
-        order: (D,) documents in the order of this visit.
-        key: of this visit; with a document's own key it decides that document's draws.
-        options: how to interleave.
-        vocabulary: gives the modality tokens.
+        documents: table of the block's documents.
+        order: documents in the order of this visit (D,).
+        key: key of this visit; together with a document's own key it determines the random choices for that document.
+        options: how text and speech are interleaved.
+        vocabulary: vocabulary with the modality tokens.
     """
     keys = derive_many(key, documents.keys[order])
-    coins = (derive_many(keys, 0) >> np.uint64(63)).astype(np.int64)  # first modality of each document
+    coins = (derive_many(keys, 0) >> np.uint64(63)).astype(np.int64)  # decides the first modality of each document
     first, end = documents.word_bounds[order], documents.word_bounds[order + 1]
     numbers = np.arange(len(order), dtype=np.int64)
     task = NO_MARKER
@@ -125,7 +125,7 @@ def visit(documents: Documents, order: Integers, key: int, options: Interleaving
 def _spans(
     keys: npt.NDArray[np.uint64], coins: Integers, first: Integers, end: Integers, options: Interleaving
 ) -> tuple[Integers, Integers, Integers, Integers]:
-    """Draw alternating spans: (K,) document, modality, first word and end word of each."""
+    """Draw alternating spans; return document, modality, first word and end word of each, all (K,)."""
     words = end - first
     shortest = options.text_span[0] + options.speech_span[0]
     draws = 2 * (-(-words // shortest))  # enough spans for the document even if all are shortest
@@ -137,7 +137,7 @@ def _spans(
     high = np.array([options.text_span[1], options.speech_span[1]], dtype=np.int64)[modality]
     lengths = between_many(derive_many(keys[document], (number + 1).astype(np.uint64)), low, high)
     stops = bounds(lengths)
-    start = stops[:-1] - stops[offsets[document]]  # words of the document before this span
+    start = stops[:-1] - stops[offsets[document]]  # number of words of the document before this span
     inside = start < words[document]
     document, modality, start, lengths = document[inside], modality[inside], start[inside], lengths[inside]
     stop = np.minimum(start + lengths, words[document])
@@ -153,7 +153,7 @@ def _pieces(
     stop: Integers,
     task: int,
 ) -> Pieces:
-    """Slices of words [start, stop); empty ones vanish, markers stand where the modality changes."""
+    """Make slices of words [start, stop); empty ones are dropped, and markers are set where the modality changes."""
     speech = modality == Modality.SPEECH
     source = np.where(speech, documents.speech_bounds[start], documents.text_bounds[start])
     length = np.where(speech, documents.speech_bounds[stop], documents.text_bounds[stop]) - source
@@ -172,14 +172,14 @@ def _pieces(
 
 
 def _delimited(pieces: Pieces, fresh: npt.NDArray[np.bool_], vocabulary: Vocabulary) -> Pieces:
-    """Put the tokens that open and end a document around its pieces, of which the first are marked (P,)."""
+    """Insert the tokens that open and end a document around its pieces; `fresh` (P,) marks the first piece of each."""
     opens = np.flatnonzero(fresh)
     ends = np.append(opens[1:], len(fresh))[: len(opens)] - 1  # the last piece of each document
     places, beside, ids = [], [], []
     if vocabulary.begin_of_document is not None:
         places, beside, ids = [opens], [opens], [np.full(len(opens), vocabulary.begin_of_document, dtype=np.int32)]
     if vocabulary.end_of_document is not None:
-        places, beside = [ends + 1, *places], [ends, *beside]  # at one place, an end comes before the next beginning
+        places, beside = [ends + 1, *places], [ends, *beside]  # where an end meets a beginning, it comes first
         ids = [np.full(len(ends), vocabulary.end_of_document, dtype=np.int32), *ids]
     if not places:
         return pieces
@@ -194,6 +194,6 @@ def _delimited(pieces: Pieces, fresh: npt.NDArray[np.bool_], vocabulary: Vocabul
 
 
 def _ranges(first: Integers, end: Integers) -> Integers:
-    """Concatenation of range(first[i], end[i])."""
+    """Concatenate range(first[i], end[i])."""
     offsets = bounds(end - first)
     return np.arange(offsets[-1], dtype=np.int64) + np.repeat(first - offsets[:-1], end - first)

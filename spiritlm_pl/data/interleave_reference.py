@@ -1,4 +1,4 @@
-"""The interleaving rule in plain Python, one document at a time: what `interleave` must equal bit for bit."""
+"""Interleaving in plain Python, one document at a time, which `interleave` must equal bit for bit."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,13 @@ from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 
 def visit_document(document: Document, key: int, options: Interleaving, vocabulary: Vocabulary) -> list[int]:
-    """Token ids of one visit to one document.
+    """Return the token ids of one visit to one document.
 
     Args:
-        document: its words.
-        key: of the visit, as in `interleave.visit`.
-        options: how to interleave.
-        vocabulary: gives the modality tokens.
+        document: document that is visited.
+        key: key of the visit, as in `interleave.visit`.
+        options: how text and speech are interleaved.
+        vocabulary: vocabulary with the modality tokens.
     """
     tokens: list[int] = []
     current: Modality | None = None
@@ -36,7 +36,7 @@ def visit_document(document: Document, key: int, options: Interleaving, vocabula
 
 
 def _groups(words: Sequence[WordIds], key: int, options: Interleaving) -> Iterator[tuple[Modality, Sequence[WordIds]]]:
-    """Words in the order of the sequence, each group in one modality."""
+    """Yield the words in the order of the sequence, in groups of one modality."""
     first = Modality(derive(key, 0) >> 63)
     other = Modality(1 - first)
     match options.mode:

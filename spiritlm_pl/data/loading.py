@@ -1,10 +1,10 @@
-"""Batches of packed rows: batch i of a rank is a pure function of (seed, i, rank), so workers carry no state.
+"""Loading of batches of packed rows: batch i of a rank depends on (seed, i, rank) only, so workers have no state.
 
-Micro-batch i of the run takes rows [i * W * B, (i + 1) * W * B) of the mixture, rank r the r-th share of
-them. What has to be remembered to go on is the number of rows consumed; it is the same on every rank, and
-still exact when the number of ranks, the batch size or the number of workers changes. Seed, options and
-manifest hashes are kept with it and compared, because with other data row p would be another row. Only whole
-optimizer steps count: the gradients of a step's first batches are lost with the process, and it is done again.
+Micro-batch i of the run takes rows [i * W * B, (i + 1) * W * B) of the mixture, and rank r the r-th share of them. To
+resume, only the number of rows consumed has to be known. It is the same on every rank, and still exact when the number
+of ranks, the batch size or the number of workers changes. Seed, options and hashes of manifests are saved with it and
+compared, because with other data row p would be another row. Only whole optimizer steps count: the gradients of an
+unfinished step are lost with the process, so the step is repeated.
 
 Shapes: B rows of a rank's batch, W ranks, T row length.
 """
@@ -27,13 +27,13 @@ VALIDATION_STEP = -1  # `TokenBatch.step` of batches that belong to no optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Which rows are this process's.
+    """Share of the rows that this process reads.
 
     Args:
-        batch_size: B, rows of one batch of one rank.
-        rank: this process.
-        world_size: W, number of processes.
-        accumulate: batches that make one optimizer step.
+        batch_size: number of rows in a batch of one rank, B.
+        rank: number of this process.
+        world_size: number of processes, W.
+        accumulate: number of batches in one optimizer step.
     """
 
     batch_size: int
@@ -48,11 +48,11 @@ class Share:
 
     @property
     def rows_per_batch(self) -> int:
-        """Rows of one batch on all ranks."""
+        """Number of rows in one batch of all ranks together."""
         return self.batch_size * self.world_size
 
     def rows(self, base: int, batch: int) -> tuple[int, int]:
-        """First and end row of this rank's batch, counted from row `base`."""
+        """Return first and end row of this rank's batch, counted from row `base`."""
         first = base + batch * self.rows_per_batch + self.rank * self.batch_size
         return first, first + self.batch_size
 
@@ -91,7 +91,7 @@ def _loader(dataset: Dataset[Rows], batches: range, num_workers: int) -> DataLoa
 
 
 class TrainingLoader:
-    """An endless run over a mixture, in epochs of a fixed number of batches, to be left and taken up."""
+    """Endless pass over a mixture, in epochs of a fixed number of batches, which can be saved and resumed."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class TrainingLoader:
         identity: dict[str, Any] | None = None,
         processed: Callable[[], int] | None = None,
     ) -> None:
-        """Wire a loader; nothing is read yet.
+        """Store the settings; nothing is read yet.
 
         Args:
-            mixture: where rows come from.
-            share: this rank's part.
-            length: batches of one epoch of the trainer.
-            predicted: (num_rows,) bool, `LossOn.table`.
-            num_workers: processes that make rows; 0 makes them here.
-            identity: what must not change between saving and loading (seed, options, manifest hashes).
-            processed: batches the trainer has finished, in all its life; without it a batch counts as
-                consumed when it is handed out, and one that an interrupt cut off is lost.
+            mixture: mixture whose rows are read.
+            share: share of the rows that this rank reads.
+            length: number of batches in one epoch of the trainer.
+            predicted: which ids are predicted (num_rows,), from `LossOn.table`.
+            num_workers: number of processes that make rows; 0 makes them in this process.
+            identity: values that must be the same at saving and loading (seed, options, hashes of manifests).
+            processed: returns the number of batches that the trainer has ever finished, earlier runs included. None
+                counts a batch as consumed when it is handed out, so that one cut off by an interrupt is lost.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length} instead")
@@ -126,15 +126,15 @@ class TrainingLoader:
 
     def _start(self, row: int, step: int) -> None:
         self.base_row, self.base_step = row, step
-        self.handed_out = 0  # batches since the base
+        self.handed_out = 0  # batches since the base row
         self._processed_before = self._processed() if self._processed else 0
 
     def __len__(self) -> int:
-        """Batches of one epoch."""
+        """Return the number of batches in one epoch."""
         return self.length
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        """The next epoch's batches, from where the last one ended."""
+        """Yield the batches of the next epoch, which begins where the last one ended."""
         first = self.handed_out
         dataset = _TrainingRows(self.mixture, self.share, self.base_row)
         for rows in _loader(dataset, range(first, first + self.length), self.num_workers):
@@ -143,7 +143,7 @@ class TrainingLoader:
             yield collate(rows, step, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and whole steps consumed, the same on every rank, and what they are rows of."""
+        """Return the number of rows and whole steps consumed, the same on every rank, and the identity of the data."""
         batches = self._processed() - self._processed_before if self._processed else self.handed_out
         steps = batches // self.share.accumulate
         return {
@@ -153,10 +153,10 @@ class TrainingLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the whole steps of a saved state.
+        """Continue after the whole steps of a saved state.
 
         Raises:
-            ValueError: if the data, the seed or an option of the data are not those of the saved run.
+            ValueError: if the data, the seed or an option of the data differ from those of the saved run.
         """
         saved = state["identity"]
         for name in sorted({*saved, *self.identity}):
@@ -169,19 +169,19 @@ class TrainingLoader:
 
 
 class EvaluationLoader:
-    """A fixed draw of one stream, every row once; ranks that run out of rows get padding."""
+    """One fixed pass over a stream in which each row occurs once; ranks that run out of rows get padding."""
 
     def __init__(
         self, stream: TokenStream, share: Share, *, predicted: Tensor, num_rows: int | None = None, num_workers: int = 0
     ) -> None:
-        """Wire a loader.
+        """Store the settings.
 
         Args:
-            stream: where rows come from.
-            share: this rank's part.
-            predicted: (num_rows,) bool, `LossOn.table`.
-            num_rows: the first so many rows only.
-            num_workers: processes that make rows.
+            stream: stream whose rows are read.
+            share: share of the rows that this rank reads.
+            predicted: which ids are predicted (num_rows,), from `LossOn.table`.
+            num_rows: number of rows to read, from the first on; None reads the whole stream.
+            num_workers: number of processes that make rows; 0 makes them in this process.
         """
         if num_rows is not None and num_rows < 1:
             raise ValueError(f"num_rows must be at least 1, but is {num_rows} instead")
@@ -189,11 +189,11 @@ class EvaluationLoader:
         self.stream, self.share, self.predicted, self.num_workers = stream, share, predicted, num_workers
 
     def __len__(self) -> int:
-        """Batches, as many on every rank."""
+        """Return the number of batches, the same on every rank."""
         return -(-self.num_rows // self.share.rows_per_batch)
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        """All batches of this rank."""
+        """Yield all batches of this rank."""
         dataset = _EvaluationRows(self.stream, self.share, self.num_rows)
         for rows in _loader(dataset, range(len(self)), self.num_workers):
             yield collate(rows, VALIDATION_STEP, self.predicted)

@@ -1,10 +1,10 @@
-"""Several streams of speech tokens as one, sorted by time, and back (arXiv 2402.05755, section 3.2).
+"""Merging of several streams of speech tokens by time, and the way back (arXiv 2402.05755, section 3.2).
 
-A run of equal codes of a deduplicated stream is one token with the time of its first frame. At equal times the streams
-stand in their `order` (in Spirit LM style, then pitch, then units), the codebooks of a stream in theirs. With one
-stream, as in Base, this is that stream.
+A run of equal codes of a deduplicated stream is one token with the time of its first frame. At equal times, tokens
+follow the `order` of their streams (in Spirit LM style, then pitch, then units), and the codebooks of a stream their
+own order. A single stream, as in Base, is left as it is.
 
-Shapes: R runs of equal units, K codebooks, F frames of a further stream, N tokens.
+Shapes: R runs of equal units, K codebooks, F codes of a further stream, N tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,20 @@ from spiritlm_pl.vocabulary import Vocabulary
 Integers = npt.NDArray[np.int64]
 AnyIntegers = npt.NDArray[np.integer[Any]]
 
-NONE = -1  # a unit's pitch or style where the sequence has none
+NONE = -1  # pitch or style of a unit where the sequence has none
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechTokens:
-    """The tokens of a stretch of speech in their order.
+    """Tokens of a stretch of speech, in their order.
 
     Attributes:
-        of: the streams of the vocabulary that they were merged for.
-        streams: (N,) place of each token's stream in `of`.
-        values: (N,) place of each token within its stream: code + codebook * size.
-        times: (N,) seconds by which they are sorted.
-        starts: (N,) seconds at which they start in the recording, which differ for units: see `Stream.clock`.
+        of: streams of the vocabulary for which the tokens were merged.
+        streams: place of each token's stream in `of` (N,).
+        values: place of each token within its stream, code + codebook * size (N,).
+        times: times in seconds by which the tokens are sorted (N,).
+        starts: times in seconds at which the tokens start in the recording (N,). For units they differ from `times`,
+            see `Stream.clock`.
     """
 
     of: tuple[Stream, ...]
@@ -42,7 +43,7 @@ class SpeechTokens:
     starts: npt.NDArray[np.float64]
 
     def ids(self, vocabulary: Vocabulary) -> Integers:
-        """Give the (N,) token ids.
+        """Return the token ids (N,).
 
         Raises:
             ValueError: if the tokens were merged for a vocabulary of other streams.
@@ -60,7 +61,7 @@ class SpeechTokens:
 
 
 def run_starts(codes: AnyIntegers) -> Integers:
-    """First frame of every run of equal codes (P,)."""
+    """Return the first frame of every run of equal codes (R,)."""
     return np.flatnonzero(np.diff(codes.astype(np.int64), prepend=NONE)) if len(codes) else np.zeros(0, np.int64)
 
 
@@ -71,17 +72,18 @@ def merge(
     layout: SpeechLayout,
     streams: Sequence[Stream],
 ) -> SpeechTokens:
-    """Sort streams into one.
+    """Sort the tokens of several streams into one sequence.
 
     Args:
-        units: (R,) or (R, K) codes of the layout's first stream; neighbours differ where it is deduplicated.
-        unit_starts: (R,) frame at which each starts.
-        codes: (F,) or (F, K) of each further stream at its rate; those that are not asked for may be missing.
-        layout: of the tokenizer, for the rates.
-        streams: of the vocabulary: what is asked for, in which order.
+        units: codes of the layout's first stream, (R,) or (R, K); neighbours differ where it is deduplicated.
+        unit_starts: frame at which each of them starts (R,).
+        codes: codes of each further stream by its name, (F,) or (F, K), at its rate; streams that are not asked for may
+            be missing.
+        layout: streams of the tokenizer, with their rates.
+        streams: streams of the vocabulary, which are the ones to merge.
 
     Raises:
-        ValueError: if a code is outside its stream.
+        ValueError: if a code is out of the range of its stream.
     """
     indices, values, times, starts = [], [], [], []
     for index in sorted(range(len(streams)), key=lambda index: streams[index].order):
@@ -104,7 +106,7 @@ def merge(
             starts.append((frames + delay) / rate)
     time, start = (np.concatenate(parts).astype(np.float64) for parts in (times, starts))
     place, value = (np.concatenate(parts).astype(np.int64) for parts in (indices, values))
-    order = np.argsort(time, kind="stable")  # the streams stand in the order of ties
+    order = np.argsort(time, kind="stable")  # stable, since at equal times the streams are in their order already
     return SpeechTokens(tuple(streams), place[order], value[order], time[order], start[order])
 
 
@@ -115,17 +117,17 @@ def speech_stream(
     layout: SpeechLayout,
     vocabulary: Vocabulary,
 ) -> SpeechTokens:
-    """Merge the streams that a vocabulary has; for Base those are the units alone.
+    """Merge the streams that a vocabulary has; for Base these are the units alone.
 
     Args:
-        units: (R,) or (R, K) codes of the layout's first stream.
-        unit_starts: (R,) frame at which each starts.
-        codes: (F,) or (F, K) of each further stream.
-        layout: of the tokenizer.
-        vocabulary: of the language model.
+        units: codes of the layout's first stream, (R,) or (R, K).
+        unit_starts: frame at which each of them starts (R,).
+        codes: codes of each further stream by its name, (F,) or (F, K), at its rate.
+        layout: streams of the tokenizer, with their rates.
+        vocabulary: vocabulary of the language model.
 
     Raises:
-        ValueError: if speech lacks a stream of the vocabulary, or a code is outside its stream.
+        ValueError: if the speech lacks a stream of the vocabulary, or a code is out of the range of its stream.
     """
     missing = [name for name in vocabulary.layout.names if name not in (layout.first.name, *codes)]
     if missing and vocabulary.expressive:
@@ -139,17 +141,17 @@ def speech_stream(
 
 
 def split(names: Sequence[str], streams: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:
-    """Find the units of Spirit LM, and the pitch and style of each.
+    """Return the units of Spirit LM, and the pitch and style of each.
 
-    A unit has the latest pitch and style before it; before the first, the first one that comes.
+    A unit gets the latest pitch and style before it; units before the first pitch or style get that first one.
 
     Args:
-        names: of the streams.
-        streams: (N,) places in `names`.
-        values: (N,) codes.
+        names: names of the streams.
+        streams: place in `names` of each token's stream (N,).
+        values: code of each token (N,).
 
     Returns:
-        units, pitches and styles, all (R,); -1 for all of a kind that does not occur.
+        Units, pitches and styles, all (R,). Pitches or styles are all -1 where the sequence has none.
     """
 
     def places_of(name: str) -> Integers:

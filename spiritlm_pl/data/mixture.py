@@ -1,7 +1,7 @@
-"""Streams mixed by weights measured in tokens: a fixed cycle of rows with a quota for each stream.
+"""Mixing of streams by weights measured in tokens: a fixed cycle of rows with a quota for each stream.
 
-Row p of the run lies in cycle p // C at slot p % C; a slot belongs to one stream, whose rows it takes in
-order. All rows are equally long, so shares of rows are shares of tokens, exact in every cycle.
+Row p of the run lies in cycle p // C at slot p % C. A slot belongs to one stream, whose rows it takes in order. All
+rows are equally long, so shares of rows are shares of tokens, exact in every cycle.
 
 Shapes: C slots of the cycle, S streams, B rows asked for.
 """
@@ -18,10 +18,10 @@ EXACT = 1e-9
 
 
 def quotas(weights: list[float]) -> list[int]:
-    """Slots of each stream in a cycle: the shortest cycle that is exact, or else the closest one.
+    """Return the slots of each stream in a cycle: the shortest cycle that is exact, or else the closest one.
 
     Raises:
-        ValueError: if a weight is not positive, or too small beside the others.
+        ValueError: if a weight is not positive, or too small compared with the others.
     """
     if not weights or min(weights) <= 0:
         raise ValueError(f"weights must be positive, but are {weights} instead")
@@ -45,7 +45,7 @@ def quotas(weights: list[float]) -> list[int]:
 
 
 def cycle(counts: list[int]) -> list[int]:
-    """The stream of every slot, each stream spread as evenly as can be."""
+    """Return the stream of every slot, with each stream spread as evenly as possible."""
     length = sum(counts)
     given = [0] * len(counts)
     slots = []
@@ -61,15 +61,15 @@ class Mixture:
     """Rows of several streams in one order."""
 
     def __init__(self, streams: list[TokenStream], weights: list[float]) -> None:
-        """Mix streams.
+        """Check that the streams fit together, and lay out the cycle.
 
         Args:
-            streams: they must share one vocabulary and one row length.
-            weights: share of each, any positive scale.
+            streams: streams with one common vocabulary and row length.
+            weights: share of the tokens of each stream, on any positive scale.
 
         Raises:
-            ValueError: if the vocabularies or the ends of documents differ, or a weight is not positive or too small
-                beside the others.
+            ValueError: if the vocabularies or the delimiters of documents differ, or a weight is not positive or too
+                small compared with the others.
         """
         first = streams[0]
         for stream in streams[1:]:
@@ -84,39 +84,43 @@ class Mixture:
         self.quotas = quotas(weights)
         self.slots = np.array(cycle(self.quotas), dtype=np.int64)
         earlier = [int((self.slots[:slot] == stream).sum()) for slot, stream in enumerate(self.slots)]
-        self.ranks = np.array(earlier, dtype=np.int64)  # of a slot among the slots of its stream
+        self.ranks = np.array(earlier, dtype=np.int64)  # number of each slot among the slots of its stream
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Layout of the ids."""
+        """Layout of the token ids."""
         return self.streams[0].vocabulary
 
     def rows_until_all_read(self) -> int:
-        """Rows of whole cycles after which every stream has been read once at least."""
+        """Return the number of rows, in whole cycles, after which every stream has been read at least once."""
         cycles = [-(-stream.rows_per_epoch // quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         return max(cycles) * len(self.slots)
 
     def passes(self, num_rows: int) -> list[float]:
-        """How often so many rows read each stream."""
+        """Return how often `num_rows` rows read each stream."""
         turns = num_rows / len(self.slots)
         return [turns * quota / stream.rows_per_epoch for stream, quota in zip(self.streams, self.quotas, strict=True)]
 
     def rows(self, first: int, end: int) -> Rows:
-        """Rows [first, end) of the run, in order."""
+        """Return rows [first, end) of the run, in order."""
         numbers = np.arange(first, end, dtype=np.int64)
         stream_of = self.slots[numbers % len(self.slots)]
         within = (numbers // len(self.slots)) * np.array(self.quotas)[stream_of] + self.ranks[numbers % len(self.slots)]
         parts, places = [], []
         for number, stream in enumerate(self.streams):
             chosen = np.flatnonzero(stream_of == number)
-            if len(chosen):  # consecutive rows of the mixture hold consecutive rows of each stream
+            if len(chosen):  # consecutive rows of the mixture take consecutive rows of each stream
                 parts.append(stream.rows(int(within[chosen[0]]), int(within[chosen[-1]]) + 1))
                 places.append(chosen)
         return _ordered(Rows.concatenate(parts), np.concatenate(places))
 
 
 def check_delimiters(stream: TokenStream, first: TokenStream) -> None:
-    """Raise a ValueError if one of two streams opens or ends its documents as the other does not."""
+    """Check that two streams open and end their documents alike.
+
+    Raises:
+        ValueError: if one of them opens or ends documents otherwise.
+    """
     for name in ("begin_of_document", "end_of_document"):
         one, other = getattr(first.vocabulary, name), getattr(stream.vocabulary, name)
         if one != other:

@@ -1,9 +1,9 @@
-"""Pieces of a visited block, packed into rows of fixed length.
+"""Packing of the pieces of a visited block into rows of fixed length.
 
-All documents of a visit form one sequence, every document opening with its modality token. Row r of R takes
-the tokens [r * L // R, (r + 1) * L // R) of its L, so padding is spread evenly. A document cut by the end
-of a row goes on in the next row as a new segment, which opens with its modality token again (after the token that
-begins documents, if there is one). Only where a document truly ends does its end stand.
+All documents of a visit form one sequence, and every document opens with its modality token. Row r of R takes the
+tokens [r * L // R, (r + 1) * L // R) of its L, so that padding is spread evenly. A document cut by the end of a row
+continues in the next row as a new segment, which opens with its modality token again (after the token that begins
+documents, if there is one). The token that ends documents stands only where a document really ends.
 
 Shapes: L tokens of the sequence, P pieces, R rows, T row length, B rows asked for, N segments.
 """
@@ -20,27 +20,27 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.unsignedinteger]
 PADDING_ID = 0
-ROWS_AT_A_TIME = 32_768  # tokens gathered in one go, so that index arrays stay in the cache
+ROWS_AT_A_TIME = 32_768  # tokens gathered at a time, so that index arrays fit the cache
 
 
 def shortest_row(vocabulary: Vocabulary) -> int:
-    """Tokens that a row must have room for: what opens a document that was cut, and one token of it."""
+    """Return the shortest length of a row: the tokens that open a continued document, and one token of it."""
     return len(vocabulary.opening) + 2
 
 
 def rows_needed(num_tokens: int, row_length: int, vocabulary: Vocabulary) -> int:
-    """Rows that hold a sequence of `num_tokens`, with room in each for what opens a document that was cut."""
+    """Return how many rows hold `num_tokens`, with room in each for the tokens that open a continued document."""
     return -(-num_tokens // (row_length - shortest_row(vocabulary) + 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Packed rows in the compact form that travels from a worker.
+    """Packed rows in the compact form in which a worker returns them.
 
     Attributes:
-        tokens: (B, T) unsigned ids, PADDING_ID after the last segment of a row.
-        cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened rows; padding is a segment too.
-        padding: (N,) bool, True for segments of padding.
+        tokens: token ids (B, T), unsigned; PADDING_ID after the last segment of a row.
+        cu_seqlens: bounds of the segments in the flattened rows (N + 1,), int32; padding is a segment, too.
+        padding: whether each segment is padding (N,), bool.
     """
 
     tokens: Ids
@@ -49,7 +49,7 @@ class Rows:
 
     @classmethod
     def empty(cls, rows: int, row_length: int, dtype: npt.DTypeLike) -> "Rows":
-        """Rows of padding alone."""
+        """Make rows of padding alone."""
         return cls(
             np.full((rows, row_length), PADDING_ID, dtype=dtype),
             np.arange(rows + 1, dtype=np.int32) * row_length,
@@ -58,7 +58,7 @@ class Rows:
 
     @classmethod
     def concatenate(cls, parts: "list[Rows]") -> "Rows":
-        """Rows of several parts, one after the other."""
+        """Concatenate the rows of several parts."""
         if len(parts) == 1:
             return parts[0]
         starts = bounds(np.array([part.tokens.size for part in parts]))
@@ -71,17 +71,17 @@ class Rows:
 
 
 class PackedBlock:
-    """One visit to one block, cut into rows; tokens are gathered only for the rows asked for."""
+    """One visit to one block, cut into rows; tokens are gathered only for the rows that are asked for."""
 
     def __init__(self, tokens: Ids, pieces: Pieces, num_rows: int, row_length: int, vocabulary: Vocabulary) -> None:
         """Lay out the rows.
 
         Args:
-            tokens: (N,) the block's tokens.
-            pieces: the visit.
-            num_rows: R; `rows_needed` of the visit's length at least.
-            row_length: T.
-            vocabulary: gives the modality tokens.
+            tokens: tokens of the block (N,).
+            pieces: pieces of the visit.
+            num_rows: number of rows R, at least `rows_needed` of the visit's length.
+            row_length: number of tokens in a row, T.
+            vocabulary: vocabulary with the modality tokens.
         """
         self.tokens = tokens
         self.pieces = pieces
@@ -95,18 +95,18 @@ class PackedBlock:
 
     @cached_property
     def document_starts(self) -> Integers:
-        """Where each document that is not empty starts in the sequence."""
+        """Place in the sequence where each document that is not empty starts."""
         document = self.pieces.document
         fresh = np.ones(len(document), dtype=bool)
         fresh[1:] = document[1:] != document[:-1]
         return self.starts[:-1][fresh]
 
     def cuts(self, first: int, end: int) -> Integers:
-        """(end - first + 1,) where rows [first, end) start in the sequence, and where the last one ends."""
+        """Return where rows [first, end) start in the sequence, and where the last one ends (end - first + 1,)."""
         return np.arange(first, end + 1, dtype=np.int64) * self.num_tokens // self.num_rows
 
     def rows(self, first: int, end: int) -> Rows:
-        """Rows [first, end) of the visit."""
+        """Return rows [first, end) of the visit."""
         cuts = self.cuts(first, end)
         out = np.full((end - first, self.row_length), PADDING_ID, dtype=self.tokens.dtype)
         reopened, opens = self._reopened(cuts)
@@ -123,7 +123,7 @@ class PackedBlock:
         return Rows(out, cu_seqlens, padding)
 
     def _reopened(self, cuts: Integers) -> tuple[Ids, Integers]:
-        """What opens a document that a row goes on with, and (B,) how many tokens of it the row needs."""
+        """Return the tokens that open a continued document in each row, and how many of them the row needs (B,)."""
         starts, opening = cuts[:-1], np.tile(self.opening, (len(cuts) - 1, 1))
         if self.num_tokens == 0:
             return opening, np.zeros(len(starts), dtype=np.int64)
@@ -137,7 +137,7 @@ class PackedBlock:
         return tokens, np.where(fresh | (np.diff(cuts) == 0), 0, needed)
 
     def _gather(self, low: int, high: int) -> Ids:
-        """Tokens [low, high) of the sequence."""
+        """Gather tokens [low, high) of the sequence."""
         if low == high:
             return np.empty(0, dtype=self.tokens.dtype)
         first = int(np.searchsorted(self.starts, low, side="right")) - 1
@@ -148,19 +148,19 @@ class PackedBlock:
         lengths = np.minimum(self.starts[first + 1 : end + 1], high) - np.maximum(starts, low)
         index = np.repeat(shift, lengths)
         index += np.arange(low, high, dtype=np.int64)
-        payload: Ids = self.tokens.take(index, mode="wrap")  # at a marker the index is off by one, even -1
+        payload: Ids = self.tokens.take(index, mode="wrap")  # meaningless at markers, set below
         marked[0] &= starts[0] >= low
         payload[starts[marked] - low] = marker[marked]
         return payload
 
     def _segments(self, cuts: Integers, opens: Integers) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Bounds of the segments of some rows, and which of them are padding."""
+        """Return the bounds of the segments of some rows, and which of the segments are padding."""
         rows = len(cuts) - 1
         offsets = np.arange(rows, dtype=np.int64) * self.row_length
         low, high = np.searchsorted(self.document_starts, [cuts[0], cuts[-1]], side="left")
         inner = self.document_starts[low:high]
         row = np.searchsorted(cuts, inner, side="right") - 1
-        inside = inner > cuts[row]  # a document that starts with its row is that row's first segment
+        inside = inner > cuts[row]  # the first segment of a row begins at the row's start anyway
         inner, row = inner[inside], row[inside]
         used = np.diff(cuts)
         filled = used + opens

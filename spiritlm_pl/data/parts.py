@@ -1,7 +1,7 @@
-"""How a corpus is cut into parts of a shard set, before any rank starts on them.
+"""Division of a corpus into the parts of a shard set, before any rank starts to work.
 
-Parts depend on the corpus alone, each is tokenised by one rank in fixed batches, and finished parts are left
-out: so the shards are the same whatever the number of ranks, and an interrupted run goes on.
+The parts depend on the corpus alone, and each is tokenised by one rank in fixed batches. Finished parts are left out.
+So the shards are the same for any number of ranks, and an interrupted run can be continued.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ class Part:
 
     Attributes:
         corpus: name of the corpus.
-        split: "train", "validation" or "test".
-        index: of the part in its corpus and split.
-        ids: in the order of the rows.
-        batches: the same ids in the order of computation.
+        split: name of the split: "train", "validation" or "test".
+        index: number of the part within its corpus and split.
+        ids: ids of the utterances in the order of the rows.
+        batches: the same ids in batches, in the order of computation.
     """
 
     corpus: str
@@ -36,15 +36,15 @@ class Part:
 
 @dataclass
 class CorpusPlan:
-    """What is to be tokenised.
+    """Corpora that are to be tokenised, divided into parts.
 
     Attributes:
         cuts: all utterances by id.
-        corpora: the corpus that each utterance belongs to.
+        corpora: name of each utterance's corpus, by the utterance's id.
         parts: all parts of all splits.
-        finished: positions in `parts` that need not be done.
-        f0: hash of the F0 that each corpus is tokenised with, where it is at hand.
-        sources: folders of each corpus by its name.
+        finished: positions in `parts` of those that are complete already.
+        f0: hash of the extracted F0 with which each corpus is tokenised, by the corpus's name, where there is F0.
+        sources: folders of each corpus, by its name.
     """
 
     cuts: Mapping[str, MonoCut]
@@ -55,18 +55,18 @@ class CorpusPlan:
     f0: Mapping[str, str] = field(default_factory=dict)
 
     def remaining(self, rank: int, world_size: int) -> list[Part]:
-        """The parts that a rank has to do."""
+        """Return the parts that a rank has to tokenise."""
         todo = [part for position, part in enumerate(self.parts) if position not in self.finished]
         return todo[rank::world_size]
 
 
 def corpus_name(folder: str | Path) -> str:
-    """The name that a corpus gives itself, else that of its folder."""
+    """Return the name that a corpus gives itself, or else that of its folder."""
     return str((read_info(folder) or {}).get("name") or Path(folder).resolve().name)
 
 
 def load_corpora(folders: Sequence[str | Path], split: str) -> tuple[list[MonoCut], list[str]]:
-    """Cuts of one split of several corpora, and the corpus of each.
+    """Load the cuts of one split of several corpora, and the name of each cut's corpus.
 
     Raises:
         ValueError: if two cuts have the same id.
@@ -83,7 +83,7 @@ def load_corpora(folders: Sequence[str | Path], split: str) -> tuple[list[MonoCu
 
 
 def _check_ids(seen: dict[str, str], split: str, cuts: Sequence[MonoCut], names: Sequence[str]) -> None:
-    """Refuse ids that are among those seen, and add them with their places."""
+    """Refuse ids that occurred before; add the new ones to `seen` with their places."""
     for cut, name in zip(cuts, names, strict=True):
         place = f"{split} of {name}"
         if (other := seen.setdefault(cut.id, place)) is not place:
@@ -100,7 +100,13 @@ def plan_corpus(
     part_size: int = 1000,
     batch_seconds: float = 200.0,
 ) -> CorpusPlan:
-    """Cut corpora into parts of `part_size` utterances, and these into batches of similar lengths.
+    """Divide corpora into parts of `part_size` utterances, and these into batches of similar lengths.
+
+    Args:
+        folders: folders of the corpora.
+        splits: names of the splits.
+        part_size: number of utterances in a part.
+        batch_seconds: largest duration of a batch in seconds, padding included.
 
     Raises:
         ValueError: if `part_size` or `batch_seconds` is out of range, or two utterances have the same id.

@@ -1,8 +1,8 @@
-"""Counter-based random numbers: splitmix64 (Steele, Lea and Flood, 2014) as a pure function of its keys.
+"""Counter-based random numbers: splitmix64 (Steele, Lea and Flood, 2014) as a function of its keys alone.
 
-A key is 64 bits. `derive(key, n)` is output number n of the splitmix64 generator whose state is `key`, and is
-itself a key, so draws form a tree: derive(derive(derive(seed, epoch), utterance), span). Nothing has to be
-drawn in order, and the numpy functions equal the plain ones bit for bit.
+A key has 64 bits. `derive(key, n)` is output number n of the splitmix64 generator whose state is `key`, and is a key
+itself, so that random numbers form a tree: derive(derive(derive(seed, epoch), utterance), span). They can be computed
+in any order, and the numpy functions equal the plain ones bit for bit.
 """
 
 from hashlib import blake2b
@@ -19,7 +19,7 @@ SECOND = 0x94D049BB133111EB
 
 
 def derive(key: int, counter: int) -> int:
-    """Output number `counter` of the generator keyed by `key`."""
+    """Return output number `counter` of the generator whose state is `key`."""
     value = (key + GOLDEN * (counter + 1)) & MASK
     value = ((value ^ (value >> 30)) * FIRST) & MASK
     value = ((value ^ (value >> 27)) * SECOND) & MASK
@@ -27,7 +27,7 @@ def derive(key: int, counter: int) -> int:
 
 
 def derive_many(key: int | Keys, counters: int | Keys) -> Keys:
-    """`derive` for arrays of keys or of counters (uint64), which broadcast; at least one is an array."""
+    """Compute `derive` for arrays of keys or of counters (uint64), which broadcast; at least one must be an array."""
     keys, steps = np.asarray(key, dtype=np.uint64), np.asarray(counters, dtype=np.uint64)
     value = np.atleast_1d(steps) + np.uint64(1)
     value = value * np.uint64(GOLDEN) + keys
@@ -40,16 +40,16 @@ def derive_many(key: int | Keys, counters: int | Keys) -> Keys:
 
 
 def between(draw: int, low: int, high: int) -> int:
-    """A draw as a uniform integer in [low, high], by multiplying its upper 32 bits."""
+    """Map a random key to a uniform integer in [low, high], by multiplying its upper 32 bits."""
     return low + (((draw >> 32) * (high - low + 1)) >> 32)
 
 
 def between_many(draws: Keys, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """`between` for arrays."""
+    """Compute `between` for arrays."""
     width = (high - low + 1).astype(np.uint64)
     return low + (((draws >> np.uint64(32)) * width) >> np.uint64(32)).astype(np.int64)
 
 
 def name_key(name: str) -> int:
-    """The key of a name (an utterance id, a stream): 64 bits of its BLAKE2b hash."""
+    """Return the key of a name (an utterance id, a stream), 64 bits of its BLAKE2b hash."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -1,7 +1,7 @@
-"""A shuffle of documents that need not fit in memory.
+"""Shuffling of documents that need not fit in memory.
 
-Documents are sorted by a hash of seed and key. Once more tokens have been added than memory should hold, they
-move to files by the first bits of that hash; afterwards the files are sorted one by one, in order.
+Documents are sorted by a hash of seed and key. Once more tokens have been added than memory should hold, they are moved
+to files by the first bits of that hash. Afterwards the files are sorted one by one, in order.
 """
 
 import pickle
@@ -20,18 +20,18 @@ TOKENS_IN_MEMORY = 1 << 23
 
 
 class Shuffler:
-    """Takes documents in any order and gives them back in an order that depends on their keys and the seed only.
+    """Collector of documents that returns them in an order that depends on their keys and the seed only.
 
-    To be used as a context, which owns the folder.
+    It is used as a context, which owns the folder.
     """
 
     def __init__(self, folder: Path, seed: int, tokens_in_memory: int = TOKENS_IN_MEMORY) -> None:
-        """Nothing is written before it has to be.
+        """Store the settings; nothing is written before it is necessary.
 
         Args:
-            folder: for the files of a shuffle that is too large; removed on entry and on exit.
-            seed: of the order.
-            tokens_in_memory: how much to keep before writing files.
+            folder: folder for the files of a shuffle that exceeds memory; removed on entry and on exit.
+            seed: seed of the order.
+            tokens_in_memory: number of tokens to keep in memory before files are written.
         """
         self.folder, self.key, self.tokens_in_memory = folder, derive(0, seed), tokens_in_memory
         self.num_documents = self.num_tokens = 0
@@ -39,7 +39,7 @@ class Shuffler:
         self._kept_tokens = 0
 
     def __enter__(self) -> Self:
-        """Start without files: a killed shuffle has left its own."""
+        """Remove the files that an earlier, killed shuffle may have left."""
         self._remove_files()
         return self
 
@@ -50,7 +50,7 @@ class Shuffler:
         self._remove_files()
 
     def add(self, document: Document) -> None:
-        """Take one document."""
+        """Add one document."""
         self._kept.append(document)
         self._kept_tokens += document.num_tokens
         self.num_documents += 1
@@ -59,7 +59,7 @@ class Shuffler:
             self._spill()
 
     def __iter__(self) -> Iterator[Document]:
-        """All documents in their order; nothing may be added any more."""
+        """Yield all documents in their order; none may be added after that."""
         if not self.folder.exists():
             yield from sorted(self._kept, key=self._place)
             return
@@ -68,7 +68,7 @@ class Shuffler:
             yield from sorted(self._read(bucket), key=self._place)
 
     def blocks(self, block_tokens: int) -> Iterator[list[Document]]:
-        """The documents in lists of about equal size, of about `block_tokens` at most."""
+        """Yield the documents in lists of about equal size, of about `block_tokens` tokens at most."""
         number = max(1, -(-self.num_tokens // block_tokens))
         documents, done = iter(self), 0
         for block in range(1, number + 1):
@@ -91,7 +91,7 @@ class Shuffler:
         return self.folder / f"{bucket:03d}"
 
     def _spill(self) -> None:
-        """Move what is kept to the files of its buckets."""
+        """Move the documents in memory to the files of their buckets."""
         self.folder.mkdir(parents=True, exist_ok=True)
         buckets: dict[int, list[Document]] = {}
         for document in self._kept:

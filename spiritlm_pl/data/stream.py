@@ -1,9 +1,9 @@
-"""One stream of packed rows as a pure function: row number -> epoch, block, row of the block -> tokens.
+"""Stream of packed rows as a function: row number -> epoch, block, row of the block -> tokens.
 
-An epoch reads every block once, in an order of its own, and every document of a block in an order of its own;
-interleaving is redrawn. The number of rows of a block is the same in every epoch, so that row q is found
-without counting through the epochs before it. Interleaving changes the length of a block a little: its room
-is the longest of a few trial visits, and a visit that would not fit is drawn again under the next key.
+An epoch reads every block once, and every document of a block once, both in an order of the epoch's own; interleaving
+is drawn anew. The number of rows of a block is the same in every epoch, so that row q is found without counting through
+earlier epochs. Interleaving changes the length of a block a little. Its number of rows therefore allows for the longest
+of a few trial visits, and a visit that would not fit is drawn again with the next key.
 
 Shapes: Q row number in the run, R rows of a block, T row length.
 """
@@ -22,12 +22,12 @@ from spiritlm_pl.data.packing import PackedBlock, Rows, rows_needed, shortest_ro
 from spiritlm_pl.data.rng import derive, derive_many, name_key
 
 RANDOM_LENGTH = ("interleaved", "none")
-TRIALS = 8  # visits from which the room of a block is estimated
-MANY_BLOCKS = 3  # of more blocks only the first and the last are tried; documents are shuffled, so others are alike
-SLACK = 1.01  # for blocks that were not tried
+TRIALS = 8  # visits from which the number of rows of a block is estimated
+MANY_BLOCKS = 3  # of more blocks, only the first and last are tried: shuffled blocks are alike
+SLACK = 1.01  # factor on the length of blocks that were not tried
 REDRAWS = 1_000
-OPEN_BLOCKS = 4  # blocks kept mapped
-PACKED_BLOCKS = 2  # visits kept laid out
+OPEN_BLOCKS = 4  # blocks that stay mapped
+PACKED_BLOCKS = 2  # visits whose layout is kept
 
 
 class TokenStream:
@@ -39,15 +39,15 @@ class TokenStream:
         """Read the manifest; blocks are opened when they are needed.
 
         Args:
-            folder: blocks of one stream.
-            row_length: T, tokens in a row.
-            seed: of the run.
-            interleaving: how aligned documents are written; text and speech streams have one way only.
-            name: streams of different names are drawn differently.
+            folder: folder of the blocks of one stream.
+            row_length: number of tokens in a row, T.
+            seed: seed of the run.
+            interleaving: how aligned documents become sequences; documents of text or speech alone ignore it.
+            name: name of the stream, on which its random numbers depend besides the seed.
 
         Raises:
-            FileNotFoundError: if there are no blocks.
-            ValueError: if the row length, the blocks or the mode do not fit.
+            FileNotFoundError: if the folder has no blocks.
+            ValueError: if the row length, the blocks or the mode do not fit together.
         """
         self.folder = Path(folder)
         self.manifest: Manifest = read_manifest(folder)
@@ -72,18 +72,18 @@ class TokenStream:
         self._packed: OrderedDict[tuple[int, int], PackedBlock] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a spawned worker gets: no open blocks."""
+        """Return the state for a spawned worker, without open blocks."""
         return {**self.__dict__, "_opened": OrderedDict(), "_packed": OrderedDict()}
 
     @cached_property
     def block_rows(self) -> Integers:
-        """Rows of each block, in every epoch."""
+        """Number of rows of each block, the same in every epoch."""
         blocks = self.manifest.blocks
         tried = [0, len(blocks) - 1] if len(blocks) > MANY_BLOCKS else list(range(len(blocks)))
         trials = TRIALS if self.interleaving.mode in RANDOM_LENGTH else 1
         room = {number: max(self._length(number, trial) for trial in range(trials)) for number in tried}
         sizes = [block.text_tokens + block.speech_tokens for block in blocks]
-        delimiters = len(self.vocabulary.opening) + (self.vocabulary.end_of_document is not None)  # of a document
+        delimiters = len(self.vocabulary.opening) + (self.vocabulary.end_of_document is not None)  # per document
         fixed = [delimiters * block.documents for block in blocks]
         ratio = max((room[number] - fixed[number]) / sizes[number] for number in tried) * SLACK
         lengths = [room.get(number, int(np.ceil(size * ratio)) + fixed[number]) for number, size in enumerate(sizes)]
@@ -91,11 +91,11 @@ class TokenStream:
 
     @property
     def rows_per_epoch(self) -> int:
-        """Rows of one pass over the stream."""
+        """Number of rows in one pass over the stream."""
         return int(self.block_rows.sum())
 
     def rows(self, first: int, end: int) -> Rows:
-        """Rows [first, end) of the run.
+        """Return rows [first, end) of the run.
 
         Raises:
             FileNotFoundError, ValueError: if a block is missing or damaged.
@@ -112,7 +112,7 @@ class TokenStream:
         return Rows.concatenate(parts)
 
     def _epoch(self, epoch: int) -> tuple[Integers, Integers]:
-        """The blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
+        """Return the blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
         if self._order is None or self._order[0] != epoch:
             draws = derive_many(derive(self.key, epoch), np.arange(len(self.block_rows), dtype=np.uint64))
             order = np.argsort(draws, kind="stable")
@@ -120,7 +120,7 @@ class TokenStream:
         return self._order[1:]
 
     def _visit(self, epoch: int, number: int) -> PackedBlock:
-        """One visit to one block, laid out in rows; the last few are kept."""
+        """Return one visit to one block, laid out in rows; the last few are kept."""
         packed = self._packed.get((epoch, number))
         if packed is None:
             rows = int(self.block_rows[number])
@@ -148,7 +148,7 @@ class TokenStream:
         return visit(documents, order, derive(key, attempt), self.interleaving, self.vocabulary)
 
     def _documents(self, number: int) -> Documents:
-        """A block, checked and mapped; the last few are kept."""
+        """Return a block, checked and mapped into memory; the last few are kept."""
         documents = self._opened.get(number)
         if documents is None:
             documents = open_block(self.folder, self.manifest.blocks[number])
@@ -160,7 +160,7 @@ class TokenStream:
         return documents
 
     def _length(self, number: int, trial: int) -> int:
-        """Tokens of one trial visit: epochs below zero are nobody else's."""
+        """Return the number of tokens of a trial visit, which takes an epoch below 0, since no run reads those."""
         return _length(self._pieces(self._documents(number), number, -1 - trial, 0))
 
 

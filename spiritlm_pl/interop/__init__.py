@@ -1,1 +1,1 @@
-"""Models for other tools, and models of other tools: the published release, Hugging Face, DeepSpeed."""
+"""Exchange with other tools: the published release, Hugging Face, DeepSpeed."""

@@ -1,4 +1,4 @@
-"""A trainer's checkpoint, one file or the shards of ZeRO-3, to one language model folder."""
+"""Conversion of a trainer's checkpoint, one file or the shards of ZeRO-3, to a language model folder."""
 
 import json
 import pickle
@@ -16,7 +16,7 @@ from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-TAG = "checkpoint"  # the name Lightning gives to the shards inside a checkpoint folder
+TAG = "checkpoint"  # name that Lightning gives to the shards in a checkpoint folder
 PREFIX = "network."
 NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a folder of ZeRO shards)"
 
@@ -27,14 +27,14 @@ def consolidate_checkpoint(
     """Write the weights of a trainer's checkpoint as a language model folder.
 
     Args:
-        checkpoint: a `.ckpt` file, or a `.ckpt` folder with the shards of any number of ranks.
-        folder: where to.
-        text_tokenizer: SentencePiece model or folder that goes into the model folder.
-        dtype: of the weights that are written.
+        checkpoint: file `.ckpt`, or folder `.ckpt` with the shards of any number of ranks.
+        folder: folder to write to.
+        text_tokenizer: SentencePiece model or folder of the text tokenizer to put into the model folder; None for none.
+        dtype: type of the weights that are written.
 
     Raises:
-        ValueError: if the checkpoint is damaged, or not one of a language model, or the text tokenizer is another one
-            than that of the training.
+        ValueError: if the checkpoint is damaged or not that of a language model, or if the text tokenizer is not the
+            one of the training.
     """
     checkpoint = Path(checkpoint)
     description, weights = _read_shards(checkpoint) if checkpoint.is_dir() else _read_file(checkpoint)
@@ -68,7 +68,7 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with _readable(states[0]):
-        loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # our own run's; holds classes
+        loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # from our own run; it holds classes
     if "language_model" not in loaded:
         raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
     with _readable(path):
@@ -77,7 +77,7 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What torch and DeepSpeed raise over damaged files, as a ValueError that names the file."""
+    """Turn errors of torch and DeepSpeed over damaged files into a ValueError that names the file."""
     try:
         yield
     except (RuntimeError, EOFError, pickle.UnpicklingError, AssertionError) as error:

@@ -1,7 +1,7 @@
-"""A trained language model as a plain Hugging Face directory, for tools that know nothing of ours.
+"""Export of a language model as a plain Hugging Face directory, for tools that do not know this package.
 
-Its tokenizer writes speech as `[Speech][Hu3][Hu7]` and gives the ids that our own encoding gives. `spiritlm.json`
-stays in the directory, so that ours still reads it.
+The exported tokenizer writes speech as `[Speech][Hu3][Hu7]` and gives the same ids as this package's own encoding.
+`spiritlm.json` stays in the directory, so that this package can still read it.
 """
 
 import json
@@ -24,7 +24,7 @@ from spiritlm_pl.text_tokenizers.check import check_export, special_ids
 from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-EXPORT_KEY = "exported_by"  # in spiritlm.json; tells an export from a folder of training
+EXPORT_KEY = "exported_by"  # key in spiritlm.json by which an export is told from a folder of training
 
 
 def export_lm(
@@ -36,21 +36,21 @@ def export_lm(
     padding: bool = True,
     fresh_process: bool = False,
 ) -> Path:
-    """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` open.
+    """Write a model that `AutoModelForCausalLM` and `AutoTokenizer` can open.
 
     An earlier export at `output` stays whole until the new one is complete.
 
     Args:
         source: language model folder, or a trainer's checkpoint (a file, or the shards of ZeRO-3).
-        output: the directory to write.
-        text_tokenizer: SentencePiece model or tokenizer folder, for a checkpoint, which has none.
-        dtype: of the weights; as stored by default.
-        max_shard_size: of one file of weights.
-        padding: keep the rows that only pad the embedding; some readers refuse them.
-        fresh_process: try the tokenizer of the export in a process that has loaded nothing of ours.
+        output: directory to write, which must be new, empty or an earlier export.
+        text_tokenizer: SentencePiece model or folder of the text tokenizer, needed for a checkpoint, which holds none.
+        dtype: type of the weights; None keeps that of the source.
+        max_shard_size: largest size of a weight file, such as "5GB".
+        padding: whether to keep the rows that only pad the embedding, which some readers refuse.
+        fresh_process: whether to try the exported tokenizer in a process that has loaded nothing of this package.
 
     Raises:
-        ValueError: if `source` is no language model, its text tokenizer does not fit or gives other ids as
+        ValueError: if `source` is not a language model, its text tokenizer does not fit or gives other ids when
             `AutoTokenizer` opens the export, or `output` holds other files.
     """
     source, output = Path(source), Path(output)
@@ -89,7 +89,7 @@ def _write(
     network.generation_config = GenerationConfig(**special, suppress_tokens=meaningless or None)
     write_model(new, network, max_shard_size)
     _save_tokenizer(tokenizer, new)
-    if (source / MODEL_FILE).is_file():  # what ours reads
+    if (source / MODEL_FILE).is_file():  # this package reads it
         shutil.copy(source / MODEL_FILE, new)
         _add_to_sentencepiece(new, tokenizer, vocabulary, whole_strings=bool(text.opening))
     check_export(new, tokenizer, text, vocabulary, fresh_process)
@@ -101,7 +101,7 @@ def _write(
 
 
 def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
-    """The same ids, with the token that documents ended with in training among those that end an answer."""
+    """Add the token that ended documents in training to the ids that end an answer."""
     given = special["eos_token_id"]
     ids = given if isinstance(given, list) else [] if given is None else [given]
     if end is None or end in ids:
@@ -111,18 +111,18 @@ def _ending_with(end: int | None, special: dict[str, Any]) -> dict[str, Any]:
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
-    # the name that every version of transformers knows
+    # every version of transformers knows this name
     _change_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _add_to_sentencepiece(
     folder: Path, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, whole_strings: bool
 ) -> None:
-    """Tell readers of the SentencePiece model alone (llama.cpp's converter) which of its tokens are ours.
+    """Tell readers that use the SentencePiece model alone (llama.cpp's converter) which tokens are those of speech.
 
-    Where strings are encoded whole, llama.cpp must put no space after a speech token, and so puts none at the start:
-    the prompt has it. Version 4 of `transformers` takes the tokens of `added_tokens.json` out of a string before all
-    else, unless `tokenizer_config.json` lists the added ones.
+    Where strings are encoded whole, llama.cpp must put no space after a speech token, and so it puts none at the start
+    of a string either; the prompt has it. Version 4 of `transformers` splits strings at the tokens of
+    `added_tokens.json` before anything else, unless `tokenizer_config.json` lists the added tokens.
     """
     speech = range(vocabulary.num_text, vocabulary.num_tokens)
     _write_json(folder / "added_tokens.json", {str(vocabulary.name(token)): token for token in speech})

@@ -9,7 +9,7 @@ from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-STREAM_TITLES = {UNIT: "phonetic units"}  # of other streams: their names
+STREAM_TITLES = {UNIT: "phonetic units"}  # other streams go by their names
 OPENING = "A prompt opens with `[Text]` or `[Speech]`, and so does every change between them."
 WORDS = f"""\
 {OPENING} {{beginning}} Every word is encoded with the space before it,
@@ -63,12 +63,12 @@ spiritlm generate --lm FOLDER --speech-tokenizer TOKENIZER --vocoder VOCODER --s
 
 
 def model_card(description: dict[str, Any], tokenizer: PreTrainedTokenizerFast, text: TextTokenizer) -> str:
-    """Markdown that tells the tokens of a model and how to prompt it.
+    """Write the model card, in Markdown: the tokens of the model, and how to prompt it.
 
     Args:
-        description: `spiritlm.json` of the model.
-        tokenizer: as exported.
-        text: the text tokenizer.
+        description: contents of the model's `spiritlm.json`.
+        tokenizer: tokenizer as it is exported.
+        text: text tokenizer of the model.
     """
     vocabulary = Vocabulary.from_dict(description["vocabulary"])
     apart = not text.opening and not text.prefixes

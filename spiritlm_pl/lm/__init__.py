@@ -1,1 +1,1 @@
-"""The language model: building, attention over packed rows, loss, schedules, cost on paper."""
+"""Language model: construction, attention over packed rows, loss, schedules, and estimates of its cost."""

@@ -1,9 +1,10 @@
 """Attention over packed rows that does not cross documents, plugged into `transformers` by name.
 
-A row holds several documents; a dense (T, T) block mask makes them pay for each other. Here the bounds of
-the documents travel through the model as a keyword and each document attends to itself only: on CUDA with
-one variable-length flash kernel, elsewhere with one causal call per document, without any mask. Kernels know
-neither capped scores (Gemma 2) nor sinks (GPT-OSS): there the products are written out, per document.
+A row holds several documents. With a dense (T, T) block mask, each of them would cost attention over the whole row.
+Here the bounds of the documents travel through the model as a keyword argument, and each document attends to itself
+only: on CUDA with one variable-length flash kernel, elsewhere with one causal call per document and no mask. The
+kernels support neither capped scores (Gemma 2) nor attention sinks (GPT-OSS); for these, scores and weights are
+computed by plain matrix products, document by document.
 
 Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head dimension.
 """
@@ -23,12 +24,12 @@ from transformers.masking_utils import sdpa_mask
 from spiritlm_pl.contracts.batches import TokenBatch
 
 NAME = "spiritlm_packed"
-MATMUL_LIMIT = 1024  # documents up to this length are attended by plain products on CPU in bf16
+MATMUL_LIMIT = 1024  # documents up to this length use plain matrix products on a CPU in bf16, where these are faster
 
 varlen_attn: Callable[..., Any] | None
 try:
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # older torch: one flash call per document
+except ImportError:  # older torch, where each document takes a flash call of its own
     varlen_attn = None
 
 
@@ -37,8 +38,9 @@ class Packing:
     """Bounds of the documents of a batch.
 
     Attributes:
-        cu_seqlens: (documents + 1,) int32 bounds in the flattened (B * T) batch, on the batch's device.
-        lengths: the same as a list of lengths.
+        cu_seqlens: bounds of the documents in the flattened (B * T) batch (documents + 1,), int32, on the batch's
+            device.
+        lengths: number of tokens of each document, the differences of `cu_seqlens`.
     """
 
     cu_seqlens: Tensor
@@ -51,7 +53,12 @@ class Packing:
 
 
 def packing(batch: TokenBatch, cross_documents: bool = False) -> Packing:
-    """The attention bounds of a batch: its documents, or its whole rows if attention may cross documents."""
+    """Return the attention bounds of a batch.
+
+    Args:
+        batch: packed rows of documents.
+        cross_documents: whether attention may cross documents; then each whole row counts as one document.
+    """
     num_rows, length = batch.tokens.shape
     if not cross_documents:
         return Packing(batch.cu_seqlens, batch.cu_seqlens.diff().tolist())
@@ -60,7 +67,7 @@ def packing(batch: TokenBatch, cross_documents: bool = False) -> Packing:
 
 
 def pass_through_mask(batch: TokenBatch) -> Tensor:
-    """An empty 4-D mask: `transformers` hands such a mask on as it is and builds no (T, T) one."""
+    """Return an empty 4-D mask, which makes `transformers` pass it on unchanged and build no (T, T) mask of its own."""
     return torch.empty((batch.tokens.shape[0], 1, 0, 0), dtype=torch.bool, device=batch.tokens.device)
 
 
@@ -75,21 +82,21 @@ def document_attention(
     softcap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """Causal attention inside every document.
+    """Compute causal attention inside every document.
 
     Args:
-        query: (N, H, D).
-        key: (N, K, D), K divides H.
-        value: (N, K, D).
-        bounds: of the documents.
-        scale: factor of the scores.
-        dropout: probability of dropping an attention weight (not on the flash path).
-        window: how many tokens back a token sees; None for all.
-        softcap: bound of the scores, see `plain_attention`; None for none.
-        sinks: (H,), see `plain_attention`; None for none.
+        query: queries (N, H, D) of all documents, one after another.
+        key: keys (N, K, D), where K divides H.
+        value: values (N, K, D) that belong to the keys.
+        bounds: bounds of the documents in N.
+        scale: factor by which the scores are multiplied.
+        dropout: probability of dropping an attention weight; above 0, the flash kernel is not used.
+        window: number of tokens that a token sees, itself and those before it; None for all.
+        softcap: bound of the absolute scores, see `plain_attention`; None leaves them unbounded.
+        sinks: scores of an attention sink for each head (H,), see `plain_attention`; None for no sinks.
 
     Returns:
-        (N, H, D).
+        The attended values (N, H, D).
     """
     grouped = query.shape[1] != key.shape[1]
     half = query.dtype in (torch.float16, torch.bfloat16)
@@ -143,20 +150,23 @@ def plain_attention(
     softcap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """Attention by plain products, with what no kernel has; the softmax is computed in fp32.
+    """Compute attention by plain matrix products, with caps and sinks, which kernels lack; the softmax is in fp32.
 
     Args:
-        query: (..., H, L, D).
-        key: (..., K, M, D), K divides H.
-        value: (..., K, M, D).
-        scale: factor of the scores.
-        mask: (..., L, M), True where a token sees another, or what is added to the scores; None for causal.
+        query: queries (..., H, L, D).
+        key: keys (..., K, M, D), where K divides H.
+        value: values (..., K, M, D) that belong to the keys.
+        scale: factor by which the scores are multiplied.
+        mask: mask (..., L, M), True where a token sees another; or a tensor of that shape to add to the scores. None
+            for causal attention.
         dropout: probability of dropping an attention weight.
-        softcap: scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); None for none.
-        sinks: (H,) scores of a further place that holds nothing (GPT-OSS, arXiv 2508.10925); None for none.
+        softcap: bound c of the scores, which become c * tanh(score / c) (Gemma 2, arXiv 2408.00118); None leaves them
+            unbounded.
+        sinks: scores (H,) of one more place without a value, which takes up weight (GPT-OSS, arXiv 2508.10925); None
+            for no sinks.
 
     Returns:
-        (..., H, L, D).
+        The attended values (..., H, L, D).
     """
     groups = query.shape[-3] // key.shape[-3]
     if groups > 1:
@@ -167,7 +177,7 @@ def plain_attention(
     if mask is None:
         length = scores.shape[-1]
         mask = _window_mask(length, length, query.device)[-scores.shape[-2] :]
-    lowest = torch.finfo(scores.dtype).min  # finite: padding sees nothing, and its weights are no numbers else
+    lowest = torch.finfo(scores.dtype).min  # finite, since minus infinity would turn rows of padding into nan
     scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask
     if sinks is not None:
         column = sinks.float()[:, None, None].expand(*scores.shape[:-1], 1)
@@ -179,7 +189,7 @@ def plain_attention(
 
 
 def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Causal attention (H, L, D) by plain products: in bf16 on CPU 2 to 4 times as fast as flash."""
+    """Compute causal attention (H, L, D) by matrix products: on a CPU in bf16, 2 to 4 times as fast as flash."""
     groups = query.shape[0] // key.shape[0]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
@@ -193,7 +203,7 @@ def _all_future(dtype: torch.dtype) -> Tensor:
 
 
 def _future(length: int, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores (L, L): nothing to the past, minus infinity to the future."""
+    """Return what is added to the scores (L, L): 0 for the past, minus infinity for the future."""
     return _all_future(dtype)[:length, :length]
 
 
@@ -216,24 +226,25 @@ def packed_attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function `transformers` calls: packed with `bounds`, over the whole row without (generation).
+    """Attend for `transformers`: inside documents where `bounds` are given, else (in generation) over the whole row.
 
     Args:
-        module: the attention layer.
-        query: (B, H, T, D).
-        key: (B, K, T, D).
-        value: (B, K, T, D).
-        attention_mask: used without `bounds` only.
-        scaling: factor of the scores, 1 / sqrt(D) by default.
+        module: attention layer that calls.
+        query: queries (B, H, T, D).
+        key: keys (B, K, T, D), where K divides H.
+        value: values (B, K, T, D) that belong to the keys.
+        attention_mask: mask in the form of `transformers`; used only without `bounds`.
+        scaling: factor by which the scores are multiplied; None for 1 / sqrt(D).
         dropout: probability of dropping an attention weight.
-        bounds: of the documents.
-        sliding_window: how many tokens back a token sees.
-        softcap: bound of the scores.
-        s_aux: (H,) attention sinks.
-        kwargs: what else the model passes; what of it changes anything, the probe finds (`spiritlm_pl.lm.probe`).
+        bounds: bounds of the documents in the flattened batch; None attends over the whole row.
+        sliding_window: number of tokens that a token sees, itself and those before it; None for all.
+        softcap: bound of the absolute scores, see `plain_attention`; None leaves them unbounded.
+        s_aux: scores of attention sinks (H,), see `plain_attention`; None for no sinks.
+        kwargs: further arguments of the model, which packed attention ignores. `spiritlm_pl.lm.probe` finds out whether
+            ignoring them changes results.
 
     Returns:
-        (B, T, H, D) and no weights.
+        The attended values (B, T, H, D), and None in place of the attention weights.
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if bounds is None and (softcap is not None or s_aux is not None):
@@ -252,7 +263,7 @@ def packed_attention(
             **kwargs,
         )
     batch, _, length, _ = query.shape
-    if torch.is_autocast_enabled(query.device.type):  # rotary positions leave queries and keys in fp32
+    if torch.is_autocast_enabled(query.device.type):  # rotary positions leave queries and keys in fp32 under autocast
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))

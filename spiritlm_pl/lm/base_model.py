@@ -1,4 +1,4 @@
-"""What can be a base: a whole causal language model of text, whose code `transformers` has."""
+"""Reading of base models: whole causal language models of text whose code is part of `transformers`."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -14,19 +14,19 @@ from transformers import (
     PreTrainedModel,
 )
 
-ADAPTER_FILE = "adapter_config.json"  # of the library peft
-DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, weights' index and text tokenizer
+ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
+DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 
 
 def model_folder(base: str, argument: str = "base") -> Path:
-    """The folder of a model, downloaded into the hub's cache where `base` is no folder.
+    """Return the folder of a model, after downloading it to the hub's cache where `base` is not a folder.
 
     Args:
-        base: folder or hub name.
-        argument: what it is called in errors.
+        base: folder of a model, or its name on the Hugging Face hub.
+        argument: name of the argument that `base` was given as, for error messages.
 
     Raises:
-        ValueError: if it is neither, or cannot be downloaded.
+        ValueError: if `base` is neither a folder nor a model on the hub, or the download fails.
     """
     if Path(base).is_dir():
         return Path(base)
@@ -34,7 +34,7 @@ def model_folder(base: str, argument: str = "base") -> Path:
         folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.safetensors"]))
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.bin"]))
-    except (OSError, ValueError) as error:  # no network, no such model, no access, no name
+    except (OSError, ValueError) as error:  # no network, no such model, no access, or not a valid name
         raise ValueError(
             f"{argument} must be a folder or a hub model within reach, but is {base!r}: {error}"
         ) from error
@@ -42,13 +42,14 @@ def model_folder(base: str, argument: str = "base") -> Path:
 
 
 def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
-    """The configuration of a causal language model.
+    """Read the configuration of a causal language model.
 
     Args:
-        checkpoint: model folder or hub name.
+        checkpoint: folder of a model, or its name on the Hugging Face hub.
 
     Raises:
-        ValueError: if it is neither, or the model is no causal language model of text that `transformers` can build.
+        ValueError: if `checkpoint` is neither, or the model is not a causal language model of text that `transformers`
+            can build.
     """
     if (Path(checkpoint) / ADAPTER_FILE).is_file():
         raise ValueError(
@@ -69,14 +70,14 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
 
 
 def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:
-    """A model of which every weight was found: `transformers` draws those that were not at random.
+    """Load a model, and make sure that every weight was found, since `transformers` draws missing ones at random.
 
     Args:
-        checkpoint: model folder or hub name.
-        options: of `from_pretrained`.
+        checkpoint: folder of a model, or its name on the Hugging Face hub.
+        options: further arguments of `from_pretrained`.
 
     Raises:
-        ValueError: if the checkpoint lacks some.
+        ValueError: if the checkpoint lacks some of the weights.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, **options)
     network, found = loaded

@@ -1,4 +1,4 @@
-"""Any causal language model of `transformers`, from a configuration (scratch) or from a checkpoint folder."""
+"""Construction of any causal language model of `transformers`, from a configuration or from a checkpoint folder."""
 
 import sys
 from collections.abc import Callable
@@ -24,19 +24,22 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig:
-    """Which model, and how it is run.
+    """Choice of a language model, and how it is run.
 
     Args:
-        checkpoint: folder (or hub name) of a model whose vocabulary is already extended; None for scratch.
-        config: values of the `transformers` configuration with its `model_type`, for scratch; laid over
-            the checkpoint's own configuration otherwise.
-        rope_theta: base of the rotary positions; None keeps the model's own (Spirit LM raises 1e4 to 1e5).
-        gradient_checkpointing: recompute every layer in the backward pass.
-        cross_documents: attention sees the whole row, as plain concatenation does, not only its document.
-        packing: "packed" attends to all documents of a row at once, each to itself; "documents" takes the row apart and
-            runs the documents side by side, padded to the longest: slower, and right for all families.
-        dtype: of the parameters; "float32" under mixed precision, "bfloat16" for true bf16 or DeepSpeed.
-        loss: how the loss is computed.
+        checkpoint: folder or hub name of a model whose vocabulary has been extended already; None builds a model from
+            scratch.
+        config: values of the `transformers` configuration. From scratch they include `model_type`; with a checkpoint
+            they replace values of its configuration.
+        rope_theta: base of the rotary positions; None keeps the model's own (Spirit LM raises it from 1e4 to 1e5).
+        gradient_checkpointing: whether to recompute every layer in the backward pass, which saves memory and costs
+            time.
+        cross_documents: whether attention sees the whole row instead of its own document only.
+        packing: "packed" attends to all documents of a row in one pass, each to itself. "documents" takes the rows
+            apart and runs the documents side by side, padded to the longest, which is slower but right for all model
+            families.
+        dtype: type of the parameters: "float32" for mixed precision, "bfloat16" for true bf16 or DeepSpeed.
+        loss: settings of the loss, see `LossSettings`.
     """
 
     checkpoint: str | None = None
@@ -49,7 +52,7 @@ class LanguageModelConfig:
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
-        """Check that there is something to build, and that values have names that a model reads."""
+        """Check that there is a model to build, and that the names in `config` can be attributes of a configuration."""
         for name in self.config:
             if not name.isidentifier():
                 raise ValueError(
@@ -62,11 +65,15 @@ class LanguageModelConfig:
 
 
 def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedConfig:
-    """The `transformers` configuration, its vocabulary checked against or set by ours.
+    """Build the `transformers` configuration, with its vocabulary size checked or set.
+
+    Args:
+        settings: choice of the model.
+        vocabulary: layout of the token ids.
 
     Raises:
-        ValueError: if the checkpoint's embedding does not have the vocabulary's number of rows, its tokens stand for
-            other things, or the folder is no model.
+        ValueError: if the checkpoint's embedding does not have as many rows as the vocabulary, its tokens have other
+            meanings, or the folder holds no model.
     """
     folder: Path | None = None
     if settings.checkpoint is None:
@@ -92,12 +99,16 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
         )
     if settings.rope_theta is not None:
         set_rope_theta(config, settings.rope_theta)
-    config.use_cache = True  # exported for generation; training asks for none
+    config.use_cache = True  # an exported model generates with a cache; training turns it off in its calls
     return config
 
 
 def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
     """Set the base of the rotary positions in place.
+
+    Args:
+        config: configuration that is changed.
+        theta: new base, above 0.
 
     Raises:
         ValueError: if the model has no rotary positions, or theta is not positive.
@@ -106,17 +117,21 @@ def set_rope_theta(config: PreTrainedConfig, theta: float) -> None:
         raise ValueError(f"rope_theta must be positive, but is {theta} instead")
     parameters = getattr(config, "rope_parameters", None)
     if not isinstance(parameters, dict) or "rope_theta" not in parameters:
-        raise ValueError(f"rope_theta must be unset, as {config.model_type} has not one, but is {theta}")
+        raise ValueError(f"rope_theta must be unset, as {config.model_type} has no rotary positions, but is {theta}")
     config.rope_parameters = {**parameters, "rope_theta": float(theta)}
 
 
 def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> None:
-    """Try on a small copy of the model whether packed rows give the losses of its own `forward`; once a process.
+    """Check on a small copy of the model that packed rows give the losses of its own `forward`; once per process.
 
-    Every rank tries by itself; also under a sharding context the copy is whole.
+    Every rank checks by itself; the copy is whole even where a context would shard it.
+
+    Args:
+        config: configuration of the model.
+        settings: how the model will be run.
 
     Raises:
-        ValueError: if they differ.
+        ValueError: if the losses differ.
     """
     way = f"{settings.packing}{', across documents' if settings.cross_documents else ''}"
     found = probe.outcome(config, way, partial(_loss_difference, settings=settings))
@@ -126,7 +141,7 @@ def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> Non
         raise ValueError(
             f"packing must be documents with {config.model_type}, as packed its {found.told}, but is packed instead"
         )
-    if found.tried:  # one document in a row is what a forward is for
+    if found.tried:  # already one document a row, as a forward is meant to be called: there is no other way to run it
         raise ValueError(f"base model must be of another family than {config.model_type}, as its {found.told}")
     print(
         f"losses of {config.model_type} are not checked against its own forward, as its {found.told}", file=sys.stderr
@@ -134,7 +149,7 @@ def check_losses(config: PreTrainedConfig, settings: LanguageModelConfig) -> Non
 
 
 def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> float:
-    """Largest difference between our losses of packed rows and those of each document by the plain `forward`."""
+    """Return the largest difference between the losses of packed rows and those of the plain `forward` per document."""
     batch = probe.random_rows()
     documents = batch.tokens.flatten().split(attention.packing(batch, settings.cross_documents).lengths)
     expected = [F.cross_entropy(probe.plain_logits(plain, d)[:-1], d[1:], reduction="none") for d in documents]
@@ -145,11 +160,15 @@ def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> f
 
 
 def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedModel:
-    """The model, ready for packed rows; under a sharding context its parameters are sharded as they come.
+    """Build the model for packed rows; under a sharding context, its parameters are sharded as they are made.
+
+    Args:
+        settings: choice of the model, and how it is run.
+        vocabulary: layout of the token ids.
 
     Raises:
-        ValueError: if the configuration does not fit the vocabulary, or the model does not give the losses of its own
-            `forward` (see `check_losses`).
+        ValueError: if the configuration does not fit the vocabulary, or the model does not reproduce the losses of its
+            own `forward` (see `check_losses`).
     """
     config = network_config(settings, vocabulary)
     check_losses(config, settings)
@@ -162,14 +181,14 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
         network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation)
     _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
-        # transformers renamed it within version 5
+        # versions of transformers 5 have one or the other name for it
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
-    return network.train()  # loaded for inference: without dropout, and without recomputing layers
+    return network.train()  # models are loaded in evaluation mode, without dropout and without recomputing layers
 
 
 def _let_head_compute_loss(network: PreTrainedModel, settings: LossSettings) -> None:
-    """Let the output layer compute the loss."""
+    """Replace the output layer by one that computes the loss."""
     head = network.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         family = network.config.model_type
@@ -183,24 +202,23 @@ def token_losses(
     cross_documents: bool = False,
     weigh: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Next-token loss over packed rows.
+    """Compute the next-token loss over packed rows.
 
     Args:
-        network: from `build_network`.
-        batch: packed rows; a token is predicted from the one before it in the same row where its
-            `loss_mask` is True.
-        cross_documents: attention sees the whole row.
-        weigh: gives the factors (M,) of the losses of target tokens (M,) in the sum; None for 1.
+        network: model that was built by `build_network`.
+        batch: packed rows. A token is predicted from the one before it in the same row where its `loss_mask` is True.
+        cross_documents: whether attention sees the whole row instead of its own document only.
+        weigh: function of the target tokens (M,) that gives the factors (M,) of their losses in the sum; None for 1.
 
     Returns:
-        The sum of the losses (differentiable), the loss of each predicted token (M,) in nats, detached, and
-        these tokens (M,).
+        The sum of the losses (a scalar to differentiate), the loss of each predicted token in nats (M,), detached, and
+        the ids of these tokens (M,).
     """
     bounds = attention.packing(batch, cross_documents)
     packed = network.config._attn_implementation == attention.NAME
     hidden = (_hidden_of_rows if packed else _hidden_of_documents)(network, batch, bounds, cross_documents)
     wanted = batch.loss_mask[:, 1:]
-    if not cross_documents:  # the last token of a document knows nothing of the next one
+    if not cross_documents:  # the first token of a document cannot be predicted from another document
         wanted = wanted & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
     predicted = wanted.flatten().nonzero().squeeze(1)  # (M,) places in (B, T - 1)
     targets = batch.tokens[:, 1:].flatten()[predicted]
@@ -210,7 +228,7 @@ def token_losses(
 
 
 def _hidden_of_rows(network: PreTrainedModel, batch: TokenBatch, bounds: attention.Packing, across: bool) -> Tensor:
-    """Hidden states (B, T, D), all documents of a row at once."""
+    """Compute hidden states (B, T, D) of all documents of a row at once."""
     positions = batch.position_ids
     if across:
         positions = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
@@ -227,9 +245,9 @@ def _hidden_of_rows(network: PreTrainedModel, batch: TokenBatch, bounds: attenti
 def _hidden_of_documents(
     network: PreTrainedModel, batch: TokenBatch, bounds: attention.Packing, across: bool
 ) -> Tensor:
-    """Hidden states (B, T, D), each document in a row of its own: one call of the model, as every rank makes.
+    """Compute hidden states (B, T, D) with each document in a row of its own, in one call of the model on every rank.
 
-    What stands after a document is whatever follows it in the batch, which no token of it sees.
+    Padding after a document is whatever follows it in the batch; causal attention keeps the document from seeing it.
     """
     tokens = batch.tokens.flatten()
     places = torch.arange(bounds.longest, device=tokens.device)

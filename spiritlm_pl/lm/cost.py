@@ -1,10 +1,10 @@
-"""Memory and time of a training run on paper, from a model's configuration.
+"""Estimates of the memory and time of a training run, from the configuration of a model.
 
-Bytes a parameter in bf16 mixed training with AdamW (ZeRO, arXiv 1910.02054, section 3): 2 weights, 2 gradients,
-12 optimizer (fp32 master weights and two moments), each divided over the GPUs from stage 3, 2 and 1 on.
-Bytes a token and layer that the backward pass needs were measured on `transformers`' Llama in bf16 with flash
-attention (saved tensors): 20 per hidden unit, 4 per key-value unit, 8 per unit of the feed-forward; under
-gradient checkpointing 2 per hidden unit, and one layer's in full.
+Bytes per parameter in bf16 mixed training with AdamW (ZeRO, arXiv 1910.02054, section 3): 2 for weights, 2 for
+gradients, and 12 for the optimizer (fp32 master weights and two moments). They are divided over the GPUs from stage 3,
+2 and 1 on. The bytes that the backward pass needs per token and layer were measured on `transformers`' Llama in bf16
+with flash attention (saved tensors): 20 per hidden unit, 4 per key-value unit, 8 per unit of the feed-forward. Under
+gradient checkpointing they are 2 per hidden unit, and one layer's in full.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,26 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, training_flops
 
 GIB = 2**30
-LOSS_BYTES = 10  # a logit of the chunk: bf16, fp32, and its gradient in bf16 and fp32 scratch
-CUDA_CONTEXT = 1.0 * GIB  # context, communication buffers, kernels' scratch
+LOSS_BYTES = 10  # bytes per logit of a chunk: bf16, fp32, and scratch for its gradient in bf16 and fp32
+CUDA_CONTEXT = 1.0 * GIB  # context, communication buffers, and scratch memory of the kernels
 BUCKETS = 3 * 2 * 200_000_000  # bytes of ZeRO's reduce, gather and prefetch buffers
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """What of a model matters for memory and time; sizes in elements."""
+    """Sizes of a model that determine its memory and time.
+
+    Attributes:
+        parameters: number of all parameters.
+        matrix_weights: number of weights in matrix products, see `flops.matrix_weights`.
+        attention_width: heads times head dimension, summed over layers.
+        layers: number of transformer layers.
+        hidden: width of the hidden states.
+        key_value: key-value heads times head dimension.
+        feed_forward: width of the feed-forward network.
+        vocabulary: rows of the embedding.
+        largest_layer: parameters of a layer or of the output layer, whichever has more.
+    """
 
     parameters: int
     matrix_weights: int
@@ -36,10 +48,13 @@ class ModelSize:
 
 
 def model_size(config: PreTrainedConfig) -> ModelSize:
-    """Measure a model without building its weights.
+    """Measure a model without allocating its weights.
+
+    Args:
+        config: configuration of a family that is built like Llama.
 
     Raises:
-        ValueError: if the family is not built like Llama: of others, nothing was measured.
+        ValueError: if the family is not built like Llama, for which alone the memory was measured.
     """
     sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
     missing = [name for name in sizes if not isinstance(getattr(config, name, None), int)]
@@ -69,7 +84,16 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes on one GPU, and on the host for each GPU where state is offloaded."""
+    """Memory of one GPU in bytes, and of the host per GPU.
+
+    Attributes:
+        weights: bytes of the parameters, in bf16.
+        gradients: bytes of the gradients, in bf16.
+        optimizer: bytes of fp32 master weights and two moments.
+        activations: bytes of the tensors that the backward pass needs.
+        working: bytes of buffers, scratch memory, and the logits of a chunk.
+        host: bytes of state that is offloaded to the host, per GPU.
+    """
 
     weights: float
     gradients: float
@@ -80,7 +104,7 @@ class Memory:
 
     @property
     def gpu(self) -> float:
-        """All bytes on the GPU."""
+        """Sum of all bytes on the GPU."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.working
 
 
@@ -94,17 +118,17 @@ def memory(
     offload_optimizer: bool = False,
     loss_chunk: int = 1024,
 ) -> Memory:
-    """Peak memory of one GPU.
+    """Estimate the peak memory of one GPU.
 
     Args:
-        size: of the model.
-        gpus: over which state is divided.
-        stage: of ZeRO, 0 to 3.
-        rows: of one GPU's batch.
-        row_length: tokens of a row.
+        size: sizes of the model.
+        gpus: number of GPUs over which the state is divided.
+        stage: stage of ZeRO, 0 (nothing divided) to 3.
+        rows: number of rows in one GPU's batch.
+        row_length: number of tokens in a row.
         checkpointing: whether layers are recomputed in the backward pass.
-        offload_optimizer: gradients' and optimizer's share live on the host.
-        loss_chunk: tokens whose logits exist at one time.
+        offload_optimizer: whether a GPU's share of gradients and optimizer state lives on the host.
+        loss_chunk: number of tokens whose logits exist at one time.
 
     Raises:
         ValueError: if gpus, rows, row_length or stage are out of range.
@@ -128,7 +152,7 @@ def memory(
     if stage >= 1 and gpus > 1 or offload_optimizer:
         working += BUCKETS
     if stage >= 3 and gpus > 1:
-        working += 2 * 2 * size.largest_layer  # this layer's weights and the next one's
+        working += 2 * 2 * size.largest_layer  # weights of this layer, and of the next one, which is fetched ahead
     return Memory(
         weights=weights,
         gradients=gradients,
@@ -140,14 +164,14 @@ def memory(
 
 
 def tokens_per_second(size: ModelSize, row_length: int, peak: float, mfu: float, recompute: bool) -> float:
-    """Tokens a second of one GPU.
+    """Estimate the tokens per second of one GPU.
 
     Args:
-        size: of the model.
-        row_length: tokens of a row; a token sees half of them on average.
-        peak: operations a second of the GPU.
-        mfu: share of the peak that goes into the model, without what is recomputed.
-        recompute: whether the forward pass is done twice, which costs a quarter of that share.
+        size: sizes of the model.
+        row_length: number of tokens in a row; a token sees half of them on average.
+        peak: peak floating-point operations per second of the GPU.
+        mfu: share of the peak that the model's operations reach, in [0, 1], recomputed ones not counted.
+        recompute: whether the forward pass is computed twice, which lowers that share by a quarter.
     """
     operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
     return peak * mfu * (0.75 if recompute else 1.0) / operations

@@ -1,9 +1,10 @@
-"""A base language model whose vocabulary gets speech and modality tokens, as a new checkpoint.
+"""Extension of a base language model by speech and modality tokens, written as a new checkpoint.
 
-Done once, before training: embeddings cannot be resized while ZeRO-3 shards them. New rows are drawn from a
-normal distribution with each column's mean and standard deviation over the old rows, so that a new token starts
-as likely as an average old one (Spirit LM: "new embeddings random"). The same goes for the biases of an output layer
-that has them (Phi, GPT-J): trained ones are far below zero, beside which a new token with none would be certain.
+It is done once, before training, because embeddings cannot be resized while ZeRO-3 shards them. New rows are drawn from
+a normal distribution with the mean and standard deviation of each column over the old rows, so that a new token starts
+as likely as an average old one (Spirit LM: "new embeddings random"). Biases of an output layer that has them (Phi,
+GPT-J) are drawn likewise: trained ones lie far below zero, so that a new token with a bias of 0 would be predicted
+always.
 """
 
 import sys
@@ -27,19 +28,21 @@ from spiritlm_pl.vocabulary import Vocabulary
 def extend_embeddings(
     network: PreTrainedModel, vocabulary: Vocabulary, seed: int = 0, earlier: Vocabulary | None = None
 ) -> None:
-    """Resize input and output embeddings in place to the vocabulary's rows.
+    """Resize input and output embeddings in place to the number of rows of the vocabulary.
 
     Args:
-        network: a text model.
-        vocabulary: whose first `num_text` rows are the model's text tokens, as far as it has them; the rest is new.
-        seed: of the new rows.
-        earlier: the model's own vocabulary, where it has speech tokens already: their rows are kept, by name.
+        network: language model of text.
+        vocabulary: vocabulary after the extension. Its first `num_text` rows are the model's text tokens, as far as the
+            model has them; the other rows are new.
+        seed: seed for drawing the new rows.
+        earlier: vocabulary of the model where it has speech tokens already; their rows are kept, found by their names.
+            None for a model of text alone.
     """
     kept = [] if earlier is None else [_named_rows(values, earlier) for values in _per_token(network)]
     num_old = min(len(cast(Tensor, network.get_input_embeddings().weight)), vocabulary.num_text)
     network.resize_token_embeddings(vocabulary.num_rows, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
-    for values in {id(values): values for values in _per_token(network)}.values():  # tied ones once
+    for values in {id(values): values for values in _per_token(network)}.values():  # tied matrices are drawn once
         _draw_new_rows(values, num_old, generator)
     names = [vocabulary.name(token) for token in range(vocabulary.num_text, vocabulary.num_tokens)]
     for values, rows in zip(_per_token(network), kept, strict=False):
@@ -49,20 +52,20 @@ def extend_embeddings(
 
 
 def _per_token(network: PreTrainedModel) -> list[Tensor]:
-    """Matrices (V, D) and biases (V,) that have a row for each token."""
+    """Return the matrices (V, D) and biases (V,) that have a row for each token."""
     layers = (network.get_input_embeddings(), network.get_output_embeddings())
     parameters = [layer.weight for layer in layers] + [getattr(layer, "bias", None) for layer in layers]
     return [cast(Tensor, values.data) for values in parameters if values is not None]
 
 
 def _named_rows(values: Tensor, vocabulary: Vocabulary) -> dict[str | None, Tensor]:
-    """Copies of the rows of speech and modality tokens, by name."""
+    """Copy the rows of speech and modality tokens, by the names of the tokens."""
     tokens = range(vocabulary.num_text, vocabulary.num_tokens)
     return {vocabulary.name(token): values[token].clone() for token in tokens}
 
 
 def _draw_new_rows(values: Tensor, num_old: int, generator: torch.Generator) -> None:
-    """Draw what stands for new tokens in a matrix (V, D) or in biases (V,)."""
+    """Draw the rows of new tokens, from `num_old` on, in a matrix (V, D) or in biases (V,)."""
     old = values[:num_old].float()
     noise = torch.randn((len(values) - num_old, *values.shape[1:]), generator=generator)
     values[num_old:] = (old.mean(0) + old.std(0) * noise).to(values.dtype)
@@ -80,17 +83,17 @@ def extend_checkpoint(
 
     Args:
         base: folder or hub name of a causal language model.
-        folder: where to.
-        vocabulary: of the new model.
-        rope_theta: new base of the rotary positions; None keeps it.
-        text_tokenizer: of the base model, where it is not in its folder.
-        seed: of the new rows.
+        folder: folder to write, which must be empty or absent.
+        vocabulary: vocabulary of the new model.
+        rope_theta: new base of the rotary positions; None keeps the model's own.
+        text_tokenizer: folder or file of the base model's text tokenizer; None if it lies in the model's folder.
+        seed: seed for drawing the new rows.
 
     Raises:
-        ValueError: if base or tokenizer cannot be read, the base is no causal language model of text or lacks weights,
-            the tokenizer is not the model's or does not have `num_text` tokens, or it would give other ids once it is
-            saved or exported; if the base has speech tokens that the new model would lack, or `folder` holds
-            something.
+        ValueError: if the base model or tokenizer cannot be read; if the base is not a causal language model of text or
+            lacks weights; if the tokenizer does not belong to the model, does not have `num_text` tokens, or would give
+            other ids after saving or export; if the base has speech tokens that the new model would lack; or if
+            `folder` is not empty.
     """
     source = model_folder(base)
     if Path(folder).exists() and any(Path(folder).iterdir()):
@@ -116,10 +119,15 @@ def extend_checkpoint(
 
 
 def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary:
-    """The new vocabulary, with the delimiters of documents that the earlier one has.
+    """Return the new vocabulary with the delimiters of documents that the earlier one has.
+
+    Args:
+        vocabulary: vocabulary that is asked for.
+        earlier: vocabulary of the base model.
+        base: name of the base model, for messages.
 
     Raises:
-        ValueError: if it lacks tokens of the earlier one.
+        ValueError: if the new vocabulary lacks tokens of the earlier one.
     """
     sizes = [(name, getattr(vocabulary, name), getattr(earlier, name)) for name in ("num_text", "num_tasks")]
     for stream in earlier.streams:
@@ -142,10 +150,10 @@ def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary
 
 
 def _check_base(network: PreTrainedModel, tokenizer: TextTokenizer, base: str) -> None:
-    """Refuse a tokenizer that cannot be the model's; tell of tokens that the model has no rows for.
+    """Refuse a tokenizer that cannot belong to the model, and tell of tokens for which the model has no rows.
 
     Raises:
-        ValueError: if a piece of text has no row, or the model's special ids are no text.
+        ValueError: if a token of the text tokenizer has no row, or the tokenizer lacks a special id of the model.
     """
     rows = len(cast(Tensor, network.get_input_embeddings().weight))
     if rows < tokenizer.own_size:

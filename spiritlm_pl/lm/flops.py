@@ -1,7 +1,7 @@
-"""Floating-point operations of training a token, and what devices can do: for the model FLOPs utilisation (MFU).
+"""Floating-point operations of training, and peaks of devices: for the model FLOPs utilisation (MFU).
 
-Counted as in PaLM (arXiv 2204.02311, appendix B): 6 per weight of a matrix product, and the attention over the
-context, causal half only; what is recomputed for gradient checkpointing does not count.
+Operations are counted as in PaLM (arXiv 2204.02311, appendix B): 6 per token and weight of a matrix product, and those
+of attention over the context, causal half only. Operations that gradient checkpointing repeats do not count.
 """
 
 from typing import cast
@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-# Dense bf16 tensor-core peaks from the vendors' data sheets; the first of which a device's name has all words counts.
+# Dense bf16 tensor-core peaks from the vendors' data sheets. The first entry counts whose words all occur in the
+# device's name.
 PEAK_FLOPS = {
     "H200 NVL": 835e12,
     "H200": 989e12,
@@ -29,7 +30,7 @@ PEAK_FLOPS = {
 
 
 def matrix_weights(network: PreTrainedModel) -> int:
-    """Number of weights in matrix products: all matrices but an input embedding that is not the output layer."""
+    """Count the weights in matrix products: all matrices except an input embedding that is not the output layer too."""
     embedding = cast(nn.Parameter, network.get_input_embeddings().weight)
     head = network.get_output_embeddings().weight
     total = sum(_size(p) for p in network.parameters() if _is_matrix(p))
@@ -37,7 +38,7 @@ def matrix_weights(network: PreTrainedModel) -> int:
 
 
 def _size(parameter: nn.Parameter) -> int:
-    return int(getattr(parameter, "ds_numel", parameter.numel()))  # the whole one under ZeRO-3
+    return int(getattr(parameter, "ds_numel", parameter.numel()))  # the size before ZeRO-3 sharded it
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
@@ -45,7 +46,7 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
 
 
 def attention_width(config: PreTrainedConfig) -> int:
-    """Heads x head dimension, summed over layers; 0 for a family without attention (Mamba, RWKV)."""
+    """Return heads times head dimension, summed over layers; 0 for a family without attention (Mamba, RWKV)."""
     heads = getattr(config, "num_attention_heads", None)
     if heads is None:
         return 0
@@ -54,20 +55,20 @@ def attention_width(config: PreTrainedConfig) -> int:
 
 
 def training_flops(weights: int, width: int, context: float) -> float:
-    """Operations of forward and backward for one token.
+    """Return the floating-point operations of the forward and backward pass for one token.
 
     Args:
-        weights: from `matrix_weights`.
-        width: from `attention_width`.
-        context: tokens that a token sees on average (half a document's length).
+        weights: number of weights in matrix products, from `matrix_weights`.
+        width: width of attention, from `attention_width`.
+        context: number of tokens that a token sees on average, half the length of a document.
     """
     return 6.0 * weights + 12.0 * width * context
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Look up the peak operations a second of a CUDA device in bf16; None for one that is not listed, and for CPUs.
+    """Look up the peak bf16 operations per second of a CUDA device; None for an unlisted one and for CPUs.
 
-    A slice of a device (MIG) and a laptop's device of the same name have another peak, and None.
+    A slice of a device (MIG) and a laptop's device of the same name have other peaks, and give None as well.
     """
     if device.type != "cuda":
         return None

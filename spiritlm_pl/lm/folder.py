@@ -1,6 +1,6 @@
-"""A trained language model as a folder: a Hugging Face model, `spiritlm.json`, and its text tokenizer.
+"""Folders of trained language models: a Hugging Face model, `spiritlm.json`, and the text tokenizer.
 
-Any tool that reads Hugging Face folders can serve it; `spiritlm.json` says what the ids above the text mean.
+Any tool that reads Hugging Face folders can serve such a model; `spiritlm.json` describes the ids above those of text.
 """
 
 import json
@@ -25,7 +25,7 @@ from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-SHARD_SIZE = "2GB"  # written at once, and so held twice
+SHARD_SIZE = "2GB"  # a shard is held in memory twice while it is written
 WEIGHT_FILES = ("model*.safetensors", "model*.safetensors.index.json", "pytorch_model*")
 LoadedLM: TypeAlias = tuple[PreTrainedModel, TextTokenizer, Vocabulary]
 
@@ -38,15 +38,16 @@ def save_lm(
     weights: dict[str, Tensor] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a model folder; a previous one stays whole until the new one is complete.
+    """Write a model folder; a previous one there stays whole until the new one is complete.
 
     Args:
-        folder: where to; created.
-        network: the model.
-        vocabulary: layout of its token ids.
-        text_tokenizer: saved beside it.
-        weights: state to write instead of the network's own (gathered shards).
-        extra: further JSON values for `spiritlm.json`.
+        folder: folder to write; created where it is absent.
+        network: model whose configuration and weights are written.
+        vocabulary: layout of the token ids.
+        text_tokenizer: text tokenizer to save in the folder; None saves none.
+        weights: weights to write in place of the network's own, such as gathered shards; None writes those of the
+            network.
+        extra: further JSON values for `spiritlm.json`; None for no more.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def save_lm(
             path.replace(folder / path.name)
     stale = WEIGHT_FILES if text_tokenizer is None else (*WEIGHT_FILES, *TOKENIZER_FILES)
     for old in {found for pattern in stale for found in folder.glob(pattern)}:
-        if old.name not in {path.name for path in written}:  # of an earlier model, which would be read instead
+        if old.name not in {path.name for path in written}:  # a weight file of an earlier model would be read instead
             old.unlink()
     return folder
 
@@ -72,13 +73,19 @@ def save_lm(
 def write_model(
     folder: Path, network: PreTrainedModel, max_shard_size: str, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """Configuration and weights in the format of `transformers`, for its version 4 and other readers as well.
+    """Write configuration and weights in the format of `transformers`, readable by its version 4 and other tools too.
 
-    Standard output is left to the caller.
+    Standard output stays free for the caller.
+
+    Args:
+        folder: folder to write to, which exists.
+        network: model whose configuration is written.
+        max_shard_size: largest size of a weight file, such as "2GB".
+        weights: weights to write in place of the network's own; None writes those of the network.
     """
     if weights is not None:
         weights = _tied(weights, network)
-    with redirect_stdout(sys.stderr):  # DeepSpeed is imported here, and tells its accelerator
+    with redirect_stdout(sys.stderr):  # saving imports DeepSpeed, which prints its accelerator
         network.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
     path = folder / "config.json"
     values = {**json.loads(path.read_text(encoding="utf-8")), **older_rotary_names(network.config)}
@@ -86,7 +93,7 @@ def write_model(
 
 
 def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Tensor]:
-    """Let the weights that a model ties be one tensor again, of which `save_pretrained` writes one."""
+    """Make weights that a model ties one tensor again, so that `save_pretrained` writes them once."""
     shared = dict(weights)
     for name, source in network.all_tied_weights_keys.items():
         if {name, source} <= shared.keys() and torch.equal(shared[name], shared[source]):
@@ -95,7 +102,7 @@ def _tied(weights: dict[str, Tensor], network: PreTrainedModel) -> dict[str, Ten
 
 
 def own_text_tokenizer(checkpoint: str | None) -> str | None:
-    """The folder of a checkpoint (or hub name) where it holds a text tokenizer, else None."""
+    """Return the folder of a checkpoint (or hub name) that holds a text tokenizer; None where it holds none."""
     folder = None if checkpoint is None else model_folder(checkpoint, "checkpoint")
     found = folder is not None and any((folder / file).is_file() for file in TOKENIZER_FILES)
     return str(folder) if found else None
@@ -108,19 +115,19 @@ def load_causal_lm(
     dtype: torch.dtype | None = None,
     bits: int | None = None,
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode; weights go to the device shard by shard.
+    """Load a causal language model in evaluation mode; weights go to the device shard by shard.
 
     Args:
-        folder: of `transformers`.
-        vocabulary: layout of its token ids.
-        device: where the model goes.
-        dtype: of the parameters; as stored by default.
-        bits: 8 or 4 for weights quantized by bitsandbytes, which must be installed; None for whole ones.
+        folder: model folder of `transformers`.
+        vocabulary: layout of the token ids, which the embedding must fit.
+        device: device on which the model is placed.
+        dtype: type of the parameters; None keeps that of the files.
+        bits: 8 or 4 to quantize the weights with bitsandbytes, which must be installed; None to leave them whole.
 
     Raises:
-        ValueError: if the weights are damaged or lack some, the embedding does not fit the vocabulary, or bits is
-            something else.
-        ModuleNotFoundError: if bits are given without bitsandbytes.
+        ValueError: if the weights are damaged or incomplete, the embedding does not fit the vocabulary, or `bits` has
+            another value.
+        ModuleNotFoundError: if `bits` are given and bitsandbytes is not installed.
     """
     quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
     try:
@@ -128,7 +135,7 @@ def load_causal_lm(
             folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized
         )
     except OSError as error:
-        if error.errno is None:  # what transformers says of missing files
+        if error.errno is None:  # this is how transformers reports missing files
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -159,16 +166,16 @@ def _quantization(bits: int) -> BitsAndBytesConfig:
 def load_lm(
     folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, bits: int | None = None
 ) -> LoadedLM:
-    """Model in evaluation mode, text tokenizer and vocabulary of a folder.
+    """Load the model in evaluation mode, the text tokenizer and the vocabulary of a folder.
 
     Args:
-        folder: as written by `save_lm`, with a text tokenizer in it.
-        device: where the model goes.
-        dtype: of the parameters; as stored by default.
-        bits: see `load_causal_lm`.
+        folder: folder that was written by `save_lm` with a text tokenizer.
+        device: device on which the model is placed.
+        dtype: type of the parameters; None keeps that of the files.
+        bits: 8 or 4 to quantize the weights, see `load_causal_lm`; None to leave them whole.
 
     Raises:
-        ValueError: if the folder is no language model of ours, or its embedding does not fit its vocabulary.
+        ValueError: if the folder was not written by `save_lm`, or its embedding does not fit its vocabulary.
     """
     vocabulary = read_vocabulary(folder)
     return (

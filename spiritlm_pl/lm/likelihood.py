@@ -1,4 +1,4 @@
-"""Log-likelihoods of the ends of token sequences, in batches; a context that several ends share is read once.
+"""Log-likelihoods of the ends of token sequences, in batches. A context that several ends share is computed once.
 
 Shapes: B batch, T tokens, K scored tokens, N sequences.
 """
@@ -13,7 +13,8 @@ from transformers import DynamicCache, PreTrainedModel
 from spiritlm_pl.lm import probe
 
 Tokens = Sequence[int]
-Item = tuple[Tokens, Sequence[Tokens], Sequence[int]]  # context, continuations, tokens of each that are not counted
+# A context, its continuations, and how many first tokens of each continuation are not scored.
+Item = tuple[Tokens, Sequence[Tokens], Sequence[int]]
 
 
 @torch.no_grad()
@@ -24,14 +25,17 @@ def log_likelihoods(
     rank: int = 0,
     world_size: int = 1,
 ) -> Tensor:
-    """Summed log-likelihoods (N,) of the last tokens of sequences, given all before them.
+    """Sum the log-likelihoods of the last tokens of each sequence, given all tokens before them.
 
     Args:
         model: causal language model in evaluation mode.
-        sequences: token ids, and how many at the end are scored.
-        batch_tokens: tokens of a batch, padding included.
-        rank: of this process; ranks share the batches, and make equally many calls of the model.
-        world_size: number of processes.
+        sequences: token ids of each sequence, and how many at its end are scored.
+        batch_tokens: most tokens in a batch, padding included.
+        rank: number of this process. Ranks share the batches, and call the model equally often.
+        world_size: number of processes; 1 computes all batches here.
+
+        Returns:
+            The sums (N,) in nats, on the CPU and the same on each rank.
     """
     batches = _batches([len(tokens) for tokens, _ in sequences], batch_tokens)
     scores = torch.zeros(len(sequences), device=model.device)
@@ -47,7 +51,7 @@ def log_likelihoods(
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Places of sequences in batches of like lengths."""
+    """Group places of sequences into batches of similar lengths."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
         if not batches or (len(batches[-1]) + 1) * lengths[index] > batch_tokens:
@@ -57,12 +61,12 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
 
 
 def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
-    """Log-likelihoods (B,). Padding stands at the end, where causal attention needs no mask for it."""
+    """Sum log-likelihoods (B,) of one batch; padding stands at the end, so that causal attention needs no mask."""
     lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
     scored = torch.tensor([count for _, count in batch], device=model.device)
     longest = int(lengths.max())
     tokens = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch], device=model.device)
-    first = int((lengths - scored).min())  # the earliest scored token
+    first = int((lengths - scored).min())  # place of the earliest scored token
     logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
     targets = tokens[:, first:]  # (B, K)
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
@@ -73,17 +77,19 @@ def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Te
 
 @torch.no_grad()
 def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int = 4096) -> list[Tensor]:
-    """Summed log-likelihoods of several continuations of each context.
+    """Sum the log-likelihoods of several continuations of each context.
 
-    The context is computed once; with each continuation anew for families whose cache cannot be shared (Mamba, RWKV).
+    The context is computed once. For model families whose cache cannot be shared (Mamba, RWKV), it is computed again
+    with each continuation.
 
     Args:
         model: causal language model in evaluation mode.
-        items: contexts, their continuations, none empty, and tokens of each continuation that are not counted.
-        batch_tokens: tokens of a batch, padding and the contexts of all continuations included.
+        items: contexts, their continuations, none of them empty, and for each continuation how many of its first tokens
+            are not scored.
+        batch_tokens: most tokens in a batch, padding included, and a context counted once for each continuation.
 
     Returns:
-        For each item a tensor with one value a continuation.
+        For each item a tensor of sums in nats, one value per continuation.
     """
     if probe.outcome(model.config, "shared contexts", _sharing_difference).right:
         return _shared_log_likelihoods(model, items, batch_tokens)
@@ -97,7 +103,10 @@ def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_
 
 
 def _sharing_difference(model: PreTrainedModel) -> float:
-    """Largest difference between values with shared contexts, padded and not, and those of the plain `forward`."""
+    """Return the largest difference between values with shared contexts and those of the plain `forward`.
+
+    Contexts are tried in one batch, and so with padding, and one by one.
+    """
     sequences = probe.random_tokens((5, 9, 3, 2, 1, 4))
     items = [(sequences[0], sequences[2:4], [0, 0]), (sequences[1], sequences[4:], [0, 0])]
     expected = []
@@ -129,10 +138,10 @@ def _shared_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch
 
 
 def _score_choices(model: PreTrainedModel, batch: Sequence[Item], number: int) -> Tensor:
-    """Log-likelihoods (B, number): contexts padded on the left, continuations on the right."""
+    """Sum log-likelihoods (B, number); contexts are padded on the left, continuations on the right."""
     contexts, mask = left_pad([context for context, _, _ in batch], model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    even = bool(mask.all())  # without a mask attention is faster
+    even = bool(mask.all())  # without a mask, attention is faster
     cache = DynamicCache(config=model.config)
     first = model(
         input_ids=contexts,
@@ -167,7 +176,7 @@ def _score_choices(model: PreTrainedModel, batch: Sequence[Item], number: int) -
 
 
 def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Tokens (B, T) with zeros before the shorter sequences, and the mask (B, T), True = keep."""
+    """Pad sequences with zeros on the left, and return tokens (B, T) and the mask (B, T), True = keep."""
     length = max(len(sequence) for sequence in sequences)
     tokens = torch.zeros(len(sequences), length, dtype=torch.long)
     mask = torch.zeros(len(sequences), length, dtype=torch.bool)

@@ -1,8 +1,8 @@
-"""What a model does to the output of its last layer before it calls it logits: a factor, a cap, or nothing.
+"""The step from a model's output layer to its logits: a factor, a cap, or neither.
 
-Granite, Cohere and Falcon-H1 have a factor, Gemma 2 and NanoChat a cap, and their configurations have several names
-for them. So the model's own `forward` is asked: it is given a ruler in place of the layer's output, and what it makes
-of the ruler tells both. No layer is computed, and no parameter is touched.
+Granite, Cohere and Falcon-H1 have a factor, Gemma 2 and NanoChat a cap, and their configurations name them differently.
+So the model's own `forward` is measured: the output layer is replaced by one that returns known values, and the logits
+that the `forward` makes of them tell factor and cap. No layer is computed, and no parameter is changed.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,31 +19,34 @@ RULER = (-1e6, -100.0, -10.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 10.0, 100.0, 1e6)
 
 @dataclass(frozen=True)
 class Logits:
-    """Logits from the output x of the last layer: scale * x, and with a softcap c then c * tanh(. / c).
+    """Function from the output x of the last layer to logits.
+
+    Without a softcap they are scale * x, with a softcap c they are c * tanh(scale * x / c).
+
 
     Attributes:
-        scale: factor.
-        softcap: bound of the absolute value; None for none.
+        scale: factor of the output.
+        softcap: bound of the absolute value of the logits; None leaves them unbounded.
     """
 
     scale: float = 1.0
     softcap: float | None = None
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Logits of the layer's output, of the same shape."""
+        """Compute the logits of the layer's output, of the same shape."""
         if self.scale != 1:
             output = output * self.scale
         return output if self.softcap is None else (output / self.softcap).tanh() * self.softcap
 
     def slope(self, logits: Tensor) -> Tensor | float | None:
-        """Derivative of the logits by the layer's output, given the logits; None where it is 1 everywhere."""
+        """Return the derivative of the logits by the layer's output, from the logits; None where it is 1 everywhere."""
         if self.softcap is not None:
             return self.scale * (1 - (logits / self.softcap).square())
         return None if self.scale == 1 else self.scale
 
 
 class _Hidden:
-    """What stands for the output of a decoder: its last hidden states, and nothing of all else."""
+    """Stand-in for the output of a decoder: it has the last hidden states, and None for everything else."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden
@@ -56,7 +59,7 @@ class _Hidden:
 
 
 def decoder(network: PreTrainedModel) -> PreTrainedModel:
-    """The part of a causal language model that gives the hidden states."""
+    """Return the part of a causal language model that computes the hidden states."""
     base = cast(PreTrainedModel, network.base_model)
     if base is not network:
         return base
@@ -65,15 +68,16 @@ def decoder(network: PreTrainedModel) -> PreTrainedModel:
 
 @torch.no_grad()
 def own_logits(network: PreTrainedModel) -> Logits:
-    """What the `forward` of a causal language model does to the output of its last layer.
+    """Measure what the `forward` of a causal language model does to the output of its last layer.
 
     Raises:
-        ValueError: if it is more than a factor and a cap, or the layer is not given the decoder's output as it is.
+        ValueError: if that is more than a factor and a cap, or if the layer is not given the decoder's output
+            unchanged.
     """
     ruler = torch.tensor(RULER, dtype=torch.float32).view(1, 1, -1)
     size = network.get_output_embeddings().in_features
-    hidden = (torch.arange(size, dtype=torch.float32) % 7 - 3).view(1, 1, -1)  # the same in half precision
-    told: list[Tensor] = []  # by what stands for the decoder: nothing where a forward calls a part of it (OPT)
+    hidden = (torch.arange(size, dtype=torch.float32) % 7 - 3).view(1, 1, -1)  # exact in half precision too
+    told: list[Tensor] = []  # by the decoder's stand-in; empty where a forward calls a part of it (OPT)
     given: list[Tensor] = []
 
     def told_of(*_: Any, **__: Any) -> _Hidden:
@@ -104,7 +108,7 @@ def own_logits(network: PreTrainedModel) -> Logits:
 
 @contextmanager
 def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let a module do something else for a while."""
+    """Replace the `forward` of a module within a context."""
     module.forward = forward
     try:
         yield

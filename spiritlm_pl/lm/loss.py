@@ -1,10 +1,10 @@
 """Next-token loss from hidden states, without keeping the logits of a whole batch.
 
-At 4096 x 32768 the logits of one row take 0.5 GiB in fp32, and their gradient as much again. The head works
-through the tokens in chunks: with its logits at hand it also forms their gradient, so nothing is computed
-twice and one chunk of logits is the most that exists (Cut Your Losses, arXiv 2411.09009, has the idea; torch
-2.14's `linear_cross_entropy` is another form of it and can be chosen instead). What some families do to their
-logits (`spiritlm_pl.lm.logits`) is done to each chunk.
+At 4096 x 32768, the logits of one row take 0.5 GiB in fp32, and their gradient as much again. The head works through
+the tokens in chunks. It forms the gradient of a chunk while it has its logits, so that nothing is computed twice and no
+more than one chunk of logits exists (the idea of Cut Your Losses, arXiv 2411.09009; torch 2.14's `linear_cross_entropy`
+is another form of it and can be chosen instead). Factors and caps of logits that some families have
+(`spiritlm_pl.lm.logits`) are applied to each chunk.
 
 Shapes: M tokens to predict, D hidden size, V rows of the embedding.
 """
@@ -25,13 +25,13 @@ HAS_TORCH_FUSED = hasattr(F, "linear_cross_entropy") and hasattr(nn, "LinearCros
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """How the loss is computed.
+    """Settings of the loss.
 
     Args:
-        method: "chunked" (ours), "torch" (`F.linear_cross_entropy`), "full" (all logits at once), or "auto",
-            which is "chunked": the fastest of those that bound memory (`benchmarks/loss_memory.py`).
+        method: "chunked" (this file's), "torch" (`F.linear_cross_entropy`), "full" (all logits at once), or "auto",
+            which takes "chunked", the fastest of those that bound memory (`benchmarks/loss_memory.py`).
         chunk: number of tokens whose logits exist at one time.
-        z_loss: weight of log(Z)^2 (PaLM, arXiv 2204.02311), 0 for none.
+        z_loss: weight of the term log(Z)^2 (PaLM, arXiv 2204.02311); 0 leaves it out.
     """
 
     method: Method = "auto"
@@ -51,7 +51,7 @@ class LossSettings:
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Sum over tokens of loss and z-loss, and the loss of every token; gradients are formed in `forward`."""
+    """Sum over tokens of loss and z-loss, and the loss of every token. Gradients are formed in `forward`."""
 
     @staticmethod
     def forward(
@@ -135,32 +135,32 @@ def next_token_loss(
     own: Logits = Logits(),  # noqa: B008  frozen
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss of predicting `targets` from `hidden`.
+    """Compute the loss of predicting `targets` from `hidden`.
 
     Args:
-        hidden: (M, D).
-        weight: (V, D) of the head.
-        bias: (V,) of the head.
-        targets: (M,) int64 in [0, V).
-        settings: how.
-        own: what the model does to the head's output.
+        hidden: hidden states (M, D).
+        weight: weights (V, D) of the output layer.
+        bias: biases (V,) of the output layer; None for a layer without them.
+        targets: ids of the tokens to predict (M,), int64 in [0, V).
+        settings: method and terms of the loss.
+        own: what the model does to the layer's output; by default nothing.
         weights: (M,) factors of the tokens in the sum; None for 1.
 
     Returns:
-        The sum over tokens (with z-loss), to be differentiated, and the negative log-likelihood of every
-        token (M,) in nats, fp32, detached.
+        The sum over tokens (with z-loss) as a scalar to differentiate, and the negative log-likelihood of every token
+        in nats (M,), fp32, detached.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     with torch.autocast(hidden.device.type, enabled=False):
         if settings.method in ("auto", "chunked"):
-            if not torch.is_grad_enabled():  # which `forward` of a Function cannot see
+            if not torch.is_grad_enabled():  # `forward` of a Function cannot see it
                 hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
             return _ChunkedLoss.apply(hidden, weight, bias, targets, weights, settings.chunk, settings.z_loss, own)
         matrix = weight.to(hidden.dtype)
         offset = None if bias is None else bias.to(hidden.dtype)
         if settings.method == "torch":
-            assert own.softcap is None  # refused by LossHead
+            assert own.softcap is None  # LossHead refuses the other case
             hidden, offset = hidden * own.scale, None if offset is None else offset * own.scale
             losses = F.linear_cross_entropy(
                 hidden,
@@ -182,22 +182,22 @@ def _weighted_sum(terms: Tensor, weights: Tensor | None) -> Tensor:
 
 
 class LossHead(nn.Module):
-    """The output layer of a language model: logits as before, or with targets the loss at once.
+    """Output layer of a language model: gives logits as before, or with targets the loss directly.
 
-    It takes over the parameters of the layer it replaces under the same names, so checkpoints, tied
-    embeddings and ZeRO-3's gathering of parameters (which follows calls of modules) work as before.
+    It takes over the parameters of the layer it replaces under the same names. So checkpoints, tied embeddings and
+    ZeRO-3's gathering of parameters (which follows calls of modules) work as before.
     """
 
     def __init__(self, layer: nn.Linear, settings: LossSettings, own: Logits = Logits()) -> None:  # noqa: B008  frozen
-        """Wrap `layer` and forget it.
+        """Take over the parameters of a layer.
 
         Args:
-            layer: of the model.
-            settings: how the loss is computed.
-            own: what the model does to the layer's output.
+            layer: output layer of the model.
+            settings: settings of the loss.
+            own: what the model does to the layer's output; by default nothing.
 
         Raises:
-            ValueError: if that is more than the method can do.
+            ValueError: if the method of the loss cannot apply it.
         """
         super().__init__()
         if settings.method == "torch" and own.softcap is not None:
@@ -212,7 +212,7 @@ class LossHead(nn.Module):
     def forward(
         self, hidden: Tensor, targets: Tensor | None = None, weights: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The layer's output (..., V) of hidden states (..., D); with targets (M,) what `next_token_loss` gives."""
+        """Compute the layer's output (..., V) from (..., D), or with targets (M,) their `next_token_loss`."""
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
         return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, weights)

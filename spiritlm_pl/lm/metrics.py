@@ -1,8 +1,9 @@
-"""Losses of each kind of token: sums and counts that add up over batches and ranks.
+"""Losses by kind of token, as sums and counts that add up over batches and ranks.
 
-Layout of a vector of sums (2K,): loss and number of all predicted tokens, of text, of speech, of each of its streams,
-and of the ends of documents. The end is a text token that closes speech as well: it counts as neither, so that the
-losses of text and of speech stay those of words and units. Modality markers count in the first pair only.
+Layout of a vector of sums (2K,): pairs of loss and number of tokens, for all predicted tokens, for text, for speech,
+for each stream of speech, and for the ends of documents. The end of a document is a text token that closes speech as
+well. It counts neither as text nor as speech, so that these losses stay those of words and units. Modality markers
+count in the first pair only.
 """
 
 import math
@@ -12,16 +13,16 @@ from torch import Tensor
 
 from spiritlm_pl.vocabulary import Vocabulary
 
-LARGEST_LOSS = 50.0  # nats; where perplexities stop growing
+LARGEST_LOSS = 50.0  # nats; perplexities are computed of at most this loss, since the exponential would overflow
 
 
 def suffixes(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """What stands behind `loss` in the names of the figures, K of them."""
+    """Return the K endings that metrics' names have after `loss`, in the order of the pairs."""
     return ("", "_text", "_speech", *(f"_{stream.name}" for stream in vocabulary.streams), "_end")
 
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Sums (2K,) of the losses (M,) of target tokens (M,), fp32."""
+    """Sum losses (M,) of target tokens (M,) by kind to (2K,), fp32."""
     ranges = [(0, vocabulary.num_rows), (0, vocabulary.num_text), vocabulary.speech_bounds]
     ranges += [vocabulary.bounds(stream.name) for stream in vocabulary.streams]
     closing = vocabulary.end_of_document
@@ -29,18 +30,19 @@ def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor
     kinds = [(targets >= first) & (targets < end) for first, end in ranges]
     kinds[1] = kinds[1] & ~ends
     chosen = torch.stack([*kinds, ends]).to(losses.dtype)  # (K, M)
-    # no matmul: 0 * nan of one kind must not spoil the sum of another
+    # without a matrix product, since 0 * nan of one kind would spoil the sums of the others
     sums = torch.where(chosen > 0, losses, 0.0).sum(1)
     return torch.stack((sums, chosen.sum(1)), dim=1).flatten()
 
 
 def loss_metrics(sums: Tensor, vocabulary: Vocabulary, units_per_second: float | None) -> dict[str, float]:
-    """What sums mean: losses (nats a token), perplexities, and bits per second of speech.
+    """Compute losses (nats per token), perplexities, and bits per second of speech from sums.
 
     Args:
-        sums: (2K,). Streams are told apart from speech where there are several.
-        vocabulary: layout of the ids.
-        units_per_second: speech tokens a second after deduplication; None where it is not known.
+        sums: sums and counts (2K,). Streams of speech get values of their own only where there are several.
+        vocabulary: layout of the token ids.
+        units_per_second: speech tokens per second after deduplication; None, where it is unknown, leaves out the bits
+            per second.
     """
     pairs = dict(zip(suffixes(vocabulary), sums.view(-1, 2).tolist(), strict=True))
     metrics: dict[str, float] = {}

@@ -8,16 +8,16 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWSettings:
-    """Optimizer of the language model.
+    """Settings of the language model's optimizer.
 
-    The learning rate is Spirit LM's; it does not state the rest, which is what Llama-like models use.
+    The learning rate is Spirit LM's. The paper does not state the other values; they are those of Llama-like models.
 
     Args:
-        lr: peak learning rate.
-        beta1: decay of the mean of the gradients.
-        beta2: decay of the mean of their squares.
-        eps: added to the denominator.
-        weight_decay: of matrices and embeddings; biases, norms and other vectors have none.
+        lr: peak learning rate, before the schedule's factor.
+        beta1: decay rate of the running mean of gradients.
+        beta2: decay rate of the running mean of squared gradients.
+        eps: number that is added to the denominator of a step, against division by zero.
+        weight_decay: weight decay of matrices and embeddings; biases, norms and other vectors have none.
     """
 
     lr: float = 3.0e-5
@@ -41,16 +41,19 @@ class AdamWSettings:
 
 
 def dimensions(parameter: nn.Parameter) -> int:
-    """Number of dimensions of a parameter, also of one that ZeRO-3 has sharded to a flat piece."""
+    """Return the number of dimensions of a parameter, also of one that ZeRO-3 has sharded to a flat piece."""
     return len(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two optimizer groups: parameters of two or more dimensions, which decay, and the others.
+    """Split parameters into two optimizer groups: those of two or more dimensions, which decay, and the others.
 
     Args:
-        network: whose trainable parameters are grouped; shared ones once.
-        weight_decay: of the first group.
+        network: network whose trainable parameters are grouped; shared ones are listed once.
+        weight_decay: weight decay of the first group.
+
+        Returns:
+            The groups that are not empty.
     """
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trainable if dimensions(parameter) >= 2]
@@ -60,12 +63,13 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, obje
 
 
 def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True) -> torch.optim.AdamW:
-    """AdamW over decay groups.
+    """Build AdamW over the groups of `decay_groups`.
 
     Args:
-        network: what is trained.
-        settings: learning rate and the rest.
-        fused: torch's one-kernel step, which serves CUDA and CPU (and states that ZeRO-3 offloads).
+        network: network that is trained.
+        settings: learning rate and the other values.
+        fused: whether to use torch's one-kernel step, which works on CUDA and CPU (and for states that ZeRO-3
+            offloads).
     """
     groups = decay_groups(network, settings.weight_decay)
     return torch.optim.AdamW(

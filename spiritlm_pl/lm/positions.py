@@ -1,18 +1,19 @@
-"""How many tokens a language model was made for, and rows or prompts that are longer.
+"""Number of positions of a language model, and the check of rows or prompts against it.
 
-A table of learned positions has no row for a later token; rotary positions go on, but were never trained there.
+A table of learned positions has no row for a later token. Rotary positions can be computed further, but were not
+trained there.
 """
 
 from transformers import PreTrainedConfig
 
-ALIBI = ("bloom", "mpt")  # distances instead of positions: any length
+ALIBI = ("bloom", "mpt")  # families that use distances in place of positions, and so take any length
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
-    """Tokens from the first to the last that a model can tell the place of; None for any number.
+    """Return the largest number of tokens whose positions a model can tell apart; None where there is no limit.
 
     Args:
-        config: of a causal language model.
+        config: configuration of a causal language model.
     """
     if config.model_type in ALIBI or getattr(config, "alibi", False):
         return None
@@ -20,10 +21,10 @@ def max_positions(config: PreTrainedConfig) -> int | None:
 
 
 def has_rotary_positions(config: PreTrainedConfig) -> bool:
-    """Whether positions are rotary, computed for any length; where not, they may be rows of a learned table.
+    """Whether positions are rotary, computed for any length. Otherwise they may be rows of a learned table.
 
     Args:
-        config: of a causal language model.
+        config: configuration of a causal language model.
     """
     return bool(getattr(config, "rope_parameters", None)) or getattr(config, "rotary_dim", None) is not None
 
@@ -32,12 +33,12 @@ def check_row_length(row_length: int, config: PreTrainedConfig, from_scratch: bo
     """Refuse rows with more tokens than the model has positions.
 
     Args:
-        row_length: tokens of a row.
-        config: of the model that is trained.
-        from_scratch: whether the model is made anew, so that a learned table may have any size.
+        row_length: number of tokens in a row.
+        config: configuration of the model that is trained.
+        from_scratch: whether the model is built anew, so that a learned table can have any size.
 
     Raises:
-        ValueError: with the way out.
+        ValueError: if the rows are too long; the message says which settings help.
     """
     most = max_positions(config)
     if most is None or row_length <= most:

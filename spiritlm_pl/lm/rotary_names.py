@@ -1,7 +1,8 @@
-"""What older versions and other tools call the rotary positions of a configuration that `transformers` 5 writes.
+"""Names that older versions and other tools use for rotary positions in a configuration of `transformers` 5.
 
-`transformers` 5 keeps base, part and scaling in `rope_parameters` alone. Version 4, mlx-lm and others read the names
-of before, and take a base of 10,000 where those are missing: other answers without a word. Version 5 still reads both.
+`transformers` 5 keeps base, part and scaling in `rope_parameters` alone. Version 4, mlx-lm and others read the earlier
+names, and where these are missing assume a base of 10,000, which gives other answers without an error. Version 5 still
+reads both.
 """
 
 from typing import Any
@@ -10,16 +11,19 @@ from transformers import PreTrainedConfig
 
 NAMES = {"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_factor"}
 NEOX_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
-TWO_BASES = ("gemma3_text", "gemma3n_text")  # of layers that see all, and of those that see a window
-ONE_SCALED = ("olmo3",)  # one base; only the layers that see all are scaled
+TWO_BASES = ("gemma3_text", "gemma3n_text")  # one base for the layers that see all, another for those that see a window
+ONE_SCALED = ("olmo3",)  # one base, where only the layers that see all are scaled
 
 
 def older_rotary_names(config: PreTrainedConfig) -> dict[str, Any]:
-    """Give the values of `rope_parameters` under the names of before version 5.
+    """Return the values of `rope_parameters` under the names of before version 5.
 
     Args:
-        config: of a model; the names are none where it has no rotary positions, or its family has come with version 5
-            and another base for each kind of layer.
+        config: configuration of a model.
+
+        Returns:
+            Names and values; empty for a model without rotary positions, and for families that appeared with version 5
+            and have another base for each kind of layer.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
     names, others = NAMES, {}

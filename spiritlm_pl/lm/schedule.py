@@ -1,4 +1,4 @@
-"""Learning rate over steps, as a factor of the peak. Spirit LM keeps it constant (App. A of the paper)."""
+"""Learning rate schedules, as factors of the peak rate. Spirit LM keeps the rate constant (App. A of the paper)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,38 +6,38 @@ from copy import copy
 
 
 class Schedule(ABC):
-    """Factor of the learning rate after a linear warm-up."""
+    """Factor of the learning rate over steps, beginning with a linear warm-up."""
 
     def __init__(self, warmup_steps: int = 2000) -> None:
-        """Warm up.
+        """Set the warm-up.
 
         Args:
-            warmup_steps: steps of linear growth; step 0 already learns at 1 / warmup_steps.
+            warmup_steps: number of steps of linear growth; step 0 already has the factor 1 / warmup_steps.
         """
         if warmup_steps < 0:
             raise ValueError(f"warmup_steps must be at least 0, but is {warmup_steps} instead")
         self.warmup_steps = warmup_steps
 
     def __call__(self, step: int) -> float:
-        """The factor at an optimizer step, counted from 0."""
+        """Return the factor at an optimizer step, counted from 0."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         return self.after_warmup(step)
 
     def within(self, max_steps: int) -> "Schedule":
-        """The schedule in a run of so many steps (-1 for no end): as it is, unless its length is the run's."""
+        """Return the schedule for a run of `max_steps` steps, -1 for no limit; by default the same one."""
         return self
 
     @abstractmethod
     def after_warmup(self, step: int) -> float:
-        """The factor at a step that is not in the warm-up."""
+        """Return the factor at a step after the warm-up."""
 
 
 class Constant(Schedule):
-    """Warm-up, then the peak for ever (the published schedule; 2,000 warm-up steps are our choice)."""
+    """Warm-up, then the peak rate throughout (the published schedule; 2,000 warm-up steps are chosen here)."""
 
     def after_warmup(self, step: int) -> float:
-        """One."""
+        """Return 1."""
         return 1.0
 
 
@@ -48,10 +48,10 @@ class Cosine(Schedule):
         """Set the length.
 
         Args:
-            total_steps: step at which the floor is reached; None for the last one of the run (that was begun: a
-                run that is taken up keeps its schedule).
-            warmup_steps: steps of linear growth.
-            floor: last factor, in [0, 1].
+            total_steps: step at which the floor is reached. None takes the last step of the run; a resumed run keeps
+                the length with which it began.
+            warmup_steps: number of steps of linear growth.
+            floor: final factor, in [0, 1].
         """
         super().__init__(warmup_steps)
         if total_steps is not None and total_steps <= warmup_steps:
@@ -62,10 +62,10 @@ class Cosine(Schedule):
         self.floor = floor
 
     def within(self, max_steps: int) -> "Cosine":
-        """The schedule in a run of so many steps; one shorter than the warm-up never comes to its end.
+        """Return the schedule for a run of `max_steps` steps; one shorter than the warm-up never reaches its end.
 
         Raises:
-            ValueError: if neither the schedule nor the run (-1) has a length.
+            ValueError: if neither the schedule nor the run has a length (`max_steps` is -1).
         """
         if self.total_steps is not None:
             return self
@@ -80,7 +80,7 @@ class Cosine(Schedule):
         return total_steps
 
     def after_warmup(self, step: int) -> float:
-        """Half a cosine from 1 to the floor, which then stays."""
+        """Return half a cosine from 1 to the floor, and the floor after that."""
         total_steps = self._known_length(self.total_steps)
         progress = min(1.0, (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))

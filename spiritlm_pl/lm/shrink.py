@@ -1,8 +1,9 @@
-"""A small copy of a language model's configuration, with random weights: the same code, in a moment.
+"""Small copies of a language model's configuration with random weights, which run the same code in a moment.
 
-Widths and numbers of heads are divided by one number, which leaves the size of a head, and all that depends on it, as
-it is; layers are as many as show each kind of layer; windows are short, so that few tokens reach beyond them. A family
-whose own `forward` does not bear it is tried with more of its own sizes.
+Widths and numbers of heads are divided by one number, which leaves the size of a head, and all that depends on it,
+unchanged. There are as many layers as it takes to have each kind of layer. Windows are short, so that a few tokens
+reach beyond them. Where a family's own `forward` fails on such a copy, copies that keep more of the original sizes are
+tried.
 """
 
 import math
@@ -17,7 +18,7 @@ from transformers.integrations import deepspeed as sharding
 
 VOCABULARY = 96
 FEWEST_HEADS = 4
-NARROWEST = 64  # narrower, normalisation leaves too little to differ
+NARROWEST = 64  # in narrower layers, normalisation leaves too little difference
 FEED_FORWARD = 64
 WINDOW = 6
 SHARDING = "_hf_deepspeed_config_weak_ref"
@@ -37,7 +38,7 @@ HEADS = (
     "mamba_num_heads",
     "n_mamba_heads",
 )
-GROUPS = ("num_key_value_heads", "num_kv_heads", "mamba_n_groups", "mamba_ngroups", "n_groups")  # that heads share
+GROUPS = ("num_key_value_heads", "num_kv_heads", "mamba_n_groups", "mamba_ngroups", "n_groups")  # shared by heads
 WIDTHS = (
     "hidden_size",
     "n_embd",
@@ -64,21 +65,21 @@ WINDOWS = ("sliding_window", "attention_window_size", "attention_chunk_size")
 
 
 def small_network(config: PreTrainedConfig) -> PreTrainedModel:
-    """A network of a configuration's family in float32 on the CPU, in evaluation mode, the same at each call.
+    """Build a network of a configuration's family in float32 on the CPU, in evaluation mode, the same at each call.
 
-    No random state is touched.
+    No random state is changed.
 
     Args:
-        config: of any size.
+        config: configuration of a model of any size.
 
     Raises:
-        ValueError: if no small network can be made of it that runs; the cause is what its code says.
+        ValueError: if no small network of the family runs; the cause is the first error of its code.
     """
     reason: Exception | None = None
     for values in _attempts(config):
         try:
             return _built(type(config).from_dict(values))
-        except Exception as error:  # the family's own code, on sizes that nobody has tried
+        except Exception as error:  # the family's code may raise anything on unusual sizes
             reason = reason or error
     raise ValueError(f"no small copy of {config.model_type} could be made: {reason}") from reason
 
@@ -93,7 +94,7 @@ def _built(config: PreTrainedConfig) -> PreTrainedModel:
         with torch.device("cpu"), torch.no_grad():
             network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             for parameter in network.parameters():
-                if parameter.ndim > 1:  # as drawn for training, weights are so small that nothing depends on much
+                if parameter.ndim > 1:  # weights as drawn for training are so small that little depends on the input
                     parameter.normal_(0, parameter.shape[-1] ** -0.5)
             network.eval()(input_ids=torch.arange(3, WINDOW + 6)[None], use_cache=False)
     return network
@@ -101,9 +102,9 @@ def _built(config: PreTrainedConfig) -> PreTrainedModel:
 
 @contextmanager
 def unsharded() -> Iterator[None]:
-    """Build networks whole on this rank, also within ZeRO-3's sharding of all that is built."""
+    """Build networks whole on this rank within the context, even inside ZeRO-3's sharding context."""
     partition: Any = sys.modules.get("deepspeed.runtime.zero.partition_parameters")
-    settings = getattr(sharding, SHARDING, None)  # which let transformers shard
+    settings = getattr(sharding, SHARDING, None)  # by it, transformers decides to shard
     sharding.unset_hf_deepspeed_config()
     if partition is not None:
         partition.shutdown_init_context()
@@ -116,7 +117,7 @@ def unsharded() -> Iterator[None]:
 
 
 def with_attention(network: PreTrainedModel, attention: str) -> PreTrainedModel:
-    """The same network, built anew with an implementation of attention, which some families read only then."""
+    """Build the same network anew with another implementation of attention, which some families read only then."""
     config = type(network.config).from_dict(network.config.to_dict())
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         twin = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
@@ -125,7 +126,7 @@ def with_attention(network: PreTrainedModel, attention: str) -> PreTrainedModel:
 
 
 def _attempts(config: PreTrainedConfig) -> Iterator[dict[str, Any]]:
-    """Values of smaller configurations, the smallest first; some families do not do without ids of ends."""
+    """Yield the values of smaller configurations, smallest first; some families need ids of ends, so both are tried."""
     values = {name: value for name, value in config.to_dict().items() if name not in ("quantization_config", "dtype")}
     for end in (None, 0):
         yield from _sizes(config, values | {name: end for name in NAMES_OF_ENDS if name in values})
@@ -144,7 +145,7 @@ def _sizes(config: PreTrainedConfig, values: dict[str, Any]) -> Iterator[dict[st
 
 
 def _all(values: dict[str, Any], names: tuple[str, ...], most: int) -> dict[str, Any]:
-    """The values of these names, one number or one a layer, with this most."""
+    """Limit the values of these names, each a number or a list with one number per layer, to `most`."""
     found = {name: values[name] for name in names if values.get(name)}
     return {
         name: [min(each, most) for each in value] if isinstance(value, list) else min(value, most)
@@ -154,17 +155,17 @@ def _all(values: dict[str, Any], names: tuple[str, ...], most: int) -> dict[str,
 
 def _few_experts(values: dict[str, Any]) -> dict[str, Any]:
     groups = values.get("n_group") or 1
-    given = [values[name] for name in CHOSEN if values.get(name)]  # one number, or one a layer
+    given = [values[name] for name in CHOSEN if values.get(name)]  # one number, or one per layer
     chosen = max([1, *(max(each) if isinstance(each, list) else each for each in given)])
     return _all(values, EXPERTS, groups * -(-max(4, 2 * groups, 2 * chosen) // groups))
 
 
 def _narrow(values: dict[str, Any]) -> dict[str, int]:
-    """Widths and numbers of heads divided by one number, and groups of heads as few as show that there are some."""
+    """Divide widths and numbers of heads by one number; keep as few groups of heads as show that there are groups."""
     found = {name: values[name] for name in (*HEADS, *WIDTHS) if isinstance(values.get(name), int)}
     common = math.gcd(*found.values())
     divisor = 1
-    for fewest in (FEWEST_HEADS, 1):  # one where their number is a prime
+    for fewest in (FEWEST_HEADS, 1):  # 1 where the number of heads is a prime
         least = {name: min(NARROWEST if name in WIDTHS else fewest, value) for name, value in found.items()}
         fits = (d for d in range(1, common + 1) if common % d == 0 and all(found[n] // d >= least[n] for n in found))
         divisor = max(fits, default=1) if divisor == 1 else divisor
@@ -176,25 +177,25 @@ def _narrow(values: dict[str, Any]) -> dict[str, int]:
 
 
 def _few_layers(config: PreTrainedConfig, values: dict[str, Any]) -> dict[str, Any]:
-    """As many layers as there are until each kind has been seen, two at least."""
+    """Take the first layers until each kind of layer has occurred, at least two."""
     total = getattr(config, "num_hidden_layers", None)
     if total is None:
         return {}
     lists = {name: value for name, value in values.items() if isinstance(value, list) and len(value) == total}
     kinds = [list(map(str, each)) for each in [*lists.values(), getattr(config, "layer_types", None) or []]]
-    kinds = [each for each in kinds if len(set(each)) <= MOST_KINDS]  # others are numbers of layers
+    kinds = [each for each in kinds if len(set(each)) <= MOST_KINDS]  # lists of more values number the layers
     layers = min(2, total)
     while layers < total and any(set(each[:layers]) != set(each) for each in kinds):
         layers += 1
     few: dict[str, Any] = {}
-    if values.get("num_kv_shared_layers"):  # the last layers share keys and values with those of the first
+    if values.get("num_kv_shared_layers"):  # the last layers share keys and values with the first ones
         layers = min(total, 2 * layers)
         few["num_kv_shared_layers"] = layers // 2
     for name, value in values.items():
         if name in lists:
             few[name] = value[:layers]
         elif isinstance(value, list) and all(type(number) is int and number < total for number in value):
-            few[name] = [number for number in value if number < layers]  # numbers of layers
+            few[name] = [number for number in value if number < layers]  # indices of layers
         elif isinstance(value, dict) and value and all(str(key).isdigit() for key in value):
             few[name] = {key: part for key, part in value.items() if int(key) < layers}
     return few | {config.attribute_map.get("num_hidden_layers", "num_hidden_layers"): layers}

@@ -1,1 +1,1 @@
-"""What every room stands on: devices, files written whole, where things came from, interrupts."""
+"""Basis of all other packages: devices, complete files, provenance, interrupts."""

@@ -1,6 +1,6 @@
-"""A trained network as a folder: `config.json` (stage, class, configuration) and `model.safetensors`.
+"""Folders of trained networks: `config.json` (stage, class, configuration) and `model.safetensors`.
 
-What a stage exports and the next one loads. Optimizer state stays in the trainer's own checkpoints.
+A stage exports such a folder, and the next one loads it. Optimizer state stays in the trainer's own checkpoints.
 """
 
 import json
@@ -21,16 +21,16 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 CONFIG_FILE = "config.json"
 TOKENIZER_STAGE = "speech_tokenizer"
-METRICS_FILE = "metrics.json"  # the last figures of the training that made the network
+METRICS_FILE = "metrics.json"  # last metrics of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def newest_checkpoint(folder: str | Path) -> Path | None:
-    """The newest whole checkpoint of a trainer in a folder, None where there is none; links are followed.
+    """Return the newest complete checkpoint of a trainer in a folder, None where there is none; links are followed.
 
-    Lightning's `last.ckpt` leads nowhere if the run was stopped between removing a checkpoint and linking the next.
+    Lightning's `last.ckpt` is a broken link if the run was stopped between removing a checkpoint and linking the next.
     """
     found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
     whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
@@ -38,13 +38,13 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
 
 
 def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:
-    """Write a network whose only constructor argument is a dataclass kept as `network.config`.
+    """Write a network whose only constructor argument is a dataclass, kept as `network.config`; return the folder.
 
     Args:
-        folder: where to; created, and replaced file by file.
+        folder: folder to write to; created where it is absent, and replaced file by file.
         network: the network, on any device.
-        stage: what it is ("hubert", "quantizer", "vocoder", ...), checked when it is loaded.
-        extra: further JSON values to keep (metrics, parents).
+        stage: kind of network ("hubert", "quantizer", "vocoder", ...), which is checked at loading.
+        extra: further JSON values to store (metrics, parents); None for no more.
     """
     folder = Path(folder)
     description = {"stage": stage, **describe_network(network), "code_version": code_version(), **(extra or {})}
@@ -57,17 +57,17 @@ def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
-    """Class path and configuration of a network, from which `build_network` builds its like."""
+    """Return class path and configuration of a network, from which `build_network` can build another one."""
     config = network.config
     assert is_dataclass(config) and not isinstance(config, type)
     return {"class_path": path_of(type(network)), "config": asdict(config)}
 
 
 def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
-    """The `config.json` of an exported network.
+    """Read the `config.json` of an exported network.
 
     Raises:
-        ValueError: if the folder is no exported network, a damaged one, or one of another stage.
+        ValueError: if the folder is not an exported network, is damaged, or is of another stage.
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
@@ -84,7 +84,7 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
 
 
 def is_own_class(folder: str | Path) -> bool:
-    """Whether a folder holds a speech tokenizer that is one class, and not made of features and a quantizer."""
+    """Whether a folder holds a speech tokenizer of a single class, not one made of features and a quantizer."""
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         return False
@@ -96,31 +96,31 @@ def is_own_class(folder: str | Path) -> bool:
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Weights must be numbers.
+    """Check that all weights are finite.
 
     Raises:
-        ValueError: if some are NaN or infinite.
+        ValueError: if a weight is nan or infinite.
     """
     for name, value in weights.items():
-        if value.numel() and not bool(torch.stack(torch.aminmax(value)).isfinite().all()):  # which needs no memory
+        if value.numel() and not bool(torch.stack(torch.aminmax(value)).isfinite().all()):  # needs no further memory
             raise ValueError(f"weights must be finite, but {name} of {source} is not")
 
 
 def mismatch(error: RuntimeError) -> str:
-    """The first of what torch says about weights that do not fit, in one line."""
+    """Return the first line of torch's message about weights that do not fit."""
     return next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
 
 
 def load_network(folder: str | Path, stage: str, device: str | torch.device = "cpu") -> nn.Module:
-    """Rebuild an exported network, in evaluation mode.
+    """Load an exported network in evaluation mode.
 
     Args:
-        folder: that `save_network` wrote.
-        stage: what it must be.
-        device: where to.
+        folder: folder that was written by `save_network`.
+        stage: kind of network that the folder must hold.
+        device: device on which the network is placed.
 
     Raises:
-        ValueError: if the folder holds another stage or damaged files, or a class that may not be loaded.
+        ValueError: if the folder holds another stage, damaged files, or a class that may not be loaded.
     """
     description = read_config(folder, stage)
     network = build_network(description, Path(folder) / CONFIG_FILE)
@@ -139,14 +139,14 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
 
 
 def build_network(description: Mapping[str, Any], where: object) -> nn.Module:
-    """Build a network as its description says, with random weights.
+    """Build a network from its description, with random weights.
 
     Args:
-        description: of `describe_network`.
-        where: the file that holds it, for errors.
+        description: class path and configuration, from `describe_network`.
+        where: file that holds the description, for messages.
 
     Raises:
-        ValueError: if its class may not be loaded, or is none of a network that is made from a dataclass.
+        ValueError: if the class may not be loaded, or is not a network that is made from a dataclass.
     """
     class_path = todays_name(description["class_path"])
     check_trusted(class_path, where)

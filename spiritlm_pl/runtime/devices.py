@@ -1,4 +1,4 @@
-"""Which devices are here, and what they can do."""
+"""Devices of this machine, and their capabilities."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device of a name.
+    """Return the torch device of a name, after trying it.
 
     Raises:
         ValueError: if there is no such device, or it cannot be used.
@@ -22,18 +22,18 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def num_cores() -> int:
-    """Count the processor cores that this process may use; where the system does not say, those of the machine.
+    """Count the processor cores that this process may use, or where the system does not tell, those of the machine.
 
-    Linux tells which cores a process may use, macOS and Windows do not.
+    Linux tells which cores a process may use; macOS and Windows do not.
     """
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; others emulate it, slower than float32.
+    """Whether the processor has instructions for bfloat16; other processors emulate it, slower than float32.
 
-    False where torch is too old to say (before 2.12).
+    False where torch is too old to tell (before 2.12).
     """
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,12 +1,12 @@
-"""Words of other libraries that are read where they give neither a type nor a value to tell their messages apart.
+"""Words of other libraries' messages, read where neither a type nor a value tells their messages apart.
 
-A test raises each of them in its library, so that a release which words it otherwise is noticed. Where nothing is found
-of these words, a message is shown as it is.
+For each of them a test makes its library print the message, so that a release with other words is noticed. A message
+without these words is shown as it is.
 """
 
 import re
 
-# jsonargparse (4.53), of a value that suits none of the types that it may have: lines that are no reasons.
+# jsonargparse (4.53), for a value that suits none of the types an argument may have: lines that are not reasons.
 PARSER_DETAILS = (
     "Does not validate against any",
     "Subtypes:",
@@ -14,16 +14,16 @@ PARSER_DETAILS = (
     "Given value",
     "Expected a <class 'NoneType'>",
 )
-# jsonargparse, of one value that an argument cannot have: which argument, and the value.
+# jsonargparse, for a single value that an argument cannot have: the argument and the value.
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
-# Python, through jsonargparse, of a class that does not have an argument: the value was meant for another class.
+# Python, through jsonargparse, for a class without this argument: the value was meant for another class.
 OTHER_TYPE = "got an unexpected keyword argument"
 
-# Lightning (2.6), of services of its makers, in the log of every run.
+# Lightning (2.6), for services of its makers, in the log of every run.
 ADVERT = "For seamless cloud"
 
-# pydantic (2.14): what comes before and after the rule in a message such as "Input should be less than 1".
+# pydantic (2.14): the words before and after the rule in a message such as "Input should be less than 1".
 RULE_BEGINS = " should "
 RULE_ENDS = " after validation"
-# pydantic, before the message of an error that a validator of ours has raised.
+# pydantic, before the message of an error that one of our validators raised.
 OWN_MESSAGE = "Value error, "

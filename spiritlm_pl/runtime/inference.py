@@ -1,4 +1,4 @@
-"""Networks as inference wants them: nothing computed twice, convolutions in the memory layout that CPUs are fast in.
+"""Changes that make networks faster for inference: nothing computed twice, and a memory layout that suits CPUs.
 
 Shapes: B batch, C channels, T time.
 """
@@ -14,22 +14,22 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 def fold_weight_norm(network: nn.Module) -> None:
     """Compute the weights of normalised layers once instead of at every call.
 
-    They have other names afterwards, so that the network can neither be trained on nor exported.
+    The weights have other names after that, so the network can neither be trained nor exported any more.
     """
     with torch.inference_mode(False), torch.no_grad():
         for module in network.modules():
             if is_parametrized(module, "weight"):
                 remove_parametrizations(module, "weight")
-                weight = module.get_buffer("weight")  # what torch makes of it without gradients
+                weight = module.get_buffer("weight")  # as torch computes it without gradients
                 del module.weight
                 module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
 
 
 class ChannelsLastConv1d(nn.Conv1d):
-    """A convolution of (B, C, T)."""
+    """Convolution over time, (B, C, T), computed as one of images with their channels side by side."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, T) to (B, C', T')."""
+        """Map (B, C, T) to (B, C', T')."""
         if input.ndim != 3 or self.padding_mode != "zeros" or isinstance(self.padding, str):
             return super().forward(input)
         (stride,), (padding,), (dilation,) = self.stride, self.padding, self.dilation
@@ -40,10 +40,10 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 
 class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
-    """A transposed convolution of (B, C, T)."""
+    """Transposed convolution over time, (B, C, T), computed as one of images with their channels side by side."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, C, T) to (B, C', T')."""
+        """Map (B, C, T) to (B, C', T')."""
         if input.ndim != 3 or output_size is not None:
             return super().forward(input, output_size)
         (stride,), (dilation,), (more,), padding = self.stride, self.dilation, self.output_padding, int(self.padding[0])
@@ -63,18 +63,19 @@ CHANNELS_LAST: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Compute every convolution over time as one of images of one row, their channels side by side.
+    """Compute every convolution over time as one over images of a single row, with their channels side by side.
 
-    Its weight keeps its name. One whose weight is normalised stays as it is: fold that before.
+    The weights keep their names. Layers whose weight is normalised stay as they are, unless `fold_weight_norm` came
+    first.
     """
     for module in network.modules():
-        kind = CHANNELS_LAST.get(type(module))  # a normalised one is of another type, or has no weight of its own
+        kind = CHANNELS_LAST.get(type(module))  # normalised layers have another type, or no weight
         if kind is not None and "weight" in dict(module.named_parameters(recurse=False)):
             module.__class__ = kind
 
 
 def prepare(network: nn.Module, device: str | torch.device) -> None:
-    """All that makes a network faster on its device, to its inference alone."""
+    """Make a network faster on its device, for inference only."""
     fold_weight_norm(network)
     if torch.device(device).type == "cpu":
         use_channels_last(network)

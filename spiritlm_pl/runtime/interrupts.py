@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits: not in the middle of what must not be cut in two."""
+"""Control of Ctrl-C: delayed where an operation must not be interrupted, or fatal at once."""
 
 import signal
 import threading
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_held(from_children: bool = False) -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block; on threads other than the main one, nothing changes.
+    """Delay Ctrl-C to the end of the block; in threads other than the main one, nothing changes.
 
     Args:
-        from_children: processes started within never see Ctrl-C: it is their parent's business.
+        from_children: whether processes that are started in the block never get Ctrl-C, which is left to this process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    masked = from_children and hasattr(signal, "pthread_sigmask")  # children inherit the mask of this thread
+    masked = from_children and hasattr(signal, "pthread_sigmask")  # child processes inherit the mask of this thread
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if masked else set()
     try:
         yield
@@ -32,7 +32,7 @@ def interrupts_held(from_children: bool = False) -> Iterator[None]:
 
 @contextmanager
 def interrupts_kill() -> Iterator[None]:
-    """Ctrl-C ends the process at once: for imports, where Python may swallow it, and nothing has begun yet."""
+    """Let Ctrl-C end the process at once, for imports, where Python may lose it and no work has begun."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a background job may ignore it
     if threading.current_thread() is not threading.main_thread() or not usual:
         yield

@@ -1,4 +1,4 @@
-"""Which run made a folder, and out of what: a note beside what was made, read by the stages that build on it."""
+"""Notes in folders that tell which run made them, and from what; read by the stages that build on the folders."""
 
 import json
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ def write_note(
     run_id: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
-    """Leave a note in a folder.
+    """Write a note in a folder.
 
     Args:
-        folder: what was made.
-        stage: that made it, such as `hubert`.
+        folder: folder that was made.
+        stage: stage that made it, such as `hubert`.
         made_from: folders that it was made from; those without a note are left out.
-        run_id: of the tracker's run, if there was one.
-        tracking_uri: of the tracker.
+        run_id: id of the run in the tracker; None where there was no tracker.
+        tracking_uri: address of the tracker; None where there was no tracker.
     """
     note = {
         "stage": stage,
@@ -38,16 +38,17 @@ def write_note(
 
 
 def read_note(folder: str | Path) -> dict[str, Any] | None:
-    """The note of `write_note`; None where there is none."""
+    """Read the note that `write_note` wrote; None where there is none."""
     path = Path(folder) / NOTE_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def ancestors(folders: Iterable[str | Path]) -> dict[str, dict[str, str | None]]:
-    """The stages that made these folders and all that those were made from.
+    """Collect the stages that made these folders, and all that those were made from.
 
     Returns:
-        stage to its `run_id` (None where no tracker ran) and `code_version`; of two runs of a stage the later one.
+        For each stage its `run_id` (None where there was no tracker) and `code_version`; of several runs of a stage,
+        the last.
     """
     found: dict[str, dict[str, str | None]] = {}
     for note in filter(None, map(read_note, folders)):

@@ -1,4 +1,4 @@
-"""`spiritlm.json` of a model folder: what the ids above the text mean, without loading any of the model."""
+"""The file `spiritlm.json` of a model folder: the meaning of the ids above those of text, without loading the model."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
-CONFIG_FILE = "config.json"  # of `transformers`
+CONFIG_FILE = "config.json"  # configuration of `transformers`
 STAGE = "language_model"
-LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"  # folders of a model's parts in its own
+LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"  # names of the folders of a model's parts
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
-    """The `spiritlm.json` of a model folder.
+    """Read the `spiritlm.json` of a model folder.
 
     Raises:
-        ValueError: if the folder has none, it is damaged, or of another stage.
+        ValueError: if the folder has none, or it is damaged or of another stage.
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
@@ -33,10 +33,10 @@ def read_description(folder: str | Path) -> dict[str, Any]:
 
 
 def read_vocabulary(folder: str | Path) -> Vocabulary:
-    """The vocabulary of a model folder.
+    """Read the vocabulary of a model folder.
 
     Raises:
-        ValueError: as `read_description`, and if the vocabulary is none of this version's.
+        ValueError: as by `read_description`, and if this version cannot read the vocabulary.
     """
     try:
         return Vocabulary.from_dict(read_description(folder)["vocabulary"])
@@ -46,5 +46,5 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
 
 
 def stored_vocabulary(folder: str | Path) -> Vocabulary | None:
-    """The vocabulary of a folder (or hub name), None where it tells none."""
+    """Read the vocabulary of a folder; None where it has no `spiritlm.json`, and for a hub name."""
     return read_vocabulary(folder) if (Path(folder) / DESCRIPTION_FILE).is_file() else None

@@ -1,4 +1,4 @@
-"""Names that modules had in earlier versions, for configurations, folders and code that were written with them."""
+"""Earlier names of modules, for configurations, folders and code that were written with them."""
 
 import sys
 import warnings
@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = "spiritlm_pl."
-# Module of before -> modules that have its names today. Packages that are gone lead nowhere themselves.
+# Earlier name of a module -> modules that have its contents now. Removed packages map to nothing themselves.
 MODULES: dict[str, tuple[str, ...]] = {
     "batches": ("contracts.batches",),
     "callbacks.bystander": ("callbacks.evaluation_context",),
@@ -109,7 +109,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens.stream": ("data.stream",),
     "tokens.widen": ("data.collate",),
 }
-# Name of before -> name of today, where more than the module has changed.
+# Earlier name -> present name, where more than the module has changed.
 RENAMED: dict[str, str] = {
     "callbacks.bystander.bystander": "callbacks.evaluation_context.evaluation_context",
     "corpora.lhotse_source.Piece": "corpora.sources.lhotse_source.CutUtterance",
@@ -126,11 +126,11 @@ RENAMED: dict[str, str] = {
 
 
 def todays_name(path: str) -> str:
-    """Give the dotted path that a class or function has today.
+    """Return the dotted path that a class or function has now.
 
     Args:
-        path: a dotted path, such as the `class_path` in a folder that an earlier version wrote; one that has not
-            changed, or is of another package, is given back.
+        path: dotted path, such as the `class_path` in a folder that an earlier version wrote. One that has not changed,
+            or is of another package, is returned as it is.
     """
     if path.removeprefix(PACKAGE) in RENAMED:
         return PACKAGE + RENAMED[path.removeprefix(PACKAGE)]
@@ -142,29 +142,29 @@ def todays_name(path: str) -> str:
 
 
 def first_name(path: str) -> str:
-    """Give the dotted path that a class had first, so that a hash over it stays the same when its module moves."""
+    """Return the dotted path that a class had first, so that a hash over it stays the same when its module moves."""
     module, _, name = path.removeprefix(PACKAGE).rpartition(".")
     return next((f"{PACKAGE}{older}.{name}" for older, homes in MODULES.items() if module in homes), path)
 
 
 class OlderNames(MetaPathFinder, Loader):
-    """Finder and loader of the modules of before: empty ones, whose names are looked up where they are today."""
+    """Finder and loader of modules by earlier names: empty modules, whose contents are looked up where they are now."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Know the modules of the table alone."""
+        """Find only modules that are in the table."""
         name = fullname.removeprefix(PACKAGE)
         return (
             ModuleSpec(fullname, self, is_package=_has_children(name)) if name in MODULES and name != fullname else None
         )
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module look up its names when they are asked for."""
+        """Make the module look up its names when they are asked for."""
 
         def get(name: str) -> Any:
             older = f"{module.__name__}.{name}"
-            path = older if name.startswith("__") else todays_name(older)  # tools ask all modules for such
+            path = older if name.startswith("__") else todays_name(older)  # tools ask every module for such names
             if path == older:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             warnings.warn(f"{older} is now {path}", DeprecationWarning, stacklevel=2)
@@ -179,6 +179,6 @@ def _has_children(name: str) -> bool:
 
 
 def install() -> None:
-    """Find modules by their names of before, even where files of an earlier version were left."""
+    """Make modules importable by their earlier names, even where files of an earlier version were left."""
     if not any(isinstance(finder, OlderNames) for finder in sys.meta_path):
         sys.meta_path.insert(0, OlderNames())

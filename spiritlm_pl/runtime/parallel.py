@@ -1,4 +1,4 @@
-"""One function over many items in several processes, in order, with a progress bar."""
+"""Calls of one function over many items in several processes, in order, with a progress bar."""
 
 import multiprocessing
 import signal
@@ -19,13 +19,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-_stop: Event | None = None  # of a worker: set once nobody waits for its results
+_stop: Event | None = None  # of a worker: set when its results are no longer needed
 
 
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot do it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot keep it away
     torch.set_num_threads(1)
 
 
@@ -40,7 +40,7 @@ def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 
 def num_workers(num_jobs: int | None, num_items: int) -> int:
-    """Processes to use: `num_jobs`, else one a core, and not more than the items are worth.
+    """Return the number of processes: `num_jobs`, or else one per core; fewer if there are few items.
 
     Raises:
         ValueError: if `num_jobs` is below 1.
@@ -57,16 +57,18 @@ def parallel_map(
     description: str,
     worth: int | None = None,
 ) -> Iterator[Result]:
-    """Results of `function` in the order of the items.
+    """Yield the results of `function` in the order of the items.
 
     Args:
-        function: importable by its name (it runs in other processes), and slow enough to be worth it.
-        items: what to call it with.
-        num_jobs: processes; None for one a core.
-        description: what the progress bar says.
-        worth: how many small items these are in all; None for as many as there are.
+        function: function to call. It must be importable by its name, as it runs in other processes, and slow enough to
+            be worth that.
+        items: items to call it with, one per call.
+        num_jobs: number of processes; None for one per core.
+        description: text before the progress bar.
+        worth: number of small items that these amount to, on which the number of processes depends; None for the number
+            of items.
 
-    A script that calls this needs the usual `if __name__ == "__main__":`, as with all of multiprocessing.
+    A script that calls this needs the usual `if __name__ == "__main__":`, as always with multiprocessing.
     """
     workers = min(num_workers(num_jobs, worth or len(items)), max(1, len(items)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,20 +83,20 @@ def parallel_map(
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all
-        size = max(1, min(8, len(items) // (workers * 8)))  # small: an interrupt loses what is half done
+            context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all workers
+        size = max(1, min(8, len(items) // (workers * 8)))  # small, since an interrupt loses unfinished chunks
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
         stop = context.Event()
         executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
         try:
             futures: list[Future[list[Result]]] = []
-            with interrupts_held(from_children=True):  # the first calls start the workers
+            with interrupts_held(from_children=True):  # workers are started by the first calls
                 futures += [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
             for future in futures:
                 results = future.result()
                 yield from results
                 progress.advance(task, len(results))
         finally:
-            with interrupts_held():  # a second one here would leave workers behind
+            with interrupts_held():  # a second interrupt here would leave workers behind
                 stop.set()
                 executor.shutdown(cancel_futures=True)

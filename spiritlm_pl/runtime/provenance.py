@@ -1,4 +1,4 @@
-"""Where a file came from: code version, content hashes, and writes that never leave half a file."""
+"""Provenance of files (code version and content hashes), and writing that never leaves incomplete files."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from spiritlm_pl import __version__
 
 @cache
 def code_version() -> str:
-    """Package version, with the git commit when the package runs from a checkout (`+dirty` if changed)."""
+    """Return the version of the package, in a git checkout with the commit (`+dirty` if files were changed)."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return __version__
@@ -31,22 +31,22 @@ def code_version() -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to, and rename it to `path` if all went well.
+    """Give a temporary path to write to, and rename it to `path` if no error occurs.
 
-    After an error (a full disk, an interrupt) the previous `path` is as it was and no half file remains.
+    After an error (a full disk, an interrupt), the previous `path` is unchanged and no incomplete file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # as the user's umask has it; some writers keep their files to themselves
+        mode = temporary.stat().st_mode  # follows the user's umask, which some writers ignore
         yield temporary
         temporary.chmod(mode)
         with temporary.open("rb") as stream:

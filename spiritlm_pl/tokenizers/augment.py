@@ -1,6 +1,6 @@
-"""Augmented audio: the same words, another speed, pitch, room and noise (Gat et al., 2023).
+"""Augmentation of audio: the same words at another speed, pitch, room and noise (Gat et al., 2023).
 
-Every draw comes from a generator with a given seed, so that a resumed run augments as an uninterrupted one.
+Every random number comes from a generator with a given seed, so that a resumed run augments as an uninterrupted one.
 
 Shapes: B batch, S samples.
 """
@@ -17,15 +17,15 @@ from spiritlm_pl.contracts.batches import within
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """One random chain for each batch of waveforms.
+    """One random chain of changes for each batch of waveforms.
 
     Args:
-        speed: lowest and highest factor of time stretch (with pitch kept).
-        pitch: lowest and highest factor of pitch (with time kept).
-        reverberation: longest reverberation time, seconds; 0 for none.
-        signal_to_noise: lowest and highest ratio in dB of added noise.
-        probability: of each of the four.
-        sample_rate: Hz.
+        speed: lowest and highest factor of the speed, with the pitch kept.
+        pitch: lowest and highest factor of the pitch, with the speed kept.
+        reverberation: longest reverberation time in seconds; 0 adds none.
+        signal_to_noise: lowest and highest ratio of signal to added noise, in dB.
+        probability: probability of each of the four changes.
+        sample_rate: sample rate of the waveforms, in Hz.
     """
 
     speed: tuple[float, float] = (0.85, 1.2)
@@ -36,10 +36,15 @@ class Augmentation:
     sample_rate: int = 16_000
 
     def __call__(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Augment waveforms (B, S); time stretch changes the lengths.
+        """Augment waveforms; changes of the speed change the lengths.
+
+        Args:
+            waveforms: batch of waveforms (B, S).
+            lengths: number of samples (B,) of each waveform.
+            seed: seed of this batch; the same seed gives the same changes.
 
         Returns:
-            waveforms (B, S') and lengths (B,).
+            Waveforms (B, S') and lengths (B,).
         """
         generator = torch.Generator().manual_seed(seed)
 
@@ -55,7 +60,7 @@ class Augmentation:
         inside = within(lengths, waveforms.shape[1])
         result = waveforms * inside
         if speed != 1.0 or pitch != 1.0:
-            # Stretch by pitch / speed, then resample by pitch: duration / speed, pitch * pitch.
+            # Stretching by pitch / speed, then resampling by pitch, divides durations by speed and raises the pitch.
             result = _resample_by(stretch(result, speed / pitch), pitch)
             lengths = (lengths / speed).long().clamp(max=result.shape[1])
         if reverberate and self.reverberation > 0:
@@ -69,7 +74,7 @@ class Augmentation:
         return result * inside, lengths
 
     def _reverberate(self, waveforms: Tensor, seconds: float, generator: torch.Generator) -> Tensor:
-        """Convolve with a direct path and an exponentially decaying noise tail (60 dB in `seconds`)."""
+        """Convolve with a direct path and an exponentially decaying noise tail (by 60 dB in `seconds`)."""
         length = int(seconds * self.sample_rate)
         time = torch.arange(length) / self.sample_rate
         tail = torch.randn(length, generator=generator) * torch.exp(-6.9 * time / seconds)
@@ -80,7 +85,7 @@ class Augmentation:
 
 
 def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
-    """Play waveforms (B, S) `rate` times as fast with their pitch kept: a phase vocoder, (B, S / rate)."""
+    """Play waveforms (B, S) `rate` times as fast with their pitch kept, by a phase vocoder; (B, S / rate)."""
     if abs(rate - 1.0) < 1e-3:
         return waveforms
     hop = size // 4

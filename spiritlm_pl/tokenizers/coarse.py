@@ -1,7 +1,7 @@
-"""Coarser frames than an encoder gives, for units at the rate of syllables: means of so many frames, or of like ones.
+"""Coarser frames than an encoder gives, for units at the rate of syllables: means over blocks or over like frames.
 
-Neighbouring frames that are alike share the mean of their segment, so that a quantizer gives them the same unit, and
-one token stands for all of them. Times stay those of the encoder's frames.
+Neighbouring frames that are alike are replaced by the mean of their segment. So a quantizer gives them the same unit,
+and one token stands for all of them. The times stay those of the encoder's frames.
 
 Shapes: B batch, S samples, T frames, D feature dimension.
 """
@@ -22,14 +22,14 @@ from spiritlm_pl.tokenizers.features import block_means
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseConfig:
-    """How frames are made coarser.
+    """Choice of an extractor, and how its frames are made coarser.
 
     Args:
-        inner: class path and configuration of the extractor whose frames they are.
-        average: frames that become one frame, their mean; the frame rate is divided by it.
-        similarity: cosine similarity of a frame to the mean of its segment so far, from -1 to 1, below which a new
-            segment begins; None leaves frames as they are.
-        longest: frames of a segment at most.
+        inner: class path and configuration of the extractor whose frames are made coarser.
+        average: number of frames whose mean becomes one frame; the frame rate is divided by it.
+        similarity: cosine similarity, from -1 to 1, of a frame to the mean of its segment so far, below which a new
+            segment begins. None makes no segments.
+        longest: largest number of frames in a segment.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -43,11 +43,16 @@ class CoarseConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_coarse(self.average, self.similarity, self.longest)
-        object.__setattr__(self, "inner", json.loads(json.dumps(self.inner)))  # equal to what a file gives back
+        object.__setattr__(self, "inner", json.loads(json.dumps(self.inner)))  # as a file gives it back
 
 
 def check_coarse(average: int, similarity: float | None, longest: int) -> None:
-    """Check what makes frames coarser; arguments are those of `CoarseConfig`.
+    """Check the settings of coarser frames.
+
+    Args:
+        average: number of frames whose mean becomes one frame, at least 1.
+        similarity: cosine similarity below which a segment ends, in [-1, 1]; None makes no segments.
+        longest: largest number of frames in a segment, at least 1.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -60,18 +65,18 @@ def check_coarse(average: int, similarity: float | None, longest: int) -> None:
 
 
 class CoarseFeatures(nn.Module):
-    """Frames of another extractor, made coarser.
+    """Feature extractor that makes the frames of another one coarser.
 
     Args:
-        config: which extractor, and how.
-        inner: the extractor; built from the configuration, with random weights, when not given.
+        config: choice of the other extractor, and how its frames are made coarser.
+        inner: the other extractor; None builds it from the configuration with random weights.
     """
 
     config_class = CoarseConfig
     inner: FeatureExtractor
 
     def __init__(self, config: CoarseConfig, inner: FeatureExtractor | None = None) -> None:
-        """Build the extractor."""
+        """Store the other extractor, or build it."""
         super().__init__()
         self.config = config
         found: Any = build_network(config.inner, "inner") if inner is None else inner
@@ -79,25 +84,25 @@ class CoarseFeatures(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return self.inner.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return self.inner.frame_rate / self.config.average
 
     @property
     def feature_dim(self) -> int:
-        """Size of a frame's feature vector."""
+        """Size of a frame's feature vector, D."""
         return self.inner.feature_dim
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and number of frames (B,) of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,) from waveforms (B, S) with lengths (B,)."""
         features, counts = self.inner(waveforms, lengths)
         if self.config.average > 1:
-            counts = counts // self.config.average  # the rest of a frame at the end is left out, as of all extractors
+            counts = counts // self.config.average  # an incomplete frame at the end is left out, as by all extractors
             whole = int(counts.max()) * self.config.average if len(counts) else 0
             features, _ = block_means(features[:, :whole], counts * self.config.average, self.config.average)
         if self.config.similarity is None:
@@ -106,7 +111,7 @@ class CoarseFeatures(nn.Module):
         return nn.utils.rnn.pad_sequence(rows, batch_first=True), counts
 
     def _segments(self, frames: Tensor) -> Tensor:
-        """Each frame's segment mean (T, D) of the frames (T, D) of one utterance."""
+        """Replace each of the frames (T, D) of an utterance by the mean of its segment."""
         assert self.config.similarity is not None
         numbers = segment_numbers(frames, self.config.similarity, self.config.longest)
         if not len(frames):
@@ -119,16 +124,16 @@ def segment_numbers(frames: Tensor, similarity: float, longest: int) -> Tensor:
     """Number the segments of like frames.
 
     Args:
-        frames: (T, D).
-        similarity: as in `CoarseConfig`.
-        longest: frames of a segment at most.
+        frames: frames of one utterance (T, D).
+        similarity: cosine similarity to the segment's mean below which a new segment begins.
+        longest: largest number of frames in a segment.
 
     Returns:
-        (T,) int64 from 0 on, on the device of the frames.
+        The number of each frame's segment (T,), int64, from 0 on, on the device of the frames.
     """
     numbers, number, size = [], -1, 0
     total = torch.zeros(0)
-    for frame in frames.float().cpu():  # one by one, as each depends on those before: faster here than on a GPU
+    for frame in frames.float().cpu():  # one by one, as each depends on those before; faster on the CPU
         alike = size and size < longest and float(functional.cosine_similarity(frame, total, dim=0)) >= similarity
         if alike:
             total, size = total + frame, size + 1
@@ -140,13 +145,13 @@ def segment_numbers(frames: Tensor, similarity: float, longest: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseSource:
-    """Names the features of another source, made coarser.
+    """Source of the features of another source, made coarser.
 
     Args:
         features: the other source, such as a network of `transformers`.
-        average: as in `CoarseConfig`.
-        similarity: as in `CoarseConfig`.
-        longest: as in `CoarseConfig`.
+        average: number of frames whose mean becomes one frame, as in `CoarseConfig`.
+        similarity: cosine similarity below which a segment ends, as in `CoarseConfig`; None makes no segments.
+        longest: largest number of frames in a segment, as in `CoarseConfig`.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -162,7 +167,7 @@ class CoarseSource:
         check_coarse(self.average, self.similarity, self.longest)
 
     def build(self) -> CoarseFeatures:
-        """Build or load the extractor."""
+        """Build or load the extractor, as the other source does."""
         inner = self.features.build()
         config = CoarseConfig(
             inner=describe_network(inner), average=self.average, similarity=self.similarity, longest=self.longest

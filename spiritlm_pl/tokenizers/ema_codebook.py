@@ -1,8 +1,8 @@
-"""A codebook that follows its vectors by exponential moving averages (van den Oord et al., 2017, appendix A).
+"""Codebook that follows its vectors by exponential moving averages (van den Oord et al., 2017, appendix A).
 
-Codes start on vectors of the first batch; a code that has gone out of use is put on a vector of the current one
-(Dhariwal et al., 2020). Sums go over all ranks before they are used, and draws depend on seed and update only, so
-that R ranks with a share of a batch each do what one process does, and a resumed run goes on exactly.
+Codes start on vectors of the first batch. A code that has gone out of use is moved to a vector of the current batch
+(Dhariwal et al., 2020). Sums are taken over all ranks before they are used, and random choices depend on seed and
+update only. So R ranks with a share of a batch each compute what one process does, and a resumed run continues exactly.
 
 Shapes: N vectors, D their dimension, K codes.
 """
@@ -16,14 +16,14 @@ SMALLEST_WEIGHT = 1e-3
 
 
 class EMACodebook(nn.Module):
-    """The codes (K, D) with all the state that a resumed run needs.
+    """Codes (K, D) with all the state that a resumed run needs.
 
     Args:
-        num_codes: K.
-        dim: D.
-        decay: weight of the past in each update.
-        dead_below: a code with fewer vectors than this a batch, averaged as the codes are, is restarted.
-        seed: of the start and of restarts.
+        num_codes: number of codes, K.
+        dim: dimension of a code, D.
+        decay: weight of the past in each update, in (0, 1).
+        dead_below: number of vectors per batch, as a moving average, below which a code is restarted.
+        seed: seed for the start and the restarts of codes.
     """
 
     codes: Tensor
@@ -32,7 +32,7 @@ class EMACodebook(nn.Module):
     updates: Tensor
 
     def __init__(self, num_codes: int, dim: int, decay: float = 0.99, dead_below: float = 0.5, seed: int = 0) -> None:
-        """Empty codes."""
+        """Make codes of zeros, which the first update replaces."""
         super().__init__()
         self.decay, self.dead_below, self.seed = decay, dead_below, seed
         self.register_buffer("codes", torch.zeros(num_codes, dim))
@@ -41,26 +41,30 @@ class EMACodebook(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Index (...) of the nearest code of each vector (..., D), and that code (..., D)."""
+        """Find the nearest code of each vector (..., D); return its index (...) and the code (..., D)."""
         index, _ = nearest(vectors.float(), self.codes)
         return index, self.codes[index]
 
     @torch.no_grad()
     def update(self, vectors: Tensor) -> dict[str, float]:
-        """Move the codes towards this rank's share (N, D) of a batch; all ranks call.
+        """Move the codes towards this rank's share of a batch; every rank must call.
+
+        Args:
+            vectors: this rank's vectors (N, D); those that are not finite are left out.
 
         Returns:
-            used (share of the codes that a vector chose), entropy (bits), restarts (codes moved).
+            Shares and numbers: used (share of codes that a vector chose), entropy (of these choices, in bits) and
+            restarts (number of codes moved).
         """
         vectors = vectors.detach().float()
-        vectors = vectors[vectors.isfinite().all(1)]  # one nan would take its code, and then all
+        vectors = vectors[vectors.isfinite().all(1)]  # a nan would spoil its code, and then all
         if int(self.updates) == 0:
             self._place(torch.arange(len(self.codes), device=vectors.device), vectors)
         index, _ = nearest(vectors, self.codes)
         sums, counts = cluster_sums(vectors, index, len(self.codes))
         packed = sum_over_ranks(torch.cat([sums.flatten(), counts]))
         sums, counts = packed[: sums.numel()].view_as(sums), packed[sums.numel() :]
-        if not float(counts.sum()):  # no vectors at all: the first that come are the start
+        if not float(counts.sum()):  # no vectors on any rank: the start waits for the first ones
             return {"used": 0.0, "entropy": 0.0, "restarts": 0.0}
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
@@ -77,7 +81,7 @@ class EMACodebook(nn.Module):
         }
 
     def _place(self, which: Tensor, vectors: Tensor) -> None:
-        """Put some codes on vectors of all ranks, drawn at random; twice on one only where there are too few."""
+        """Put the codes `which` on random vectors of all ranks; two share a vector only if there are too few."""
         candidates = gather_frames(vectors)
         if not len(candidates):
             return

@@ -1,7 +1,7 @@
-"""Speech encoders of other libraries as frame features: wav2vec 2.0, HuBERT, WavLM and their kin.
+"""Speech encoders of other libraries as feature extractors: wav2vec 2.0, HuBERT, WavLM and similar networks.
 
-Where the network normalises over time (group norm) padding would change the features, so utterances of different
-lengths are computed one by one.
+In networks that normalise over time (group norm), padding would change the features. So utterances of different lengths
+are computed one by one.
 
 Shapes: B batch, S samples at 16 kHz, T frames, D feature dimension.
 """
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-SAMPLE_RATE = 16_000  # of all these networks
+SAMPLE_RATE = 16_000  # sample rate in Hz of all these networks
 
 
 class ForeignEncoder(nn.Module, ABC):
-    """What both libraries share: normalisation, lengths, a layer; has gradients.
+    """Base class for networks of both libraries: lengths and rates. Gradients pass through.
 
     Args:
-        feature_dim: D.
-        convolutions: kernel and stride of each, in samples of what comes before.
+        feature_dim: size of a frame's feature vector, D.
+        convolutions: kernel and stride of each convolution, in samples of its own input.
     """
 
     def __init__(self, feature_dim: int, convolutions: Sequence[tuple[int, int]]) -> None:
-        """Work out the samples of a frame."""
+        """Compute the hop and the receptive field of a frame."""
         super().__init__()
         self.feature_dim = feature_dim
         self.hop_length, self.receptive_field = 1, 1
@@ -37,20 +37,20 @@ class ForeignEncoder(nn.Module, ABC):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return SAMPLE_RATE
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return SAMPLE_RATE / self.hop_length
 
     @abstractmethod
     def row(self, waveforms: Tensor) -> Tensor:
-        """Features (B, T, D) of waveforms (B, S) without padding."""
+        """Compute features (B, T, D) of waveforms (B, S) without padding."""
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,) from waveforms (B, S) with lengths (B,)."""
         counts = ((lengths - self.receptive_field) // self.hop_length + 1).clamp(min=0)
         if len(lengths) and bool((lengths == waveforms.shape[1]).all()) and int(counts[0]):
             return self.row(waveforms), counts
@@ -62,19 +62,19 @@ class ForeignEncoder(nn.Module, ABC):
 
 
 def standardized(waveforms: Tensor) -> Tensor:
-    """Zero mean and unit variance of each row (B, S), as wav2vec 2.0's feature extractor does it."""
+    """Scale each row (B, S) to zero mean and unit variance, as wav2vec 2.0's feature extractor does."""
     mean = waveforms.mean(1, keepdim=True)
     return (waveforms - mean) / (waveforms.var(1, keepdim=True, correction=0) + 1e-7).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformersEncoderConfig:
-    """A network of `transformers`.
+    """Configuration of an encoder of `transformers`.
 
     Args:
-        model: its configuration as a dictionary, `model_type` included.
-        layer: whose output is the features, from 1; None for the last.
-        normalize: standardise waveforms, as most of these networks are trained with.
+        model: configuration of the network as a dictionary, `model_type` included.
+        layer: number of the layer whose output is the features, counted from 1; None for the last.
+        normalize: whether to standardise waveforms, as most of these networks were trained with.
     """
 
     model: dict[str, Any]
@@ -83,12 +83,12 @@ class TransformersEncoderConfig:
 
 
 class TransformersEncoder(ForeignEncoder):
-    """Wav2vec 2.0, HuBERT, WavLM ... of `transformers`."""
+    """Encoder of `transformers`: wav2vec 2.0, HuBERT, WavLM and similar networks."""
 
     config_class = TransformersEncoderConfig
 
     def __init__(self, config: TransformersEncoderConfig) -> None:
-        """Random weights."""
+        """Build the network with random weights."""
         from transformers import AutoConfig, AutoModel
 
         settings = dict(config.model)
@@ -99,7 +99,7 @@ class TransformersEncoder(ForeignEncoder):
         self.network = AutoModel.from_config(described)
 
     def row(self, waveforms: Tensor) -> Tensor:
-        """Features (B, T, D) of waveforms (B, S) without padding."""
+        """Compute features (B, T, D) of waveforms (B, S) without padding."""
         waveforms = standardized(waveforms) if self.config.normalize else waveforms
         found = self.network(waveforms, output_hidden_states=self.config.layer is not None)
         features: Tensor = (
@@ -110,12 +110,12 @@ class TransformersEncoder(ForeignEncoder):
 
 @dataclass(frozen=True, kw_only=True)
 class TorchaudioEncoderConfig:
-    """A network of torchaudio.
+    """Configuration of an encoder of torchaudio.
 
     Args:
-        model: arguments of `torchaudio.models.wav2vec2_model`.
-        layer: whose output is the features, from 1; None for the last.
-        normalize: apply layer norm to waveforms, as the bundle says.
+        model: arguments of `torchaudio.models.wav2vec2_model` as a dictionary.
+        layer: number of the layer whose output is the features, counted from 1; None for the last.
+        normalize: whether to apply layer norm to waveforms; each bundle of torchaudio says which it needs.
     """
 
     model: dict[str, Any]
@@ -124,12 +124,12 @@ class TorchaudioEncoderConfig:
 
 
 class TorchaudioEncoder(ForeignEncoder):
-    """Wav2vec 2.0, HuBERT ... of torchaudio's bundles."""
+    """Encoder of torchaudio's bundles: wav2vec 2.0, HuBERT and similar networks."""
 
     config_class = TorchaudioEncoderConfig
 
     def __init__(self, config: TorchaudioEncoderConfig) -> None:
-        """Random weights."""
+        """Build the network with random weights."""
         from torchaudio.models import wav2vec2_model
 
         layers = config.model["extractor_conv_layer_config"]
@@ -138,7 +138,7 @@ class TorchaudioEncoder(ForeignEncoder):
         self.network = wav2vec2_model(**config.model)
 
     def row(self, waveforms: Tensor) -> Tensor:
-        """Features (B, T, D) of waveforms (B, S) without padding."""
+        """Compute features (B, T, D) of waveforms (B, S) without padding."""
         if self.config.normalize:
             waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[-1:])
         return self.network.extract_features(waveforms, num_layers=self.config.layer)[0][-1]
@@ -146,12 +146,12 @@ class TorchaudioEncoder(ForeignEncoder):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformersSource:
-    """Names a pretrained network of `transformers`.
+    """Source of the features of a pretrained network of `transformers`.
 
     Args:
-        transformers: name in its hub, or a folder.
-        layer: whose output is the features, from 1; None for the last.
-        normalize: standardise waveforms, as most of these networks are trained with.
+        transformers: name of the network on the Hugging Face hub, or a folder.
+        layer: number of the layer whose output is the features, counted from 1; None for the last.
+        normalize: whether to standardise waveforms, as most of these networks were trained with.
     """
 
     transformers: str
@@ -159,11 +159,11 @@ class TransformersSource:
     normalize: bool = True
 
     def build(self) -> TransformersEncoder:
-        """Load it."""
+        """Load the network; `transformers` downloads it where it is not in the cache."""
         from transformers import AutoModel
 
         network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)
-        network.config.apply_spec_augment = False  # masks of whole stretches, from a generator that nobody seeds
+        network.config.apply_spec_augment = False  # it would mask stretches of audio, by a generator without a seed
         settings = network.config.to_diff_dict() | {"model_type": network.config.model_type}
         made = TransformersEncoder(
             TransformersEncoderConfig(model=settings, layer=self.layer, normalize=self.normalize)
@@ -174,33 +174,33 @@ class TransformersSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchaudioSource:
-    """Names a pretrained network of torchaudio.
+    """Source of the features of a pretrained network of torchaudio.
 
     Args:
-        bundle: name in `torchaudio.pipelines`, such as WAV2VEC2_BASE or HUBERT_BASE.
-        layer: whose output is the features, from 1; None for the last.
+        bundle: name of the bundle in `torchaudio.pipelines`, such as WAV2VEC2_BASE or HUBERT_BASE.
+        layer: number of the layer whose output is the features, counted from 1; None for the last.
     """
 
     bundle: str
     layer: int | None = None
 
     def build(self) -> TorchaudioEncoder:
-        """Load it; torchaudio downloads the weights.
+        """Load the network; torchaudio downloads the weights.
 
         Raises:
-            ValueError: if there is no such bundle.
+            ValueError: if torchaudio has no such bundle.
         """
         from torchaudio import pipelines
 
         bundle = getattr(pipelines, self.bundle, None)
         if not isinstance(bundle, pipelines.Wav2Vec2Bundle):
             raise ValueError(f"bundle must be a wav2vec 2.0 bundle of torchaudio.pipelines, but is {self.bundle!r}")
-        settings = {**bundle._params, "aux_num_out": None}  # the arguments are kept nowhere else
+        settings = {**bundle._params, "aux_num_out": None}  # a bundle keeps its arguments nowhere else
         made = TorchaudioEncoder(
             TorchaudioEncoderConfig(model=settings, layer=self.layer, normalize=bundle._normalize_waveform)
         )
         network = bundle.get_model()
-        network = getattr(network, "model", network)  # a wrapper normalises waveforms
+        network = getattr(network, "model", network)  # some bundles wrap the network to normalise waveforms
         weights = {name: value for name, value in network.state_dict().items() if not name.startswith("aux.")}
         made.network.load_state_dict(weights)
         return made

@@ -1,7 +1,7 @@
-"""The expressive tokenizer: phonetic units, pitch codes and style codes (Spirit LM, arXiv 2402.05755, section 3.2).
+"""Expressive tokenizer: phonetic units, pitch codes and style codes (Spirit LM, arXiv 2402.05755, section 3.2).
 
-A folder holds all three: a phonetic tokenizer, with the networks `pitch` and `style` in folders of that name and
-`expressive.json`. The style tokenizer is one of frames as the phonetic one is, but with one frame a second.
+A folder holds all three: a phonetic tokenizer, `expressive.json`, and the networks `pitch` and `style` in folders of
+these names. The style tokenizer has the form of a phonetic one, but with one frame per second.
 
 Shapes: B batch, S samples, F F0 frames.
 """
@@ -39,12 +39,12 @@ EXPRESSIVE_FILE = "expressive.json"
 
 @dataclass(frozen=True)
 class KnownF0:
-    """F0 that was extracted before, and the means of the speakers.
+    """F0 that was extracted before, and the mean F0 of the speakers.
 
     Attributes:
-        f0: (B, F) in Hz.
-        voiced: (B, F).
-        means: (B,) Hz, nan where the speaker is unknown.
+        f0: F0 contours in Hz (B, F).
+        voiced: mask of voiced frames (B, F).
+        means: mean F0 of each row's speaker in Hz (B,), nan where the speaker is unknown.
     """
 
     f0: Tensor
@@ -52,29 +52,30 @@ class KnownF0:
     means: Tensor
 
     def chunk(self, rows: Tensor, start: int) -> "KnownF0":
-        """That of some rows (N,) from a sample on."""
+        """Select rows (N,) from the sample `start` on."""
         first = start // HOP_LENGTH
         return KnownF0(self.f0[rows, first:], self.voiced[rows, first:], self.means[rows])
 
 
 class ExpressiveTokenizer(nn.Module):
-    """Waveforms to units with pitch and style codes.
+    """Tokenizer from waveforms to units with pitch and style codes.
 
     Args:
-        phonetic: gives units.
-        pitch: gives pitch codes.
-        style: gives style codes.
-        together: the chunks into which `phonetic` cuts long audio are tokenized each for itself in all kinds, with the
-            mean F0 of a chunk, as the release does; else F0 and its mean are those of the whole.
+        phonetic: tokenizer that gives the units.
+        pitch: tokenizer that gives the pitch codes.
+        style: tokenizer that gives the style codes.
+        together: whether each of the chunks into which `phonetic` cuts long audio is tokenized by itself in all
+            streams, with the mean F0 of the chunk, as the published release does. Otherwise F0 and its mean are those
+            of the whole utterance.
 
     Raises:
-        ValueError: if the rates of pitch or style are other ones than those of the stream.
+        ValueError: if pitch or style have other rates than their streams.
     """
 
     def __init__(
         self, phonetic: PhoneticTokenizer, pitch: PitchTokenizer, style: PhoneticTokenizer, together: bool = False
     ) -> None:
-        """Put the three together."""
+        """Check that the three tokenizers fit together, and store them."""
         super().__init__()
         for name, wanted, rate in (
             ("pitch", PITCH_RATE, pitch.network.code_rate),
@@ -85,7 +86,7 @@ class ExpressiveTokenizer(nn.Module):
         if phonetic.frame_rate <= STYLE_RATE:
             raise ValueError(
                 f"phonetic must give more than {STYLE_RATE:g} unit a second, but gives {phonetic.frame_rate:g}: "
-                "a style tokenizer?"
+                "it seems to be a style tokenizer"
             )
         for name, rate in (("phonetic", phonetic.sample_rate), ("style", style.sample_rate)):
             if rate != SAMPLE_RATE:
@@ -96,17 +97,17 @@ class ExpressiveTokenizer(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return self.phonetic.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Units a second."""
+        """Number of units per second before deduplication, in Hz."""
         return self.phonetic.frame_rate
 
     @property
     def hop_length(self) -> int:
-        """Samples a unit."""
+        """Number of samples per unit before deduplication."""
         return self.phonetic.hop_length
 
     @property
@@ -116,7 +117,7 @@ class ExpressiveTokenizer(nn.Module):
 
     @property
     def layout(self) -> SpeechLayout:
-        """All three streams."""
+        """Streams of units, pitches and styles."""
         return SpeechLayout.spirit_lm(
             num_units=self.cardinality,
             frame_rate=self.frame_rate,
@@ -126,7 +127,13 @@ class ExpressiveTokenizer(nn.Module):
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor, known: KnownF0 | None = None) -> list[Units]:
-        """Units and codes of waveforms (B, S) with lengths (B,); F0 is extracted unless it is known."""
+        """Encode waveforms to units with pitch and style codes.
+
+        Args:
+            waveforms: batch of waveforms (B, S).
+            lengths: number of samples (B,) of each waveform.
+            known: F0 of these waveforms; None extracts it.
+        """
         if not len(waveforms):
             return []
         if not self.together:
@@ -150,7 +157,7 @@ class ExpressiveTokenizer(nn.Module):
         ]
 
     def save(self, folder: str | Path) -> Path:
-        """Write all three; returns the folder."""
+        """Write all three tokenizers, and return the folder."""
         folder = self.phonetic.save(folder)
         save_network(folder / PITCH, self.pitch.network, stage=PITCH)
         self.style.save(folder / STYLE)
@@ -159,7 +166,7 @@ class ExpressiveTokenizer(nn.Module):
 
 
 def _joined(chunks: list[Units]) -> Units:
-    """Units and codes of chunks, one behind the other."""
+    """Concatenate the units and codes of chunks."""
     empty = torch.zeros(0, dtype=torch.long)
     codes = {name: torch.cat([empty, *(chunk.codes[name] for chunk in chunks)]) for name in (PITCH, STYLE)}
     return replace(Units.from_frames(torch.cat([empty, *(chunk.frames() for chunk in chunks)])), codes=codes)
@@ -173,17 +180,17 @@ def _describe(folder: Path, f0: str, together: bool) -> None:
 def join_tokenizers(
     phonetic: str | Path, pitch: str | Path, style: str | Path, folder: str | Path, f0: str = "fcpe"
 ) -> SpeechLayout:
-    """Put a phonetic, a pitch and a style tokenizer into one folder; returns what it gives.
+    """Copy a phonetic, a pitch and a style tokenizer into one folder, and return the streams that it gives.
 
     Args:
-        phonetic: tokenizer folder.
-        pitch: exported pitch VQ-VAE.
-        style: tokenizer folder of one code a second.
-        folder: to write.
-        f0: extractor for speech whose F0 is not at hand.
+        phonetic: folder of a phonetic tokenizer.
+        pitch: folder of an exported pitch VQ-VAE.
+        style: folder of a tokenizer with one code per second.
+        folder: folder to write to.
+        f0: name of the F0 extractor for speech whose F0 was not extracted before.
 
     Raises:
-        ValueError: if a folder holds something else, or they do not fit together.
+        ValueError: if a folder holds something else, or the tokenizers do not fit together.
     """
     layout = _load(phonetic, pitch, style, f0, "cpu").layout
     folder = Path(folder)
@@ -214,10 +221,14 @@ def _load(
 
 
 def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> SpeechTokenizer:
-    """The speech tokenizer of a folder, in evaluation mode: phonetic, expressive, or a class of its own.
+    """Load the speech tokenizer of a folder in evaluation mode: phonetic, expressive, or of another class.
+
+    Args:
+        folder: folder of a speech tokenizer.
+        device: device on which its networks are placed.
 
     Raises:
-        ValueError: if the folder holds none, or its class may not be loaded.
+        ValueError: if the folder holds no tokenizer, or its class may not be loaded.
     """
     folder = Path(folder)
     if is_own_class(folder):
@@ -233,10 +244,10 @@ def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> Sp
 
 
 def speech_fingerprint(folder: str | Path) -> str:
-    """Hash of all that the tokens depend on, of any kind of tokenizer.
+    """Hash everything that the tokens of a tokenizer depend on, for any kind of tokenizer.
 
     Raises:
-        ValueError: if the folder holds none.
+        ValueError: if the folder holds no tokenizer.
     """
     folder = Path(folder)
     if is_own_class(folder):

@@ -1,7 +1,7 @@
-"""MFCC frame features, the targets of HuBERT's first iteration and the baseline of its units.
+"""MFCC features, the targets of HuBERT's first iteration and the baseline for its units.
 
-Thirteen cepstra, their deltas and delta-deltas at 100 Hz (Hsu et al., 2021, section 3.1), averaged or stacked
-to a chosen frame rate. The features of an utterance do not depend on what it is batched with.
+Thirteen cepstra, their deltas and delta-deltas at 100 Hz (Hsu et al., 2021, section 3.1), are averaged or stacked to a
+chosen frame rate. The features of an utterance do not depend on what it is batched with.
 
 Shapes: B batch, S samples, F frames at 100 Hz, T frames at `frame_rate`, D feature dimension.
 """
@@ -21,11 +21,11 @@ ANALYSIS_RATE = 100  # Hz
 
 
 def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit deviation over the valid frames of an utterance; removes much of speaker and channel.
+    """Scale to zero mean and unit deviation over the valid frames, which removes much of speaker and channel.
 
     Args:
-        frames: (B, T, D).
-        lengths: valid frames (B,).
+        frames: frames of each utterance (B, T, D).
+        lengths: number of valid frames (B,).
     """
     valid = within(lengths, frames.shape[1]).unsqueeze(-1)
     count = lengths.clamp(min=1)[:, None, None]
@@ -35,12 +35,12 @@ def normalize_frames(frames: Tensor, lengths: Tensor) -> Tensor:
 
 
 def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
-    """Mean of each frame and its neighbours, which count `share` each of what is valid around it.
+    """Average each frame with its neighbours; at the edges, weights are rescaled to the valid frames.
 
     Args:
-        frames: (B, T, D).
-        lengths: valid frames (B,).
-        share: of either neighbour; the frame itself has the rest.
+        frames: frames of each utterance (B, T, D).
+        lengths: number of valid frames (B,).
+        share: weight of either neighbour; the frame itself has the rest.
     """
     valid = within(lengths, frames.shape[1]).to(frames.dtype).unsqueeze(-1)
     padded = functional.pad(torch.cat([frames * valid, valid], dim=-1), (0, 0, 1, 1))  # (B, T + 2, D + 1)
@@ -49,7 +49,16 @@ def smooth_frames(frames: Tensor, lengths: Tensor, share: float) -> Tensor:
 
 
 def block_means(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Means (B, Y, D) of blocks of frames (B, T, D) with counts (B,), the last block shorter, and their number."""
+    """Average blocks of frames.
+
+    Args:
+        frames: frames (B, T, D).
+        counts: number of valid frames (B,).
+        size: number of frames in a block; the last block may be shorter.
+
+    Returns:
+        The means (B, Y, D), and the number of blocks (B,).
+    """
     valid = within(counts, frames.shape[1])
     missing = -frames.shape[1] % size
     blocks = functional.pad(frames * valid[..., None], (0, 0, 0, missing)).unflatten(1, (-1, size)).sum(2)
@@ -59,15 +68,15 @@ def block_means(frames: Tensor, counts: Tensor, size: int) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True, kw_only=True)
 class MFCCConfig:
-    """What to compute.
+    """Settings of MFCC features.
 
     Args:
-        sample_rate: samples a second.
-        frame_rate: frames a second; 100 must be a multiple of it.
-        num_coefficients: cepstra, before deltas.
-        num_mels: mel bands below the cosine transform.
-        pooling: "mean" averages the 100 Hz frames of a frame, "stack" concatenates them.
-        normalize: subtract the utterance's mean and divide by its deviation.
+        sample_rate: sample rate of the waveforms, in Hz.
+        frame_rate: number of frames per second, in Hz; it must divide 100.
+        num_coefficients: number of cepstra, before deltas.
+        num_mels: number of mel bands from which the cepstra are computed.
+        pooling: how the 100 Hz frames within a frame are combined: "mean" averages, "stack" concatenates them.
+        normalize: whether to subtract the utterance's mean and divide by its deviation.
     """
 
     sample_rate: int = 16_000
@@ -81,19 +90,19 @@ class MFCCConfig:
         """Check the rates and names."""
         exact_hop(self.sample_rate, self.frame_rate)
         if self.sample_rate % ANALYSIS_RATE:
-            raise ValueError(f"sample_rate must divide by {ANALYSIS_RATE}, but is {self.sample_rate} instead")
+            raise ValueError(f"sample_rate must be divisible by {ANALYSIS_RATE}, but is {self.sample_rate} instead")
         if ANALYSIS_RATE % self.frame_rate:
             raise ValueError(f"frame_rate must divide {ANALYSIS_RATE}, but is {self.frame_rate} instead")
         if self.pooling not in ("mean", "stack"):
             raise ValueError(f"pooling must be 'mean' or 'stack', but is {self.pooling!r} instead")
 
     def build(self) -> "MFCCFeatures":
-        """The extractor of this configuration."""
+        """Build the extractor."""
         return MFCCFeatures(self)
 
 
 class MFCCFeatures(nn.Module):
-    """MFCCs at a frame rate of choice; has no parameters."""
+    """Extractor of MFCCs at a chosen frame rate; it has no parameters."""
 
     config_class = MFCCConfig
 
@@ -121,22 +130,22 @@ class MFCCFeatures(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return self.config.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return self.config.frame_rate
 
     @property
     def feature_dim(self) -> int:
-        """Cepstra, deltas and delta-deltas."""
+        """Size of a frame's feature vector: cepstra, deltas and delta-deltas."""
         return 3 * self.config.num_coefficients * (self.group if self.config.pooling == "stack" else 1)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and frames (B,), T = S // hop_length, of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,), T = S // hop_length, of waveforms (B, S)."""
         batch, samples = waveforms.shape
         num_frames = lengths // (self.step * self.group)
         longest = samples // (self.step * self.group)
@@ -159,7 +168,7 @@ class MFCCFeatures(nn.Module):
 
     @staticmethod
     def _extend_last(values: Tensor, lengths: Tensor) -> Tensor:
-        """Repeat the last valid frame of (B, C, F) after the end, as delta windows at a border do."""
+        """Repeat the last valid frame of (B, C, F) after the end, as delta windows do at a border."""
         last = (lengths - 1).clamp(min=0)[:, None, None]
         index = torch.arange(values.shape[-1], device=values.device)[None, None].minimum(last)
         return values.gather(-1, index.expand(*values.shape[:2], -1))

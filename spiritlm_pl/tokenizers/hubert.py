@@ -1,7 +1,7 @@
 """HuBERT: masked prediction of frame clusters (Hsu et al., 2021), with torchaudio's encoder and mask.
 
-The convolutions come from the configuration: total stride 640 is 25 Hz at 16 kHz (the published layout of
-Spirit LM), 320 is 50 Hz. The logits are torchaudio's (cosine similarity over temperature), computed as one
+The convolutions follow the configuration: a total stride of 640 gives 25 Hz at 16 kHz (the published layout of Spirit
+LM), 320 gives 50 Hz. The logits are those of torchaudio (cosine similarity over temperature), but computed as one
 matrix product instead of a (frames, classes, dimension) expansion.
 
 Shapes: B batch, S samples, T frames, L labels, D encoder dimension, K classes.
@@ -43,32 +43,33 @@ ENCODER_SHAPE = (
 
 @dataclass(frozen=True, kw_only=True)
 class HubertConfig:
-    """Size and layout; the defaults are the published 25 Hz base model's.
+    """Sizes of a HuBERT; the defaults are those of the published 25 Hz base model.
 
     Args:
-        sample_rate: samples a second.
-        kernels: of the convolutions.
-        strides: of the convolutions; their product is the hop length.
-        channels: of the convolutions.
-        extractor_mode: "group_norm" (base: normalises over time after the first convolution), "layer_norm", or
-            "mel": log-mel frames in place of convolutions; kernels do not matter then.
+        sample_rate: sample rate of the waveforms, in Hz.
+        kernels: taps of each convolution.
+        strides: stride of each convolution; their product is the hop length in samples.
+        channels: number of channels of the convolutions.
+        extractor_mode: what precedes the transformer: "group_norm" (base: normalises over time after the first
+            convolution), "layer_norm", or "mel", log-mel frames in place of convolutions, for which `kernels` have no
+            meaning.
         conv_bias: whether convolutions have a bias.
-        pad_edges: pad the waveform so that S samples give S // hop frames, each centred on its samples.
-        embed_dim: D.
-        num_layers: of the transformer.
-        num_heads: of its attention.
-        feed_forward_dim: of its feed-forward layers.
-        dropout: of layers, attention and input.
-        layer_drop: chance to skip a layer in training.
-        pos_conv_kernel: width of the convolutional position embedding, in frames.
-        pos_conv_groups: its groups.
-        layer_norm_first: normalise before instead of after attention and feed-forward.
-        num_classes: K, clusters to predict.
+        pad_edges: whether to pad the waveform so that S samples give S // hop frames, each centred on its samples.
+        embed_dim: width of the transformer, D.
+        num_layers: number of transformer layers.
+        num_heads: number of attention heads of a layer.
+        feed_forward_dim: width of the feed-forward layers.
+        dropout: probability of dropping an activation of layers, attention and input.
+        layer_drop: probability of skipping a layer in training.
+        pos_conv_kernel: taps of the convolutional position embedding, in frames.
+        pos_conv_groups: number of groups of the convolutional position embedding.
+        layer_norm_first: whether to normalise before instead of after attention and feed-forward.
+        num_classes: number of clusters to predict, K.
         final_dim: dimension in which predictions and classes are compared.
-        temperature: of the cosine similarity.
-        mask_prob: expected share of masked frames, overlaps apart.
-        mask_length: frames of a masked span.
-        feature_grad_scale: factor on the gradient of the convolutions.
+        temperature: number by which the cosine similarities are divided to get logits.
+        mask_prob: expected share of masked frames if spans did not overlap.
+        mask_length: number of frames in a masked span.
+        feature_grad_scale: factor on the gradient of the convolutions, which lets them learn more slowly.
     """
 
     sample_rate: int = 16_000
@@ -95,7 +96,7 @@ class HubertConfig:
     feature_grad_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check what the layers themselves would not say clearly."""
+        """Check values for which the errors of the layers themselves would be unclear."""
         if len(self.kernels) != len(self.strides):
             raise ValueError(
                 f"strides must be as many as kernels {len(self.kernels)}, but are {len(self.strides)} instead"
@@ -110,23 +111,23 @@ class HubertConfig:
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Number of samples between frames."""
         return prod(self.strides)
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return self.sample_rate / self.hop_length
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one frame sees."""
+        """Number of samples on which one frame depends."""
         steps = [prod(self.strides[:i]) for i in range(len(self.strides))]
         return 1 + sum((kernel - 1) * step for kernel, step in zip(self.kernels, steps, strict=True))
 
 
 def build_encoder(config: HubertConfig) -> Wav2Vec2Model:
-    """The convolutions (or mel frames) and the transformer."""
+    """Build the convolutions (or mel frames) and the transformer."""
     mel = config.extractor_mode == "mel"
     layers = [(1, 1)] if mel else list(zip(config.kernels, config.strides, strict=True))
     shapes = [(config.channels, kernel, stride) for kernel, stride in layers]
@@ -154,7 +155,7 @@ def build_encoder(config: HubertConfig) -> Wav2Vec2Model:
 
 
 def pad_edges(waveforms: Tensor, lengths: Tensor, config: HubertConfig) -> tuple[Tensor, Tensor]:
-    """Zeros on both sides of waveforms (B, S), so that frames are centred; nothing if the layout says so."""
+    """Pad waveforms (B, S) with zeros on both sides, so that frames are centred; unchanged without `pad_edges`."""
     if not config.pad_edges or config.extractor_mode == "mel":
         return waveforms, lengths
     border = config.receptive_field - config.hop_length
@@ -162,7 +163,14 @@ def pad_edges(waveforms: Tensor, lengths: Tensor, config: HubertConfig) -> tuple
 
 
 def labels_at_frames(labels: Tensor, label_rate: float, num_frames: int, frame_rate: float) -> Tensor:
-    """The label at the middle of each frame (B, T), -1 beyond the labels (B, L)."""
+    """Return the label at the middle of each frame (B, T), -1 beyond the labels (B, L); rates are in Hz.
+
+    Args:
+        labels: labels of each utterance (B, L).
+        label_rate: labels per second, in Hz.
+        num_frames: number of frames, T.
+        frame_rate: frames per second, in Hz.
+    """
     middles = (torch.arange(num_frames, device=labels.device) + 0.5) / frame_rate
     index = (middles * label_rate).long()
     inside = index < labels.shape[1]
@@ -172,13 +180,13 @@ def labels_at_frames(labels: Tensor, label_rate: float, num_frames: int, frame_r
 
 @dataclass(frozen=True)
 class HubertPrediction:
-    """What the network says about a batch.
+    """Output of the network for a batch.
 
     Attributes:
-        logits: (B, T, K).
-        masked: (B, T) True where the input was hidden.
-        inside: (B, T) True where there is audio.
-        penalty: mean square of the convolutions' output.
+        logits: logits of the classes for each frame (B, T, K).
+        masked: mask (B, T), True where the input was hidden.
+        inside: mask (B, T), True where there is audio.
+        penalty: mean square of the convolutions' output, a scalar.
     """
 
     logits: Tensor
@@ -188,12 +196,12 @@ class HubertPrediction:
 
 
 class HubertNetwork(nn.Module):
-    """Encoder, mask and class embeddings."""
+    """HuBERT for training: encoder, mask and class embeddings."""
 
     config_class = HubertConfig
 
     def __init__(self, config: HubertConfig) -> None:
-        """Random weights."""
+        """Build the network with random weights."""
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config)
@@ -216,7 +224,7 @@ class HubertNetwork(nn.Module):
         self.classes = nn.Parameter(torch.empty(config.num_classes, config.final_dim).uniform_())
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> HubertPrediction:
-        """Predict the class of every frame of waveforms (B, S), some frames hidden."""
+        """Predict the class of every frame of waveforms (B, S) with lengths (B,), where some frames are hidden."""
         convolved, num_frames = self.encoder.feature_extractor(*pad_edges(waveforms, lengths, self.config))
         penalty = convolved.float().square().mean()
         scale = self.config.feature_grad_scale
@@ -227,19 +235,20 @@ class HubertNetwork(nn.Module):
         hidden = self.encoder.encoder.transformer(hidden, attention_mask=attention_mask)
         projected = functional.normalize(self.projection(hidden).float(), dim=-1)
         classes = functional.normalize(self.classes.float(), dim=-1)
-        with torch.autocast(hidden.device.type, enabled=False):  # or the product would be rounded again
+        with torch.autocast(hidden.device.type, enabled=False):  # autocast would round the product again
             logits = projected @ classes.T / self.config.temperature  # (B, T, K)
         return HubertPrediction(logits, masked & ~outside, ~outside, penalty)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubertFeaturesConfig(HubertConfig):
-    """A HuBERT cut off after a layer.
+    """Configuration of the features of a HuBERT that is cut off after a layer.
 
     Args:
-        layer: whose output is the features, from 1.
-        normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
-        smoothing: share of either neighbour in each frame; units then depend less on where frames happen to fall.
+        layer: number of the layer whose output is the features, counted from 1.
+        normalize: whether to subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
+        smoothing: weight of either neighbour in each frame, which makes units depend less on where frames happen to
+            begin; 0 turns it off.
     """
 
     layer: int = 11
@@ -256,12 +265,12 @@ class HubertFeaturesConfig(HubertConfig):
 
 
 class HubertFeatures(nn.Module):
-    """Frame features from a layer of HuBERT, the same whatever an utterance is batched with."""
+    """Feature extractor by a layer of HuBERT; features do not depend on what an utterance is batched with."""
 
     config_class = HubertFeaturesConfig
 
     def __init__(self, config: HubertFeaturesConfig) -> None:
-        """Random weights; `from_network` fills them."""
+        """Build the network with random weights, which `from_network` replaces."""
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config)
@@ -272,7 +281,14 @@ class HubertFeatures(nn.Module):
     def from_network(
         cls, network: HubertNetwork, layer: int, normalize: bool = False, smoothing: float = 0.0
     ) -> "HubertFeatures":
-        """The first layers of a trained network, in evaluation mode."""
+        """Copy the first layers of a trained network, in evaluation mode.
+
+        Args:
+            network: trained network whose weights are copied.
+            layer: number of the layer whose output is the features, counted from 1.
+            normalize: whether to subtract the utterance's mean and divide by its deviation.
+            smoothing: weight of either neighbour in each frame; 0 turns it off.
+        """
         config = HubertFeaturesConfig(**asdict(network.config), layer=layer, normalize=normalize, smoothing=smoothing)
         features = cls(config)
         weights: Mapping[str, Tensor] = network.encoder.state_dict()
@@ -282,21 +298,21 @@ class HubertFeatures(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return self.config.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return self.config.frame_rate
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """Size of a frame's feature vector, D."""
         return self.config.embed_dim
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,) from waveforms (B, S) with lengths (B,)."""
         inside = within(lengths, waveforms.shape[1])
         padded, padded_lengths = pad_edges(waveforms * inside, lengths, self.config)
         if padded.shape[1] < max(self.config.receptive_field, self.config.hop_length):
@@ -309,7 +325,7 @@ class HubertFeatures(nn.Module):
         return hidden, num_frames
 
     def _convolve(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Output (B, T, C) of the convolutions; group norm sees an utterance without its padding."""
+        """Compute the output (B, T, C) of the convolutions; group norm sees each utterance without its padding."""
         extractor = self.encoder.feature_extractor
         if self.config.extractor_mode != "group_norm":
             convolved, num_frames = extractor(padded, lengths)
@@ -328,13 +344,13 @@ class HubertFeatures(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class HubertLayer:
-    """Names the features of a trained HuBERT.
+    """Source of the features of a trained HuBERT.
 
     Args:
-        folder: an exported network of stage "hubert", loaded when it is needed.
-        layer: whose output is the features, from 1.
-        normalize: subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
-        smoothing: share of either neighbour in each frame.
+        folder: folder of an exported network of stage "hubert", which `build` loads.
+        layer: number of the layer whose output is the features, counted from 1.
+        normalize: whether to subtract the utterance's mean and divide by its deviation (van Niekerk et al., 2021).
+        smoothing: weight of either neighbour in each frame; 0 turns it off.
     """
 
     folder: str
@@ -350,7 +366,11 @@ class HubertLayer:
 
 
 def start_from(network: HubertNetwork, folder: str) -> None:
-    """Copy the weights of an earlier iteration, but for the class embeddings: its clusters were other ones.
+    """Copy the weights of an earlier iteration except the class embeddings, since its clusters were different.
+
+    Args:
+        network: network whose weights are set.
+        folder: folder of the earlier network.
 
     Raises:
         ValueError: if the earlier network has another encoder.

@@ -1,7 +1,7 @@
-"""K-means over frame features: minibatch updates, k-means++ start, dead-cluster restart, exact over ranks.
+"""K-means over frame features: minibatch updates, k-means++ start, restart of dead clusters, exact over ranks.
 
-Sculley (2010) for the minibatch update, Arthur and Vassilvitskii (2007) for the start. Every statistic is
-summed over all ranks in float64 before it is used, so that R ranks with a share of a batch each do what one
+The minibatch update is that of Sculley (2010), the start that of Arthur and Vassilvitskii (2007). Every statistic is
+summed over all ranks in float64 before it is used, so that R ranks with a share of a batch each compute what one
 process does with the whole batch.
 
 Shapes: N frames, B batch, T frames, D feature dimension, K clusters.
@@ -15,11 +15,11 @@ from torch import Tensor, distributed, nn
 
 @dataclass(frozen=True, kw_only=True)
 class KMeansConfig:
-    """A codebook.
+    """Sizes of a k-means codebook.
 
     Args:
-        num_units: number of clusters.
-        feature_dim: size of a feature vector.
+        num_units: number of clusters, K.
+        feature_dim: size of a feature vector, D.
     """
 
     num_units: int = 500
@@ -33,7 +33,7 @@ class KMeansConfig:
 
 
 class KMeans(nn.Module):
-    """Nearest centroid of standardised features."""
+    """Quantizer that gives each frame the nearest centroid of its standardised features."""
 
     config_class = KMeansConfig
     centroids: Tensor
@@ -41,7 +41,7 @@ class KMeans(nn.Module):
     deviation: Tensor
 
     def __init__(self, config: KMeansConfig) -> None:
-        """An empty codebook, to be filled by `MinibatchKMeans` or by loading."""
+        """Make a codebook of zeros, to be filled by `MinibatchKMeans` or by loading."""
         super().__init__()
         self.config = config
         self.register_buffer("centroids", torch.zeros(config.num_units, config.feature_dim))
@@ -55,31 +55,31 @@ class KMeans(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Size of a feature vector."""
+        """Size of a feature vector, D."""
         return self.config.feature_dim
 
     def standardize(self, features: Tensor) -> Tensor:
-        """Features (..., D) in the units of the centroids."""
+        """Scale features (..., D) as the centroids are scaled."""
         return (features.float() - self.mean) / self.deviation
 
     @torch.no_grad()
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Units (B, T) of features (B, T, D); lengths are not needed."""
+        """Return units (B, T) of features (B, T, D); the lengths have no influence."""
         if features.shape[-1] != self.feature_dim:
             raise ValueError(f"features must have {self.feature_dim} columns, but have {features.shape[-1]} instead")
         return nearest(self.standardize(features), self.centroids)[0]
 
 
 def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the nearest centroid (K, D) of points (..., D), and the squared distance to it."""
-    with torch.autocast(points.device.type, enabled=False):  # differences of large numbers
-        scores = centroids.square().sum(-1) - 2 * points @ centroids.T  # (..., K), |p|^2 left out
+    """Return the index of the nearest centroid (K, D) of points (..., D), and the squared distance to it."""
+    with torch.autocast(points.device.type, enabled=False):  # differences of large numbers need full precision
+        scores = centroids.square().sum(-1) - 2 * points @ centroids.T  # (..., K), without |p|^2
     score, index = scores.min(-1)
     return index, (score + points.square().sum(-1)).clamp(min=0)
 
 
 def gather_frames(features: Tensor) -> Tensor:
-    """All ranks' frames (N_r, D), concatenated in the order of ranks."""
+    """Concatenate the frames (N_r, D) of all ranks, in the order of ranks."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return features
     own = torch.tensor([len(features)], device=features.device)
@@ -94,14 +94,19 @@ def gather_frames(features: Tensor) -> Tensor:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum a tensor over all ranks, in place."""
+    """Sum a tensor over all ranks in place, and return it."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(values)
     return values
 
 
 def kmeans_plus_plus(points: Tensor, num_units: int, generator: torch.Generator) -> Tensor:
-    """Choose centroids (K, D) among points (N, D), each with probability as its squared distance.
+    """Choose centroids (K, D) among points (N, D), each with a probability proportional to its squared distance.
+
+    Args:
+        points: points to choose from (N, D).
+        num_units: number of centroids, K.
+        generator: source of random numbers.
 
     Raises:
         ValueError: if there are fewer points than clusters.
@@ -121,12 +126,12 @@ def kmeans_plus_plus(points: Tensor, num_units: int, generator: torch.Generator)
 
 
 class MinibatchKMeans(nn.Module):
-    """Fits a `KMeans` batch by batch; its buffers are all the state that a resumed run needs.
+    """Fitting of a `KMeans` batch by batch; its buffers are all the state that a resumed run needs.
 
     Args:
-        network: the codebook to fill.
-        seed: of the start and of restarts.
-        patience: a cluster without a frame for this many updates is moved onto a far frame.
+        network: codebook that is filled.
+        seed: seed for the start and the restarts of clusters.
+        patience: number of updates without a frame after which a cluster is moved onto a distant frame.
     """
 
     counts: Tensor
@@ -134,7 +139,7 @@ class MinibatchKMeans(nn.Module):
     updates: Tensor
 
     def __init__(self, network: KMeans, seed: int = 0, patience: int = 20) -> None:
-        """Zero counts."""
+        """Start with zero counts."""
         super().__init__()
         self.network = network
         self.seed = seed
@@ -144,14 +149,18 @@ class MinibatchKMeans(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     def _generator(self) -> torch.Generator:
-        """The same on every rank, another one at each update, and none to save."""
+        """Make a generator that is the same on every rank, differs at each update, and needs no saved state."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
 
     @torch.no_grad()
     def start(self, features: Tensor, lloyd_iterations: int = 5) -> None:
-        """Standardise and place the centroids by this rank's share (N, D) of the first frames.
+        """Standardise, and place the centroids by this rank's share of the first frames; every rank must call.
 
-        The frames of each cluster count as frames seen, so that the first updates refine the centroids.
+        The frames of each cluster count as frames seen, so that the first updates only refine the centroids.
+
+        Args:
+            features: this rank's features (N, D).
+            lloyd_iterations: number of passes of plain k-means over these frames.
         """
         network = self.network
         frames = gather_frames(features.float())
@@ -170,10 +179,11 @@ class MinibatchKMeans(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor) -> dict[str, float]:
-        """Move the centroids towards the means of this rank's share (N, D) of a batch.
+        """Move the centroids towards the means of this rank's share (N, D) of a batch; every rank must call.
 
         Returns:
-            inertia (mean squared distance), active (share of clusters hit), restarts (clusters moved).
+            Values by name: inertia (mean squared distance), active (share of clusters with a frame) and restarts
+            (number of clusters moved).
         """
         network = self.network
         points = network.standardize(features)
@@ -198,7 +208,7 @@ class MinibatchKMeans(nn.Module):
         }
 
     def _restart(self, points: Tensor, distances: Tensor) -> int:
-        """Move idle clusters onto the frames of all ranks that lie farthest from their centroids."""
+        """Move idle clusters onto the frames of all ranks that lie farthest from their centroids; return how many."""
         dead = (self.idle >= self.patience).nonzero().squeeze(1)
         if len(dead) == 0:
             return 0
@@ -213,7 +223,7 @@ class MinibatchKMeans(nn.Module):
 
 
 def cluster_sums(points: Tensor, index: Tensor, num_units: int) -> tuple[Tensor, Tensor]:
-    """Sums (K, D) and counts (K,) of the points (N, D) of each cluster, in float64."""
+    """Return sums (K, D) and counts (K,) of the points (N, D) of each cluster, in float64."""
     sums = torch.zeros(num_units, points.shape[-1], dtype=torch.float64, device=points.device)
     sums.index_add_(0, index, points.double())
     return sums, torch.bincount(index, minlength=num_units).double()

@@ -1,4 +1,4 @@
-"""Log-mel input of HuBERT in place of convolutions (MelHuBERT: Lin et al., 2022), for training in minutes.
+"""Log-mel input of HuBERT in place of convolutions (MelHuBERT: Lin et al., 2022), to train within minutes.
 
 Shapes: B batch, S samples, F frames at 100 Hz, T output frames, C channels (bands x grouped frames).
 """
@@ -13,15 +13,15 @@ from spiritlm_pl.tokenizers.features import ANALYSIS_RATE, normalize_frames
 
 
 class MelFrontend(nn.Module):
-    """Normalised log-mel frames at 100 Hz, grouped to the frame rate; has nothing to learn.
+    """Normalised log-mel frames at 100 Hz, grouped to the frame rate; it has no parameters.
 
     Args:
-        sample_rate: samples a second.
-        hop_length: samples of an output frame, a multiple of 10 ms.
-        channels: C, a multiple of the number of grouped frames.
+        sample_rate: sample rate of the waveforms, in Hz.
+        hop_length: number of samples between output frames, a multiple of 10 ms.
+        channels: size of an output frame, C, a multiple of the number of grouped frames.
 
     Raises:
-        ValueError: if hop or channels do not fit.
+        ValueError: if hop length or channels do not fit.
     """
 
     def __init__(self, sample_rate: int, hop_length: int, channels: int) -> None:
@@ -46,7 +46,7 @@ class MelFrontend(nn.Module):
         )
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Frames (B, T, C) and their number (B,) of waveforms (B, S), each normalised over its utterance."""
+        """Compute frames (B, T, C) and their number (B,) from waveforms (B, S), normalised over each utterance."""
         batch, samples = waveforms.shape
         longest = samples // (self.step * self.group)
         border = (self.size - self.step) // 2

@@ -1,7 +1,7 @@
-"""The published kind of quantizer: an MLP with a blank, trained by CTC to be robust (Gat et al., 2023).
+"""Quantizer of the published kind: an MLP with a blank, trained by CTC to be robust (Gat et al., 2023).
 
-It learns to read off augmented audio the deduplicated units that a teacher reads off clean audio. At
-inference each frame takes its best class, and a blank takes the unit on its left (Spirit LM, section 3.1).
+It learns to predict from augmented audio the deduplicated units that a teacher gives for clean audio. At inference each
+frame takes its best class, and a blank is replaced by the unit on its left (Spirit LM, section 3.1).
 
 Shapes: B batch, T frames, D feature dimension, K units.
 """
@@ -17,13 +17,14 @@ from spiritlm_pl.contracts.speech_tokenizer import Units
 
 @dataclass(frozen=True, kw_only=True)
 class MLPQuantizerConfig:
-    """Size of the network.
+    """Sizes of an MLP quantizer.
 
     Args:
-        num_units: K, without the blank, which is class K.
-        feature_dim: D.
-        hidden: sizes of the two hidden layers.
-        wrap: blanks before the first unit take the last unit, as in the release, instead of the first one.
+        num_units: number of units, K, without the blank, which is class K.
+        feature_dim: size of a feature vector, D.
+        hidden: widths of the two hidden layers.
+        wrap: whether blanks before the first unit become the last unit, as in the published release, instead of the
+            first.
     """
 
     num_units: int = 500
@@ -40,12 +41,12 @@ class MLPQuantizerConfig:
 
 
 class MLPQuantizer(nn.Module):
-    """Frame features to units through a classifier with a blank."""
+    """Quantizer from frame features to units by a classifier with a blank."""
 
     config_class = MLPQuantizerConfig
 
     def __init__(self, config: MLPQuantizerConfig) -> None:
-        """Random weights."""
+        """Build the network with random weights."""
         super().__init__()
         self.config = config
         first, second = config.hidden
@@ -59,12 +60,12 @@ class MLPQuantizer(nn.Module):
 
     @property
     def num_units(self) -> int:
-        """Number of units."""
+        """Number of units, without the blank."""
         return self.config.num_units
 
     @property
     def feature_dim(self) -> int:
-        """Size of a feature vector."""
+        """Size of a feature vector, D."""
         return self.config.feature_dim
 
     @property
@@ -73,28 +74,28 @@ class MLPQuantizer(nn.Module):
         return self.config.num_units
 
     def logits(self, features: Tensor) -> Tensor:
-        """Scores (B, T, K + 1) of features (B, T, D)."""
+        """Compute scores (B, T, K + 1) of features (B, T, D)."""
         scores: Tensor = self.layers(features)
         return scores
 
     @torch.no_grad()
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Units (B, T) of features (B, T, D) with lengths (B,)."""
+        """Return units (B, T) of features (B, T, D) with numbers of frames (B,)."""
         scores = self.logits(features)
         best = scores.argmax(-1)
         for row, length in enumerate(lengths.tolist()):
-            if length and bool((best[row, :length] == self.blank).all()):  # no unit: the likeliest
+            if length and bool((best[row, :length] == self.blank).all()):  # only blanks: take the likeliest unit
                 best[row, :length] = scores[row, :length, : self.blank].mean(0).argmax()
         return fill_blanks(best, self.blank, lengths if self.config.wrap else None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearQuantizerConfig:
-    """Size of the layer.
+    """Sizes of a linear quantizer.
 
     Args:
-        num_units: K.
-        feature_dim: D.
+        num_units: number of units, K.
+        feature_dim: size of a feature vector, D.
     """
 
     num_units: int = 100
@@ -102,48 +103,48 @@ class LinearQuantizerConfig:
 
 
 class LinearQuantizer(nn.Module):
-    """Frame features to the best class of one linear layer, as the release's style encoder ends."""
+    """Quantizer that takes the best class of one linear layer, as the release's style encoder ends."""
 
     config_class = LinearQuantizerConfig
 
     def __init__(self, config: LinearQuantizerConfig) -> None:
-        """Random weights."""
+        """Build the layer with random weights."""
         super().__init__()
         self.config = config
         self.layer = nn.Linear(config.feature_dim, config.num_units)
 
     @property
     def num_units(self) -> int:
-        """K."""
+        """Number of units, K."""
         return self.config.num_units
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """Size of a feature vector, D."""
         return self.config.feature_dim
 
     @torch.no_grad()
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Units (B, T) of features (B, T, D)."""
+        """Return units (B, T) of features (B, T, D)."""
         units: Tensor = self.layer(features).argmax(-1)
         return units
 
 
 def fill_blanks(classes: Tensor, blank: int, wrapped: Tensor | None = None) -> Tensor:
-    """Replace each blank of (B, T) by the unit on its left.
+    """Replace each blank by the unit on its left.
 
     Args:
-        classes: (B, T).
+        classes: classes of frames (B, T).
         blank: class of the blank.
-        wrapped: lengths (B,) whose last unit is on the left of the first frame; None to let blanks before the first
-            unit take that one.
+        wrapped: number of frames (B,), to let blanks before the first unit become the last unit of the row, as if
+            frames went round in a circle; None lets them become the first unit.
     """
     if classes.shape[1] == 0:
         return classes
     position = torch.arange(classes.shape[1], device=classes.device).expand_as(classes)
     spoken = classes != blank
     if wrapped is None:
-        before = spoken.int().argmax(1, keepdim=True)  # of equal values the first; 0 where there is none
+        before = spoken.int().argmax(1, keepdim=True)  # argmax takes the first of equal values; 0 without any unit
     else:
         inside = position < wrapped.to(classes.device)[:, None]
         before = torch.where(spoken & inside, position, 0).amax(1, keepdim=True)
@@ -153,7 +154,14 @@ def fill_blanks(classes: Tensor, blank: int, wrapped: Tensor | None = None) -> T
 
 
 def ctc_loss(network: MLPQuantizer, features: Tensor, lengths: Tensor, targets: list[Units]) -> Tensor:
-    """CTC loss a target unit of features (B, T, D) with lengths (B,), against deduplicated units."""
+    """Compute the CTC loss per target unit of features (B, T, D) with numbers of frames (B,).
+
+    Args:
+        network: quantizer that is trained.
+        features: frame features (B, T, D).
+        lengths: number of frames (B,).
+        targets: deduplicated units of each utterance.
+    """
     scores = network.logits(features).float()
     log_probs = functional.log_softmax(scores, -1).transpose(0, 1)  # (T, B, K + 1)
     counts = torch.tensor([len(units.values) for units in targets])

@@ -1,4 +1,4 @@
-"""A neural codec of `transformers` (Mimi, EnCodec, DAC, ...) as speech tokenizer and vocoder in one.
+"""Neural codec of `transformers` (Mimi, EnCodec, DAC, ...) as speech tokenizer and vocoder in one.
 
 A codec gives every frame one code of each of its residual codebooks, and decodes such frames to a waveform. Where the
 first codebook is semantic, as Mimi's is (Kyutai, arXiv 2410.00037, section 3.3), it can be a stream of its own.
@@ -24,19 +24,20 @@ from spiritlm_pl.streams import SpeechLayout, Stream
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
 CHUNK_SECONDS = 100.0  # longer audio is cut into chunks of this length, as for other tokenizers
 PROBE_FRAMES = 32
-SAME = 1e-5  # of the largest sample: what counts as no change of a waveform
+SAME = 1e-5  # change, relative to the largest sample, below which a waveform counts as unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralCodecConfig:
-    """Which codec, and how its codes are laid out.
+    """Choice of a codec, and the layout of its codes.
 
     Args:
-        codec: configuration of the codec, as `transformers` writes it.
+        codec: configuration of the codec as a dictionary, as `transformers` writes it.
         class_path: dotted path of the codec's class; empty for the class that `transformers` has for it.
-        num_codebooks: residual codebooks that are kept, from the first on.
-        semantic: make the first codebook a stream of its own, beside the acoustic ones.
-        lookahead: frames behind a frame on which its waveform depends; measured when the tokenizer is made.
+        num_codebooks: number of residual codebooks that are kept, from the first on.
+        semantic: whether the first codebook is a stream of its own, beside the acoustic ones.
+        lookahead: number of later frames on which a frame's waveform depends; it is measured when the tokenizer is
+            made.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -58,7 +59,7 @@ class NeuralCodecConfig:
         """Build the codec with random weights.
 
         Raises:
-            ValueError: if its class may not be loaded, or is no model of `transformers`.
+            ValueError: if the class may not be loaded, or is not a model of `transformers`.
         """
         values = dict(self.codec)
         if not self.class_path:
@@ -77,43 +78,43 @@ class NeuralCodecConfig:
 
 
 class NeuralCodec(nn.Module):
-    """Waveforms to frames of codes, and back.
+    """Speech tokenizer and vocoder: waveforms to frames of codes, and back.
 
     Args:
-        config: which codec, and how its codes are laid out.
-        codec: the codec; built from the configuration, with random weights, when not given.
+        config: choice of the codec, and the layout of its codes.
+        codec: the codec; None builds it from the configuration with random weights.
 
     Raises:
-        ValueError: if the codec lacks something, or has fewer codebooks than are asked for.
+        ValueError: if the codec lacks a method or a number, or has fewer codebooks than are asked for.
     """
 
     config_class = NeuralCodecConfig
 
     def __init__(self, config: NeuralCodecConfig, codec: PreTrainedModel | None = None) -> None:
-        """Build the codec."""
+        """Store or build the codec, and check it."""
         super().__init__()
         self.config = config
         self.codec: Any = config.build() if codec is None else codec
         for name in ("encode", "decode"):
             if not callable(getattr(self.codec, name, None)):
-                raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} has not")
+                raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} does not")
         _ = self.sample_rate, self.hop_length, self.cardinality
 
     @classmethod
     def load_pretrained(
         cls, source: str, num_codebooks: int = 8, semantic: bool = False, class_path: str = "", device: str = "cpu"
     ) -> "NeuralCodec":
-        """Make a tokenizer of a codec of `transformers`.
+        """Make a tokenizer from a pretrained codec of `transformers`.
 
         Args:
-            source: folder or hub name of the codec.
-            num_codebooks: as in `NeuralCodecConfig`.
-            semantic: as in `NeuralCodecConfig`.
-            class_path: as in `NeuralCodecConfig`.
-            device: where to compute.
+            source: folder of the codec, or its name on the Hugging Face hub.
+            num_codebooks: number of residual codebooks that are kept, as in `NeuralCodecConfig`.
+            semantic: whether the first codebook is a stream of its own, as in `NeuralCodecConfig`.
+            class_path: dotted path of the codec's class; empty for the class that `transformers` has for it.
+            device: device on which the codec is placed.
 
         Raises:
-            ValueError: if there is no such codec, or it does not do what is asked for.
+            ValueError: if there is no such codec, or it cannot be used as asked.
         """
         loader = load_path(class_path, "class_path") if class_path else AutoModel
         try:
@@ -136,37 +137,37 @@ class NeuralCodec(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return int(self._number("sampling_rate", "sample_rate"))
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Number of samples in a frame."""
         return int(self._number("frame_size", "hop_length"))
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second; the property of this name in `transformers` is rounded up for some codecs."""
+        """Frames per second, in Hz; `transformers` has a property of this name that is rounded up for some codecs."""
         return self.sample_rate / self.hop_length
 
     @property
     def cardinality(self) -> int:
-        """Number of different codes of a codebook."""
+        """Number of different codes in a codebook."""
         return int(self._number("codebook_size"))
 
     @property
     def num_codebooks(self) -> int:
-        """Codes of each frame."""
+        """Number of codes in each frame."""
         return self.config.num_codebooks
 
     @property
     def lookahead(self) -> int:
-        """Frames behind a frame on which its waveform depends."""
+        """Number of later frames on which a frame's waveform depends."""
         return self.config.lookahead
 
     @property
     def layout(self) -> SpeechLayout:
-        """One stream of all codebooks, or a semantic and an acoustic one."""
+        """One stream of all codebooks, or a semantic and an acoustic stream."""
         number = self.num_codebooks
         shared: dict[str, Any] = {"size": self.cardinality, "rate": self.frame_rate, "deduplicated": False}
         if not self.config.semantic:
@@ -179,26 +180,26 @@ class NeuralCodec(nn.Module):
         )
 
     def speaker_id(self, speaker: str | int | None) -> int:
-        """0 for None.
+        """Return 0 for None, since a codec has no voices.
 
         Raises:
-            ValueError: if a voice is named, as a codec has none.
+            ValueError: if a voice is named.
         """
         return _nothing("speaker", speaker)
 
     def style_id(self, style: str | int | None) -> int:
-        """0 for None.
+        """Return 0 for None, since a codec has no styles.
 
         Raises:
-            ValueError: if a style is named, as a codec has none.
+            ValueError: if a style is named.
         """
         return _nothing("style", style)
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Codes of waveforms (B, S) with lengths (B,), each encoded for itself, so that a batch changes nothing.
+        """Encode waveforms (B, S) with lengths (B,), each by itself, so that codes do not depend on the batch.
 
-        The last frame is filled with silence.
+        The last frame is filled up with silence.
         """
         found = []
         for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
@@ -214,12 +215,12 @@ class NeuralCodec(nn.Module):
         return found
 
     def _codes(self, waveform: Tensor) -> Tensor:
-        """Codes (T, K) of a waveform (S,), S above 0."""
+        """Encode one waveform (S,), S above 0, to codes (T, K)."""
         hop = self.hop_length
         padded = functional.pad(waveform.float(), (0, -len(waveform) % hop))[None, None]
         options: dict[str, Any] = {}
         if "bandwidth" in inspect.signature(self.codec.encode).parameters:
-            options["bandwidth"] = self.codec.config.target_bandwidths[-1]  # else the lowest one, of few codebooks
+            options["bandwidth"] = self.codec.config.target_bandwidths[-1]  # EnCodec's default is the lowest
         codes: Tensor = self.codec.encode(padded, **options).audio_codes
         codes = codes.reshape(-1, codes.shape[-1])  # without dimensions of batch and chunk
         expected = padded.shape[-1] // hop
@@ -232,7 +233,7 @@ class NeuralCodec(nn.Module):
 
     @torch.inference_mode()
     def decode_frames(self, codes: Tensor) -> Tensor:
-        """Waveform (T * hop_length,) on the CPU of codes (T, K), T above 0.
+        """Decode codes (T, K), T above 0, to a waveform (T * hop_length,) on the CPU.
 
         Raises:
             ValueError: if the codes have another shape.
@@ -251,10 +252,10 @@ class NeuralCodec(nn.Module):
         return functional.pad(waveform, (0, max(0, samples - len(waveform))))[:samples]
 
     def measured_lookahead(self) -> int:
-        """Find the frames behind a frame on which its waveform depends, by changing the last of some random frames.
+        """Measure the lookahead: decode random frames with and without a change of the last, and compare.
 
         Raises:
-            ValueError: if nothing changes.
+            ValueError: if the change does not change the waveform.
         """
         generator = torch.Generator().manual_seed(0)
         codes = torch.randint(self.cardinality, (PROBE_FRAMES, self.num_codebooks), generator=generator)
@@ -264,18 +265,18 @@ class NeuralCodec(nn.Module):
         changed = ((one - two).abs() > SAME * one.abs().max()).nonzero()
         if not len(changed):
             raise ValueError(
-                f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: are "
-                "these trained weights?"
+                f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: check "
+                "that its weights are trained"
             )
         return PROBE_FRAMES - 1 - int(changed[0]) // self.hop_length
 
     def _number(self, *names: str) -> float:
-        """The first of some numbers that the codec's configuration has."""
+        """Return the first of these numbers that the codec's configuration has."""
         found = next((value for name in names if (value := getattr(self.codec.config, name, None)) is not None), None)
         if found is None:
             raise ValueError(
                 f"configuration of a neural codec must have {' or '.join(names)}, "
-                f"but that of {type(self.codec).__name__} has not"
+                f"but that of {type(self.codec).__name__} does not"
             )
         return float(found)
 

@@ -1,4 +1,4 @@
-"""The phonetic tokenizer: frame features, then units, deduplicated; a folder holds all of it.
+"""Phonetic tokenizer: frame features, then deduplicated units; a folder holds all of it.
 
 Long audio is cut into chunks of 100 s, as the published tokenizer does (Spirit LM, section 3.1).
 
@@ -27,17 +27,17 @@ CHUNK_SECONDS = 100.0
 
 
 class PhoneticTokenizer(nn.Module):
-    """Waveforms to deduplicated phonetic units.
+    """Tokenizer from waveforms to deduplicated phonetic units.
 
     Args:
-        extractor: waveforms to frame features.
-        quantizer: frame features to units.
-        chunk_seconds: longer audio is cut into chunks of this length.
-        shortest: a chunk of fewer samples is left out.
-        fingerprint: content hash of the folder it was loaded from.
+        extractor: network from waveforms to frame features.
+        quantizer: network from frame features to units.
+        chunk_seconds: length in seconds of the chunks into which longer audio is cut.
+        shortest: number of samples below which a chunk is left out.
+        fingerprint: content hash of the folder that the tokenizer was loaded from; None for one that was not loaded.
 
     Raises:
-        ValueError: if the features are not of the size that the quantizer takes.
+        ValueError: if the features do not have the size that the quantizer takes.
     """
 
     extractor: FeatureExtractor
@@ -51,7 +51,7 @@ class PhoneticTokenizer(nn.Module):
         fingerprint: str | None = None,
         shortest: int = 1,
     ) -> None:
-        """Put the two together."""
+        """Check that the two networks fit together, and store them."""
         super().__init__()
         if extractor.feature_dim != quantizer.feature_dim:
             raise ValueError(
@@ -66,17 +66,17 @@ class PhoneticTokenizer(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return self.extractor.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return self.extractor.frame_rate
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Number of samples between frames."""
         return exact_hop(self.sample_rate, self.frame_rate)
 
     @property
@@ -86,12 +86,12 @@ class PhoneticTokenizer(nn.Module):
 
     @property
     def layout(self) -> SpeechLayout:
-        """Units alone."""
+        """One stream of units."""
         return SpeechLayout.spirit_lm(num_units=self.cardinality, frame_rate=self.frame_rate)
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Units of waveforms (B, S) with lengths (B,); audio shorter than a frame has none.
+        """Encode waveforms (B, S) with lengths (B,); audio shorter than a frame gives no units.
 
         Raises:
             ValueError: if the shapes do not fit.
@@ -112,7 +112,7 @@ class PhoneticTokenizer(nn.Module):
         return [Units.from_frames(torch.cat(parts) if parts else empty) for parts in frames]
 
     def chunks(self, lengths: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """First sample of each chunk, the rows (N,) of lengths (B,) that reach it, and what they have of it (N,)."""
+        """Yield each chunk's first sample, the rows (N,) of `lengths` (B,) that reach it, and their samples in it."""
         size = round(self.chunk_seconds * self.sample_rate)
         for start in range(0, int(lengths.max()) if len(lengths) else 0, size):
             left = (lengths - start).clamp(max=size)
@@ -121,7 +121,7 @@ class PhoneticTokenizer(nn.Module):
                 yield start, rows, left[rows]
 
     def save(self, folder: str | Path) -> Path:
-        """Write extractor, quantizer and settings; returns the folder."""
+        """Write extractor, quantizer and settings, and return the folder."""
         folder = Path(folder)
         assert isinstance(self.extractor, nn.Module) and isinstance(self.quantizer, nn.Module)
         save_network(folder / EXTRACTOR, self.extractor, stage="features")
@@ -138,7 +138,11 @@ class PhoneticTokenizer(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "PhoneticTokenizer":
-        """Read a tokenizer that `save` wrote, in evaluation mode.
+        """Load a tokenizer that `save` wrote, in evaluation mode.
+
+        Args:
+            folder: folder of the tokenizer.
+            device: device on which the networks are placed.
 
         Raises:
             ValueError: if the folder holds no tokenizer.
@@ -156,7 +160,7 @@ class PhoneticTokenizer(nn.Module):
 
 
 def tokenizer_fingerprint(folder: str | Path) -> str:
-    """Hash of all that the units depend on; neither code version nor notes about the run are part of it.
+    """Hash everything that the units depend on, without code version and notes about the training run.
 
     Raises:
         ValueError: if the folder holds no tokenizer.

@@ -1,4 +1,4 @@
-"""Waveforms to pitch codes: F0, less its mean, through the pitch VQ-VAE (Spirit LM, arXiv 2402.05755, section 3.2).
+"""Pitch tokenizer: F0 minus its mean, through the pitch VQ-VAE (Spirit LM, arXiv 2402.05755, section 3.2).
 
 Shapes: B batch, S samples, F F0 frames, P codes.
 """
@@ -14,15 +14,15 @@ from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 
 
 class PitchTokenizer(nn.Module):
-    """One code in 80 ms; audio without any voice has codes, too.
+    """Tokenizer from F0 to pitch codes, one per 80 ms; audio without voiced frames gets codes, too.
 
     Args:
-        network: the VQ-VAE.
-        f0: name of the extractor.
+        network: pitch VQ-VAE that gives the codes.
+        f0: name of the F0 extractor, see `make_extractor`.
     """
 
     def __init__(self, network: PitchVQVAE, f0: str = "fcpe") -> None:
-        """Keep the network; the extractor is made when it is needed, since F0 may be at hand."""
+        """Store the network; the extractor is made on first use, since F0 may have been extracted before."""
         super().__init__()
         self.network = network
         self.f0 = f0
@@ -30,27 +30,28 @@ class PitchTokenizer(nn.Module):
 
     @property
     def cardinality(self) -> int:
-        """Number of different codes."""
+        """Number of different pitch codes."""
         return self.network.cardinality
 
     def extract(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """F0 in Hz (B, F) and voicing (B, F) of waveforms (B, S) with lengths (B,)."""
+        """Extract F0 in Hz (B, F) and voicing (B, F) from waveforms (B, S) with lengths (B,)."""
         if self._extractor is None:
             self._extractor = make_extractor(self.f0, str(waveforms.device))
-        with torch.autocast(waveforms.device.type, enabled=False):  # hertz need their digits
+        with torch.autocast(waveforms.device.type, enabled=False):  # F0 in Hz needs full precision
             return self._extractor(waveforms, lengths)
 
     @torch.inference_mode()
     def encode(self, f0: Tensor, voiced: Tensor, lengths: Tensor, means: Tensor | None = None) -> list[Tensor]:
-        """Codes (P,) of each utterance, at least one of whatever has samples.
+        """Encode each utterance to pitch codes (P,), at least one for an utterance with samples.
 
-        An utterance's codes are the same whatever it is batched with.
+        The codes of an utterance do not depend on what it is batched with.
 
         Args:
-            f0: (B, F) in Hz.
-            voiced: (B, F).
-            lengths: (B,) samples.
-            means: (B,) mean F0 of each speaker in Hz, nan where unknown; None for those of the utterances.
+            f0: F0 contours in Hz (B, F).
+            voiced: mask of voiced frames (B, F).
+            lengths: number of samples (B,) of each utterance.
+            means: mean F0 of each row's speaker in Hz (B,), nan where unknown. None, or nan, takes the mean of the
+                utterance.
         """
         size = self.network.frames_per_code
         codes = []

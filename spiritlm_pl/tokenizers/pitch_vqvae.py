@@ -1,9 +1,9 @@
 """Pitch VQ-VAE: an F0 contour to discrete codes and back (Spirit LM, arXiv 2402.05755, section 3.2).
 
-The networks are those of Jukebox (Dhariwal et al., 2020): strided convolutions, each followed by a stack of
-dilated residual blocks. 16 frames of 5 ms give one code, 12.5 codes a second.
+The networks are those of Jukebox (Dhariwal et al., 2020): strided convolutions, each followed by a stack of dilated
+residual blocks. 16 frames of 5 ms give one code, so that there are 12.5 codes per second.
 
-Shapes: B batch, F F0 frames, T codes, D code dimension, C channels (F0 less its mean, voicing), K codes.
+Shapes: B batch, F F0 frames, T codes, D code dimension, C channels (F0 minus its mean, voicing), K codes.
 """
 
 from dataclasses import dataclass
@@ -21,21 +21,22 @@ STRIDE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class PitchVQVAEConfig:
-    """Sizes; the defaults are the published ones.
+    """Sizes of a pitch VQ-VAE; the defaults are the published ones.
 
     Args:
-        num_codes: K.
-        dim: D.
-        width: channels of the convolutions.
-        depth: residual blocks after each strided convolution.
-        downsamplings: strided convolutions, each halving the rate.
-        dilation_growth: dilation of residual block d is this to the power of d.
-        reverse_decoder_dilation: the decoder's stacks begin with the largest dilation.
-        residual_scale: scale residuals by 1 / sqrt(depth).
-        frame_rate: F0 frames a second.
-        decay: of the codebook's moving averages.
-        f0_scale: Hz that count as one inside. The release reads Hz (1), beside which a voicing of 0 or 1 is nothing
-            to the nearest code: set about the deviation of F0 from its mean to train a network of one's own.
+        num_codes: number of codes in the codebook, K.
+        dim: dimension of a code, D.
+        width: number of channels of the convolutions.
+        depth: number of residual blocks after each strided convolution.
+        downsamplings: number of strided convolutions, each of which halves the rate.
+        dilation_growth: base of the dilations; residual block d has this to the power of d.
+        reverse_decoder_dilation: whether the decoder's stacks begin with the largest dilation.
+        residual_scale: whether residuals are multiplied by 1 / sqrt(depth).
+        frame_rate: number of F0 frames per second, in Hz.
+        decay: weight of the past in the codebook's moving averages, in (0, 1).
+        f0_scale: number of Hz by which F0 is divided inside the network. The published release uses Hz (1.0), so that a
+            voicing of 0 or 1 hardly influences the nearest code. To train a network, set it to about the deviation of
+            F0 from its mean.
     """
 
     num_codes: int = 64
@@ -62,7 +63,7 @@ class PitchVQVAEConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the first one dilated, beside a shortcut; (B, width, F) to the same."""
+    """Two convolutions, the first one dilated, with a skip connection; (B, width, F) to the same shape."""
 
     def __init__(self, width: int, dilation: int, scale: float) -> None:
         """Build the layers."""
@@ -72,19 +73,19 @@ class ResidualBlock(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the residual."""
+        """Add the residual to `x`."""
         return x + self.scale * self.pointwise(relu(self.dilated(relu(x))))
 
 
 def residual_stack(config: PitchVQVAEConfig, reverse: bool = False) -> nn.Sequential:
-    """Residual blocks of growing (or shrinking) dilation."""
+    """Stack residual blocks of growing (or shrinking) dilation."""
     scale = config.depth**-0.5 if config.residual_scale else 1.0
     blocks = [ResidualBlock(config.width, config.dilation_growth**d, scale) for d in range(config.depth)]
     return nn.Sequential(*(reversed(blocks) if reverse else blocks))
 
 
 def encoder(config: PitchVQVAEConfig) -> nn.Sequential:
-    """Contours (B, C, F) to latents (B, D, T)."""
+    """Build the network from contours (B, C, F) to latents (B, D, T)."""
     layers: list[nn.Module] = []
     for level in range(config.downsamplings):
         inputs = config.width if level else CHANNELS
@@ -93,7 +94,7 @@ def encoder(config: PitchVQVAEConfig) -> nn.Sequential:
 
 
 def decoder(config: PitchVQVAEConfig) -> nn.Sequential:
-    """Latents (B, D, T) to contours (B, C, F)."""
+    """Build the network from latents (B, D, T) to contours (B, C, F)."""
     layers: list[nn.Module] = [nn.Conv1d(config.dim, config.width, 3, padding=1)]
     for level in reversed(range(config.downsamplings)):
         outputs = config.width if level else config.dim
@@ -105,7 +106,7 @@ def decoder(config: PitchVQVAEConfig) -> nn.Sequential:
 
 
 class PitchVQVAE(nn.Module):
-    """Contours to codes and back."""
+    """VQ-VAE from F0 contours to codes and back."""
 
     config_class = PitchVQVAEConfig
 
@@ -119,12 +120,12 @@ class PitchVQVAE(nn.Module):
 
     @property
     def frames_per_code(self) -> int:
-        """F0 frames that give one code."""
+        """Number of F0 frames that give one code."""
         return STRIDE**self.config.downsamplings
 
     @property
     def code_rate(self) -> float:
-        """Codes a second."""
+        """Number of codes per second, in Hz."""
         return self.config.frame_rate / self.frames_per_code
 
     @property
@@ -133,27 +134,27 @@ class PitchVQVAE(nn.Module):
         return self.config.num_codes
 
     def latents(self, contours: Tensor) -> Tensor:
-        """Latents (B, T, D) of contours (B, C, F), T = F // frames_per_code."""
+        """Compute latents (B, T, D) of contours (B, C, F), T = F // frames_per_code."""
         latents: Tensor = self.encoder(contours / self._units(contours))
         return latents.transpose(1, 2)
 
     @torch.no_grad()
     def encode(self, contours: Tensor) -> Tensor:
-        """Codes (B, T) of contours (B, C, F); what is shorter than a code has none."""
+        """Encode contours (B, C, F) to codes (B, T); contours that are too short for a code give none."""
         if contours.shape[-1] < self.frames_per_code:
             return torch.zeros(len(contours), 0, dtype=torch.long, device=contours.device)
         index: Tensor = self.codebook(self.latents(contours))[0]
         return index
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Contours (B, C, T * frames_per_code) of codes (B, T)."""
+        """Decode codes (B, T) to contours (B, C, T * frames_per_code)."""
         return self.decode_latents(self.codebook.codes[codes])
 
     def decode_latents(self, quantized: Tensor) -> Tensor:
-        """Contours (B, C, T * frames_per_code) of codes or latents (B, T, D)."""
+        """Decode vectors of codes, or latents, (B, T, D) to contours (B, C, T * frames_per_code)."""
         contours: Tensor = self.decoder(quantized.transpose(1, 2))
         return contours * self._units(contours)
 
     def _units(self, contours: Tensor) -> Tensor:
-        """What of each channel counts as one inside (C, 1)."""
+        """Return the number by which each channel is divided inside the network (C, 1)."""
         return contours.new_tensor([[self.config.f0_scale], [1.0]])

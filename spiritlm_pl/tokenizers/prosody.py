@@ -1,7 +1,7 @@
-"""Prosody alone as frame features: how F0, voicing and loudness move, read by convolutions.
+"""Frame features of prosody alone: convolutions over changes of F0, voicing and loudness.
 
-A judge of styles that hears no words and no timbre, in the manner of the F0 and energy contours that recognise emotion
-(Schuller et al., 2003); it is another network than those that make the tokens.
+They serve a classifier of styles that hears neither words nor timbre, in the manner of the F0 and energy contours that
+recognise emotion (Schuller et al., 2003). The network is independent of those that make the tokens.
 
 Shapes: B batch, S samples at 16 kHz, F frames at 200 Hz, T frames at 5 Hz, D feature dimension.
 """
@@ -21,19 +21,19 @@ from spiritlm_pl.tokenizers.features import block_means
 
 GROUP, STRIDE, LAYERS = 5, 2, 3  # frames at 200 Hz are averaged to 40 Hz; each convolution halves the rate
 TYPICAL_F0 = 150.0  # Hz
-SCALE = 4.0  # of logarithms of F0, whose changes are small numbers beside those of loudness
-QUIET = 1e-3  # amplitude of what counts as silence
+SCALE = 4.0  # factor on logarithms of F0, which change less than those of loudness
+QUIET = 1e-3  # amplitude that is added before the logarithm, as that of silence
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProsodyConfig:
-    """What reads the prosody.
+    """Settings of a prosody encoder.
 
     Args:
-        f0: the extractor, see `make_extractor`; YIN needs no further package and is fast enough to train with.
-        channels: D, of every convolution.
-        kernel: frames that a convolution sees, odd.
-        dropout: after every convolution.
+        f0: F0 extractor, see `make_extractor`. YIN needs no other package and is fast enough for training.
+        channels: number of channels of every convolution, and size of a feature vector, D.
+        kernel: taps of every convolution, an odd number.
+        dropout: probability of dropping an activation after every convolution.
 
     Raises:
         ValueError: if there is no such extractor, or a size is out of its range.
@@ -55,20 +55,20 @@ class ProsodyConfig:
             raise ValueError(f"dropout must be in [0, 1), but is {self.dropout} instead")
 
     def build(self) -> "ProsodyEncoder":
-        """An encoder with random weights."""
+        """Build an encoder with random weights."""
         return ProsodyEncoder(self)
 
 
 class ProsodyEncoder(nn.Module):
-    """Waveforms to features of their prosody; what an utterance is batched with does not matter."""
+    """Feature extractor of prosody; features do not depend on what an utterance is batched with."""
 
     config_class = ProsodyConfig
 
     def __init__(self, config: ProsodyConfig) -> None:
-        """Random weights."""
+        """Build the network with random weights."""
         super().__init__()
         self.config = config
-        self._extractors: list[F0Extractor] = [make_extractor(config.f0)]  # in a list: no part of the weights
+        self._extractors: list[F0Extractor] = [make_extractor(config.f0)]  # in a list, so as not to be saved
         sizes = [4, *[config.channels] * LAYERS]
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, config.kernel, STRIDE, config.kernel // 2)
@@ -78,21 +78,21 @@ class ProsodyEncoder(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """Size of a frame's feature vector, D."""
         return self.config.channels
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Sample rate of the waveforms, in Hz."""
         return SAMPLE_RATE
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second, in Hz."""
         return SAMPLE_RATE / (HOP_LENGTH * GROUP * STRIDE**LAYERS)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and frames (B,) of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,) from waveforms (B, S) with lengths (B,)."""
         frames, counts = self.contours(waveforms, lengths)
         frames = frames.transpose(1, 2).to(next(self.parameters()).dtype)  # (B, 4, F / GROUP)
         for convolution in self.convolutions:
@@ -102,20 +102,21 @@ class ProsodyEncoder(nn.Module):
         return frames.transpose(1, 2), counts
 
     def extractor(self, device: torch.device) -> F0Extractor:
-        """The extractor of F0, on a device if it has weights."""
+        """Return the F0 extractor, moved to a device if it has weights."""
         (found,) = self._extractors
         return found.to(device) if isinstance(found, nn.Module) else found
 
     @torch.no_grad()
     def contours(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the convolutions read, and the frames (B,) at 40 Hz.
+        """Compute the input of the convolutions, and the number of frames (B,) at 40 Hz.
 
         Returns:
-            (B, F / GROUP, 4): F0 against the utterance's mean, in units of 4.3 semitones; voicing; loudness against the
-            mean, in nepers; the mean F0 against 150 Hz, in units of 4.3 semitones; 0 after the end.
+            Frames (B, F / GROUP, 4), 0 after the end: F0 relative to the utterance's mean, in units of 4.3 semitones;
+            voicing; loudness relative to the mean, in nepers; the mean F0 relative to 150 Hz, in units of 4.3
+            semitones.
         """
         waveforms = waveforms.float() * within(lengths, waveforms.shape[1])
-        with torch.autocast(waveforms.device.type, enabled=False):  # hertz need their digits
+        with torch.autocast(waveforms.device.type, enabled=False):  # F0 in Hz needs full precision
             f0, voiced = self.extractor(waveforms.device)(waveforms, lengths)
         counts = lengths // HOP_LENGTH + 1
         valid = within(counts, f0.shape[1])

@@ -1,1 +1,1 @@
-"""From phonetic units and a speaker to a waveform."""
+"""Vocoder: from speech units and a speaker to a waveform."""

@@ -1,7 +1,7 @@
-"""What every vocoder has, whatever its generator.
+"""Configuration that all vocoders share, whatever their generator.
 
-Two kinds of style: style *codes* change with time and come from an expressive tokenizer, `num_styles` of them; a
-*global* style holds for a whole utterance and has one of the names in `styles`.
+There are two kinds of style. Style *codes* change with time and come from an expressive tokenizer, `num_styles` of
+them. A *global* style holds for a whole utterance and has one of the names in `styles`.
 """
 
 from collections.abc import Sequence
@@ -14,23 +14,25 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class VocoderConfig:
-    """Sizes and names.
+    """Sizes and names of a vocoder.
 
     Args:
         num_units: size of the unit vocabulary.
-        num_pitches: number of different pitch codes, 0 for Base.
-        num_styles: number of different style codes, 0 for Base.
-        default_pitch: code of units that have no pitch; training sets it to the commonest of its data.
-        default_style: code of units that have no style; training sets it likewise.
-        speakers: names of the voices; a speaker's id is its place here.
-        styles: names of the global styles (the published Base vocoder has them); empty for none.
-        default_speaker: id of the voice where none is asked for.
-        default_global_style: id of the global style where none is asked for.
-        embedding_dim: channels of each embedding: units, pitches, style codes, speakers, global styles.
-        sample_rate: of the waveform, Hz.
-        hop_length: samples a unit lasts.
+        num_pitches: number of different pitch codes; 0 for a Base vocoder, which takes none.
+        num_styles: number of different style codes; 0 for a Base vocoder, which takes none.
+        default_pitch: pitch code for units that come without one; training sets it to the most frequent code of its
+            data.
+        default_style: style code for units that come without one; training sets it to the most frequent code of its
+            data.
+        speakers: names of the voices; the id of a speaker is its place in this tuple.
+        styles: names of the global styles, which the published Base vocoder has; empty for a vocoder without them.
+        default_speaker: id of the voice that is used where none is asked for.
+        default_global_style: id of the global style that is used where none is asked for.
+        embedding_dim: channels of each embedding (units, pitches, style codes, speakers, global styles).
+        sample_rate: sample rate of the waveform, in Hz.
+        hop_length: number of samples in a frame, the time of one frame-rate unit.
         duration_channels: hidden channels of the duration predictor.
-        duration_dropout: its dropout.
+        duration_dropout: probability of dropping an activation of the duration predictor.
     """
 
     num_units: int = 500
@@ -71,35 +73,40 @@ class VocoderConfig:
 
     @property
     def expressive(self) -> bool:
-        """Whether it takes pitch and style codes."""
+        """Whether the vocoder takes pitch and style codes."""
         return self.num_pitches > 0
 
     @property
     def layout(self) -> SpeechLayout:
-        """The streams of tokens that it speaks."""
+        """Streams of speech tokens that the vocoder can speak."""
         rate = self.sample_rate / self.hop_length
         return SpeechLayout.spirit_lm(self.num_units, rate, self.num_pitches, self.num_styles)
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """What a generator reads, in this order, `embedding_dim` channels each."""
+        """Names of the inputs of the generator, in their order, with `embedding_dim` channels each."""
         codes = ("pitches", "styles") if self.expressive else ()
         return ("units", *codes, "speaker", *(("global_style",) if self.styles else ()))
 
     @property
     def conditioning_dim(self) -> int:
-        """Channels that a generator reads."""
+        """Number of channels that the generator reads."""
         return self.embedding_dim * len(self.streams)
 
     def check_data(
         self, speakers: Sequence[str] | None, styles: Sequence[str] | None, layout: SpeechLayout | None
     ) -> None:
-        """Compare with the names of voices and of global styles, and with the tokenizer, of data to train on.
+        """Compare with the voices, the global styles and the tokenizer of training data.
 
-        A Base network may train on expressive data, whose codes it ignores.
+        A Base vocoder may train on expressive data, whose codes it ignores.
+
+        Args:
+            speakers: names of the data's voices; None skips the comparison.
+            styles: names of the data's global styles; None skips the comparison.
+            layout: streams of the data's speech tokens; None skips the comparison.
 
         Raises:
-            ValueError: if they do not fit; what is None is not compared.
+            ValueError: if one of them does not fit the configuration.
         """
         for name, known, wanted in (("speakers", self.speakers, speakers), ("styles", self.styles, styles)):
             if wanted is not None and tuple(wanted) != tuple(known):
@@ -124,14 +131,23 @@ class VocoderConfig:
 
 
 def check_vocoder(config: VocoderConfig, vocabulary: Vocabulary, folder: str | Path) -> None:
-    """A Base vocoder leaves pitch and style aside, an expressive one speaks without them.
+    """Refuse a vocoder that cannot speak the tokens of a language model.
 
-    The published language models have one unit more than the vocoders, a blank; it is not spoken.
+    A Base vocoder ignores pitch and style, and an expressive one can speak without them. The published language models
+    have one unit more than the vocoders, a blank, which is not spoken.
+
+    Args:
+        config: configuration of the vocoder.
+        vocabulary: layout of the language model's token ids.
+        folder: folder of the vocoder, for messages.
+
+    Raises:
+        ValueError: if the vocoder has too few units, pitches or styles.
     """
     for name, found in ((UNIT, config.num_units), (PITCH, config.num_pitches), (STYLE, config.num_styles)):
         fewest, blank = vocabulary.size(name), 1 if name == UNIT else 0
         if found < fewest - blank and (found or name == UNIT):
             raise ValueError(
                 f"num_{PLURALS[name]} of the vocoder must be at least the language model's {fewest - blank}, "
-                f"but of {folder} is {found} instead"
+                f"but that of {folder} is {found} instead"
             )

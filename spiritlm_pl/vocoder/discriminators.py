@@ -1,6 +1,6 @@
-"""Discriminators of waveforms, by type: multi-period and multi-scale (HiFi-GAN), and small spectrogram ones.
+"""Discriminators of waveforms: multi-period and multi-scale (HiFi-GAN), and small ones over spectrograms.
 
-Each maps waveforms (B, S) to a list of judgements, one a period, scale or resolution.
+Each maps waveforms (B, S) to a list of judgements, one per period, scale or resolution.
 
 Shapes: B batch, C channels, S samples, P period, K frequency bins, F frames.
 """
@@ -18,7 +18,7 @@ SLOPE = 0.1
 
 
 class Discriminator(nn.Module, ABC):
-    """Waveforms (B, S) to judgements."""
+    """Base class of discriminators, from waveforms (B, S) to judgements."""
 
     @abstractmethod
     def forward(self, waveforms: Tensor) -> list[Judgement]:
@@ -26,7 +26,12 @@ class Discriminator(nn.Module, ABC):
 
 
 class ConvStack(nn.Module):
-    """Convolutions with leaky ReLU, then a convolution to one score; keeps every activation."""
+    """Convolutions with leaky ReLU, then a convolution to one score; every activation is returned.
+
+    Args:
+        layers: convolutions, each followed by a leaky ReLU.
+        last: convolution to one score.
+    """
 
     def __init__(self, layers: list[nn.Module], last: nn.Module) -> None:
         """Build the layers."""
@@ -35,7 +40,7 @@ class ConvStack(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge an input of any shape that the first layer takes."""
+        """Judge an input of any shape that the first layer accepts."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
@@ -45,11 +50,11 @@ class ConvStack(nn.Module):
 
 
 class MultiPeriodDiscriminator(Discriminator):
-    """Sees every P-th sample in a column of its own (Kong et al., 2020).
+    """Discriminator that sees every P-th sample in a column of its own (Kong et al., 2020).
 
     Args:
-        periods: one sub-discriminator each.
-        channels: of the four strided layers; the fifth repeats the last.
+        periods: periods P in samples, one sub-discriminator for each.
+        channels: channels of the four strided layers; the fifth layer has those of the last.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class MultiPeriodDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S), one judgement a period."""
+        """Judge waveforms (B, S); one judgement per period."""
         judgements = []
         for period, stack in zip(self.periods, self.stacks, strict=True):
             padded = F.pad(waveforms[:, None], (0, -waveforms.shape[1] % period), mode="reflect")
@@ -78,11 +83,12 @@ class MultiPeriodDiscriminator(Discriminator):
 
 
 class MultiScaleDiscriminator(Discriminator):
-    """Sees the waveform and its averages over 2, 4, ... samples (Kumar et al., 2019).
+    """Discriminator that sees the waveform and its averages over 2, 4, ... samples (Kumar et al., 2019).
 
     Args:
-        num_scales: 1 for the waveform alone; the first scale has spectral norm, the others weight norm.
-        channels: widest layer.
+        num_scales: number of scales, 1 for the waveform alone. The first scale has spectral norm, the others weight
+            norm.
+        channels: channels of the widest layer.
     """
 
     def __init__(self, num_scales: int = 3, channels: int = 1024) -> None:
@@ -105,7 +111,7 @@ class MultiScaleDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, norm(nn.Conv1d(c, 1, 3, padding=1))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S), one judgement a scale."""
+        """Judge waveforms (B, S); one judgement per scale."""
         x = waveforms[:, None]
         judgements = []
         for scale, stack in enumerate(self.stacks):
@@ -116,11 +122,11 @@ class MultiScaleDiscriminator(Discriminator):
 
 
 class SpectrogramDiscriminator(Discriminator):
-    """Two-dimensional convolutions over log magnitudes at several resolutions: small enough for a CPU.
+    """Two-dimensional convolutions over log magnitudes at several resolutions, small enough to train on a CPU.
 
     Args:
-        n_ffts: frame sizes; hops are a quarter of them.
-        channels: of the convolutions.
+        n_ffts: frame sizes in samples, one resolution for each; the hop is a quarter of the frame.
+        channels: number of channels of the convolutions.
     """
 
     def __init__(self, n_ffts: tuple[int, ...] = (512, 1024), channels: int = 32) -> None:
@@ -137,7 +143,7 @@ class SpectrogramDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(channels, 1, 3, padding=1))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S), one judgement a resolution."""
+        """Judge waveforms (B, S); one judgement per resolution."""
         judgements = []
         for n_fft, stack in zip(self.n_ffts, self.stacks, strict=True):
             window: Tensor = getattr(self, f"window{n_fft}")

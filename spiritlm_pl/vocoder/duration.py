@@ -1,6 +1,6 @@
-"""How many frames each unit lasts, predicted from deduplicated units (as in FastSpeech 2, Ren et al., 2021).
+"""Durations of units in frames, predicted from deduplicated units (as in FastSpeech 2, Ren et al., 2021).
 
-The network regresses log(1 + d). It trains beside the generator, on the runs that start in the same segments.
+The network predicts log(1 + d). It trains beside the generator, on the runs that start within the same segments.
 
 Shapes: B batch, T frames, R runs of equal units, C channels.
 """
@@ -16,7 +16,7 @@ class DurationPredictor(nn.Module):
     Args:
         in_channels: channels of the embedded units.
         hidden_channels: channels of the convolutions.
-        kernel_size: taps of the convolutions, odd.
+        kernel_size: taps of the convolutions, an odd number.
         dropout: probability of dropping an activation.
     """
 
@@ -32,11 +32,11 @@ class DurationPredictor(nn.Module):
         self.ln2 = nn.LayerNorm(hidden_channels)
         self.proj = nn.Linear(hidden_channels, 1)
         self.dropout = nn.Dropout(dropout)
-        self.reach = 2 * padding  # units on either side that a duration depends on
+        self.reach = 2 * padding  # number of units on either side on which a duration depends
 
     def forward(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Predict log(1 + d) (B, R) of embedded runs (B, R, C), the mask (B, R) True where there is a run."""
-        inside = 1 if mask is None else mask[..., None]  # beyond the runs, convolutions see zeros as at any edge
+        """Predict log(1 + d) (B, R) of embedded runs (B, R, C); the mask (B, R) is True where there is a run."""
+        inside = 1 if mask is None else mask[..., None]  # beyond the runs, convolutions must see zeros as at any edge
         x = self.conv1((embedded * inside).transpose(1, 2)).transpose(1, 2)
         x = self.dropout(self.ln1(x)) * inside
         x = self.conv2(x.transpose(1, 2)).transpose(1, 2)
@@ -45,7 +45,7 @@ class DurationPredictor(nn.Module):
 
 
 def durations_from_log(log_durations: Tensor) -> Tensor:
-    """Whole frames, at least 1, from predictions of log(1 + d); any shape."""
+    """Convert predictions of log(1 + d), of any shape, to whole frames, at least 1."""
     return (log_durations.exp() - 1).round().clamp(min=1).long()
 
 
@@ -53,15 +53,15 @@ def collapse(units: Tensor, lengths: Tensor, durations: Tensor | None = None) ->
     """Collapse runs of equal units.
 
     Args:
-        units: (B, T) int64 frame-rate units.
-        lengths: (B,) number of valid frames.
-        durations: (B, T) int64 whole duration of the run that starts at a frame, 0 where none starts; None counts
-            the frames at hand.
+        units: frame-rate units (B, T), int64.
+        lengths: number of valid frames (B,).
+        durations: whole duration in frames of the run that starts at each frame (B, T), int64, 0 where none starts;
+            None counts the frames in `units` instead.
 
     Returns:
-        Run values (B, R), run durations in frames (B, R), 0 where a run started before the segment, and a mask
-        (B, R) of the runs. R is T whatever the runs are: one shape of batch keeps convolution kernels from being
-        planned anew at every step.
+        Units of the runs (B, R); durations of the runs in frames (B, R), 0 for a run that started before the segment;
+        and a mask (B, R), True where there is a run. R is always T, since convolution kernels would be planned anew at
+        every step for batches of changing shapes.
     """
     num_frames = units.shape[1]
     position = torch.arange(num_frames, device=units.device)
@@ -76,7 +76,7 @@ def collapse(units: Tensor, lengths: Tensor, durations: Tensor | None = None) ->
 
 
 def duration_loss(log_durations: Tensor, durations: Tensor) -> Tensor:
-    """Mean squared error of log(1 + d) over the runs of known duration d, not 0; both arguments (B, R)."""
+    """Return the mean squared error of log(1 + d) over runs of known duration d, not 0; both arguments are (B, R)."""
     known = durations > 0
     squared = F.mse_loss(log_durations.float(), torch.log1p(durations.float()), reduction="none")
     return (squared * known).sum() / known.sum().clamp(min=1)

@@ -1,6 +1,6 @@
-"""HiFi-GAN V1 (Kong et al., 2020) over embedded units: transposed convolutions and residual blocks.
+"""HiFi-GAN V1 generator (Kong et al., 2020) over embedded units: transposed convolutions and residual blocks.
 
-The published sizes upsample 640 = 5 x 4 x 4 x 4 x 2 times; layers are named as in the published checkpoints.
+The published sizes upsample by 640 = 5 x 4 x 4 x 4 x 2. Layers are named as in the published checkpoints.
 
 Shapes: B batch, C channels, T frames, S = T * hop_length samples.
 """
@@ -22,14 +22,14 @@ LAST_SLOPE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class HiFiGANConfig(VocoderConfig):
-    """HiFi-GAN generator; the defaults are V1's, with a total upsampling of 640.
+    """Configuration of a HiFi-GAN vocoder; the defaults are those of V1, with a total upsampling of 640.
 
     Args:
-        upsample_rates: factor of each stage; their product is hop_length.
-        upsample_kernel_sizes: taps of each transposed convolution.
-        upsample_initial_channels: channels before the first stage, halved by every stage.
-        resblock_kernel_sizes: one residual block of each kernel size in every stage.
-        resblock_dilations: dilations inside each of these blocks.
+        upsample_rates: upsampling factor of each stage; their product is `hop_length`.
+        upsample_kernel_sizes: taps of the transposed convolution of each stage.
+        upsample_initial_channels: channels before the first stage; every stage halves them.
+        resblock_kernel_sizes: taps of the residual blocks; every stage has one block of each size.
+        resblock_dilations: dilations of the convolutions inside each of these blocks.
     """
 
     upsample_rates: tuple[int, ...] = (5, 4, 4, 4, 2)
@@ -48,7 +48,7 @@ class HiFiGANConfig(VocoderConfig):
             )
         if len(self.upsample_kernel_sizes) != len(self.upsample_rates):
             raise ValueError(
-                f"upsample_kernel_sizes must have {len(self.upsample_rates)} values, one a stage, "
+                f"upsample_kernel_sizes must have {len(self.upsample_rates)} values, one per stage, "
                 f"but has {len(self.upsample_kernel_sizes)} instead"
             )
         for rate, size in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
@@ -56,7 +56,7 @@ class HiFiGANConfig(VocoderConfig):
                 raise ValueError(f"a kernel size must be {rate} plus an even number, but is {size} instead")
         if len(self.resblock_dilations) != len(self.resblock_kernel_sizes):
             raise ValueError(
-                f"resblock_dilations must have {len(self.resblock_kernel_sizes)} rows, one a kernel size, "
+                f"resblock_dilations must have {len(self.resblock_kernel_sizes)} rows, one per kernel size, "
                 f"but has {len(self.resblock_dilations)} instead"
             )
         if self.upsample_initial_channels % 2 ** len(self.upsample_rates):
@@ -81,14 +81,14 @@ class ResidualBlock(nn.Module):
         self.convs2 = nn.ModuleList(_conv(channels, kernel_size) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to the same shape."""
+        """Map (B, C, T) to the same shape."""
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
             x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, SLOPE)), SLOPE))
         return x
 
 
 class HiFiGANGenerator(nn.Module):
-    """Conditioning (B, C, T) to waveforms (B, S)."""
+    """Generator from conditioning (B, C, T) to waveforms (B, S)."""
 
     def __init__(self, config: HiFiGANConfig) -> None:
         """Build the layers."""
@@ -108,7 +108,7 @@ class HiFiGANGenerator(nn.Module):
         self.margin = _margin(config)
 
     def forward(self, conditioning: Tensor) -> Tensor:
-        """Conditioning (B, C, T) to waveforms (B, S) in [-1, 1]."""
+        """Generate waveforms (B, S) in [-1, 1] from conditioning (B, C, T)."""
         x = self.conv_pre(conditioning)
         for stage, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
@@ -119,7 +119,7 @@ class HiFiGANGenerator(nn.Module):
 
 
 def _margin(config: HiFiGANConfig) -> int:
-    """Frames on either side that a sample depends on: what each layer reaches, at its own rate."""
+    """Return how many frames on either side a sample depends on: the reach of each layer at its own rate, added up."""
     reach, rate = 3 / config.hop_length + 3, 1  # conv_post and conv_pre
     shapes = zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
     block = max((size - 1) // 2 * (sum(dilations) + len(dilations)) for size, dilations in shapes)

@@ -1,7 +1,7 @@
 """Inverse-STFT generator (Vocos, Siuzdak, 2023): ConvNeXt blocks, a spectrogram, inverse FFTs.
 
-Most of the work is done at the unit rate and at a few times that rate, never at the sample rate, which makes
-it much cheaper than HiFi-GAN on a CPU.
+Most of the work is done at the unit rate and at a few times that rate, never at the sample rate. So it is much cheaper
+than HiFi-GAN on a CPU.
 
 Shapes: B batch, C channels, T unit frames, F = T * upsampling spectrogram frames, K = n_fft / 2 + 1 bins,
 S = T * hop_length samples.
@@ -20,16 +20,16 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 
 @dataclass(frozen=True, kw_only=True)
 class InverseSTFTConfig(VocoderConfig):
-    """Inverse-STFT generator.
+    """Configuration of an inverse-STFT vocoder.
 
     Args:
-        channels: width of the ConvNeXt blocks.
-        hidden_channels: width of their pointwise layers.
-        unit_blocks: blocks at the unit rate (context of what is said).
-        frame_blocks: blocks at the spectrogram's frame rate.
-        upsampling: spectrogram frames a unit lasts.
-        n_fft: samples of a spectrogram frame, at least 2 hops of it.
-        kernel_size: taps of the depthwise convolutions.
+        channels: channels of the ConvNeXt blocks.
+        hidden_channels: channels inside their pointwise layers.
+        unit_blocks: number of blocks at the unit rate, which see the context of a unit.
+        frame_blocks: number of blocks at the spectrogram's frame rate.
+        upsampling: number of spectrogram frames per unit frame.
+        n_fft: number of samples in a spectrogram frame, at least 2 hops of it.
+        kernel_size: taps of the depthwise convolutions, an odd number.
     """
 
     channels: int = 256
@@ -53,12 +53,19 @@ class InverseSTFTConfig(VocoderConfig):
 
     @property
     def frame_hop(self) -> int:
-        """Samples between spectrogram frames."""
+        """Number of samples between spectrogram frames."""
         return self.hop_length // self.upsampling
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, layer norm, pointwise layers with GELU, scaled residual (Liu et al., 2022)."""
+    """Depthwise convolution, layer norm, pointwise layers with GELU, scaled residual (Liu et al., 2022).
+
+    Args:
+        channels: number of channels of input and output, C.
+        hidden_channels: number of channels between the pointwise layers.
+        kernel_size: taps of the depthwise convolution, an odd number.
+        scale: initial factor of the residual, which is learnt for each channel.
+    """
 
     def __init__(self, channels: int, hidden_channels: int, kernel_size: int, scale: float) -> None:
         """Build the layers."""
@@ -70,13 +77,19 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) to the same shape."""
+        """Map (B, T, C) to the same shape."""
         y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         return x + self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
 
 
 class InverseSTFTHead(nn.Module):
-    """Predict log magnitude and phase of every frame, then overlap-add the windowed inverse FFTs."""
+    """Output layer: predicts log magnitude and phase of every frame, and overlap-adds the windowed inverse FFTs.
+
+    Args:
+        channels: number of channels of the input, C.
+        n_fft: number of samples in a spectrogram frame.
+        hop: number of samples between spectrogram frames.
+    """
 
     window: Tensor
 
@@ -88,9 +101,9 @@ class InverseSTFTHead(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, F, C) to waveforms (B, F * hop)."""
+        """Generate waveforms (B, F * hop) from (B, F, C)."""
         log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)  # (B, F, K) each
-        magnitude = log_magnitude.clamp(max=5.0).exp()  # no burst can blow up the loss
+        magnitude = log_magnitude.clamp(max=5.0).exp()  # so that no burst makes the loss explode
         frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window  # (B, F, n_fft)
         return self._overlap_add(frames) / self._overlap_add(self.window.square().expand(1, x.shape[1], -1))
 
@@ -106,7 +119,7 @@ class InverseSTFTHead(nn.Module):
 
 
 class InverseSTFTGenerator(nn.Module):
-    """Conditioning (B, C, T) to waveforms (B, S)."""
+    """Generator from conditioning (B, C, T) to waveforms (B, S)."""
 
     def __init__(self, config: InverseSTFTConfig) -> None:
         """Build the layers."""
@@ -131,7 +144,7 @@ class InverseSTFTGenerator(nn.Module):
         self.margin = math.ceil((1 + config.unit_blocks) * wide + fine / config.upsampling)
 
     def forward(self, conditioning: Tensor) -> Tensor:
-        """Conditioning (B, C, T) to waveforms (B, S)."""
+        """Generate waveforms (B, S) from conditioning (B, C, T); in evaluation they are clipped to [-1, 1]."""
         x = self.embed_norm(self.embed(conditioning).transpose(1, 2))  # (B, T, C)
         x = self.upsample(self.unit_blocks(x))  # (B, T, C * upsampling)
         x = x.reshape(len(x), -1, self.norm.normalized_shape[0])  # (B, F, C)

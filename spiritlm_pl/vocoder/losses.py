@@ -1,6 +1,6 @@
 """Adversarial losses: least-squares GAN (Mao et al., 2017) and feature matching (Larsen et al., 2016).
 
-A judgement is what a discriminator says of one batch at one period or scale: scores of any shape, and the
+A judgement is the output of a discriminator for one batch at one period or scale: scores of any shape, and the
 activations of its layers.
 """
 
@@ -13,14 +13,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Judgement:
-    """Scores (1 real, 0 made) and the layers' activations."""
+    """Output of a discriminator for one batch at one period or scale.
+
+    Attributes:
+        scores: scores of any shape with the batch in front, 1 for real and 0 for made waveforms.
+        features: activations of the layers.
+    """
 
     scores: Tensor
     features: list[Tensor]
 
 
 def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
-    """Sum over judgements of (1 - D(real))^2 + D(made)^2."""
+    """Return the sum over judgements of (1 - D(real))^2 + D(made)^2."""
     return torch.stack(
         [
             (1 - r.scores.float()).square().mean() + m.scores.float().square().mean()
@@ -30,12 +35,12 @@ def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
 
 
 def adversarial_loss(made: list[Judgement]) -> Tensor:
-    """Sum over judgements of (1 - D(made))^2."""
+    """Return the sum over judgements of (1 - D(made))^2."""
     return torch.stack([(1 - m.scores.float()).square().mean() for m in made]).sum()
 
 
 def feature_matching_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
-    """Sum over judgements and layers of the mean absolute difference; `real` takes no gradient."""
+    """Return the sum over judgements and layers of the mean absolute difference; `real` takes no gradient."""
     return torch.stack(
         [
             F.l1_loss(b.float(), a.detach().float())

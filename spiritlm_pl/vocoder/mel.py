@@ -1,4 +1,4 @@
-"""Log-mel spectrograms, as a loss and as a distance to report.
+"""Log-mel spectrograms, used as a training loss and as a distance to report.
 
 Shapes: B batch, S samples, M mel bands, F frames.
 """
@@ -15,11 +15,11 @@ class LogMel(nn.Module):
     """Natural logarithm of a magnitude mel spectrogram (Slaney bands), floored at 1e-5.
 
     Args:
-        sample_rate: Hz.
-        n_fft: samples of a frame.
-        hop: samples between frames.
-        num_mels: number of bands.
-        f_max: upper edge in Hz; None for half the sample rate.
+        sample_rate: sample rate of the waveforms, in Hz.
+        n_fft: number of samples in a frame.
+        hop: number of samples between frames.
+        num_mels: number of mel bands, M.
+        f_max: upper edge of the bands in Hz; None for half the sample rate.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LogMel(nn.Module):
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Waveforms (B, S) to log mels (B, M, F), F = S // hop."""
+        """Compute log mels (B, M, F), F = S // hop, of waveforms (B, S)."""
         padded = F.pad(waveforms.float(), (self.padding, self.padding), mode="reflect")
         return self.mel(padded).clamp(min=FLOOR).log()
 
@@ -55,7 +55,7 @@ class MelLoss(nn.Module):
     """Mean absolute difference of two log-mel spectrograms (nepers).
 
     Args:
-        sample_rate: Hz.
+        sample_rate: sample rate of the waveforms, in Hz.
     """
 
     def __init__(self, sample_rate: int = 16_000) -> None:
@@ -64,16 +64,21 @@ class MelLoss(nn.Module):
         self.log_mel = LogMel(sample_rate)
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Compare waveforms (B, S) and (B, S)."""
+        """Compare waveforms (B, S) and (B, S), and return the mean."""
         return F.l1_loss(self.log_mel(predicted), self.log_mel(target))
 
     def differences(self, predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
-        """Compare waveforms (B, S) and (B, S), zero after their lengths (B,), whatever else is in the batch.
+        """Compare waveforms (B, S) and (B, S) with lengths (B,), independently of what else is in the batch.
+
+        Args:
+            predicted: waveforms (B, S), zero after their lengths.
+            target: waveforms (B, S), zero after their lengths.
+            lengths: number of samples (B,) of both.
 
         Returns:
-            The mean difference of each frame within a waveform.
+            The mean difference in nepers of each frame within a waveform, those of all waveforms in one row.
         """
-        hop, silence = self.log_mel.mel.hop_length, (0, self.log_mel.mel.n_fft)  # no end is a batch's end
+        hop, silence = self.log_mel.mel.hop_length, (0, self.log_mel.mel.n_fft)  # silence after each waveform
         predicted, target = (self.log_mel(F.pad(waveforms, silence)) for waveforms in (predicted, target))
         apart = (predicted - target).abs().mean(1)
         return apart[torch.arange(apart.shape[1], device=apart.device) < -(-lengths // hop)[:, None]]
@@ -83,7 +88,7 @@ class MultiResolutionSTFTLoss(nn.Module):
     """Spectral convergence and log magnitude L1 at several resolutions (Yamamoto et al., 2020).
 
     Args:
-        n_ffts: frame sizes; hops are a quarter of them.
+        n_ffts: frame sizes in samples, one resolution for each; the hop is a quarter of the frame.
     """
 
     def __init__(self, n_ffts: tuple[int, ...] = (512, 1024, 2048)) -> None:
@@ -94,7 +99,7 @@ class MultiResolutionSTFTLoss(nn.Module):
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
 
     def magnitude(self, waveforms: Tensor, n_fft: int) -> Tensor:
-        """Magnitudes (B, n_fft / 2 + 1, F) of waveforms (B, S)."""
+        """Compute magnitudes (B, n_fft / 2 + 1, F) of waveforms (B, S)."""
         window: Tensor = getattr(self, f"window{n_fft}")
         spectrum = torch.stft(
             waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="reflect"
@@ -102,7 +107,7 @@ class MultiResolutionSTFTLoss(nn.Module):
         return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Compare waveforms (B, S) and (B, S)."""
+        """Compare waveforms (B, S) and (B, S), and return the mean over the resolutions."""
         total = predicted.new_zeros(())
         for n_fft in self.n_ffts:
             a, b = self.magnitude(predicted, n_fft), self.magnitude(target, n_fft)

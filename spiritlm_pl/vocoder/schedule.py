@@ -1,4 +1,4 @@
-"""A learning rate that goes up once and down once over the whole run (Smith and Topin, 2019)."""
+"""Learning rate schedule of one cycle: up once and down once over the whole run (Smith and Topin, 2019)."""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """Half a cosine up to the optimizer's rate and half a cosine down, whatever the length of the run.
+    """Half a cosine up to the optimizer's rate and half a cosine down, for a run of any length.
 
-    The factors are those of `torch.optim.lr_scheduler.OneCycleLR`, which must be told the length beforehand.
+    The factors are those of `torch.optim.lr_scheduler.OneCycleLR`, which has to know the length when it is made.
 
     Args:
-        warmup: share of the run in which the rate grows.
-        first: factor at the first step.
-        last: factor at the last step.
+        warmup: share of the run in which the rate grows, in [0, 1).
+        first: factor of the rate at the first step.
+        last: factor of the rate at the last step.
     """
 
     warmup: float = 0.3
@@ -21,12 +21,12 @@ class OneCycle:
     last: float = 4e-6
 
     def __post_init__(self) -> None:
-        """Check the share."""
+        """Check the range of the warm-up."""
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be in [0, 1), but is {self.warmup} instead")
 
     def factor(self, step: int, total_steps: int) -> float:
-        """Factor at a step in [0, total_steps); the last one stays."""
+        """Return the factor at a step in [0, total_steps), and the last one for later steps."""
         peak, end = self.warmup * total_steps - 1, total_steps - 1
         if step < peak:
             return half_cosine(self.first, 1.0, step / peak)
@@ -34,5 +34,5 @@ class OneCycle:
 
 
 def half_cosine(start: float, end: float, progress: float) -> float:
-    """From start to end as progress goes from 0 to 1."""
+    """Interpolate along half a cosine from `start` (progress 0) to `end` (progress 1)."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

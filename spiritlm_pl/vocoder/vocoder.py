@@ -1,8 +1,8 @@
-"""The unit vocoder (Polyak et al., 2021): embedded units and speaker, a generator, a duration predictor.
+"""Unit vocoder (Polyak et al., 2021): embeddings of units and speaker, a generator, a duration predictor.
 
-An expressive one (arXiv 2402.05755, section 3.2) takes a pitch and a style code with each unit; beside that, a
-vocoder may know global styles, one for a whole utterance. Generators differ by type: `HiFiGANVocoder` and
-`InverseSTFTVocoder` set `generator`.
+An expressive vocoder (arXiv 2402.05755, section 3.2) takes a pitch and a style code with each unit. Besides, a vocoder
+may have global styles, one for a whole utterance. `HiFiGANVocoder` and `InverseSTFTVocoder` are the subclasses, which
+differ in their `generator`.
 
 Shapes: B batch, T frames, R runs of equal units, C channels of the conditioning, S = T * hop_length samples.
 """
@@ -23,7 +23,7 @@ Ids = Tensor | Sequence[int]
 
 
 class Vocoder(nn.Module):
-    """Embeddings and durations; subclasses set `self.generator` and hold a richer configuration."""
+    """Base class of unit vocoders: embeddings and durations. Subclasses set `generator`, and extend `config_class`."""
 
     config_class: type[VocoderConfig] = VocoderConfig
     generator: nn.Module
@@ -45,27 +45,27 @@ class Vocoder(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Hz."""
+        """Sample rate of the waveforms, in Hz."""
         return self.config.sample_rate
 
     @property
     def hop_length(self) -> int:
-        """Samples a unit lasts."""
+        """Number of samples in a frame, the time of one frame-rate unit."""
         return self.config.hop_length
 
     @property
     def num_units(self) -> int:
-        """Units that it can speak."""
+        """Number of units that the vocoder can speak."""
         return self.config.num_units
 
     @property
     def layout(self) -> SpeechLayout:
-        """The streams of tokens that it speaks."""
+        """Streams of speech tokens that the vocoder can speak."""
         return self.config.layout
 
     @property
     def margin(self) -> int:
-        """Frames on either side that a frame's waveform depends on, at most."""
+        """Largest number of frames on either side on which a frame's waveform depends."""
         return int(cast(Any, self.generator).margin)
 
     @property
@@ -75,11 +75,11 @@ class Vocoder(nn.Module):
 
     @property
     def expressive(self) -> bool:
-        """Whether it takes pitch and style codes."""
+        """Whether the vocoder takes pitch and style codes."""
         return self.config.expressive
 
     def speaker_id(self, speaker: str | int | None) -> int:
-        """The id of a voice given by name or id; None for the default one.
+        """Return the id of a voice given by name or id; of the default voice for None.
 
         Raises:
             ValueError: if there is no such voice.
@@ -87,7 +87,7 @@ class Vocoder(nn.Module):
         return self.config.default_speaker if speaker is None else _place("speaker", speaker, self.config.speakers)
 
     def style_id(self, style: str | int | None) -> int:
-        """The id of a global style given by name or id; None for the default one.
+        """Return the id of a global style given by name or id; of the default style for None.
 
         Raises:
             ValueError: if there is no such style.
@@ -99,9 +99,9 @@ class Vocoder(nn.Module):
         return _place("style", style, self.config.styles)
 
     def use_bfloat16(self) -> None:
-        """Hold the generator in bfloat16: faster on processors that can, with a little noise; training is over then.
+        """Convert the generator to bfloat16, which is faster where processors support it and adds a little noise.
 
-        Embeddings and durations stay as they are.
+        Embeddings and durations stay as they are. The vocoder cannot be trained any more.
         """
         for parameter in self.generator.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -114,7 +114,15 @@ class Vocoder(nn.Module):
         styles: Tensor | None = None,
         global_styles: Tensor | None = None,
     ) -> Tensor:
-        """Embed the streams and concatenate them to (B, C, T): units, pitches, style codes, speaker, global style."""
+        """Embed the streams and concatenate them to (B, C, T): units, pitches, style codes, speaker, global style.
+
+        Args:
+            units: units (B, T), one per frame.
+            speakers: ids of the speakers (B,).
+            pitches: pitch code of each frame (B, T); a Base vocoder ignores it.
+            styles: style code of each frame (B, T); a Base vocoder ignores it.
+            global_styles: ids of the global styles (B,); None for the default style.
+        """
         parts = [self.unit_embedding(units)]
         if self.expressive:
             for name, codes, embedding in (
@@ -143,17 +151,18 @@ class Vocoder(nn.Module):
         styles: Tensor | None = None,
         global_styles: Tensor | None = None,
     ) -> Tensor:
-        """Frames to waveforms.
+        """Generate waveforms from frames.
 
         Args:
-            units: (B, T) frame-rate units.
-            speakers: (B,) ids.
-            pitches: (B, T) the pitch code at each frame; Base ignores it.
-            styles: (B, T) the style code at each frame; Base ignores it.
-            global_styles: (B,) ids; the default one where not given. A vocoder without global styles ignores it.
+            units: units (B, T), one per frame.
+            speakers: ids of the speakers (B,).
+            pitches: pitch code of each frame (B, T); a Base vocoder ignores it.
+            styles: style code of each frame (B, T); a Base vocoder ignores it.
+            global_styles: ids of the global styles (B,); None for the default style. A vocoder without global styles
+                ignores it.
 
         Returns:
-            (B, S) waveforms in [-1, 1].
+            Waveforms (B, S) in [-1, 1].
 
         Raises:
             ValueError: if an expressive vocoder is given no pitches or no styles.
@@ -163,7 +172,7 @@ class Vocoder(nn.Module):
         return waveforms.to(conditioning.dtype)
 
     def predict_log_durations(self, units: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Predict log(1 + d) (B, R) of deduplicated units (B, R), the mask (B, R) False beyond them."""
+        """Predict log(1 + d) (B, R) of deduplicated units (B, R); the mask (B, R) is True where there is a unit."""
         predicted: Tensor = self.duration_predictor(self.unit_embedding(units), mask)
         return predicted
 
@@ -180,16 +189,16 @@ class Vocoder(nn.Module):
         """Speak deduplicated units.
 
         Args:
-            units: (R,) unit ids.
-            speaker: name or id of the voice; the default one when not given.
-            durations: (R,) frames each unit lasts; predicted when not given.
-            pitches: (R,) pitch code of each unit, -1 where there is none; the configuration's `default_pitch`
-                takes the place of what is missing. Base ignores it.
-            styles: (R,) style code of each unit, as pitches.
-            style: name or id of the global style, where the vocoder has any; the default one when not given.
+            units: unit ids (R,), deduplicated.
+            speaker: name or id of the voice; None for the default voice.
+            durations: number of frames each unit lasts (R,); None predicts them.
+            pitches: pitch code of each unit (R,), -1 where there is none. The `default_pitch` of the configuration
+                replaces codes that are missing, or all of them for None. A Base vocoder ignores it.
+            styles: style code of each unit (R,), -1 where there is none; missing ones are replaced by `default_style`.
+            style: name or id of the global style, where the vocoder has any; None for the default style.
 
         Returns:
-            (S,) float32 waveform on the CPU, S = hop_length * sum of durations; empty for no units.
+            The waveform (S,), float32, on the CPU, S = hop_length * sum of durations; empty for no units.
 
         Raises:
             ValueError: if an id, the speaker or the style is unknown, or another argument does not fit the units.
@@ -218,7 +227,21 @@ class Vocoder(nn.Module):
         styles: Ids | None = None,
         style: str | int | None = None,
     ) -> Tensor:
-        """Speak frame-rate units (T,), with the pitch and the style code at each frame (T,), as `synthesize`: (S,)."""
+        """Speak frame-rate units.
+
+        Args:
+            units: unit id of each frame (T,).
+            speaker: name or id of the voice; None for the default voice.
+            pitches: pitch code of each frame (T,), -1 where there is none; as in `synthesize`.
+            styles: style code of each frame (T,), -1 where there is none; as in `synthesize`.
+            style: name or id of the global style, where the vocoder has any; None for the default style.
+
+        Returns:
+            The waveform (S,), float32, on the CPU, S = hop_length * T.
+
+        Raises:
+            ValueError: if an id, the speaker or the style is unknown, or the codes do not fit the units.
+        """
         units = self._units(units, "T")
         pitches, styles = self._codes(units, pitches, styles)
         if len(units) == 0:
@@ -236,7 +259,7 @@ class Vocoder(nn.Module):
         return waveforms[0].float().cpu()
 
     def _units(self, units: Ids, axis: str) -> Tensor:
-        """Units of one axis on the network's device, checked."""
+        """Move units to the network's device, and check that they have one axis and are in range."""
         units = torch.as_tensor(units, dtype=torch.long, device=self.unit_embedding.weight.device)
         if units.ndim != 1:
             raise ValueError(f"units must have shape ({axis},), but have {tuple(units.shape)} instead")
@@ -244,7 +267,7 @@ class Vocoder(nn.Module):
         return units
 
     def _codes(self, units: Tensor, pitches: Ids | None, styles: Ids | None) -> tuple[Tensor | None, Tensor | None]:
-        """Pitch and style codes of the shape of units, the defaults where there are none; None for Base."""
+        """Fill missing pitch and style codes with their defaults, and check the ranges; None for a Base vocoder."""
         if not self.expressive:
             return None, None
         config, found = self.config, []
@@ -263,7 +286,7 @@ class Vocoder(nn.Module):
 
 
 def _place(argument: str, name: str | int, names: Sequence[str]) -> int:
-    """Place of a name, or the place itself if it is a number, also one that comes as text."""
+    """Return the place of a name in `names`, or the place itself if it is given as a number or as its digits."""
     if isinstance(name, str) and name not in names and name.isdecimal():
         name = int(name)
     if isinstance(name, int) and 0 <= name < len(names):
@@ -282,7 +305,7 @@ def _check_range(name: str, ids: Tensor, size: int) -> None:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while."""
+    """Put a network into evaluation mode within a context."""
     training = network.training
     network.eval()
     try:

@@ -1,7 +1,7 @@
-"""A vocoder that begins where another one ended: other voices, or pitch and style beside the units.
+"""Start of a vocoder from another one, with other voices, or with pitch and style beside the units.
 
-What the two have in common is copied, voices by their names; a new voice begins as the mean of the old ones. A new
-stream begins without a say in the generator, so that the new vocoder first speaks as the old one.
+Weights that both have are copied, those of voices by their names. A new voice begins as the mean of the old ones. A new
+stream begins with weights of 0 in the generator's first layer, so that the new vocoder first speaks like the old one.
 """
 
 from pathlib import Path
@@ -20,8 +20,12 @@ SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
 def start_from(network: Vocoder, folder: str | Path) -> None:
     """Copy the weights of an exported vocoder.
 
+    Args:
+        network: vocoder whose weights are set.
+        folder: folder of the exported vocoder.
+
     Raises:
-        ValueError: if it is of another generator or other sizes, or its units are others.
+        ValueError: if the exported vocoder has another generator, other sizes or other units.
     """
     earlier = load_network(folder, "vocoder")
     assert isinstance(earlier, Vocoder)
@@ -41,7 +45,7 @@ def start_from(network: Vocoder, folder: str | Path) -> None:
                 f"{name} of initial must be 0 or {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
             )
     given = earlier.state_dict()
-    for name, weight in network.state_dict().items():  # shares memory with the network
+    for name, weight in network.state_dict().items():  # tensors that share memory with the network
         if name == SPEAKERS:
             weight.copy_(named_rows(given[name], old.speakers, new.speakers))
         elif name == STYLES and name in given:
@@ -56,12 +60,12 @@ def start_from(network: Vocoder, folder: str | Path) -> None:
 
 
 def named_rows(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
-    """Embeddings of voices or global styles by name, the mean of all for a new one."""
+    """Return embeddings of the wanted voices or global styles, found by name; the mean of all for a new one."""
     return torch.stack([rows[known.index(name)] if name in known else rows.mean(0) for name in wanted])
 
 
 def input_channels(weight: Tensor, old: VocoderConfig, new: VocoderConfig) -> Tensor:
-    """Weights (O, C, K) of the generator's first layer, a block of channels a stream; none for new streams."""
+    """Arrange weights (O, C, K) of the generator's first layer by streams; those of new streams are 0."""
     blocks = dict(zip(old.streams, weight.split(old.embedding_dim, dim=1), strict=True))
     silent = torch.zeros_like(blocks["units"])
     return torch.cat([blocks.get(stream, silent) for stream in new.streams], dim=1)

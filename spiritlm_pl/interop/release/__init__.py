@@ -1,1 +1,1 @@
-"""The published Spirit LM checkpoints as they are."""
+"""Reading of the published Spirit LM checkpoints as they are."""

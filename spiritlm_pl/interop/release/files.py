@@ -1,4 +1,4 @@
-"""Reading files of the published release, and of the tools that it was made with."""
+"""Reading of files of the published release, and of the tools with which it was made."""
 
 import json
 import pickle
@@ -17,24 +17,24 @@ FAIRSEQ_DICTIONARY = "fairseq.data.dictionary.Dictionary"
 
 
 class _Dictionary:
-    """Stands for fairseq's list of symbols, which its checkpoints hold and nothing here needs."""
+    """Stand-in for fairseq's list of symbols, which its checkpoints hold and nothing here uses."""
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
-    """What a `.pt` or `.bin` file holds; mapped from the disk, and without running code in it.
+    """Read a `.pt` or `.bin` file, mapped from the disk where possible, without running code in it.
 
     Raises:
-        FileNotFoundError: if it is missing.
-        PermissionError: if it may not be read.
-        ValueError: if it is damaged, or holds more than tensors and plain values.
+        FileNotFoundError: if the file is missing.
+        PermissionError: if the file may not be read.
+        ValueError: if the file is damaged, or holds more than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
-    mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be
+    mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be mapped
     try:
         with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle's protocol
+            warnings.simplefilter("ignore")  # about pickle's protocol
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = _strange_contents(path) if mapped else "it holds other things or is no such file"
@@ -49,20 +49,20 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
 
 
 def _strange_contents(path: Path) -> str:
-    """Name the functions and classes that a file of `torch.save` would call, the first few of them."""
+    """Name the first few functions and classes that a file of `torch.save` would call."""
     try:
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (RuntimeError, ValueError):  # some other archive
+    except (RuntimeError, ValueError):  # an archive of another kind
         names = []
     return f"it names {', '.join(names[:3])}" if names else "it is no such file"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The configuration beside weights.
+    """Read the configuration beside weights.
 
     Raises:
-        FileNotFoundError: if it is missing.
-        ValueError: if it is no JSON object.
+        FileNotFoundError: if the file is missing.
+        ValueError: if the file is not a JSON object.
     """
     path = Path(path)
     if not path.is_file():
@@ -77,10 +77,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def part(found: dict[str, Any], name: str, path: str | Path) -> Any:
-    """One of the entries of a file.
+    """Return an entry of a file.
+
+    Args:
+        found: contents of the file.
+        name: name of the entry.
+        path: path of the file, for the message.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no entry of that name.
     """
     if name not in found:
         raise ValueError(f"{path} must hold {name!r}, but holds {', '.join(map(repr, found))} instead")
@@ -88,10 +93,15 @@ def part(found: dict[str, Any], name: str, path: str | Path) -> Any:
 
 
 def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
-    """Load renamed weights, all of them and no other.
+    """Load renamed weights into a network, which must have all of them and no others.
+
+    Args:
+        network: network whose weights are set, and which is put into evaluation mode.
+        weights: weights by their names in the network.
+        path: file of the weights, for messages.
 
     Raises:
-        ValueError: if names or shapes are other ones.
+        ValueError: if names or shapes differ, or a value is not a finite tensor.
     """
     strange = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
     if strange is not None:
@@ -107,7 +117,7 @@ def fill(network: nn.Module, weights: Weights, path: str | Path) -> None:
 
 
 def weight_norm_names(name: str) -> str:
-    """The name of a weight under torch's parametrised weight norm; older files say `weight_g` and `weight_v`."""
+    """Return a weight's name in torch's parametrised weight norm, from older names in `weight_g` and `weight_v`."""
     for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
         if name.endswith(f".{old}"):
             return f"{name.removesuffix(old)}parametrizations.weight.{new}"

@@ -1,6 +1,7 @@
-"""The published HuBERT (`mhubert_base_25hz.pt`), and HuBERT as fairseq itself writes it, as frame features.
+"""The published HuBERT (`mhubert_base_25hz.pt`), and HuBERTs in fairseq's own form, as feature extractors.
 
-Both keep a configuration beside fairseq's weights: under `model_cfg` and `model_weight`, or `cfg` and `model`.
+Both files hold a configuration beside fairseq's weights: under `model_cfg` and `model_weight`, or under `cfg` and
+`model`.
 """
 
 import re
@@ -33,10 +34,12 @@ _GROUP = re.compile(rf"\[\s*({_LAYER}(?:\s*,\s*{_LAYER})*)\s*,?\s*\]\s*(?:\*\s*(
 
 
 def conv_layers(text: str) -> Layers:
-    """Channels, kernel and stride of every convolution of `[(512,10,5)] + [(512,3,2)] * 4`; nothing is evaluated.
+    """Read channels, kernel and stride of each convolution from a text such as `[(512,10,5)] + [(512,3,2)] * 4`.
+
+    The text is parsed, not evaluated.
 
     Raises:
-        ValueError: if the text is anything else.
+        ValueError: if the text has another form.
     """
     layers: list[tuple[int, int, int]] = []
     rest = text.strip()
@@ -59,15 +62,15 @@ def conv_layers(text: str) -> Layers:
 
 
 def read_hubert(path: str | Path, layer: int = 11) -> HubertFeatures:
-    """Frame features of a layer.
+    """Read a HuBERT as an extractor of the features of one layer.
 
     Args:
-        path: of the published or of fairseq's file.
-        layer: whose output is the features, from 1; the release takes the 11th.
+        path: path of the published file, or of a file of fairseq.
+        layer: number of the layer whose output is the features, counted from 1; the published release uses the 11th.
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it holds something else.
+        ValueError: if the file holds something else.
     """
     found = read_pickle(path)
     if "model_cfg" in found:
@@ -115,7 +118,7 @@ def _config(model: dict[str, Any], sample_rate: int, layer: int, path: str | Pat
 
 
 def _renamed(weights: Weights, config: HubertFeaturesConfig, path: str | Path) -> Weights:
-    """Weights under the names of torchaudio's encoder, without the layers above the features."""
+    """Rename weights to those of torchaudio's encoder, without the layers above the features."""
     made: Weights = {}
     for name, value in weights.items():
         if name.startswith(PRETRAINING):
@@ -128,7 +131,7 @@ def _renamed(weights: Weights, config: HubertFeaturesConfig, path: str | Path) -
         if above is None or int(above[1]) < config.layer:
             made[new] = value
     projection = "encoder.feature_projection.projection"
-    if f"{projection}.weight" not in made:  # fairseq has none where the widths are the same
+    if f"{projection}.weight" not in made:  # fairseq has no projection between equal widths
         made[f"{projection}.weight"] = torch.eye(config.embed_dim)
         made[f"{projection}.bias"] = torch.zeros(config.embed_dim)
     return made

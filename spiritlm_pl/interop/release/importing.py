@@ -1,7 +1,7 @@
-"""The published release as folders of ours, so that every command here takes them.
+"""Import of the published release as folders of this package, which every command accepts.
 
 Each variant becomes a model folder: `OUT/base/{lm,speech_tokenizer,vocoder}` and `OUT/expressive/...`. Weights of the
-language model are mapped from the disk and written shard by shard, so a 7B model needs the memory of one shard.
+language model are mapped from the disk and written shard by shard, so that a 7B model needs the memory of one shard.
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ from spiritlm_pl.vocoder.config import check_vocoder
 
 
 def import_release(release: Release, out: str | Path, variants: tuple[Variant, ...]) -> Iterator[Path]:
-    """Write model folders, telling each part when it is done.
+    """Write model folders, and yield the path of each part when it is complete.
 
     Args:
-        release: the release directory.
-        out: where to; one folder a variant.
-        variants: which ones.
+        release: directory of the release.
+        out: folder to write to, with one folder for each variant.
+        variants: names of the variants to import.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or holds something else.
     """
     speech = {variant: (read_tokenizer(release, variant), read_speaker(release, variant)) for variant in variants}
-    for variant, (tokenizer, vocoder) in speech.items():  # before anything is written
+    for variant, (tokenizer, vocoder) in speech.items():  # checks everything before anything is written
         source = release.lm(variant)
         if source.is_dir():
             vocabulary, _, weights = read_lm_parts(source)
@@ -52,10 +52,15 @@ def import_release(release: Release, out: str | Path, variants: tuple[Variant, .
 
 
 def import_part(path: Path, out: str | Path, layer: int) -> Path:
-    """Write a HuBERT's file as features, or a folder with a unit vocoder as a vocoder.
+    """Write a HuBERT's file as a feature extractor, or a folder with a unit vocoder as a vocoder; return the folder.
+
+    Args:
+        path: path of the file or folder.
+        out: folder to write to.
+        layer: number of the layer of the HuBERT whose output is the features, counted from 1.
 
     Raises:
-        FileNotFoundError: if it is neither, nor the release.
+        FileNotFoundError: if `path` is neither of them.
         ValueError: if a file is damaged, or holds something else.
     """
     if path.is_file():
@@ -69,7 +74,7 @@ def import_part(path: Path, out: str | Path, layer: int) -> Path:
 
 
 def import_lm(source: Path, folder: Path) -> Path:
-    """A published language model as a folder of ours; errors as of `read_lm_parts`."""
+    """Write a published language model as a folder of this package, which is returned; errors as `read_lm_parts`."""
     vocabulary, network, weights = read_lm_parts(source)
     config = network.config
     network.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)

@@ -1,4 +1,4 @@
-"""The published language models: Llama of `transformers`, and a SentencePiece model with the speech tokens in it."""
+"""The published language models: a Llama of `transformers`, with a SentencePiece model that has the speech tokens."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 CONFIG = "config.json"
 WEIGHTS = "pytorch_model.bin"
-BUFFERS = "rotary_emb.inv_freq"  # old files hold what is computed anyway
+BUFFERS = "rotary_emb.inv_freq"  # computed anyway, but old files hold it
 
 
 def read_vocabulary(folder: str | Path) -> Vocabulary:
-    """Layout of the token ids, read off the pieces of the SentencePiece model.
+    """Read the layout of the token ids from the pieces of the SentencePiece model.
 
     Raises:
-        FileNotFoundError: if there is no such model.
-        ValueError: if its pieces after the text are not [Text], [Speech], units, pitch and style codes.
+        FileNotFoundError: if the folder has no SentencePiece model.
+        ValueError: if the pieces after the text are not [Text], [Speech], units, pitch and style codes, in this order.
     """
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
@@ -46,35 +46,35 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
 def read_lm(
     folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, bits: int | None = None
 ) -> LoadedLM:
-    """Model in evaluation mode, text tokenizer and vocabulary.
+    """Load the model in evaluation mode, the text tokenizer and the vocabulary.
 
     Args:
-        folder: one of the release's `spirit-lm-...-7b`.
-        device: where the model goes.
-        dtype: of the parameters; as stored by default.
-        bits: see `load_causal_lm`.
+        folder: folder of the release, `spirit-lm-...-7b`.
+        device: device on which the model is placed.
+        dtype: type of the parameters; None keeps that of the files.
+        bits: 8 or 4 to quantize the weights, see `load_causal_lm`; None to leave them whole.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged, or they do not fit together.
+        ValueError: if a file is damaged, or the files do not fit together.
     """
     folder = Path(folder)
     read_json(folder / CONFIG)
     converted = any(folder.glob("*.safetensors"))
-    vocabulary = read_vocabulary(folder) if converted else read_lm_parts(folder)[0]  # which tells what is damaged
+    vocabulary = read_vocabulary(folder) if converted else read_lm_parts(folder)[0]  # which reports damage
     network = load_causal_lm(folder, vocabulary, device, dtype, bits)
     return network, TextTokenizer.load(folder), vocabulary
 
 
 def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
-    """Vocabulary, network on the meta device, and its weights, mapped from the disk.
+    """Read the vocabulary, the network on the meta device, and its weights, mapped from the disk.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or the model does not fit its tokenizer.
     """
     vocabulary = read_vocabulary(source)
-    read_json(source / CONFIG)  # says more clearly what is wrong
+    read_json(source / CONFIG)  # reports faults more clearly than transformers
     config = AutoConfig.from_pretrained(source)
     weights: Weights = {name: value for name, value in read_pickle(source / WEIGHTS).items() if BUFFERS not in name}
     with torch.device("meta"):
@@ -87,7 +87,12 @@ def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
 
 
 def check_weights(weights: Weights, own: dict[str, torch.nn.Parameter], path: Path) -> None:
-    """Compare names and shapes with those of a network.
+    """Compare names and shapes of weights with those of a network.
+
+    Args:
+        weights: weights of a file.
+        own: parameters of the network, by name.
+        path: path of the file, for messages.
 
     Raises:
         ValueError: if they differ.

@@ -1,4 +1,4 @@
-"""Where things lie in the directory of the published release, and what of it belongs to which model."""
+"""Layout of the directory of the published release: the places of its models and their parts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +14,34 @@ VOCODERS = {"base": "hifigan_spiritlm_base", "expressive": "hifigan_spiritlm_exp
 
 @dataclass(frozen=True)
 class Release:
-    """A release directory.
+    """Directory of the published release.
 
     Args:
-        folder: holds `spiritlm_model` and `speech_tokenizer`.
+        folder: folder that holds `spiritlm_model` and `speech_tokenizer`.
     """
 
     folder: Path
 
     @staticmethod
     def is_at(folder: str | Path) -> bool:
-        """Whether a folder is one."""
+        """Whether a folder is such a directory."""
         return (Path(folder) / SPEECH).is_dir() and not (Path(folder) / SPEECH / "config.json").exists()
 
     def lm(self, variant: Variant) -> Path:
-        """Folder of a language model; its name ends in its size, which is not looked at."""
+        """Return the folder of a language model; its name ends in the size of the model, which may be any."""
         found = sorted((self.folder / MODELS).glob(f"spirit-lm-{variant}*"))
         return found[0] if found else self.folder / MODELS / f"spirit-lm-{variant}-7b"
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Those whose language model is here."""
+        """Variants whose language model is present."""
         return tuple(variant for variant in VARIANTS if self.lm(variant).is_dir())
 
     def vocoder(self, variant: Variant) -> Path:
-        """Folder of a vocoder."""
+        """Return the folder of a vocoder."""
         return self.speech / VOCODERS[variant]
 
     @property
     def speech(self) -> Path:
-        """Folder of what tokenizes and speaks."""
+        """Folder of the tokenizers and vocoders."""
         return self.folder / SPEECH

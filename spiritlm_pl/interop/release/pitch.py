@@ -16,11 +16,11 @@ BLOCK = {"1": "dilated", "3": "pointwise"}
 
 
 def read_pitch(folder: str | Path) -> PitchVQVAE:
-    """The VQ-VAE; moving averages of its codebook are not published, so it can code but not go on learning.
+    """Read the VQ-VAE. It can encode, but not be trained, since the moving averages of its codebook are not published.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if the folder holds something else, or a kind of contour that nothing here makes.
+        ValueError: if the folder holds something else, or the VQ-VAE expects contours of another kind.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
@@ -65,8 +65,11 @@ def _config(described: Any, path: Path) -> PitchVQVAEConfig:
 
 
 def _renamed(name: str, levels: int) -> str:
-    """Our name of a weight: level i is layers 2i (convolution) and 2i + 1 (residual blocks) of the encoder, and 2i + 1
-    (residual blocks) and 2i + 2 (convolution) of the decoder; at the other end of each stands one more convolution."""
+    """Return this package's name of a weight.
+
+    Level i is layers 2i (convolution) and 2i + 1 (residual blocks) of the encoder, and layers 2i + 1 (residual blocks)
+    and 2i + 2 (convolution) of the decoder. At the other end, each of them has one more convolution.
+    """
     if name == "vq.level_blocks.0.k":
         return "codebook.codes"
     if name.startswith("decoder.out."):
@@ -76,7 +79,7 @@ def _renamed(name: str, levels: int) -> str:
         return name
     side, place, rest = matched[1], int(matched[2]), matched[3]
     first = 0 if side == "encoder" else 1
-    if "." not in rest:  # the convolution at the end of the encoder, or at the beginning of the decoder
+    if "." not in rest:  # at the end of the encoder, or the beginning of the decoder
         return f"{side}.{2 * place}.{rest}"
     step, rest = rest.split(".", 1)
     layer = 2 * (place - first) + first + int(step)

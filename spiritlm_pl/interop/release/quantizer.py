@@ -5,15 +5,15 @@ from pathlib import Path
 from spiritlm_pl.interop.release.files import Weights, fill, part, read_pickle
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig
 
-LINEAR = (0, 2, 4)  # places of the linear layers, as in our own network
+LINEAR = (0, 2, 4)  # places of the linear layers, the same as in `MLPQuantizer`
 
 
 def read_quantizer(path: str | Path) -> MLPQuantizer:
-    """The quantizer, with sizes from its weights.
+    """Read the quantizer, with sizes from its weights.
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it holds something else.
+        ValueError: if the file holds something else.
     """
     weights: Weights = part(read_pickle(path), "model_weight", path)
     shapes = [part(weights, f"{place}.weight", path).shape for place in LINEAR]

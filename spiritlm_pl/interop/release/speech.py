@@ -1,4 +1,4 @@
-"""The published speech tokenizers, put together: Base gives units, Expressive pitch and style codes as well."""
+"""The published speech tokenizers and vocoders in whole: Base gives units, Expressive also pitch and style codes."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 from spiritlm_pl.vocoder.hifigan import HiFiGANVocoder
 
-SHORTEST = 1280  # samples, one pitch code
-USUAL_STYLE = 71  # one of the three that the release draws from where a string has no style
+SHORTEST = 1280  # samples in one pitch code
+USUAL_STYLE = 71  # one of the three from which the release draws where a string has no style
 
 
 def read_tokenizer(release: Release, variant: Variant) -> PhoneticTokenizer | ExpressiveTokenizer:
-    """The speech tokenizer of a variant, in evaluation mode.
+    """Read the speech tokenizer of a variant, in evaluation mode.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -39,7 +39,7 @@ def read_tokenizer(release: Release, variant: Variant) -> PhoneticTokenizer | Ex
 
 
 def read_speaker(release: Release, variant: Variant) -> HiFiGANVocoder:
-    """The vocoder of a variant, which also speaks units that came without pitch or style.
+    """Read the vocoder of a variant, with defaults for units that come without pitch or style.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -54,7 +54,7 @@ def read_speaker(release: Release, variant: Variant) -> HiFiGANVocoder:
 
 
 def level_pitch(network: PitchVQVAE) -> int:
-    """The code of a second of voice at the speaker's mean, in its middle."""
+    """Return the code in the middle of a second of voice that stays at the speaker's mean."""
     contour = torch.zeros(1, 2, round(network.config.frame_rate))
     contour[:, 1] = 1.0
     return int(network.encode(contour)[0, round(PITCH_RATE / 2)])

@@ -1,7 +1,7 @@
 """The published style encoder (`config.json`, `pytorch_model.bin`): wav2vec 2.0, a projection, a classifier.
 
-It is a `Wav2Vec2ForSequenceClassification` of `transformers`. Our tokenizer cuts it in two: features averaged over
-seconds, and a linear quantizer.
+It is a `Wav2Vec2ForSequenceClassification` of `transformers`. Here it is split in two: features averaged over seconds,
+and a linear quantizer.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ ENCODER = "wav2vec2."
 
 
 def read_style(folder: str | Path) -> PhoneticTokenizer:
-    """The style tokenizer, one code a second.
+    """Read the style tokenizer, which gives one code per second.
 
     Raises:
         FileNotFoundError: if a file is missing.

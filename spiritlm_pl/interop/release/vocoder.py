@@ -1,6 +1,6 @@
 """The published unit vocoders (`config.json`, `generator.pt`): HiFi-GAN over units, pitch, style and speaker.
 
-The same form holds those of textless speech-to-speech work, whose units come at 50 Hz.
+Vocoders of textless speech-to-speech translation, whose units come at 50 Hz, have the same form.
 """
 
 import math
@@ -14,7 +14,7 @@ from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 
 CONFIG, WEIGHTS = "config.json", "generator.pt"
 SPEAKERS, STYLES = "speakers.txt", "styles.txt"
-DEFAULT_SPEAKER, DEFAULT_STYLE = 2, 8  # of the release
+DEFAULT_SPEAKER, DEFAULT_STYLE = 2, 8  # defaults of the release
 EMBEDDINGS = {
     "dict": "unit_embedding",
     "f0_dict": "pitch_embedding",
@@ -26,7 +26,7 @@ DURATIONS = "dur_predictor"
 
 
 def read_vocoder(folder: str | Path) -> HiFiGANVocoder:
-    """The vocoder, with names of voices and styles from the lists beside it.
+    """Read the vocoder, with names of voices and styles from the lists beside it.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -58,7 +58,7 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
             f"but is {described['code_hop_size']} instead"
         )
     width = part(described, "embedding_dim", path)
-    wide, one_voice = width * len(rows), width * (rows.get("speaker_embedding") == 1)  # it may have none of its own
+    wide, one_voice = width * len(rows), width * (rows.get("speaker_embedding") == 1)  # one voice may have no channels
     if described.get("model_in_dim", wide) not in (wide, wide - one_voice):
         raise ValueError(
             f"model_in_dim of {path} must be that of {WEIGHTS}, {wide} ({', '.join(rows)}), "
@@ -93,7 +93,7 @@ def _config(described: dict[str, Any], weights: Weights, folder: Path) -> HiFiGA
 
 
 def _names(path: Path, kind: str, rows: int) -> tuple[str, ...]:
-    """One name a row of an embedding: those of a list beside the weights, then numbered ones."""
+    """Return a name for each row of an embedding: first those of a list beside the weights, then numbered ones."""
     listed = (
         [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         if path.is_file()
@@ -104,8 +104,8 @@ def _names(path: Path, kind: str, rows: int) -> tuple[str, ...]:
 
 
 def _with_one_speaker(weights: Weights, channels: int) -> Weights:
-    """Weights of a vocoder without voices, as those of one whose only voice adds nothing."""
-    taps = weights["conv_pre.weight_v"]  # its norm, over all but the first axis, stays the same with zeros
+    """Turn weights of a vocoder without voices into those of a vocoder whose only voice has no effect."""
+    taps = weights["conv_pre.weight_v"]  # its norm, over all axes but the first, is not changed by zeros
     place = channels * sum(f"{name}.weight" in weights for name in ("dict", "f0_dict", "style_dict"))
     silent = taps.new_zeros(len(taps), channels, taps.shape[2])
     widened = torch.cat([taps[:, :place], silent, taps[:, place:]], dim=1)
