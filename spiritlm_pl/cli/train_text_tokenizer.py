@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from spiritlm_pl.data.build_blocks import file_texts, spoken_text
+from spiritlm_pl.data.build_blocks import file_texts
 from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.utterances import spoken_text
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 

@@ -14,93 +14,23 @@ Documents are shuffled once over all blocks, by a hash of their ids and the seed
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
+from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
-from spiritlm_pl.data.documents import Document, WordIds
-from spiritlm_pl.data.merge import SpeechTokens, speech_stream
+from spiritlm_pl.data.corpus_store import UnitCorpus, common_layout
+from spiritlm_pl.data.documents import Document
 from spiritlm_pl.data.rng import between, name_key
 from spiritlm_pl.data.shuffling import Shuffler
+from spiritlm_pl.data.utterances import aligned_document, speech_document, spoken_text, text_document
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
-from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.runtime.provenance import file_sha256
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-ROUNDING = 1e-6  # seconds by which a token may start before its word because of rounding
 PARTS_IN_10_000 = 10_000
-
-
-def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> SpeechTokens:
-    """Return the speech tokens of an utterance in their order.
-
-    Args:
-        utterance: tokenised utterance of a corpus.
-        layout: streams of its tokenizer.
-        vocabulary: vocabulary, whose streams are taken.
-
-    Raises:
-        ValueError: if the utterance lacks a stream of the vocabulary.
-    """
-    return speech_stream(utterance.units, utterance.unit_starts, utterance.codes, layout, vocabulary)
-
-
-def speech_of_words(
-    utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary
-) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-    """Return the speech token ids of each word of an aligned utterance; tokens go to the word in which they start."""
-    tokens = speech_of(utterance, layout, vocabulary)
-    starts = np.array([word.start for word in utterance.words])
-    # In long speech, a pitch or style token may stand before units that start earlier. It goes to their word.
-    begun = np.minimum.accumulate(tokens.starts[::-1])[::-1] + ROUNDING
-    first = np.searchsorted(begun, starts[1:], side="left")  # first token of word 1, 2, ...
-    return np.split(tokens.ids(vocabulary), np.maximum.accumulate(first)) if len(first) else [tokens.ids(vocabulary)]
-
-
-def spoken_text(utterance: UnitUtterance) -> str:
-    """Return the text of an utterance: its aligned words, or else its transcript."""
-    return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
-
-
-def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> Document | None:
-    """Make a speech-only document of an utterance; None if it has no units."""
-    if not len(utterance.units):
-        return None
-    ids = speech_of(utterance, layout, vocabulary).ids(vocabulary).tolist()
-    return Document(name_key(utterance.id), [WordIds([], ids)])
-
-
-def aligned_document(
-    utterance: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
-) -> Document | None:
-    """Make a document of both modalities of an utterance's words; None if it has no units or no word times.
-
-    Args:
-        utterance: tokenised utterance of a corpus.
-        layout: streams of its tokenizer.
-        tokenizer: text tokenizer for its words.
-        vocabulary: layout of the token ids.
-    """
-    if not len(utterance.units) or not utterance.words:
-        return None
-    parts = speech_of_words(utterance, layout, vocabulary)
-    texts = tokenizer.encode_words([word.word for word in utterance.words])
-    words = [WordIds(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
-    return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
-
-
-def text_document(name: str, text: str, tokenizer: TextTokenizer) -> Document | None:
-    """Make a text-only document of a text; None if it is empty."""
-    ids = tokenizer.encode(text)
-    return Document(name_key(name), [WordIds(ids, [])]) if ids else None
 
 
 def file_texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -186,23 +116,18 @@ def build_blocks(
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
-    sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
-    given = {name: value for name, value in sizes.items() if value is not None}
-    vocabulary = stored_vocabulary(text_tokenizer)
-    if vocabulary is not None:
-        _check_given(vocabulary, text_tokenizer, given if expressive is None else {**given, "expressive": expressive})
-        check_tokenizer(layout, vocabulary, ", ".join(units))
-        if codebook_delay is not None and vocabulary.streams != delayed(vocabulary.streams, codebook_delay):
-            raise ValueError(f"codebook_delay must be that of {text_tokenizer}, but is {codebook_delay} instead")
-    elif tokenizer.opening:
-        raise ValueError(
-            "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, but is "
-            f"{text_tokenizer} instead"
-        )
-    else:
-        vocabulary = _vocabulary(layout, expressive, num_text=tokenizer.vocab_size, **given)
-        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay or 0))
-    vocabulary = delimited(vocabulary, tokenizer, text_tokenizer, end_of_document, begin_of_document)
+    vocabulary = block_vocabulary(
+        layout,
+        tokenizer,
+        text_tokenizer,
+        units,
+        expressive=expressive,
+        num_tasks=num_tasks,
+        multiple_of=multiple_of,
+        end_of_document=end_of_document,
+        begin_of_document=begin_of_document,
+        codebook_delay=codebook_delay,
+    )
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
     check_text_tokenizer(text_tokenizer, vocabulary)
@@ -280,60 +205,6 @@ def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
     return [
         UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
     ]
-
-
-def _vocabulary(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
-    """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
-    if expressive and not layout.expressive:
-        raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
-    if not layout.phonetic:
-        return Vocabulary(streams=layout.streams, **sizes)
-    codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
-    return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)
-
-
-def delimited(
-    vocabulary: Vocabulary, tokenizer: TextTokenizer, folder: str, end: bool | None = None, begin: bool | None = None
-) -> Vocabulary:
-    """Return the vocabulary with the tokens that end and open documents.
-
-    Args:
-        vocabulary: layout of the token ids; that of a language model also tells what the model was trained with.
-        tokenizer: text tokenizer that has these tokens.
-        folder: folder of the text tokenizer, for messages.
-        end: whether documents end with a token. None follows the language model; without one, it means yes if the
-            tokenizer has an end token and is not that of a published model.
-        begin: whether documents open with a token. None follows the language model; without one, it means no.
-
-    Raises:
-        ValueError: if the tokenizer lacks such a token, or the language model was trained differently.
-    """
-    given = {"end_of_document": end, "begin_of_document": begin}
-    own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
-    chosen: dict[str, Any] = {}
-    for name, token in own.items():
-        trained, wanted = getattr(vocabulary, name), given[name]
-        if wanted is None:
-            default = name == "end_of_document" and token is not None and not tokenizer.opening
-            wanted = trained is not None or default
-        if wanted and token is None:
-            raise ValueError(
-                f"{name} must be false where the text tokenizer has no token for it, but is true for {folder}"
-            )
-        found = token if wanted else None
-        if trained is not None and found != trained:
-            raise ValueError(f"{name} must be token {trained} as in the model of {folder}, but is {found} instead")
-        if found is not None and name == "begin_of_document" and tokenizer.opening:
-            raise ValueError(f"{name} must be false for a published model, but is true for {folder}")
-        chosen[name] = found
-    return replace(vocabulary, **chosen)
-
-
-def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:
-    """Refuse values that differ from those of the language model's vocabulary."""
-    for name, value in given.items():
-        if value != getattr(vocabulary, name):
-            raise ValueError(f"{name} must be {getattr(vocabulary, name)} for {folder}, but is {value} instead")
 
 
 def _check_file(path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
-from spiritlm_pl.data.build_blocks import aligned_document
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.rng import derive, name_key
+from spiritlm_pl.data.utterances import aligned_document
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.lm.likelihood import log_likelihoods

@@ -12,11 +12,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
+from spiritlm_pl.data.block_vocabulary import delimited
 from spiritlm_pl.data.blocks import open_block, read_manifest
-from spiritlm_pl.data.build_blocks import build_blocks, delimited, speech_of_words
+from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.shuffling import Shuffler
+from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary

@@ -1,0 +1,113 @@
+"""Choice of the vocabulary that blocks have: a language model's, or a new one of a text and a speech tokenizer."""
+
+from dataclasses import replace
+from typing import Any
+
+from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
+from spiritlm_pl.runtime.model_description import stored_vocabulary
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, delayed
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+def block_vocabulary(
+    layout: SpeechLayout,
+    tokenizer: TextTokenizer,
+    folder: str,
+    units: list[str],
+    *,
+    expressive: bool | None = None,
+    num_tasks: int | None = None,
+    multiple_of: int | None = None,
+    end_of_document: bool | None = None,
+    begin_of_document: bool | None = None,
+    codebook_delay: int | None = None,
+) -> Vocabulary:
+    """Choose the vocabulary of blocks: that of the language model in the text tokenizer's folder, or else a new one.
+
+    Args:
+        layout: streams of the shards.
+        tokenizer: text tokenizer.
+        folder: file or folder of the text tokenizer, which may be that of a language model.
+        units: folders of the shards, for errors.
+        expressive: as in `spiritlm_pl.cli.build_blocks`.
+        num_tasks: as there.
+        multiple_of: as there.
+        end_of_document: as there.
+        begin_of_document: as there.
+        codebook_delay: as there.
+
+    Raises:
+        ValueError: if the shards, the language model and the options do not fit together.
+    """
+    sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    vocabulary = stored_vocabulary(folder)
+    if vocabulary is not None:
+        _check_given(vocabulary, folder, given if expressive is None else {**given, "expressive": expressive})
+        check_tokenizer(layout, vocabulary, ", ".join(units))
+        if codebook_delay is not None and vocabulary.streams != delayed(vocabulary.streams, codebook_delay):
+            raise ValueError(f"codebook_delay must be that of {folder}, but is {codebook_delay} instead")
+    elif tokenizer.opening:
+        raise ValueError(
+            "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "
+            f"but is {folder} instead"
+        )
+    else:
+        vocabulary = vocabulary_of(layout, expressive, num_text=tokenizer.vocab_size, **given)
+        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay or 0))
+    return delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
+
+
+def vocabulary_of(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
+    """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
+    if expressive and not layout.expressive:
+        raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
+    if not layout.phonetic:
+        return Vocabulary(streams=layout.streams, **sizes)
+    codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
+    return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)
+
+
+def delimited(
+    vocabulary: Vocabulary, tokenizer: TextTokenizer, folder: str, end: bool | None = None, begin: bool | None = None
+) -> Vocabulary:
+    """Return the vocabulary with the tokens that end and open documents.
+
+    Args:
+        vocabulary: layout of the token ids; that of a language model also tells what the model was trained with.
+        tokenizer: text tokenizer that has these tokens.
+        folder: folder of the text tokenizer, for messages.
+        end: whether documents end with a token. None follows the language model; without one, it means yes if the
+            tokenizer has an end token and is not that of a published model.
+        begin: whether documents open with a token. None follows the language model; without one, it means no.
+
+    Raises:
+        ValueError: if the tokenizer lacks such a token, or the language model was trained differently.
+    """
+    given = {"end_of_document": end, "begin_of_document": begin}
+    own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
+    chosen: dict[str, Any] = {}
+    for name, token in own.items():
+        trained, wanted = getattr(vocabulary, name), given[name]
+        if wanted is None:
+            default = name == "end_of_document" and token is not None and not tokenizer.opening
+            wanted = trained is not None or default
+        if wanted and token is None:
+            raise ValueError(
+                f"{name} must be false where the text tokenizer has no token for it, but is true for {folder}"
+            )
+        found = token if wanted else None
+        if trained is not None and found != trained:
+            raise ValueError(f"{name} must be token {trained} as in the model of {folder}, but is {found} instead")
+        if found is not None and name == "begin_of_document" and tokenizer.opening:
+            raise ValueError(f"{name} must be false for a published model, but is true for {folder}")
+        chosen[name] = found
+    return replace(vocabulary, **chosen)
+
+
+def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:
+    """Refuse values that differ from those of the language model's vocabulary."""
+    for name, value in given.items():
+        if value != getattr(vocabulary, name):
+            raise ValueError(f"{name} must be {getattr(vocabulary, name)} for {folder}, but is {value} instead")
