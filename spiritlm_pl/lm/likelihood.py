@@ -34,8 +34,8 @@ def log_likelihoods(
         rank: number of this process. Ranks share the batches, and call the model equally often.
         world_size: number of processes; 1 computes all batches here.
 
-        Returns:
-            The sums (N,) in nats, on the CPU and the same on each rank.
+    Returns:
+        The sums (N,) in nats, on the CPU and the same on each rank.
     """
     batches = _batches([len(tokens) for tokens, _ in sequences], batch_tokens)
     scores = torch.zeros(len(sequences), device=model.device)

@@ -52,8 +52,8 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, obje
         network: network whose trainable parameters are grouped; shared ones are listed once.
         weight_decay: weight decay of the first group.
 
-        Returns:
-            The groups that are not empty.
+    Returns:
+        The groups that are not empty.
     """
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trainable if dimensions(parameter) >= 2]

@@ -21,9 +21,9 @@ def older_rotary_names(config: PreTrainedConfig) -> dict[str, Any]:
     Args:
         config: configuration of a model.
 
-        Returns:
-            Names and values; empty for a model without rotary positions, and for families that appeared with version 5
-            and have another base for each kind of layer.
+    Returns:
+        Names and values; empty for a model without rotary positions, and for families that appeared with version 5
+        and have another base for each kind of layer.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
     names, others = NAMES, {}
