@@ -22,7 +22,7 @@ from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import PlannedData
 from spiritlm_pl.contracts.modules import TokenizingModule
-from spiritlm_pl.contracts.speech_tokenizer import Units
+from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, word_alignment, write_jsonl
 from spiritlm_pl.data.corpus_store import (
     MANIFEST,
@@ -128,6 +128,10 @@ class WriteUnits(Callback):
     ) -> None:
         """Keep the units of a batch; write its part once that is complete."""
         assert self._plan is not None
+        tokenizer = cast(TokenizingModule, pl_module).tokenizer
+        assert tokenizer is not None
+        for units in outputs:
+            check_units(units, tokenizer.layout)
         done = dict(zip(batch.ids, outputs, strict=True)) | {item.id: item for item in batch.skipped}
         for name, result in done.items():
             self._pending.setdefault(self._position[name], {})[name] = result

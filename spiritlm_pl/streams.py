@@ -12,6 +12,12 @@ from typing import Any
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
 PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (section 3.2)
 PLURALS = {UNIT: "units", PITCH: "pitches", STYLE: "styles"}
+# Other figures, kinds of tokens and columns of shards have these names.
+RESERVED = {
+    *("text", "speech", "end", "modality", "padding"),
+    *("id", "corpus", "speaker", "duration", "words", "units", "unit_starts", "num_frames", "custom"),
+    *("pitches", "styles"),
+}
 MOST_CODES = 1 << 16  # of a codebook; shards store codes in 16 bits
 
 
@@ -47,8 +53,11 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.name.isidentifier():
-            raise ValueError(f"name of a stream must be an identifier, but is {self.name!r} instead")
+        if not self.name.isidentifier() or self.name in RESERVED:
+            raise ValueError(
+                "name of a stream must be an identifier, and none that means something else in figures or shards "
+                f"({', '.join(sorted(RESERVED))}), but is {self.name!r} instead"
+            )
         if not (self.prefix.isascii() and self.prefix.isalpha()) or self.prefix in ("Text", "Speech", "ASR", "TTS"):
             raise ValueError(f"prefix of stream {self.name} must be letters of its own, but is {self.prefix!r} instead")
         if not 1 <= self.size <= MOST_CODES:
@@ -123,16 +132,18 @@ def described(found: object, values: Mapping[str, Any]) -> str:
     return f"{type(found).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
-def delayed(streams: Sequence[Stream], delay: int) -> tuple[Stream, ...]:
+def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
     """Let every codebook stand some frames behind the one before it, over all streams in their order.
 
     Args:
         streams: of a neural codec, all of one rate.
-        delay: frames, 0 for all codes of a frame together.
+        delay: frames, 0 for all codes of a frame together; None keeps the delays that the streams have.
 
     Raises:
         ValueError: if the delay is negative, or these are not frames of codebooks.
     """
+    if delay is None:
+        return tuple(streams)
     if delay < 0:
         raise ValueError(f"codebook_delay must be at least 0, but is {delay} instead")
     if delay and not SpeechLayout(tuple(streams)).framewise:
@@ -169,6 +180,14 @@ class SpeechLayout:
             names = [getattr(stream, what) for stream in self.streams]
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}s of streams must differ, but are {names} instead")
+        if self.framewise:
+            in_turn = sorted(self.streams, key=lambda stream: stream.order)
+            delays = [delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks]
+            if delays[0] or delays != sorted(delays):
+                raise ValueError(
+                    "delays of streams must begin with 0 and not become smaller from codebook to codebook of a frame, "
+                    f"but are {delays} instead"
+                )
 
     @classmethod
     def spirit_lm(

@@ -110,8 +110,11 @@ def test_from_audio_to_an_answer_that_is_heard(
     bits = json.loads(Path("codes.json").read_text())
     assert json.dumps(bits).count('"nominal_bitrate"')
     run(["tokenize", str(recording), "--model=quickstart/model_codec", "--out=tokens.jsonl"])
+    read = model.encode_prompt(prompts[0])
+    written = json.loads(Path("tokens.jsonl").read_text())["tokens"]
+    assert model.encode_prompt(f"[Speech]{written}").tokens == read.tokens  # in the order that the model reads
     run(["vocode", "tokens.jsonl", "--model=quickstart/model_codec", "--audio=spoken"])
     (heard,) = Path("spoken").glob("*.wav")
-    whole = model.vocoder.decode_frames(codebook_frames(model.encode_prompt(prompts[0]).speech.tokens, vocabulary))
+    whole = model.vocoder.decode_frames(codebook_frames(read.speech.tokens, vocabulary))
     missing = max([0, *delays]) * model.vocoder.hop_length  # frames whose codes come after the last token
     assert soundfile.info(heard).frames >= len(whole) and soundfile.info(heard).frames - len(whole) <= missing

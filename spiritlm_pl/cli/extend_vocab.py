@@ -1,10 +1,12 @@
 """`spiritlm extend-vocab`: a base language model to one that has speech tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, Stream, delayed, spirit_lm_streams
+from spiritlm_pl.runtime.model_description import stored_vocabulary
+from spiritlm_pl.streams import Stream, delayed, spirit_lm_streams
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -16,7 +18,7 @@ def extend_vocab(
     num_pitches: int = 0,
     num_styles: int = 0,
     speech_tokenizer: str | None = None,
-    codebook_delay: int = 0,
+    codebook_delay: int | None = None,
     num_tasks: int = 0,
     multiple_of: int = 256,
     rope_theta: float | None = None,
@@ -38,7 +40,8 @@ def extend_vocab(
         num_styles: style clusters; 0 for Base.
         speech_tokenizer: folder of any speech tokenizer whose streams the model gets, instead of num_units,
             num_pitches and num_styles.
-        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it.
+        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it; as the base
+            model has it, or else as the tokenizer, if left out.
         num_tasks: task markers; 2 for the ASR and TTS ablation.
         multiple_of: the number of embedding rows is padded to a multiple of this, as that of the blocks was.
         rope_theta: new base of the rotary positions (Spirit LM: 100000); left out, the model's own.
@@ -57,6 +60,10 @@ def extend_vocab(
         )
     else:
         streams = speech_tokenizer_streams(speech_tokenizer)
+    trained = stored_vocabulary(source)
+    if codebook_delay is None and trained is not None:
+        delays = {stream.name: stream.delays for stream in trained.streams}
+        streams = tuple(replace(stream, delays=delays.get(stream.name, stream.delays)) for stream in streams)
     vocabulary = Vocabulary(
         num_text=pieces, streams=delayed(streams, codebook_delay), num_tasks=num_tasks, multiple_of=multiple_of
     )
@@ -68,7 +75,4 @@ def speech_tokenizer_streams(folder: str) -> tuple[Stream, ...]:
     """The streams of a speech tokenizer, as a vocabulary has them: units of Spirit LM without their rate."""
     from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
-    layout = load_tokenizer(folder).layout
-    if not layout.phonetic:
-        return layout.streams
-    return spirit_lm_streams(*(layout.size(name) for name in (UNIT, PITCH, STYLE)))
+    return Vocabulary(streams=load_tokenizer(folder).layout.streams).streams

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -46,11 +47,21 @@ USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 def commands() -> dict[str, tuple[str, str]]:
     """All commands, as in `COMMANDS`; those of other packages come behind ours, and cannot take the place of one."""
+    try:
+        points = registered("commands")
+    except ValueError as error:  # of two packages; our own commands work all the same
+        warnings.warn(str(error), stacklevel=2)
+        return COMMANDS
     others = {
         name.replace("_", "-"): (point.value, f"of {point.dist.name if point.dist else point.value}")
-        for name, point in registered("commands").items()
+        for name, point in points.items()
     }
-    return COMMANDS | {name: found for name, found in others.items() if name not in (*TRAINER_SUBCOMMANDS, *COMMANDS)}
+    taken = sorted(others.keys() & {*TRAINER_SUBCOMMANDS, *COMMANDS})
+    if taken:
+        warnings.warn(
+            f"commands {', '.join(taken)} of other packages are not used, as spiritlm has its own", stacklevel=2
+        )
+    return COMMANDS | {name: found for name, found in others.items() if name not in taken}
 
 
 def usage() -> str:
@@ -112,7 +123,7 @@ def find_command(arguments: Sequence[str]) -> tuple[Any, str, list[str]]:
         ValueError: if the command is unknown; names the nearest one.
     """
     command, rest = arguments[0], [*arguments[1:]]
-    found = commands()
+    found = COMMANDS if command in COMMANDS else commands()
     if command not in found:
         known = (*TRAINER_SUBCOMMANDS, *found)
         raise ValueError(

@@ -11,7 +11,7 @@ def members_of(contract: type) -> list[str]:
     for kind in reversed(contract.__mro__):
         if kind not in (object, Protocol) and getattr(kind, "_is_protocol", False):
             own = [*getattr(kind, "__annotations__", {}), *vars(kind)]
-            names |= dict.fromkeys(name for name in own if not name.startswith("_"))
+            names |= dict.fromkeys(name for name in own if not name.startswith("_") or name == "__call__")
     return list(names)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from spiritlm_pl.streams import SpeechLayout
+
 
 @dataclass(frozen=True)
 class Units:
@@ -56,3 +58,33 @@ class Units:
     def frames(self) -> Tensor:
         """Repeat the runs back to frame-rate units (T,) or (T, K)."""
         return self.values.repeat_interleave(self.durations(), dim=0)
+
+
+def check_units(units: Units, layout: SpeechLayout) -> None:
+    """Refuse speech tokens that are not of a tokenizer's layout, before they are stored or given to a model.
+
+    Args:
+        units: of one utterance.
+        layout: of the tokenizer that gave them.
+
+    Raises:
+        ValueError: naming the stream and what is wrong with it.
+    """
+    missing = [stream.name for stream in layout.streams[1:] if stream.name not in units.codes]
+    if missing or len(units.codes) != len(layout.streams) - 1:
+        raise ValueError(
+            f"speech tokens must be of the streams {', '.join(layout.names)} of their tokenizer, "
+            f"but the further ones are {', '.join(units.codes) or 'none'} instead"
+        )
+    for stream in layout.streams:
+        codes = units.values if stream.name == layout.first.name else units.codes[stream.name]
+        shape = tuple(codes.shape)
+        if codes.ndim != (1 if stream.num_codebooks == 1 else 2) or shape[1:] not in ((), (stream.num_codebooks,)):
+            raise ValueError(
+                f"codes of {stream.name} must have {stream.num_codebooks} codebooks, but have shape {shape} instead"
+            )
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < stream.size:
+            wrong = int(codes.max()) if int(codes.max()) >= stream.size else int(codes.min())
+            raise ValueError(f"{stream.name} must be in [0, {stream.size}), but is {wrong} instead")
+    if len(units.starts) != len(units.values):
+        raise ValueError(f"starts must be {len(units.values)}, one a unit, but are {len(units.starts)} instead")

@@ -55,7 +55,8 @@ def block_vocabulary(
         )
     else:
         vocabulary = vocabulary_of(layout, expressive, num_text=tokenizer.vocab_size, **given)
-        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay or 0))
+        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay))
+        check_tokenizer(layout, vocabulary, ", ".join(units))
     return delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
 
 
@@ -63,7 +64,7 @@ def vocabulary_of(layout: SpeechLayout, expressive: bool | None, **sizes: int) -
     """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
     if expressive and not layout.expressive:
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
-    if not layout.phonetic:
+    if layout.spirit_lm_sizes() is None:
         return Vocabulary(streams=layout.streams, **sizes)
     codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
     return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)

@@ -99,7 +99,9 @@ class CodeStatistics:
 
     def _kind(self, kind: str, size: int) -> dict[str, Any]:
         counts = self.counts[kind]
-        rate, entropy = counts.total() / self.seconds, entropy_bits(counts)
+        stream = self.layout.streams[list(kind_sizes(self.layout)).index(kind)]
+        # Tokens of several codebooks also tell which codebook they are of, which is no information.
+        rate, entropy = counts.total() / self.seconds, entropy_bits(counts) - math.log2(stream.num_codebooks)
         found: dict[str, Any] = {
             "size": size,
             "tokens": counts.total(),

@@ -68,11 +68,31 @@ def codebook_frames(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor:
     for token, column in zip(tokens, columns, strict=True):
         codes[column].append(token - books[column].first)
     turns = [books[column].turn for column in columns]
+    if not any(book.delay for book in books):
+        return _frames_of_steps(codes_in_turn=list(zip(columns, turns, tokens, strict=True)), books=books)
     cut = len(turns) > len(books) and turns[: len(books)] == list(range(len(books)))  # the first step is whole
     for book, column in zip(books, codes, strict=True):
         del column[: book.delay if cut else 0]  # of frames before the stretch
     length = min(len(column) for column in codes)
     return torch.tensor([column[:length] for column in codes]).long().T.reshape(length, len(books))
+
+
+def _frames_of_steps(codes_in_turn: Sequence[tuple[int, int, int]], books: Sequence[Codebook]) -> Tensor:
+    """Codes (T, C) of whole frames without delays: a token that does not go on with its frame begins the next one.
+
+    Args:
+        codes_in_turn: column, turn and id of each token.
+        books: all codebooks.
+    """
+    frames: list[dict[int, int]] = []
+    last = len(books)
+    for column, turn, token in codes_in_turn:
+        if turn <= last:
+            frames.append({})
+        frames[-1][column] = token - books[column].first
+        last = turn
+    whole = [[frame[column] for column in range(len(books))] for frame in frames if len(frame) == len(books)]
+    return torch.tensor(whole).long().reshape(len(whole), len(books))
 
 
 class CodebooksInTurn(LogitsProcessor):

@@ -1,6 +1,6 @@
 """Finding and loading the parts of a model: folders of ours, or the published release as it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -8,12 +8,15 @@ import torch
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.generation.codec import speech_vocabulary
 from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
 from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER, stored_vocabulary
+from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
@@ -100,7 +103,9 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         ValueError: if a file holds something else, the parts do not fit together, or the variant is not clear.
     """
     tokenizer = load_speech_tokenizer(path, variant, options.device)
-    vocoder = load_vocoder(path, variant, options.device)
+    named = isinstance(path, ModelFolders) or not Release.is_at(path)
+    own = named and _folders(path, variant).vocoder is None  # then it is the tokenizer that speaks, if anything does
+    vocoder = _speaking(tokenizer) if own else load_vocoder(path, variant, options.device)
     if not isinstance(path, ModelFolders) and Release.is_at(path):
         from spiritlm_pl.interop.release.language_model import read_lm
 
@@ -157,14 +162,31 @@ def load_vocoder(
         vocoder: AnyVocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
     else:
         folders = _folders(path, variant)
-        folder = folders.vocoder
-        if folder is None and folders.speech_tokenizer is not None and is_own_class(folders.speech_tokenizer):
-            folder = folders.speech_tokenizer
-        if folder is None:
-            return None
-        vocoder = load_speaking_part(folder, device)
+        if folders.vocoder is None:
+            return _speaking(load_speech_tokenizer(folders, None, device))
+        vocoder = load_speaking_part(folders.vocoder, device)
     prepare(cast(Any, vocoder), device)
     return vocoder
+
+
+def _speaking(tokenizer: "SpeechTokenizer | None") -> CodebookDecoder | None:
+    """The speech tokenizer itself where it decodes as well."""
+    return tokenizer if isinstance(tokenizer, CodebookDecoder) else None
+
+
+def speech_vocabulary_of(path: str | Path | ModelFolders, layout: SpeechLayout) -> Vocabulary:
+    """The tokens of a speech tokenizer, in the order in which the language model beside it reads them.
+
+    Args:
+        path: a model folder, or the published release.
+        layout: of the speech tokenizer or the vocoder.
+    """
+    streams = layout.streams
+    if isinstance(path, ModelFolders) or not Release.is_at(path):
+        trained = stored_vocabulary(_folders(path, None).lm)
+        delays = {} if trained is None else {stream.name: stream.delays for stream in trained.streams}
+        streams = tuple(replace(stream, delays=delays.get(stream.name, stream.delays)) for stream in streams)
+    return speech_vocabulary(SpeechLayout(streams))
 
 
 def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -> AnyVocoder:

@@ -8,7 +8,7 @@ Shapes: R runs of equal units.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import torch
@@ -72,15 +72,20 @@ def decode_tokens(
     """
     kinds, end = (TokenKind.TEXT, TokenKind.SPEECH), vocabulary.end_of_document  # some servers give the end as well
     collapses = vocabulary.streams[0].deduplicated
-    said = [token for token in tokens if vocabulary.kind(token) in kinds and token != end]
+    # Frames of codebooks do not go on beyond a modality token; units do, as the published models have it.
+    breaks = accumulate(vocabulary.layout.framewise and vocabulary.kind(t) is TokenKind.MODALITY for t in tokens)
+    said = [
+        (token, (number, vocabulary.kind(token) is TokenKind.TEXT))
+        for token, number in zip(tokens, breaks, strict=True)
+        if vocabulary.kind(token) in kinds and token != end
+    ]
     segments: list[Segment] = []
-    stretches = groupby(said, key=lambda token: vocabulary.kind(token) is TokenKind.TEXT)
-    for number, (written, stretch) in enumerate(stretches):
+    for number, ((_, written), stretch) in enumerate(groupby(said, key=lambda item: item[1])):
         if written:
-            segments.append(Segment(Modality.TEXT, tuple(stretch)))
+            segments.append(Segment(Modality.TEXT, tuple(token for token, _ in stretch)))
             continue
         kept, units = list[int](), list[int]()
-        for token in stretch:
+        for token, _ in stretch:
             if vocabulary.counts_frames(token):
                 if collapses and units and units[-1] == token:
                     continue

@@ -72,6 +72,8 @@ class AnswerStream:
         self.modality: Modality | None = modality
         self.fewest_units, self.before = fewest_units, before
         self.tokens: list[int] = []
+        self.last_unit: int | None = None
+        self.num_units = 0
         self.told = 0  # letters, or tokens
         self.speech: WaveformStream | None = None
         self.begun = False
@@ -80,6 +82,9 @@ class AnswerStream:
         """What is new with a token."""
         kind = self.vocabulary.kind(token)
         if kind not in (TokenKind.TEXT, TokenKind.SPEECH):
+            if kind is TokenKind.MODALITY and self.vocabulary.layout.framewise and self.modality is not None:
+                yield from self.end()
+                self._open(None, max(1, self.min_speech_units))
             return
         modality = Modality.TEXT if kind is TokenKind.TEXT else Modality.SPEECH
         if self.modality is None:
@@ -87,8 +92,10 @@ class AnswerStream:
         elif modality is not self.modality:
             yield from self.end()
             self._open(modality, max(1, self.min_speech_units))
-        if self.vocabulary.streams[0].deduplicated and token == self._last_unit():
-            return
+        if self.vocabulary.counts_frames(token):
+            if self.vocabulary.streams[0].deduplicated and token == self.last_unit:
+                return
+            self.last_unit, self.num_units = token, self.num_units + 1
         self.tokens.append(token)
         yield from self._tell(ended=False)
 
@@ -104,7 +111,7 @@ class AnswerStream:
                 new, self.told = text[self.told :], len(text)
                 yield from self._new(Text(new), bool(new))
             return
-        if len(self._units()) < self.fewest_units:
+        if self.num_units < self.fewest_units:
             return
         if self.synthesis is None:
             yield from self._new(Speech(tokens=tuple(self.tokens)), ended)
@@ -114,13 +121,6 @@ class AnswerStream:
         waveform = self.speech.add(self.tokens[self.told :], ended)
         self.told = len(self.tokens)
         yield from self._new(Speech(waveform, self.synthesis.sample_rate), len(waveform) > 0)
-
-    def _units(self) -> list[int]:
-        return [token for token in self.tokens if self.vocabulary.counts_frames(token)]
-
-    def _last_unit(self) -> int | None:
-        units = self._units()
-        return units[-1] if units else None
 
     def _new(self, piece: Piece, worth_telling: bool) -> Iterator[StreamedPiece]:
         if worth_telling:

@@ -175,10 +175,13 @@ class CodebookStream:
         self.lookahead = own if lookahead is None else min(lookahead, own)
         self.tokens = list(before.tokens or ()) if before is not None else []
         self.made = len(synthesis.units(self.tokens))  # frames
+        self.fewest = synthesis.vocabulary.layout.tokens_per_frame
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
         """What can be said (S,) once these tokens are known; often nothing."""
         self.tokens += tokens
+        if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
+            return torch.zeros(0)
         frames = self.synthesis.units(self.tokens)
         ready = len(frames) - (0 if ended else self.lookahead)
         if ready - self.made < (1 if ended else self.chunk_frames):
@@ -219,11 +222,14 @@ def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object)
         ValueError: if it is of the other family, or has too few units or codebooks.
     """
     if isinstance(vocoder, CodebookDecoder):
-        books = sum(stream.num_codebooks for stream in vocabulary.streams)
-        if not vocabulary.layout.framewise or books != vocoder.num_codebooks:
+        own, theirs = (
+            [(stream.name, stream.size, stream.num_codebooks, stream.rate) for stream in layout.streams]
+            for layout in (vocabulary.layout, vocoder.layout)
+        )
+        if own != theirs:
             raise ValueError(
-                f"vocoder must speak the streams {', '.join(vocabulary.layout.names)} of the language model, but "
-                f"{folder} is the decoder of a codec with {vocoder.num_codebooks} codebooks"
+                "vocoder must speak the language model's streams (name, codes, codebooks, frames a second) "
+                f"{own}, but {folder} speaks {theirs} instead"
             )
         return
     if UNIT not in vocabulary.layout.names:

@@ -131,18 +131,18 @@ def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary
     """
     sizes = [(name, getattr(vocabulary, name), getattr(earlier, name)) for name in ("num_text", "num_tasks")]
     for stream in earlier.streams:
-        known = stream.name in vocabulary.layout.names
         sizes.append((f"num_{stream.plural}", vocabulary.size(stream.name), stream.size))
-        same = known and vocabulary.layout.stream(stream.name).num_codebooks == stream.num_codebooks
-        if known and not same:
+        found = next((new for new in vocabulary.streams if new.name == stream.name), stream)
+        if replace(found, size=stream.size, clock=stream.clock) != stream:
             raise ValueError(
-                f"num_codebooks of stream {stream.name} must be the {stream.num_codebooks} of {base}, whose trained "
-                f"tokens are kept, but is {vocabulary.layout.stream(stream.name).num_codebooks} instead"
+                f"stream {stream.name} must be as that of {base}, whose trained tokens are kept, {stream}, "
+                f"but is {found} instead"
             )
-    for name, wanted, found in sizes:
-        if wanted < found or (name == "num_text" and wanted != found):
+    for name, wanted, fewest in sizes:
+        if wanted < fewest or (name == "num_text" and wanted != fewest):
             raise ValueError(
-                f"{name} must be at least the {found} of {base}, whose trained tokens are kept, but is {wanted} instead"
+                f"{name} must be at least the {fewest} of {base}, whose trained tokens are kept, "
+                f"but is {wanted} instead"
             )
     added = vocabulary.num_tokens - earlier.num_tokens
     print(f"{base} has speech tokens already: their rows are kept, and those of {added} tokens drawn", file=sys.stderr)

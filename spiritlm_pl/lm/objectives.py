@@ -3,6 +3,7 @@
 Shapes: M predicted tokens, V rows of the embedding.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -32,6 +33,8 @@ class NextToken:
 class WeightedStreams:
     """Predict the next token, with a weight for each stream; figures that are logged stay unweighted.
 
+    The weights count for the z-loss, too, and gradients become as much larger or smaller.
+
     Args:
         weights: factor of the loss of text (`text`) or of a stream of speech (`unit`, `pitch`, `semantic`, ...); 1
             for what is not named, such as modality tokens. Ends of documents are text tokens that keep weight 1.
@@ -45,8 +48,8 @@ class WeightedStreams:
         if not weights:
             raise ValueError("weights must name text or a stream, but are empty instead")
         for name, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(f"weights must be at least 0, but that of {name} is {weight} instead")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"weights must be finite and at least 0, but that of {name} is {weight} instead")
         self.weights = dict(weights)
         self._table: Tensor | None = None
 

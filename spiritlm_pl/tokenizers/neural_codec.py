@@ -23,7 +23,7 @@ from spiritlm_pl.streams import SpeechLayout, Stream
 
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
 CHUNK_SECONDS = 100.0  # longer audio is cut into chunks of this length, as for other tokenizers
-PROBE_FRAMES = 32
+PROBE_FRAMES, MOST_PROBED = 32, 512
 SAME = 1e-5  # change, relative to the largest sample, below which a waveform counts as unchanged
 
 
@@ -118,20 +118,32 @@ class NeuralCodec(nn.Module):
         """
         loader = load_path(class_path, "class_path") if class_path else AutoModel
         try:
-            codec = loader.from_pretrained(source)
+            codec = loader.from_pretrained(source, dtype=torch.float32)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
                 f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
             ) from error
+        if getattr(codec.config, "audio_channels", 1) != 1:
+            raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
         codec = codec.to(check_device(device)).eval()
+        values = codec.config.to_dict()
+        for name in ("_name_or_path", "transformers_version"):  # codes do not depend on them
+            values.pop(name, None)
         config = NeuralCodecConfig(
-            codec=codec.config.to_dict(),
+            codec=values,
             class_path=path_of(type(codec)) if class_path else "",
             num_codebooks=num_codebooks,
             semantic=semantic,
         )
         found = cls(config, codec).eval()
+        generator = torch.Generator().manual_seed(0)
+        noise = 0.1 * torch.randn(1, found.sample_rate, generator=generator).to(codec.device)
+        codes = found.encode(noise, torch.tensor([noise.shape[1]]))[0].values  # raises where it lacks codebooks
+        if int(codes.max()) >= found.cardinality:
+            raise ValueError(
+                f"codes of {source} must be below {found.cardinality}, but one is {int(codes.max())} instead"
+            )
         found.config = NeuralCodecConfig(**{**vars(config), "lookahead": found.measured_lookahead()})
         return found
 
@@ -221,7 +233,12 @@ class NeuralCodec(nn.Module):
         options: dict[str, Any] = {}
         if "bandwidth" in inspect.signature(self.codec.encode).parameters:
             options["bandwidth"] = self.codec.config.target_bandwidths[-1]  # EnCodec's default is the lowest
-        codes: Tensor = self.codec.encode(padded, **options).audio_codes
+        try:
+            codes: Tensor = self.codec.encode(padded, **options).audio_codes
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"a codec must encode a waveform, but {type(self.codec).__name__} does not: {error}"
+            ) from error
         codes = codes.reshape(-1, codes.shape[-1])  # without dimensions of batch and chunk
         expected = padded.shape[-1] // hop
         if len(codes) < self.num_codebooks or codes.shape[1] != expected:
@@ -257,18 +274,24 @@ class NeuralCodec(nn.Module):
         Raises:
             ValueError: if the change does not change the waveform.
         """
-        generator = torch.Generator().manual_seed(0)
-        codes = torch.randint(self.cardinality, (PROBE_FRAMES, self.num_codebooks), generator=generator)
-        other = codes.clone()
-        other[-1] = (other[-1] + 1) % self.cardinality
-        one, two = self.decode_frames(codes), self.decode_frames(other)
-        changed = ((one - two).abs() > SAME * one.abs().max()).nonzero()
+        frames, first = PROBE_FRAMES, 0
+        while not first and frames <= MOST_PROBED:  # the whole waveform changes: more frames are needed
+            codes = torch.randint(
+                self.cardinality, (frames, self.num_codebooks), generator=torch.Generator().manual_seed(0)
+            )
+            other = codes.clone()
+            other[-1] = (other[-1] + 1) % self.cardinality
+            one, two = self.decode_frames(codes), self.decode_frames(other)
+            changed = ((one - two).abs() > SAME * one.abs().max()).nonzero()
+            if not len(changed):
+                break
+            first, frames = int(changed[0]) // self.hop_length, 2 * frames
         if not len(changed):
             raise ValueError(
                 f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: check "
                 "that its weights are trained"
             )
-        return PROBE_FRAMES - 1 - int(changed[0]) // self.hop_length
+        return len(codes) - 1 - first
 
     def _number(self, *names: str) -> float:
         """Return the first of these numbers that the codec's configuration has."""

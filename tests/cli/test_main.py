@@ -1,14 +1,16 @@
 """The command's entry: overview, unknown commands, one-line errors, configurations by name."""
 
+import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
-from spiritlm_pl.cli.main import COMMANDS, guarded, run, told, usage, without_trust
+from spiritlm_pl.cli.main import COMMANDS, find_command, guarded, run, told, usage, without_trust
 from spiritlm_pl.registry import TRUST
 
 
@@ -106,3 +108,21 @@ def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixt
     assert err.count("\n") == 1 and "InterleavedDataModule': Option 'foo' is not accepted" in err
     with pytest.raises(KeyError):
         guarded(bug)
+
+
+def test_commands_of_other_packages_never_hide_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {name: EntryPoint(name, "json:dumps", "spiritlm_pl.commands") for name in ("serve", "fit", "their_own")}
+    monkeypatch.setattr("spiritlm_pl.cli.main.registered", lambda group: points)
+    with pytest.warns(UserWarning, match="commands fit, serve of other packages are not used, as spiritlm has its own"):
+        assert "their-own" in usage()
+    assert find_command(["serve"])[0].__module__ == "spiritlm_pl.cli.serve"
+    with pytest.warns(UserWarning, match="not used"):
+        assert find_command(["their-own"])[0] is json.dumps
+
+    def refuse(group: str) -> None:
+        raise ValueError("names of commands must be unique, but 'x' is registered twice")
+
+    monkeypatch.setattr("spiritlm_pl.cli.main.registered", refuse)
+    with pytest.warns(UserWarning, match="must be unique"):
+        assert "serve" in usage()
+    assert find_command(["serve"])[0].__module__ == "spiritlm_pl.cli.serve"

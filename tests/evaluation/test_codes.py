@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.codes import code_report, code_table, nominal_bitrate
-from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, Stream
 
 PAPER = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0, num_pitches=64, num_styles=100)
 
@@ -88,3 +88,15 @@ def test_nothing_to_count_is_refused(kit: Any, tmp_path: Path) -> None:
     empty = kit.tokens(kit.Said("a"), num_frames=0)
     with pytest.raises(ValueError, match="units must hold utterances with tokens"):
         code_report(UnitCorpus(kit.units(tmp_path / "units", [empty]), "test"))
+
+
+def test_constant_codebooks_have_no_entropy(tmp_path: Path) -> None:
+    codec = Stream(name="codec", prefix="Co", size=16, rate=12.5, num_codebooks=4, deduplicated=False)
+    frames = np.tile(np.array([1, 5, 9, 13], dtype=np.uint16), (25, 1))
+    row = UnitUtterance(id="x", units=frames, unit_starts=np.arange(25, dtype=np.uint32), num_frames=25)
+    write_part(tmp_path / "test", 0, [row], "print")
+    finish_folder(tmp_path / "test", ["print"], layout=SpeechLayout((codec,)), provenance={})
+    report = code_report(UnitCorpus(tmp_path, "test"))
+    found = report["kinds"]["codec"]
+    assert found["entropy_bits"] == pytest.approx(0.0) and found["perplexity"] == pytest.approx(1.0)
+    assert report["bitrate"] == report["nominal_bitrate"] == pytest.approx(12.5 * 4 * 4) and found["used"] == 4

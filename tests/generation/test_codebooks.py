@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from spiritlm_pl.data.merge import speech_stream
 from spiritlm_pl.generation.codebooks import CodebooksInTurn, codebook_frames, codebooks_of
+from spiritlm_pl.generation.stream import decode_tokens
+from spiritlm_pl.generation.synthesis import check_synthesis
 from spiritlm_pl.streams import SpeechLayout, Stream, delayed
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -101,3 +103,41 @@ def test_a_random_model_speaks_whole_frames() -> None:
         tokens = torch.cat([tokens, scores.argmax(-1, keepdim=True)], 1)
     frames = codebook_frames(tokens[0, 1:].tolist(), words)
     assert len(frames) >= 200 // 4 - 3 and 0 <= int(frames.min()) <= int(frames.max()) < SIZE
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_modality_token_ends_a_stretch_of_frames(delay: int) -> None:
+    words = vocabulary(2, False, delay)
+    one, two = (tokens_of(np.array(codes), words, False) for codes in ([[1, 2], [3, 4]], [[5, 6]]))
+    found = decode_tokens([*one[:-1], words.speech_marker, *two], words)
+    assert [codebook_frames(segment.tokens, words).tolist() for segment in found] == [[[1, 2]], [[5, 6]]]
+
+
+def test_a_code_that_is_missing_spoils_no_other_frame() -> None:
+    words = vocabulary(3, False, 0)
+    tokens = tokens_of(np.arange(12).reshape(4, 3) % SIZE, words, False)
+    assert codebook_frames([*tokens[:4], *tokens[5:]], words).tolist() == [[0, 1, 2], [6, 7, 0], [1, 2, 3]]
+
+
+def test_a_decoder_of_other_sizes_or_rates_is_refused() -> None:
+    words = vocabulary(2, False, 1)
+
+    class Decoder:
+        sample_rate, hop_length, num_codebooks, lookahead = 16_000, 1280, 2, 0
+
+        def __init__(self, streams: tuple[Stream, ...]) -> None:
+            self.layout = SpeechLayout(streams)
+
+        def speaker_id(self, speaker: object) -> int: ...
+
+        def style_id(self, style: object) -> int: ...
+
+        def decode_frames(self, codes: torch.Tensor) -> torch.Tensor: ...
+
+    check_synthesis(Decoder(layout(2, False).streams), words, "here")  # delays are the model's own affair
+    for changed in ({"size": 4}, {"rate": 50.0}, {"num_codebooks": 3}, {"name": "other"}):
+        other = Stream(**{**vars(layout(2, False).first), **changed})
+        with pytest.raises(ValueError, match="vocoder must speak the language model's streams .* but here speaks"):
+            check_synthesis(Decoder((other,)), words, "here")
+    with pytest.raises(ValueError, match="but here speaks"):
+        check_synthesis(Decoder(layout(2, False).streams), Vocabulary.spirit_lm(9), "here")

@@ -38,7 +38,10 @@ def test_weights_count_in_the_sum_and_not_in_the_figures(network):
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({}, "must name text or a stream, but are empty"), ({"text": -1.0}, "at least 0, but that of text is -1")],
+    [
+        ({}, "must name text or a stream, but are empty"),
+        ({"text": -1.0}, "finite and at least 0, but that of text is -1"),
+    ],
 )
 def test_wrong_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):

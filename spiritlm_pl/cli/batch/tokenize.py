@@ -48,14 +48,14 @@ def tokenize(
     writer = LinesWriter(out, sources)
     items = writer.left(audio_items(sources))
 
-    from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
-    from spiritlm_pl.generation.loading import load_speech_tokenizer
+    from spiritlm_pl.generation.codec import SpeechCodec
+    from spiritlm_pl.generation.loading import load_speech_tokenizer, speech_vocabulary_of
 
     where = best_device(device)
     tokenizer = load_speech_tokenizer(model, variant, where)
     if tokenizer is None:
         raise ValueError(f"model must hold a speech tokenizer, but {model} has none")
-    codec = SpeechCodec(speech_vocabulary(tokenizer.layout), tokenizer, device=where, half=half)
+    codec = SpeechCodec(speech_vocabulary_of(model, tokenizer.layout), tokenizer, device=where, half=half)
     with writer:
         for window in windows(items):
             for item, values in tokenized(codec, window, batch_seconds):

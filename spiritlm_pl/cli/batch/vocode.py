@@ -57,8 +57,8 @@ def vocode(
     items = writer.left(read_items(sources))
 
     from spiritlm_pl.corpora.audio import save_wav
-    from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
-    from spiritlm_pl.generation.loading import load_vocoder
+    from spiritlm_pl.generation.codec import SpeechCodec
+    from spiritlm_pl.generation.loading import load_vocoder, speech_vocabulary_of
     from spiritlm_pl.generation.vocode import Voice
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -72,7 +72,7 @@ def vocode(
     voice = Voice(speaker, style)
     vocoder.speaker_id(voice.speaker)
     vocoder.style_id(voice.style)
-    codec = SpeechCodec(speech_vocabulary(vocoder.layout), vocoder=vocoder)
+    codec = SpeechCodec(speech_vocabulary_of(model, vocoder.layout), vocoder=vocoder)
     with writer:
         for item in items:
             try:

@@ -1,0 +1,67 @@
+"""Streams of speech tokens: what they refuse, and dictionaries there and back."""
+
+import json
+
+import pytest
+
+from spiritlm_pl.streams import RESERVED, SpeechLayout, Stream, delayed, spirit_lm_streams
+from spiritlm_pl.vocabulary import Vocabulary
+
+CODEC = Stream(name="codec", prefix="Co", size=16, rate=12.5, num_codebooks=3, deduplicated=False)
+
+
+@pytest.mark.parametrize("name", ["text", "units", "end", "custom", "pitches", "not one"])
+def test_names_that_mean_something_else_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name of a stream must be an identifier, and none that means something else"):
+        Stream(name=name, prefix="Xx", size=3)
+    assert name in RESERVED or not name.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": 0}, r"size of stream codec must be in \[1, 65536\], but is 0"),
+        ({"num_codebooks": 0}, "num_codebooks of stream codec must be at least 1, but is 0"),
+        ({"deduplicated": True}, "stream codec with 3 codebooks must not be deduplicated"),
+        ({"rate": 0.0}, "rate of stream codec must be above 0, but is 0"),
+        ({"prefix": "Text"}, "prefix of stream codec must be letters of its own, but is 'Text'"),
+        ({"delays": (0, 1)}, r"delays of stream codec must be 3 numbers .* but are \[0, 1\]"),
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stream(**{**vars(CODEC), **values})  # type: ignore[arg-type]
+
+
+def test_delays_begin_with_none_and_grow() -> None:
+    assert [stream.delays for stream in delayed([CODEC], 2)] == [(0, 2, 4)]
+    assert delayed([CODEC], None) == (CODEC,) and delayed(delayed([CODEC], 2), 0) == (CODEC,)
+    with pytest.raises(ValueError, match=r"delays of streams must begin with 0 .* but are \[1, 0, 0\]"):
+        SpeechLayout((Stream(**{**vars(CODEC), "delays": (1, 0, 0)}),))
+    with pytest.raises(ValueError, match="codebook_delay must be 0 for streams other than a neural codec's, but is 1"):
+        delayed(spirit_lm_streams(5), 1)
+    with pytest.raises(ValueError, match="codebook_delay must be at least 0, but is -1"):
+        delayed([CODEC], -1)
+
+
+@pytest.mark.parametrize(
+    "streams",
+    [spirit_lm_streams(9), spirit_lm_streams(9, 4, 3, 50.0), delayed([CODEC], 1)],
+    ids=["base", "all", "codec"],
+)
+def test_dictionaries_come_back(streams: tuple[Stream, ...]) -> None:
+    vocabulary = Vocabulary(num_text=7, streams=streams, end_of_document=2)
+    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+    layout = SpeechLayout(streams)
+    assert SpeechLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+
+
+def test_files_of_spirit_lm_say_sizes_alone_as_before() -> None:
+    expected = {"num_text": 7, "num_units": 9, "num_pitches": 4, "num_styles": 3, "num_tasks": 0, "multiple_of": 256}
+    found = Vocabulary.spirit_lm(num_text=7, num_units=9, num_pitches=4, num_styles=3).to_dict()
+    assert found == {**expected, "begin_of_document": None, "end_of_document": None}
+    assert list(SpeechLayout.spirit_lm(9, 25.0).to_dict()) == ["num_units", "frame_rate", "num_pitches", "num_styles"]
+    assert (
+        repr(SpeechLayout.spirit_lm(9, 25.0))
+        == "SpeechLayout(num_units=9, frame_rate=25.0, num_pitches=0, num_styles=0)"
+    )

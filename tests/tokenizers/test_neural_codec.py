@@ -1,0 +1,96 @@
+"""Importing codecs of transformers: what they give, and what is refused at once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
+
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
+from spiritlm_pl.contracts.units import Units, check_units
+from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
+from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
+from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
+
+SMALL = {"hidden_size": 16, "num_filters": 4, "codebook_size": 32, "num_lstm_layers": 1}
+
+
+def encodec(folder: Path, filled: bool = True, **values: object) -> str:
+    torch.manual_seed(0)
+    made = EncodecModel(EncodecConfig(**{"target_bandwidths": [0.75, 3.0], **SMALL, **values}))
+    for name, buffer in made.named_buffers():
+        if name.endswith("codebook.embed") and filled:
+            buffer.normal_()
+    made.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_codec_hears_and_speaks_and_is_the_same_wherever_it_came_from(tmp_path: Path) -> None:
+    made = [NeuralCodec.load_pretrained(encodec(tmp_path / name), num_codebooks=4) for name in ("here", "there")]
+    prints = [
+        speech_fingerprint(save_network(tmp_path / f"{n}", codec, TOKENIZER_STAGE)) for n, codec in enumerate(made)
+    ]
+    assert prints[0] == prints[1]
+    codec = load_tokenizer(tmp_path / "0")
+    assert isinstance(codec, SpeechTokenizer) and isinstance(codec, CodebookDecoder)
+    assert (codec.sample_rate, codec.hop_length, codec.frame_rate, codec.lookahead) == (24_000, 320, 75.0, 0)
+    waveforms = 0.1 * torch.randn(3, 24_000, generator=torch.Generator().manual_seed(1))
+    units = codec.encode(waveforms, torch.tensor([24_000, 9_999, 0]))
+    assert [one.num_frames for one in units] == [75, 32, 0]
+    alone = codec.encode(waveforms[1:2, :9_999], torch.tensor([9_999]))[0]
+    assert torch.equal(alone.values, units[1].values)
+    for one in units:
+        check_units(one, codec.layout)
+    assert codec.decode_frames(units[0].values).shape == (24_000,)
+    part, whole = (codec.decode_frames(units[0].values[:frames])[: 40 * 320] for frames in (40, 75))
+    assert torch.allclose(part, whole, atol=1e-5)  # causal
+
+
+def test_the_lookahead_of_a_decoder_that_is_not_causal_is_measured(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"encoder_hidden_size": 4, "decoder_hidden_size": 64, "hidden_size": 64, "codebook_dim": 4}
+    DacModel(DacConfig(n_codebooks=4, codebook_size=32, **sizes)).save_pretrained(tmp_path)
+    codec = NeuralCodec.load_pretrained(str(tmp_path), num_codebooks=4)
+    assert 0 < codec.lookahead < 31
+    codes = torch.randint(32, (40, 4), generator=torch.Generator().manual_seed(2))
+    whole, hop = codec.decode_frames(codes), codec.hop_length
+    part = codec.decode_frames(codes[: 20 + codec.lookahead])
+    assert torch.allclose(part[: 20 * hop], whole[: 20 * hop], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ({}, {"num_codebooks": 9}, "frames of at least 9 codes .* but EncodecModel gives 75 of 8"),
+        ({"filled": False}, {"num_codebooks": 4}, "must decode other codes to another waveform, but"),
+        ({"audio_channels": 2}, {"num_codebooks": 4}, "codec must be of one channel, but .* has 2"),
+        ({}, {"num_codebooks": 1, "semantic": True}, "num_codebooks must be at least 2, but is 1"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_when_it_is_imported(
+    values: dict[str, object], options: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    source = encodec(tmp_path, **values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        NeuralCodec.load_pretrained(source, **options)  # type: ignore[arg-type]
+
+
+def test_no_codec_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="codec must be a folder or hub name of transformers, but .* is not"):
+        NeuralCodec.load_pretrained(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        (Units.of_codebooks(torch.full((3, 4), 32)), r"codec must be in \[0, 32\), but is 32"),
+        (Units.of_codebooks(torch.zeros(3)), r"codes of codec must have 4 codebooks, but have shape \(3,\)"),
+        (Units.of_codebooks(torch.zeros(3, 4), {"more": torch.zeros(3)}), "of the streams codec .* ones are more"),
+        (Units(torch.zeros(3, 4).long(), torch.arange(2), 3), "starts must be 3, one a unit, but are 2"),
+    ],
+)
+def test_tokens_that_are_not_of_the_layout_are_refused(units: Units, message: str, tmp_path: Path) -> None:
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=4)
+    with pytest.raises(ValueError, match=message):
+        check_units(units, codec.layout)
