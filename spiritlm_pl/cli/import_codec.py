@@ -27,7 +27,8 @@ def import_codec(
         device: where the codec is tried.
 
     Raises:
-        ValueError: if the source is no codec, or has fewer codebooks.
+        ValueError: if the source is no codec, is one that cannot be used, or has fewer codebooks; or if `out` holds
+            something.
     """
     trust_given(*([class_path] if class_path and not class_path.startswith("transformers.") else []))
     from transformers.utils.logging import disable_progress_bar
@@ -35,6 +36,8 @@ def import_codec(
     from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
     from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"out must be a new folder, but {out} holds something")
     disable_progress_bar()
     codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
     save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})

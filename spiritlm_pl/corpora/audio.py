@@ -97,8 +97,10 @@ def to_mono(waveform: Tensor, rate: int, sample_rate: int = SAMPLE_RATE) -> Tens
         sample_rate: sample rate of the result in Hz.
 
     Raises:
-        AudioError: if some of the sound would be lost, or the audio cannot be resampled.
+        AudioError: if there are no samples, some of the sound would be lost, or the audio cannot be resampled.
     """
+    if not waveform.shape[-1]:
+        raise AudioError("audio must hold samples, but has none")
     loudest = loudest_if_cancelled(waveform, rate)
     return resample(waveform.mean(0) if loudest is None else waveform[loudest], rate, sample_rate)
 

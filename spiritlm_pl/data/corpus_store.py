@@ -340,7 +340,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     """Return the streams that all of these corpora have.
 
     Raises:
-        ValueError: if there is no corpus, or they come from tokenizers of different rates, sizes or streams.
+        ValueError: if there is no corpus, or they come from tokenizers of different rates, sizes, streams or weights.
     """
     if not corpora:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
@@ -348,6 +348,16 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     if len(set(layouts.values())) > 1:
         raise ValueError(
             "units must come from one tokenizer, but are of " + "; ".join(f"{k}: {v}" for k, v in layouts.items())
+        )
+    made_by = {
+        found: str(corpus.folder)
+        for corpus in corpora
+        if (found := corpus.manifest.get("provenance", {}).get("tokenizer_sha256")) is not None
+    }
+    if len(made_by) > 1:
+        raise ValueError(
+            "units must come from one tokenizer, but those of " + " and ".join(made_by.values()) + " come from "
+            "tokenizers with other weights"
         )
     return next(iter(layouts.values()))
 

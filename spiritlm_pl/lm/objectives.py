@@ -54,12 +54,14 @@ class WeightedStreams:
         self._table: Tensor | None = None
 
     def check(self, vocabulary: Vocabulary) -> None:
-        """Refuse a vocabulary that lacks a stream which has a weight.
+        """Refuse a vocabulary that lacks a stream which has a weight, and weights that are all 0.
 
         Raises:
-            ValueError: naming the stream.
+            ValueError: naming the streams.
         """
         known = (TEXT, *vocabulary.layout.names)
+        if not any(self.weights.get(name, 1.0) for name in known):
+            raise ValueError(f"weights must leave something to learn, but those of {', '.join(known)} are all 0")
         for name in self.weights:
             if name not in known:
                 raise ValueError(f"weights must name some of {', '.join(known)}, but one is of {name!r} instead")

@@ -51,7 +51,9 @@ class NeuralCodecConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, lowest in (("num_codebooks", 2 if self.semantic else 1), ("lookahead", 0)):
+        if self.semantic and self.num_codebooks < 2:
+            raise ValueError(f"num_codebooks must be at least 2 with semantic, but is {self.num_codebooks} instead")
+        for name, lowest in (("num_codebooks", 1), ("lookahead", 0)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
 
@@ -126,6 +128,11 @@ class NeuralCodec(nn.Module):
             ) from error
         if getattr(codec.config, "audio_channels", 1) != 1:
             raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
+        for name in ("normalize", "chunk_length_s"):  # scales beside the codes, and overlapping chunks
+            if getattr(codec.config, name, None):
+                raise ValueError(
+                    f"{name} of codec {source} must be unset, but is {getattr(codec.config, name)} instead"
+                )
         codec = codec.to(check_device(device)).eval()
         values = codec.config.to_dict()
         for name in ("_name_or_path", "transformers_version"):  # codes do not depend on them

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav
+from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav, to_mono
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import Word, load_cuts, make_cut, save_corpus, style_of, word_alignment
 
@@ -136,3 +136,8 @@ def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
         load_cuts(tmp_path, "train")
     with pytest.raises(AudioError, match="missing"):
         load_audio_file(tmp_path / "x.wav")
+
+
+def test_audio_without_samples_is_told() -> None:
+    with pytest.raises(AudioError, match="audio must hold samples, but has none"):
+        to_mono(torch.zeros(2, 0), 44_100)

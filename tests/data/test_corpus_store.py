@@ -9,6 +9,7 @@ from spiritlm_pl.data.corpus_store import (
     TimedWord,
     UnitCorpus,
     UnitUtterance,
+    common_layout,
     finish_folder,
     part_is_finished,
     unit_frames,
@@ -155,3 +156,18 @@ def test_a_failed_write_keeps_the_previous_part(tmp_path: Path, monkeypatch: pyt
         write_part(tmp_path, 0, [utterance("b")], "print")
     assert path.read_bytes() == before and part_is_finished(tmp_path, 0, "print")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["part-00000.json", "part-00000.parquet"]
+
+
+def test_shards_of_tokenizers_with_other_weights_are_not_mixed(tmp_path: Path) -> None:
+    units, starts = np.array([1], dtype="uint16"), np.array([0], dtype="uint32")
+    row = UnitUtterance(id="x", units=units, unit_starts=starts, num_frames=2)
+    corpora = []
+    for name, sha256 in (("one", "a"), ("same", "a"), ("old", None), ("other", "b")):
+        write_part(tmp_path / name / "train", 0, [row], "print")
+        provenance = {} if sha256 is None else {"tokenizer_sha256": sha256}
+        layout = SpeechLayout.spirit_lm(num_units=9, frame_rate=25.0)
+        finish_folder(tmp_path / name / "train", ["print"], layout=layout, provenance=provenance)
+        corpora.append(UnitCorpus(tmp_path / name))
+    assert common_layout(corpora[:3]) == corpora[0].layout
+    with pytest.raises(ValueError, match="from one tokenizer, but those of .*same.* and .*other.* other weights"):
+        common_layout(corpora)

@@ -51,4 +51,6 @@ def test_wrong_weights_are_refused(weights, message):
 def test_a_stream_that_the_vocabulary_lacks_is_named():
     with pytest.raises(ValueError, match="some of text, unit, pitch, style, but one is of 'semantic'"):
         WeightedStreams({"semantic": 1.0}).check(WORDS)
+    with pytest.raises(ValueError, match="must leave something to learn, but those of text, .* are all 0"):
+        WeightedStreams(dict.fromkeys(("text", "unit", "pitch", "style"), 0.0)).check(WORDS)
     assert isinstance(NextToken(), Objective) and isinstance(WeightedStreams({"text": 1.0}), Objective)

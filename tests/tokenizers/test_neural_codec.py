@@ -64,8 +64,10 @@ def test_the_lookahead_of_a_decoder_that_is_not_causal_is_measured(tmp_path: Pat
     [
         ({}, {"num_codebooks": 9}, "frames of at least 9 codes .* but EncodecModel gives 75 of 8"),
         ({"filled": False}, {"num_codebooks": 4}, "must decode other codes to another waveform, but"),
+        ({"normalize": True}, {"num_codebooks": 4}, "normalize of codec .* must be unset, but is True"),
+        ({"chunk_length_s": 1.0, "overlap": 0.01}, {"num_codebooks": 4}, "chunk_length_s of codec .* is 1.0"),
         ({"audio_channels": 2}, {"num_codebooks": 4}, "codec must be of one channel, but .* has 2"),
-        ({}, {"num_codebooks": 1, "semantic": True}, "num_codebooks must be at least 2, but is 1"),
+        ({}, {"num_codebooks": 1, "semantic": True}, "num_codebooks must be at least 2 with semantic, but is 1"),
     ],
 )
 def test_what_cannot_be_used_is_refused_when_it_is_imported(
