@@ -32,21 +32,22 @@ def extend_vocab(
 
     Args:
         base: folder or hub name of the base model.
-        output: folder of the new model.
-        num_units: phonetic units; 501, as the published model has, if left out.
-        num_pitches: pitch codes; 0 for Base.
-        num_styles: style clusters; 0 for Base.
-        speech_tokenizer: folder of any speech tokenizer whose streams the model gets, instead of num_units,
-            num_pitches and num_styles.
-        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it.
-        num_tasks: task markers; 2 for the ASR and TTS ablation.
-        multiple_of: the number of embedding rows is padded to a multiple of this, as that of the blocks was.
-        rope_theta: new base of the rotary positions (Spirit LM: 100000); left out, the model's own.
-        text_tokenizer: SentencePiece model or tokenizer folder, where the base folder has none.
-        seed: of the new embeddings.
+        output: folder to write the new model to.
+        num_units: number of phonetic units; if left out, 501 as in the published model.
+        num_pitches: number of pitch codes; 0 for a Base model.
+        num_styles: number of style codes; 0 for a Base model.
+        speech_tokenizer: folder of any speech tokenizer whose streams the model gets, instead of num_units, num_pitches
+            and num_styles.
+        codebook_delay: number of frames by which each codebook of a neural codec lags behind the one before it; 0 keeps
+            all codes of a frame together.
+        num_tasks: number of task markers; 2 for the ASR and TTS ablation.
+        multiple_of: the number of embedding rows is padded to a multiple of this, as in the training blocks.
+        rope_theta: new base of the rotary positions (Spirit LM: 100000); if left out, the model's own.
+        text_tokenizer: SentencePiece model or tokenizer folder; needed if the base folder has no tokenizer.
+        seed: seed of the random new embeddings.
     """
     source = model_folder(base)
-    checkpoint_config(str(source))  # what is no base is told before its tokenizer is missed
+    checkpoint_config(str(source))  # a folder without a model is reported as such, not as one without a tokenizer
     pieces = TextTokenizer.load(text_tokenizer or source).vocab_size
     if speech_tokenizer is None:
         streams = spirit_lm_streams(501 if num_units is None else num_units, num_pitches, num_styles)
@@ -65,7 +66,7 @@ def extend_vocab(
 
 
 def speech_tokenizer_streams(folder: str) -> tuple[Stream, ...]:
-    """The streams of a speech tokenizer, as a vocabulary has them: units of Spirit LM without their rate."""
+    """Return the streams of a speech tokenizer as a vocabulary keeps them; those of Spirit LM have no rate there."""
     from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
     layout = load_tokenizer(folder).layout

@@ -10,8 +10,8 @@ def import_codec(
 ) -> None:
     """Turn a neural codec (Mimi, EnCodec, DAC, ...) into a folder that tokenizes speech and speaks it.
 
-    Take the folder wherever a speech tokenizer or a vocoder is asked for. Codes of a frame are tokens one behind the
-    other; `--codebook-delay` of `build-blocks` and `extend-vocab` lets each codebook stand behind the one before.
+    Take the folder wherever a speech tokenizer or a vocoder is asked for. The codes of a frame become tokens one after
+    the other; `--codebook-delay` of `build-blocks` and `extend-vocab` delays each codebook against the one before.
 
     Examples:
         spiritlm import-codec kyutai/mimi data/mimi --semantic true
@@ -19,15 +19,15 @@ def import_codec(
 
     Args:
         source: folder or hub name of a codec of transformers.
-        out: folder to write.
-        num_codebooks: codebooks that are kept, from the first on; more sound better and make longer sequences.
-        semantic: make the first codebook a stream of its own, with a loss of its own, as Mimi's is worth.
+        out: folder to write the codec to.
+        num_codebooks: number of codebooks to keep, from the first on; more sound better and make longer sequences.
+        semantic: whether the first codebook becomes a stream with a loss of its own, which suits Mimi's semantic one.
         class_path: dotted path of the codec's class, such as transformers.MimiModel; left out, the class that
             transformers has for it.
-        device: where the codec is tried.
+        device: device on which the codec is tried.
 
     Raises:
-        ValueError: if the source is no codec, or has fewer codebooks.
+        ValueError: if the source is not a codec, or has fewer codebooks.
     """
     trust_given(*([class_path] if class_path and not class_path.startswith("transformers.") else []))
     from transformers.utils.logging import disable_progress_bar

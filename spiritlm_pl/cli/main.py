@@ -1,4 +1,4 @@
-"""The `spiritlm` command: hands a subcommand to the function that does it, and prints user errors in one line."""
+"""The `spiritlm` command, which calls the function of a subcommand and prints user errors in one line."""
 
 import os
 import signal
@@ -38,14 +38,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
-NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
+NEED_ALL_OF = {"quickstart": "train"}  # command -> extra that is checked at once; parts are needed only after minutes
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """All commands, as in `COMMANDS`; those of other packages come behind ours, and cannot take the place of one."""
+    """Return all commands as in `COMMANDS`; those of plugins come last and cannot replace one of ours."""
     others = {
         name.replace("_", "-"): (point.value, f"of {point.dist.name if point.dist else point.value}")
         for name, point in registered("commands").items()
@@ -54,7 +54,7 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 def usage() -> str:
-    """The overview that `spiritlm --help` prints."""
+    """Return the overview that `spiritlm --help` prints."""
     trainer = {
         "fit": "train a stage: spiritlm fit --config lm/base_quickstart",
         "validate": "measure a checkpoint on the validation split",
@@ -80,7 +80,7 @@ def _load(target: str) -> Any:
 
 
 def group_usage(program: str, commands: dict[str, Any]) -> str:
-    """The overview of a command that has commands below it, such as `spiritlm prepare`."""
+    """Return the overview of a command that has subcommands, such as `spiritlm prepare`."""
     rows = [(name.replace("_", "-"), _first_line(target)) for name, target in commands.items()]
     lines = "\n".join(f"  {name:<18}{text}" for name, text in rows)
     from spiritlm_pl.cli.parser import help_texts
@@ -102,14 +102,14 @@ def find_command(arguments: Sequence[str]) -> tuple[Any, str, list[str]]:
     """Find the function of a command.
 
     Args:
-        arguments: as on the command line, without the program's name.
+        arguments: words of the command line without the program's name.
 
     Returns:
-        The function, or a dictionary of functions where none of them is named; the words that lead to it, such as
+        The function, or a dictionary of functions if none of them is named; the words that lead to it, such as
         `spiritlm prepare stories`; and the words that are left.
 
     Raises:
-        ValueError: if the command is unknown; names the nearest one.
+        ValueError: if the command is unknown; the message names the nearest one.
     """
     command, rest = arguments[0], [*arguments[1:]]
     found = commands()
@@ -138,10 +138,10 @@ def _meant(name: str, known: Sequence[str] | dict[str, str]) -> str:
 
 
 def run(arguments: list[str]) -> None:
-    """Run one command in this process; errors come through as exceptions.
+    """Run one command in this process; errors are raised as exceptions.
 
     Args:
-        arguments: as on the command line, without the program's name.
+        arguments: words of the command line without the program's name.
 
     Raises:
         ValueError: if the command is unknown.
@@ -163,7 +163,7 @@ def run(arguments: list[str]) -> None:
 
 
 def told(error: Exception) -> str:
-    """What is said of a user's error; of what a parser says of all the types that it tried, the reasons."""
+    """Return the message for a user's error; of a parser's report on all the types that it tried, only the reasons."""
     text = installation_advice(error) if isinstance(error, ModuleNotFoundError) else str(error)
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
         return text
@@ -174,7 +174,7 @@ def told(error: Exception) -> str:
 
 
 def guarded(action: Callable[[], None]) -> int:
-    """Exit code of an action: 0, 2 after a user's error (told in one line), 130 after Ctrl-C."""
+    """Run an action and return its exit code: 0, 2 after a user's error (printed in one line), 130 after Ctrl-C."""
     if os.environ.get("SPIRITLM_TRACEBACK"):
         action()
         return 0
@@ -191,10 +191,10 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def without_trust(words: list[str]) -> list[str]:
-    """Take `--trust NAME` (or `--trust=NAME`, several with commas) from the words of any command, and obey it.
+    """Trust the names of `--trust NAME` (or `--trust=NAME`, several with commas), and return the other words.
 
     Raises:
-        ValueError: if a name is missing, or is no class, module or package.
+        ValueError: if a name is missing, or is not that of a class, module or package.
     """
     rest, following = [], iter(words)
     for word in following:
@@ -210,7 +210,7 @@ def without_trust(words: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Entry point of the `spiritlm` command."""
+    """Run the `spiritlm` command with the words of the command line."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -218,6 +218,6 @@ def main() -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    if arguments[0] not in TRAINER_SUBCOMMANDS:  # Lightning has its own way with it
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # workers and files are cleared up
+    if arguments[0] not in TRAINER_SUBCOMMANDS:  # Lightning handles SIGTERM itself
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends workers, removes files
     sys.exit(guarded(lambda: run(without_trust(arguments))))
