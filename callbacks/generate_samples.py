@@ -244,9 +244,7 @@ class GenerateSamples(Callback):
             suffix = f"_{sample}" if len(samples) > 1 else ""
             log_audio(trainer, name + suffix, waveform, sample_rate, step)
             text = " ".join(piece.text for piece in pieces if isinstance(piece, Text))
-            written = "".join(
-                letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text
-            )  # not valid UTF-8
+            written = "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text)  # stray bytes
             title = f"step {step}, after \u201c{prompt.content}\u201d" + (
                 f": \u201c{written}\u201d and" if written else ""
             )
