@@ -34,7 +34,7 @@ class EvaluateChoice(Callback):
         continuation_sentences: number of sentences at the end of a story that form the continuation.
         same_speaker: whether wrong continuations are taken from the same speaker where possible.
         seed: seed of the choice of pairs.
-        directions: names from `spiritlm_pl.evaluation.choice.DIRECTIONS`.
+        directions: names of the directions, from `spiritlm_pl.evaluation.choice.DIRECTIONS`.
         batch_tokens: largest number of tokens in a batch, padding included.
         output: JSON file that the latest results of a fit are written to; None writes no file.
         name: name in the logged figures between `accuracy` and the direction, to tell several of these callbacks apart;

@@ -109,8 +109,9 @@ def generate(
         out: folder where wav files are written.
         lines: file that the answers to --jsonl are appended to; prompts whose answers are already in it are skipped.
         stream: print the answer while it is generated.
-        speaker: the vocoder's voice, by name or number; the vocoder's default if left out.
-        style: the vocoder's global style, by name or number, if it has any.
+        speaker: voice of the vocoder, by name or number; its default if left out.
+        style: global style of the vocoder, by name or number; its default if left out, or none for a vocoder without
+            styles.
         temperature: divisor of the logits; higher values give more varied answers.
         top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
         top_k: sample only from this number of likeliest tokens; 0 samples from all.
@@ -119,10 +120,10 @@ def generate(
             otherwise.
         seed: seed of the sampling; the same seed gives the same answer.
         min_speech_units: with --output any, stretches of speech with fewer units than this are dropped.
-        model: folder that training has exported.
+        model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
-        speech_tokenizer: folder of the speech tokenizer; MODEL/speech_tokenizer if left out, where that is there.
-        vocoder: folder of the vocoder; MODEL/vocoder if left out, where that is there.
+        speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.
+        vocoder: folder of the vocoder; if left out, MODEL/vocoder if it exists.
         variant: base or expressive, if the published release holds both.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.

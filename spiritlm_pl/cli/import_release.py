@@ -1,4 +1,4 @@
-"""`spiritlm import-release`: the published checkpoints as model folders of ours."""
+"""`spiritlm import-release`: conversion of the published checkpoints to model folders."""
 
 from pathlib import Path
 from typing import Literal

@@ -16,27 +16,30 @@ from spiritlm_pl.registry import registered, trust
 from spiritlm_pl.runtime.foreign_texts import OTHER_TYPE, PARSER_DETAILS
 from spiritlm_pl.runtime.interrupts import interrupts_kill
 
-# Subcommand -> (where it lives, what it does); modules are imported only when asked for.
+# Subcommand -> (path of its function, description); modules are imported only when needed.
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("spiritlm_pl.cli.prepare:COMMANDS", "make corpus manifests from recordings or synthetic speech"),
     "align": ("spiritlm_pl.cli.align:align", "add word times to a corpus"),
-    "extract-f0": ("spiritlm_pl.cli.extract_f0:extract_f0", "put the F0 of a corpus beside it"),
+    "extract-f0": ("spiritlm_pl.cli.extract_f0:extract_f0", "store the F0 of a corpus beside it"),
     "join-tokenizers": ("spiritlm_pl.cli.join_tokenizers:join_tokenizers", "make one expressive tokenizer of three"),
     "train-text-tokenizer": ("spiritlm_pl.cli.train_text_tokenizer:train", "train a SentencePiece tokenizer"),
     "build-blocks": ("spiritlm_pl.cli.build_blocks:build_blocks", "turn unit shards and text into training blocks"),
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
-    "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
-    "import-codec": ("spiritlm_pl.cli.import_codec:import_codec", "a neural codec as speech tokenizer and vocoder"),
+    "import-release": (
+        "spiritlm_pl.cli.import_release:import_release",
+        "turn published checkpoints into model folders",
+    ),
+    "import-codec": ("spiritlm_pl.cli.import_codec:import_codec", "make tokenizer and vocoder of a neural codec"),
     "generate": ("spiritlm_pl.cli.generate:generate", "continue text and speech with text or speech"),
-    "tokenize": ("spiritlm_pl.cli.batch.tokenize:tokenize", "audio to tokens, as JSON lines"),
-    "vocode": ("spiritlm_pl.cli.batch.vocode:vocode", "tokens to audio"),
-    "score": ("spiritlm_pl.cli.batch.score:score", "log-likelihoods of hypotheses after their contexts"),
-    "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
+    "tokenize": ("spiritlm_pl.cli.batch.tokenize:tokenize", "turn audio into tokens, as JSON lines"),
+    "vocode": ("spiritlm_pl.cli.batch.vocode:vocode", "turn tokens into audio"),
+    "score": ("spiritlm_pl.cli.batch.score:score", "compute log-likelihoods of hypotheses after contexts"),
+    "serve": ("spiritlm_pl.cli.serve:serve", "serve a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
-    "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
-    "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
+    "plan": ("spiritlm_pl.cli.plan:plan", "estimate memory and time of a model on given GPUs"),
+    "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "run the whole path in miniature, on real speech"),
 }
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra that is checked at once; parts are needed only after minutes
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")

@@ -178,7 +178,7 @@ class SpiritCLI(LightningCLI):
 
 
 def _is_no_advert(record: logging.LogRecord) -> bool:
-    """Tell whether a log record is anything else than Lightning's advertisement, which appears in every run."""
+    """Whether a log record is anything other than Lightning's advertisement, which appears in every run."""
     return ADVERT not in record.getMessage()
 
 

@@ -79,7 +79,7 @@ class ChoiceResult:
 
 @dataclass(frozen=True)
 class _Half:
-    """An utterance cut in two."""
+    """Utterance that is cut in two."""
 
     id: str
     speaker: str

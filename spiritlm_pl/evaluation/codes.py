@@ -128,8 +128,9 @@ def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
     """Measure how much information codes give about labels.
 
     Returns:
-        purity, the share of tokens whose label is the commonest one of their code; commonest, the purity of codes that are independent of the labels; information, the share of the labels' entropy that the codes take away, from 0 to 1;
-        and the number of labels and tokens.
+        purity, the share of tokens whose label is the commonest one of their code; commonest, the purity of codes
+        that are independent of the labels; information, the share of the labels' entropy that the codes take away,
+        from 0 to 1; and the number of labels and tokens.
     """
     figures = label_figures(pairs, size)
     labels: Counter[str] = Counter()
@@ -150,7 +151,7 @@ def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
     Returns:
         utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
         kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, nominal_bitrate, used, use (the
-        share of used codes), entropy_bits, perplexity, and with labels of at least two values of_style and of_speaker
+        share of used codes), entropy_bits, perplexity, and, if labels have at least two values, of_style and of_speaker
         as in `told_by_codes`.
 
     Raises:

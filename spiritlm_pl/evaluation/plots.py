@@ -91,9 +91,7 @@ def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str
         axes.plot(torch.arange(len(hertz)) / frame_rate, hertz, label=name, color=colour, linewidth=1.5)
     longest = max((len(hertz) for hertz in contours.values()), default=0)
     axes.set_xlim(0, max(longest, 1) / frame_rate)
-    if (
-        sum(int(hertz.isfinite().sum()) for hertz in contours.values()) < 2
-    ):  # without voiced frames there is nothing to scale the axis by
+    if sum(int(hertz.isfinite().sum()) for hertz in contours.values()) < 2:  # nothing to scale the axis by
         axes.set_ylim(*USUAL_F0)
         axes.text(0.5, 0.5, "no voice", transform=axes.transAxes, ha="center")
     axes.set_xlabel("seconds")
