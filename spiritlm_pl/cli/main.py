@@ -27,10 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
-    "import-release": (
-        "spiritlm_pl.cli.import_release:import_release",
-        "turn published checkpoints into model folders",
-    ),
+    "import-release": ("spiritlm_pl.cli.import_release:import_release", "turn the release into model folders"),
     "import-codec": ("spiritlm_pl.cli.import_codec:import_codec", "make tokenizer and vocoder of a neural codec"),
     "generate": ("spiritlm_pl.cli.generate:generate", "continue text and speech with text or speech"),
     "tokenize": ("spiritlm_pl.cli.batch.tokenize:tokenize", "turn audio into tokens, as JSON lines"),
