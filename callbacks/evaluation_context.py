@@ -43,7 +43,7 @@ def text_tokenizer_of(pl_module: LightningModule, wanted_by: object) -> str:
     found = checked(pl_module, WritingModule, "module", wanted_by).text_tokenizer
     if found is None:
         raise ValueError(
-            f"text_tokenizer must be given to {type(wanted_by).__name__} where {type(pl_module).__name__} has none, "
-            "but neither is"
+            f"text_tokenizer must be given to {type(wanted_by).__name__} if {type(pl_module).__name__} has none, "
+            "but is None in both instead"
         )
     return found

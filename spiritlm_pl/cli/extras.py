@@ -62,7 +62,7 @@ def _extra(requirement: Requirement) -> str | None:
 
 
 def _optional() -> list[tuple[str, str]]:
-    """Map the name of each optional package to the extra that brings it."""
+    """List the names of optional packages, each with the extra that brings it."""
     found = [(canonicalize_name(requirement.name), _extra(requirement)) for requirement in _requirements()]
     return [(str(name), extra) for name, extra in found if extra]
 
