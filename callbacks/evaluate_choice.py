@@ -1,4 +1,4 @@
-"""Held-out cross-modal choice during training: logged as `val/accuracy_speech_to_text` ..., and kept as JSON."""
+"""Accuracy of cross-modal choice on held-out data during training, logged as `val/accuracy_speech_to_text` ..."""
 
 import json
 from collections.abc import Sequence
@@ -21,23 +21,24 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 
 class EvaluateChoice(Callback):
-    """Which of two continuations belongs to a context, at every validation and test.
+    """Callback that measures at every validation and test how often the right of two continuations is preferred.
 
     The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
 
     Args:
-        units: tokenised corpus with word times.
-        split: held-out split of it.
-        text_tokenizer: file or folder; None for the module's own `text_tokenizer`.
-        kind: stories with sentence ends, or other utterances cut in the middle.
-        num_items: contexts at most; None for all.
-        continuation_sentences: sentences of a story that are to be chosen.
-        same_speaker: take wrong continuations from the same speaker.
-        seed: of the pairs.
-        directions: names out of `spiritlm_pl.evaluation.choice.DIRECTIONS`.
-        batch_tokens: tokens of a batch.
-        output: JSON file with the latest results of a fit; None for none.
-        name: goes between `accuracy` and the direction, to tell several of these callbacks apart.
+        units: folder of a tokenised corpus with word times.
+        split: held-out split of the corpus.
+        text_tokenizer: file or folder of the text tokenizer; None for the module's own `text_tokenizer`.
+        kind: "stories", which have sentence ends, or "sentences", which are cut in the middle.
+        num_items: largest number of contexts; None for all.
+        continuation_sentences: number of sentences at the end of a story that form the continuation.
+        same_speaker: whether wrong continuations are taken from the same speaker where possible.
+        seed: seed of the choice of pairs.
+        directions: names of the directions, from `spiritlm_pl.evaluation.choice.DIRECTIONS`.
+        batch_tokens: largest number of tokens in a batch, padding included.
+        output: JSON file that the latest results of a fit are written to; None writes no file.
+        name: name in the logged figures between `accuracy` and the direction, to tell several of these callbacks apart;
+            "" for none.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class EvaluateChoice(Callback):
         output: str | None = None,
         name: str = "",
     ) -> None:
-        """Keep the options; items are read when they are first needed."""
+        """Keep the options; the items are read when they are first needed."""
         self.units, self.split, self.text_tokenizer = units, split, text_tokenizer
         self.kind, self.num_items, self.continuation_sentences = kind, num_items, continuation_sentences
         self.same_speaker, self.seed, self.directions = same_speaker, seed, tuple(directions)
@@ -64,16 +65,16 @@ class EvaluateChoice(Callback):
         self._opening: tuple[int, ...] = ()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the items, to fail before training rather than in it."""
+        """Read the items, so that errors in them appear before training."""
         self._load(pl_module, checked(pl_module, WritingModule, "module", self).vocabulary)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """At validation, but not in the sanity check."""
+        """Measure at validation, but not in the sanity check."""
         if not trainer.sanity_checking:
             self._run(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """At test."""
+        """Measure at the end of a test."""
         self._run(trainer, pl_module, "test")
 
     def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

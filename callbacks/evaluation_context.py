@@ -1,4 +1,4 @@
-"""Looking at a network in the middle of training without leaving a trace: modes and random states come back."""
+"""Evaluation of a network in the middle of training, which restores modes and random states afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from spiritlm_pl.contracts.modules import WritingModule
 
 @contextmanager
 def evaluation_context(trainer: Trainer, network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, the trainer's precision; afterwards all is as before, bit for bit.
+    """Evaluate without gradients in the trainer's precision, and restore the previous state bit for bit.
 
     Args:
-        trainer: whose precision is used.
-        network: whose modules are switched, each back to its own mode.
+        trainer: trainer whose precision is used.
+        network: network whose modules are set to evaluation mode, and each back to its previous mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -31,19 +31,19 @@ def evaluation_context(trainer: Trainer, network: nn.Module) -> Iterator[None]:
 
 
 def text_tokenizer_of(pl_module: LightningModule, wanted_by: object) -> str:
-    """The text tokenizer of the module that a callback watches.
+    """Return the path of the text tokenizer of the module that a callback runs with.
 
     Args:
-        pl_module: keeps `spiritlm_pl.contracts.modules.WritingModule`.
-        wanted_by: the callback, for the error.
+        pl_module: module that follows `spiritlm_pl.contracts.modules.WritingModule`.
+        wanted_by: callback that asks for it, for the error.
 
     Raises:
-        ValueError: if the module has none.
+        ValueError: if the module has no text tokenizer.
     """
     found = checked(pl_module, WritingModule, "module", wanted_by).text_tokenizer
     if found is None:
         raise ValueError(
-            f"text_tokenizer must be given to {type(wanted_by).__name__} where {type(pl_module).__name__} has none, "
-            "but neither is"
+            f"text_tokenizer must be given to {type(wanted_by).__name__} if {type(pl_module).__name__} has none, "
+            "but is None in both instead"
         )
     return found

@@ -1,4 +1,4 @@
-"""Writes the trained network as a folder that the next stage and `spiritlm generate` load."""
+"""Callback that writes the trained network as a folder, which the next stage and `spiritlm generate` load."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,12 @@ from spiritlm_pl.runtime.provenance import atomic_path
 
 
 class ExportNetwork(Callback):
-    """Calls the module's `export` when a fit ends, also one that had nothing left to do.
+    """Callback that calls the module's `export` when a fit ends, even if the fit had no steps left to do.
 
-    The run and its last figures are noted in the folder.
+    The run and its last metrics are also written to the folder.
 
     Args:
-        dirpath: where to; None for the folder `export` in the trainer's `default_root_dir`.
+        dirpath: folder to write; None for the folder `export` in the trainer's `default_root_dir`.
     """
 
     def __init__(self, dirpath: str | None = None) -> None:
@@ -28,7 +28,7 @@ class ExportNetwork(Callback):
         self.dirpath = dirpath
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fail before training rather than after it.
+        """Check before training that the module can be exported.
 
         Raises:
             ValueError: if the module cannot be exported.
@@ -36,14 +36,14 @@ class ExportNetwork(Callback):
         checked(pl_module, ExportingModule, "module", self)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export; all ranks take part, since shards have to be gathered."""
+        """Export the network; all ranks take part, since sharded weights have to be gathered."""
         folder = Path(self.dirpath or Path(trainer.default_root_dir) / "export")
         cast(ExportingModule, pl_module).export(str(folder))
         trainer.strategy.barrier("export")
         if trainer.is_global_zero:
             write_run_file(folder, trainer, pl_module)
             figures = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
-            if not figures:  # nothing was left to do: those of the training before stay
+            if not figures:  # no step was left to do, so the metrics of the earlier training stay
                 return
             with atomic_path(folder / METRICS_FILE) as path:
                 path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

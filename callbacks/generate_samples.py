@@ -1,6 +1,6 @@
-"""Fixed prompts are continued during training, in all directions, and can be read, heard and seen in the tracker.
+"""Continuations of fixed prompts during training, which are logged as text, audio and pictures.
 
-Every rank generates (sharded parameters need it), rank zero speaks and logs. Training with and without this
+Every rank generates, which sharded parameters need; rank zero makes audio and logs. Training with and without this
 callback is the same, bit for bit.
 """
 
@@ -45,7 +45,7 @@ DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
 
 @dataclass(frozen=True)
 class NamedPrompt:
-    """A prompt with a name for the tracker, and what it says or where it is from."""
+    """Prompt with a name for the tracker and a description of its content."""
 
     name: str
     pieces: Sequence[Piece]
@@ -53,7 +53,7 @@ class NamedPrompt:
 
 
 def corpus_prompts(folder: str, split: str, number: int, vocabulary: Vocabulary) -> list[NamedPrompt]:
-    """The first halves of the first utterances of a tokenised corpus, as text and as speech.
+    """Return the first halves of the first utterances of a tokenised corpus, each as text and as speech.
 
     Raises:
         ValueError: if no utterance has word times.
@@ -78,7 +78,7 @@ def corpus_prompts(folder: str, split: str, number: int, vocabulary: Vocabulary)
 
 
 def describe(pieces: Sequence[Piece], vocabulary: Vocabulary) -> str:
-    """Pieces as one line of text; speech as its tokens."""
+    """Return pieces as one line of text, with speech as its tokens."""
     parts = []
     for piece in pieces:
         if isinstance(piece, Text):
@@ -91,26 +91,27 @@ def describe(pieces: Sequence[Piece], vocabulary: Vocabulary) -> str:
 
 
 class GenerateSamples(Callback):
-    """Continues fixed prompts every so many steps, at validation, and at the end of training.
+    """Callback that continues fixed prompts at intervals of steps, at validation, and at the end of training.
 
     Each answer is logged with why it ended: "stop" where the model did so by itself, "length" where it was cut off.
     The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
 
     Args:
-        text_tokenizer: file or folder; None for the module's own `text_tokenizer`.
-        texts: prompts of text.
-        recordings: prompts of speech, audio files.
-        units: tokenised corpus whose first utterances are prompts as well, in both modalities.
-        split: of that corpus.
-        num_utterances: of that corpus.
-        directions: names out of `DIRECTIONS`; each is run for the prompts of its modality.
-        every_n_steps: None for never between validations.
-        on_validation: whether to run at validation.
-        at_end: whether to run at the end of training.
-        speech_tokenizer: folder; needed for recordings.
-        vocoder: folder; without it, speech is logged as units.
-        speaker: the vocoder's voice; its default one when not given.
-        settings: sampling options.
+        text_tokenizer: file or folder of the text tokenizer; None for the module's own `text_tokenizer`.
+        texts: text prompts, each a string.
+        recordings: audio files that are speech prompts; they need `speech_tokenizer`.
+        units: folder of a tokenised corpus whose first utterances become prompts in both modalities; None for no such
+            prompts.
+        split: split of the corpus `units` to take prompts from.
+        num_utterances: number of utterances of the corpus `units` that become prompts.
+        directions: names from `DIRECTIONS`; each is run for the prompts of its modality.
+        every_n_steps: number of optimizer steps between samples; None for no samples between validations.
+        on_validation: whether to generate at every validation.
+        at_end: whether to generate at the end of training.
+        speech_tokenizer: folder of the speech tokenizer; needed only for `recordings`.
+        vocoder: folder of the vocoder; without it, speech is logged as units.
+        speaker: name or id of the vocoder's voice; None for its default.
+        settings: sampling options of all samples.
         group: name of the group of samples in the tracker.
     """
 
@@ -153,36 +154,36 @@ class GenerateSamples(Callback):
         self._spirit_lm: SpiritLM | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read prompts and networks, to fail before training rather than in it."""
+        """Read prompts and networks, so that errors in them appear before training."""
         with isolate_rng():
             self._load(
                 trainer, pl_module, cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
             )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        """Note which step the batch belongs to."""
+        """Remember the step that the batch belongs to."""
         self._step_before = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Every so many steps, after the last batch of the step."""
+        """Generate every `every_n_steps` steps, after the last batch of the step."""
         whole = trainer.global_step > self._step_before
         if whole and self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self.run(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """At validation, but not in the sanity check."""
+        """Generate at validation, but not in the sanity check."""
         if self.on_validation and not trainer.sanity_checking:
             self.run(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """At the end of training."""
+        """Generate at the end of training."""
         if self.at_end:
             self.run(trainer, pl_module)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Generate and log, once a step; every rank calls."""
+        """Generate and log samples, at most once per step; every rank must call it."""
         if trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step

@@ -1,4 +1,4 @@
-"""Text, audio and pictures to whatever trackers a run has, under the step: MLflow, TensorBoard, or none.
+"""Logging of text, audio and pictures to the trackers of a run: MLflow, TensorBoard, or none.
 
 In MLflow a name such as `samples/story_1` becomes the artifact `samples/step_0000400/story_1.wav`.
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def artifact_file(name: str, step: int, suffix: str) -> str:
-    """Where a medium of this name goes among the artifacts of a run."""
+    """Return the path among a run's artifacts for a medium of this name."""
     folder, _, rest = name.partition("/")
     return f"{folder}/step_{step:07d}/{rest or folder}{suffix}"
 
@@ -31,10 +31,10 @@ def log_text(trainer: Trainer, name: str, text: str, step: int) -> None:
     """Log a text; only rank zero does.
 
     Args:
-        trainer: whose loggers take it.
-        name: `group/name`.
-        text: plain text.
-        step: optimizer steps done.
+        trainer: trainer whose loggers are used.
+        name: name in the tracker, as `group/name`.
+        text: plain text to log.
+        step: number of optimizer steps done so far.
     """
     for logger in trainer.loggers:
         if isinstance(logger, MLFlowLogger):
@@ -49,11 +49,11 @@ def log_audio(trainer: Trainer, name: str, waveform: Tensor, sample_rate: int, s
     """Log audio; only rank zero does.
 
     Args:
-        trainer: whose loggers take it.
-        name: `group/name`.
-        waveform: (S,) in [-1, 1].
-        sample_rate: Hz.
-        step: optimizer steps done.
+        trainer: trainer whose loggers are used.
+        name: name in the tracker, as `group/name`.
+        waveform: (S,) samples in [-1, 1].
+        sample_rate: rate of the samples in Hz.
+        step: number of optimizer steps done so far.
     """
     for logger in trainer.loggers:
         if isinstance(logger, MLFlowLogger):
@@ -68,10 +68,10 @@ def log_figure(trainer: Trainer, name: str, figure: "Figure", step: int) -> None
     """Log a matplotlib picture; only rank zero does.
 
     Args:
-        trainer: whose loggers take it.
-        name: `group/name`.
-        figure: the picture.
-        step: optimizer steps done.
+        trainer: trainer whose loggers are used.
+        name: name in the tracker, as `group/name`.
+        figure: matplotlib figure to log.
+        step: number of optimizer steps done so far.
     """
     for logger in trainer.loggers:
         if isinstance(logger, MLFlowLogger):

@@ -1,6 +1,6 @@
-"""MLflow as Lightning's logger, with what a chain of training stages needs beyond Lightning's own.
+"""MLflow logger for Lightning, which also serves chains of training stages.
 
-Nothing has to be set up: without an address, runs go to the SQLite file `mlflow.db` in the current folder
+No set-up is needed: without an address, runs are written to the SQLite file `mlflow.db` in the current folder
 and artifacts to `./mlruns`; `mlflow ui --backend-store-uri sqlite:///mlflow.db` shows them. The run is opened
 only when something is logged, so that a resumed fit can go on with its old one.
 """
@@ -29,27 +29,28 @@ PARAMETER_LENGTH = 500  # characters that every MLflow server takes; the whole c
 KEY_LENGTH = 250
 BATCH_SIZE = 100
 SQLITE = "sqlite:///"
-ACTIVE = "active"  # as MLflow calls what was not deleted
+ACTIVE = "active"  # MLflow's name for experiments and runs that were not deleted
 
 
 def tracking_address(tracking_uri: str | None = None) -> str:
-    """Where runs go: the argument, else MLFLOW_TRACKING_URI, else a SQLite file in the current folder."""
+    """Return the tracking address: the argument, else MLFLOW_TRACKING_URI, else a SQLite file in the current folder."""
     default = f"{SQLITE}{Path(DEFAULT_DATABASE).resolve()}"
     return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
 
 
 class MLflowLogger(MLFlowLogger):
-    """One run of one experiment.
+    """Logger of one run of one experiment.
 
     Args:
-        experiment_name: None for the name of the stage (`lm`, `hubert`, ...).
-        run_name: None for one that MLflow makes up.
-        tracking_uri: None for MLFLOW_TRACKING_URI, or else `sqlite:///mlflow.db`.
-        artifact_location: where a new experiment keeps artifacts; None for `./mlruns` beside a SQLite file,
-            and for the server's own place otherwise.
-        run_id: go on with this run.
-        tags: further tags of a new run.
-        system_metrics: whether memory, processor and GPU use are recorded.
+        experiment_name: name of the experiment; None for the name of the stage (`lm`, `hubert`, ...).
+        run_name: name of the run; None for one that MLflow makes up.
+        tracking_uri: address of the tracking server or store; None for MLFLOW_TRACKING_URI, or else
+            `sqlite:///mlflow.db`.
+        artifact_location: folder or address of the artifacts of a new experiment; None for `./mlruns` beside a SQLite
+            file, and otherwise for the server's default.
+        run_id: id of a run to continue; None for a new run.
+        tags: further tags of a new run; None for none.
+        system_metrics: whether the use of memory, processor and GPU is recorded.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class MLflowLogger(MLFlowLogger):
             artifact_location = Path(DEFAULT_ARTIFACTS).resolve().as_uri()
         if local:
             Path(address.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        # Two stages that start together must not both create the tables.
+        # Two stages that start at the same time must not both create the tables.
         lock = FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
         with lock:
             super().__init__(
@@ -84,30 +85,30 @@ class MLflowLogger(MLFlowLogger):
                 self._mlflow_client.search_experiments(max_results=1)
         self.tracking_uri = address
         self.system_metrics = system_metrics
-        self._held = interrupts_held if local else nullcontext  # a transaction cut short keeps its lock
-        self.stopped = False  # by the user
+        self._held = interrupts_held if local else nullcontext  # an interrupted transaction would keep its lock
+        self.stopped = False  # an interrupt by the user
         self._named_by_stage = experiment_name is None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> "MlflowClient":
-        """MLflow's client; asking for it opens no run."""
+        """MLflow's client; reading this property does not open the run."""
         return self._mlflow_client
 
     @property
     def run_id(self) -> str | None:
-        """Id of the run, which is opened if it is not yet; None on ranks other than zero."""
+        """Id of the run, which this property opens if necessary; None on ranks other than zero."""
         if _on_rank_zero() and not self._initialized:
             if self._run_id is not None:
                 self._check_active(self._run_id)
             else:
                 self._experiment_name = self._free_name(self._experiment_name)
-            _ = super().experiment  # opens it
+            _ = super().experiment  # reading the property opens the run
         return self._run_id
 
     @property
     def experiment_id(self) -> str | None:
-        """Id of the experiment; opens the run."""
+        """Id of the experiment; this property opens the run if necessary."""
         _ = self.run_id
         return self._experiment_id
 
@@ -117,11 +118,11 @@ class MLflowLogger(MLFlowLogger):
         return bool(self._initialized)
 
     def name_stage(self, stage: str, run: str) -> None:
-        """Name experiment and run, unless the configuration did; before the run is opened.
+        """Name experiment and run before the run is opened, unless the configuration has named them.
 
         Args:
-            stage: such as `lm`, for the experiment.
-            run: for the run.
+            stage: stage that names the experiment, such as `lm`.
+            run: name of the run, used if the configuration has none.
         """
         if self._initialized:
             return
@@ -132,16 +133,16 @@ class MLflowLogger(MLFlowLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record figures under a step."""
+        """Record metrics under a step."""
         with self._held():
             super().log_metrics(metrics, step)
 
     @rank_zero_only
     def finalize(self, status: str = "success") -> None:
-        """Close the run; what the user stopped is KILLED, not FAILED.
+        """Close the run; one that the user stopped is marked KILLED, not FAILED.
 
         Args:
-            status: success, failed or finished, as Lightning says.
+            status: status that Lightning reports: success, failed or finished.
         """
         with self._held():
             super().finalize(status)
@@ -150,10 +151,10 @@ class MLflowLogger(MLFlowLogger):
 
     @rank_zero_only
     def resume(self, run_id: str) -> bool:
-        """Go on with an earlier run; one that was opened meanwhile is removed.
+        """Continue an earlier run; a new run that was opened meanwhile is removed.
 
         Returns:
-            Whether the run is there, and neither it nor its experiment was deleted; if not, a new one will be opened.
+            Whether the run exists, and neither it nor its experiment was deleted; if not, a new one will be opened.
         """
         from mlflow.exceptions import MlflowException
 
@@ -162,7 +163,7 @@ class MLflowLogger(MLFlowLogger):
         except (MlflowException, ValueError) as error:
             rank_zero_warn(f"a new MLflow run is opened, since the old one cannot be continued: {error}")
             return False
-        if self._initialized and self._run_id != run_id:  # opened by something in a hurry
+        if self._initialized and self._run_id != run_id:  # something has logged before the resume
             self._mlflow_client.delete_run(str(self._run_id))
         self._run_id, self._experiment_id = run_id, run.info.experiment_id
         self._initialized = True
@@ -170,11 +171,11 @@ class MLflowLogger(MLFlowLogger):
         return True
 
     def _check_active(self, run_id: str) -> "Run":
-        """A run that can be continued.
+        """Return a run if it can be continued.
 
         Raises:
-            ValueError: if it or its experiment was deleted.
-            MlflowException: if it is not there at all.
+            ValueError: if the run or its experiment was deleted.
+            MlflowException: if there is no such run.
         """
         run = self._mlflow_client.get_run(run_id)
         experiment = self._mlflow_client.get_experiment(run.info.experiment_id)
@@ -184,7 +185,7 @@ class MLflowLogger(MLFlowLogger):
         return run
 
     def _free_name(self, name: str) -> str:
-        """The name of an experiment, or with a number where MLflow keeps it for one that the user deleted."""
+        """Return the name of an experiment, with a number if MLflow keeps the name for a deleted experiment."""
         free, number = name, 1
         while (found := self._mlflow_client.get_experiment_by_name(free)) is not None:
             if found.lifecycle_stage == ACTIVE:
@@ -200,7 +201,7 @@ class MLflowLogger(MLFlowLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Record nested values as parameters with dotted names; what is recorded already stays as it is.
+        """Record nested values as parameters with dotted names; parameters that are already recorded stay unchanged.
 
         MLflow's parameters cannot change, and a resumed run may have other settings; its configuration files
         tell them apart.
@@ -232,11 +233,11 @@ class MLflowLogger(MLFlowLogger):
 
 
 def _on_rank_zero() -> bool:
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)  # Lightning sets the attribute
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)  # Lightning sets this attribute
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries and lists as one with dotted names, such as `trainer.callbacks.0.dirpath`."""
+    """Flatten nested dictionaries and lists to one dictionary with dotted names (`trainer.callbacks.0.dirpath`)."""
     if isinstance(values, Mapping):
         pairs = [(str(name), value) for name, value in values.items()]
     elif isinstance(values, list | tuple) and any(isinstance(v, Mapping | list | tuple) for v in values):

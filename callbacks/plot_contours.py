@@ -1,4 +1,4 @@
-"""Held-out F0 contours, original beside reconstructed, as pictures in the tracker.
+"""Plots of held-out F0 contours, original and reconstructed, in the tracker.
 
 Shapes: B batch, F F0 frames.
 """
@@ -18,23 +18,23 @@ from spiritlm_pl.evaluation.plots import contour_figure
 
 
 class PlotContours(Callback):
-    """Draws some utterances at every validation.
+    """Callback that logs plots of some utterances' F0 contours at every validation.
 
     Args:
-        num_utterances: how many, spread evenly over the validation batches.
+        num_utterances: number of utterances to plot, spread evenly over the validation batches.
     """
 
     def __init__(self, num_utterances: int = 3) -> None:
-        """Check the number."""
+        """Check the number of utterances."""
         if num_utterances < 1:
             raise ValueError(f"num_utterances must be at least 1, but is {num_utterances} instead")
         self.num_utterances = num_utterances
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fail early on another kind of module.
+        """Check that the module trains a coder of contours.
 
         Raises:
-            ValueError: if the module trains no coder of contours.
+            ValueError: if the module does not train a coder of contours.
         """
         checked(checked(pl_module, ContourModule, "module", self).network, ContourCoder, "network", self)
 
@@ -47,7 +47,7 @@ class PlotContours(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the utterances of this batch that were chosen."""
+        """Plot the chosen utterances of this batch."""
         if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
             return
         total = max(1, int(trainer.num_val_batches[dataloader_idx]))

@@ -1,10 +1,10 @@
-"""The progress bar of the command line: Lightning's counts towards -2 epochs where steps end the training."""
+"""Progress bar of the command line; Lightning's own counts towards -2 epochs if steps end the training."""
 
 from lightning.pytorch.callbacks import RichProgressBar
 
 
 class StepProgressBar(RichProgressBar):
-    """Says which epoch this is and, where steps end the training, how many of them there are in all."""
+    """Progress bar that shows the epoch and, if steps end the training, the total number of steps."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         steps = self.trainer.max_steps

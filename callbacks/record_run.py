@@ -1,4 +1,4 @@
-"""What a run leaves behind: its configuration, what it came from, where its checkpoints are.
+"""Records of a run: its configuration, the stages it builds on, and the paths of its checkpoints.
 
 The command line adds `RecordRun` to every trainer. The configuration goes to `config.yaml` in the trainer's
 `default_root_dir`. With MLflow it also becomes the run's parameters and an artifact, the code version and the
@@ -29,21 +29,21 @@ MAX_PATH = 1024
 
 
 def stage_name(pl_module: LightningModule) -> str:
-    """The stage that a module trains: the name of its file, such as `lm` or `vocoder`."""
+    """Return the stage that a module trains, which is the name of its file, such as `lm` or `vocoder`."""
     return type(pl_module).__module__.rpartition(".")[2]
 
 
 def config_file(trainer: Trainer) -> Path:
-    """Where the resolved configuration of this command is kept."""
+    """Return the file that the resolved configuration of this command is written to."""
     command = str(trainer.state.fn.value) if trainer.state.fn else TrainerFn.FITTING.value
     name = CONFIG_FILE if command == TrainerFn.FITTING else f"config_{command}.yaml"
     return Path(trainer.default_root_dir) / name
 
 
 def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
-    """Leave a note in a folder about the run that makes it."""
+    """Write a file about the current run into a folder that it makes."""
     logger = mlflow_logger(trainer)
-    callbacks = cast(Any, trainer).callbacks  # Lightning sets it, undeclared
+    callbacks = cast(Any, trainer).callbacks  # Lightning sets this attribute without declaring it
     record = next((callback for callback in callbacks if isinstance(callback, RecordRun)), None)
     write_note(
         folder,
@@ -55,19 +55,19 @@ def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningMod
 
 
 def mlflow_logger(trainer: Trainer) -> MLflowLogger | None:
-    """The trainer's MLflow logger, if it has one."""
+    """Return the trainer's MLflow logger, or None if it has none."""
     return next((logger for logger in trainer.loggers if isinstance(logger, MLflowLogger)), None)
 
 
 def named_folders(config: dict[str, Any]) -> list[str]:
-    """Folders that the configuration of model or data names and that some run made."""
+    """List the folders that the configuration of model or data names and that an earlier run made."""
     values = _leaves([config.get(key) for key in ("model", "data")])
     names = (value for value in values if isinstance(value, str) and 0 < len(value) < MAX_PATH and "\n" not in value)
     return [name for name in names if read_note(name) is not None]
 
 
 def _leaves(values: Any) -> Iterator[Any]:
-    """Values of nested mappings and lists."""
+    """Yield the values of nested mappings and lists."""
     if isinstance(values, dict | list):
         for value in values.values() if isinstance(values, dict) else values:
             yield from _leaves(value)
@@ -76,7 +76,7 @@ def _leaves(values: Any) -> Iterator[Any]:
 
 
 def parent_tags(config: dict[str, Any]) -> dict[str, str]:
-    """Tags that name the stages that a configuration builds on: runs as `parent.*`, code versions as `code.*`."""
+    """Return tags for the stages that a configuration builds on: runs as `parent.*`, code versions as `code.*`."""
     folders = named_folders(config)
     tags: dict[str, str] = {}
     for stage, made in ancestors(folders).items():
@@ -88,7 +88,7 @@ def parent_tags(config: dict[str, Any]) -> dict[str, str]:
 
 
 def continued_run(trainer: Trainer) -> str | None:
-    """Id of the run that wrote the checkpoint a fit was resumed from, as noted beside or above it."""
+    """Return the id of the run that wrote the checkpoint a fit was resumed from, read from beside or above it."""
     if trainer.ckpt_path is None or trainer.state.fn is not TrainerFn.FITTING:
         return None
     checkpoint = Path(str(trainer.ckpt_path)).resolve()
@@ -98,7 +98,7 @@ def continued_run(trainer: Trainer) -> str | None:
 
 
 class RecordRun(SaveConfigCallback):
-    """Records a run of the command line; see the module's description.
+    """Callback that records a run of the command line; see the module's description.
 
     The arguments are LightningCLI's own.
     """
@@ -110,12 +110,12 @@ class RecordRun(SaveConfigCallback):
         self._opened = False
 
     def configuration(self) -> dict[str, Any]:
-        """The resolved configuration as plain values."""
+        """Return the resolved configuration as plain values."""
         config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         return config
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the configuration as a file; only rank zero calls."""
+        """Write the configuration to a file; only rank zero calls this."""
         with atomic_path(config_file(trainer)) as path:
             path.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
@@ -124,7 +124,7 @@ class RecordRun(SaveConfigCallback):
         self._open_run(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the MLflow run where a resumed fit will look."""
+        """Write the id of the MLflow run to the place where a resumed fit reads it."""
         logger = mlflow_logger(trainer)
         if logger is None or not trainer.is_global_zero:
             return
@@ -173,19 +173,19 @@ class RecordRun(SaveConfigCallback):
             self._monitor.start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop recording before the run is closed."""
+        """Stop recording system metrics before the run is closed."""
         self._stop_monitor()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop recording, of other commands than fit as well."""
+        """Stop recording system metrics also after other commands than fit."""
         self._stop_monitor()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the checkpoints."""
+        """Log the paths of the checkpoints."""
         self._name_checkpoints(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Name the checkpoints that there are."""
+        """Log the paths of the checkpoints that exist."""
         self._stop_monitor()
         logger = mlflow_logger(trainer)
         if logger is not None and isinstance(exception, KeyboardInterrupt):
@@ -204,7 +204,7 @@ class RecordRun(SaveConfigCallback):
             for callback in trainer.checkpoint_callbacks
             if isinstance(callback, ModelCheckpoint) and callback.dirpath
         ]
-        # A job that its cluster stops leaves a checkpoint in the root folder.
+        # If a cluster stops a job, Lightning saves a checkpoint in the root folder.
         return [*(Path(folder) for folder in found), Path(trainer.default_root_dir)]
 
     @staticmethod

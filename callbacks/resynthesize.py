@@ -1,6 +1,6 @@
-"""Held-out utterances beside their resynthesis: audio and spectrograms to the tracker at every validation.
+"""Audio and spectrograms of held-out utterances and their resynthesis, logged at every validation.
 
-The utterances are some of those that validation passes over anyway, always the same ones.
+The utterances are taken from the validation batches, and are the same each time.
 
 Shapes: B batch, T frames, S samples.
 """
@@ -21,15 +21,15 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
 class ResynthesizeUtterances(Callback):
-    """Logs original, resynthesis with true durations, and resynthesis with predicted ones.
+    """Callback that logs utterances as originals and as resyntheses with true and with predicted durations.
 
     Args:
-        num_utterances: how many, spread evenly over the validation batches.
-        seconds: at most so much of each.
+        num_utterances: number of utterances to log, spread evenly over the validation batches.
+        seconds: longest part of each utterance to log, in seconds.
     """
 
     def __init__(self, num_utterances: int = 3, seconds: float = 10.0) -> None:
-        """Check the number."""
+        """Check the number of utterances."""
         if num_utterances < 1:
             raise ValueError(f"num_utterances must be at least 1, but is {num_utterances} instead")
         self.num_utterances = num_utterances
@@ -37,10 +37,10 @@ class ResynthesizeUtterances(Callback):
         self._heard: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fail early on another kind of module.
+        """Check that the module trains a vocoder.
 
         Raises:
-            ValueError: if the module trains no vocoder.
+            ValueError: if the module does not train a vocoder.
         """
         checked(pl_module, SpeakingModule, "module", self)
 
@@ -53,7 +53,7 @@ class ResynthesizeUtterances(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Log the utterances of this batch that were chosen."""
+        """Log the chosen utterances of this batch."""
         if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
             return
         total = max(1, int(trainer.num_val_batches[dataloader_idx]))
@@ -83,7 +83,7 @@ class ResynthesizeUtterances(Callback):
 
 
 def chosen_places(num_utterances: int, num_batches: int, batch_size: int) -> dict[int, list[int]]:
-    """Places of utterances in batches, spread over the batches: {batch index: places}."""
+    """Choose places of utterances, spread over the batches, as {batch index: places}."""
     places: dict[int, list[int]] = {}
     for i in range(num_utterances):
         taken = places.setdefault(i * num_batches // num_utterances, [])

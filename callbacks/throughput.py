@@ -1,4 +1,4 @@
-"""How fast a language model trains: tokens a second, share of the device's peak, memory."""
+"""Throughput of a language model's training: tokens per second, share of the device's peak speed, memory."""
 
 import time
 from typing import Any, cast
@@ -15,30 +15,30 @@ from spiritlm_pl.modules.lm import LanguageModelModule, log_interval
 
 
 class Throughput(Callback):
-    """Logs `perf/tokens_per_second` (all ranks), `perf/tokens`, `perf/mfu`, `perf/memory_gib`.
+    """Callback that logs `perf/tokens_per_second` (all ranks), `perf/tokens`, `perf/mfu`, `perf/memory_gib`.
 
-    All time between the ends of training batches counts, saving of checkpoints too; validation does not.
+    The time between the ends of training batches counts, saving of checkpoints included; validation does not.
 
     Args:
-        peak: operations a second of one device, where it is not known (CPUs, unlisted GPUs); MFU is left out
-            without it.
+        peak: peak operations per second of one device; None for the known value, or no MFU on devices without one
+            (CPUs, unlisted GPUs).
     """
 
     def __init__(self, peak: float | None = None) -> None:
-        """Keep the peak."""
+        """Keep the peak speed."""
         self.peak = peak
         self.tokens_seen = 0
         self._weights, self._width = 0, 0
         self._start: float | None = None
         self._tokens, self._operations = 0, 0.0
-        self._tokens_of_step = 0  # of its batches so far; a step that is cut in two is done again
+        self._tokens_of_step = 0  # of the current step so far; an interrupted step is done again
 
     def state_dict(self) -> dict[str, Any]:
-        """Tokens of the whole steps of the run so far."""
+        """Return the number of tokens of the complete steps of the run so far."""
         return {"tokens_seen": self.tokens_seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of tokens, so that counting continues."""
         self.tokens_seen = state_dict["tokens_seen"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,19 +49,19 @@ class Throughput(Callback):
         self._start, self._tokens_of_step = None, 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock during validation."""
         self._start = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
     ) -> None:
-        """Count the batch; log when the trainer logs."""
+        """Count the tokens of the batch, and log whenever the trainer logs."""
         tokens = batch.tokens.numel()
         self._tokens_of_step += tokens * trainer.world_size
         whole = trainer.global_step > batch.step
         if whole:
             self.tokens_seen, self._tokens_of_step = self.tokens_seen + self._tokens_of_step, 0
-        if self._start is None:  # the first batch after a pause starts the clock
+        if self._start is None:  # the first batch after a pause only starts the clock
             self._start, self._tokens, self._operations = time.perf_counter(), 0, 0.0
             return
         lengths = packing(batch, cast(LanguageModelModule, pl_module).network_config.cross_documents).lengths
@@ -81,7 +81,7 @@ class Throughput(Callback):
         if self.peak is not None:
             values["perf/mfu"] = self._operations / seconds / self.peak
         pl_module.log_dict(values)
-        self._start, self._tokens, self._operations = now, 0, 0.0  # measuring and logging take time, too
+        self._start, self._tokens, self._operations = now, 0, 0.0  # the time of measuring and logging counts, too
 
 
 def _synchronize(device: torch.device) -> None:
@@ -90,7 +90,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _memory(device: torch.device) -> int:
-    """Peak bytes on a CUDA device, else bytes of this process."""
+    """Return the peak memory on a CUDA device, else the memory of this process, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""Keeps what a tokenizer gives in `predict`: one shard set, whatever the number of devices and nodes.
+"""Callback that writes the units of a tokenizer in `predict`, as the same shards for any number of devices.
 
 The data module plans the parts before any rank starts; a rank computes whole parts, so a part has the same
 bytes in any run. A part appears when it is complete, and a later run of the same tokenizer over the same
@@ -39,10 +39,10 @@ from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 
 
 class WriteUnits(Callback):
-    """Writes units as tokenised corpora, `<folder>/<corpus>/<split>`.
+    """Callback that writes units as tokenised corpora, `<folder>/<corpus>/<split>`.
 
     Args:
-        folder: of all tokenised corpora of this tokenizer.
+        folder: folder of all tokenised corpora of this tokenizer.
     """
 
     def __init__(self, folder: str) -> None:
@@ -56,10 +56,10 @@ class WriteUnits(Callback):
         self._unreadable: dict[int, list[Skipped]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out which parts are finished, before the data module makes its loader.
+        """Find the finished parts before the data module makes its loader.
 
         Raises:
-            ValueError: if the data module has no plan, the module is no tokenizer, or the folder holds units of
+            ValueError: if the data module has no plan, the module is not a tokenizer, or the folder holds units of
                 another corpus of the same name.
         """
         if stage != "predict":
@@ -79,12 +79,12 @@ class WriteUnits(Callback):
         found: tuple[set[int], str | None] = (set(), None)
         if trainer.is_global_zero:
             found = self._look()
-        plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must share out the same parts
+        plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must distribute the same parts
         if refusal is not None:
             raise ValueError(refusal)
 
     def _look(self) -> tuple[set[int], str | None]:
-        """Positions of finished parts, and why the folder is refused; splits that change lose their manifest."""
+        """Return positions of finished parts and why the folder is refused; remove manifests of splits that change."""
         assert self._plan is not None
         finished: set[int] = set()
         changing = []
@@ -106,7 +106,7 @@ class WriteUnits(Callback):
         return finished, None
 
     def _homes(self) -> dict[Path, list[int]]:
-        """Positions of the parts of each folder."""
+        """Return the positions of the parts of each folder."""
         assert self._plan is not None
         homes: dict[Path, list[int]] = {}
         for position, part in enumerate(self._plan.parts):
@@ -114,7 +114,7 @@ class WriteUnits(Callback):
         return homes
 
     def home(self, part: Part) -> Path:
-        """The folder of a part."""
+        """Return the folder of a part."""
         return self.folder / part.corpus / part.split
 
     def on_predict_batch_end(
@@ -126,7 +126,7 @@ class WriteUnits(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the units of a batch; write its part once that is complete."""
+        """Keep the units of a batch, and write a part once it is complete."""
         assert self._plan is not None
         tokenizer = cast(TokenizingModule, pl_module).tokenizer
         assert tokenizer is not None
@@ -141,7 +141,7 @@ class WriteUnits(Callback):
                 found = self._pending.pop(position)
                 skipped = [item for item in found.values() if isinstance(item, Skipped)]
                 if len(skipped) == len(part.ids):
-                    self._unreadable[position] = skipped  # broken files, or a disk that is not there?
+                    self._unreadable[position] = skipped  # broken files, or a missing disk
                     continue
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
                 rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
@@ -149,13 +149,13 @@ class WriteUnits(Callback):
                 write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the manifests when all ranks are done, and what the units were made by.
+        """Write the manifests, with the origin of the units, when all ranks are done.
 
         Unlike `on_predict_end`, this is also called on a rank that had nothing to do, and not after an error.
 
         Raises:
-            FileNotFoundError: if a part is missing because the run was cut short, or because no recording of its
-                corpus could be read.
+            FileNotFoundError: if a part is missing because the run was cut short, or because no recording of its corpus
+                could be read.
         """
         assert self._plan is not None
         module = cast(TokenizingModule, pl_module)
@@ -199,7 +199,7 @@ class WriteUnits(Callback):
             raise FileNotFoundError(": ".join([missing[0], *reasons[:1]]))
 
     def _write_empty_parts(self) -> None:
-        """Write the parts of which nothing could be read, unless that is so of their whole corpus."""
+        """Write the parts without readable recordings, unless no recording of their whole corpus could be read."""
         assert self._plan is not None
         readable = {
             part.corpus
@@ -224,7 +224,7 @@ def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
 
 
 def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:
-    """Write down what a split lacks, and say how much that is."""
+    """List the utterances that a split lacks in a file, and print their number."""
     skipped = [item for file in manifest["files"] for item in file["skipped"]]
     write_jsonl(home / SKIPPED_FILE, skipped)
     if skipped:
@@ -234,7 +234,7 @@ def list_skipped(home: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
-    """Why units must not be replaced: they were made from another folder, which is still there; else None."""
+    """Return why units must not be replaced, which is that their source folder is another and exists; else None."""
     path = home / MANIFEST
     if not path.is_file():
         return None
@@ -250,7 +250,7 @@ def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:
-    """Hash of all that the bytes of a part depend on: tokenizer, utterances, batches, F0 that is at hand."""
+    """Return a hash of all that a part depends on: tokenizer, utterances, batches and stored F0."""
     digest = hashlib.sha256(tokenizer_sha256.encode())
     digest.update(json.dumps(part.batches).encode())
     digest.update(plan.f0.get(part.corpus, "").encode())
@@ -263,13 +263,13 @@ def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str
 
 
 def _said(cut: MonoCut) -> tuple[str, str, dict[str, Any]]:
-    """Speaker, text and custom values of an utterance."""
+    """Return speaker, text and custom values of an utterance."""
     supervision = cut.supervisions[0]
     return supervision.speaker or "", supervision.text or "", dict(supervision.custom or {})
 
 
 def utterance(plan: CorpusPlan, name: str, units: Units) -> UnitUtterance:
-    """The row of one utterance."""
+    """Build the row of one utterance."""
     cut = plan.cuts[name]
     speaker, text, custom = _said(cut)
     return UnitUtterance(

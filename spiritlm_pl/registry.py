@@ -1,8 +1,8 @@
-"""Find classes and functions by a name or by their dotted path: the one home of what can be plugged in.
+"""Look-up of pluggable classes and functions by a registered name or a dotted path.
 
-Names are entry points of groups `spiritlm_pl.<group>`, those of this package like those of any other that is
-installed. A dotted path names any class; of one that a file names, rather than the user, it must be known that it may
-be loaded, since importing a module runs its code.
+Names are entry points of groups `spiritlm_pl.<group>`, of this package as of any other installed one. A dotted path
+names any class. If a file names it, rather than the user, the class must be trusted, since importing its module runs
+code.
 """
 
 import os
@@ -25,18 +25,18 @@ GROUPS = {
     "objectives": "objectives of language models",
     "benchmarks": "measurements of `spiritlm evaluate`",
 }
-TRUST = "SPIRITLM_TRUST"  # environment variable, which worker processes inherit
+TRUST = "SPIRITLM_TRUST"  # an environment variable, since worker processes inherit it
 
 
 @cache
 def registered(group: str) -> dict[str, EntryPoint]:
-    """Give the entry points of a group by their names, those of this package first.
+    """Return the entry points of a group by their names, those of this package first.
 
     Args:
-        group: a key of `GROUPS`.
+        group: group of names, a key of `GROUPS`.
 
     Raises:
-        ValueError: if two packages have registered the same name, or this one is not installed with its own.
+        ValueError: if two packages have registered the same name, or this package is installed without its names.
     """
     found: dict[str, EntryPoint] = {}
     points = entry_points(group=f"{PACKAGE}.{group}")
@@ -56,15 +56,15 @@ def registered(group: str) -> dict[str, EntryPoint]:
 
 
 def find(group: str, name: str, argument: str) -> Any:
-    """Load what a name or a dotted path stands for.
+    """Load the class or function that a name or a dotted path stands for.
 
     Args:
-        group: a key of `GROUPS`.
-        name: a registered name, or a path such as `package.module.Class`.
-        argument: what the name was given for, for the error.
+        group: group of names, a key of `GROUPS`.
+        name: registered name, or a path such as `package.module.Class`.
+        argument: argument that the name was given for, for the error.
 
     Raises:
-        ValueError: if it is neither, or a path that is not trusted; see `check_trusted`.
+        ValueError: if the name is neither, or is a path that is not trusted; see `check_trusted`.
     """
     points = registered(group)
     if name in points:
@@ -75,16 +75,16 @@ def find(group: str, name: str, argument: str) -> Any:
 
 
 def find_all(group: str) -> dict[str, Any]:
-    """Load all that is registered in a group; what cannot be loaded is left out with a warning.
+    """Load everything that is registered in a group; what cannot be loaded is left out with a warning.
 
     Args:
-        group: a key of `GROUPS`.
+        group: group of names, a key of `GROUPS`.
     """
     found = {}
     for name, point in registered(group).items():
         try:
             found[name] = point.load()
-        except Exception as error:  # whatever the code of another package runs into
+        except Exception as error:  # the code of another package may raise anything
             if point.value.startswith(f"{PACKAGE}."):
                 raise
             warnings.warn(f"{name!r} of {GROUPS[group]} cannot be loaded from {point.value}: {error!r}", stacklevel=2)
@@ -92,10 +92,10 @@ def find_all(group: str) -> dict[str, Any]:
 
 
 def check_name(group: str, name: str, argument: str) -> None:
-    """Refuse what is neither a registered name nor a dotted path, without importing anything.
+    """Check that a name is registered or a dotted path, without importing anything.
 
     Raises:
-        ValueError: with the names that there are.
+        ValueError: if it is neither; the message lists the registered names.
     """
     points = registered(group)
     if name not in points and not is_path(name):
@@ -106,47 +106,47 @@ def check_name(group: str, name: str, argument: str) -> None:
 
 
 def is_path(name: str) -> bool:
-    """Tell whether a name has the form of a dotted path."""
+    """Whether a name has the form of a dotted path."""
     parts = name.split(".")
     return len(parts) > 1 and all(part.isidentifier() for part in parts)
 
 
 def load_path(path: str, argument: str) -> Any:
-    """Import what a dotted path names.
+    """Import the class or function that a dotted path names.
 
     Raises:
-        ValueError: if there is no such module, or nothing of that name in it.
+        ValueError: if the module does not exist, or does not have the name.
     """
     module, _, name = path.rpartition(".")
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks something itself
+            raise  # the module exists, but something that it imports does not
         raise ValueError(f"{argument} must be the path of a class, but there is no module {module!r}") from error
     except AttributeError as error:
         raise ValueError(f"{argument} must be the path of a class, but {module} has no {name}") from error
 
 
 def path_of(kind: type) -> str:
-    """Give the dotted path of a class."""
+    """Return the dotted path of a class."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def name_of(group: str, kind: type) -> str:
-    """Give the registered name of a class, or its path if it has none."""
+    """Return the registered name of a class, or its path if it has none."""
     value = f"{kind.__module__}:{kind.__qualname__}"
     return next((name for name, point in registered(group).items() if point.value == value), path_of(kind))
 
 
 def trust(*names: str) -> None:
-    """Let classes be loaded that a file names.
+    """Allow classes that a file names to be loaded.
 
     Args:
-        names: dotted paths of classes, modules or packages.
+        names: dotted paths of trusted classes, modules or packages.
 
     Raises:
-        ValueError: if a name is no dotted path.
+        ValueError: if a name is not a dotted path.
     """
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
@@ -157,17 +157,17 @@ def trust(*names: str) -> None:
 
 
 def check_trusted(path: str, where: object) -> None:
-    """Refuse a class that a file names, unless it is known that it may be loaded.
+    """Check that a class that a file names may be loaded.
 
-    Known are the classes of this package, those that an installed package has registered under a name, and what the
-    user trusts.
+    Allowed are the classes of this package, those that an installed package has registered under a name, and those that
+    the user trusts.
 
     Args:
         path: dotted path of the class.
-        where: the file or folder that names it, for the error.
+        where: file or folder that names the class, for the error.
 
     Raises:
-        ValueError: if the class is not known; nothing of its module has been run.
+        ValueError: if the class is not allowed; no code of its module has run then.
     """
     points = [point.value.replace(":", ".") for group in GROUPS for point in registered(group).values()]
     known = [PACKAGE, *_trusted(), *points]

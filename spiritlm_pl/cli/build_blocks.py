@@ -36,27 +36,27 @@ def build_blocks(
     Args:
         units: folders of tokenised corpora, all of one speech tokenizer.
         text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer, which is read as
-            AutoTokenizer reads it; one whose ids an export could not keep is refused. The folder of a
-            language model with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.
-        out: folder to write.
-        text: text files for the text stream, one document a line.
-        splits: splits to build; a corpus without a validation or test split is left out there.
-        transcripts: put the transcripts of the corpora into the text stream too.
+            AutoTokenizer reads it; one whose ids an export could not keep is refused. The folder of a language model
+            with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.
+        out: folder to write the blocks to.
+        text: text files for the text stream, one document per line.
+        splits: splits to build; a corpus that has no validation or test split is left out of that split.
+        transcripts: whether the transcripts of the corpora also go into the text stream.
         text_validation: share of the lines of text files that goes to validation.
-        expressive: false leaves pitch and style out of shards that have them; left out, as the language model, or
-            else all that is there.
-        num_tasks: 2 for the markers of ASR and TTS pairs; left out, as the language model, or else 0.
-        multiple_of: the number of embedding rows is padded to a multiple of this; left out, as the language model,
-            or else 256.
+        expressive: false drops pitch and style codes of shards that have them; left out, as the language model, or else
+            all of them are kept.
+        num_tasks: number of task markers, 2 for ASR and TTS pairs; left out, as the language model, or else 0.
+        multiple_of: the number of embedding rows is padded to a multiple of this; left out, as the language model, or
+            else 256.
         end_of_document: true puts the text tokenizer's end token after every document, so that the model learns to
             stop; false never does, as in the paper. Left out, true where the tokenizer has one, but false for a
             published model.
         begin_of_document: true opens every document, and every row's rest of one, with the token that the base model
             begins texts with, such as `<s>`. Left out, as the language model, or else false.
-        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it; left out, as
-            the language model, or else 0, all codes of a frame together.
-        block_tokens: tokens of one block, about.
-        seed: of the shuffle.
+        codebook_delay: number of frames by which each codebook of a neural codec lags behind the one before it; left
+            out, as the language model, or else 0, which keeps all codes of a frame together.
+        block_tokens: approximate number of tokens in one block.
+        seed: seed of the shuffle of the documents.
     """
     summary = build(
         units,

@@ -1,4 +1,4 @@
-"""Finding configurations by name: `lm/base_7b` means the same from any folder."""
+"""Look-up of configurations by name, such as `lm/base_7b`, which works from any folder."""
 
 from difflib import get_close_matches
 from importlib.resources import files
@@ -10,25 +10,25 @@ CONFIG_OPTIONS = ("--config", "-c")
 
 
 def config_folder() -> Path:
-    """The folder of the shipped configurations."""
+    """Return the folder of the shipped configurations."""
     return Path(str(files("spiritlm_pl.conf")))
 
 
 def shipped_configs() -> list[str]:
-    """Names of the runnable shipped configurations, such as `lm/base_7b`; parts are left out."""
+    """List the names of the runnable shipped configurations, such as `lm/base_7b`, without `parts/`."""
     root = config_folder().resolve()
     paths = (path.relative_to(root) for path in root.rglob("*.yaml"))
     return sorted(str(path.with_suffix("")) for path in paths if path.parts[0] != "parts")
 
 
 def find_config(name: str) -> Path:
-    """The file of a configuration: a path as it stands, else a shipped one by its name.
+    """Find the file of a configuration: the path itself if it exists, else the shipped one of this name.
 
     Args:
         name: a path, or a name below `conf/`, with or without `conf/` and `.yaml`.
 
     Raises:
-        FileNotFoundError: if there is neither; names the nearest shipped ones.
+        FileNotFoundError: if there is neither; the message names the nearest shipped ones.
     """
     if Path(name).is_file():
         return Path(name)
@@ -44,10 +44,10 @@ def find_config(name: str) -> Path:
 
 
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Replace configuration names after `--config` by their files; other arguments stay.
+    """Replace configuration names after `--config` by their files and keep other arguments.
 
     Raises:
-        FileNotFoundError: if there is no such configuration.
+        FileNotFoundError: if a configuration does not exist.
         ValueError: if a file is not YAML.
     """
     resolved = list(arguments)

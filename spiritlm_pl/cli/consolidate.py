@@ -21,7 +21,7 @@ def consolidate(
         checkpoint: `.ckpt` file or folder that a language model run has saved.
         output: the model folder to write.
         text_tokenizer: SentencePiece model, or folder with a tokenizer, to put into the model folder.
-        dtype: number format of the weights.
+        dtype: number format of the written weights.
     """
     written = consolidate_checkpoint(checkpoint, output, text_tokenizer, getattr(torch, dtype))
     print(f"wrote {written}")

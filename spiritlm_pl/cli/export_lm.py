@@ -24,15 +24,15 @@ def export_lm(
 
     Args:
         source: model folder, or checkpoint of a language model run (a file, or a folder of ZeRO shards).
-        output: the directory to write; one of an earlier export is replaced.
+        output: directory to write; that of an earlier export is replaced.
         text_tokenizer: SentencePiece model, or folder with a tokenizer; needed for a checkpoint.
-        dtype: number format of the weights; stored keeps it.
+        dtype: number format of the written weights; stored keeps that of the source.
         max_shard_size: largest size of one file of weights, such as 5GB.
-        padding: keep the rows that only pad the embedding; some readers refuse them.
+        padding: whether to keep the rows that only pad the embedding, which some readers refuse.
     """
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # of reading and writing the weights
+    disable_progress_bar()  # the bars of reading and writing the weights would disturb the output
     chosen = None if dtype == "stored" else getattr(torch, dtype)
     written = export.export_lm(
         source, output, text_tokenizer, chosen, max_shard_size, padding=padding, fresh_process=True

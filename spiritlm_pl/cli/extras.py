@@ -1,4 +1,4 @@
-"""Which optional part of the installation a command lacks, told with the command that installs it."""
+"""Messages that name the optional dependency a command lacks and the command that installs it."""
 
 from importlib.metadata import PackageNotFoundError, distribution, requires
 
@@ -19,11 +19,11 @@ def extras_with(module: str) -> list[str]:
 
 
 def check_extra(extra: str, command: str) -> None:
-    """Refuse a command that would find out in its middle, or one by one, what is not installed.
+    """Raise an error before a command starts if packages that it needs are not installed; all are named at once.
 
     Args:
-        extra: which must be there whole, with the extras that are part of it.
-        command: that is asked for.
+        extra: optional dependency group whose packages must all be installed, with those of the groups it includes.
+        command: name of the command, for the message.
 
     Raises:
         ModuleNotFoundError: if a package of the extra is not installed.
@@ -62,13 +62,13 @@ def _extra(requirement: Requirement) -> str | None:
 
 
 def _optional() -> list[tuple[str, str]]:
-    """Names of packages, each with the extra that brings it."""
+    """List the names of optional packages, each with the extra that brings it."""
     found = [(canonicalize_name(requirement.name), _extra(requirement)) for requirement in _requirements()]
     return [(str(name), extra) for name, extra in found if extra]
 
 
 def installation_advice(error: ModuleNotFoundError) -> str:
-    """Say what an import lacks and, where an extra of this package brings it, how to install that."""
+    """Describe the module that could not be imported and, if an extra of this package brings it, how to install it."""
     extras = extras_with(error.name or "")
     if not extras:
         return str(error)

@@ -33,7 +33,7 @@ GROUPS = {
 
 
 class AppendPiece(argparse.Action):
-    """Append a piece to the prompt: the words or the file after `--text` or `--speech`, taken as they are."""
+    """Option action that appends the words after `--text`, or the file after `--speech`, unchanged to the prompt."""
 
     def __call__(
         self,
@@ -91,8 +91,8 @@ def generate(
     --speech-tokenizer and --vocoder name them one by one instead. The directory of the published release is a model
     folder, too.
 
-    A line of --jsonl holds a prompt, [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the cat[Speech][Hu3]", and
-    may hold an id and an output.
+    Each line of --jsonl holds a prompt, such as [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the
+    cat[Speech][Hu3]", and may also hold an id and an output.
 
     Examples:
         spiritlm generate --text "The large language model" --output text
@@ -101,34 +101,37 @@ def generate(
         spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
 
     Args:
-        prompt: the whole prompt as a list, such as '[{text: the cat}, {audio: a.wav}]'; --text and --speech append.
-        jsonl: a file with many prompts instead, one a line; - for standard input.
-        output: what may be generated.
-        num_samples: answers to a prompt.
+        prompt: the whole prompt as a list, such as '[{text: the cat}, {audio: a.wav}]'; --text and --speech append to
+            it.
+        jsonl: a file with many prompts, one per line, instead of a single prompt; - reads standard input.
+        output: modality of the answer: text, speech, or any mixture of both.
+        num_samples: number of answers to each prompt.
         out: folder where wav files are written.
-        lines: file where the answers to --jsonl go; those in it are done.
-        stream: tell the answer while it is made.
-        speaker: the vocoder's voice, by name or number; the vocoder's default if left out.
-        style: the vocoder's global style, by name or number, if it has any.
-        temperature: higher is wilder.
-        top_p: sample from the likeliest tokens of this probability.
-        top_k: sample from so many likeliest tokens; 0 for all.
+        lines: file that the answers to --jsonl are appended to; prompts whose answers are already in it are skipped.
+        stream: print the answer while it is generated.
+        speaker: voice of the vocoder, by name or number; its default if left out.
+        style: global style of the vocoder, by name or number; its default if left out, or none for a vocoder without
+            styles.
+        temperature: divisor of the logits; higher values give more varied answers.
+        top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
+        top_k: sample only from this number of likeliest tokens; 0 samples from all.
         greedy: always take the likeliest token.
-        max_new_tokens: tokens of the answer at most; if left out, 50 to text, 200 from text to speech, 300 otherwise.
-        seed: the same seed gives the same answer.
-        min_speech_units: with --output any, shorter stretches of speech are dropped.
-        model: folder that training has exported.
+        max_new_tokens: largest number of tokens in an answer; if left out, 50 to text, 200 from text to speech, 300
+            otherwise.
+        seed: seed of the sampling; the same seed gives the same answer.
+        min_speech_units: with --output any, stretches of speech with fewer units than this are dropped.
+        model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
-        speech_tokenizer: folder of the speech tokenizer; MODEL/speech_tokenizer if left out, where that is there.
-        vocoder: folder of the vocoder; MODEL/vocoder if left out, where that is there.
-        variant: which of both, where the published release holds both.
-        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
-        dtype: number format of the weights, float32, bfloat16 ...; as stored if left out.
-        bits: quantize the weights; needs bitsandbytes.
-        compile: compile the network with torch: slow at first, then faster.
+        speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.
+        vocoder: folder of the vocoder; if left out, MODEL/vocoder if it exists.
+        variant: base or expressive, if the published release holds both.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
+        bits: quantize the weights to 8 or 4 bits, which needs bitsandbytes; not quantized if left out.
+        compile: compile the network with torch, which is slow at first and faster afterwards.
 
     Raises:
-        ValueError: if the prompt is empty or longer than the context, or a folder holds something else.
+        ValueError: if the prompt is empty or longer than the context, or a folder does not hold the expected part.
         FileNotFoundError: if a file or the model is missing.
     """
     given = prompt_pieces(prompt or [])
@@ -155,7 +158,7 @@ def generate(
     )
     loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
-    disable_progress_bar()  # of reading the weights
+    disable_progress_bar()  # the bar of reading the weights would disturb the output
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
     if jsonl is not None:
         generate_lines(spirit_lm, jsonl, out, lines, output, settings)
@@ -171,10 +174,10 @@ def generate(
 
 
 def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":
-    """Pieces of a prompt as it was given.
+    """Convert the dictionaries of a prompt to `Text` and `Speech`.
 
     Raises:
-        ValueError: if one is neither text nor audio.
+        ValueError: if a dictionary is neither a text nor an audio.
     """
     from spiritlm_pl.generation.types import Speech, Text
 
@@ -185,10 +188,10 @@ def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":
 
 
 def check_prompt(prompt: "list[Piece]") -> None:
-    """Complain about a prompt before anything slow is loaded.
+    """Check a prompt before anything slow is loaded.
 
     Raises:
-        ValueError: if it is empty.
+        ValueError: if the prompt, or a text in it, is empty.
         FileNotFoundError: if a file is missing.
     """
     from spiritlm_pl.generation.types import Speech, Text
@@ -203,17 +206,17 @@ def check_prompt(prompt: "list[Piece]") -> None:
 
 
 def check_combination(many: bool, one: bool, lines: bool, release: bool, named: bool) -> None:
-    """Refuse options of which one would be without effect.
+    """Refuse combinations of options in which one of them would have no effect.
 
     Args:
-        many: whether many prompts are given.
-        one: whether one prompt, or that its answer is told while it is made, is given.
-        lines: whether a file for many answers is given.
-        release: whether the model is the published release.
-        named: whether a part of the model is named.
+        many: whether `--jsonl` is given.
+        one: whether a single prompt or `--stream` is given.
+        lines: whether `--lines` is given.
+        release: whether `--model` is the directory of the published release.
+        named: whether `--lm`, `--speech-tokenizer` or `--vocoder` is given.
 
     Raises:
-        ValueError: if there are such.
+        ValueError: if an option would have no effect.
     """
     for name, clash in (
         ("--text, --speech and --stream must not be given with --jsonl", many and one),
@@ -226,7 +229,7 @@ def check_combination(many: bool, one: bool, lines: bool, release: bool, named: 
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """A bar on the terminal's error stream while tokens are generated; yields what is to be called."""
+    """Show a progress bar on the error stream; yields the function to call with the tokens done and in all."""
     columns = (TextColumn("generating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -235,12 +238,14 @@ def progress_bar() -> Iterator[Any]:
 
 
 def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary", printed: bool = False) -> None:
-    """Print text, write speech to wav files, and print their names; on the error stream, how many answers stopped.
+    """Print the text of answers, write their speech to wav files, and print the names of these files.
+
+    How many answers stopped by themselves is printed on the error stream.
 
     Args:
-        answers: the pieces of each.
-        folder: where wav files go; created when there is speech.
-        vocabulary: names the tokens of speech that was not spoken.
+        answers: answers in the order in which they are printed.
+        folder: folder of the wav files; it is created if there is speech.
+        vocabulary: layout of the token ids, for writing speech without audio as tokens.
         printed: whether the text has been printed already.
     """
     from spiritlm_pl.cli.batch.generate import how_many_stopped
@@ -271,7 +276,7 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
 
 
 def told(stream: "Iterator[StreamedPiece | StreamEnd]") -> "Answer":
-    """Print text as it comes, and how much speech there is so far; returns the whole pieces."""
+    """Print an answer while it is generated, text as words and speech as its length so far; return the whole answer."""
     import torch
 
     from spiritlm_pl.generation.streaming import StreamEnd

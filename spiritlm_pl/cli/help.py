@@ -1,4 +1,4 @@
-"""How the help of a command looks: options in kebab-case, types and defaults in few words, examples in the end."""
+"""Layout of the help of commands: options in kebab-case, short types and defaults, examples at the end."""
 
 import copy
 import textwrap
@@ -13,16 +13,16 @@ RULES = {int: "a whole number", float: "a number", bool: "true or false", Path: 
 
 
 def shown_name(action: Action) -> str:
-    """Name of an argument as help and messages show it: the first spelling of an option, else that of a positional."""
+    """Return the name of an argument as help and messages show it: the first spelling of an option."""
     longest = [name for name in action.option_strings if name.startswith("--") and not name.endswith("+")]
     return longest[0] if longest else (action.option_strings or [action.dest.upper()])[0]
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Formats the help of every command."""
+    """Formatter of the help of every command."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Fill paragraphs; those with lines that are set in, such as examples, stay as they are."""
+        """Fill paragraphs; those with indented lines, such as examples, stay as they are."""
         paragraphs = [
             part if any(line.startswith(" ") for line in part.splitlines()) else textwrap.fill(part, width)
             for part in text.split("\n\n")
@@ -58,7 +58,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
     @staticmethod
     def rule(action: Action) -> str:
-        """Say what values an argument can have, in few words; an empty text where it takes more to say."""
+        """Describe in a few words which values an argument takes; return an empty text if that takes more."""
         hint = type_of(action)
         if get_origin(hint) is Literal:
             return "one of " + ", ".join(map(str, get_args(hint)))
@@ -66,7 +66,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
 
 def type_of(action: Action) -> Any:
-    """Type of an argument, less that it may be left out; None where it is not known."""
+    """Return the type of an argument without its `None` alternative; None if the type is not known."""
     hint = getattr(action, "_typehint", None)
     members = [one for one in get_args(hint) if one is not type(None)]
     return members[0] if len(members) == 1 and type(None) in get_args(hint) else hint

@@ -1,4 +1,4 @@
-"""`spiritlm import-release`: the published checkpoints as model folders of ours."""
+"""`spiritlm import-release`: conversion of the published checkpoints to model folders."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,9 +9,9 @@ def import_release(
 ) -> None:
     """Turn the published checkpoints into model folders, which every command here takes.
 
-    `spiritlm generate --model OUT/base` speaks with it; OUT/base/lm can be trained further and exported.
-    A part alone comes in, too: a HuBERT becomes features to train a quantizer on (`data.features.features`), a unit
-    vocoder in the published form, also one of 50 Hz units, becomes a vocoder.
+    `spiritlm generate --model OUT/base` speaks with it; OUT/base/lm can be trained further and exported. A single part
+    can be imported, too: a HuBERT becomes features to train a quantizer on (`data.features.features`), a unit vocoder
+    in the published form, also one of 50 Hz units, becomes a vocoder.
 
     Examples:
         spiritlm import-release release models --variant expressive
@@ -20,13 +20,13 @@ def import_release(
     Args:
         directory: the release, with the folders `spiritlm_model` and `speech_tokenizer`; or a HuBERT's file, the
             published or fairseq's own; or a vocoder's folder with `config.json` and `generator.pt`.
-        out: where to; one folder a variant.
-        variant: which one of a release; all that are there if left out.
-        layer: whose output is the features of a HuBERT alone.
+        out: folder to write to; each variant becomes a folder in it.
+        variant: variant of a release to import; if left out, all that it holds.
+        layer: transformer layer whose output becomes the features, for a HuBERT alone.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged, or holds something else.
+        ValueError: if a file is damaged, or is not of the published form.
     """
     from transformers.utils.logging import disable_progress_bar
 

@@ -14,8 +14,8 @@ def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: str = "
         phonetic: tokenizer folder that gives units.
         pitch: exported pitch VQ-VAE (`spiritlm fit --config pitch/...`).
         style: tokenizer folder that gives one code a second (`spiritlm fit --config style/...`).
-        out: folder to write; the files are copied.
-        f0: F0 extractor for speech whose F0 was not extracted before: a registered name or the path of a class.
+        out: folder to write, which the files are copied into.
+        f0: F0 extractor for speech without stored F0: a registered name or the path of a class.
     """
     trust_given(f0)
     from spiritlm_pl.runtime.lineage import write_note

@@ -20,7 +20,7 @@ from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
-LOOK = "command_look"  # attribute of a function
+LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -28,11 +28,11 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a command's parser has besides the parameters of its function, and how its help is arranged.
+    """Settings of a command's parser beyond the parameters of its function: help groups and further options.
 
     Args:
-        groups: title of a group in the help, and the names of the parameters that stand in it.
-        add: adds further options; it is given the first group.
+        groups: titles of groups in the help, each with the names of the parameters that are listed in it.
+        add: function that adds further options to the first group, which it is given; None for no further options.
     """
 
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def look(**settings: Any) -> Callable[[Function], Function]:
 
 
 class BothSpellings:
-    """Lets a parser accept `--kebab-case` beside `--snake_case`; comes before the parser's class."""
+    """Mix-in that lets a parser accept `--kebab-case` beside `--snake_case`; it precedes the parser's class."""
 
     def add_argument(self, *names: str, **settings: Any) -> Action:
         """Add an argument under both spellings of its name."""
@@ -61,7 +61,7 @@ class BothSpellings:
 
 
 class CommandParser(BothSpellings, ArgumentParser):
-    """The parser of one command. What a user does wrong is raised as `ArgumentError`."""
+    """Parser of one command, which raises an `ArgumentError` for wrong arguments."""
 
     def __init__(self, **settings: Any) -> None:
         """Take the settings of `jsonargparse.ArgumentParser`."""
@@ -69,7 +69,7 @@ class CommandParser(BothSpellings, ArgumentParser):
 
 
 def parser_settings() -> dict[str, Any]:
-    """Return what every parser of this project has in common."""
+    """Return the settings that every parser of this project shares."""
     return {"formatter_class": HelpFormatter, "exit_on_error": False, "allow_abbrev": False}
 
 
@@ -79,8 +79,8 @@ def command_parser(function: Callable[..., None], program: str) -> CommandParser
     Parameters without a default are positional; `*name` takes any number of positional words.
 
     Args:
-        function: does what the command is for; its docstring may hold a section `Examples:`.
-        program: what is typed, such as `spiritlm align`.
+        function: function that carries out the command; its docstring may hold a section `Examples:`.
+        program: words by which the command is called, such as `spiritlm align`.
     """
     description, shown = help_texts(function)
     epilog = f"examples:\n{shown}" if shown else None
@@ -110,14 +110,14 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     """Parse the words of a command line and call the command's function.
 
     Args:
-        function: of the command.
-        parser: of the command.
+        function: function that carries out the command.
+        parser: parser that `command_parser` built for the function.
         words: what follows the command on the command line.
 
     Raises:
-        ArgumentError: if a word is no option of the command, or no value that it can have.
+        ArgumentError: if the command has no such option, or an option does not take the given value.
     """
-    values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() marks names such as "items"
+    values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
     variadic = variadic_name(function)
     if variadic is None:
@@ -129,13 +129,13 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:
-    """Parse words, and say of an error which option was meant.
+    """Parse words; errors name the option that was probably meant.
 
     Args:
-        parser: parses.
-        own: the one that has the options, a parser of a subcommand or `parser` itself.
-        words: options and values.
-        before: the name of the subcommand, if there is one.
+        parser: parser that the words are given to.
+        own: parser that has the options: that of a subcommand, or `parser` itself.
+        words: options and values as on the command line.
+        before: words to put before `words`: the name of the subcommand, if there is one.
     """
     try:
         return parser.parse_args([*before, *spelt_out(own, words)])
@@ -144,13 +144,13 @@ def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], be
 
 
 def variadic_name(function: Callable[..., None]) -> str | None:
-    """Name of the parameter that takes any number of words, if there is one."""
+    """Return the name of the parameter that takes any number of words; None if there is none."""
     found = [one.name for one in signature(function).parameters.values() if one.kind is Parameter.VAR_POSITIONAL]
     return found[0] if found else None
 
 
 def help_texts(function: Callable[..., None]) -> tuple[str, str]:
-    """Description and examples from a docstring: what stands before its sections, and its section `Examples:`."""
+    """Return description and examples of a docstring: the text before its sections, and its section `Examples:`."""
     lines = (getdoc(function) or "").splitlines()
     sections: dict[str, list[str]] = {"": []}
     name = ""
@@ -163,16 +163,16 @@ def help_texts(function: Callable[..., None]) -> tuple[str, str]:
 
 
 def argument_help(function: Callable[..., None], name: str) -> str:
-    """Help of a parameter from the docstring; an empty text if it says nothing of it."""
+    """Return the help of a parameter from the docstring; an empty text if the docstring does not describe it."""
     found = re.search(rf"^    {name}: (.+?)(?=\n    \S|\n\n|\Z)", getdoc(function) or "", re.DOTALL | re.MULTILINE)
     return " ".join(found[1].split()) if found else ""
 
 
 def spelt_out(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Give a switch that stands alone its value: `--overwrite` means `--overwrite=true`.
+    """Add the value to switches without one: `--overwrite` becomes `--overwrite=true`.
 
     Args:
-        parser: that knows which options are switches.
+        parser: parser whose options tell which words are switches.
         words: what follows the command on the command line.
     """
     switches = {name for action in parser._actions if is_switch(action) for name in action.option_strings}
@@ -185,7 +185,7 @@ def spelt_out(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
 
 
 def is_switch(action: Action) -> bool:
-    """Whether an option is true or false, or also left open, and nothing else."""
+    """Whether an option takes only true and false, or null besides."""
     hint = getattr(action, "_typehint", None)
     return hint is bool or {*get_args(hint)} == {bool, type(None)}
 
@@ -196,7 +196,7 @@ def options_of(parser: ArgumentParser) -> dict[str, Action]:
 
 
 def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]) -> str:
-    """Say what is wrong with a command line: an option that there is not, else a value, else the parser's own words."""
+    """Describe the error in a command line: an unknown option, else a wrong value, else the parser's own message."""
     known = options_of(parser)
     program = parser.prog.replace(" [options]", "")
     for word in words[: words.index("--")] if "--" in words else words:
@@ -227,7 +227,7 @@ def is_known(name: str, known: Mapping[str, Action]) -> bool:
 
 
 def advice(name: str, known: Mapping[str, Action], program: str) -> str:
-    """Name the option that was meant, or where all are listed."""
+    """Name the option that was probably meant, or the help that lists all."""
     plain = name.lstrip("-")
     shown = {shown_name(action).lstrip("-"): shown_name(action) for action in known.values()}
     near = get_close_matches(plain if "." in plain else plain.replace("_", "-"), shown, n=1)

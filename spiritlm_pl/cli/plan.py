@@ -64,14 +64,14 @@ def plan(
 
     Args:
         model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name.
-        gpus: numbers of GPUs; 1, 8 and 64 by default.
-        gpu_memory: of one GPU, in GB (1e9 bytes).
-        rows: of one GPU's batch; gradients are accumulated to make up a step.
-        row_length: tokens of a row.
-        steps: optimizer steps.
-        tokens_per_step: tokens of one step over all GPUs.
-        peak_tflops: of one GPU in bf16, 312 for A100, 989 for H100.
-        mfu: share of the peak that goes into the model, attention included; 0.40 is the published run's.
+        gpus: numbers of GPUs to plan for; 1, 8 and 64 by default.
+        gpu_memory: memory of one GPU in GB (1e9 bytes).
+        rows: rows in the batch of one GPU; gradients are accumulated to reach the tokens of a step.
+        row_length: number of tokens in a row.
+        steps: number of optimizer steps of the training.
+        tokens_per_step: tokens of one optimizer step over all GPUs.
+        peak_tflops: peak speed of one GPU in bf16, in TFLOPS: 312 for A100, 989 for H100.
+        mfu: share of the peak speed that the model reaches, attention included, in (0, 1]; 0.40 is the published run's.
     """
     if not 0 < mfu <= 1:
         raise ValueError(f"mfu must be in (0, 1], but is {mfu} instead")
@@ -119,7 +119,7 @@ def _memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_le
 
 
 def _verdict(kept: Memory, recomputed: Memory, capacity: float) -> str:
-    limit = capacity * 1e9 * 0.95  # allocators leave gaps
+    limit = capacity * 1e9 * 0.95  # allocators cannot use all memory, since they leave gaps
     if kept.gpu <= limit:
         return "yes"
     return "recomputed" if recomputed.gpu <= limit else "no"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spiritlm_pl.generation import SpiritLM
 
 LOCAL = "127.0.0.1"
-SHUTDOWN_SECONDS = 3  # open pages keep a connection for ever
+SHUTDOWN_SECONDS = 3  # open pages would keep their connections for ever
 
 
 def serve(
@@ -39,20 +39,20 @@ def serve(
         spiritlm serve --model release --variant expressive --device cuda --max-seconds 30
 
     Args:
-        model: what training has exported: a folder with the folders lm, speech_tokenizer and vocoder; or the
-            directory of the published release.
-        host: address to listen at; anything but 127.0.0.1 lets others in, and nobody is asked for a password.
-        port: to listen at; 0 for any that is free.
-        max_seconds: speech in one request, at most.
-        max_megabytes: body of one request, at most.
-        max_concurrent: requests that wait for the model or use it, at most; 1 to 32.
-        variant: base or expressive, where the release holds both.
-        device: cpu, cuda, cuda:1 ...; cuda if there.
-        dtype: of the weights: float32, bfloat16 ...; as stored if left out.
-        bits: quantize the weights (needs bitsandbytes).
+        model: model folder that holds the folders lm, speech_tokenizer and vocoder, or the directory of the published
+            release.
+        host: address to listen at; with any other than 127.0.0.1, other machines can connect, without a password.
+        port: port to listen at; 0 for any free one.
+        max_seconds: largest length of the speech in one request, in seconds.
+        max_megabytes: largest size of the body of one request, in MB.
+        max_concurrent: largest number of requests that wait for the model or use it, 1 to 32.
+        variant: base or expressive, if the published release holds both.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
+        bits: quantize the weights to 8 or 4 bits, which needs bitsandbytes; not quantized if left out.
 
     Raises:
-        ValueError: if a folder holds something else, or a limit is out of its range.
+        ValueError: if a folder does not hold the expected part, or a limit is out of its range.
         FileNotFoundError: if the model is missing.
         ModuleNotFoundError: if gradio is not installed.
         OSError: if the port is taken.
@@ -76,7 +76,7 @@ def load_model(
     dtype: str | None = None,
     bits: int | None = None,
 ) -> "SpiritLM":
-    """A model folder or the published release, as `spiritlm generate` loads them.
+    """Load a model folder or the published release, as `spiritlm generate` does.
 
     Raises:
         FileNotFoundError: if there is no language model.
@@ -85,17 +85,17 @@ def load_model(
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
-    disable_progress_bar()  # of reading the weights
+    disable_progress_bar()  # the bar of reading the weights would disturb the output
     options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits)
     return SpiritLM.from_pretrained(model, variant, options)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address, before anything slow is loaded.
+    """Open a socket at an address, which shows before anything slow is loaded whether that is possible.
 
     Raises:
         ValueError: if the port is out of range.
-        OSError: if it is taken, or there is no such address.
+        OSError: if the port is taken, or the machine does not have the address.
     """
     if not 0 <= port <= 65_535:
         raise ValueError(f"port must be in [0, 65535], but is {port} instead")
@@ -107,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run_server(app: "FastAPI", listener: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM; either way the caller's files are removed."""
+    """Serve until Ctrl-C or SIGTERM, and return so that the caller can remove its files."""
     import uvicorn
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)

@@ -23,11 +23,11 @@ def train(
         spiritlm train-text-tokenizer data/text_tokenizer --text '[texts.txt]' --vocab-size 8000
 
     Args:
-        out: folder to write; it will hold tokenizer.model.
+        out: folder to write tokenizer.model to.
         corpora: corpus folders, as written by spiritlm prepare.
         units: tokenised corpora, as written by spiritlm predict.
-        text: text files, one sentence or paragraph a line.
-        vocab_size: number of pieces; left out, as many as the text gives, at most 1,000.
+        text: text files with one sentence or paragraph per line.
+        vocab_size: number of pieces; if left out, as many as the text gives, at most 1,000.
     """
     lines = [
         *_corpus_texts(corpora or []),

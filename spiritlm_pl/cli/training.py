@@ -24,7 +24,7 @@ from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
 from spiritlm_pl.runtime.foreign_texts import ADVERT
 
 CHECKPOINTS = "checkpoints"
-HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # what a subcommand does, and examples of it
+HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
     "fit": (
         "Train a stage.",
         (
@@ -58,7 +58,7 @@ HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # what a subcommand does, and 
 
 
 class TrainerParser(BothSpellings, LightningArgumentParser):
-    """The parser of the trainer subcommands, which takes what the other commands' parsers take."""
+    """Parser of the trainer subcommands, which accepts the same spellings as those of the other commands."""
 
     def __init__(self, **settings: Any) -> None:
         """Take the settings of `LightningArgumentParser`."""
@@ -66,7 +66,7 @@ class TrainerParser(BothSpellings, LightningArgumentParser):
 
 
 def help_settings() -> dict[str, dict[str, str]]:
-    """Return the parser settings of each subcommand: what its help says."""
+    """Return the parser settings of each subcommand: usage, description and examples of its help."""
     return {
         name: {
             "usage": f"spiritlm {name} [options]",
@@ -81,7 +81,7 @@ class SpiritCLI(LightningCLI):
     """LightningCLI with modules and data given by class, and configurations composed of parts."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse as all commands do; the first word is the subcommand."""
+        """Parse the command line as other commands do; the first word is the subcommand."""
         if args is not None or not {*sys.argv[1:2]} & {*self.subcommands()}:
             super().parse_arguments(parser, args)
             return
@@ -91,11 +91,11 @@ class SpiritCLI(LightningCLI):
         self.config = parsed(parser, self._parser(subcommand), words, before=[subcommand])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Every run is seeded, with 0 unless told otherwise."""
+        """Seed every run, with 0 by default."""
         parser.set_defaults({"seed_everything": 0})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Checkpoints go where the next run of the same configuration finds its last one."""
+        """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -103,7 +103,7 @@ class SpiritCLI(LightningCLI):
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Our progress bar, unless the configuration has another or wants none."""
+        """Build the trainer with our progress bar, unless the configuration has another one or disables it."""
         given = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(
             isinstance(callback, ProgressBar) for callback in (given if isinstance(given, list) else [given])
@@ -116,18 +116,18 @@ class SpiritCLI(LightningCLI):
             raise ValueError(f"{error}{advice}") from error
 
     def before_fit(self) -> None:
-        """Go on from the newest whole checkpoint, if the last one was asked for and there is any."""
+        """Resume from the newest complete checkpoint if the last one is asked for and one exists."""
         self._find_last(needed=False)
         path = self._newest_checkpoint()
         if path is not None and not self.config_init[self.subcommand].get("ckpt_path"):
             print(f"spiritlm: begins anew beside {path}; --ckpt-path=last would go on from it", file=sys.stderr)
 
     def before_validate(self) -> None:
-        """Do not measure untrained weights where the last checkpoint was asked for."""
+        """Find the last checkpoint if it is asked for; raise an error if there is none."""
         self._find_last(needed=True)
 
     def before_test(self) -> None:
-        """As before validate."""
+        """Find the last checkpoint as before validation."""
         self._find_last(needed=True)
 
     def _checkpoint_folders(self) -> list[str]:
@@ -150,7 +150,7 @@ class SpiritCLI(LightningCLI):
             raise ValueError(f"ckpt_path must name a checkpoint, but there is no last one in {folders}")
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """A run that is stopped says how to go on, and fails: as after Ctrl-C, or with 143 after SIGTERM."""
+        """Run a subcommand; if it is stopped, print how to resume and exit as after Ctrl-C, or with 143 on SIGTERM."""
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:
@@ -170,7 +170,7 @@ class SpiritCLI(LightningCLI):
         return f"add --ckpt-path=last to go on from {path}"
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse what is no checkpoint. The configuration given counts, not the one that a checkpoint was made with."""
+        """Refuse files that are not checkpoints, and use the given configuration, not that of the checkpoint."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is not None and Path(path).is_file() and not zipfile.is_zipfile(path):
@@ -178,7 +178,7 @@ class SpiritCLI(LightningCLI):
 
 
 def _is_no_advert(record: logging.LogRecord) -> bool:
-    """Lightning recommends services of its makers in every run."""
+    """Whether a log record is anything other than Lightning's advertisement, which appears in every run."""
     return ADVERT not in record.getMessage()
 
 
@@ -188,12 +188,13 @@ def num_gpus() -> int:
 
 
 def device_advice(accelerator: Any, devices: Any, found: int) -> str:
-    """Say which option helps where a configuration asks for GPUs that are not here; nothing elsewhere.
+    """Name the option that helps if a configuration asks for GPUs that this machine lacks; else return "".
 
     Args:
-        accelerator: of the trainer, as configured.
-        devices: how many, or which, as configured: a number, a list or "0,2"; "auto" and -1 are those that are here.
-        found: number of GPUs that are here.
+        accelerator: accelerator in the trainer's configuration.
+        devices: number or indices of devices in the trainer's configuration: a number, a list or "0,2"; "auto" and -1
+            mean all of the machine.
+        found: number of GPUs of this machine.
     """
     if accelerator not in ("gpu", "cuda", "mps"):
         return ""
@@ -206,7 +207,7 @@ def device_advice(accelerator: Any, devices: Any, found: int) -> str:
 
 
 def raised_in(error: BaseException, function: Callable[..., Any]) -> bool:
-    """Whether an error came out of a call of a function, however deep in it."""
+    """Whether an error was raised within a call of a function, at any depth."""
     return any(frame.f_code is function.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
@@ -217,10 +218,10 @@ def run_trainer(arguments: list[str]) -> None:
         arguments: the subcommand and its options, as on the command line.
 
     Raises:
-        ValueError: if a checkpoint is of another module, or of another size.
+        ValueError: if a checkpoint is that of another module or of another size.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
-    # LightningCLI warns about arguments from elsewhere; Lightning starts further ranks by the first word.
+    # Set here, since LightningCLI warns about arguments given to it, and Lightning starts further ranks by argv[0].
     sys.argv = [sys.argv[0], *resolve_configs(arguments)]
     try:
         SpiritCLI(

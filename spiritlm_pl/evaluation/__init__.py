@@ -1,1 +1,1 @@
-"""Evaluation: what a trained model has learnt, in numbers and pictures."""
+"""Measures and plots of what a trained model has learnt."""

@@ -1,9 +1,9 @@
-"""Which of two continuations belongs to a context? (as in StoryCloze; Spirit LM, arXiv 2402.05755, table 4)
+"""Choice of the right of two continuations of a context (as in StoryCloze; arXiv 2402.05755, table 4).
 
-The context and the continuation are each given as text or as speech; the wrong continuation is another
-story's. A model is right where it gives the right one the higher mean log-likelihood a token; two that are equally
-likely count one half, as is usual; chance is 1/2. The end of a document is not scored: a continuation is its words or
-units alone, whether or not the model was trained with ends.
+The context and the continuation are each given as text or as speech; the wrong continuation is that of another story. A
+model is right if it gives the right one the higher mean log-likelihood per token; two that are equally likely count one
+half, as is usual; chance is 1/2. The end of a document is not scored: a continuation consists only of its words or
+units, whether or not the model was trained with ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,14 +35,14 @@ FEWEST_WORDS = 4  # of a sentence that is cut in two
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """A context with its own continuation and another one's; words carry their tokens in both modalities.
+    """Context with its own and another continuation; words carry their tokens in both modalities.
 
     Attributes:
-        id: of the utterance.
-        wrong_id: of the utterance that the wrong continuation is from.
-        context: words.
-        right: words that follow.
-        wrong: words that follow elsewhere.
+        id: id of the utterance.
+        wrong_id: id of the utterance that the wrong continuation is from.
+        context: words of the utterance before the cut.
+        right: words that follow in the utterance.
+        wrong: words that follow in the other utterance.
     """
 
     id: str
@@ -54,15 +54,15 @@ class ChoiceItem:
 
 @dataclass(frozen=True)
 class ChoiceResult:
-    """How often the right continuation won.
+    """Share of items in which the right continuation was preferred.
 
     Attributes:
-        accuracy: by mean log-likelihood a token.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        accuracy_unnormalised: by the log-likelihood of the whole continuation.
-        num_items: contexts judged.
-        num_ties: those of them in which both are equally likely a token, each counted one half.
+        accuracy: accuracy by mean log-likelihood per token, from 0 to 1.
+        low: lower end of the accuracy's 95 % interval.
+        high: upper end of the accuracy's 95 % interval.
+        accuracy_unnormalised: accuracy by the log-likelihood of the whole continuation, from 0 to 1.
+        num_items: number of contexts that were judged.
+        num_ties: number of contexts in which both are equally likely per token, each of which counts one half.
     """
 
     accuracy: float
@@ -73,13 +73,13 @@ class ChoiceResult:
     num_ties: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class _Half:
-    """An utterance cut in two."""
+    """Utterance that is cut in two."""
 
     id: str
     speaker: str
@@ -90,9 +90,9 @@ class _Half:
 
 
 def cut_place(utterance: UnitUtterance, continuation_sentences: int) -> int | None:
-    """WordIds at which the continuation of an utterance begins; None if it cannot be cut.
+    """Return the index of the word that begins the continuation of an utterance; None if it cannot be cut.
 
-    A story (`sentence_ends` in its custom values) is cut before its last sentences, all else in the middle.
+    A story (`sentence_ends` in its custom values) is cut before its last sentences, other utterances in the middle.
     """
     ends = utterance.custom.get("sentence_ends")
     if not ends:
@@ -117,24 +117,25 @@ def choice_items(
     same_speaker: bool = True,
     seed: int = 0,
 ) -> list[ChoiceItem]:
-    """Items from a tokenised corpus, the same for the same seed.
+    """Build items from a tokenised corpus; the same seed gives the same items.
 
     Args:
-        corpus: a held-out split.
-        tokenizer: for words.
+        corpus: held-out split of a tokenised corpus.
+        tokenizer: tokenizer of the text.
         vocabulary: layout of the token ids.
-        kind: utterances with sentence ends, cut before the last sentences, or all others, cut in the middle.
-        num_items: at most so many; None for all.
-        continuation_sentences: sentences of a story that are to be chosen.
-        same_speaker: take the wrong continuation from the same speaker where there is one, so that the voice
+        kind: "stories", utterances with sentence ends that are cut before the last sentences, or "sentences", all
+            others, which are cut in the middle.
+        num_items: largest number of items; None for all.
+        continuation_sentences: number of sentences at the end of a story that form the continuation.
+        same_speaker: whether the wrong continuation is taken from the same speaker where possible, so that the voice
             does not give the answer away.
-        seed: of the order and the pairs.
+        seed: seed of the order and of the pairs.
 
     Raises:
         ValueError: if there are fewer than two utterances that can be cut.
     """
     halves = []
-    mute = 0  # there is a place to cut at, but no words or no speech tokens on one side of it
+    mute = 0  # it could be cut, but one side would have no words or no speech tokens
     for utterance in corpus:
         cut = cut_place(utterance, continuation_sentences)
         if cut is None or bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
@@ -177,7 +178,7 @@ def _cut(
 
 
 def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half | None:
-    """The first other story with another ending, by the same speaker if there is one."""
+    """Return the first other story with another ending, by the same speaker if there is one."""
     different = [other for other in others if other.story != half.story and other.ending != half.ending]
     same = [other for other in different if other.speaker == half.speaker] if same_speaker else []
     return next(iter(same or different), None)
@@ -191,18 +192,18 @@ def sequence(
     limit: int | None = None,
     opening: Sequence[int] = (),
 ) -> tuple[list[int], int]:
-    """Token ids of a context with a continuation, and how many tokens at the end are to be scored.
+    """Return token ids of a context with a continuation, and the number of tokens at the end to score.
 
-    A modality token at a change belongs to the context: it says what is asked for.
+    A modality token at a change belongs to the context, since it says which modality is asked for.
 
     Args:
-        context: words.
-        continuation: words.
+        context: words of the context.
+        continuation: words of the continuation.
         direction: modality of the context and of the continuation.
         vocabulary: layout of the token ids.
-        limit: tokens at most. The context loses its beginning; a continuation that would leave nothing of it
-            loses its end. None for any number.
-        opening: ids before the first modality token.
+        limit: largest number of tokens; None for any number. If there are more, the beginning of the context is cut
+            off, and the end of a continuation that would leave no context.
+        opening: token ids before the first modality token.
     """
     first, second = direction
     said, asked = _tokens(context, first), _tokens(continuation, second)
@@ -228,17 +229,17 @@ def evaluate_choice(
     world_size: int = 1,
     opening: Sequence[int] = (),
 ) -> dict[str, ChoiceResult]:
-    """Accuracy in each direction.
+    """Measure the accuracy of a model in each direction.
 
     Args:
         model: causal language model in evaluation mode.
-        items: what is to be chosen.
+        items: contexts with their continuations.
         vocabulary: layout of the token ids.
-        directions: names out of `DIRECTIONS`.
-        batch_tokens: tokens of a batch, padding included.
-        rank: of this process.
+        directions: names of the directions, from `DIRECTIONS`.
+        batch_tokens: largest number of tokens in a batch, padding included.
+        rank: rank of this process.
         world_size: number of processes; all get the same result.
-        opening: ids before the first modality token (`TextTokenizer.opening`).
+        opening: token ids before the first modality token (`TextTokenizer.opening`).
 
     Raises:
         ValueError: if a direction is unknown, or there are no items.
@@ -255,7 +256,7 @@ def evaluate_choice(
         for item in items
         for continuation in (item.right, item.wrong)
     ]
-    # Equal sequences are scored once: in batches of other shapes the same scores may differ by a rounding.
+    # Equal sequences are scored once, since rounding may make their scores differ in batches of other shapes.
     places: dict[tuple[tuple[int, ...], int], int] = {}
     place_of = [places.setdefault((tuple(tokens), scored), len(places)) for tokens, scored in sequences]
     distinct = [(list(tokens), scored) for tokens, scored in places]
@@ -273,6 +274,6 @@ def evaluate_choice(
 
 
 def _points(scores: torch.Tensor) -> tuple[float, int]:
-    """Points for scores (N, 2) of the right and the wrong continuation, one half for a tie, and the number of ties."""
+    """Return points for scores (N, 2) of right and wrong continuation, one half for a tie, and the number of ties."""
     ties = int((scores[:, 0] == scores[:, 1]).sum())
     return int((scores[:, 0] > scores[:, 1]).sum()) + ties / 2, ties

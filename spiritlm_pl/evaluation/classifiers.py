@@ -1,6 +1,6 @@
-"""Networks that judge how something is said and by whom: style encoders with a classifier (`tokenizers.style`).
+"""Judges of style and speaker: style encoders with a classifier (`tokenizers.style`).
 
-One that tells styles apart judges style; one that tells speakers apart gives features by which voices are compared.
+A classifier of styles judges style; a classifier of speakers gives features by which voices are compared.
 
 Shapes: S samples, D feature dimension, N utterances.
 """
@@ -19,15 +19,15 @@ from spiritlm_pl.evaluation.interval import Estimate, mean_estimate
 from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.tokenizers.style import STAGE, StyleEncoder
 
-MOST_PAIRED = 2000  # utterances; pairs grow with their square
+MOST_PAIRED = 2000  # limit of utterances, since the number of pairs grows with their square
 
 
 class VoiceClassifier:
-    """Reads waveforms with a trained network.
+    """Judge that labels waveforms with a trained network.
 
     Args:
-        network: with or without a classifier.
-        sample_rate: of the waveforms, Hz.
+        network: trained style encoder, with or without a classifier.
+        sample_rate: rate of the waveforms in Hz.
     """
 
     def __init__(self, network: StyleEncoder, sample_rate: int = 16_000) -> None:
@@ -37,17 +37,17 @@ class VoiceClassifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it tells apart."""
+        """Labels that the network tells apart."""
         return tuple(self.network.config.labels)
 
     @torch.no_grad()
     def features(self, waveform: Tensor) -> Tensor:
-        """Features (D,) of a whole waveform (S,), on the CPU."""
+        """Return the features (D,) of a whole waveform (S,), on the CPU."""
         return self._features(waveform).cpu()
 
     @torch.no_grad()
     def label(self, waveform: Tensor) -> str:
-        """The likeliest label of a waveform (S,)."""
+        """Return the likeliest label of a waveform (S,)."""
         return self.labels[int(self.network.classify(self._features(waveform)).argmax())]
 
     def _features(self, waveform: Tensor) -> Tensor:
@@ -60,16 +60,16 @@ class VoiceClassifier:
 def load_classifier(
     argument: str, folder: str | Path, target: Literal["style", "speaker"], device: str = "cpu"
 ) -> VoiceClassifier:
-    """A judge from an exported network.
+    """Load a judge from an exported network.
 
     Args:
         argument: name of the argument that gives the folder, for errors.
-        folder: network of stage "style".
-        target: what it must tell apart.
-        device: to compute on.
+        folder: folder of an exported network of stage "style".
+        target: kind of labels that the network must tell apart: "style" or "speaker".
+        device: device that the network computes on.
 
     Raises:
-        ValueError: if the folder holds another network, one without a classifier, or a judge of something else.
+        ValueError: if the folder holds another network, one without a classifier, or a classifier of other labels.
     """
     try:
         network = load_network(folder, STAGE, device)
@@ -84,17 +84,18 @@ def load_classifier(
 
 
 def similarity(first: Tensor, second: Tensor) -> float:
-    """Cosine of the angle between features (D,) and (D,)."""
+    """Return the cosine of the angle between features (D,) and (D,)."""
     return float(cosine_similarity(first.double(), second.double(), dim=0))
 
 
 @dataclass(frozen=True)
 class SimilarityScale:
-    """What similarities of voices mean: the mean over pairs of originals.
+    """Scale for similarities of voices: their means over pairs of originals.
 
     Attributes:
-        same_speaker: two utterances of one speaker; None where no speaker has two. The interval is over utterances.
-        different_speakers: of two; None where there is one speaker.
+        same_speaker: mean similarity of two utterances of one speaker, with its interval over utterances; None if no
+            speaker has two.
+        different_speakers: mean similarity of utterances of two speakers; None if there is only one speaker.
     """
 
     same_speaker: Estimate | None

@@ -1,8 +1,8 @@
-"""What the tokens of speech cost and tell: bitrate, use and entropy of codebooks, what codes say of style and voice.
+"""Statistics of speech tokens: bitrate, use and entropy of codebooks, and information on style and speaker.
 
 Tokens are counted as a language model sees them: runs of equal units and of equal pitch codes are one token, style
-codes are not collapsed. Measured bits a second are tokens a second times log2 of the codebook's size (Spirit LM,
-arXiv 2402.05755, table 9); the nominal ones are those without collapsing.
+codes are not collapsed. The measured bitrate is tokens per second times log2 of the codebook's size (Spirit LM, arXiv
+2402.05755, table 9); the nominal bitrate is that without collapsing.
 """
 
 import math
@@ -24,23 +24,23 @@ TOLD = tuple(f"of_{what}" for what in LABELS)
 
 
 def kind_sizes(layout: SpeechLayout) -> dict[str, int]:
-    """Codes of each stream (of all its codebooks together), by the name of its column in shards."""
+    """Return the number of codes of each stream, over all its codebooks, by the name of its column in shards."""
     return {stream.plural: stream.num_tokens for stream in layout.streams}
 
 
 def kind_bits(layout: SpeechLayout) -> dict[str, float]:
-    """Bits of a token of each stream: log2 of the size of its codebook."""
+    """Return the bits of a token of each stream, which are log2 of the size of its codebook."""
     return {stream.plural: math.log2(stream.size) for stream in layout.streams}
 
 
 def nominal_bitrate(layout: SpeechLayout, expressive: bool = True) -> float:
-    """Bits a second of all frames; of the first stream alone where Base is asked for."""
+    """Return the bits per second of all frames, of all streams or, for Base, of the first one."""
     rates = nominal_bitrates(layout)
     return sum(rates.values()) if expressive else rates[layout.first.plural]
 
 
 def nominal_bitrates(layout: SpeechLayout) -> dict[str, float]:
-    """Bits a second of all frames of each stream."""
+    """Return the bits per second of all frames, for each stream."""
     return {
         stream.plural: layout.rate(stream.name) * stream.num_codebooks * math.log2(stream.size)
         for stream in layout.streams
@@ -49,14 +49,14 @@ def nominal_bitrates(layout: SpeechLayout) -> dict[str, float]:
 
 @dataclass
 class CodeStatistics:
-    """Counts of the tokens of utterances.
+    """Counts of the tokens in utterances.
 
     Attributes:
-        layout: of the tokens.
-        counts: how often each value of each kind occurs.
-        labelled: the same beside each label, by "style" and "speaker".
-        seconds: of speech.
-        utterances: how many.
+        layout: streams of the tokenizer that made the tokens.
+        counts: number of occurrences of each value, for each kind of token.
+        labelled: the same counts for each label, by "style" and "speaker".
+        seconds: total length of the speech in seconds.
+        utterances: number of utterances that were counted.
     """
 
     layout: SpeechLayout
@@ -66,7 +66,7 @@ class CodeStatistics:
     utterances: int = 0
 
     def add(self, utterance: UnitUtterance) -> None:
-        """Count one utterance; one without a style or a speaker counts for all else."""
+        """Count one utterance; without a style or a speaker it is left out only of the counts by that label."""
         stream = token_stream(utterance, self.layout, self.layout.expressive)
         self.seconds += utterance.num_frames / self.layout.frame_rate
         self.utterances += 1
@@ -79,13 +79,13 @@ class CodeStatistics:
                     pairs.update((label, value) for value in values)
 
     def bitrate(self, kinds: Iterable[str]) -> float:
-        """Measured bits a second of these kinds."""
+        """Return the measured bits per second of some kinds of tokens."""
         bits_of = kind_bits(self.layout)
         bits = sum(self.counts[kind].total() * bits_of[kind] for kind in kinds)
         return bits / self.seconds
 
     def report(self) -> dict[str, Any]:
-        """Plain values for JSON; see `code_report`."""
+        """Return plain values for JSON; see `code_report`."""
         sizes = kind_sizes(self.layout)
         return {
             "utterances": self.utterances,
@@ -121,18 +121,18 @@ class CodeStatistics:
 
 
 def entropy_bits(counts: Counter[int]) -> float:
-    """Entropy of a distribution in bits."""
+    """Return the entropy of a distribution in bits."""
     total = counts.total()
     return -sum(count / total * math.log2(count / total) for count in counts.values()) + 0.0
 
 
 def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
-    """How much codes tell of labels.
+    """Measure how much information codes give about labels.
 
     Returns:
-        purity, the share of tokens whose label is the commonest one of their code; commonest, what it would be if
-        codes told nothing; information, the share of the labels' entropy that the codes take away, from 0 to 1;
-        and the number of labels and tokens.
+        purity, the share of tokens whose label is the commonest one of their code; commonest, the purity of codes
+        that are independent of the labels; information, the share of the labels' entropy that the codes take away,
+        from 0 to 1; and the number of labels and tokens.
     """
     figures = label_figures(pairs, size)
     labels: Counter[str] = Counter()
@@ -153,7 +153,7 @@ def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
     Returns:
         utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
         kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, nominal_bitrate, used, use (the
-        share of used codes), entropy_bits, perplexity, and with labels of at least two values of_style and of_speaker
+        share of used codes), entropy_bits, perplexity, and, if labels have at least two values, of_style and of_speaker
         as in `told_by_codes`.
 
     Raises:
@@ -170,7 +170,7 @@ def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
 
 
 def code_table(reports: Mapping[str, dict[str, Any]], title: str = "") -> Figures:
-    """For readers: rows of each tokenised corpus and each kind, from reports by name."""
+    """Build a table with a row for each tokenised corpus and each kind of token, from reports by name."""
     columns = ("corpus", "kind", "tokens/s", "bits/s", "all frames", "used", "entropy", "style", "speaker")
     rows = []
     for name, report in reports.items():

@@ -1,4 +1,4 @@
-"""The F0 of a resynthesis beside that of its original.
+"""Comparison of the F0 of a resynthesis with that of its original.
 
 Shapes: S samples at 16 kHz, F frames, 200 a second.
 """
@@ -13,50 +13,50 @@ from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, F0Extractor
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
-FEWEST_FRAMES = 20  # voiced ones, that a mean or a correlation needs
-STILL = 1e-6  # deviation of log F0 that is none
+FEWEST_FRAMES = 20  # number of voiced frames that a mean or a correlation needs
+STILL = 1e-6  # standard deviation of log F0 below which it counts as constant
 
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """F0 of one utterance.
+    """F0 contour of one utterance.
 
     Attributes:
-        hertz: (F,) with lines drawn over what is unvoiced.
-        voiced: (F,).
+        hertz: (F,) F0 in Hz, interpolated linearly over unvoiced frames.
+        voiced: (F,) booleans, True for voiced frames.
     """
 
     hertz: Tensor
     voiced: Tensor
 
     def first(self, frames: int) -> "Contour":
-        """Its beginning."""
+        """Return the beginning of the contour."""
         return Contour(self.hertz[:frames], self.voiced[:frames])
 
     def drawn(self) -> Tensor:
-        """F0 (F,), nan where unvoiced."""
+        """Return F0 in Hz (F,), nan where unvoiced."""
         return torch.where(self.voiced, self.hertz, torch.nan)
 
     def mean_log(self) -> float | None:
-        """Mean log2 F0 over voiced frames, so that differences are octaves; None where there are fewer than 20."""
+        """Return the mean log2 F0 over voiced frames, so that differences are octaves; None for fewer than 20."""
         if int(self.voiced.sum()) < FEWEST_FRAMES:
             return None
         return float(self.hertz[self.voiced].double().log2().mean())
 
 
 def joined(contours: Sequence[Contour]) -> Contour:
-    """One behind the other."""
+    """Concatenate contours."""
     return Contour(*(torch.cat([getattr(one, name) for one in contours]) for name in ("hertz", "voiced")))
 
 
 def extract_contour(extractor: F0Extractor, waveform: Tensor) -> Contour:
-    """The contour of a waveform (S,)."""
+    """Extract the contour of a waveform (S,)."""
     f0, voiced = extractor(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
     return Contour(f0[0].cpu(), voiced[0].cpu())
 
 
 def contour_errors(made: Contour, original: Contour) -> F0Errors:
-    """Errors over the frames of the shorter one."""
+    """Measure errors of F0 over the frames of the shorter contour."""
     frames = min(len(made.hertz), len(original.hertz))
     inside = torch.ones(1, frames, dtype=torch.bool)
     made, original = made.first(frames), original.first(frames)
@@ -64,7 +64,7 @@ def contour_errors(made: Contour, original: Contour) -> F0Errors:
 
 
 def log_f0_correlation(made: Contour, original: Contour) -> float | None:
-    """Pearson's, of log F0 over frames voiced in both; None for fewer than 20, or where F0 does not move."""
+    """Return Pearson's correlation of log F0 over frames voiced in both; None for fewer than 20 or constant F0."""
     frames = min(len(made.hertz), len(original.hertz))
     made, original = made.first(frames), original.first(frames)
     both = made.voiced & original.voiced

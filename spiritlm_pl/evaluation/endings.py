@@ -1,8 +1,8 @@
-"""Do answers stop by themselves?
+"""Measure of how often answers stop by themselves.
 
 Contexts of held-out utterances are continued in each direction, with room for several times the longest true
-continuation. A model that was trained with ends of documents stops about where the utterance does; one that was
-trained without them runs to the limit.
+continuation. A model that was trained with ends of documents stops about where the utterance does; one that was trained
+without them continues to the limit.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import log_likelihoods
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-ROOM = 4  # times the longest true continuation
+ROOM = 4  # default limit as a multiple of the longest true continuation
 OUTPUTS: dict[Modality, OutputModality] = {Modality.TEXT: "text", Modality.SPEECH: "speech"}
 
 
 @dataclass(frozen=True)
 class EndingsResult:
-    """How answers ended in one direction.
+    """Figures of how answers ended in one direction.
 
     Attributes:
-        stopped: answers that the model ended itself.
-        num_prompts: contexts that were continued.
+        stopped: number of answers that the model ended by itself.
+        num_prompts: number of contexts that were continued.
         low: lower end of the 95 % interval of the share that stopped.
-        high: upper end.
-        limit: new tokens at most; the model's context may have left fewer.
-        mean_tokens: of the answers that stopped, without their end; None where none did.
-        mean_true_tokens: of the true continuations.
-        end_probability: of the end after a whole utterance, on average.
+        high: upper end of the 95 % interval of the share that stopped.
+        limit: largest number of new tokens; the model's context may have left room for fewer.
+        mean_tokens: mean number of tokens of the answers that stopped, without their end; None if none did.
+        mean_true_tokens: mean number of tokens of the true continuations.
+        end_probability: mean probability of the end token after a whole utterance.
     """
 
     stopped: int
@@ -51,7 +51,7 @@ class EndingsResult:
     end_probability: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -64,19 +64,19 @@ def measure_endings(
     settings: GenerationSettings | None = None,
     directions: Sequence[str] = tuple(DIRECTIONS),
 ) -> dict[str, EndingsResult]:
-    """Continue contexts and count the answers that stop, in each direction.
+    """Continue contexts in each direction and count the answers that stop.
 
     Args:
         model: causal language model in evaluation mode.
         items: contexts with their true continuations.
         vocabulary: layout of the token ids.
         end_token: id that ends an answer (`SpiritLM.end_token`).
-        opening: ids before the first modality token (`TextTokenizer.opening`).
+        opening: token ids before the first modality token (`TextTokenizer.opening`).
         settings: sampling options; `max_new_tokens` is the limit, by default 4 times the longest true continuation.
-        directions: names out of `choice.DIRECTIONS`.
+        directions: names of the directions, from `choice.DIRECTIONS`.
 
     Raises:
-        ValueError: if there are no items, or a context is longer than the model's.
+        ValueError: if there are no items, or a context is longer than that of the model.
     """
     if not items:
         raise ValueError("items must hold at least one, but is empty instead")
@@ -118,14 +118,14 @@ def measure_endings(
 def save_beginnings(
     folder: str | Path, corpus: str | Path, units: UnitCorpus, split: str, items: Sequence[ChoiceItem]
 ) -> None:
-    """Write the recordings of contexts, `beginning_1.wav` ..., each with its words and the true ending in a text file.
+    """Write recordings of contexts, `beginning_1.wav` ..., each with a text file of its words and the true ending.
 
     Args:
-        folder: where to; created.
-        corpus: folder of the recordings that were tokenised.
-        units: of the corpus.
-        split: that the items are from.
-        items: whose contexts are written.
+        folder: folder to write to, which is created.
+        corpus: corpus folder with the recordings that were tokenised.
+        units: folder of the tokenised corpus.
+        split: split that the items are from.
+        items: items whose contexts are written.
 
     Raises:
         ValueError: if the corpus lacks an utterance.

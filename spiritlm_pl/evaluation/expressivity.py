@@ -1,8 +1,8 @@
-"""How much of what was said, how and by whom survives the tokens (Spirit LM, arXiv 2402.05755, table 9).
+"""Measures of how much of words, melody, style and voice survives the tokens (arXiv 2402.05755, table 9).
 
-Recordings are resynthesised from their tokens with the true durations. Recognisers say what is lost of the words, F0
-what is lost of the melody, a network that tells styles apart what is lost of the style, and one that tells speakers
-apart how near the voice is. Originals go through the same judges.
+Recordings are resynthesised from their tokens with the true durations. Recognisers measure what is lost of the words,
+F0 what is lost of the melody, a classifier of styles what is lost of the style, and a classifier of speakers how
+similar the voice is. Originals are judged in the same way.
 
 Shapes: S samples at 16 kHz, F F0 frames.
 """
@@ -35,14 +35,14 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """Who judges.
+    """Judges of resyntheses and originals.
 
     Attributes:
-        extractor: of F0.
-        recognisers: of words, by name.
-        style: tells styles apart; None leaves style out.
-        speaker: tells speakers apart; None leaves voices out.
-        device: that F0 is extracted on.
+        extractor: extractor of F0 from waveforms.
+        recognisers: recognisers of the words, by name.
+        style: classifier of styles; None if style is not measured.
+        speaker: classifier of speakers; None if voices are not compared.
+        device: device that F0 is extracted on.
     """
 
     extractor: F0Extractor
@@ -55,7 +55,7 @@ class Judges:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the judges say of one waveform: words, F0, style and the features of the voice."""
+    """Verdicts of the judges on one waveform: words, F0, style and the features of the voice."""
 
     heard: Mapping[str, Heard | None]
     contour: Contour
@@ -64,16 +64,16 @@ class Judged:
 
 
 class Expressivity:
-    """Collects what judges say of resyntheses.
+    """Collection of the judges' verdicts on resyntheses.
 
     Args:
-        judges: who.
-        layout: of the tokens.
-        expressive: of each vocoder by its name, whether it is given pitch and style.
+        judges: judges of all waveforms.
+        layout: streams of the tokenizer that made the tokens.
+        expressive: whether each vocoder, by its name, is given pitch and style.
     """
 
     def __init__(self, judges: Judges, layout: SpeechLayout, expressive: Mapping[str, bool]) -> None:
-        """Nothing is judged yet."""
+        """Start without any verdicts."""
         self.judges, self.expressive = judges, expressive
         self.tokens = CodeStatistics(layout)
         self.judged: dict[str, list[Judged]] = {name: [] for name in (ORIGINAL, *expressive)}
@@ -81,7 +81,7 @@ class Expressivity:
         self.speakers: list[str] = []
 
     def add(self, resynthesis: Resynthesis) -> dict[str, Contour]:
-        """Judge one; gives the F0 of the original and of each vocoder."""
+        """Judge one resynthesis, and return the F0 of the original and of each vocoder."""
         self.tokens.add(resynthesis.tokens)
         self.styles.append(style_of(resynthesis.tokens))
         self.speakers.append(resynthesis.tokens.speaker)
@@ -90,7 +90,7 @@ class Expressivity:
         return {name: judged[-1].contour for name, judged in self.judged.items()}
 
     def report(self) -> ExpressivityReport:
-        """The figures.
+        """Compute the report over all resyntheses.
 
         Raises:
             ValueError: if nothing was judged.
@@ -128,7 +128,7 @@ class Expressivity:
         return () if self.judges.style is None else self.judges.style.labels
 
     def _wanted_styles(self) -> tuple[StyleMeasure | None, list[str | None]]:
-        """The style that each utterance is to be told, None where nobody knows."""
+        """Return the style that each utterance should be recognised as; None if it is not known."""
         if self.judges.style is None:
             return None, [None] * len(self.styles)
         known = self._known_styles()
@@ -145,7 +145,7 @@ class Expressivity:
 
 
 def judge(waveform: Tensor, text: str, judges: Judges) -> Judged:
-    """What the judges say of a waveform (S,)."""
+    """Judge a waveform (S,)."""
     ears = judges.recognisers.items()
     return Judged(
         heard={name: hear(recogniser, waveform, text, judges.language) for name, recogniser in ears},
@@ -177,7 +177,7 @@ def _styled(
 
 
 def _style_gain(judged: Sequence[Judged], first: Sequence[Judged], wanted: Sequence[str | None]) -> Estimate | None:
-    """By how many percentage points more utterances have the right style than of the first vocoder."""
+    """Return how many percentage points more utterances have the right style than with the first vocoder."""
     return mean_estimate(
         [
             PERCENT * ((one.style == style) - (other.style == style))
@@ -188,7 +188,7 @@ def _style_gain(judged: Sequence[Judged], first: Sequence[Judged], wanted: Seque
 
 
 def _beside(judged: Sequence[Judged], originals: Sequence[Judged]) -> dict[str, Any]:
-    """What is measured between a resynthesis and its original."""
+    """Measure F0 errors and voice similarity between a resynthesis and its original."""
     pairs = list(zip(judged, originals, strict=True))
     errors = [contour_errors(one.contour, original.contour) for one, original in pairs]
     frames = [float(error.frames) for error in errors]

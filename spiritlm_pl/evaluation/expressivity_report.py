@@ -1,6 +1,6 @@
-"""The figures of how much of what was said, how and by whom survives the tokens, and their table.
+"""Report of how much of words, melody, style and voice survives the tokens, with its table.
 
-As table 9 of Spirit LM (arXiv 2402.05755), turned round: a row for each measure, a column for each system.
+The table is table 9 of Spirit LM (arXiv 2402.05755) transposed: a row for each measure, a column for each system.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ StyleMeasure = Literal["accuracy", "kept"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionFigures:
-    """Of one recogniser, in percent."""
+    """Figures of one recogniser, in percent."""
 
     word_error_rate: Estimate | None
     character_error_rate: Estimate | None
@@ -25,19 +25,19 @@ class RecognitionFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class SystemFigures:
-    """The figures of the originals or of one vocoder; None is what cannot be measured.
+    """Figures of the originals or of one vocoder; None stands for what cannot be measured.
 
     Attributes:
-        bitrate: bits a second, measured.
-        nominal_bitrate: without collapsed runs.
-        recognition: by recogniser.
+        bitrate: measured bitrate in bits per second.
+        nominal_bitrate: bitrate without collapsing of runs, in bits per second.
+        recognition: recognition figures by the name of the recogniser.
         f0_frame_error: share of frames whose voicing is wrong or whose F0 is more than 20 % off.
         voicing_error: share of frames whose voicing is wrong.
-        f0_rmse_cents: over frames voiced in both.
-        f0_correlation: of log F0 over frames voiced in both, mean of utterances.
-        style: percent of utterances with the right style.
-        style_gain: percentage points more of them than of the first vocoder, utterance by utterance.
-        speaker_similarity: cosine similarity to the original.
+        f0_rmse_cents: root mean square error of F0 over frames voiced in both, in cents.
+        f0_correlation: correlation of log F0 over frames voiced in both, as mean over utterances.
+        style: share of utterances with the right style, in percent.
+        style_gain: difference of `style` to the first vocoder over the same utterances, in percentage points.
+        speaker_similarity: mean cosine similarity of the voice to the original.
     """
 
     bitrate: float | None = None
@@ -54,17 +54,17 @@ class SystemFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpressivityReport:
-    """Table 9 of one corpus.
+    """Figures of table 9 for one corpus.
 
     Attributes:
-        num_utterances: how many were resynthesised.
-        seconds: of them.
-        systems: figures of "original" and of each vocoder.
-        style_measure: "accuracy" against labels, or "kept", agreement with the judge's verdict on the original where
-            there are no labels that it knows; None without a judge.
-        styles: how many utterances have which label that the judge knows, or for "kept" which verdict.
-        unknown_styles: labels that the judge does not know, and that therefore do not count.
-        speaker_scale: similarities among the originals; None without a judge.
+        num_utterances: number of utterances that were resynthesised.
+        seconds: total length of these utterances in seconds.
+        systems: figures of "original" and of each vocoder, by name.
+        style_measure: "accuracy" against labels, or "kept", agreement with the judge's verdict on the original if there
+            are no labels that it knows; None without a judge.
+        styles: number of utterances for each label that the judge knows, or, for "kept", for each verdict.
+        unknown_styles: labels that the judge does not know, which do not count.
+        speaker_scale: similarities of voices among the originals; None without a judge.
     """
 
     num_utterances: int
@@ -76,15 +76,15 @@ class ExpressivityReport:
     speaker_scale: SimilarityScale | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
-        """For readers.
+        """Build the table for readers.
 
         Args:
-            title: what it was measured on.
-            notes: to stand before those that follow from the figures.
+            title: title that names the measured corpus.
+            notes: notes to put before those that follow from the figures.
         """
         rows = [self._row("bits a second", lambda one: one.bitrate, ".0f")]
         rows.append(self._row("... of all frames", lambda one: one.nominal_bitrate, ".0f"))

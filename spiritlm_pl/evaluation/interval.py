@@ -1,4 +1,4 @@
-"""How sure a measured figure is: shares (Wilson, 1927), and anything summed over utterances (bootstrap, Efron, 1979).
+"""Intervals of measured figures: of shares (Wilson, 1927), and of sums over utterances (bootstrap, Efron, 1979).
 
 Shapes: N utterances, R resamples.
 """
@@ -17,13 +17,13 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval.
+    """Figure with its 95 % interval.
 
     Attributes:
-        value: the figure.
-        low: lower end; None where there is one utterance, or all are alike: resampling them tells nothing of others.
-        high: upper end.
-        count: utterances (or pairs of them) that it is measured on.
+        value: measured value of the figure.
+        low: lower end of the interval; None for one utterance or equal ones, which give no variation to resample.
+        high: upper end of the interval; None as for `low`.
+        count: number of utterances, or pairs of them, that the figure is measured on.
     """
 
     value: float
@@ -32,15 +32,15 @@ class Estimate:
     count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Lower and upper end of the interval of a share, 95 % by default.
+    """Return lower and upper end of the interval of a share, 95 % by default.
 
-    Half successes are ties. Points of 0, one half and 1 vary less about their mean than those of 0 and 1, so the
-    interval is rather too wide with them than too narrow.
+    Half successes are ties. Points of 0, one half and 1 vary less about their mean than points of 0 and 1, so that ties
+    make the interval too wide rather than too narrow.
 
     Raises:
         ValueError: if there are no trials, or more successes than trials.
@@ -54,7 +54,7 @@ def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[flo
 
 
 def share_estimate(right: Sequence[bool], scale: float = 1.0) -> Estimate | None:
-    """How many are true, with Wilson's interval; None for nothing."""
+    """Return the share of true values with Wilson's interval; None for no values."""
     if not right:
         return None
     low, high = wilson_interval(sum(right), len(right))
@@ -64,16 +64,16 @@ def share_estimate(right: Sequence[bool], scale: float = 1.0) -> Estimate | None
 def ratio_estimate(
     above: Sequence[float], below: Sequence[float], scale: float = 1.0, through: Callable[[Any], Any] | None = None
 ) -> Estimate | None:
-    """A ratio of sums over utterances, such as errors to words, with a bootstrap interval over the utterances.
+    """Return a ratio of sums over utterances, such as errors to words, with a bootstrap interval over utterances.
 
     Args:
-        above: (N,) what is counted, of each utterance.
-        below: (N,) what it is a share of; utterances that have nothing of it do not count.
-        scale: factor of the result.
-        through: applied to the ratio before that, such as a root.
+        above: (N,) numerator of each utterance, such as its errors.
+        below: (N,) denominator of each utterance, such as its words; utterances with 0 do not count.
+        scale: factor that the result is multiplied by.
+        through: function applied to the ratio before scaling, such as a root.
 
     Returns:
-        None if there is nothing to divide by.
+        The ratio with its interval; None if the denominators sum to 0.
     """
     pairs = np.array([(a, b) for a, b in zip(above, below, strict=True) if b], dtype=np.float64).reshape(-1, 2)
     if not len(pairs):
@@ -87,7 +87,7 @@ def ratio_estimate(
 
 
 def mean_estimate(values: Sequence[float | None]) -> Estimate | None:
-    """The mean over the utterances that have a value, with a bootstrap interval; None for nothing."""
+    """Return the mean over utterances that have a value, with a bootstrap interval; None if none has."""
     found = [value for value in values if value is not None]
     return ratio_estimate(found, [1.0] * len(found))
 

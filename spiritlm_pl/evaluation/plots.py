@@ -1,4 +1,4 @@
-"""Pictures: spectrograms one above the other, and measurements beside their baselines.
+"""Plots of spectrograms, F0 contours, and measurements beside their baselines.
 
 Shapes: S samples, F frequencies or F0 frames, T frames.
 """
@@ -22,7 +22,7 @@ LONGEST_TITLE = 100  # characters
 
 
 def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -> Tensor:
-    """Spectrogram (F, T) in dB of its own maximum, of a waveform (S,); F = n_fft / 2 + 1."""
+    """Compute the spectrogram (F, T) of a waveform (S,) in dB relative to its maximum; F = n_fft / 2 + 1."""
     window = torch.hann_window(n_fft)
     padded = torch.nn.functional.pad(waveform.detach().cpu().float(), (0, max(0, n_fft - len(waveform))))
     magnitude = torch.stft(padded, n_fft, hop_length, window=window, return_complex=True).abs()
@@ -33,13 +33,13 @@ def log_spectrogram(waveform: Tensor, n_fft: int = 512, hop_length: int = 128) -
 def spectrogram_figure(
     waveforms: Mapping[str, Tensor], sample_rate: int, split: float | None = None, f0: bool = False
 ) -> Figure:
-    """Spectrograms above each other on one time axis.
+    """Draw spectrograms above each other on one time axis.
 
     Args:
-        waveforms: title to waveform (S,).
-        sample_rate: Hz.
-        split: time in seconds to mark, such as the end of a prompt.
-        f0: draw the pitch contour, too.
+        waveforms: waveforms (S,) by their titles.
+        sample_rate: rate of the waveforms in Hz.
+        split: time in seconds to mark with a line, such as the end of a prompt; None for no mark.
+        f0: whether to draw the F0 contour, too.
 
     Raises:
         ValueError: if there is nothing to draw.
@@ -64,7 +64,7 @@ def spectrogram_figure(
 
 
 def _set_title(axes: Axes, title: str) -> None:
-    """Any text may be in a title: it is no formula."""
+    """Set a title that may hold any text, without reading it as a formula."""
     axes.set_title(shorten(title, LONGEST_TITLE, placeholder=" ..."), fontsize=9, loc="left", parse_math=False)
 
 
@@ -78,12 +78,12 @@ def _draw_f0(axes: Axes, waveform: Tensor, sample_rate: int) -> None:
 
 
 def contour_figure(contours: Mapping[str, Tensor], frame_rate: float, title: str = "") -> Figure:
-    """F0 contours over each other.
+    """Draw F0 contours over each other.
 
     Args:
-        contours: name to F0 in Hz (F,), nan where unvoiced.
-        frame_rate: frames a second.
-        title: above the picture.
+        contours: contours by their names, as F0 in Hz (F,), nan where unvoiced.
+        frame_rate: number of F0 frames per second.
+        title: title above the plot.
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
@@ -111,17 +111,17 @@ def comparison_figure(
     title: str = "",
     colours: Sequence[str] = COLOURS,
 ) -> Figure:
-    """Bars in groups, such as accuracy per direction with and without interleaving.
+    """Draw bars in groups, such as accuracy per direction with and without interleaving.
 
     Args:
-        groups: names along the axis.
-        series: name to one value a group.
-        intervals: name to one (low, high) a group.
-        references: a level to mark in each group, such as what guessing gives; empty for none.
-        reference: what that is.
-        ylabel: of the values.
-        title: above the picture.
-        colours: of the series.
+        groups: names of the groups along the axis.
+        series: values of each series by its name, one per group.
+        intervals: intervals (low, high) of each series by its name, one per group.
+        references: level to mark in each group, such as the accuracy of guessing; empty for none.
+        reference: name of the marked level in the legend.
+        ylabel: label of the value axis.
+        title: title above the plot.
+        colours: colours of the series in their order.
 
     Raises:
         ValueError: if a series has another number of values than there are groups, or the references have.

@@ -1,7 +1,7 @@
-"""Does the tokens' melody follow that of the speech? Pairs of utterances that differ in prosody alone.
+"""Comparison of the melody of resyntheses and originals over pairs of utterances that differ only in prosody.
 
-A pair is one text said by one speaker in two styles, such as high and low, or fast and slow. Units are to be the same
-for both; the F0 of a resynthesis is to differ as that of the originals does, which pitch and style codes must carry.
+A pair is one text said by one speaker in two styles, such as high and low, or fast and slow. Units should be the same
+for both; the F0 of resyntheses should differ as that of the originals does, which pitch and style codes must carry.
 
 Shapes: S samples at 16 kHz, F F0 frames.
 """
@@ -25,32 +25,33 @@ from spiritlm_pl.f0.frames import F0Extractor
 
 ALL = "all pairs"
 CENTS = 1200.0  # an octave
-ALIKE = 20.0  # percent; units that differ by less between different texts tell them apart no more
+ALIKE = 20.0  # percent; units that differ by less between different texts do not tell them apart any more
 
 
 @dataclass(frozen=True)
 class ProsodyPair:
-    """One text by one speaker in two styles, which stand in the order of the alphabet."""
+    """Two utterances of one text by one speaker in two styles, in alphabetical order of the styles."""
 
     first: UnitUtterance
     second: UnitUtterance
 
     @property
     def contrast(self) -> str:
-        """Names of the styles."""
+        """Names of both styles."""
         return f"{style_of(self.first)} / {style_of(self.second)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FollowedF0:
-    """How the F0 of one vocoder's resyntheses follows that of the originals.
+    """Figures of how the F0 of one vocoder's resyntheses follows that of the originals.
 
     Attributes:
-        difference_cents: mean difference in mean log F0, the first style less the second; of all pairs, its size.
-        followed: the difference as a share of that of the originals, least squares over pairs: 1 follows in full, 0
-            not at all.
-        correlation: of log F0 with the originals' within utterances, mean over the utterances of the pairs.
-        pair_correlation: the same over both utterances of a pair together, mean over pairs.
+        difference_cents: mean difference in mean log F0 in cents, first style minus second; for all pairs, its absolute
+            value.
+        followed: difference as a share of that of the originals, by least squares over pairs; 1 follows in full, 0 not
+            at all.
+        correlation: correlation of log F0 with that of the original within an utterance, as mean over the utterances.
+        pair_correlation: correlation of log F0 over both utterances of a pair together, as mean over pairs.
     """
 
     difference_cents: Estimate | None
@@ -64,9 +65,9 @@ class ContrastFigures:
     """Figures of the pairs of two styles, or of all pairs.
 
     Attributes:
-        num_pairs: how many.
-        unit_edit_distance: between deduplicated units, in percent of their mean length.
-        systems: F0 of "original" (its difference alone) and of each vocoder.
+        num_pairs: number of pairs that were compared.
+        unit_edit_distance: edit distance between deduplicated units, in percent of their mean length.
+        systems: F0 figures of "original" (only its difference) and of each vocoder, by name.
     """
 
     num_pairs: int
@@ -79,19 +80,20 @@ class ProsodyReport:
     """Figures of all contrasts.
 
     Attributes:
-        contrasts: by the names of both styles, and "all pairs".
-        other_texts: the unit edit distance of different texts by one speaker in one style, a scale for the others.
+        contrasts: figures by the names of both styles, and those of "all pairs".
+        other_texts: unit edit distance of different texts by one speaker in one style, as a scale for the other
+            figures.
     """
 
     contrasts: Mapping[str, ContrastFigures]
     other_texts: Estimate | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def table(self, title: str = "", notes: Sequence[str] = ()) -> Figures:
-        """For readers: rows of each contrast, the originals' and every vocoder's."""
+        """Build a table with rows for each contrast, of the originals and of each vocoder."""
         columns = (
             *("styles", "pairs", "units differ, %", "speech"),
             *("F0 differs, cents", "followed", "correlation", "of pairs"),
@@ -115,11 +117,11 @@ class ProsodyReport:
 
 
 def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[str, str]] = ()) -> list[ProsodyPair]:
-    """All pairs of one text by one speaker in two styles; a style said twice counts once.
+    """Find all pairs of one text by one speaker in two styles; a repeated style counts once.
 
     Args:
-        utterances: with texts, speakers and styles.
-        contrasts: pairs of styles that are asked for; none for all.
+        utterances: utterances with texts, speakers and styles.
+        contrasts: pairs of styles to compare; empty for all.
 
     Raises:
         ValueError: if there is no such pair.
@@ -149,12 +151,12 @@ def find_pairs(utterances: Iterable[UnitUtterance], contrasts: Sequence[tuple[st
 
 
 def unit_difference(first: UnitUtterance, second: UnitUtterance) -> tuple[float, float]:
-    """Edits between deduplicated units, and the mean of their numbers."""
+    """Return the edits between deduplicated units, and the mean of their lengths."""
     return edit_distance(first.units.tolist(), second.units.tolist()), (len(first.units) + len(second.units)) / 2
 
 
 def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
-    """Unit edit distance, in percent, of each utterance to the next one of another text, same speaker and style."""
+    """Return the unit edit distance, in percent, of utterances to the next other text by the same speaker and style."""
     groups: dict[tuple[str, str], list[UnitUtterance]] = defaultdict(list)
     for utterance in utterances:
         if utterance.speaker:
@@ -171,7 +173,7 @@ def other_text_distance(utterances: Iterable[UnitUtterance]) -> Estimate | None:
 def pair_contours(
     resyntheses: Iterable[Resynthesis], extractor: F0Extractor, device: str = "cpu"
 ) -> dict[str, dict[str, Contour]]:
-    """F0 of originals and resyntheses by utterance, then by system."""
+    """Extract the F0 of originals and resyntheses, by utterance and then by system."""
     return {
         resynthesis.tokens.id: {
             name: extract_contour(extractor, waveform.to(device)) for name, waveform in resynthesis.waveforms().items()
@@ -183,12 +185,12 @@ def pair_contours(
 def prosody_report(
     pairs: Sequence[ProsodyPair], contours: Mapping[str, Mapping[str, Contour]], other_texts: Estimate | None = None
 ) -> ProsodyReport:
-    """Figures of pairs.
+    """Compute the figures of pairs.
 
     Args:
-        pairs: of `find_pairs`.
-        contours: of `pair_contours`, for the utterances of the pairs.
-        other_texts: of `other_text_distance`.
+        pairs: pairs that `find_pairs` returned.
+        contours: contours that `pair_contours` returned for the utterances of the pairs.
+        other_texts: distance that `other_text_distance` returned.
     """
     groups: dict[str, list[ProsodyPair]] = {ALL: list(pairs)}
     for pair in sorted(pairs, key=lambda pair: pair.contrast):
@@ -227,13 +229,13 @@ def _figures(
 
 
 def _difference(first: Contour, second: Contour) -> float | None:
-    """Cents between the mean log F0 of two utterances; None where one has too little voice."""
+    """Return the cents between the mean log F0 of two utterances; None if one has too few voiced frames."""
     above, below = first.mean_log(), second.mean_log()
     return None if above is None or below is None else CENTS * (above - below)
 
 
 def _of_pair(pair: ProsodyPair, contours: Mapping[str, Mapping[str, Contour]], system: str) -> float | None:
-    """Correlation over both utterances, one put behind the other."""
+    """Return the correlation over both utterances, concatenated."""
     both = [contours[one.id] for one in (pair.first, pair.second)]
     aligned = [min(len(found[system].hertz), len(found[ORIGINAL].hertz)) for found in both]
     made, original = (

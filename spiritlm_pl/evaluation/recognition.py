@@ -1,9 +1,9 @@
-"""Recognisers that judge how much of what was said is still to be heard.
+"""Recognisers that judge how much of the words can still be heard.
 
-Two judges. pocketsphinx with its own English acoustic model always runs. It decodes with a bigram language
-model estimated from given transcripts (by default those under test), because its general model is wrong on a
-third of the words even of clean originals: the closed vocabulary makes it a judge of sounds, and its figure
-on the originals stands beside the other. Whisper runs where a folder that faster-whisper reads is at hand.
+There are two judges. pocketsphinx with its own English acoustic model runs by default. It decodes with a bigram
+language model estimated from given transcripts (by default those under test), because its general model is wrong on a
+third of the words even of clean originals. The closed vocabulary makes it a judge of sounds, whose figure on the
+originals is the reference. Whisper runs if a folder of a faster-whisper model is given.
 
 Shapes: S samples.
 """
@@ -29,7 +29,7 @@ from spiritlm_pl.corpora.text.transcripts import spoken_form
 
 SAMPLE_RATE = 16_000
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´", "'") | {"\u200b": " "})  # NFKC makes ´ a space
-# What is not seen, lengthening in Arabic, accents amid Armenian words, and points within Catalan and Hebrew ones.
+# Invisible characters, lengthening in Arabic, accents in Armenian words, and points in Catalan and Hebrew words.
 _NO_DIFFERENCE = regex.compile(
     r"[\p{Cf}\u0640\u055b\u055c\u055e]|(?<=[\p{L}\p{M}])[·׳״](?=\p{L})|(?<=\p{Hebrew})\"(?=\p{Hebrew})"
 )
@@ -38,37 +38,37 @@ Recogniser = Callable[[Tensor], str]
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionScore:
-    """Percent; accuracy is 100 minus the word error rate, at least 0."""
+    """Error rates and accuracy in percent; accuracy is 100 minus the word error rate, at least 0."""
 
     word_error_rate: float
     character_error_rate: float
 
     @property
     def word_accuracy(self) -> float:
-        """Percent of words right, insertions counted against it."""
+        """Share of correct words in percent, less the share of inserted ones."""
         return max(0.0, 100 - self.word_error_rate)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What was said and what a recogniser heard, both normalised."""
+    """Words that were said and words that a recogniser heard, both normalised."""
 
     said: str
     heard: str
 
     def word_edits(self) -> int:
-        """Words wrong, missing or too many."""
+        """Count the words that are wrong, missing or inserted."""
         return int(edit_distance(self.heard.split(), self.said.split()))
 
     def character_edits(self) -> int:
-        """Characters wrong, missing or too many."""
+        """Count the characters that are wrong, missing or inserted."""
         return int(edit_distance(self.heard, self.said))
 
 
 def normalise(text: str) -> str:
-    """Lower case words of any script, and apostrophes, without punctuation, as recognisers are scored.
+    """Reduce a text to lower case words of any script and apostrophes, as recognisers are scored.
 
-    What is not seen (soft hyphens, joiners, marks of direction) is no difference.
+    Invisible characters (soft hyphens, joiners, marks of direction) are removed.
     """
     plain = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).casefold()
     seen = _NO_DIFFERENCE.sub("", plain)
@@ -79,26 +79,26 @@ def normalise(text: str) -> str:
 def said_words(text: str, language: str = "en") -> str:
     """Write a text as the words that are said for it, normalised: "20 %" and "twenty percent" are the same.
 
-    Recognisers write numbers and abbreviations short where transcripts may spell them, and the reverse.
+    Recognisers may write numbers and abbreviations where transcripts spell them out, and the reverse.
 
     Args:
-        text: as a transcript or a recogniser has it.
-        language: in which numbers are read; see `spoken_form`.
+        text: text of a transcript or of a recogniser.
+        language: language in which numbers are read; see `spoken_form`.
     """
     return normalise(spoken_form(text, language=language))
 
 
 def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
-    """Compare what a recogniser makes of a waveform with its transcript.
+    """Recognise a waveform, and return the result beside its transcript.
 
     Args:
-        judge: the recogniser.
-        waveform: (S,) samples.
-        text: the transcript.
-        language: of the transcript.
+        judge: recogniser that is applied to the waveforms.
+        waveform: (S,) samples at the recogniser's rate.
+        text: transcript of the waveform.
+        language: language of the transcript.
 
     Returns:
-        Both as words that are said; None where the transcript has none.
+        Both as words that are said; None if the transcript has no words.
     """
     said = said_words(text, language)
     return Heard(said, said_words(judge(waveform), language)) if said else None
@@ -110,9 +110,9 @@ def recognition_score(
     """Count word and character errors, pooled over all utterances.
 
     Args:
-        judge: the recogniser.
-        spoken: waveforms (S,) with their transcripts.
-        language: of the transcripts.
+        judge: recogniser that is applied to the waveforms.
+        spoken: waveforms (S,), each with its transcript.
+        language: language of the transcripts.
     """
     found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text, language)) is not None]
     if not found:
@@ -132,19 +132,19 @@ def recognisers(
     language: str = "en",
     sample_rate: int = SAMPLE_RATE,
 ) -> dict[str, Recogniser]:
-    """The judges by name; none where there are no transcripts.
+    """Build the judges by name; there are none without transcripts.
 
-    pocketsphinx is left out, with a warning, where its English dictionary has none of the words.
+    pocketsphinx is left out, with a warning, if its English dictionary has none of the words.
 
     Args:
         texts: transcripts that pocketsphinx's language model is estimated from.
-        pocketsphinx: whether this judge runs.
-        whisper_folder: folder of a faster-whisper model; None leaves this judge out.
-        language: of the transcripts, which Whisper listens for, as it calls it: en, de, pl, ...
-        sample_rate: of the waveforms, Hz.
+        pocketsphinx: whether to use this judge.
+        whisper_folder: folder of a faster-whisper model; None not to use this judge.
+        language: language of the transcripts, which Whisper expects, by its code: en, de, pl, ...
+        sample_rate: rate of the waveforms in Hz.
 
     Raises:
-        ValueError: if there is no such folder, or no transcript to compare with.
+        ValueError: if the folder does not exist, or no transcript to compare with.
         ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
     """
     if not any(said_words(text, language) for text in texts):
@@ -165,9 +165,9 @@ def recognisers(
 
 
 def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser | None:
-    """A recogniser whose bigram language model is estimated from these transcripts; None if it knows no word of them.
+    """Build a recogniser with a bigram language model of some transcripts; return None if it knows none of their words.
 
-    Words that the pronunciation dictionary lacks cannot be recognised: they are errors, for originals too.
+    Words that the pronunciation dictionary lacks cannot be recognised, and count as errors also for originals.
     """
     from pocketsphinx import Config, Decoder
 
@@ -182,7 +182,7 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
         dictionary.write_text(
             "".join(f"{line}\n" for word in words for line in pronunciations(word, known.lookup_word)), encoding="utf-8"
         )
-        # A dictionary of these words alone: the whole one would take the decoder half a minute to start with.
+        # A dictionary of only these words, since the decoder would take half a minute to load the whole one.
         decoder = Decoder(Config(lm=str(grammar), dict=str(dictionary), samprate=float(sample_rate), loglevel="FATAL"))
 
     def recognise(waveform: Tensor) -> str:
@@ -197,7 +197,7 @@ def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE
 
 
 def pronunciations(word: str, lookup: Callable[[str], str | None]) -> Iterator[str]:
-    """Lines of a dictionary for a word: its pronunciations, the second one as `word(2)` and so on."""
+    """Return the lines of a dictionary for a word: its pronunciations, the second one as `word(2)` and so on."""
     name, number = word, 1
     while phones := lookup(name):
         yield f"{name} {phones}"
@@ -206,7 +206,7 @@ def pronunciations(word: str, lookup: Callable[[str], str | None]) -> Iterator[s
 
 
 def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
-    """An ARPA bigram model: seen bigrams discounted to `weight`, the rest backs off to add-one unigrams."""
+    """Return a bigram model in ARPA format: seen bigrams get `weight`, the rest backs off to add-one unigrams."""
     unigrams: Counter[str] = Counter()
     bigrams: Counter[tuple[str, str]] = Counter()
     for sentence in sentences:
@@ -231,11 +231,11 @@ def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
 
 
 def check_whisper(folder: str | Path) -> None:
-    """Look whether there can be a Whisper model, before the work that it is to judge.
+    """Check that a Whisper model can be loaded, before the work that it will judge is done.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed (`pip install spiritlm-pl[whisper]`).
-        ValueError: if there is no such folder.
+        ValueError: if the folder does not exist.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"whisper must be a folder with a faster-whisper model, but is {folder} instead")
@@ -244,11 +244,11 @@ def check_whisper(folder: str | Path) -> None:
 
 
 def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
-    """A Whisper model from a local folder, greedy, in one language.
+    """Load a Whisper model from a local folder, for greedy decoding in one language.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed.
-        ValueError: if there is no such folder.
+        ValueError: if the folder does not exist.
     """
     check_whisper(folder)
     from faster_whisper import WhisperModel

@@ -1,4 +1,4 @@
-"""Recordings as they were said and as vocoders say them, from the same tokens with the true durations.
+"""Resynthesis of recordings by several vocoders from the same tokens with the true durations.
 
 Shapes: S samples at 16 kHz.
 """
@@ -22,13 +22,13 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True, kw_only=True)
 class Resynthesis:
-    """One utterance as it was said, and as vocoders say it.
+    """Original and resyntheses of one utterance.
 
     Attributes:
-        tokens: of the utterance.
-        text: what is said, may be empty.
-        original: (S,).
-        made: (S',) by the name of the vocoder.
+        tokens: stored tokens of the utterance.
+        text: transcript of the utterance; empty if it has none.
+        original: (S,) waveform of the recording.
+        made: (S',) resynthesised waveforms by the names of the vocoders.
     """
 
     tokens: UnitUtterance
@@ -37,7 +37,7 @@ class Resynthesis:
     made: Mapping[str, Tensor]
 
     def waveforms(self) -> dict[str, Tensor]:
-        """All of them, the original first."""
+        """Return all waveforms by name, the original first."""
         return {ORIGINAL: self.original, **self.made}
 
 
@@ -48,13 +48,13 @@ def resyntheses(
     codes: CodePlaces = "stream",
     speaker: str | int | None = None,
 ) -> Iterator[Resynthesis]:
-    """Resynthesise recordings, one by one.
+    """Resynthesise recordings one by one.
 
     Args:
-        vocoders: by name.
+        vocoders: vocoders by their names.
         stored: recordings with their tokens.
-        codes: where pitch and style codes stand, as in `speak_tokens`.
-        speaker: one voice for all; None for those of the utterances.
+        codes: "stream" or "frames", the place of pitch and style codes, as in `speak_tokens`.
+        speaker: voice of all resyntheses; None for that of each utterance.
 
     Raises:
         ValueError: if there is no vocoder, one has the name of the original, or one does not fit the tokens.

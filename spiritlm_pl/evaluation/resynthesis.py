@@ -1,4 +1,4 @@
-"""How much of what was said survives units and vocoder: resynthesise recordings and let recognisers judge.
+"""Measures of how much of the words survives units and vocoder, judged by recognisers.
 
 Shapes: S samples.
 """
@@ -18,7 +18,7 @@ from spiritlm_pl.vocoder.mel import MelLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Resynthesis:
-    """One utterance to judge: the original waveform (S,), its resynthesis (S',) and what is said."""
+    """Utterance to judge: the original waveform (S,), its resynthesis (S',) and its transcript."""
 
     id: str
     text: str
@@ -28,7 +28,7 @@ class Resynthesis:
 
 @dataclass(frozen=True, kw_only=True)
 class ResynthesisReport:
-    """What `evaluate_resynthesis` measured over all utterances."""
+    """Figures that `evaluate_resynthesis` measured over all utterances."""
 
     num_utterances: int
     seconds: float
@@ -38,7 +38,7 @@ class ResynthesisReport:
     recognition: dict[str, dict[str, RecognitionScore]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON; `recognition` has each judge's scores of originals and resyntheses."""
+        """Return plain values for JSON; `recognition` has each judge's scores of originals and resyntheses."""
         plain = asdict(self)
         for judge, scores in self.recognition.items():
             for name, score in scores.items():
@@ -58,15 +58,16 @@ def evaluate_resynthesis(
     """Compare resynthesised utterances with their originals.
 
     Mel distance and F0 error compare aligned waveforms (the shorter length counts), so make them with the
-    true durations; recognition does not mind other durations, and is left out where there are no transcripts.
+    true durations; recognition also works with other durations, and is left out without transcripts.
 
     Args:
-        pairs: the utterances.
-        whisper_folder: folder of a faster-whisper model; None leaves this judge out.
-        pocketsphinx: whether this judge runs.
-        language: of the transcripts, which Whisper listens for.
-        language_texts: transcripts that its language model is estimated from; None for those of `pairs`.
-        sample_rate: of all waveforms, Hz.
+        pairs: utterances, each with original and resynthesis.
+        whisper_folder: folder of a faster-whisper model; None not to use this judge.
+        pocketsphinx: whether to use this judge.
+        language: language of the transcripts, which Whisper expects.
+        language_texts: transcripts that the language model of pocketsphinx is estimated from; None for those of
+            `pairs`.
+        sample_rate: rate of all waveforms in Hz.
 
     Raises:
         ValueError: if there is nothing to judge.

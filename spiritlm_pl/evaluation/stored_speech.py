@@ -1,4 +1,4 @@
-"""Held-out recordings beside their stored tokens, and what vocoders make of the tokens with the true durations.
+"""Held-out recordings with their stored tokens, and resynthesis of the tokens with the true durations.
 
 Shapes: S samples, R runs of equal units, T frames.
 """
@@ -33,10 +33,10 @@ class StoredSpeech:
     """Recordings of one split that have tokens.
 
     Attributes:
-        cuts: the recordings.
-        tokens: by the ids of the cuts.
-        layout: of the tokens.
-        num_without: recordings that have none.
+        cuts: recordings that have tokens.
+        tokens: stored tokens by the ids of the cuts.
+        layout: streams of the tokenizer that made the tokens.
+        num_without: number of recordings without tokens.
     """
 
     cuts: list[MonoCut]
@@ -45,11 +45,11 @@ class StoredSpeech:
     num_without: int
 
     def __iter__(self) -> Iterator[tuple[MonoCut, UnitUtterance]]:
-        """All of them."""
+        """Iterate over the recordings with their tokens."""
         return ((cut, self.tokens[cut.id]) for cut in self.cuts)
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of recordings that have tokens."""
         return len(self.cuts)
 
 
@@ -59,10 +59,10 @@ def stored_speech(
     """Find recordings with their tokens.
 
     Args:
-        units: tokenised corpus.
-        corpus: corpus folder.
-        split: train, validation or test.
-        utterances: at most so many, spread evenly over the split; None for all.
+        units: folder of a tokenised corpus.
+        corpus: corpus folder with the recordings.
+        split: split to read: train, validation or test.
+        utterances: largest number of utterances, spread evenly over the split; None for all.
 
     Raises:
         ValueError: if the corpus has no utterances in this split, or none of them has units.
@@ -87,12 +87,12 @@ def stored_speech(
 
 
 def text_of(cut: MonoCut) -> str:
-    """What is said, empty where nobody knows."""
+    """Return the transcript of an utterance; empty if it has none."""
     return cut.supervisions[0].text or ""
 
 
 def style_of(utterance: UnitUtterance) -> str:
-    """Name of the style, empty where it has none."""
+    """Return the style of an utterance; empty if it has none."""
     return str(utterance.custom.get("style") or "")
 
 
@@ -100,7 +100,7 @@ def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | Codeboo
     """Load an exported vocoder, or a neural codec.
 
     Raises:
-        ValueError: if the folder holds neither, or there is no such device.
+        ValueError: if the folder holds neither, or this machine does not have the device.
     """
     network = load_speaking_part(folder, check_device(device))
     assert isinstance(network, Vocoder | CodebookDecoder) and isinstance(network, nn.Module)
@@ -111,12 +111,12 @@ def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | Codeboo
 def check_vocoders(
     vocoders: Mapping[str, Vocoder | CodebookDecoder], stored: StoredSpeech, speaker: str | int | None = None
 ) -> None:
-    """See that vocoders can speak the tokens, in the voices that are asked for.
+    """Check that vocoders can speak the tokens in the requested voices.
 
     Args:
-        vocoders: by name.
-        stored: what is to be spoken.
-        speaker: one voice for all; None for those of the utterances.
+        vocoders: vocoders by their names.
+        stored: recordings whose tokens are to be spoken.
+        speaker: voice of all resyntheses; None for that of each utterance.
 
     Raises:
         ValueError: if a vocoder has too few codes, another rate, or lacks a voice.
@@ -139,7 +139,7 @@ def check_vocoders(
 
 
 def token_stream(utterance: UnitUtterance, layout: SpeechLayout, expressive: bool) -> SpeechTokens:
-    """The tokens of an utterance as a language model sees them, of Expressive or of Base."""
+    """Return the tokens of an utterance as a language model sees them, of Expressive or of Base."""
     base = layout.phonetic and not expressive
     vocabulary = Vocabulary(num_text=1, streams=spirit_lm_streams(layout.size(UNIT)) if base else layout.streams)
     return speech_stream(utterance.units, utterance.unit_starts, utterance.codes, layout, vocabulary)
@@ -155,15 +155,15 @@ def speak_tokens(
     """Resynthesise an utterance with its true durations.
 
     Args:
-        vocoder: speaks; a Base one leaves pitch and style aside.
-        utterance: tokens.
-        layout: of the tokenizer.
-        speaker: name or id of the voice.
-        codes: "stream" gives each unit the latest pitch and style before it, as generation does; "frames" gives
-            each frame its own, which is more than a language model can carry.
+        vocoder: vocoder that makes the waveform; a Base one ignores pitch and style.
+        utterance: stored tokens of the utterance.
+        layout: streams of the tokenizer that made the tokens.
+        speaker: voice of the speech, by name or id.
+        codes: "stream" gives each unit the latest pitch and style before it, as generation does; "frames" gives each
+            frame its own, which is more than a language model can carry.
 
     Returns:
-        (S,) on the CPU.
+        Waveform (S,) on the CPU.
     """
     if isinstance(vocoder, CodebookDecoder):
         streams = [utterance.units, *(utterance.codes[stream.name] for stream in layout.streams[1:])]

@@ -1,4 +1,4 @@
-"""Tables of figures with their intervals, for a terminal and for a page."""
+"""Tables of figures with their intervals, for a terminal and as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Figures:
-    """A table.
+    """Table of figures.
 
     Attributes:
-        title: what was measured, on what.
-        columns: names; the first one is of what is measured.
-        rows: cells.
-        notes: what to know of the figures.
+        title: title that names the measure and its data.
+        columns: names of the columns; the first column holds the names of the rows.
+        rows: cells of each row, in the order of the columns.
+        notes: notes below the table that explain the figures.
     """
 
     title: str
@@ -29,18 +29,18 @@ class Figures:
     notes: Sequence[str] = ()
 
     def rich(self) -> Table:
-        """For a terminal."""
+        """Return the table for a terminal."""
         title, caption = Text(self.title), Text("\n".join(self.notes))
         table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
         table.caption_justify = "left"
         for name in self.columns:
             table.add_column(Text(name), overflow="fold")
         for row in self.rows:
-            table.add_row(*map(Text, row))  # no markup: names may hold brackets
+            table.add_row(*map(Text, row))  # plain text instead of markup, since names may hold brackets
         return table
 
     def markdown(self) -> str:
-        """For a page."""
+        """Return the table as Markdown."""
         rows = [self.columns, ["---"] * len(self.columns), *self.rows]
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         notes = [f"- {note}" for note in self.notes]
@@ -48,7 +48,7 @@ class Figures:
 
 
 def cell(estimate: Estimate | float | None, form: str = ".3g") -> str:
-    """A figure with its interval, such as `23.4 (20.1 to 26.9)`; a dash for nothing."""
+    """Format a figure with its interval, such as `23.4 (20.1 to 26.9)`, or a dash for None."""
     if estimate is None:
         return NOTHING
     if not isinstance(estimate, Estimate):
@@ -60,7 +60,7 @@ def cell(estimate: Estimate | float | None, form: str = ".3g") -> str:
 
 
 def span(counts: Sequence[int]) -> str:
-    """Counts as one word or two, such as `12` or `10 to 12`."""
+    """Format counts as their range, such as `12` or `10 to 12`."""
     if not counts:
         return NOTHING
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

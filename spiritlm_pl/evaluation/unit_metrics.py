@@ -1,7 +1,7 @@
-"""How good units are: do they follow phones, how many are used, do they survive augmentation.
+"""Measures of units: agreement with phones, use of the codebook, and stability under augmentation.
 
 Phone purity and phone-normalised mutual information as in HuBERT (Hsu et al., 2021, section 4.3), the unit
-edit distance of Gat et al. (2023). All from counts, so that corpora of any size fit.
+edit distance of Gat et al. (2023). All are computed from counts, so that corpora of any size fit into memory.
 
 Shapes: T frames, K units, L labels.
 """
@@ -38,7 +38,7 @@ def frame_phones(phones: Sequence[Word], num_frames: int, frame_rate: float) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFigures:
-    """What units tell of labels, which may be phones, speakers or styles.
+    """Figures of what units tell about labels, which may be phones, speakers or styles.
 
     Attributes:
         purity: share of the frames whose label is the commonest one of their unit.
@@ -52,7 +52,7 @@ class LabelFigures:
 
 
 def label_figures(joint: Mapping[tuple[str, int], int], num_units: int) -> LabelFigures:
-    """Measure what units tell of labels.
+    """Measure what units tell about labels.
 
     Args:
         joint: number of frames with each pair of label and unit; at least one pair.
@@ -95,9 +95,9 @@ class UnitStatistics:
         """Count one utterance.
 
         Args:
-            units: of the utterance.
-            frame_rate: frames a second, Hz.
-            labels: one for each frame of the units; empty for an utterance that counts for use and rate alone.
+            units: units of the utterance, one for each frame.
+            frame_rate: number of frames per second.
+            labels: one label for each frame of the units; empty for an utterance that counts only for use and rate.
         """
         frames = units.frames().tolist()
         self.runs += len(units.values)
@@ -109,7 +109,7 @@ class UnitStatistics:
                 self.joint[pair] = self.joint.get(pair, 0) + 1
 
     def report(self) -> dict[str, float]:
-        """Tell the share of the codebook that is used, the perplexity of the units, and how many there are a second."""
+        """Return the share of the codebook that is used, the perplexity of the units, and the units per second."""
         use = np.array([self.unit_counts.get(unit, 0) for unit in range(self.num_units)], dtype=float)
         share = use / max(1.0, use.sum())
         return {
@@ -119,12 +119,12 @@ class UnitStatistics:
         }
 
     def told(self) -> LabelFigures | None:
-        """Measure what the units tell of their labels; None where nothing was labelled."""
+        """Measure what the units tell about their labels; return None if no frame was labelled."""
         return label_figures(self.joint, self.num_units) if self.joint else None
 
 
 def phone_figures(statistics: UnitStatistics) -> dict[str, float]:
-    """Name the figures of units that were labelled with phones as HuBERT's authors do; none without phones."""
+    """Name the figures of units with phone labels as in the HuBERT paper; return no figures without phones."""
     told = statistics.told()
     if told is None:
         return {}
@@ -132,7 +132,7 @@ def phone_figures(statistics: UnitStatistics) -> dict[str, float]:
 
 
 def _entropy(probabilities: npt.NDArray[np.float64]) -> float:
-    """Entropy in nats."""
+    """Return the entropy in nats."""
     positive = probabilities[probabilities > 0]
     return float(-(positive * np.log(positive)).sum())
 
@@ -142,7 +142,7 @@ def unit_edit_distance(
     cuts: Iterable[MonoCut],
     augmentation: Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
 ) -> float:
-    """Edits between deduplicated units of augmented and of clean audio, in percent of the clean units."""
+    """Measure the edits between deduplicated units of augmented and of clean audio, in percent of the clean units."""
     edits = total = 0
     for seed, cut in enumerate(cuts):
         waveform = load_waveform(cut, tokenizer.sample_rate)[None]
@@ -165,11 +165,11 @@ def unit_report(
     """Measure one tokenizer on held-out utterances.
 
     Args:
-        tokenizer: one in memory, or its folder.
-        corpora: corpus folders; those with phones count for purity and PNMI.
-        split: which utterances.
-        max_utterances: of each corpus, spread evenly over it.
-        augmented_utterances: of each corpus, for the edit distance; 0 leaves it out.
+        tokenizer: tokenizer in memory, or its folder.
+        corpora: corpus folders; purity and PNMI are measured on those with phones.
+        split: split to measure on: train, validation or test.
+        max_utterances: largest number of utterances of each corpus, spread evenly over it.
+        augmented_utterances: number of utterances of each corpus for the edit distance; 0 not to measure it.
 
     Returns:
         codebook_use, perplexity, units_per_second over all corpora; phone_purity, cluster_purity, pnmi (the mean
@@ -218,7 +218,7 @@ def unit_report(
 
 
 def unit_table(reports: Mapping[str, Mapping[str, float]]) -> list[dict[str, str | float]]:
-    """One row a tokenizer with the same columns, the baseline where it stands in `reports`."""
+    """Build a table with one row per tokenizer, in the order of `reports`, the baseline among them."""
     columns = [
         "codebook_use",
         "perplexity",

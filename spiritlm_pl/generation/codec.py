@@ -1,4 +1,4 @@
-"""Speech alone: waveforms to tokens and back, without a language model.
+"""Conversion of waveforms to speech tokens and back, without a language model.
 
 Shapes: S samples, R runs of equal units.
 """
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 def speech_vocabulary(layout: SpeechLayout) -> Vocabulary:
-    """The tokens of a tokenizer or a vocoder, and a single text token, for work without a language model."""
+    """Return the vocabulary of a tokenizer's or vocoder's tokens, for use without a language model."""
     return Vocabulary(num_text=1, streams=layout.streams, multiple_of=1)
 
 
 class SpeechCodec:
-    """Waveforms to tokens, and tokens to waveforms.
+    """Codec that turns waveforms into tokens, and tokens into waveforms.
 
     Args:
         vocabulary: layout of the token ids.
-        tokenizer: None where nothing is to be heard.
-        vocoder: None where nothing is to be spoken.
-        device: where the tokenizer computes.
-        half: let the tokenizer's networks compute in bfloat16 (F0 stays in float32): twice as fast on processors that
-            can, and some units differ.
+        tokenizer: speech tokenizer; None for a codec that reads no audio.
+        vocoder: network that makes waveforms; None for a codec that only tokenizes.
+        device: device that the tokenizer computes on.
+        half: whether the tokenizer's networks compute in bfloat16 (F0 stays in float32), which is twice as fast on
+            processors that support it; some units differ.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class SpeechCodec:
         self.half = half
 
     def encode(self, speech: Speech) -> Speech:
-        """Speech with its token ids, units and their durations.
+        """Return speech with its token ids, units and their durations.
 
         Raises:
-            ValueError: if it is audio that cannot be tokenized, or there is no tokenizer.
-            FileNotFoundError: if it names no file.
+            ValueError: if the audio cannot be tokenized, or there is no tokenizer.
+            FileNotFoundError: if the file of the speech does not exist.
         """
         found = self.encode_batch([self.checked(speech)])[0]
         if isinstance(found, ValueError):
@@ -67,11 +67,11 @@ class SpeechCodec:
         return found
 
     def checked(self, speech: Speech) -> Speech:
-        """Speech with its tokens where it has some, else with a waveform (S,) that can be tokenized.
+        """Return speech with its tokens if it has some, else with a waveform (S,) that can be tokenized.
 
         Raises:
-            ValueError: if it is no sound, too short or not finite, or there is no tokenizer.
-            FileNotFoundError: if it names no file.
+            ValueError: if the speech is silent, too short or not finite, or there is no tokenizer.
+            FileNotFoundError: if the file of the speech does not exist.
         """
         if speech.tokens is not None:
             return speech
@@ -90,13 +90,13 @@ class SpeechCodec:
         return Speech(waveform, rate)
 
     def encode_batch(self, checked: Sequence[Speech]) -> list[Speech | ValueError]:
-        """Tokens of several utterances, computed together; each as alone.
+        """Tokenize several utterances together, with the same tokens as one by one.
 
         Args:
-            checked: results of `checked`.
+            checked: utterances that `checked` returned.
 
         Returns:
-            Speech, or an error in the place of each utterance that is too short to have a unit.
+            Speech with tokens for each utterance, or an error if the utterance is too short for a unit.
         """
         found: list[Speech | ValueError] = []
         for units, speech in zip(self._units(checked), checked, strict=True):
@@ -107,7 +107,7 @@ class SpeechCodec:
         return found
 
     def _units(self, checked: Sequence[Speech]) -> list[Units | None]:
-        """Units of what is given as audio."""
+        """Compute the units of speech that is given as audio."""
         places = [place for place, speech in enumerate(checked) if speech.tokens is None]
         found: dict[int, Units] = {}
         if places:
@@ -131,12 +131,12 @@ class SpeechCodec:
         return replace(found, units=units.values, durations=units.durations()) if layout.phonetic else found
 
     def decode(self, tokens: Sequence[int], voice: Voice | None = None, durations: Tensor | None = None) -> Speech:
-        """Speech of token ids; equal units that follow each other are one.
+        """Turn token ids into speech; a run of equal units counts as one unit.
 
         Args:
-            tokens: ids.
-            voice: who speaks; the vocoder's defaults when not given.
-            durations: (R,) frames of the units; predicted when not given.
+            tokens: token ids of speech.
+            voice: speaker and style; the vocoder's defaults if not given.
+            durations: (R,) number of frames of each unit; predicted if None.
 
         Raises:
             ValueError: if there is no vocoder or no unit, or the durations do not fit.
@@ -153,7 +153,7 @@ class SpeechCodec:
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:
-    """The (S,) waveform of speech at a tokenizer's rate; channels are mixed."""
+    """Return the waveform (S,) of speech at the tokenizer's rate, with channels mixed."""
     if speech.audio is None:
         raise ValueError("speech must have audio or units, but has neither instead")
     if isinstance(speech.audio, str | Path):

@@ -1,4 +1,4 @@
-"""Finding and loading the parts of a model: folders of ours, or the published release as it is."""
+"""Loading of the parts of a model from model folders or from the published release in its original form."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """How a language model is loaded.
+    """Options for loading a language model.
 
     Args:
-        device: cpu, cuda, cuda:1 ...
-        dtype: of the weights, such as bfloat16; as stored when not given.
-        bits: 8 or 4 for weights quantized by bitsandbytes.
-        compiled: compile the model with torch: slow at first, faster in the long run.
+        device: device that the model computes on, such as "cpu", "cuda" or "cuda:1".
+        dtype: number format of the weights, such as "bfloat16"; as stored if not given.
+        bits: 8 or 4 for weights quantized by bitsandbytes; None for unquantized weights.
+        compiled: whether to compile the model with torch, which is slow at first and faster afterwards.
     """
 
     device: str = "cpu"
@@ -40,14 +40,14 @@ class LoadOptions:
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the device is here."""
+        """Check that this machine has the device."""
         check_device(self.device)
 
     def torch_dtype(self) -> torch.dtype | None:
-        """The dtype.
+        """Return the number format of the weights.
 
         Raises:
-            ValueError: if there is no such dtype.
+            ValueError: if the name is not that of a supported dtype.
         """
         found = None if self.dtype is None else getattr(torch, self.dtype, None)
         if self.dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
@@ -57,12 +57,12 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class ModelFolders:
-    """Where the parts of a model lie; without a tokenizer it cannot listen, without a vocoder not speak.
+    """Folders of the parts of a model, which needs a tokenizer to read audio and a vocoder to make audio.
 
     Args:
-        lm: language model of ours.
-        speech_tokenizer: a tokenizer of ours.
-        vocoder: a vocoder of ours.
+        lm: folder of the language model.
+        speech_tokenizer: folder of the speech tokenizer; None for none.
+        vocoder: folder of the vocoder; None for none.
     """
 
     lm: Path
@@ -73,7 +73,7 @@ class ModelFolders:
     def find(
         cls, path: str | Path, lm: Path | None = None, speech_tokenizer: Path | None = None, vocoder: Path | None = None
     ) -> "ModelFolders":
-        """The parts in a model folder, but for those that are named; a language model alone is a model folder, too.
+        """Find the parts in a model folder, except those given; a language model alone is a model folder, too.
 
         Raises:
             FileNotFoundError: if there is no language model.
@@ -91,16 +91,17 @@ Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
 
 
 def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options: LoadOptions) -> Parts:
-    """Language model, speech tokenizer and vocoder, checked against each other.
+    """Load language model, speech tokenizer and vocoder, and check that they fit together.
 
     Args:
-        path: a model folder, its parts, or the release directory.
-        variant: "base" or "expressive", where the release holds both.
-        options: for the language model.
+        path: model folder, folders of its parts, or directory of the release.
+        variant: "base" or "expressive", needed if the release holds both.
+        options: options for loading the language model.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file holds something else, the parts do not fit together, or the variant is not clear.
+        ValueError: if a file does not hold the expected part, the parts do not fit together, or the variant is not
+            clear.
     """
     tokenizer = load_speech_tokenizer(path, variant, options.device)
     named = isinstance(path, ModelFolders) or not Release.is_at(path)
@@ -125,11 +126,11 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
 def load_speech_tokenizer(
     path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu"
 ) -> "SpeechTokenizer | None":
-    """The speech tokenizer alone, for inference; None if a model folder has none.
+    """Load only the speech tokenizer, for inference; return None if a model folder has none.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file holds something else, or the variant is not clear.
+        ValueError: if a file does not hold the expected part, or the variant is not clear.
     """
     tokenizer: SpeechTokenizer
     if not isinstance(path, ModelFolders) and Release.is_at(path):
@@ -151,7 +152,7 @@ def load_speech_tokenizer(
 def load_vocoder(
     path: str | Path | ModelFolders, variant: Variant | None = None, device: str = "cpu"
 ) -> AnyVocoder | None:
-    """The vocoder alone, for inference; otherwise as `load_speech_tokenizer`.
+    """Load only the vocoder, for inference; otherwise as `load_speech_tokenizer`.
 
     A model with the tokenizer of a neural codec needs no folder of its own for a vocoder: the codec decodes, too.
     """
@@ -190,11 +191,11 @@ def speech_vocabulary_of(path: str | Path | ModelFolders, layout: SpeechLayout) 
 
 
 def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -> AnyVocoder:
-    """A vocoder of ours, or the decoder of a neural codec, in evaluation mode.
+    """Load a vocoder, or the decoder of a neural codec, in evaluation mode.
 
     Args:
-        folder: an exported vocoder, or a speech tokenizer that decodes as well.
-        device: where to compute.
+        folder: folder of an exported vocoder, or of a speech tokenizer that also decodes.
+        device: device that the part computes on.
 
     Raises:
         ValueError: if the folder holds neither.
@@ -211,10 +212,10 @@ def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -
 
 
 def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelFolders:
-    """Folders of ours.
+    """Return the folders of a model that is not the release.
 
     Raises:
-        ValueError: if a variant is asked for, which only the release has.
+        ValueError: if a variant is given, which only the release has.
     """
     folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
     if variant is not None:
@@ -223,15 +224,15 @@ def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelF
 
 
 def _named(path: str | Path | ModelFolders, part: str) -> Path:
-    """A part, for errors."""
+    """Return the folder of a part, for errors."""
     return getattr(path, part) if isinstance(path, ModelFolders) else Path(path) / part
 
 
 def chosen_variant(release: Release, variant: str | None) -> Variant:
-    """The variant that is asked for, or the only one.
+    """Return the given variant, or the only one of the release.
 
     Raises:
-        ValueError: if it is unknown, missing, or one of several has to be named.
+        ValueError: if the variant is unknown or missing, or one of several must be given.
     """
     there = release.variants
     if variant is None and len(there) == 1:

@@ -1,8 +1,8 @@
-"""What may follow, and the chance in it.
+"""Logits processors that ban tokens and add sampling noise.
 
-Sampling is done by adding Gumbel noise and taking the largest score (Gumbel, 1954): with a noise stream of
-its own for every sequence, what a prompt gets does not depend on what else is in the batch, and the global
-random state, which training needs, is left alone.
+Sampling is done by adding Gumbel noise and taking the largest score (Gumbel, 1954): with a separate noise stream for
+every sequence, a continuation does not depend on the rest of the batch, and the global random state, which training
+uses, stays unchanged.
 
 Shapes: B batch, T tokens so far, V rows of the embedding.
 """
@@ -16,10 +16,10 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 
 def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int, eos_id: int | None = None) -> Tensor:
-    """Mask (V,), True = may be generated.
+    """Return a mask (V,) of the tokens that may be generated (True).
 
     Forced text bans all speech and modality tokens, forced speech all text and modality tokens; the end of
-    the sequence stays allowed. Rows that only pad the embedding never mean anything.
+    the sequence stays allowed. Rows that only pad the embedding are always banned.
 
     Raises:
         ValueError: if the output modality is unknown.
@@ -40,10 +40,10 @@ def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int
 
 
 class AllowOnly(LogitsProcessor):
-    """Bans every token outside a mask.
+    """Logits processor that bans every token outside a mask.
 
     Args:
-        mask: (V,), True = allowed.
+        mask: (V,) boolean mask of the embedding's rows, True for allowed tokens.
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -51,23 +51,23 @@ class AllowOnly(LogitsProcessor):
         self.mask = mask
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V) with -inf where banned."""
+        """Return the scores (B, V) with -inf for banned tokens."""
         return scores.masked_fill(~self.mask.to(scores.device), -torch.inf)
 
 
 class GumbelNoise(LogitsProcessor):
-    """Turns taking the largest score into drawing from the softmax, with one random stream a sequence.
+    """Logits processor that makes the largest score a sample of the softmax, with one random stream per sequence.
 
     Args:
-        seeds: one for each sequence of the batch.
+        seeds: seed of the random stream of each sequence in the batch.
     """
 
     def __init__(self, seeds: list[int]) -> None:
-        """Open one random stream a sequence."""
+        """Open one random stream per sequence."""
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V) plus noise."""
+        """Return the scores (B, V) plus noise."""
         assert len(scores) == len(self.generators)
         exponential = torch.stack(
             [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self.generators]

@@ -1,4 +1,4 @@
-"""From what a user gives (pieces, or a string of words and tokens) to the token ids that are to be continued."""
+"""Encoding of prompts, which are pieces or a string of words and tokens, as token ids."""
 
 import re
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt, ready to be continued.
+    """Encoded prompt, ready to be continued.
 
     Attributes:
-        tokens: ids.
-        last: modality in which it ends.
-        speech: the speech at its end, which an answer may continue.
+        tokens: token ids of the prompt.
+        last: modality in which the prompt ends.
+        speech: speech at the end of the prompt, which an answer may continue; None if it ends in text.
     """
 
     tokens: list[int]
@@ -35,19 +35,19 @@ class Prompt:
 
 
 def token_pattern(vocabulary: Vocabulary) -> re.Pattern[str]:
-    """What is a token in a string: groups are a modality, or the prefix, codebook and code of speech.
+    """Return the pattern of tokens in a string, with groups for a modality, or prefix, codebook and code of speech.
 
-    The prefixes of Spirit LM's streams are tokens to every model, so that a Base model refuses those of Expressive.
+    The prefixes of Spirit LM's streams are tokens for every model, so that a Base model refuses those of Expressive.
     """
     prefixes = "|".join(dict.fromkeys([*(stream.prefix for stream in vocabulary.streams), *SPIRIT_LM_PREFIXES]))
     return re.compile(rf"\[(?:(Text|Speech)|({prefixes})(?:(\d+)_)?(\d+))\]")
 
 
 def speech_token(match: re.Match[str], vocabulary: Vocabulary) -> int:
-    """Id of the speech token that a match of `token_pattern` found.
+    """Return the id of the speech token that a match of `token_pattern` found.
 
     Raises:
-        ValueError: if the vocabulary has no such token, or its numbers have leading zeros.
+        ValueError: if the vocabulary has no such token, or a number in it has leading zeros.
     """
     _, prefix, codebook, code = match.groups()
     if any(number is not None and str(int(number)) != number for number in (codebook, code)):
@@ -66,14 +66,14 @@ def speech_token(match: re.Match[str], vocabulary: Vocabulary) -> int:
 
 
 def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
-    """Pieces of a string of words and tokens, such as `[Speech][Hu3][Hu7][Text]the cat`.
+    """Split a string of words and tokens, such as `[Speech][Hu3][Hu7][Text]the cat`, into pieces.
 
     Raises:
-        ValueError: if it holds a speech token that the vocabulary has not, or a `[Speech]` that words follow.
+        ValueError: if the string holds a speech token that the vocabulary lacks, or words after a `[Speech]`.
     """
     pieces: list[Piece] = []
     place = 0
-    opened: str | None = None  # by the token before the words, if they follow a modality token
+    opened: str | None = None  # modality that the token before the words has announced, if it is a modality token
     speech: list[int] = []
 
     def close() -> None:
@@ -106,11 +106,11 @@ def _check_not_speech(opened: str | None, words: str) -> None:
 
 
 class PromptEncoder:
-    """Token ids of prompts.
+    """Encoder that turns prompts into token ids.
 
     Args:
-        text_tokenizer: for words.
-        codec: for speech, with the vocabulary.
+        text_tokenizer: tokenizer of the text in prompts.
+        codec: codec that tokenizes speech, with the vocabulary of all tokens.
     """
 
     def __init__(self, text_tokenizer: "TextTokenizer", codec: SpeechCodec) -> None:
@@ -121,9 +121,9 @@ class PromptEncoder:
         """Encode a prompt.
 
         Args:
-            prompt: pieces of text and speech, or a string in which `[Text]`, `[Speech]`, `[Hu5]` ... are tokens. What
-                a `Text` holds is never read as a token.
-            output: what is to be generated; its modality token is added where the prompt ends in another.
+            prompt: pieces of text and speech, or a string in which `[Text]`, `[Speech]`, `[Hu5]` ... are tokens. Words
+                in a `Text` are never read as tokens.
+            output: modality to be generated; its token is added if the prompt ends in another modality.
 
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
@@ -160,7 +160,7 @@ class PromptEncoder:
         return Prompt(tokens, last, speech)
 
     def _verbatim(self, tokens: list[int], output: OutputModality) -> Prompt:
-        """A prompt of ids, and what its end means."""
+        """Build a prompt from given ids, with the modality and speech at its end."""
         opened_by = self.vocabulary.opened_by()
         place = max((number for number, token in enumerate(tokens) if token in opened_by), default=-1)
         last = opened_by[tokens[place]] if place >= 0 else Modality.TEXT

@@ -1,4 +1,4 @@
-"""Continuing a batch of token sequences with `transformers` (cache of keys and values, left padding).
+"""Sampling of continuations for a batch of token sequences with `transformers` (key-value cache, left padding).
 
 Shapes: B batch, T tokens.
 """
@@ -31,9 +31,9 @@ from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.lm.positions import max_positions
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-Progress = Callable[[int, int], None]  # tokens done, tokens at most
+Progress = Callable[[int, int], None]  # given the number of tokens done and the largest number
 
-# New tokens at most (arXiv 2402.05755, appendix D).
+# Largest number of new tokens by direction (arXiv 2402.05755, appendix D).
 TEXT_TOKENS = 50
 TEXT_TO_SPEECH_TOKENS = 200
 SPEECH_TOKENS = 300
@@ -41,18 +41,18 @@ SPEECH_TOKENS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
-    """How to continue a prompt. The defaults are the paper's (appendix D).
+    """Sampling options of continuations. The defaults are those of the paper (appendix D).
 
     Args:
-        temperature: divides the logits; higher is wilder.
-        top_p: sample from the likeliest tokens that together have this probability; 1 for all.
-        top_k: sample from this many likeliest tokens; 0 for all.
-        greedy: always take the likeliest token.
-        max_new_tokens: new tokens at most; None for 50 of text, 200 from text to speech, 300 otherwise.
-        seed: of the random choices; sample i of a prompt uses seed + i.
-        num_samples: continuations of each prompt.
-        batch_size: sequences that are continued together.
-        min_speech_units: with free output, new stretches of speech with fewer units are dropped.
+        temperature: divisor of the logits; higher values give more varied answers.
+        top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
+        top_k: sample only from this number of likeliest tokens; 0 samples from all.
+        greedy: whether to take always the likeliest token instead of sampling.
+        max_new_tokens: largest number of new tokens; None for 50 of text, 200 from text to speech, 300 otherwise.
+        seed: seed of the sampling; sample i of a prompt uses seed + i.
+        num_samples: number of continuations of each prompt.
+        batch_size: number of sequences that are continued together.
+        min_speech_units: with output "any", new stretches of speech with fewer units are dropped.
     """
 
     temperature: float = 0.8
@@ -80,12 +80,13 @@ class GenerationSettings:
             raise ValueError(f"max_new_tokens must be at least 1, but is {self.max_new_tokens} instead")
 
     def limit(self, prompt: Modality, output: OutputModality, tokens_per_frame: int = 1) -> int:
-        """New tokens at most.
+        """Return the largest number of new tokens.
 
         Args:
             prompt: modality in which the prompt ends.
-            output: what may be generated.
-            tokens_per_frame: tokens of a frame of speech, by which the paper's numbers for speech are multiplied.
+            output: modality that may be generated.
+            tokens_per_frame: number of tokens in a frame of speech; the paper's numbers for speech are multiplied by
+                it.
         """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
@@ -96,7 +97,7 @@ class GenerationSettings:
 
 
 class _OwnLimits(StoppingCriteria):
-    """Stops every row at its own limit, and tells how far generation is."""
+    """Stopping criterion that ends every row at its own limit and reports progress."""
 
     def __init__(self, prompt_length: int, limits: Sequence[int], progress: Progress | None) -> None:
         self.prompt_length, self.limits, self.progress = prompt_length, torch.tensor(limits), progress
@@ -109,7 +110,7 @@ class _OwnLimits(StoppingCriteria):
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """How many tokens the model was made for; None where its configuration does not say."""
+    """Return the number of tokens in the model's context; None if its configuration does not tell."""
     return max_positions(model.config)
 
 
@@ -146,14 +147,14 @@ def _processors(
 def batches_within(
     context: int | None, prompts: Sequence[Sequence[int]], limits: Sequence[int], batch_size: int, padded: bool = True
 ) -> list[slice]:
-    """Rows in their order, in batches that end within the context although short prompts are padded.
+    """Split rows, in their order, into batches that stay within the context when short prompts are padded.
 
     Args:
-        context: tokens; None for any number.
+        context: number of tokens in the model's context; None for no limit.
         prompts: token ids of the rows.
-        limits: new tokens of each row, at most; a row alone ends within the context.
-        batch_size: rows of a batch at most.
-        padded: whether prompts of a batch may have several lengths.
+        limits: largest number of new tokens of each row; each row alone stays within the context.
+        batch_size: largest number of rows in a batch.
+        padded: whether prompts of different lengths may share a batch.
     """
     batches: list[slice] = []
     first = longest = most = 0
@@ -179,22 +180,23 @@ def continue_tokens(
     synced: bool = False,
     progress: Progress | None = None,
 ) -> list[list[int]]:
-    """Continue prompts; what one of them gets does not depend on the others.
+    """Continue prompts; the continuation of one does not depend on the others.
 
     Args:
         model: causal language model in evaluation mode.
-        prompts: B sequences of token ids, none empty.
-        vocabulary: layout of the ids.
-        output: modality that is allowed.
-        settings: sampling options.
-        limits: new tokens of each prompt, at most; the model's context may leave room for fewer.
-        seeds: one for each prompt.
-        eos_id: ends a sequence, whatever the modality; None if nothing does.
-        synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
-        progress: called after every token of a batch with the number of tokens done and at most.
+        prompts: B sequences of token ids, none of them empty.
+        vocabulary: layout of the token ids.
+        output: modality that is allowed in the continuations.
+        settings: sampling options of all prompts.
+        limits: largest number of new tokens of each prompt; the model's context may leave room for fewer.
+        seeds: seed of the sampling of each prompt.
+        eos_id: id that ends a sequence in any modality; None if no id does.
+        synced: whether every rank continues until all are done, which sharded parameters (ZeRO-3) need.
+        progress: function called after every token of a batch with the number of tokens done and the largest number;
+            None for none.
 
     Returns:
-        B lists of new token ids; the last one is `eos_id` where the model has ended by itself (see `finished`).
+        B lists of new token ids; the last id is `eos_id` if the model has ended by itself (see `finished`).
 
     Raises:
         ValueError: if a prompt leaves no room in the model's context.
@@ -242,9 +244,10 @@ def _continue_batch(
 
 @contextmanager
 def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
-    """Keep `generate` from what the base model's `generation_config.json` asks for (penalties, bans, other ends).
+    """Clear what the base model's `generation_config.json` asks for (penalties, bans, other end tokens).
 
-    It takes from there all that it is not given, and streaming would give other answers than `generate`.
+    `transformers` takes from there every option that it is not given, so that streaming would give other answers than
+    `generate`.
     """
     own = model.generation_config
     model.generation_config = GenerationConfig()
@@ -255,7 +258,7 @@ def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _padding_difference(model: PreTrainedModel) -> float:
-    """Largest difference between log-probabilities of prompts padded to one length and of the plain `forward`."""
+    """Return the largest difference between log-probabilities of padded prompts and of the plain `forward`."""
     prompts = probe.random_tokens((5, 9))
     tokens, mask = left_pad(prompts)
     config = GenerationConfig(
@@ -282,11 +285,11 @@ def _until(tokens: list[int], eos_id: int | None) -> list[int]:
 
 
 def finished(tokens: Sequence[int], eos_id: int | None) -> tuple[list[int], FinishReason]:
-    """New tokens without the end of the sequence, and whether that is what ended them.
+    """Return new tokens without the end of the sequence, and whether it was there.
 
     Args:
-        tokens: of `continue_tokens`, or all of `stream_tokens`.
-        eos_id: as given there.
+        tokens: new tokens that `continue_tokens` returned, or all those of `stream_tokens`.
+        eos_id: id that ends a sequence, as given to that function; None if no id does.
     """
     if eos_id is not None and list(tokens[-1:]) == [eos_id]:
         return list(tokens[:-1]), "stop"
@@ -302,7 +305,7 @@ def stream_tokens(
     settings: GenerationSettings,
     eos_id: int | None = None,
 ) -> Iterator[int]:
-    """Continue one prompt token by token, as `continue_tokens` does at once, the end of the sequence included.
+    """Yield the tokens that `continue_tokens` returns for one prompt, one by one, including the end of the sequence.
 
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
@@ -327,13 +330,13 @@ def stream_tokens(
 
 
 def _last_logits(model: PreTrainedModel, tokens: Tensor, cache: DynamicCache | None) -> Tensor:
-    """Logits (1, V) after tokens (1, T) that follow what is in the cache; after them alone without a cache."""
+    """Return logits (1, V) after tokens (1, T), which follow those in the cache if one is given."""
     logits: Tensor = model(input_ids=tokens, cache=cache, use_cache=cache is not None, logits_to_keep=1).logits[:, -1]
     return logits
 
 
 def _cache_difference(model: PreTrainedModel) -> float:
-    """Largest difference between log-probabilities with a cache and by the plain `forward`."""
+    """Return the largest difference between log-probabilities with a cache and of the plain `forward`."""
     tokens = probe.random_tokens((12,))[0]
     cache = DynamicCache(config=model.config)
     steps = (slice(0, 9), slice(9, 10), slice(10, 11), slice(11, 12))

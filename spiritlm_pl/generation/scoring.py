@@ -1,4 +1,4 @@
-"""How likely is a hypothesis after a context? Both may be words, speech, or a mix of them."""
+"""Log-likelihoods of hypotheses after a context; both may be text, speech, or a mix of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class EncodedChoice:
     """Token ids of a context and of its hypotheses.
 
     Attributes:
-        context: what all share.
-        continuations: what follows, of each hypothesis.
-        unscored: tokens at the beginning of each that belong to the context.
+        context: token ids that all hypotheses share.
+        continuations: token ids that each hypothesis adds.
+        unscored: number of tokens at the beginning of each continuation that belong to the context and are not scored.
     """
 
     context: list[int]
@@ -31,8 +31,8 @@ class Score:
     """Log-likelihood of a hypothesis.
 
     Attributes:
-        total: summed over its tokens, nats.
-        num_tokens: how many.
+        total: log-likelihood summed over the tokens, in nats.
+        num_tokens: number of tokens that are scored.
     """
 
     total: float
@@ -40,20 +40,20 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """A token."""
+        """Mean log-likelihood per token, in nats."""
         return self.total / self.num_tokens
 
 
 def encode_choice(
     encoder: PromptEncoder, context: Prompting, hypotheses: Sequence[Prompting], most: int | None
 ) -> EncodedChoice:
-    """Token ids of a context and of what each hypothesis adds to it, encoded together.
+    """Encode a context with its hypotheses, and return what each hypothesis adds to it.
 
     Args:
-        encoder: of prompts.
-        context: words and speech.
-        hypotheses: of the same kind, strings or pieces, as the context.
-        most: tokens of both, at most; None for any number.
+        encoder: encoder of the model's prompts.
+        context: prompt of text and speech, as pieces or a string of words and tokens.
+        hypotheses: prompts that may follow the context: strings if it is a string, else pieces.
+        most: largest number of tokens of context and hypothesis together; None for any number.
 
     Raises:
         ValueError: if the context or the list of hypotheses is empty, a hypothesis adds no token, or both are longer
@@ -63,7 +63,7 @@ def encode_choice(
         raise ValueError("hypotheses must hold at least one, but are empty instead")
     before = encoder.encode(context).tokens
     whole = [encoder.encode(_joined(context, one)).tokens for one in hypotheses]
-    own = [_common(before, tokens) for tokens in whole]  # less than the context where a piece goes across its end
+    own = [_common(before, tokens) for tokens in whole]  # shorter than the context if a text token spans its end
     for hypothesis, tokens, shared in zip(hypotheses, whole, own, strict=True):
         if len(tokens) <= shared:
             raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
@@ -74,7 +74,7 @@ def encode_choice(
 
 
 def scores(model: PreTrainedModel, encoded: Sequence[EncodedChoice], batch_tokens: int) -> list[list[Score]]:
-    """Scores of the hypotheses of each item; contexts are computed once."""
+    """Score the hypotheses of each item; each context is computed once."""
     items = [(one.context, one.continuations, one.unscored) for one in encoded]
     found = choice_log_likelihoods(model, items, batch_tokens)
     return [
@@ -87,10 +87,10 @@ def scores(model: PreTrainedModel, encoded: Sequence[EncodedChoice], batch_token
 
 
 def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
-    """Both as one prompt.
+    """Join context and hypothesis to one prompt.
 
     Raises:
-        ValueError: if one is a string of tokens and the other is not.
+        ValueError: if one is a string and the other is not.
     """
     if isinstance(context, str) != isinstance(hypothesis, str):
         raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
@@ -100,6 +100,6 @@ def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the beginning that two sequences share."""
+    """Return the length of the beginning that two sequences share."""
     pairs = zip(one, other, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

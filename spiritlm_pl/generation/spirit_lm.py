@@ -1,4 +1,4 @@
-"""The whole model: text and speech in, text and speech out.
+"""The complete model, which continues text and speech with text and speech.
 
 Shapes: S samples, R runs of equal units.
 """
@@ -38,16 +38,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 class SpiritLM:
-    """A language model with what it needs to read and speak.
+    """Language model with the tokenizers and the vocoder that it reads and speaks with.
 
     Args:
-        model: causal language model over the vocabulary.
-        text_tokenizer: for words.
+        model: causal language model whose token ids are those of the vocabulary.
+        text_tokenizer: tokenizer of the text.
         vocabulary: layout of the token ids.
-        speech_tokenizer: waveforms to units; needed for speech prompts given as audio.
-        vocoder: units to waveforms; without it, speech is answered as units only.
-        speaker: the vocoder's voice, by name or id; its default one when not given.
-        style: the vocoder's global style, by name or id, where it has some.
+        speech_tokenizer: tokenizer that turns waveforms into units; needed only for speech prompts given as audio.
+        vocoder: network that turns units into waveforms; None to answer speech as units only.
+        speaker: voice of the vocoder, by name or id; None for its default.
+        style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class SpiritLM:
         speaker: str | int | None = None,
         style: str | int | None = None,
     ) -> "SpiritLM":
-        """Load exported folders by their names.
+        """Load a model from the exported folders of its parts.
 
         Args:
-            lm_folder: language model with its text tokenizer and `spiritlm.json`.
-            tokenizer_folder: speech tokenizer.
-            vocoder_folder: vocoder.
-            device: where to compute.
-            speaker: the vocoder's voice, by name or id; its default one when not given.
-            style: the vocoder's global style, by name or id, where it has some.
+            lm_folder: folder of the language model, with its text tokenizer and `spiritlm.json`.
+            tokenizer_folder: folder of the speech tokenizer; None for a model that reads no audio.
+            vocoder_folder: folder of the vocoder; None for a model that answers speech as units only.
+            device: device that all parts compute on, such as "cpu" or "cuda".
+            speaker: voice of the vocoder, by name or id; None for its default.
+            style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
 
         Raises:
-            ValueError: if a folder holds something else, or the parts do not fit together.
+            ValueError: if a folder does not hold the expected part, or the parts do not fit together.
         """
         tokenizer, vocoder = (None if part is None else Path(part) for part in (tokenizer_folder, vocoder_folder))
         folders = ModelFolders(Path(lm_folder), tokenizer, vocoder)
@@ -106,19 +106,19 @@ class SpiritLM:
         speaker: str | int | None = None,
         style: str | int | None = None,
     ) -> "SpiritLM":
-        """Load a model folder of ours, or the published release as it is.
+        """Load a model folder, or the published release in its original form.
 
         Args:
-            path: a folder with `lm`, `speech_tokenizer` and `vocoder`; a language model of ours; or the release
-                directory with `spiritlm_model` and `speech_tokenizer`.
-            variant: "base" or "expressive", where the release holds both.
-            options: device, dtype, quantization, compilation.
-            speaker: the vocoder's voice, by name or id; its default one when not given.
-            style: the vocoder's global style, by name or id, where it has some.
+            path: model folder with `lm`, `speech_tokenizer` and `vocoder`; folder of a language model alone; or
+                directory of the release with `spiritlm_model` and `speech_tokenizer`.
+            variant: "base" or "expressive", needed if the release holds both.
+            options: device, dtype, quantization and compilation of the language model.
+            speaker: voice of the vocoder, by name or id; None for its default.
+            style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
 
         Raises:
             FileNotFoundError: if a file is missing.
-            ValueError: if a file holds something else, or the parts do not fit together.
+            ValueError: if a file does not hold the expected part, or the parts do not fit together.
         """
         options = options or LoadOptions()
         parts = load_parts(path, variant, options)
@@ -132,7 +132,7 @@ class SpiritLM:
         return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder).in_voice(speaker, style)
 
     def in_voice(self, speaker: str | int | None = None, style: str | int | None = None) -> "SpiritLM":
-        """The same model, parts and all, with another voice.
+        """Return the same model, sharing all parts, with another voice.
 
         Raises:
             ValueError: if the vocoder has no such speaker or style.
@@ -145,14 +145,14 @@ class SpiritLM:
 
     @property
     def synthesis(self) -> Synthesis | None:
-        """What speaks this model's tokens, in its voice; None without a vocoder."""
+        """Synthesis of this model's tokens in its voice; None without a vocoder."""
         return None if self.vocoder is None else synthesis_of(self.vocoder, self.vocabulary, self.voice)
 
     @property
     def end_token(self) -> int | None:
-        """Id that ends an answer: what documents ended with in training, or else the end of the text tokenizer.
+        """Id that ends an answer: the end of documents in training, or else the end token of the text tokenizer.
 
-        It is allowed in every modality. A model of blocks without ends hardly ever gives it.
+        It is allowed in every modality. A model that was trained on documents without ends hardly ever generates it.
         """
         trained = self.vocabulary.end_of_document
         return self.text_tokenizer.eos_id if trained is None else trained
@@ -168,9 +168,10 @@ class SpiritLM:
 
         Args:
             prompt: text and speech in their order, or a string such as `[Speech][Hu3][Text]the`.
-            output: what may be generated.
-            settings: sampling options.
-            progress: called after every token with the number of tokens done and at most.
+            output: modality of the answer: "text", "speech", or "any" for both.
+            settings: sampling options; None for the defaults.
+            progress: function called after every token with the number of tokens done and the largest number; None for
+                none.
 
         Returns:
             `settings.num_samples` answers, each a list of pieces with its `finish_reason`.
@@ -188,20 +189,21 @@ class SpiritLM:
         progress: Progress | None = None,
         synced: bool = False,
     ) -> list[list[Answer]]:
-        """Continue several prompts together; `generate` for each of them gives the same.
+        """Continue several prompts together, with the same answers as `generate` gives for each.
 
         Args:
-            prompts: each a sequence of text and speech.
-            output: what may be generated.
-            settings: sampling options.
-            progress: called after every token with the number of tokens done and at most.
-            synced: every rank goes on until all are done, which sharded parameters (ZeRO-3) need.
+            prompts: prompts, each as in `generate`.
+            output: modality of the answer: "text", "speech", or "any" for both.
+            settings: sampling options of all prompts; None for the defaults.
+            progress: function called after every token with the number of tokens done and the largest number; None for
+                none.
+            synced: whether every rank continues until all are done, which sharded parameters (ZeRO-3) need.
 
         Returns:
-            For every prompt its answers.
+            A list of answers for each prompt.
 
         Raises:
-            ValueError: as `generate`.
+            ValueError: as in `generate`.
         """
         encoded = [self.encode_prompt(prompt, output) for prompt in prompts]
         return self.generate_encoded(encoded, output, settings, progress, synced)
@@ -220,7 +222,7 @@ class SpiritLM:
         progress: Progress | None = None,
         synced: bool = False,
     ) -> list[list[Answer]]:
-        """Continue prompts of `encode_prompt`, as `generate_batch`."""
+        """Continue prompts that `encode_prompt` returned, as `generate_batch` does."""
         settings = settings or GenerationSettings()
         size = settings.num_samples
         jobs = [(prompt, settings.seed + sample) for prompt in encoded for sample in range(size)]
@@ -250,19 +252,19 @@ class SpiritLM:
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
     ) -> Iterator[StreamedPiece | StreamEnd]:
-        """Continue one prompt, and tell the answer while it is made: the one that `generate` gives.
+        """Continue one prompt and yield the answer while it is generated; it is the same that `generate` returns.
 
-        The last that comes is a `StreamEnd`.
+        The last item is a `StreamEnd`.
 
         Args:
-            prompt: as `generate`.
-            output: what may be generated.
-            settings: sampling options, of a single sample.
-            chunk_frames: frames of speech, at least, that are told at once.
-            lookahead: frames that must follow them; see `UnitStream`.
+            prompt: text and speech in their order, or a string of words and tokens, as in `generate`.
+            output: modality of the answer: "text", "speech", or "any" for both.
+            settings: sampling options, with `num_samples` 1; None for the defaults.
+            chunk_frames: smallest number of frames of speech in one item.
+            lookahead: number of frames that must follow before speech is made into audio; see `UnitStream`.
 
         Raises:
-            ValueError: as `generate`, and for several samples.
+            ValueError: as in `generate`, and for several samples.
         """
         settings = settings or GenerationSettings()
         if settings.num_samples != 1:
@@ -293,20 +295,20 @@ class SpiritLM:
         yield end
 
     def score(self, context: Prompting, hypotheses: Sequence[Prompting], batch_tokens: int = 4096) -> list[Score]:
-        """Log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""
+        """Compute the log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""
         return self.score_batch([(context, hypotheses)], batch_tokens)[0]
 
     def score_batch(
         self, items: Sequence[tuple[Prompting, Sequence[Prompting]]], batch_tokens: int = 4096
     ) -> list[list[Score]]:
-        """Log-likelihoods of hypotheses after their contexts.
+        """Compute log-likelihoods of hypotheses after their contexts.
 
-        Context and hypothesis are encoded together. All tokens count that the context alone has not, the modality
-        token at a change among them; the end of a document is not scored.
+        Context and hypothesis are encoded together. All tokens that the context alone does not have count, including
+        the modality token at a change; the end of a document is not scored.
 
         Args:
-            items: contexts with their hypotheses; each a prompt as in `generate`.
-            batch_tokens: tokens of a batch of contexts, padding included.
+            items: contexts with their hypotheses, each a prompt as in `generate`.
+            batch_tokens: largest number of tokens in a batch of contexts, padding included.
 
         Raises:
             ValueError: if a context is empty, a hypothesis adds no token, or both are longer than the model's context.
@@ -314,15 +316,15 @@ class SpiritLM:
         return self.score_encoded([self.encode_choice(*item) for item in items], batch_tokens)
 
     def encode_choice(self, context: Prompting, hypotheses: Sequence[Prompting]) -> EncodedChoice:
-        """Token ids of a context, and of what each hypothesis adds to it; raises as `score_batch`."""
+        """Return token ids of a context and of what each hypothesis adds to it; errors are those of `score_batch`."""
         return encode_choice(self._encoder, context, hypotheses, context_length(self.model))
 
     def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
-        """Log-likelihoods of items of `encode_choice`, as `score_batch`."""
+        """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""
         return scores(self.model, encoded, batch_tokens)
 
     def encode_prompt(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
-        """Token ids of a prompt, and what an answer may continue.
+        """Encode a prompt as token ids, with the speech at its end that an answer may continue.
 
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
@@ -332,15 +334,16 @@ class SpiritLM:
     def decode_answer(
         self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int = 25
     ) -> list[Piece]:
-        """Text and speech of new tokens.
+        """Decode new tokens to text and speech.
 
-        Speech that continues speech is spoken together with it, for the sake of a smooth joint, and cut off.
+        Speech that continues speech is spoken together with it, so that the joint is smooth; the prompt's part is cut
+        off.
 
         Args:
-            prompt: of `encode_prompt`.
-            tokens: what the model has added.
-            output: what was allowed.
-            min_speech_units: with free output, shorter speech is dropped; see `decode_tokens`.
+            prompt: prompt that `encode_prompt` returned.
+            tokens: token ids that the model has added to the prompt.
+            output: modality that the answer was allowed to have.
+            min_speech_units: with output "any", stretches of speech with fewer units are dropped; see `decode_tokens`.
         """
         shortest = min_speech_units if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)
@@ -351,7 +354,7 @@ class SpiritLM:
             else:
                 before = prompt.speech if index == 0 and continues else None
                 spoken = self._speak(segment.tokens, before)
-                if spoken.audio is None or len(spoken.waveform):  # the prompt's last unit, repeated, adds nothing
+                if spoken.audio is None or len(spoken.waveform):  # repeating the prompt's last unit adds nothing
                     pieces.append(spoken)
         return pieces
 

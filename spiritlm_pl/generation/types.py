@@ -1,4 +1,4 @@
-"""What a prompt and an answer are made of.
+"""Pieces of text and speech that prompts and answers consist of.
 
 Shapes: S samples, R runs of equal units.
 """
@@ -12,38 +12,40 @@ import numpy.typing as npt
 from torch import Tensor
 
 OutputModality: TypeAlias = Literal["text", "speech", "any"]
-FinishReason: TypeAlias = Literal["stop", "length"]  # the model said that it is done, or it had no tokens left
+FinishReason: TypeAlias = Literal["stop", "length"]  # the model ended by itself, or reached its limit
 OUTPUT_MODALITIES: tuple[OutputModality, ...] = ("text", "speech", "any")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of text.
+    """Piece of text.
 
     Args:
-        text: what is written.
-        tokens: ids with which a model wrote it, which its tokenizer may not give for the same text; None for a prompt.
+        text: text of the piece.
+        tokens: ids that a model generated for the text, which may differ from those of its tokenizer; None for a
+            prompt.
     """
 
     text: str
     tokens: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the type."""
+        """Check the type of the text."""
         if not isinstance(self.text, str):
             raise ValueError(f"text must be a string, but is {self.text!r} instead")
 
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """A piece of speech: as audio, as tokens, as units. A prompt needs one of them; tokens win, then units.
+    """Piece of speech as audio, tokens or units. A prompt needs one of them; tokens take precedence, then units.
 
     Args:
-        audio: a file, or a waveform (S,) or (C, S) as a tensor or an array; None where there is no vocoder.
-        sample_rate: of a waveform, Hz; a file knows its own.
-        units: (R,) deduplicated phonetic units.
-        durations: (R,) frames that each unit lasts, where known.
-        tokens: ids of the language model, pitch and style among the units where it has them.
+        audio: path of a file, or waveform (S,) or (C, S) as a tensor or an array; None in answers without a vocoder.
+        sample_rate: rate of a waveform in Hz; not used for a file, which has its own.
+        units: (R,) deduplicated phonetic units; None if they are not known.
+        durations: (R,) number of frames that each unit lasts; None if they are not known.
+        tokens: ids of the language model, with pitch and style among the units if it has them; None if they are not
+            known.
     """
 
     audio: str | Path | Tensor | npt.NDArray[Any] | None = None
@@ -53,16 +55,16 @@ class Speech:
     tokens: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check the rate."""
+        """Check the sample rate."""
         if self.sample_rate < 1:
             raise ValueError(f"sample_rate must be at least 1 Hz, but is {self.sample_rate} instead")
 
     @property
     def waveform(self) -> Tensor:
-        """The (S,) waveform of an answer.
+        """Waveform (S,) of an answer.
 
         Raises:
-            ValueError: if there is none, as without a vocoder, or for a prompt given as a file.
+            ValueError: if the piece has none: without a vocoder, or for a prompt given as a file.
         """
         if not isinstance(self.audio, Tensor):
             raise ValueError(f"audio must be a waveform, but is {self.audio} instead (was a vocoder loaded?)")
@@ -73,13 +75,13 @@ Piece: TypeAlias = Text | Speech
 
 
 class Answer(list[Piece]):
-    """The pieces of an answer in their order, and why it ended.
+    """Pieces of an answer in their order, with the reason why it ended.
 
     Attributes:
-        finish_reason: "stop" where the model ended by itself, "length" where it had no new tokens left.
+        finish_reason: "stop" if the model ended by itself, "length" if it reached the largest number of tokens.
     """
 
     def __init__(self, pieces: Iterable[Piece], finish_reason: FinishReason) -> None:
-        """Keep both."""
+        """Keep the pieces and the reason."""
         super().__init__(pieces)
         self.finish_reason = finish_reason

@@ -1,4 +1,4 @@
-"""Units to waveforms, so that a continuation sounds as one with its prompt (arXiv 2402.05755, section 3.1).
+"""Synthesis of units, in which a continuation joins its prompt smoothly (arXiv 2402.05755, section 3.1).
 
 Where speech continues a speech prompt, both are spoken together and the prompt's share is cut off.
 
@@ -19,11 +19,11 @@ from spiritlm_pl.vocoder.duration import durations_from_log
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks, and how.
+    """Voice that speech is synthesised with.
 
     Attributes:
         speaker: name or id of the voice; None for the vocoder's default.
-        style: name or id of the global style, for a vocoder that has some; None for its default, and for others.
+        style: name or id of the global style; None for the vocoder's default or for a vocoder without styles.
     """
 
     speaker: str | int | None = None
@@ -32,12 +32,12 @@ class Voice:
 
 @dataclass(frozen=True, eq=False)
 class SpokenUnits:
-    """What is to be spoken.
+    """Units to synthesise, with their pitch and style codes.
 
     Attributes:
-        units: (R,) deduplicated.
-        pitches: (R,) code of each unit, -1 where there is none.
-        styles: (R,) as pitches.
+        units: (R,) deduplicated phonetic units.
+        pitches: (R,) pitch code of each unit, -1 for none.
+        styles: (R,) style code of each unit, -1 for none.
     """
 
     units: Tensor
@@ -45,25 +45,25 @@ class SpokenUnits:
     styles: Tensor
 
     def after(self, start: int) -> "SpokenUnits":
-        """Without what stands before a place."""
+        """Return the units from a position on."""
         return SpokenUnits(self.units[start:], self.pitches[start:], self.styles[start:])
 
     def joined(self) -> "SpokenUnits":
-        """Runs that meet (a continuation that begins with the prompt's last unit) as one."""
+        """Merge adjacent runs of one unit, as when a continuation begins with the prompt's last unit."""
         first = torch.ones_like(self.units, dtype=torch.bool)
         first[1:] = self.units[1:] != self.units[:-1]
         return SpokenUnits(self.units[first], self.pitches[first], self.styles[first])
 
 
 def spoken_units(tokens: Sequence[int], vocabulary: Vocabulary, vocoder: UnitVocoder) -> SpokenUnits:
-    """What is to be spoken of token ids: runs as one, without units that the vocoder lacks (the release's blank)."""
+    """Return the units of token ids, without repeats and units that the vocoder lacks (the release's blank)."""
     units, pitches, styles = speech_codes(tokens, vocabulary)
     known = units < vocoder.num_units
     return SpokenUnits(units[known], pitches[known], styles[known]).joined()
 
 
 def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:
-    """Waveform (S,); a Base vocoder leaves pitch and style aside."""
+    """Synthesise a waveform (S,); a Base vocoder ignores pitch and style."""
     pitches, styles = (spoken.pitches, spoken.styles) if vocoder.expressive else (None, None)
     return vocoder.synthesize(spoken.units, voice.speaker, durations, pitches, styles, voice.style)
 
@@ -72,14 +72,14 @@ def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Te
 def speak_continuation(
     vocoder: UnitVocoder, spoken: SpokenUnits, num_prompt: int, voice: Voice, prompt_durations: Tensor | None = None
 ) -> Tensor:
-    """Waveform (S,) of the continuation of a speech prompt; empty if it adds no unit.
+    """Synthesise the continuation (S,) of a speech prompt; it is empty if it adds no unit.
 
     Args:
-        vocoder: speaks.
-        spoken: prompt and continuation.
-        num_prompt: units of the prompt.
-        voice: who speaks.
-        prompt_durations: (num_prompt,) frames of the prompt's units; predicted when not given.
+        vocoder: vocoder that makes the waveform.
+        spoken: units of prompt and continuation together.
+        num_prompt: number of units that belong to the prompt.
+        voice: speaker and style of the speech.
+        prompt_durations: (num_prompt,) number of frames of each of the prompt's units; predicted if None.
     """
     spoken = spoken.joined()
     if len(spoken.units) <= num_prompt:

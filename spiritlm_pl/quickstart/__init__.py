@@ -1,1 +1,1 @@
-"""The whole path in miniature, stage by stage."""
+"""Stages of the quickstart, which runs the whole path in miniature."""

@@ -1,4 +1,4 @@
-"""What the expressive quickstart does beyond the Base one: acted speech, pitch, style, and figures beside Base."""
+"""Stages of the expressive quickstart beyond those of Base: acted speech, pitch, style, and their evaluation."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ BASE, EXPRESSIVE = "Base", "Expressive"  # vocoders without and with pitch and s
 VOCODER_BASE = f"{ROOT}/vocoder_dialogue"
 SHARED = ("prompts", "stories", "mfcc", "hubert_1")
 CONTRASTS = (("high", "low"), ("higher", "lower"), ("fast", "slow"), ("faster", "slower"))
-STYLED = 1000  # utterances of the corpus of spoken styles, at most
-MEASURED = {"dialogue": 250, "prompts": 60, "styles": 200}  # held-out utterances, at most
+STYLED = 1000  # largest number of utterances of the corpus of spoken styles
+MEASURED = {"dialogue": 250, "prompts": 60, "styles": 200}  # largest number of held-out utterances
 
 
 def acted_speech(source: str, styled: int) -> tuple[str, ...]:
-    """The command that makes the corpus of acted dialogue, or its stand-in where it cannot be fetched."""
-    # One voice is learnt in minutes; what becomes of its styles takes many held-out lines to tell.
+    """Return the command that makes the corpus of acted dialogue, or its stand-in if it cannot be fetched."""
+    # One voice is learnt in minutes, but measuring its styles needs many held-out lines.
     acted = ("prepare", "amazon_queen", DIALOGUE, "--characters=[joe]", "--test_fraction=0.2")
     if source == APT:
         return acted
@@ -44,11 +44,11 @@ def acted_speech(source: str, styled: int) -> tuple[str, ...]:
 
 
 def expressive_stages(source: str, budget: float, stories: int) -> list[Stage]:
-    """All stages, each after those it needs; the first ones are those of the Base quickstart.
+    """Return all stages, each after those it needs; the first ones are those of the Base quickstart.
 
     Args:
-        source: where the real prompts and the acted speech come from.
-        budget: factor of all training steps.
+        source: source of the real prompts and the acted speech, as in `quickstart`.
+        budget: factor that all numbers of training steps are multiplied by.
         stories: number of spoken stories.
     """
     source = found_source(source)

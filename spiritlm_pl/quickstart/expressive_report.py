@@ -1,4 +1,4 @@
-"""What the expressive quickstart has learnt: Expressive beside Base and the originals, for each corpus."""
+"""Report of the expressive quickstart: Expressive beside Base and the originals, for each corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ MEASURES = (
 
 
 def tokenizer_rows() -> list[Row]:
-    """What the pitch and the style tokenizer make of held-out speech."""
+    """Build rows of the pitch and the style tokenizer on held-out speech."""
     features = ROOT / "style_features"
     styles = read_json(features / CONFIG_FILE).get("config", {}).get("labels", ())
     commonest = read_json(features / METRICS_FILE).get("val/commonest_speaker")
@@ -48,7 +48,7 @@ def tokenizer_rows() -> list[Row]:
 
 
 def code_rows() -> list[Row]:
-    """Codebook use on held-out speech, all corpora together."""
+    """Build rows of the codebook use on held-out speech, over all corpora together."""
     rows = []
     for kind, found in read_json(REPORTS / "codes.json").get("all of them", {}).get("kinds", {}).items():
         figure = f"{100 * found['use']:.3g}"
@@ -58,7 +58,7 @@ def code_rows() -> list[Row]:
 
 
 def expressivity_rows() -> list[Row]:
-    """Table 9 of the paper in miniature."""
+    """Build the rows of the paper's table 9 in miniature."""
     rows = []
     for name in MEASURED:
         title = corpus_title(name)
@@ -91,7 +91,7 @@ def _row(stage: str, measure: str, form: str, found: dict[str, Any]) -> list[Row
 
 
 def prosody_rows() -> list[Row]:
-    """One text in two styles: the units stay, the melody follows."""
+    """Build rows that compare one text in two styles, in which units should agree and the melody should follow."""
     report = read_json(REPORTS / "prosody.json")
     rows = []
     for contrast in (" / ".join(sorted(styles)) for styles in CONTRASTS):
@@ -118,7 +118,7 @@ def _prosody(pairs: str, title: str, form: str, found: dict[str, Any], beside: s
 
 
 def choice_rows() -> list[Row]:
-    """Cross-modal choices of the expressive model, beside those of Base where that was trained here."""
+    """Build rows of the expressive model's cross-modal choices, beside those of Base if it was trained here."""
     expressive, base = (read_json(REPORTS / f"choice_{name}_stories.json") for name in ("expressive", "interleaved"))
     rows = []
     for direction in DIRECTIONS:
@@ -132,7 +132,7 @@ def choice_rows() -> list[Row]:
 
 
 def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) -> None:
-    """One measure of some systems on each corpus, as a picture; nothing if it was not measured of them."""
+    """Draw one measure of some systems on each corpus; return without a plot if it was not measured."""
     from spiritlm_pl.evaluation.plots import COLOURS, comparison_figure
 
     measured, commonest = {}, []
@@ -165,7 +165,7 @@ def _ends(one: Estimate) -> tuple[float, float]:
 
 
 def write_expressive_report(name: str) -> list[Row]:
-    """Write NAME.md, NAME.png and NAME_style.png; returns the rows."""
+    """Write NAME.md, NAME.png and NAME_style.png, and return the rows."""
     rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows()]
     rows += [*choice_rows(), *ending_rows("endings_expressive")]
     with atomic_path(Path(f"{name}.md")) as path:

@@ -1,4 +1,4 @@
-"""What the quickstart has learnt: a table and a picture, every figure beside its baseline or chance."""
+"""Report of the quickstart: a table and a plot, with every figure beside its baseline or chance."""
 
 import json
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text":
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """Row of the table.
 
     Attributes:
-        stage: what was trained.
-        measure: what was measured, with its unit.
-        value: the figure.
-        baseline: what to compare it with.
+        stage: name of the stage that was trained.
+        measure: name of the measure, with its unit.
+        value: measured value, as text.
+        baseline: value to compare it with, as text.
     """
 
     stage: str
@@ -43,7 +43,7 @@ class Row:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A report, or nothing where it was not written."""
+    """Read a report; return nothing if it was not written."""
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return values
 
@@ -53,14 +53,14 @@ def _choice(kind: str, way: str) -> dict[str, Any]:
 
 
 def corpus_title(name: str) -> str:
-    """What a corpus is to a reader; one that could not be fetched is synthetic speech, and called so."""
+    """Return the title of a corpus; one that could not be fetched is called synthetic speech."""
     info = read_info(CORPORA / name)
     synthetic = info is not None and info["source"].startswith(SYNTHESIZER)
     return STAND_INS.get(name, TITLES[name]) if synthetic else TITLES[name]
 
 
 def corpus_rows() -> list[Row]:
-    """How much speech there is, and what was left out."""
+    """Build rows of the amount of speech, and of what was left out."""
     rows = []
     for name in ("prompts", "stories"):
         info = read_info(CORPORA / name)
@@ -75,7 +75,7 @@ def corpus_rows() -> list[Row]:
 
 
 def unit_rows() -> list[Row]:
-    """HuBERT units beside MFCC units."""
+    """Build rows of HuBERT units beside MFCC units."""
     reports = read_json(REPORTS / "units.json")
     if not reports:
         return []
@@ -94,7 +94,7 @@ def unit_rows() -> list[Row]:
 
 
 def hubert_rows() -> list[Row]:
-    """How well HuBERT predicts the units that are hidden from it."""
+    """Build rows of how well HuBERT predicts masked units."""
     rows = []
     for iteration in (1, 2):
         metrics = read_json(ROOT / f"hubert_{iteration}" / METRICS_FILE)
@@ -105,7 +105,7 @@ def hubert_rows() -> list[Row]:
 
 
 def loss_rows() -> list[Row]:
-    """Held-out losses of what both language models have seen."""
+    """Build rows of held-out losses on the kinds of data that both language models were trained on."""
     rows = []
     interleaved = read_json(MODEL / "lm" / METRICS_FILE)
     separate = read_json(Path(SEPARATE_LM) / METRICS_FILE)
@@ -117,7 +117,7 @@ def loss_rows() -> list[Row]:
 
 
 def choice_rows() -> list[Row]:
-    """Cross-modal choices, with and without interleaving."""
+    """Build rows of cross-modal choices, with and without interleaving."""
     rows = []
     for kind, title in (("stories", "stories"), ("sentences", "real sentences")):
         interleaved, separate = _choice(kind, "interleaved"), _choice(kind, "separate")
@@ -136,7 +136,7 @@ def choice_rows() -> list[Row]:
 
 
 def ending_rows(report: str = "endings") -> list[Row]:
-    """How many answers stop by themselves."""
+    """Build rows of how many answers stop by themselves."""
     rows = []
     for direction, found in read_json(REPORTS / f"{report}.json").items():
         title = f"{SHORT[direction]} answers that stop by themselves, of {found['num_prompts']}"
@@ -147,14 +147,14 @@ def ending_rows(report: str = "endings") -> list[Row]:
 
 
 def ending_line(report: str = "endings") -> str:
-    """How many answers of all directions stop by themselves, for the last words; empty where it was not measured."""
+    """Return a line of how many answers of all directions stop by themselves; empty if not measured."""
     found = read_json(REPORTS / f"{report}.json").values()
     stopped, prompts = (sum(one[key] for one in found) for key in ("stopped", "num_prompts"))
     return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
 
 
 def resynthesis_rows() -> list[Row]:
-    """Resynthesised recordings beside the originals."""
+    """Build rows of resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
     rows = []
     for judge, scores in report.get("recognition", {}).items():
@@ -181,13 +181,13 @@ def resynthesis_rows() -> list[Row]:
 
 
 def all_rows() -> list[Row]:
-    """The whole table."""
+    """Build all rows of the table."""
     language_model = [*loss_rows(), *choice_rows(), *ending_rows()]
     return [*corpus_rows(), *hubert_rows(), *unit_rows(), *language_model, *resynthesis_rows()]
 
 
 def rich_table(rows: list[Row]) -> Table:
-    """The table for a terminal."""
+    """Return the table for a terminal."""
     table = Table(title="What was learnt (held-out data)", title_justify="left")
     for name in ("stage", "measure", "figure", "beside it"):
         table.add_column(name)
@@ -199,13 +199,13 @@ def rich_table(rows: list[Row]) -> Table:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table for a page."""
+    """Return the table as Markdown."""
     lines = ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
 
 
 def draw(path: Path) -> None:
-    """Cross-modal choices with and without interleaving, as a picture; nothing if they were not measured."""
+    """Draw cross-modal choices with and without interleaving; return without a plot if they were not measured."""
     from spiritlm_pl.evaluation.plots import comparison_figure
 
     ways = {"interleaved": _choice("stories", "interleaved"), "not interleaved": _choice("stories", "separate")}
@@ -223,7 +223,7 @@ def draw(path: Path) -> None:
 
 
 def write_report(name: str) -> list[Row]:
-    """Write NAME.md and NAME.png; returns the rows."""
+    """Write NAME.md and NAME.png, and return the rows."""
     rows = all_rows()
     with atomic_path(Path(f"{name}.md")) as path:
         path.write_text(markdown(rows), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`spiritlm quickstart`: the whole path in miniature, by the commands and configurations of the real one."""
+"""`spiritlm quickstart`: the whole path in miniature, with the commands and configurations of full training."""
 
 import os
 import shutil
@@ -30,8 +30,8 @@ def quickstart(
 ) -> None:
     """Fetch real speech, train every stage in miniature, measure and show what was learnt.
 
-    Everything goes to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
-    share those that they have in common.
+    Everything is written to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
+    share their common stages.
 
     Examples:
         spiritlm quickstart
@@ -39,14 +39,15 @@ def quickstart(
         spiritlm quickstart --variant expressive
 
     Args:
-        variant: base (text and units), or expressive (and pitch and style, on acted dialogue as well).
+        variant: base (text and units), or expressive (also pitch and style, on acted dialogue as well).
         source: real speech: "apt" fetches it with apt-get, a path names a folder with the .deb files (those of the
             prompts; acted speech is synthetic where its own is not beside them), "synthetic" takes synthetic speech
-            instead, "auto" is apt where there is apt-get.
-        budget: factor of all training steps; 0.3 shows the whole path sooner and learns less. With far fewer
-            steps (0.02) the unit quantizer may give one unit for everything: no story can be cut, and it ends there.
+            instead, "auto" is apt if there is apt-get.
+        budget: factor that all numbers of training steps are multiplied by; 0.3 is faster and learns less. With far
+            fewer steps (0.02) the unit quantizer may give one unit for everything; then no story can be cut, and the
+            command ends with an error.
         stories: number of spoken stories, for training and test.
-        cores: processor cores to use; all when left out.
+        cores: number of processor cores to use; all if left out.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -85,11 +86,11 @@ def quickstart(
 
 
 def what_next(variant: str, programs: str) -> str:
-    """What to look at, hear and try.
+    """Return a text on what to look at, hear and try.
 
     Args:
-        variant: base or expressive.
-        programs: prefix of the commands.
+        variant: variant that was trained: base or expressive.
+        programs: prefix of the commands in the text.
     """
     model = MODEL if variant == "base" else expressive.MODEL
     sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"

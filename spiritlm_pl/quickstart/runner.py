@@ -1,4 +1,4 @@
-"""Runs stages in the order of their needs, side by side while cores are free, with a live display."""
+"""Runner of stages in the order of their needs, in parallel while cores are free, with a live display."""
 
 import multiprocessing
 import os
@@ -12,13 +12,13 @@ from rich.table import Table
 
 from spiritlm_pl.quickstart.stage import Stage
 
-# Imported once by the process that all stages are forked from: saves some seconds a stage.
+# Imported once by the process that all stages are forked from, which saves some seconds per stage.
 PRELOAD = ["lightning.pytorch.cli", "mlflow", "transformers", "lhotse", "torchaudio", "spiritlm_pl.cli.training"]
 SYMBOLS = {"waiting": "[dim]·[/]", "running": "[cyan]▶[/]", "done": "[green]✓[/]", "kept": "[green]✓[/]"}
 
 
 def last_line(stage: Stage, width: int = 60) -> str:
-    """The end of a stage's log: what its progress bar shows now."""
+    """Return the end of a stage's log, which is what its progress bar shows now."""
     if not stage.log.is_file():
         return ""
     with stage.log.open("rb") as stream:
@@ -29,11 +29,11 @@ def last_line(stage: Stage, width: int = 60) -> str:
 
 
 class Runner:
-    """Schedules stages.
+    """Scheduler of stages.
 
     Args:
-        stages: in an order in which every stage comes after those it needs.
-        cores: how many threads may compute at a time.
+        stages: stages in an order in which each comes after those it needs.
+        cores: largest number of threads that compute at the same time.
     """
 
     def __init__(self, stages: list[Stage], cores: int) -> None:
@@ -53,7 +53,7 @@ class Runner:
                 self.seconds[stage.name] = taken
 
     def table(self) -> Table:
-        """What the display shows now."""
+        """Return the table that the display shows now."""
         table = Table(box=None, padding=(0, 1), show_header=False)
         for stage in self.stages:
             state = self.state[stage.name]
@@ -68,10 +68,10 @@ class Runner:
         return table
 
     def run(self, console: Console) -> None:
-        """Run all that is not finished.
+        """Run all stages that are not finished.
 
         Raises:
-            ChildProcessError: if a stage failed; its log is named and quoted.
+            ChildProcessError: if a stage failed; the message names and quotes its log.
             KeyboardInterrupt: after the running stages were asked to stop.
         """
         context = multiprocessing.get_context("forkserver")

@@ -1,4 +1,4 @@
-"""One stage of the quickstart: some `spiritlm` commands, run in a process of their own, once.
+"""Stage of the quickstart: `spiritlm` commands that run once, in a process of their own.
 
 A finished stage leaves a stamp with the key of what it ran (commands, configurations, parents' keys), so that
 running the quickstart again does only what is missing or has changed.
@@ -25,16 +25,16 @@ LOGS = ROOT / "logs"
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Commands that belong together.
+    """Group of commands that run one after the other.
 
     Attributes:
-        name: short name, also of its log file.
-        title: what a reader sees.
-        commands: `spiritlm` commands, run one after the other.
-        needs: names of the stages that must be finished before.
-        threads: cores that it computes on.
-        minutes: about how long it takes on two cores, to show what is coming.
-        run_folders: folders of its trainers, one a command that trains; an interrupted one goes on from its last
+        name: short name of the stage and of its log file.
+        title: title that the display shows.
+        commands: `spiritlm` commands in the order in which they run.
+        needs: names of the stages that must be finished before this one.
+        threads: number of cores that the stage computes on.
+        minutes: approximate duration on two cores in minutes, for the display.
+        run_folders: folders of its trainers, one per command that trains; interrupted training resumes from its last
             checkpoint, unless the stage's key has changed since.
     """
 
@@ -54,14 +54,14 @@ class Stage:
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """File that the output of the stage is written to."""
         return LOGS / f"{self.name}.log"
 
     def key(self, parents: Mapping[str, str]) -> str:
-        """Hash of the commands, the texts of their configurations and of all parts, and the parents' keys."""
+        """Return a hash of the commands, their configurations with all parts, and the parents' keys."""
         digest = hashlib.sha256(json.dumps(self.commands).encode())
         parts = sorted((config_folder() / "parts").rglob("*.yaml")) if self.configs else []
-        for path in parts:  # whichever of them the configurations name
+        for path in parts:  # all parts, whichever of them the configurations name
             digest.update(path.read_bytes())
         for name in self.configs:
             digest.update(find_config(name).read_bytes())
@@ -70,7 +70,7 @@ class Stage:
         return digest.hexdigest()
 
     def finished(self, key: str) -> float | None:
-        """Seconds that the stage took if it was finished with this key, else None."""
+        """Return the seconds that the stage took if it was finished with this key, else None."""
         stamp = STAMPS / f"{self.name}.json"
         if not stamp.is_file():
             return None
@@ -78,7 +78,7 @@ class Stage:
         return float(content["seconds"]) if content["key"] == key else None
 
     def run(self, key: str) -> None:
-        """Run all commands in this process, output to the log, and leave the stamp. Exits 2 on a user's error."""
+        """Run all commands in this process, log their output, and write the stamp; exit with 2 on a user error."""
         import torch
 
         from spiritlm_pl.cli.main import guarded, run
@@ -98,7 +98,7 @@ class Stage:
             path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}), encoding="utf-8")
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
-        """The commands, those that train going on from their last checkpoint if it is of the same key."""
+        """Return the commands; those that train resume from their last checkpoint if it has the same key."""
         from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
         for folder in map(Path, self.run_folders):

@@ -1,4 +1,4 @@
-"""What the quickstart does, as the `spiritlm` commands that a user could type one by one."""
+"""Stages of the quickstart, as the `spiritlm` commands that a user could type one by one."""
 
 import shutil
 from pathlib import Path
@@ -15,15 +15,15 @@ UNITS, BLOCKS = ROOT / "units", ROOT / "blocks"
 TEXT_TOKENIZER = f"{ROOT}/text_tokenizer"
 SEPARATE_LM = f"{ROOT}/lm_separate"
 SHORTEST_RUN = 4  # optimizer steps
-APT, SYNTHETIC = "apt", "synthetic"  # sources of the prompts, beside paths
-BEGINNINGS = "beginnings"  # of held-out stories, among the samples
+APT, SYNTHETIC = "apt", "synthetic"  # sources of the prompts, apart from paths
+BEGINNINGS = "beginnings"  # folder of held-out stories among the samples
 VOICE = "espeak-en-us"  # of the samples; that of the spoken stories, which all vocoders learn
 
 
 def fit(budget: float, *configs: str) -> tuple[str, ...]:
-    """The command that trains by a configuration and its overlays.
+    """Return the command that trains with a configuration and its overlays.
 
-    The number of steps is scaled by the budget, with a validation in the end at least; precision is that of this
+    The number of steps is scaled by the budget, with at least one validation at the end; the precision suits this
     processor.
     """
     command = ["fit", *(word for config in configs for word in ("--config", config))]
@@ -43,13 +43,13 @@ def fit(budget: float, *configs: str) -> tuple[str, ...]:
 
 
 def measure_endings(model: Path, units: Path, samples: Path, out: str) -> tuple[str, ...]:
-    """The command that lets a model continue stories; the first of their beginnings can be heard and tried."""
+    """Return the command that measures endings of continued stories and saves the first beginnings as audio."""
     recordings = (f"--corpus={STORIES}", f"--audio={samples}/{BEGINNINGS}")
     return ("evaluate", "endings", f"{model}/lm", f"{units}/stories", out, *recordings)
 
 
 def found_source(source: str) -> str:
-    """What `auto` is on this machine; the others are what they are.
+    """Resolve the source `auto` for this machine; other sources are returned unchanged.
 
     Raises:
         ValueError: if the source is neither `auto`, `apt`, `synthetic` nor a path that exists.
@@ -62,7 +62,7 @@ def found_source(source: str) -> str:
 
 
 def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
-    """Commands that make the corpus of real prompts, or its stand-in where it cannot be fetched."""
+    """Return commands that make the corpus of real prompts, or its stand-in if it cannot be fetched."""
     if source == SYNTHETIC:
         return (("prepare", "stories", PROMPTS, "--count=400", "--seed=1"),)
     if source == APT:
@@ -71,12 +71,12 @@ def real_speech(source: str) -> tuple[tuple[str, ...], ...]:
 
 
 def quickstart_stages(source: str, budget: float, stories: int) -> list[Stage]:
-    """All stages, each after those it needs.
+    """Return all stages, each after those it needs.
 
     Args:
-        source: where the real prompts come from.
-        budget: factor of all training steps.
-        stories: number of spoken stories.
+        source: source of the real prompts, as in `quickstart`.
+        budget: factor that all numbers of training steps are multiplied by.
+        stories: number of spoken stories, for training and test.
     """
     source = found_source(source)
     units = [f"{UNITS}/prompts", f"{UNITS}/stories"]

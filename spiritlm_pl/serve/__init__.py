@@ -1,1 +1,1 @@
-"""Serving: a page to talk with a model, and a small HTTP API beside it (needs `spiritlm-pl[serve]`)."""
+"""Server of a page to talk with a model, and of a small HTTP API (needs `spiritlm-pl[serve]`)."""

@@ -1,6 +1,6 @@
-"""Of all that Gradio would serve, what the page needs; everything else is not found.
+"""List of the paths of Gradio that the page needs; all others are answered with 404.
 
-Gradio answers more than one page asks for: downloads of foreign addresses, a proxy, monitoring, calls by name.
+Gradio serves more than one page needs: downloads of foreign addresses, a proxy, monitoring, calls by name.
 """
 
 import re
@@ -20,11 +20,11 @@ _FILE = "/gradio_api/file="
 
 
 class Allowlist:
-    """Lets through what is on the list, and files of one folder.
+    """Application wrapper that serves only paths on the list and files of one folder.
 
     Args:
-        app: what it protects.
-        folder: temporary files of the page.
+        app: application that is protected.
+        folder: folder with the temporary files of the page.
     """
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Allowlist:
             await send({"type": "websocket.close", "code": 1008})
 
     def is_open(self, path: str) -> bool:
-        """Whether there is something behind a path (after `%` escapes are undone)."""
+        """Whether a path, with `%` escapes undone, may be served."""
         if path.startswith(_FILE):
             file = PurePosixPath(path.removeprefix(_FILE))
             return ".." not in file.parts and self.folder in file.parents

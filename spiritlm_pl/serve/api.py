@@ -1,6 +1,6 @@
-"""The HTTP API: JSON in, JSON and WAV out; its documentation is at `/docs`.
+"""HTTP API that takes JSON and returns JSON and WAV; its documentation is at `/docs`.
 
-Handlers are plain functions, which the server runs on threads: the model may take its time.
+Handlers are plain functions, which the server runs on threads, since the model may take long.
 """
 
 import base64
@@ -41,7 +41,7 @@ from spiritlm_pl.serve.token_view import named_tokens, parse_speech
 from spiritlm_pl.streams import PITCH, STYLE, UNIT
 
 RETRY_SECONDS = 5
-SHOWN = 60  # characters of a wrong value in a message
+SHOWN = 60  # largest number of characters of a wrong value in a message
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body came too slowly."},
     413: {"model": Problem, "description": "The body is too large."},
@@ -51,7 +51,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def build_api(session: Session) -> FastAPI:
-    """The application with all endpoints."""
+    """Build the application with all endpoints."""
     app = FastAPI(
         title="spiritlm",
         version=__version__,
@@ -173,7 +173,7 @@ def _info(session: Session) -> InfoResponse:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message shows it: shortened before it is printed, for it may be large."""
+    """Return a value as a message shows it, shortened before it is printed, since it may be large."""
     if isinstance(value, (list, dict)):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, str):
@@ -183,7 +183,7 @@ def _shown(value: Any) -> str:
 
 
 def _sentence(error: Any) -> str:
-    """One of pydantic's errors as the library words its own."""
+    """Reword an error of pydantic like those of this package."""
     name = ".".join(str(part) for part in error["loc"] if part != "body") or "body"
     kind, message = error["type"], error["msg"]
     if kind == "missing":

@@ -1,4 +1,4 @@
-"""The page and the API together, and what keeps the page's framework at home."""
+"""Application of page and API together, which restricts what the page's framework serves."""
 
 import os
 from pathlib import Path
@@ -14,15 +14,15 @@ from spiritlm_pl.serve.page import build_page
 from spiritlm_pl.serve.session import Session
 from spiritlm_pl.serve.token_view import tokens_css
 
-MOST_VISITORS = 256  # whose prompts are remembered; the oldest are forgotten first
+MOST_VISITORS = 256  # number of users whose prompts are kept; the oldest are dropped first
 
 
 def build_app(session: Session, folder: Path) -> FastAPI:
-    """The whole application.
+    """Build the whole application.
 
     Args:
-        session: the model.
-        folder: for temporary files, which the page may serve; whoever gives it removes it.
+        session: session of the model that is served.
+        folder: folder for temporary files, which the page may serve; the caller removes it.
     """
     return mount_page(build_api(session), session, folder)
 
@@ -31,19 +31,19 @@ def mount_page(app: FastAPI, session: Session, folder: Path) -> FastAPI:
     """Put the page at `/` of an application.
 
     Args:
-        app: with the API.
-        session: the model.
-        folder: for temporary files.
+        app: application that has the API.
+        session: session of the model that is served.
+        folder: folder for temporary files.
     """
     folder = folder.resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     assert hasattr(gr.processing_utils, "async_ssrf_protected_download"), "Gradio downloads with something else"
-    gr.processing_utils.async_ssrf_protected_download = _no_download  # what is uploaded may be an address, too
+    gr.processing_utils.async_ssrf_protected_download = _no_download  # since an upload may also be given as an address
     page = build_page(session)
     page.queue(max_size=session.limits.max_concurrent, api_open=False)
     page.state_session_capacity = MOST_VISITORS
-    page.has_launched = True  # else Gradio does not look whether a file that is named was uploaded
+    page.has_launched = True  # otherwise Gradio does not check that a named file was uploaded
     gr.mount_gradio_app(
         app,
         page,

@@ -1,4 +1,4 @@
-"""Audio as strangers send it, read in memory and no longer than is allowed.
+"""Decoding of untrusted audio in memory, up to an allowed length.
 
 Shapes: C channels, S samples.
 """
@@ -19,14 +19,15 @@ def decode_audio(data: bytes, max_seconds: float) -> tuple[Tensor, int]:
     """Decode a whole file.
 
     Args:
-        data: the file.
-        max_seconds: how long it may last.
+        data: bytes of the audio file.
+        max_seconds: largest allowed length of the audio, in seconds.
 
     Returns:
-        waveform (C, S) float32 and its sample rate in Hz.
+        Waveform (C, S) as float32, and its sample rate in Hz.
 
     Raises:
-        ValueError: if it is no audio, too long, damaged, or of an unusual sample rate or number of channels.
+        ValueError: if the file is not audio, is too long or damaged, or has an unusual sample rate or number of
+            channels.
     """
     bounds = Bounds(max_seconds=max_seconds, max_channels=2, min_rate=8_000, max_rate=192_000, rare=False)
     try:
@@ -37,7 +38,7 @@ def decode_audio(data: bytes, max_seconds: float) -> tuple[Tensor, int]:
 
 
 def encode_wav(waveform: Tensor, sample_rate: int) -> bytes:
-    """A waveform (S,) in [-1, 1] as a 16-bit wav file."""
+    """Encode a waveform (S,) in [-1, 1] as a 16-bit wav file."""
     file = BytesIO()
     soundfile.write(file, to_int16(waveform).numpy(), sample_rate, format="WAV", subtype="PCM_16")
     return file.getvalue()

@@ -1,21 +1,21 @@
-"""No request larger or slower than allowed, whatever it says of itself."""
+"""Limits of the size and duration of request bodies, whatever length their headers declare."""
 
 import asyncio
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-READ_SECONDS = 60.0  # for the whole body
-HEARD_OUT = 4  # times the limit: a client that still sends would not see the answer, so the rest is thrown away
+READ_SECONDS = 60.0  # for reading the whole body
+HEARD_OUT = 4  # times the limit: so much is read and dropped, since a client that still sends would not see the answer
 
 
 class BodyLimit:
-    """Counts what comes in, and answers 413 or 408 as soon as it is too much or takes too long.
+    """Application wrapper that answers 413 or 408 as soon as a body is too large or takes too long.
 
     Args:
-        app: what it protects.
-        max_bytes: of one body.
-        read_seconds: for one body.
+        app: application that is protected.
+        max_bytes: largest size of one body in bytes.
+        read_seconds: longest time for reading one body, in seconds.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, read_seconds: float = READ_SECONDS) -> None:
@@ -35,7 +35,7 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal received, whole
-            if whole:  # what comes now tells of a connection that is lost
+            if whole:  # further messages only tell that the connection is lost
                 return await receive()
             if waits and known > self.max_bytes:  # the client has not sent anything yet
                 raise self._too_large()

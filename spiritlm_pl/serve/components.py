@@ -1,4 +1,4 @@
-"""Components of the page: the turns of a prompt, the words of an answer, and the two sides that hold them.
+"""Components of the page: turns of a prompt, text of an answer, and the two panes that hold them.
 
 Tests find the parts by their `elem_id`.
 """
@@ -22,7 +22,7 @@ CUT_OFF = "(cut off: no new tokens were left)"
 
 
 def turn_html(number: int, piece: Piece) -> str:
-    """One turn of a prompt: its words, or a player of its speech."""
+    """Return the HTML of one turn of a prompt: its words, or a player of its speech."""
     if isinstance(piece, Text):
         return _card(number, "text", escape(piece.text))
     if not isinstance(piece.audio, Tensor):
@@ -37,7 +37,7 @@ def _card(number: int, kind: str, content: str) -> str:
 
 
 def answer_text(pieces: Sequence[Piece], finish_reason: FinishReason) -> str:
-    """What was said, speech in brackets, and whether it was cut off."""
+    """Return the text of an answer, with its speech in brackets and a note if it was cut off."""
     lines = [piece.text if isinstance(piece, Text) else _spoken(piece) for piece in pieces]
     return "\n".join([*lines, CUT_OFF] if finish_reason == "length" else lines) or NOTHING
 
@@ -49,7 +49,7 @@ def _spoken(piece: Speech) -> str:
 
 
 def answer_speech(pieces: Sequence[Piece]) -> tuple[int, Tensor] | None:
-    """Sample rate and samples (S,) of all speech, one after the other; None where there is none."""
+    """Return sample rate and samples (S,) of all speech, concatenated; None if there is no speech."""
     spoken = [piece for piece in pieces if isinstance(piece, Speech) and isinstance(piece.audio, Tensor)]
     if not spoken:
         return None
@@ -72,15 +72,15 @@ CSS = """
 
 @dataclass(frozen=True)
 class PromptPane:
-    """The left side.
+    """Components of the left pane, which holds the prompt.
 
     Attributes:
-        text: a box to type in.
-        audio: a box for recordings and uploads.
-        add: makes turns of both.
-        clear: empties everything.
-        choices: what else `generate` is told, in the order of its handler's arguments.
-        generate: asks for an answer.
+        text: text box for typing a turn.
+        audio: box for recordings and uploads of speech.
+        add: button that makes turns of both boxes.
+        clear: button that empties the prompt and the boxes.
+        choices: inputs for the options of generation, in the order of the handler's arguments.
+        generate: button that asks for an answer.
     """
 
     text: gr.Textbox
@@ -93,14 +93,14 @@ class PromptPane:
 
 @dataclass(frozen=True)
 class AnswerPane:
-    """The right side.
+    """Components of the right pane, which holds the answer.
 
     Attributes:
-        text: words, and how long speech lasts.
-        player: all speech.
-        picture: of it.
-        tokens: all tokens, coloured.
-        go_on: makes the answer part of the prompt.
+        text: text of the answer, with the length of its speech.
+        player: player of all speech of the answer.
+        picture: waveform and spectrogram of the speech.
+        tokens: all tokens of the answer, coloured by kind.
+        go_on: button that adds the answer to the prompt.
     """
 
     text: gr.Textbox
@@ -111,12 +111,12 @@ class AnswerPane:
 
     @property
     def parts(self) -> list[gr.components.Component]:
-        """All of them."""
+        """All components, in the order of the attributes."""
         return [self.text, self.player, self.picture, self.tokens, self.go_on]
 
 
 def header(session: Session) -> None:
-    """The title, and which model it is."""
+    """Lay out the title and the name of the model."""
     vocabulary = session.spirit_lm.vocabulary
     sizes = [f"{vocabulary.num_text:,} text tokens"]
     sizes += [f"{stream.num_tokens:,} {stream.plural}" for stream in vocabulary.streams]
@@ -125,7 +125,7 @@ def header(session: Session) -> None:
 
 
 def prompt_pane(session: Session) -> PromptPane:
-    """Lay out the left side, below the turns."""
+    """Lay out the left pane below the turns."""
     defaults = GenerationSettings()
     text = gr.Textbox(label="Text", placeholder="Words to be continued; Enter adds them", elem_id="text", max_lines=6)
     audio = gr.Audio(
@@ -177,7 +177,7 @@ def prompt_pane(session: Session) -> PromptPane:
 
 
 def answer_pane() -> AnswerPane:
-    """Lay out the right side; what has nothing to show yet is hidden."""
+    """Lay out the right pane; components without content are hidden."""
     gr.Markdown("### Answer")
     text = gr.Textbox(
         label="Text", interactive=False, lines=2, elem_id="answer_text", placeholder="What the model says"
@@ -197,7 +197,7 @@ def answer_pane() -> AnswerPane:
 
 
 def turn_list(turns: gr.State) -> None:
-    """The turns in their order, each with a button that removes it."""
+    """Lay out the turns in their order, each with a button that removes it."""
 
     @gr.render(inputs=turns, show_progress="hidden")
     def show(pieces: list[Piece]) -> None:

@@ -1,4 +1,4 @@
-"""The page (Gradio): a prompt of turns on the left, the answer on the right."""
+"""Page (Gradio) with a prompt of turns on the left and the answer on the right."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ from spiritlm_pl.serve.schemas import MOST_PIECES, MOST_TEXT
 from spiritlm_pl.serve.session import Answer, Busy, Session
 from spiritlm_pl.serve.token_view import named_tokens, tokens_html
 
-CLEAN_EVERY, KEEP = 600, 3600  # seconds: how often old files are looked for, and when they are old
-STATE_LIVES = 3600  # seconds after a page was last used
+CLEAN_EVERY, KEEP = 600, 3600  # seconds between removals of old files, and age at which they count as old
+STATE_LIVES = 3600  # seconds after the last use of a page
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Users' errors are shown on the page."""
+    """Show errors of the user on the page."""
     try:
         yield
     except (ValueError, Busy) as error:
@@ -31,17 +31,17 @@ def _told() -> Iterator[None]:
 
 
 def with_pending(turns: list[Piece], text: str | None, audio: str | None, session: Session) -> list[Piece]:
-    """The turns of a prompt, and what stands in the boxes below them.
+    """Return the turns of a prompt together with the contents of the boxes below them.
 
     Args:
-        turns: pieces so far.
-        text: typed words; blank ones are no turn.
-        audio: path of an upload, which Gradio has checked to be one.
-        session: reads speech.
+        turns: pieces of the prompt so far.
+        text: typed words; a blank text adds no turn.
+        audio: path of an upload, which Gradio has checked; None adds no turn.
+        session: session of the model, which tokenizes speech.
 
     Raises:
-        ValueError: if there are too many turns, the text is too long, or the speech is of no use.
-        Busy: if too many wait already.
+        ValueError: if there are too many turns, the text is too long, or the speech cannot be tokenized.
+        Busy: if too many requests are waiting.
     """
     added = list(turns)
     if text and text.strip():
@@ -58,7 +58,7 @@ def with_pending(turns: list[Piece], text: str | None, audio: str | None, sessio
 
 
 def build_page(session: Session) -> gr.Blocks:
-    """All that is on the page, and what happens when it is used."""
+    """Build the page with its components and the handlers of their events."""
     page = gr.Blocks(title="spiritlm", analytics_enabled=False, fill_width=True, delete_cache=(CLEAN_EVERY, KEEP))
     with page:
         turns = gr.State([], time_to_live=STATE_LIVES)
@@ -125,12 +125,12 @@ def build_page(session: Session) -> gr.Blocks:
 
 
 def shown(answer: Answer, session: Session) -> list[Any]:
-    """What the parts of `AnswerPane` show of an answer."""
+    """Return the contents of the parts of `AnswerPane` for an answer."""
     model, speech = session.spirit_lm, answer_speech(answer.pieces)
     heard = gr.update(value=None, visible=False), gr.update(value=None, visible=False)
     if speech is not None:
         rate, waveform = speech
-        samples = to_int16(waveform).numpy()  # of other kinds, Gradio would make them as loud as can be
+        samples = to_int16(waveform).numpy()  # as int16, since Gradio would normalise the volume of other types
         heard = (
             gr.update(value=(rate, samples), visible=True),
             gr.update(value=speech_figure(waveform, rate), visible=True),

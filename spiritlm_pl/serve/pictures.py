@@ -1,4 +1,4 @@
-"""What speech looks like.
+"""Plots of speech for the page.
 
 Shapes: S samples.
 """
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from spiritlm_pl.evaluation.plots import COLOURS, FLOOR_DB, log_spectrogram
 
-COLUMNS = 1200  # of the waveform's outline
+COLUMNS = 1200  # columns of the waveform's outline
 
 
 def speech_figure(waveform: Tensor, sample_rate: int) -> Figure:
-    """Waveform and spectrogram of (S,) samples, one above the other.
+    """Draw waveform and spectrogram of (S,) samples, one above the other.
 
     Raises:
         ValueError: if there are no samples.
@@ -41,7 +41,7 @@ def speech_figure(waveform: Tensor, sample_rate: int) -> Figure:
 
 
 def outline(waveform: Tensor, columns: int = COLUMNS) -> tuple[Tensor, Tensor]:
-    """Lowest and highest sample of each column, (N,) both, N = min(S, columns) or a little less."""
+    """Return the lowest and highest sample of each column, (N,) both, with N = min(S, columns) or slightly less."""
     size = -(-len(waveform) // columns)
     samples = waveform.detach().cpu().float()
     padding = -len(samples) % size

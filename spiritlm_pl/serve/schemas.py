@@ -1,4 +1,4 @@
-"""What goes over the wire, with the words that the API's documentation says of it."""
+"""Requests and responses of the API, with the descriptions that its documentation shows."""
 
 from typing import Any, Literal
 
@@ -7,28 +7,28 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.serve.audio import FORMATS
 
-MOST_TEXT = 10_000  # characters of one piece
+MOST_TEXT = 10_000  # largest number of characters in one piece
 MOST_PIECES = 64
 MOST_UNITS = 10_000
-LARGEST_SEED = 2**53 - 1  # what JavaScript counts to
+LARGEST_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
 AUDIO = f"A file of {FORMATS}, in base64."
 DEFAULTS = GenerationSettings()
 
 
 class Strict(BaseModel):
-    """A request: unknown names are refused, so that a misspelt option is noticed."""
+    """Request in which unknown names are refused, so that a misspelt option is noticed."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Problem(BaseModel):
-    """Why a request was refused."""
+    """Reason why a request was refused."""
 
     detail: str = Field(description="One line: what must be, and what is instead.")
 
 
 class PromptPiece(Strict):
-    """A piece of a prompt; exactly one of its fields is given."""
+    """Piece of a prompt; exactly one of its fields is given."""
 
     text: str | None = Field(
         default=None,
@@ -50,7 +50,7 @@ class PromptPiece(Strict):
 
 
 class VoiceChoice(Strict):
-    """Who speaks, and how."""
+    """Voice that speech is synthesised with."""
 
     speaker: str | int | None = Field(
         default=None, description="The vocoder's voice, by name or number (see `/api/info`); its own choice if none."
@@ -61,10 +61,10 @@ class VoiceChoice(Strict):
 
 
 class GenerateRequest(VoiceChoice):
-    """A prompt and how to continue it. The defaults of sampling are the paper's."""
+    """Prompt with options of its continuation. The defaults of sampling are those of the paper."""
 
     prompt: list[PromptPiece] = Field(min_length=1, max_length=MOST_PIECES, description="Pieces in their order.")
-    output: Literal["text", "speech", "any"] = Field(default="any", description="What may be generated.")
+    output: Literal["text", "speech", "any"] = Field(default="any", description="Modality that may be generated.")
     temperature: float = Field(default=DEFAULTS.temperature, ge=0.01, le=10, description="Higher is wilder.")
     top_p: float = Field(
         default=DEFAULTS.top_p,
@@ -86,7 +86,7 @@ class GenerateRequest(VoiceChoice):
     )
 
     def settings(self) -> GenerationSettings:
-        """Sampling options of the model."""
+        """Return the sampling options of the model."""
         return GenerationSettings(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -99,7 +99,7 @@ class GenerateRequest(VoiceChoice):
 
 
 class WrittenToken(BaseModel):
-    """A token of the language model."""
+    """Token of the language model."""
 
     id: int
     kind: str = Field(description="text, unit, pitch, style or modality.")
@@ -107,7 +107,7 @@ class WrittenToken(BaseModel):
 
 
 class AnswerPiece(BaseModel):
-    """A piece of an answer: text, or speech."""
+    """Piece of an answer: text, or speech."""
 
     text: str | None = None
     audio: str | None = Field(
@@ -118,14 +118,14 @@ class AnswerPiece(BaseModel):
 
 
 class GenerateResponse(BaseModel):
-    """An answer."""
+    """Answer to a request for generation."""
 
     pieces: list[AnswerPiece]
     finish_reason: Literal["stop", "length"] = Field(
         description="`stop` where the model ended by itself, `length` where it had no new tokens left."
     )
-    prompt_tokens: list[WrittenToken] = Field(description="What the model read.")
-    tokens: list[WrittenToken] = Field(description="What it wrote.")
+    prompt_tokens: list[WrittenToken] = Field(description="Tokens of the prompt.")
+    tokens: list[WrittenToken] = Field(description="Tokens that the model generated.")
 
 
 class TokenizeRequest(Strict):
@@ -165,7 +165,7 @@ class VocodeRequest(VoiceChoice):
 
 
 class Sizes(BaseModel):
-    """How many tokens of each kind there are."""
+    """Numbers of tokens of each kind."""
 
     text: int
     units: int
@@ -175,7 +175,7 @@ class Sizes(BaseModel):
 
 
 class Allowed(BaseModel):
-    """What the server takes."""
+    """Limits of the requests that the server accepts."""
 
     max_seconds: float
     max_megabytes: float
@@ -183,7 +183,7 @@ class Allowed(BaseModel):
 
 
 class InfoResponse(BaseModel):
-    """What is served."""
+    """Description of the served model."""
 
     version: str = Field(description="Of spiritlm-pl.")
     architecture: str = Field(description="Of the language model.")

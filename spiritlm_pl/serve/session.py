@@ -1,4 +1,4 @@
-"""One model for many who ask: one at a time, few waiting, nothing longer than allowed.
+"""Session that shares one model between users: one request at a time, with limits of waiting requests and lengths.
 
 Shapes: R runs of equal units, S samples.
 """
@@ -19,21 +19,21 @@ from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
-MOST_CONCURRENT = 32  # each waits on a thread, of which a server has 40
+MOST_CONCURRENT = 32  # each request waits on a thread, of which a server has 40
 
 
 class Busy(RuntimeError):
-    """As many ask as may wait."""
+    """Error for a request when the largest number of requests is already waiting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a server takes.
+    """Limits of the requests that a server accepts.
 
     Args:
-        max_seconds: speech of one request.
-        max_megabytes: body of one request.
-        max_concurrent: requests that wait for the model or use it.
+        max_seconds: largest length of the speech in one request, in seconds.
+        max_megabytes: largest size of the body of one request, in MB.
+        max_concurrent: largest number of requests that wait for the model or use it.
     """
 
     max_seconds: float = 60.0
@@ -50,19 +50,19 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes in the body of one request."""
+        """Largest number of bytes in the body of one request."""
         return int(self.max_megabytes * 1e6)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """Answer of a model with its tokens.
 
     Attributes:
         pieces: text and speech in their order.
-        prompt_tokens: ids that it read.
-        tokens: ids that it wrote, as far as they are in the pieces.
-        finish_reason: "stop" where it ended by itself, "length" where it had no new tokens left.
+        prompt_tokens: token ids of the prompt.
+        tokens: token ids that the model generated, as far as they are in the pieces.
+        finish_reason: "stop" if the model ended by itself, "length" if it reached the largest number of tokens.
     """
 
     pieces: list[Piece]
@@ -72,17 +72,17 @@ class Answer:
 
 
 class Session:
-    """A model behind a queue.
+    """Model behind a queue of requests.
 
     Args:
-        spirit_lm: the model and what it reads and speaks with.
-        limits: what is allowed.
+        spirit_lm: model with the tokenizers and the vocoder that it reads and speaks with.
+        limits: limits of the requests that are accepted.
 
     Attributes:
-        speakers: names of the voices.
-        styles: names of the global styles.
-        speaker: the voice that speaks where none is asked for; None without a vocoder.
-        style: likewise.
+        speakers: names of the vocoder's voices.
+        styles: names of the vocoder's global styles.
+        speaker: voice that is used if a request names none; None without a vocoder.
+        style: global style that is used if a request names none; None for a vocoder without styles.
     """
 
     def __init__(self, spirit_lm: SpiritLM, limits: Limits | None = None) -> None:
@@ -94,25 +94,25 @@ class Session:
         self.speaker = self.speakers[vocoder.speaker_id(None)] if vocoder and self.speakers else None
         self.style = self.styles[vocoder.style_id(None)] if vocoder and self.styles else None
         self._places = threading.BoundedSemaphore(self.limits.max_concurrent)
-        self._model = threading.Lock()  # the language model and the vocoder
+        self._model = threading.Lock()  # protects the language model and the vocoder
         self._tokenizer = threading.Lock()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Take a place and have the language model and the vocoder alone.
+        """Wait in the queue, and hold the language model and the vocoder exclusively.
 
         Raises:
-            Busy: if too many wait already.
+            Busy: if too many requests are waiting.
         """
         with self._place(), self._model:
             yield
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Be one of the requests that wait for the model or use it.
+        """Count as one of the requests that wait for the model or use it.
 
         Raises:
-            Busy: if too many wait already.
+            Busy: if too many requests are waiting.
         """
         if not self._places.acquire(blocking=False):
             most = self.limits.max_concurrent
@@ -123,13 +123,13 @@ class Session:
             self._places.release()
 
     def read_speech(self, data: bytes) -> Speech:
-        """Make a speech piece of an audio file: its waveform, units, durations and tokens.
+        """Convert an audio file to a piece of speech with waveform, units, durations and tokens.
 
-        It does not wait for an answer that is being made: the speech tokenizer is none of the model's parts.
+        This does not wait for an answer that is being generated, since the speech tokenizer has a lock of its own.
 
         Raises:
-            ValueError: if it is no audio, too long, too short, silent or not finite.
-            Busy: if too many wait already.
+            ValueError: if the file is not audio, or is too long, too short, silent or not finite.
+            Busy: if too many requests are waiting.
         """
         waveform, sample_rate = decode_audio(data, self.limits.max_seconds)
         with self._place():
@@ -147,27 +147,28 @@ class Session:
 
         Args:
             prompt: text, and speech as a waveform, from `read_speech`, or as tokens.
-            output: what may be generated.
-            settings: sampling options.
-            voice: who speaks; the vocoder's default voice if not given.
-            progress: called after every token with the number of tokens done and at most.
+            output: modality of the answer: "text", "speech", or "any" for both.
+            settings: sampling options of the answer.
+            voice: speaker and style of the speech; the vocoder's defaults if not given.
+            progress: function called after every token with the number of tokens done and the largest number; None for
+                none.
 
         Raises:
-            ValueError: if the prompt is empty or too long, or there is no such voice.
-            Busy: if too many wait already.
+            ValueError: if the prompt is empty or too long, or the vocoder does not have the voice.
+            Busy: if too many requests are waiting.
         """
         seconds = sum(_seconds(piece) for piece in prompt)
-        if seconds > self.limits.max_seconds:  # before any of it is tokenized
+        if seconds > self.limits.max_seconds:  # checked before any of the speech is tokenized
             most = self.limits.max_seconds
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
         with self._place():
             spirit_lm = self._in_voice(voice)
-            # Once, and before the turn: the model's time is not spent on it.
+            # Once, and before the turn, so that tokenizing does not block the model.
             prompt = [self._with_tokens(piece) if isinstance(piece, Speech) else piece for piece in prompt]
             return self._continued(spirit_lm, prompt, output, settings or GenerationSettings(), progress)
 
     def _with_tokens(self, speech: Speech) -> Speech:
-        """Tokenize speech where it has no tokens yet, one request at a time."""
+        """Tokenize speech that has no tokens yet, one request at a time."""
         with self._tokenizer if speech.tokens is None else nullcontext():
             return self.spirit_lm.codec.encode(speech)
 
@@ -179,7 +180,7 @@ class Session:
         settings: GenerationSettings,
         progress: Progress | None,
     ) -> Answer:
-        """Continue a prompt whose speech has tokens, alone with the model."""
+        """Continue a prompt whose speech has tokens, and hold the model exclusively meanwhile."""
         with self._model:
             (pieces,) = spirit_lm.generate(prompt, output, replace(settings, num_samples=1), progress)
         read = spirit_lm.encode_prompt(prompt)
@@ -191,13 +192,13 @@ class Session:
         """Speak tokens of speech.
 
         Args:
-            tokens: ids of units, with pitch and style among them where the model has them.
-            durations: frames of each unit; predicted if not given.
-            voice: who speaks; the vocoder's default voice if not given.
+            tokens: token ids of units, with pitch and style among them if the model has them.
+            durations: number of frames of each unit; predicted if not given.
+            voice: speaker and style of the speech; the vocoder's defaults if not given.
 
         Raises:
             ValueError: if there is no vocoder, no such voice or no unit, durations do not fit, or it lasts too long.
-            Busy: if too many wait already.
+            Busy: if too many requests are waiting.
         """
         with self.turn():
             spirit_lm = self._in_voice(voice)
@@ -218,11 +219,11 @@ class Session:
         return Speech(waveform, synthesis.sample_rate, said, frames, tuple(tokens))
 
     def _in_voice(self, voice: Voice | None) -> SpiritLM:
-        """The same model in another voice."""
+        """Return the same model with another voice."""
         return self.spirit_lm if voice is None else self.spirit_lm.in_voice(voice.speaker, voice.style)
 
     def _written(self, pieces: Sequence[Piece], last: Modality) -> list[int]:
-        """Ids of an answer to a prompt that ends in a modality; at each change stands its token."""
+        """Return the ids of an answer to a prompt that ends in a modality, with modality tokens at changes."""
         segments = [_segment(piece) for piece in pieces]
         segments = [segment for segment in segments if segment.tokens]
         if not segments:
@@ -233,13 +234,13 @@ class Session:
 
 
 def _segment(piece: Piece) -> Segment:
-    """A piece of an answer as the model wrote it."""
+    """Return a piece of an answer as the tokens that the model generated."""
     assert piece.tokens is not None
     return Segment(Modality.TEXT if isinstance(piece, Text) else Modality.SPEECH, piece.tokens)
 
 
 def _seconds(piece: Piece) -> float:
-    """How long a piece with a waveform lasts; 0 for others."""
+    """Return the length of a piece with a waveform in seconds; 0 for others."""
     if isinstance(piece, Speech) and isinstance(piece.audio, Tensor):
         return piece.audio.shape[-1] / piece.sample_rate
     return 0.0

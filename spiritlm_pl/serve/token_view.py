@@ -1,4 +1,4 @@
-"""Tokens to be read by people: names, kinds, colours, and back from names to ids."""
+"""Display of tokens by name, kind and colour, and conversion of names to ids."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 TEXT, MODALITY = TokenKind.TEXT.name.lower(), TokenKind.MODALITY.name.lower()
 COLOURS = {TEXT: "#dbe7f6", MODALITY: "#f6cdd0"}
 STREAM_COLOURS = ("#fbe3c6", "#d3ecd5", "#e6dcf5", "#cfeaea", "#f3e0ee", "#e9e6c9")  # in the order of the streams
-SHOWN = 40  # characters of a wrong string in a message
+SHOWN = 40  # largest number of characters of a wrong string in a message
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token with its name.
+    """Token with its name.
 
     Attributes:
-        id: of the language model.
-        kind: what it is: text, modality, or the name of its stream.
-        name: `[Hu12]` and the like; text as it reads.
+        id: id of the token in the language model.
+        kind: kind of the token: text, modality, or the name of its stream.
+        name: name of the token, such as `[Hu12]`; for text, the text itself.
     """
 
     id: int
@@ -34,17 +34,17 @@ class Token:
 
 
 def named_tokens(ids: Sequence[int], vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[Token]:
-    """Tokens with their names."""
+    """Return tokens with their names."""
     return [
         Token(token, vocabulary.label(token), vocabulary.name(token) or text_tokenizer.decode([token])) for token in ids
     ]
 
 
 def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Ids of printed speech tokens, such as `[St81][Pi13][Hu78]`.
+    """Return the ids of printed speech tokens, such as `[St81][Pi13][Hu78]`.
 
     Raises:
-        ValueError: if there are words among them, no unit is, or a token is outside the vocabulary.
+        ValueError: if the string holds words, holds no unit, or holds a token outside the vocabulary.
     """
     pieces = parse_prompt(string, vocabulary)
     speech = pieces[0] if len(pieces) == 1 else None
@@ -59,10 +59,10 @@ def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
 
 
 def tokens_html(tokens: Sequence[Token], streams: Sequence[str] = (UNIT, PITCH, STYLE)) -> str:
-    """Write coloured tokens below a legend of their kinds, as HTML; whatever stands in a token is escaped.
+    """Return coloured tokens below a legend of their kinds as HTML, in which the text of tokens is escaped.
 
     Args:
-        tokens: to be shown.
+        tokens: tokens to show, in their order.
         streams: names of the streams of speech in the order of the legend; those of Spirit LM if not given.
     """
     if not tokens:
@@ -79,7 +79,7 @@ def _chip(text: str, kind: str) -> str:
 
 
 def tokens_css(vocabulary: Vocabulary) -> str:
-    """Style sheet of `tokens_html`, with a colour for each stream."""
+    """Return the style sheet of `tokens_html`, with a colour for each stream."""
     colours = COLOURS | dict(zip(vocabulary.layout.names, cycle(STREAM_COLOURS), strict=False))
     kinds = "".join(f".token.{kind} {{background: {colour}}}\n" for kind, colour in colours.items())
     return (

@@ -1,4 +1,4 @@
-"""`spiritlm generate --jsonl`: many prompts, and lines with the answers."""
+"""`spiritlm generate --jsonl`: answers to many prompts as JSON lines."""
 
 import sys
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ def generate_lines(
     A line holds `prompt` (a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`), and may
     hold `id` and `output`. A line of the answer holds `answers`, for each sample a list of pieces, and
     `finish_reasons`: for each sample `stop` where the model ended by itself, `length` where it had no new tokens left.
-    In the end the number that stopped is told.
+    At the end, the number of answers that stopped is printed.
 
     Args:
-        spirit_lm: answers.
-        source: a file, or `-` for standard input.
-        audio: folder of the wav files.
-        out: file of the lines; those in it are done. None for standard output.
-        output: what may be generated where a line does not say.
-        settings: sampling options.
+        spirit_lm: model that answers the prompts.
+        source: file of JSON lines, or `-` for standard input.
+        audio: folder that wav files are written to.
+        out: file that lines are appended to; prompts that are already in it are skipped. None for standard output.
+        output: modality of the answers to lines without an `output`.
+        settings: sampling options of all answers.
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if a line is no JSON object; what else is wrong with it stands in its answer.
+        ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
     """
     writer = LinesWriter(out, [source])
     items = writer.left(read_items([source]))
@@ -57,14 +57,14 @@ def generate_lines(
                         described = _described(item, answers, audio, spirit_lm.vocabulary)
                         writer.write(item, answers=described, finish_reasons=reasons)
                         all_reasons += reasons
-                    except OSError as error:  # a disk that is full, or a folder that is not ours
+                    except OSError as error:  # a full disk, or a folder without write access
                         writer.write(item, error=str(error))
     if all_reasons:
         print(how_many_stopped(all_reasons), file=sys.stderr)
 
 
 def how_many_stopped(reasons: Sequence[str]) -> str:
-    """How many of some answers ended by themselves, as a line for the user."""
+    """Return a line that tells how many answers ended by themselves."""
     stopped = reasons.count("stop")
     if len(reasons) == 1:
         return "the model stopped by itself" if stopped else f"cut off: {NONE_LEFT}"
@@ -73,7 +73,7 @@ def how_many_stopped(reasons: Sequence[str]) -> str:
 
 
 def _described(item: Item, answers: list[Any], folder: Path, vocabulary: Any) -> list[list[dict[str, Any]]]:
-    """Answers as plain values; speech goes to wav files."""
+    """Return answers as plain values, and write their speech to wav files."""
     from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
 

@@ -1,7 +1,7 @@
-"""Items in, lines out: what `spiritlm tokenize`, `vocode`, `score` and `generate --jsonl` share.
+"""Input and output that `spiritlm tokenize`, `vocode`, `score` and `generate --jsonl` share.
 
-A line that is written is done: the same command goes on after it. What cannot be done has a line with `error`, is
-counted, and is tried again the next time.
+An item whose line is written is done, and the same command skips it when it is run again. An item that fails has a line
+with `error`, is counted, and is tried again the next time.
 """
 
 import json
@@ -27,10 +27,10 @@ PROMPT_PIECES = ({"text"}, {"audio"})
 
 
 def best_device(asked: str | None) -> str:
-    """The device that is asked for, or the best one.
+    """Return the device that is asked for, or the best one of this machine.
 
     Raises:
-        ValueError: if it is not here.
+        ValueError: if this machine does not have the device.
     """
     import torch
 
@@ -40,14 +40,14 @@ def best_device(asked: str | None) -> str:
 
 
 def read_items(inputs: Sequence[str]) -> Iterator[Item]:
-    """Items of JSON lines; every one has an `id`.
+    """Read items from JSON lines; each gets an `id` if it has none.
 
     Args:
-        inputs: files, or `-` for standard input.
+        inputs: files of JSON lines, or `-` for standard input.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a line is no JSON object.
+        ValueError: if a line is not a JSON object.
     """
     for name in inputs:
         if name != STANDARD and not Path(name).is_file():
@@ -77,7 +77,7 @@ def _lines(stream: IO[str], name: str) -> Iterator[str]:
 
 
 def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
-    """Items of audio files, of the audio in folders, and of JSON lines with `audio` (files end in .json or .jsonl)."""
+    """Read items from audio files, folders with audio, and JSON lines with `audio` (files end in .json or .jsonl)."""
     from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 
     for name in inputs:
@@ -98,10 +98,10 @@ def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
 
 
 def pieces(found: Any) -> "list[Piece] | str":
-    """A prompt: a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`.
+    """Read a prompt: a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if the value is neither.
     """
     from spiritlm_pl.generation.types import Speech, Text
 
@@ -113,18 +113,18 @@ def pieces(found: Any) -> "list[Piece] | str":
 
 
 class LinesWriter:
-    """Writes lines, knows which ids are done, counts errors, and shows a bar.
+    """Writer of lines that skips ids of an earlier run, counts errors, and shows a progress bar.
 
     Args:
-        out: a file that is added to; None for standard output.
-        inputs: what is read, which must be other files.
+        out: file that lines are appended to; None for standard output.
+        inputs: files that are read, none of which may be `out`.
 
     Raises:
-        ValueError: if the output is one of the inputs, or no file of an earlier run.
+        ValueError: if the output is one of the inputs, or was not written by an earlier run.
     """
 
     def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
-        """Read what is done; errors of earlier runs are taken out."""
+        """Read the lines of an earlier run and remove those with errors."""
         for name in inputs:
             if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
                 raise ValueError(f"the output must be another file than the input, but both are {name}")
@@ -146,10 +146,10 @@ class LinesWriter:
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     def left(self, items: Iterable[Item]) -> list[Item]:
-        """Items that are not done, in their order.
+        """Yield the items that are not done, in their order.
 
         Raises:
-            ValueError: if two have the same id.
+            ValueError: if two items have the same id.
         """
         found: dict[str, Item] = {}
         for item in items:
@@ -163,7 +163,7 @@ class LinesWriter:
         return list(found.values())
 
     def write(self, item: Item, **values: Any) -> None:
-        """A line for an item."""
+        """Write the line of an item."""
         self.errors += "error" in values
         self.good += "error" not in values
         self.stream.write(json.dumps({"id": item["id"], **values}, ensure_ascii=False) + "\n")
@@ -171,14 +171,14 @@ class LinesWriter:
         self.bar.advance(self.task)
 
     def __enter__(self) -> "LinesWriter":
-        """Show the bar."""
+        """Show the progress bar."""
         self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away, and tell of errors; if nothing could be done, the command has failed."""
+        """Remove the progress bar and print the number of errors; raise an error if every item failed."""
         self.bar.stop()
         if self.out is not None:
             self.stream.close()
@@ -191,26 +191,26 @@ class LinesWriter:
 
 
 def _whole_lines(path: Path) -> Iterator[Item]:
-    """Lines of an earlier run; the last one may have been cut off.
+    """Return the lines of an earlier run; the last one is left out if it was cut off.
 
     Raises:
-        ValueError: if another one is no line of these commands.
+        ValueError: if another line was not written by these commands.
     """
     if not path.is_file():
         return
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")  # other ends of lines may be in a text
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")  # texts may hold other line ends
     for number, line in enumerate(lines, start=1):
         try:
             found = json.loads(line)
             found["id"]
         except (ValueError, TypeError, KeyError):
-            if number == len(lines):  # it has no end of its own
+            if number == len(lines):  # without a line end it was cut off
                 return
             raise ValueError(f"line {number} of --out {path} must be of an earlier run, but is {line[:40]!r}") from None
         yield found
 
 
 def file_name(name: str) -> str:
-    """A name for files, without folders and what a file system may not like; different ids have different names."""
+    """Return a file name for an id, without folders and special characters; different ids get different names."""
     plain = plain_name(name, "-").strip(".-")
     return short_name(name if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")

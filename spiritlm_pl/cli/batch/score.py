@@ -1,4 +1,4 @@
-"""`spiritlm score`: how likely is a hypothesis after a context?"""
+"""`spiritlm score`: log-likelihoods of hypotheses after contexts."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,24 +20,24 @@ def score(
 
     A line of the input holds a context and its hypotheses: strings in which [Text], [Speech], [Hu5] ... are tokens, or
     lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
-    log-likelihood, the number of tokens and the mean, and which one is best by the mean
-    (null for a tie). The end of a document is not scored.
+    log-likelihood, the number of tokens and the mean, and which one is best by the mean (null for a tie). The end of a
+    document is not scored.
 
     Examples:
         spiritlm score items.jsonl --out scores.jsonl
         echo '{"context": "[Text]the cat sat on", "hypotheses": [" the mat", " the moon"]}' | spiritlm score -
 
     Args:
-        inputs: files of JSON lines; - or nothing for standard input.
-        out: file where lines go, and those in it are done; standard output if left out.
-        model: a model folder, or the published release.
-        variant: which of both, where the release holds both.
-        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
-        batch_size: items at once.
-        dtype: number format of the weights, float32, bfloat16 ...; as stored if left out.
+        inputs: files of JSON lines; - or no file reads standard input.
+        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        model: model folder, or directory of the published release.
+        variant: base or expressive, if the published release holds both.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        batch_size: number of items that are computed together.
+        dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
 
     Raises:
-        ValueError: if an argument or the model is wrong; what is wrong with an item stands in its line.
+        ValueError: if an argument or the model is wrong; errors in an item are written to its line.
         FileNotFoundError: if the model is missing.
     """
     if batch_size < 1:
@@ -50,7 +50,7 @@ def score(
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
-    disable_progress_bar()  # of reading the weights
+    disable_progress_bar()  # the bar of reading the weights would disturb the output
     loading = LoadOptions(device=best_device(device), dtype=dtype)
     spirit_lm = SpiritLM.from_pretrained(model, variant, loading)
     with writer:

@@ -7,7 +7,7 @@ from typing import Any
 from spiritlm_pl.cli.batch.items import MODEL, STANDARD, Item, LinesWriter, audio_items, best_device
 from spiritlm_pl.interop.release.layout import Variant
 
-WINDOW_SECONDS = 1_800.0  # of audio that is held at once, to batch utterances of like length
+WINDOW_SECONDS = 1_800.0  # seconds of audio that are held at once, to batch utterances of similar length
 
 
 def tokenize(
@@ -21,8 +21,8 @@ def tokenize(
 ) -> None:
     """Turn audio into tokens: files, folders, or JSON lines with audio.
 
-    A line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds; the codes of a neural
-    codec have no durations, as each lasts a frame.
+    Each line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds; the codes of a
+    neural codec have no durations, as each lasts a frame.
 
     Examples:
         spiritlm tokenize recordings/ --out tokens.jsonl
@@ -30,16 +30,17 @@ def tokenize(
         ls *.wav | jq -R '{audio: .}' -c | spiritlm tokenize - --model released --variant expressive
 
     Args:
-        inputs: audio files, folders with audio, or files of JSON lines; - or nothing for standard input.
-        out: file where lines go, and those in it are done; standard output if left out.
-        model: a model folder, or the published release.
-        variant: which of both, where the release holds both.
-        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
-        batch_seconds: seconds of audio that are computed at once.
-        half: compute in bfloat16: faster where it can be, some units differ.
+        inputs: audio files, folders with audio, or files of JSON lines; - or no input reads JSON lines from standard
+            input.
+        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        model: model folder, or directory of the published release.
+        variant: base or expressive, if the published release holds both.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        batch_seconds: seconds of audio that are computed together.
+        half: compute in bfloat16, which is faster on processors that support it; some units differ.
 
     Raises:
-        ValueError: if an argument or the model is wrong; what is wrong with a file stands in its line.
+        ValueError: if an argument or the model is wrong; errors in a file are written to its line.
         FileNotFoundError: if the model is missing.
     """
     if batch_seconds <= 0:
@@ -63,7 +64,7 @@ def tokenize(
 
 
 def windows(items: list[Item]) -> Iterator[list[Item]]:
-    """Items in stretches of half an hour of audio; what does not tell its length counts as a minute."""
+    """Group items into windows of half an hour of audio; files of unknown length count as a minute."""
     from spiritlm_pl.corpora.decoding import declared_seconds
 
     window, held = list[Item](), 0.0
@@ -79,7 +80,7 @@ def windows(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def tokenized(codec: Any, items: list[Item], batch_seconds: float) -> Iterator[tuple[Item, dict[str, Any]]]:
-    """Each item with the values of its line."""
+    """Yield each item with the values of its line."""
     from spiritlm_pl.data.batching import by_length
     from spiritlm_pl.generation.stream import speech_string
     from spiritlm_pl.generation.types import Speech

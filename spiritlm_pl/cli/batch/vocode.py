@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from spiritlm_pl.generation.types import Speech
     from spiritlm_pl.generation.vocode import Voice
 
-LONGEST = 2_500  # frames of a unit
+LONGEST = 2_500  # largest duration of a unit in frames
 
 
 def vocode(
@@ -26,10 +26,10 @@ def vocode(
     predict_durations: bool = False,
     half: bool = False,
 ) -> None:
-    """Speak tokens: JSON lines of `spiritlm tokenize`.
+    """Turn tokens, such as the JSON lines of `spiritlm tokenize`, into audio.
 
-    A line of the input holds tokens and, where they are known, durations in frames; one of the output id, audio,
-    seconds.
+    Each line of the input holds tokens and, if they are known, durations in frames; each line of the output holds id,
+    audio and seconds.
 
     Examples:
         spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl
@@ -37,19 +37,19 @@ def vocode(
         echo '{"tokens": "[Hu12][Hu7][Hu3]"}' | spiritlm vocode -
 
     Args:
-        inputs: files of JSON lines; - or nothing for standard input.
-        out: file where lines go, and those in it are done; standard output if left out.
-        audio: folder where wav files go.
-        model: a model folder, or the published release.
-        variant: which of both, where the release holds both.
-        device: cpu, cuda, cuda:1 ...; cuda if left out and there.
-        speaker: the voice, by name or number; the vocoder's default if left out.
-        style: the vocoder's global style, by name or number, if it has any.
-        predict_durations: predict durations even where they are known.
-        half: compute in bfloat16: faster where it can be, a little noise.
+        inputs: files of JSON lines; - or no file reads standard input.
+        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        audio: folder that wav files are written to.
+        model: model folder, or directory of the published release.
+        variant: base or expressive, if the published release holds both.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        speaker: voice of the speech, by name or number; the vocoder's default if left out.
+        style: global style, by name or number, for a vocoder that has some; its default if left out.
+        predict_durations: predict durations even if the items hold them.
+        half: compute in bfloat16, which is faster on processors that support it and adds a little noise.
 
     Raises:
-        ValueError: if an argument or the model is wrong; what is wrong with an item stands in its line.
+        ValueError: if an argument or the model is wrong; errors in an item are written to its line.
         FileNotFoundError: if the model is missing.
     """
     sources = inputs or (STANDARD,)
@@ -86,10 +86,10 @@ def vocode(
 
 
 def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool) -> "Speech":
-    """Speech of an item.
+    """Return the speech of an item.
 
     Raises:
-        ValueError: if its tokens or durations are no such thing.
+        ValueError: if the item's tokens or durations are not valid.
     """
     import torch
 

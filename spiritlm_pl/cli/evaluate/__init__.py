@@ -1,4 +1,4 @@
-"""`spiritlm evaluate WHAT ... OUT`: measure what a stage has learnt, on held-out data, into a JSON file."""
+"""`spiritlm evaluate WHAT ... OUT`: measure on held-out data what a stage has learnt, and write a JSON file."""
 
 from spiritlm_pl.registry import find_all
 

@@ -1,4 +1,4 @@
-"""`spiritlm evaluate expressivity` and `prosody`: what pitch and style tokens carry."""
+"""`spiritlm evaluate expressivity` and `prosody`: measures of what pitch and style tokens carry."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ def expressivity(
     audio: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """How much of what was said, how and by whom survives the tokens: originals and vocoders in one table.
+    """Measure how much of words, melody, style and voice survives the tokens, of originals and vocoders in one table.
 
     Recordings are resynthesised with their true durations. In the JSON file as in the table, recognition and style
     are in percent, errors of F0 and voicing in shares of frames, every figure with the number of utterances and, where
@@ -43,26 +43,26 @@ def expressivity(
         spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-judge FOLDER
 
     Args:
-        vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'; a Base one is given the units
-            alone.
+        vocoders: exported vocoders by the name of their column, such as '{"Base": "a", "Expressive": "b"}'; a Base one
+            is given the units alone.
         units: tokenised corpus, with pitch and style codes for an expressive vocoder.
         corpus: corpus folder with the recordings.
-        out: JSON file to write; a table goes beside it as Markdown.
-        split: which split to measure on.
-        utterances: at most so many, spread evenly over the split; all when left out.
-        style_judge: network of stage "style" that tells styles apart; without it style is left out. Utterances with a
-            style that it knows (`custom["style"]`) are judged against it; where there is none, the judge's verdict on
-            the original is to be kept.
-        speaker_judge: network of stage "style" that tells speakers apart; without it voices are left out.
-        pocketsphinx: whether this recogniser listens; none does where the corpus has no transcripts.
-        whisper: folder of a faster-whisper model, another recogniser.
-        language: of the transcripts, which Whisper listens for: en, de, pl, ...
-        f0: F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
+        out: JSON file to write; a table is written beside it as Markdown.
+        split: split to measure on: train, validation or test.
+        utterances: largest number of utterances, spread evenly over the split; all if left out.
+        style_judge: exported network of stage "style" that classifies styles; without it style is not measured. Its
+            verdict is compared with the style of utterances (`custom["style"]`) that it knows; if there are none, with
+            its verdict on the original.
+        speaker_judge: exported network of stage "style" that classifies speakers; without it voices are not compared.
+        pocketsphinx: whether to use this recogniser; none is used if the corpus has no transcripts.
+        whisper: folder of a faster-whisper model, which is used as another recogniser; none if left out.
+        language: language of the transcripts, which Whisper expects: en, de, pl, ...
+        f0: name of the F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
         codes: stream gives each unit the latest pitch and style before it, as a language model's tokens do; frames
             gives each frame its own, for comparison.
-        speaker: one voice for all, by name or number; that of the utterance when left out.
-        audio: folder for the first utterances as wav files of 16 kHz; none when left out.
-        device: for vocoders, judges of style and voice, and F0.
+        speaker: voice of all resyntheses, by name or number; that of the utterance if left out.
+        audio: folder that the first utterances are written to as wav files of 16 kHz; none are written if left out.
+        device: device for vocoders, the judges of style and voice, and F0.
     """
     trust_given(f0)
     from spiritlm_pl.evaluation.classifiers import load_classifier
@@ -119,7 +119,7 @@ def expressivity(
 
 
 def save_example(folder: Path, resynthesis: "Resynthesis", contours: "Mapping[str, Contour]", with_audio: bool) -> None:
-    """Write a picture of an utterance's F0, original and resyntheses over each other, and what is to be heard."""
+    """Write a plot of an utterance's F0, original and resyntheses over each other, and the audio if asked for."""
     from spiritlm_pl.evaluation.contours import FRAME_RATE
     from spiritlm_pl.evaluation.plots import contour_figure
     from spiritlm_pl.f0.frames import SAMPLE_RATE
@@ -145,7 +145,7 @@ def prosody(
     speaker: int | str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Pairs of one text by one speaker in two styles: are the units the same, and does the melody follow?
+    """Compare pairs of one text said by one speaker in two styles: units should agree, and the melody should follow.
 
     For the corpus of `spiritlm prepare styles`, or any other with styles (`custom["style"]`) of the same texts.
 
@@ -154,16 +154,16 @@ def prosody(
         spiritlm evaluate prosody '{Base: a}' data/units/styles data/corpora/styles out.json --contrasts '[[high, low]]'
 
     Args:
-        vocoders: name to exported vocoder, such as '{"Base": "a", "Expressive": "b"}'.
-        units: tokenised corpus.
+        vocoders: exported vocoders by the name of their column, such as '{"Base": "a", "Expressive": "b"}'.
+        units: folder of a tokenised corpus.
         corpus: corpus folder with the recordings.
-        out: JSON file to write; a table goes beside it as Markdown.
-        split: which split to measure on.
-        contrasts: pairs of styles, such as '[[high, low], [fast, slow]]'; all that there are when left out.
-        f0: F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
-        codes: where pitch and style stand, as in `expressivity`.
-        speaker: one voice for all, by name or number; that of the utterance when left out.
-        device: for vocoders and F0.
+        out: JSON file to write; a table is written beside it as Markdown.
+        split: split to measure on: train, validation or test.
+        contrasts: pairs of styles, such as '[[high, low], [fast, slow]]'; all pairs of the corpus if left out.
+        f0: name of the F0 extractor: fcpe, yaapt, yin, torchaudio, another that is registered, or the path of a class.
+        codes: stream or frames, the place of pitch and style codes, as in `expressivity`.
+        speaker: voice of all resyntheses, by name or number; that of the utterance if left out.
+        device: device for vocoders and F0.
     """
     trust_given(f0)
     from dataclasses import replace

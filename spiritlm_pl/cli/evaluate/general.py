@@ -1,4 +1,4 @@
-"""Measures of tokens and of language models."""
+"""Commands that measure tokens and language models."""
 
 from typing import Literal
 
@@ -15,11 +15,11 @@ def units(
         spiritlm evaluate units '{mine: data/speech_tokenizer}' '[data/corpora/mine]' units.json --utterances 500
 
     Args:
-        tokenizers: name to folder, such as '{"mfcc": "a", "hubert": "b"}'.
+        tokenizers: tokenizer folders by name, such as '{"mfcc": "a", "hubert": "b"}'.
         corpora: corpus folders; phone purity and PNMI are measured on those with phone alignments.
         out: JSON file to write.
-        split: which split to measure on.
-        utterances: at most so many of each corpus, spread evenly over the split.
+        split: split to measure on: train, validation or test.
+        utterances: largest number of utterances of each corpus, spread evenly over the split.
     """
     from spiritlm_pl.evaluation.unit_metrics import unit_report, unit_table
 
@@ -35,18 +35,18 @@ def units(
 
 
 def codes(units: list[str], out: str, split: Split = "test") -> None:
-    """What tokenised corpora cost and tell: bitrate, use and entropy of units, pitch and style codes.
+    """Measure the tokens of corpora: bitrate, codebook use and entropy of units, pitch and style codes.
 
-    Where utterances have styles (`custom["style"]`) and speakers, also what each kind of code tells of them.
+    If utterances have styles (`custom["style"]`) and speakers, also how much each kind of code reveals of them.
 
     Examples:
         spiritlm evaluate codes '[data/units/mine]' codes.json
         spiritlm evaluate codes '[data/units/a, data/units/b]' codes.json --split validation
 
     Args:
-        units: tokenised corpora of one tokenizer; several are measured together, too.
-        out: JSON file to write; a table goes beside it as Markdown.
-        split: which split to measure on.
+        units: folders of tokenised corpora of one tokenizer; several are also measured together.
+        out: JSON file to write; a table is written beside it as Markdown.
+        split: split to measure on: train, validation or test.
     """
     from spiritlm_pl.data.corpus_store import UnitCorpus
     from spiritlm_pl.evaluation.codes import code_report, code_table
@@ -72,23 +72,23 @@ def choice(
     device: str = "cpu",
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
-    """Which of two continuations belongs to this context? Accuracy in the four directions of text and speech.
+    """Measure how often a model prefers the right of two continuations, in the four directions of text and speech.
 
     Examples:
         spiritlm evaluate choice quickstart/model/lm quickstart/units/stories choice.json
         spiritlm evaluate choice runs/lm_7b/export data/units/mine choice.json --kind sentences --device cuda
 
     Args:
-        lm: exported language model.
-        units: tokenised corpus.
+        lm: folder of an exported language model.
+        units: folder of a tokenised corpus with word times.
         out: JSON file to write.
-        split: which split to measure on.
+        split: split to measure on: train, validation or test.
         kind: stories (utterances with `custom["sentence_ends"]`) are cut before their last sentence, sentences (all
             others) in their middle.
-        items: at most so many; all when left out.
-        seed: of the pairs.
-        device: cpu, cuda, cuda:1, ...
-        dtype: number format of the weights; stored keeps it.
+        items: largest number of contexts; all if left out.
+        seed: seed of the choice of pairs.
+        device: device to compute on: cpu, cuda, cuda:1, ...
+        dtype: number format of the weights; stored keeps that of the folder.
     """
     import torch
 
@@ -124,26 +124,26 @@ def endings(
     device: str = "cpu",
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
-    """Do answers stop by themselves? Beginnings of utterances, continued in the four directions of text and speech.
+    """Measure how often answers stop by themselves after beginnings of utterances, in four directions.
 
     Examples:
         spiritlm evaluate endings quickstart/model/lm quickstart/units/stories endings.json
         spiritlm evaluate endings runs/lm_7b/export data/units/mine endings.json --kind sentences --max-new-tokens 300
 
     Args:
-        lm: exported language model.
-        units: tokenised corpus.
+        lm: folder of an exported language model.
+        units: folder of a tokenised corpus with word times.
         out: JSON file to write.
-        split: which split to measure on.
+        split: split to measure on: train, validation or test.
         kind: stories (utterances with `custom["sentence_ends"]`) are continued after all but their last sentence,
             sentences (all others) from their middle.
-        items: utterances at most.
-        max_new_tokens: the limit; 4 times the longest true continuation when left out.
-        corpus: folder of the recordings, for `audio`.
-        audio: folder for the first beginnings as wav files, to try generation with; none when left out.
-        seed: of the utterances and of sampling, whose other options are the paper's.
-        device: cpu, cuda, cuda:1, ...
-        dtype: number format of the weights; stored keeps it.
+        items: largest number of utterances to continue.
+        max_new_tokens: largest number of new tokens; if left out, 4 times the longest true continuation.
+        corpus: corpus folder with the recordings; needed for `audio`.
+        audio: folder that the first beginnings are written to as wav files, to try generation with; none if left out.
+        seed: seed of the choice of utterances and of sampling, whose other options are those of the paper.
+        device: device to compute on: cpu, cuda, cuda:1, ...
+        dtype: number format of the weights; stored keeps that of the folder.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What the commands write and print."""
+"""Output of the evaluation commands: JSON, tables, progress bars and audio."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from spiritlm_pl.evaluation.tables import Figures
 
-EXAMPLES = 4  # utterances of which audio and pictures are written
+EXAMPLES = 4  # number of utterances of which audio and plots are written
 Split = Literal["train", "validation", "test"]
 Item = TypeVar("Item")
 
@@ -35,7 +35,7 @@ def write_table(out: str, table: "Figures") -> None:
 
 
 def followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
-    """Items, with a bar of progress."""
+    """Iterate over items with a progress bar."""
     return track(items, what, total=total, console=Console(stderr=True))
 
 

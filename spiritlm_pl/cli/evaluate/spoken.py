@@ -1,4 +1,4 @@
-"""`spiritlm evaluate resynthesis`."""
+"""`spiritlm evaluate resynthesis`: recognition of resynthesised speech."""
 
 from pathlib import Path
 
@@ -26,17 +26,17 @@ def resynthesis(
         spiritlm evaluate resynthesis runs/vocoder/export data/units/mine data/corpora/mine out.json --whisper FOLDER
 
     Args:
-        vocoder: exported vocoder; an expressive one is given the pitch and style codes, too.
-        units: tokenised corpus.
+        vocoder: folder of an exported vocoder; an expressive one is also given the pitch and style codes.
+        units: folder of a tokenised corpus.
         corpus: corpus folder with the recordings.
         out: JSON file to write.
-        split: which split to measure on.
-        utterances: at most so many, spread evenly over the split; all when left out.
-        audio: folder for the first wav files and their pictures, original beside resynthesis; none when left out.
-        pocketsphinx: whether this recogniser, which knows English alone, listens.
-        whisper: folder of a faster-whisper model, another recogniser.
-        language: of the transcripts, which Whisper listens for: en, de, pl, ...
-        device: for the vocoder.
+        split: split to measure on: train, validation or test.
+        utterances: largest number of utterances, spread evenly over the split; all if left out.
+        audio: folder that the first originals and resyntheses are written to as wav files and plots; none if left out.
+        pocketsphinx: whether to use this recogniser, which knows only English.
+        whisper: folder of a faster-whisper model, which is used as another recogniser; none if left out.
+        language: language of the transcripts, which Whisper expects: en, de, pl, ...
+        device: device that the vocoder computes on.
     """
     from spiritlm_pl.corpora.audio import load_waveform
     from spiritlm_pl.corpora.manifest import speaker_of
