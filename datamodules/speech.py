@@ -23,7 +23,8 @@ from torch.utils.data.distributed import DistributedSampler
 from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout, unit_frames
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
+from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
 from spiritlm_pl.f0.reader import StoredF0

@@ -20,7 +20,8 @@ from spiritlm_pl.contracts.speech_tokenizer import exact_hop
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import speaker_of, style_of
 from spiritlm_pl.data.batching import Indices, Visit, fixed_batches, generator
-from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, unit_frames
+from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.data.frames import at_frames, unit_frames
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 

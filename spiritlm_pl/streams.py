@@ -81,7 +81,7 @@ class Stream:
 
     @property
     def plural(self) -> str:
-        """What its codes are called together, in shards and options: units, pitches, styles, or the stream's name."""
+        """Name of its codes together, in shards and options: units, pitches, styles, or the stream's name."""
         return PLURALS.get(self.name, self.name)
 
     @property

@@ -20,7 +20,7 @@ class Modality(IntEnum):
 
 
 class TokenKind(IntEnum):
-    """What one token stands for."""
+    """Kind of a token: text, speech, a modality token, or a row that only pads the embedding."""
 
     TEXT = 0
     SPEECH = 1
@@ -205,7 +205,7 @@ class Vocabulary:
         return TokenKind.MODALITY if token < self.num_tokens else TokenKind.PADDING
 
     def label(self, token: int) -> str:
-        """What a token is, in a word: text, modality, padding, or the name of its stream.
+        """Name the kind of a token: text, modality, padding, or the name of its stream.
 
         Raises:
             ValueError: if the id is outside the embedding.

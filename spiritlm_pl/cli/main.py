@@ -174,7 +174,7 @@ def run(arguments: list[str]) -> None:
 
 
 def told(error: Exception) -> str:
-    """What is said of a user's error; of what a parser says of all the types that it tried, the reasons."""
+    """Return what the user reads of an error; of a parser's long text about all types that it tried, the reasons."""
     text = installation_advice(error) if isinstance(error, ModuleNotFoundError) else str(error)
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
         return text

@@ -1,1 +1,1 @@
-"""What the rooms ask of each other, one contract a file: batches, data modules, tokenizers, vocoders, judges."""
+"""Contracts between the rooms, one a file: batches, data modules, tokenizers, vocoders, judges."""

@@ -1,4 +1,4 @@
-"""What DataModules hand to LightningModules.
+"""Batches that DataModules hand to LightningModules.
 
 Shapes: B batch, S samples, T tokens or frames, F F0 frames, L labels, N documents of a batch.
 """
@@ -21,7 +21,7 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What all batches can do; a trainer moves them between devices with `to`."""
+    """Base of all batches; a trainer moves them between devices with `to`."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch with its tensors on a device."""

@@ -1,4 +1,4 @@
-"""What the module of a stage asks of the trainer's data module, beside batches of the type that `batches` describes.
+"""Contracts of data modules: members that the module of a stage needs, beside batches of a type in `batches`.
 
 A module asks once, in `setup` or before its first step, when the data module has been set up; loaders that are given to
 a trainer without a data module are taken as they are. Any class with these members will do.

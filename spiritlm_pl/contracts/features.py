@@ -1,4 +1,4 @@
-"""What frame features are to quantizers: the extractor that computes them, and what a configuration names it by.
+"""Contracts of frame features: the extractor that computes them, and the dataclass that names it in a configuration.
 
 A data module of features calls the extractor on each batch after its transfer, in training; a speech tokenizer calls it
 on waveforms. It is a `torch.nn.Module`, in evaluation mode and without gradients.
@@ -37,7 +37,7 @@ class FeatureExtractor(Protocol):
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """What a configuration names features by: a dataclass that builds or loads them."""
+    """Names features in a configuration: a dataclass that builds or loads them."""
 
     def build(self) -> Any:  # any, since configurations compare what other packages' classes say that they return
         """Build or load a `FeatureExtractor`, which is a `torch.nn.Module`."""

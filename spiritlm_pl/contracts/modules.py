@@ -1,4 +1,4 @@
-"""What callbacks ask of the module that they watch; checked once, at `setup`, so that any module with these will do.
+"""Contracts of modules: members that callbacks need of the module that they watch; checked once, at `setup`.
 
 Shapes: B batch, F F0 frames, P pitch codes.
 """

@@ -1,4 +1,4 @@
-"""What a language model is trained to do: from a batch to the number that is differentiated.
+"""Contract of objectives: from a batch to the number that language model pretraining minimises.
 
 `LanguageModelModule` calls its objective in every training and validation step. It divides the sum by the tokens of the
 batch's rows, and logs the losses by the kind of their targets.

@@ -1,4 +1,4 @@
-"""What turns frame features into units.
+"""Contract of quantizers, which turn frame features into units.
 
 A speech tokenizer calls it on the features of an extractor; the training of a CTC quantizer calls it as teacher. It is
 a `torch.nn.Module`.

@@ -1,4 +1,4 @@
-"""What turns waveforms into speech tokens.
+"""Contract of speech tokenizers, which turn waveforms into speech tokens.
 
 `predict` calls `encode` on batches of a corpus and keeps what it gives in shards; prompts of speech are encoded by the
 same call. Everything downstream (shards, language model, vocoder) knows this contract alone, so MFCC k-means, HuBERT

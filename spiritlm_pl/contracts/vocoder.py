@@ -1,4 +1,4 @@
-"""What generation asks of a unit vocoder or the decoder of a neural codec, which turn speech tokens into waveforms.
+"""Contracts of unit vocoders and of decoders of neural codecs, which turn speech tokens into waveforms.
 
 Shapes: B batch, R runs of equal units, T frames, C codebooks, S samples.
 """

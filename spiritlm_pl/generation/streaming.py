@@ -79,7 +79,7 @@ class AnswerStream:
         self.begun = False
 
     def add(self, token: int) -> Iterator[StreamedPiece]:
-        """What is new with a token."""
+        """Yield the text or the waveform that is new with a token."""
         kind = self.vocabulary.kind(token)
         if kind not in (TokenKind.TEXT, TokenKind.SPEECH):
             if kind is TokenKind.MODALITY and self.vocabulary.layout.framewise and self.modality is not None:
@@ -100,7 +100,7 @@ class AnswerStream:
         yield from self._tell(ended=False)
 
     def end(self) -> Iterator[StreamedPiece]:
-        """What is new since nothing more will come of the stretch."""
+        """Yield the rest of a stretch, once nothing more will come of it."""
         if self.tokens:
             yield from self._tell(ended=True)
 

@@ -30,7 +30,7 @@ class WaveformStream(Protocol):
     """Waveforms of one stretch of speech while its tokens come."""
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """What can be said (S,) once these tokens are known; often nothing."""
+        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
         ...
 
 
@@ -41,7 +41,7 @@ class Synthesis(Protocol):
     hop_length: int
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """What would be spoken: units (R,), or codes (T, C)."""
+        """Return the units (R,), or codes (T, C), that would be spoken."""
         ...
 
     def durations(self, tokens: Sequence[int]) -> Tensor:
@@ -178,7 +178,7 @@ class CodebookStream:
         self.fewest = synthesis.vocabulary.layout.tokens_per_frame
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """What can be said (S,) once these tokens are known; often nothing."""
+        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
         self.tokens += tokens
         if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
             return torch.zeros(0)
@@ -242,7 +242,7 @@ def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object)
 
 
 def synthesis_of(vocoder: AnyVocoder, vocabulary: Vocabulary, voice: Voice) -> Synthesis:
-    """What speaks the tokens of a vocabulary with a vocoder."""
+    """Return a vocoder made ready for the tokens of a vocabulary."""
     if isinstance(vocoder, CodebookDecoder):
         return CodebookSynthesis(vocoder, vocabulary)
     return UnitSynthesis(vocoder, vocabulary, voice)

@@ -57,7 +57,7 @@ class UnitStream:
         self.made: int | None = None  # frames
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """What can be said (S,) once these tokens are known; often nothing."""
+        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
         self.tokens += tokens
         spoken = self._spoken()
         units = spoken.units

@@ -95,7 +95,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens": (),
     "tokens.blocks": ("data.blocks",),
     "tokens.build_blocks": ("data.build_blocks", "data.utterances", "data.block_vocabulary"),
-    "tokens.corpus_store": ("data.corpus_store",),
+    "tokens.corpus_store": ("data.corpus_store", "data.frames"),
     "tokens.documents": ("data.documents",),
     "tokens.interleave": ("data.interleave",),
     "tokens.interleave_reference": ("data.interleave_reference",),

@@ -12,9 +12,9 @@ from spiritlm_pl.data.corpus_store import (
     common_layout,
     finish_folder,
     part_is_finished,
-    unit_frames,
     write_part,
 )
+from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.streams import SpeechLayout
 
 

@@ -9,7 +9,8 @@ import torch
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
-from spiritlm_pl.data.corpus_store import UnitUtterance, at_frames, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.frames import at_frames
 from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout

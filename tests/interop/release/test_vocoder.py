@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from spiritlm_pl.data.corpus_store import at_frames
+from spiritlm_pl.data.frames import at_frames
 from spiritlm_pl.interop.release.speech import read_speaker
 from spiritlm_pl.interop.release.vocoder import CONFIG, WEIGHTS, read_vocoder
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
