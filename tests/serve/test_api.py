@@ -217,7 +217,7 @@ def test_bodies_that_are_no_proper_json_are_named(client, body, message):
         ("http://127.0.0.1/a.wav", "must be a file in base64"),
         ("", "audio must be a file of WAV, FLAC, Ogg, MP3, AAC, MP4, WebM, AIFF or CAF, but is 0 bytes"),
         (base64.b64encode(b"RIFF no audio at all").decode(), "audio must be a file of WAV"),
-        (audio(np.zeros(0)), "at least 640 samples, but has 0"),
+        (audio(np.zeros(0)), "audio must hold samples, but has none"),
         (audio(tone(0.01)), "at least 640 samples, but has 160"),
         (audio(np.zeros(16_000)), "must hold sound, but is silent"),
         (audio(np.full(16_000, np.nan), subtype="FLOAT"), "finite samples"),
