@@ -12,7 +12,7 @@ from torch import Tensor
 from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
 from spiritlm_pl.generation.codebooks import codebook_frames
 from spiritlm_pl.generation.types import Speech
-from spiritlm_pl.generation.vocode import SpokenUnits, Voice, speak, speak_continuation, spoken_units
+from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
@@ -203,11 +203,6 @@ def check_stream(chunk_frames: int, lookahead: int | None) -> None:
         raise ValueError(
             f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
         )
-
-
-def device_of(network: object) -> torch.device:
-    """Where a network's weights lie; the CPU for what has none."""
-    return next((weight.device for weight in getattr(network, "parameters", list)()), torch.device("cpu"))
 
 
 def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:

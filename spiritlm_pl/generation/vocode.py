@@ -62,6 +62,11 @@ def spoken_units(tokens: Sequence[int], vocabulary: Vocabulary, vocoder: UnitVoc
     return SpokenUnits(units[known], pitches[known], styles[known]).joined()
 
 
+def device_of(network: object) -> torch.device:
+    """Where a network's weights lie; the CPU for what has none."""
+    return next((weight.device for weight in getattr(network, "parameters", list)()), torch.device("cpu"))
+
+
 def speak(vocoder: UnitVocoder, spoken: SpokenUnits, voice: Voice, durations: Tensor | None = None) -> Tensor:
     """Synthesise a waveform (S,); a Base vocoder ignores pitch and style."""
     pitches, styles = (spoken.pitches, spoken.styles) if vocoder.expressive else (None, None)
@@ -84,7 +89,7 @@ def speak_continuation(
     spoken = spoken.joined()
     if len(spoken.units) <= num_prompt:
         return torch.zeros(0)
-    device = next((p.device for p in getattr(vocoder, "parameters", list)()), torch.device("cpu"))
+    device = device_of(vocoder)
     durations = durations_from_log(vocoder.predict_log_durations(spoken.units[None].to(device)))[0].cpu()
     if prompt_durations is not None:
         durations[:num_prompt] = prompt_durations
