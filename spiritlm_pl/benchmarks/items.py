@@ -1,4 +1,4 @@
-"""Items of benchmarks that compare log-likelihoods: a context, possibly empty, and the hypotheses that may follow it."""
+"""Items of benchmarks that compare log-likelihoods: a context, possibly empty, and hypotheses that may follow it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
