@@ -120,7 +120,7 @@ class RecordRun(SaveConfigCallback):
             path.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open or continue the MLflow run."""
+        """Open the MLflow run of `spiritlm fit`, or continue that of the checkpoint that is resumed."""
         self._open_run(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,15 +132,15 @@ class RecordRun(SaveConfigCallback):
             write_run_file(folder, trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm validate`."""
+        """Open an MLflow run for `spiritlm validate`."""
         self._open_run(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm test`."""
+        """Open an MLflow run for `spiritlm test`."""
         self._open_run(trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm predict`."""
+        """Open an MLflow run for `spiritlm predict`."""
         self._open_run(trainer, pl_module)
 
     def _open_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -177,7 +177,7 @@ class RecordRun(SaveConfigCallback):
         self._stop_monitor()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop recording system metrics also after other commands than fit."""
+        """Stop recording system metrics if `on_train_end` has not done so, as after every command but fit."""
         self._stop_monitor()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -19,14 +19,14 @@ FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
 
 class F0DataModule(SpeechDataModule):
-    """Random crops of contours for training, whole contours for validation.
+    """Data module of F0 contours: random crops for training, whole contours for validation.
 
     Args:
         corpora: folders of the corpora.
         f0_name: name under which the F0 of the corpora was extracted.
         speaker_means: whether to subtract the mean F0 of the speaker where it is known; otherwise that of the utterance
             is subtracted.
-        crop_frames: number of frames in a training crop; the release trains on 208.
+        crop_frames: number of F0 frames of 5 ms in a training crop; the default is about one second (1.04 s).
         batch_seconds: largest duration of a batch in seconds, padding included.
         min_seconds: duration in seconds below which utterances are left out of training and validation.
         max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.

@@ -144,7 +144,7 @@ class LanguageModelModule(FiniteStepsModule):
         self.text_fingerprint = text.fingerprint
 
     def on_train_start(self) -> None:
-        """Begin to watch steps as all stages do, and discard the sums of an unfinished step."""
+        """Prepare to count skipped steps, and discard losses that an unfinished step has summed."""
         super().on_train_start()
         self._step_sums = None
 
@@ -175,17 +175,17 @@ class LanguageModelModule(FiniteStepsModule):
         return total / batch.tokens.numel()
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
-        """Discard the sums of a step after its last batch, and count the step if DeepSpeed skipped it."""
+        """Discard the summed losses of a step after its last batch, and count the step if DeepSpeed skipped it."""
         if self.trainer.global_step != batch.step:
             self._step_sums = None
         super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the sums of the last validation."""
+        """Discard the summed losses of the last validation."""
         self._validation_sums = {}
 
     def validation_step(self, batch: TokenBatch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Add a batch to the sums of its stream."""
+        """Add the losses of a batch to the sums of its data stream."""
         _, losses, targets = self._losses(batch)
         sums = loss_sums(losses, targets, self.vocabulary)
         before = self._validation_sums.get(dataloader_idx)

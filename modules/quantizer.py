@@ -33,7 +33,7 @@ class QuantizerModule(FiniteStepsModule):
 
     @property
     def extractor(self) -> FeatureExtractor | None:
-        """The extractor that computes the features of the data; None where the trainer was given loaders."""
+        """The extractor that computes the features of the data; None for a trainer without a data module."""
         data = data_of(self, FeatureData)
         return None if data is None else data.extractor
 

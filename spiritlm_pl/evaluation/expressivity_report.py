@@ -60,11 +60,11 @@ class ExpressivityReport:
         num_utterances: number of utterances that were resynthesised.
         seconds: total length of these utterances in seconds.
         systems: figures of "original" and of each vocoder, by name.
-        style_measure: "accuracy" against labels, or "kept", agreement with the judge's verdict on the original if there
-            are no labels that it knows; None without a judge.
-        styles: number of utterances for each label that the judge knows, or, for "kept", for each verdict.
-        unknown_styles: labels that the judge does not know, which do not count.
-        speaker_scale: similarities of voices among the originals; None without a judge.
+        style_measure: "accuracy" against labels, or "kept", agreement with the label that the classifier gives the
+            original, if there are no labels that it knows; None without a classifier of styles.
+        styles: number of utterances for each label that the classifier knows; for "kept", for each label that it gave.
+        unknown_styles: labels that the classifier does not know, which do not count.
+        speaker_scale: similarities of voices among the originals; None without a classifier of speakers.
     """
 
     num_utterances: int

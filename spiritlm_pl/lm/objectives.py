@@ -57,7 +57,7 @@ class WeightedStreams:
         """Refuse a vocabulary that lacks a stream which has a weight, and weights that are all 0.
 
         Raises:
-            ValueError: naming the streams.
+            ValueError: if the vocabulary does not fit; the message names its streams.
         """
         known = (TEXT, *vocabulary.layout.names)
         if not any(self.weights.get(name, 1.0) for name in known):
