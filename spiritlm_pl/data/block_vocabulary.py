@@ -33,8 +33,8 @@ def block_vocabulary(
         expressive: whether pitch and style codes are kept; None as in the language model, or else if shards have them.
         num_tasks: number of task markers; None as in the language model, or else 0.
         multiple_of: divisor of the number of embedding rows; None as in the language model, or else 256.
-        end_of_document: whether documents end with the text tokenizer's end token; None ends them with it if there is one,
-            but not for a published model.
+        end_of_document: whether documents end with the text tokenizer's end token; None: if there is one, except for a
+            published model.
         begin_of_document: whether documents begin with the text tokenizer's begin token; None as in the language model,
             or else not.
         codebook_delay: delay in frames of each codebook against the one before it; None as in the language model, or
