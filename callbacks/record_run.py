@@ -88,7 +88,10 @@ def parent_tags(config: dict[str, Any]) -> dict[str, str]:
 
 
 def continued_run(trainer: Trainer) -> str | None:
-    """Return the id of the run that wrote the checkpoint a fit was resumed from, read from beside or above it."""
+    """Return the id of the MLflow run that wrote the checkpoint from which a fit is resumed; None if it is not known.
+
+    The id is read from a file in the folder of the checkpoint, or in one of the folders above.
+    """
     if trainer.ckpt_path is None or trainer.state.fn is not TrainerFn.FITTING:
         return None
     checkpoint = Path(str(trainer.ckpt_path)).resolve()

@@ -269,7 +269,7 @@ class WaveformDataModule(SpeechDataModule):
 
 
 class WaveformCrops(Dataset[WaveformBatch]):
-    """Dataset from a visit to its waveforms and labels; crops depend on seed, epoch and utterance alone."""
+    """Dataset of waveforms, whole or cropped, and labels; crops depend on seed, epoch and utterance alone."""
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ class HubertModule(FiniteStepsModule):
         return losses.total
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
         self._classes = torch.zeros(2, self.config.num_classes, dtype=torch.float64, device=self.device)
 

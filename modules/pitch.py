@@ -70,10 +70,10 @@ class PitchModule(FiniteStepsModule):
         self.means = HeldOutMeans(LOSSES)
 
     def on_fit_start(self) -> None:
-        """Check that a crop holds a code.
+        """Check that the training crops are long enough for at least one pitch code.
 
         Raises:
-            ValueError: if the data's crops are shorter than a code.
+            ValueError: if the data's crops are shorter than the frames of one code.
         """
         super().on_fit_start()
         data = data_of(self, F0Data)

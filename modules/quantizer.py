@@ -236,7 +236,7 @@ class CTCQuantizerModule(QuantizerModule):
         return losses["loss"]
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:

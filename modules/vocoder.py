@@ -232,7 +232,7 @@ class VocoderModule(FiniteStepsModule):
             self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:

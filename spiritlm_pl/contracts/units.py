@@ -87,4 +87,4 @@ def check_units(units: Units, layout: SpeechLayout) -> None:
             wrong = int(codes.max()) if int(codes.max()) >= stream.size else int(codes.min())
             raise ValueError(f"{stream.name} must be in [0, {stream.size}), but is {wrong} instead")
     if len(units.starts) != len(units.values):
-        raise ValueError(f"starts must be {len(units.values)}, one a unit, but are {len(units.starts)} instead")
+        raise ValueError(f"starts must be {len(units.values)}, one for each unit, but are {len(units.starts)} instead")

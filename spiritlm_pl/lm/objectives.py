@@ -67,7 +67,7 @@ class WeightedStreams:
                 raise ValueError(f"weights must name some of {', '.join(known)}, but one is of {name!r} instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        """Weights (V,) of all ids."""
+        """Return the weight of each token id (V,), V embedding rows."""
         found = torch.ones(vocabulary.num_rows)
         for name, weight in self.weights.items():
             first, end = (0, vocabulary.num_text) if name == TEXT else vocabulary.bounds(name)
