@@ -9,11 +9,13 @@ from rich.table import Table
 
 from spiritlm_pl.corpora.manifest import read_info
 from spiritlm_pl.corpora.synthetic.spoken import SYNTHESIZER
+from spiritlm_pl.quickstart.plan import variables
 from spiritlm_pl.quickstart.stage import ROOT
-from spiritlm_pl.quickstart.stages import CORPORA, MODEL, REPORTS, SEPARATE_LM
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
 
+REPORTS, MODEL = (Path(variables("base")[name]) for name in ("reports", "model"))
+CORPORA = ROOT / "corpora"
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
 TITLES = {
     "prompts": "real prompts",
@@ -108,7 +110,7 @@ def loss_rows() -> list[Row]:
     """Build rows of held-out losses on the kinds of data that both language models were trained on."""
     rows = []
     interleaved = read_json(MODEL / "lm" / METRICS_FILE)
-    separate = read_json(Path(SEPARATE_LM) / METRICS_FILE)
+    separate = read_json(ROOT / "lm_separate" / METRICS_FILE)
     for key, title in (("val/text/loss", "text"), ("val/speech/loss", "speech")):
         if key in interleaved and key in separate:
             value, other = f"{interleaved[key]:.2f}", f"not interleaved {separate[key]:.2f}"
