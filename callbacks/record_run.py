@@ -41,7 +41,7 @@ def config_file(trainer: Trainer) -> Path:
 
 
 def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
-    """Write a file about the current run into a folder that it makes."""
+    """Write a note with the id of the MLflow run and the folders it read, into a folder that the run makes."""
     logger = mlflow_logger(trainer)
     callbacks = cast(Any, trainer).callbacks  # Lightning sets this attribute without declaring it
     record = next((callback for callback in callbacks if isinstance(callback, RecordRun)), None)

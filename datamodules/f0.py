@@ -80,13 +80,13 @@ class F0DataModule(SpeechDataModule):
         found = self._contours[split].get(cut.id)
         if found is None:
             raise ValueError(
-                f"F0 must be of the corpus as it is, but lacks {cut.id} of split {split}: "
+                f"F0 must be that of the present corpus, but lacks {cut.id} of split {split}: "
                 "run `spiritlm extract-f0` again"
             )
         frames = num_frames(round(cut.duration * SAMPLE_RATE))
         if abs(len(found.f0) - frames) > 1:
             raise ValueError(
-                f"F0 must be of the corpus as it is, but that of {cut.id} has {len(found.f0)} frames instead of "
+                f"F0 must be that of the present corpus, but that of {cut.id} has {len(found.f0)} frames instead of "
                 f"{frames}: run `spiritlm extract-f0` again"
             )
         return True

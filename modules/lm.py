@@ -105,18 +105,17 @@ class LanguageModelModule(FiniteStepsModule):
             self.network = build_network(self.network_config, self.vocabulary)
 
     def setup(self, stage: str) -> None:
-        """Check that data and model speak of the same tokens, and that rows are not longer than the model's positions.
+        """Check that data and model have the same vocabulary, and that rows are not longer than the model's positions.
 
         Raises:
             FileNotFoundError: if there is no text tokenizer where one is named.
-            ValueError: if the vocabularies differ or are of the other kind, the text tokenizer is another one or cannot
-                be exported, rows are too long for the model, or packed rows would not give the losses of the model's
-                own forward.
+            ValueError: if the vocabularies differ, the text tokenizer is not that of the data or cannot be exported,
+                rows are too long for the model, or packed rows would not give the losses of the model's own forward.
         """
         data = data_of(self, TokenData)
         theirs = None if data is None else data.vocabulary
         if theirs is None and self.given_vocabulary is None:
-            raise ValueError("vocabulary must be given where the data does not know it, but is None instead")
+            raise ValueError("vocabulary must be given if the data module has none, but is None instead")
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
             raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.given_vocabulary} instead")
         self.vocabulary = cast(Vocabulary, self.given_vocabulary or theirs)

@@ -49,7 +49,7 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
 
 
 def check_clipping(module: LightningModule) -> None:
-    """Refuse clipping of gradients by value where only their norm is clipped: by DeepSpeed and manual optimization.
+    """Refuse to clip gradients by value with DeepSpeed or manual optimization, which clip only their norm.
 
     Raises:
         ValueError: if the trainer asks for clipping by value there.

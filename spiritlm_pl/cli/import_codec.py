@@ -39,7 +39,7 @@ def import_codec(
     from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"out must be a new folder, but {out} holds something")
+        raise ValueError(f"out must be a new folder, but {out} is not empty")
     disable_progress_bar()
     codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
     save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})
