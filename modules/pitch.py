@@ -119,7 +119,7 @@ class PitchModule(FiniteStepsModule):
         return self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the sums of losses and errors, and the counts of codes."""
         self.means.reset(self.device)
         size = len(fields(F0Errors)) + self.network.cardinality
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)

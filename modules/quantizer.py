@@ -146,7 +146,7 @@ class KMeansModule(QuantizerModule):
         self.count_step(skipped)
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the summed distances to centroids and the counts of clusters."""
         self._counts = torch.zeros(self.network.num_units, dtype=torch.float64, device=self.device)
         self._distance = torch.zeros(1, dtype=torch.float64, device=self.device)
 

@@ -254,7 +254,7 @@ class VocoderModule(FiniteStepsModule):
             self.means.add(name, values.mean(), len(values))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means."""
+        """Log the means of the losses and errors over the validation data of all ranks."""
         for name, value in self.means.figures().items():
             self.log(f"{self.held_out}/{name}", value, prog_bar=name == "mel_distance")
 
