@@ -118,10 +118,10 @@ class ExpressivityReport:
         if self.style_measure is not None:
             total = sum(self.styles.values())
             commonest = max(self.styles, key=lambda style: self.styles[style])
-            of = "labels" if self.style_measure == "accuracy" else "the judge's verdicts on the originals"
+            of = "labels" if self.style_measure == "accuracy" else "the classifier's labels of the originals"
             notes.append(f"style: {total} {of}, {100 * self.styles[commonest] / total:.1f} % of them {commonest}")
         if self.unknown_styles:
-            notes.append(f"the judge of style does not know {', '.join(self.unknown_styles)}: not counted")
+            notes.append(f"the classifier of style does not know {', '.join(self.unknown_styles)}: not counted")
         if self.speaker_scale is not None:
             same, other = self.speaker_scale.same_speaker, self.speaker_scale.different_speakers
             notes.append(
