@@ -133,7 +133,9 @@ class VocoderModule(FiniteStepsModule):
         return network
 
     def setup(self, stage: str) -> None:
-        """Check precision and data, take the weights of the initial vocoder and the data's commonest codes as defaults.
+        """Check precision and data, and take the weights of the initial vocoder.
+
+        The most frequent pitch and style code of the data become the defaults of an expressive vocoder.
 
         Raises:
             ValueError: if precision, data or the initial vocoder do not fit.
@@ -183,7 +185,7 @@ class VocoderModule(FiniteStepsModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if not 0 < total < math.inf:
-            raise ValueError(f"trainer.max_steps must be given here, but is {self.trainer.max_steps} instead")
+            raise ValueError(f"trainer.max_steps must be set for this module, but is {self.trainer.max_steps} instead")
         return int(total)
 
     def on_train_batch_start(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -232,7 +234,7 @@ class VocoderModule(FiniteStepsModule):
             self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -252,7 +254,7 @@ class VocoderModule(FiniteStepsModule):
             self.means.add(name, values.mean(), len(values))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means."""
+        """Log the means of the losses and errors over the validation data of all ranks."""
         for name, value in self.means.figures().items():
             self.log(f"{self.held_out}/{name}", value, prog_bar=name == "mel_distance")
 

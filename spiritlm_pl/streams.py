@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
-PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (section 3.2)
+PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes per second (section 3.2)
 PLURALS = {UNIT: "units", PITCH: "pitches", STYLE: "styles"}
 # Other figures, kinds of tokens and columns of shards have these names.
 RESERVED = {
@@ -23,19 +23,21 @@ MOST_CODES = 1 << 16  # of a codebook; shards store codes in 16 bits
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Describe one stream of speech tokens.
+    """One stream of speech tokens.
 
     Args:
-        name: of the stream, in figures and shards: unit, pitch, style, ...
-        prefix: of the printed tokens: Hu in `[Hu12]`; with several codebooks `[Co3_12]` is code 12 of codebook 3.
+        name: name of the stream in metrics and shards: unit, pitch, style, ...
+        prefix: letters with which its tokens are printed: Hu in `[Hu12]`. With several codebooks, `[Co3_12]` is code 12
+            of codebook 3.
         size: number of different codes of a codebook.
-        rate: frames a second; None where a model does not tell.
-        num_codebooks: codes of each frame.
+        rate: number of frames per second; None where it is not known, as that of the units in a vocabulary
+            of Spirit LM.
+        num_codebooks: number of codebooks, each of which gives one code per frame.
         deduplicated: whether a run of equal codes is one token.
-        order: place among the tokens of other streams that start at the same time; the lowest comes first.
-        delays: frames by which the tokens of each codebook stand behind their time; empty for none.
-        clock: factor on `rate` where tokens are put in order; the published Expressive model counts the time of its
-            units at 24.99 Hz.
+        order: rank of its tokens among tokens of other streams that start at the same time; the lowest comes first.
+        delays: number of frames by which the tokens of each codebook are delayed; empty for no delays.
+        clock: factor by which `rate` is multiplied when the tokens of several streams are sorted by time. Units of
+            Spirit LM Expressive have 24.99 / 25, since the published model counts their times at 24.99 Hz.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -81,16 +83,20 @@ class Stream:
 
     @property
     def plural(self) -> str:
-        """Name of its codes together, in shards and options: units, pitches, styles, or the stream's name."""
+        """Plural of the name, which shards and options use: units, pitches, styles; other names stay as they are."""
         return PLURALS.get(self.name, self.name)
 
     @property
     def num_tokens(self) -> int:
-        """Ids of all codebooks together."""
+        """Number of token ids of all codebooks together."""
         return self.size * self.num_codebooks
 
     def token_name(self, place: int) -> str:
-        """Printed form of the token at a place in [0, `num_tokens`): `[Hu12]`, or `[Co3_12]` with several codebooks."""
+        """Return the printed form of a token: `[Hu12]`, or `[Co3_12]` with several codebooks.
+
+        Args:
+            place: number of the token within this stream, in [0, `num_tokens`).
+        """
         codebook, code = divmod(place, self.size)
         return f"[{self.prefix}{code}]" if self.num_codebooks == 1 else f"[{self.prefix}{codebook}_{code}]"
 
@@ -101,10 +107,10 @@ def spirit_lm_streams(
     """Describe the streams of Spirit LM: units, and for Expressive pitch and style.
 
     Args:
-        num_units: phonetic units.
-        num_pitches: pitch codes, 0 for Base.
-        num_styles: style codes, 0 for Base.
-        frame_rate: units a second before runs are collapsed; None where it is not known.
+        num_units: number of phonetic units.
+        num_pitches: number of pitch codes; 0 for Base.
+        num_styles: number of style codes; 0 for Base.
+        frame_rate: number of units per second before deduplication; None where it is not known.
 
     Raises:
         ValueError: if a size is out of its range, or there are pitch codes without style codes or the reverse.
@@ -128,19 +134,19 @@ def spirit_lm_streams(
 
 
 def described(found: object, values: Mapping[str, Any]) -> str:
-    """A class with values, as dataclasses print themselves."""
+    """Return the name of an object's class with the given values, in the form in which dataclasses are printed."""
     return f"{type(found).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
-    """Let every codebook stand some frames behind the one before it, over all streams in their order.
+    """Delay every codebook by some frames against the one before it, counted over all streams in their order.
 
     Args:
-        streams: of a neural codec, all of one rate.
-        delay: frames, 0 for all codes of a frame together; None keeps the delays that the streams have.
+        streams: streams of a neural codec, all of one rate.
+        delay: number of frames; 0 keeps all codes of a frame together. None keeps the delays that the streams have.
 
     Raises:
-        ValueError: if the delay is negative, or these are not frames of codebooks.
+        ValueError: if the delay is negative, or the streams are not those of a neural codec.
     """
     if delay is None:
         return tuple(streams)
@@ -161,13 +167,14 @@ def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
 
 @dataclass(frozen=True, repr=False)
 class SpeechLayout:
-    """Describe what a speech tokenizer gives, or a language model reads.
+    """All streams of speech tokens that a speech tokenizer gives, or that a language model reads.
 
     Args:
-        streams: the first one is that by whose frames speech is measured.
+        streams: the streams. The length of speech is counted in frames of the first one.
 
     Raises:
-        ValueError: if there is none, or two have the same name or prefix.
+        ValueError: if there are no streams, two have the same name or prefix, or delays begin above 0 or become
+            smaller.
     """
 
     streams: tuple[Stream, ...]
@@ -203,12 +210,12 @@ class SpeechLayout:
 
     @property
     def first(self) -> Stream:
-        """The stream by whose frames speech is measured."""
+        """The first stream, in whose frames the length of speech is counted."""
         return self.streams[0]
 
     @property
     def frame_rate(self) -> float:
-        """Frames of the first stream a second, before runs are collapsed."""
+        """Number of frames per second of the first stream, before deduplication."""
         return self.rate(self.first.name)
 
     @property
@@ -218,24 +225,24 @@ class SpeechLayout:
 
     @property
     def phonetic(self) -> bool:
-        """Whether the streams are those of Spirit LM, which its vocoders speak."""
+        """Whether there are phonetic units, as in Spirit LM, from which a unit vocoder synthesises speech."""
         return UNIT in self.names
 
     @property
     def framewise(self) -> bool:
-        """Whether every frame has a token of every codebook, as those of a neural codec have."""
+        """Whether every frame has one token of every codebook, as with a neural codec."""
         return not any(stream.deduplicated or stream.rate != self.first.rate for stream in self.streams)
 
     @property
     def tokens_per_frame(self) -> int:
-        """Tokens of a frame of the first stream, further streams of other rates left aside."""
+        """Number of tokens per frame of the first stream; streams of other rates are not counted."""
         return sum(stream.num_codebooks for stream in self.streams) if self.framewise else self.first.num_codebooks
 
     def stream(self, name: str) -> Stream:
-        """The stream of a name.
+        """Return the stream that has a name.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if no stream has it.
         """
         found = next((stream for stream in self.streams if stream.name == name), None)
         if found is None:
@@ -243,44 +250,44 @@ class SpeechLayout:
         return found
 
     def rate(self, name: str) -> float:
-        """Frames a second of a tokenizer's stream.
+        """Return the number of frames per second of a tokenizer's stream, whose name is given.
 
         Raises:
-            ValueError: if there is none of this name.
+            ValueError: if no stream has this name.
         """
         rate = self.stream(name).rate
         assert rate is not None, "a tokenizer tells its rates"
         return rate
 
     def size(self, name: str) -> int:
-        """Codes of each codebook of a stream, 0 where there is no such stream."""
+        """Return the number of codes in each codebook of the stream that has a name; 0 where no stream has it."""
         return next((stream.size for stream in self.streams if stream.name == name), 0)
 
     def spirit_lm_sizes(self) -> dict[str, int] | None:
-        """Sizes of the streams where they are those of Spirit LM, else None."""
+        """Return the sizes as arguments of `spirit_lm` if these are the streams of Spirit LM; None otherwise."""
         if self.names not in ((UNIT,), (UNIT, PITCH, STYLE)):
             return None
         sizes = {"num_units": self.size(UNIT), "num_pitches": self.size(PITCH), "num_styles": self.size(STYLE)}
         return sizes if self.streams == spirit_lm_streams(**sizes, frame_rate=self.first.rate) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary: sizes of Spirit LM's streams, as its folders have always said it, or all of other ones."""
+        """Return a dictionary for JSON: the sizes alone for the streams of Spirit LM, all values for other streams."""
         sizes = self.spirit_lm_sizes()
         if sizes is not None:
             return {"num_units": sizes.pop("num_units"), "frame_rate": self.first.rate, **sizes}
         return {"streams": [asdict(stream) for stream in self.streams]}
 
     def __repr__(self) -> str:
-        """As `to_dict` says it, so that messages name sizes."""
+        """Return the values of `to_dict` as text, so that messages name the sizes."""
         return described(self, self.to_dict())
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "SpeechLayout":
-        """The layout that `to_dict` wrote; other keys are left aside.
+        """Make the layout from the dictionary that `to_dict` returned; other keys are ignored.
 
         Raises:
-            ValueError: if a stream is none.
-            KeyError: if the description is incomplete.
+            ValueError: if a value of a stream is out of its range.
+            KeyError: if a key is missing.
         """
         if "streams" in description:
             return cls(tuple(Stream(**stream) for stream in description["streams"]))

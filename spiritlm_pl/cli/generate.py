@@ -119,7 +119,7 @@ def generate(
         max_new_tokens: largest number of tokens in an answer; if left out, 50 to text, 200 from text to speech, 300
             otherwise.
         seed: seed of the sampling; the same seed gives the same answer.
-        min_speech_units: with --output any, stretches of speech with fewer units than this are dropped.
+        min_speech_units: smallest number of units of a stretch of speech with --output any; shorter ones are dropped.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
         speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.

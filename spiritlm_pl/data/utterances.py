@@ -25,7 +25,7 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
     Args:
         utterance: tokenised utterance of a corpus.
         layout: streams of its tokenizer.
-        vocabulary: vocabulary, whose streams are taken.
+        vocabulary: vocabulary of the language model; streams that it lacks are left out.
 
     Raises:
         ValueError: if the utterance lacks a stream of the vocabulary.

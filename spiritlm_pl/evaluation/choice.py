@@ -61,7 +61,7 @@ class ChoiceResult:
         low: lower end of the accuracy's 95 % interval.
         high: upper end of the accuracy's 95 % interval.
         accuracy_unnormalised: accuracy by the log-likelihood of the whole continuation, from 0 to 1.
-        num_items: number of contexts that were judged.
+        num_items: number of contexts that were scored.
         num_ties: number of contexts in which both are equally likely per token, each of which counts one half.
     """
 

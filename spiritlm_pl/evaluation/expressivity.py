@@ -2,7 +2,7 @@
 
 Recordings are resynthesised from their tokens with the true durations. Recognisers measure what is lost of the words,
 F0 what is lost of the melody, a classifier of styles what is lost of the style, and a classifier of speakers how
-similar the voice is. Originals are judged in the same way.
+similar the voice is. Originals are measured in the same way.
 
 Shapes: S samples at 16 kHz, F F0 frames.
 """
@@ -35,7 +35,7 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """Judges of resyntheses and originals.
+    """Recognisers, classifiers and the F0 extractor that measure resyntheses and originals.
 
     Attributes:
         extractor: extractor of F0 from waveforms.
@@ -43,6 +43,7 @@ class Judges:
         style: classifier of styles; None if style is not measured.
         speaker: classifier of speakers; None if voices are not compared.
         device: device that F0 is extracted on.
+        language: language of the transcripts, such as en.
     """
 
     extractor: F0Extractor
@@ -55,7 +56,14 @@ class Judges:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """Verdicts of the judges on one waveform: words, F0, style and the features of the voice."""
+    """What was measured of one waveform.
+
+    Attributes:
+        heard: words that each recogniser heard, by its name; None without a transcript.
+        contour: F0 contour of the waveform.
+        style: label that the classifier of styles gave; None without that classifier.
+        voice: features that the classifier of speakers gave; None without that classifier.
+    """
 
     heard: Mapping[str, Heard | None]
     contour: Contour
@@ -64,10 +72,10 @@ class Judged:
 
 
 class Expressivity:
-    """Collection of the judges' verdicts on resyntheses.
+    """Measurement of resyntheses and their originals, one after another.
 
     Args:
-        judges: judges of all waveforms.
+        judges: recognisers and classifiers that all waveforms are given to.
         layout: streams of the tokenizer that made the tokens.
         expressive: whether each vocoder, by its name, is given pitch and style.
     """
@@ -81,7 +89,7 @@ class Expressivity:
         self.speakers: list[str] = []
 
     def add(self, resynthesis: Resynthesis) -> dict[str, Contour]:
-        """Judge one resynthesis, and return the F0 of the original and of each vocoder."""
+        """Measure one resynthesis, and return the F0 contours of the original and of each vocoder."""
         self.tokens.add(resynthesis.tokens)
         self.styles.append(style_of(resynthesis.tokens))
         self.speakers.append(resynthesis.tokens.speaker)
@@ -93,7 +101,7 @@ class Expressivity:
         """Compute the report over all resyntheses.
 
         Raises:
-            ValueError: if nothing was judged.
+            ValueError: if nothing was added.
         """
         originals = self.judged[ORIGINAL]
         if not originals:
@@ -145,7 +153,7 @@ class Expressivity:
 
 
 def judge(waveform: Tensor, text: str, judges: Judges) -> Judged:
-    """Judge a waveform (S,)."""
+    """Measure words, F0, style and voice of a waveform (S,)."""
     ears = judges.recognisers.items()
     return Judged(
         heard={name: hear(recogniser, waveform, text, judges.language) for name, recogniser in ears},

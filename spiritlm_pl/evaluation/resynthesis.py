@@ -1,4 +1,4 @@
-"""Measures of how much of the words survives units and vocoder, judged by recognisers.
+"""Measures of how much of the words survives units and vocoder, by speech recognisers.
 
 Shapes: S samples.
 """
@@ -18,7 +18,7 @@ from spiritlm_pl.vocoder.mel import MelLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Resynthesis:
-    """Utterance to judge: the original waveform (S,), its resynthesis (S',) and its transcript."""
+    """Utterance to recognise: the original waveform (S,), its resynthesis (S',) and its transcript."""
 
     id: str
     text: str
@@ -38,7 +38,7 @@ class ResynthesisReport:
     recognition: dict[str, dict[str, RecognitionScore]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; `recognition` has each judge's scores of originals and resyntheses."""
+        """Return plain values for JSON; `recognition` has each recogniser's scores of originals and resyntheses."""
         plain = asdict(self)
         for judge, scores in self.recognition.items():
             for name, score in scores.items():
@@ -62,15 +62,15 @@ def evaluate_resynthesis(
 
     Args:
         pairs: utterances, each with original and resynthesis.
-        whisper_folder: folder of a faster-whisper model; None not to use this judge.
-        pocketsphinx: whether to use this judge.
+        whisper_folder: folder of a faster-whisper model; None not to use Whisper.
+        pocketsphinx: whether to use this recogniser.
         language: language of the transcripts, which Whisper expects.
         language_texts: transcripts that the language model of pocketsphinx is estimated from; None for those of
             `pairs`.
         sample_rate: rate of all waveforms in Hz.
 
     Raises:
-        ValueError: if there is nothing to judge.
+        ValueError: if there is nothing to recognise.
         ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
     """
     if not pairs:

@@ -1,4 +1,4 @@
-"""Frames of several codebooks in one sequence of tokens: reading them, and keeping a model to their order.
+"""Frames of several codebooks in one sequence of tokens: how they are read, and how a model is kept to their order.
 
 Tokens come in steps. A step holds one token of every codebook, in the streams' order; a codebook with a delay of d
 holds the code of d frames before. Where speech begins, codebooks that are delayed join in later, and where it ends they
@@ -22,13 +22,13 @@ FAR = 1 << 40  # later than any place in a sequence
 
 @dataclass(frozen=True)
 class Codebook:
-    """Where a codebook stands.
+    """Token ids of a codebook and its place in the sequence.
 
     Attributes:
         first: id of its first token.
         size: number of its tokens.
-        turn: place of its token within a step.
-        delay: frames by which its tokens stand behind their time.
+        turn: place of its token within a step, from 0.
+        delay: number of frames by which its tokens are delayed.
     """
 
     first: int
@@ -38,7 +38,7 @@ class Codebook:
 
 
 def codebooks_of(vocabulary: Vocabulary) -> list[Codebook]:
-    """All codebooks of a vocabulary in the order of their ids; columns of frames stand in this order."""
+    """Return all codebooks of a vocabulary in the order of their ids, which is that of the columns of frames."""
     found = [(stream, codebook) for stream in vocabulary.streams for codebook in range(stream.num_codebooks)]
     in_turn = sorted(range(len(found)), key=lambda number: (found[number][0].order, number))
     return [
@@ -53,7 +53,7 @@ def codebooks_of(vocabulary: Vocabulary) -> list[Codebook]:
 
 
 def codebook_frames(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor:
-    """Read the codes (T, C) of the whole frames in speech token ids.
+    """Return the codes (T, C) of the complete frames in speech token ids.
 
     Frames that lack a code, as those at the edges of a stretch of delayed speech do, are left out.
 
@@ -78,11 +78,11 @@ def codebook_frames(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor:
 
 
 def _frames_of_steps(codes_in_turn: Sequence[tuple[int, int, int]], books: Sequence[Codebook]) -> Tensor:
-    """Codes (T, C) of whole frames without delays: a token that does not go on with its frame begins the next one.
+    """Return the codes (T, C) of complete frames without delays; a token whose turn is not later begins the next one.
 
     Args:
         codes_in_turn: column, turn and id of each token.
-        books: all codebooks.
+        books: all codebooks of the vocabulary.
     """
     frames: list[dict[int, int]] = []
     last = len(books)
@@ -96,14 +96,14 @@ def _frames_of_steps(codes_in_turn: Sequence[tuple[int, int, int]], books: Seque
 
 
 class CodebooksInTurn(LogitsProcessor):
-    """Allow a token of speech only where it is its codebook's turn, and all else only between steps.
+    """Logits processor that allows speech tokens only in their codebook's turn, and other tokens only between steps.
 
-    The first codebook decides: it goes on to the next frame, or leaves the others to finish theirs, after which speech
-    may begin anew.
+    The first codebook decides whether speech goes on: either it gives the code of one more frame, or the other
+    codebooks complete the frames that they lack, after which speech may begin anew.
 
     Args:
-        vocabulary: layout of the ids.
-        num_rows: rows of the embedding, V.
+        vocabulary: layout of the token ids.
+        num_rows: number of rows of the embedding, V.
     """
 
     def __init__(self, vocabulary: Vocabulary, num_rows: int) -> None:
@@ -115,7 +115,7 @@ class CodebooksInTurn(LogitsProcessor):
             self.turns[book.first : book.first + book.size] = book.turn
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V) with -inf where banned, after tokens (B, N)."""
+        """Return scores (B, V) of the tokens after `input_ids` (B, N), with -inf for those that are not allowed."""
         table, delays = self.turns.to(scores.device), self.delays.to(scores.device)
         turns = table[input_ids]
         last = turns[:, -1]  # (B,) -1 where nothing of speech stands there
@@ -135,7 +135,7 @@ class CodebooksInTurn(LogitsProcessor):
 
     @staticmethod
     def _progress(turns: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:
-        """The step at which each codebook comes next (B, C), and its frames so far (B, C), of turns (B, N)."""
+        """Return the step at which each codebook comes next, and its frames so far, both (B, C), from turns (B, N)."""
         spoken = (turns >= 0).flip(1).long().cummin(1).values.flip(1).bool()  # the stretch of speech at the end
         books = torch.arange(len(delays), device=turns.device)
         counts = ((turns[:, :, None] == books) & spoken[:, :, None]).sum(1)

@@ -52,7 +52,8 @@ class GenerationSettings:
         seed: seed of the sampling; sample i of a prompt uses seed + i.
         num_samples: number of continuations of each prompt.
         batch_size: number of sequences that are continued together.
-        min_speech_units: with output "any", new stretches of speech with fewer units are dropped.
+        min_speech_units: smallest number of units of a new stretch of speech with output "any"; shorter ones are
+            dropped, see `decode_tokens`.
     """
 
     temperature: float = 0.8

@@ -110,8 +110,8 @@ class SpiritLM:
 
         Args:
             path: model folder with `lm`, `speech_tokenizer` and `vocoder`; folder of a language model alone; or
-                directory of the release with `spiritlm_model` and `speech_tokenizer`.
-            variant: "base" or "expressive", needed if the release holds both.
+                directory of the published release with `spiritlm_model` and `speech_tokenizer`.
+            variant: "base" or "expressive", needed if the published release holds both.
             options: device, dtype, quantization and compilation of the language model.
             speaker: voice of the vocoder, by name or id; None for its default.
             style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
@@ -343,7 +343,8 @@ class SpiritLM:
             prompt: prompt that `encode_prompt` returned.
             tokens: token ids that the model has added to the prompt.
             output: modality that the answer was allowed to have.
-            min_speech_units: with output "any", stretches of speech with fewer units are dropped; see `decode_tokens`.
+            min_speech_units: smallest number of units of speech with output "any"; shorter speech is dropped, see
+                `decode_tokens`.
         """
         shortest = min_speech_units if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)

@@ -1,6 +1,7 @@
-"""Between pieces and the one stream of tokens (Spirit LM, arXiv 2402.05755, section 3.1).
+"""Conversion between pieces of text and speech and one sequence of tokens (Spirit LM, arXiv 2402.05755, section 3.1).
 
-A modality token stands at the start and at every change of modality; a forced output modality opens its own.
+A modality token stands at the start and at every change of modality. Where the answer must have one modality, its token
+ends the prompt.
 Where the vocabulary has task markers (appendix A, ASR+TTS), these stand at the changes instead.
 
 Shapes: R runs of equal units.
@@ -26,7 +27,7 @@ class Segment:
     """A stretch of one modality.
 
     Attributes:
-        modality: of the values.
+        modality: modality of the tokens.
         tokens: text token ids, or ids of all streams of speech in their order.
     """
 
@@ -35,7 +36,7 @@ class Segment:
 
 
 def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any") -> list[int]:
-    """Token ids of a prompt, ready to be continued in the output modality.
+    """Return the token ids of a prompt, ready to be continued in the output modality.
 
     Raises:
         ValueError: if there is nothing in the prompt.
@@ -61,14 +62,14 @@ def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output:
 def decode_tokens(
     tokens: Sequence[int], vocabulary: Vocabulary, min_speech_units: int = 0, continues: bool = False
 ) -> list[Segment]:
-    """Split new tokens where their modality changes, whether or not a modality token says so.
+    """Split new tokens where their modality changes, with or without a modality token at the change.
 
     Args:
         tokens: generated ids, without the prompt and without what follows the end of the sequence.
-        vocabulary: layout of the ids.
-        min_speech_units: speech with fewer units (frames of the first stream) is dropped, but for a first stretch that
-            continues no speech.
-        continues: whether the tokens continue speech.
+        vocabulary: layout of the token ids.
+        min_speech_units: smallest number of units (frames of the first stream) of a stretch of speech; shorter ones are
+            dropped. It does not hold for speech at the beginning of the tokens, unless that continues speech.
+        continues: whether the prompt ends with speech that the tokens continue.
     """
     kinds, end = (TokenKind.TEXT, TokenKind.SPEECH), vocabulary.end_of_document  # some servers give the end as well
     collapses = vocabulary.streams[0].deduplicated
@@ -98,7 +99,7 @@ def decode_tokens(
 
 
 def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:
-    """Find the stream of each speech token id (N,), by its place in the vocabulary, and its place in that stream (N,).
+    """Return for each speech token id the number of its stream (N,), and its number within that stream (N,).
 
     Raises:
         ValueError: if an id is not of speech.
@@ -115,7 +116,7 @@ def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Intege
 
 
 def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
-    """Units (R,) of Spirit LM, and the pitch and the style of each (R,), of speech token ids; -1 where there is none.
+    """Return the units (R,) in speech token ids, and the pitch and style code of each (R,), -1 for none.
 
     Raises:
         ValueError: if an id is not of speech.
@@ -126,7 +127,7 @@ def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor,
 
 
 def units_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor | None:
-    """Phonetic units (R,) of speech token ids; None where a vocabulary has none.
+    """Return the phonetic units (R,) in speech token ids; None if the vocabulary has no units.
 
     Raises:
         ValueError: if an id is not of speech.
@@ -135,5 +136,5 @@ def units_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor | None:
 
 
 def speech_string(tokens: Sequence[int], vocabulary: Vocabulary) -> str:
-    """Printed form of speech tokens, such as `[St81][Pi13][Hu78]`."""
+    """Return the printed form of speech tokens, such as `[St81][Pi13][Hu78]`."""
     return "".join(vocabulary.name(token) or "" for token in tokens)

@@ -1,4 +1,4 @@
-"""Answers while they are made: text as its tokens come, speech as stretches of waveform."""
+"""Answers while they are generated: text as its tokens come, speech as pieces of waveform."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # a letter whose bytes have not all co
 
 @dataclass(frozen=True)
 class StreamedPiece:
-    """Something new.
+    """New part of an answer that is being generated.
 
     Attributes:
-        number: of the piece of the answer that it belongs to, from 0.
-        piece: the text or the waveform that is new.
+        number: number of the piece of the answer to which the part belongs, from 0.
+        piece: text or waveform that is new.
     """
 
     number: int
@@ -29,26 +29,27 @@ class StreamedPiece:
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """Nothing more comes.
+    """End of an answer.
 
     Attributes:
-        finish_reason: "stop" where the model ended by itself, "length" where it had no new tokens left.
+        finish_reason: "stop" if the model ended by itself, "length" if the limit of new tokens was reached.
     """
 
     finish_reason: FinishReason
 
 
 class AnswerStream:
-    """Pieces of an answer while its tokens come, as `decode_tokens` finds them.
+    """Splits an answer into the pieces that `decode_tokens` finds, while its tokens are generated.
 
     Args:
-        text_tokenizer: for words.
-        vocabulary: layout of the ids.
-        min_speech_units: speech is told once it has so many units, but for a first stretch that continues no speech.
-        synthesis: speaks; None to give speech as tokens, at the end of each stretch.
-        before: speech at the end of the prompt, which the answer continues; None where it does not.
-        chunk_frames: of `UnitStream`.
-        lookahead: of `UnitStream`.
+        text_tokenizer: text tokenizer that decodes words.
+        vocabulary: layout of the token ids.
+        min_speech_units: smallest number of units of a stretch of speech; shorter ones are dropped. It does not hold
+            for speech at the beginning of an answer, unless that continues the speech of the prompt.
+        synthesis: synthesis of waveforms; None to give speech as tokens, at the end of each stretch.
+        before: speech at the end of the prompt that the answer continues; None if it continues none.
+        chunk_frames: smallest number of frames synthesised at a time, as in `UnitStream`.
+        lookahead: number of frames that must follow before a frame is synthesised, as in `UnitStream`.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class AnswerStream:
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
     ) -> None:
-        """Nothing is known yet."""
+        """Start before the first token."""
         self.text_tokenizer, self.vocabulary, self.min_speech_units = text_tokenizer, vocabulary, min_speech_units
         self.synthesis = synthesis
         self.chunk_frames, self.lookahead = chunk_frames, lookahead

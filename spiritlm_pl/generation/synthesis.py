@@ -1,6 +1,6 @@
-"""Speech tokens to waveforms, whatever the tokens are: units that a vocoder speaks, or frames that a codec decodes.
+"""Synthesis of waveforms from speech tokens: units through a vocoder, or frames of codes through a neural codec.
 
-Shapes: R runs of equal units, T frames, S samples.
+Shapes: R runs of equal units, T frames, C codebooks, S samples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,53 +21,75 @@ from spiritlm_pl.vocoder.duration import durations_from_log
 if TYPE_CHECKING:
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
-CHUNK_FRAMES = 10  # of waveform, at least: 0.4 s of the paper's units
+CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of the paper's units
 
 AnyVocoder = UnitVocoder | CodebookDecoder
 
 
 class WaveformStream(Protocol):
-    """Waveforms of one stretch of speech while its tokens come."""
+    """Synthesises one stretch of speech piece by piece while its tokens are generated."""
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
+        """Take new tokens, and return the waveform (S,) that they complete; it is often empty.
+
+        Args:
+            tokens: speech token ids that follow those of earlier calls.
+            ended: whether these are the last tokens, so that all of the waveform is returned.
+        """
         ...
 
 
 class Synthesis(Protocol):
-    """A vocoder with the ids of the tokens that it is given, and a voice."""
+    """Synthesises speech from token ids: a vocoder together with a vocabulary and, for units, a voice."""
 
     sample_rate: int
     hop_length: int
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Return the units (R,), or codes (T, C), that would be spoken."""
+        """Return the units (R,), or the codes (T, C), that speech token ids stand for."""
         ...
 
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Frames (R,) or (T,) that each of them lasts."""
+        """Predict the duration in frames of each unit (R,) or code frame (T,) that `units` returns."""
         ...
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,); durations (R,) are predicted when not given."""
+        """Synthesise a waveform (S,) from speech token ids.
+
+        Args:
+            tokens: speech token ids of one utterance.
+            durations: duration of each unit (R,) in frames; None to predict them.
+        """
         ...
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, without that."""
+        """Synthesise the continuation of speech: a waveform (S,) that does not repeat the earlier speech.
+
+        Args:
+            before: the earlier speech, with its tokens.
+            tokens: speech token ids of the continuation.
+        """
         ...
 
     def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A stream of waveforms; arguments as those of `UnitStream`."""
+        """Return a `WaveformStream`.
+
+        Args:
+            before: speech that is continued and not repeated; None if there is none.
+            chunk_frames: smallest number of frames synthesised at a time, except for the last ones.
+            lookahead: number of frames that must follow before a frame is synthesised; None for as many as exact
+                results need.
+        """
         ...
 
 
 class UnitSynthesis:
-    """Speak phonetic units.
+    """Synthesis from phonetic units with a unit vocoder.
 
     Args:
-        vocoder: speaks.
-        vocabulary: layout of the ids.
-        voice: who speaks.
+        vocoder: vocoder that makes the waveforms.
+        vocabulary: layout of the token ids.
+        voice: speaker and global style of the speech.
     """
 
     def __init__(self, vocoder: UnitVocoder, vocabulary: Vocabulary, voice: Voice) -> None:
@@ -76,25 +98,25 @@ class UnitSynthesis:
         self.sample_rate, self.hop_length = vocoder.sample_rate, vocoder.hop_length
 
     def spoken(self, tokens: Sequence[int]) -> SpokenUnits:
-        """Units with their pitches and styles."""
+        """Return the units of token ids with their pitch and style codes."""
         return spoken_units(tokens, self.vocabulary, self.vocoder)
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Units (R,) that would be spoken."""
+        """Return the units (R,) that speech token ids stand for, deduplicated."""
         return self.spoken(tokens).units
 
     @torch.inference_mode()
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Predict the frames (R,) that each unit lasts."""
+        """Predict the duration in frames (R,) of each unit."""
         units = self.units(tokens)[None].to(device_of(self.vocoder))
         return durations_from_log(self.vocoder.predict_log_durations(units))[0].cpu()
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,) of tokens; durations (R,) are predicted when not given."""
+        """Synthesise a waveform (S,); durations (R,) in frames are predicted if they are None."""
         return speak(self.vocoder, self.spoken(tokens), self.voice, durations)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, spoken together for the sake of a smooth joint."""
+        """Synthesise both together, so that the joint is smooth, and return the waveform (S,) of the continuation."""
         assert before.tokens is not None
         spoken = self.spoken([*before.tokens, *tokens])
         num_prompt = len(self.units(before.tokens))
@@ -103,7 +125,7 @@ class UnitSynthesis:
         return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
 
     def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A `UnitStream`."""
+        """Return a `UnitStream`."""
         from spiritlm_pl.generation.unit_stream import UnitStream
 
         vocoder = cast("Vocoder", self.vocoder)
@@ -111,11 +133,11 @@ class UnitSynthesis:
 
 
 class CodebookSynthesis:
-    """Decode the frames of a neural codec.
+    """Synthesis from frames of codes with the decoder of a neural codec.
 
     Args:
-        decoder: decodes.
-        vocabulary: layout of the ids.
+        decoder: decoder that makes the waveforms.
+        vocabulary: layout of the token ids.
     """
 
     def __init__(self, decoder: CodebookDecoder, vocabulary: Vocabulary) -> None:
@@ -124,18 +146,18 @@ class CodebookSynthesis:
         self.sample_rate, self.hop_length = decoder.sample_rate, decoder.hop_length
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Codes (T, C) of the whole frames."""
+        """Return the codes (T, C) of the complete frames in speech token ids."""
         return codebook_frames(tokens, self.vocabulary)
 
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Ones (T,): a frame lasts a frame."""
+        """Return ones (T,), since every frame of codes lasts one frame."""
         return torch.ones(len(self.units(tokens)), dtype=torch.long)
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,) of the whole frames.
+        """Decode the complete frames to a waveform (S,).
 
         Raises:
-            ValueError: if durations are other than ones.
+            ValueError: if a duration is not 1.
         """
         frames = self.units(tokens)
         if durations is not None and not (len(durations) == len(frames) and bool((durations == 1).all())):
@@ -143,32 +165,33 @@ class CodebookSynthesis:
         return self.decoder.decode_frames(frames) if len(frames) else torch.zeros(0)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, decoded together for the sake of a smooth joint."""
+        """Decode both together, so that the joint is smooth, and return the waveform (S,) of the continuation."""
         assert before.tokens is not None
         known = len(self.units(before.tokens))
         return self.speak([*before.tokens, *tokens])[known * self.hop_length :]
 
     def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A `CodebookStream`."""
+        """Return a `CodebookStream`."""
         return CodebookStream(self, before, chunk_frames, lookahead)
 
 
 class CodebookStream:
-    """Waveforms of one stretch of a codec's frames while its tokens come.
+    """Decodes one stretch of speech piece by piece while its tokens are generated.
 
-    All frames so far are decoded each time: a decoder says how far it looks ahead, not how far back.
+    All frames so far are decoded each time: a decoder tells how far it looks ahead, but not how far back.
 
     Args:
-        synthesis: decodes.
-        before: speech that is continued; it is not repeated.
-        chunk_frames: shortest waveform that is made, but for the last.
-        lookahead: frames that must follow those that are decoded; the decoder's own if not given.
+        synthesis: synthesis that decodes the frames.
+        before: speech that is continued and not repeated; None if there is none.
+        chunk_frames: smallest number of frames decoded at a time, except for the last ones.
+        lookahead: number of frames that must follow before a frame is decoded, at most as many as the decoder looks
+            ahead; None for that number.
     """
 
     def __init__(
         self, synthesis: CodebookSynthesis, before: Speech | None, chunk_frames: int, lookahead: int | None
     ) -> None:
-        """Start with what is continued."""
+        """Start after the speech that is continued."""
         check_stream(chunk_frames, lookahead)
         self.synthesis, self.chunk_frames = synthesis, chunk_frames
         own = synthesis.decoder.lookahead
@@ -178,7 +201,12 @@ class CodebookStream:
         self.fewest = synthesis.vocabulary.layout.tokens_per_frame
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
+        """Take new tokens, and return the waveform (S,) that they complete; it is often empty.
+
+        Args:
+            tokens: speech token ids that follow those of earlier calls.
+            ended: whether these are the last tokens, so that all of the waveform is returned.
+        """
         self.tokens += tokens
         if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
             return torch.zeros(0)
@@ -206,15 +234,16 @@ def check_stream(chunk_frames: int, lookahead: int | None) -> None:
 
 
 def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:
-    """Refuse a vocoder that cannot speak what a language model says.
+    """Refuse a vocoder that cannot synthesise the speech tokens of a language model.
 
     Args:
-        vocoder: unit vocoder or decoder of a codec.
-        vocabulary: of the language model.
-        folder: of the vocoder, for errors.
+        vocoder: unit vocoder, or decoder of a neural codec.
+        vocabulary: vocabulary of the language model.
+        folder: folder of the vocoder, for errors.
 
     Raises:
-        ValueError: if it is of the other family, or has too few units or codebooks.
+        ValueError: if the one has phonetic units and the other codes of a codec; or if the vocoder knows fewer units,
+            or the codec has other streams.
     """
     if isinstance(vocoder, CodebookDecoder):
         own, theirs = (
@@ -237,7 +266,7 @@ def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object)
 
 
 def synthesis_of(vocoder: AnyVocoder, vocabulary: Vocabulary, voice: Voice) -> Synthesis:
-    """Return a vocoder made ready for the tokens of a vocabulary."""
+    """Return the synthesis that turns the token ids of a vocabulary into waveforms with a vocoder."""
     if isinstance(vocoder, CodebookDecoder):
         return CodebookSynthesis(vocoder, vocabulary)
     return UnitSynthesis(vocoder, vocabulary, voice)

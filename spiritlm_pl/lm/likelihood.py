@@ -85,11 +85,10 @@ class TokenScores:
     """Log-likelihoods of the tokens of a context and of each of its continuations, in nats, on the CPU.
 
     Attributes:
-        context: (W, C) values of the context's tokens but the first, which nothing stands before; C = 0 if they were
-            not asked for.
-        continuations: (W, K) values of the tokens of each continuation.
+        context: (W, C) log-likelihoods of the context's tokens except the first; C = 0 if they were not asked for.
+        continuations: (W, K) log-likelihoods of the tokens of each continuation.
 
-    The W ways of counting are the model's own distribution and, if allowed tokens were given, the one over them alone.
+    W is 1 for the model's own distribution; or 2 if allowed tokens were given, the second being that over them alone.
     """
 
     context: Tensor

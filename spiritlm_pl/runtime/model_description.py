@@ -26,7 +26,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         if not isinstance(description, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:
-        raise ValueError(f"{path} must be as it was written here, but is damaged: {error}") from error
+        raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error}") from error
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description

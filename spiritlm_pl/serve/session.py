@@ -210,7 +210,7 @@ class Session:
                 raise ValueError("tokens must hold at least one unit, but hold none")
             frames = torch.tensor(durations) if durations else synthesis.durations(tokens)
             if len(frames) != len(units):
-                raise ValueError(f"durations must be {len(units)}, one a unit, but are {len(frames)} instead")
+                raise ValueError(f"durations must be {len(units)}, one for each unit, but are {len(frames)} instead")
             seconds, most = int(frames.sum()) * synthesis.hop_length / synthesis.sample_rate, self.limits.max_seconds
             if seconds > most:
                 raise ValueError(f"speech must last at most {most:g} s, but would last {seconds:.1f} s instead")

@@ -22,7 +22,7 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S)."""
+        """Score waveforms (B, S); see `Judgement`."""
 
 
 class ConvStack(nn.Module):
@@ -40,7 +40,7 @@ class ConvStack(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge an input of any shape that the first layer accepts."""
+        """Score an input of any shape that the first layer accepts."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
@@ -74,7 +74,7 @@ class MultiPeriodDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per period."""
+        """Score waveforms (B, S); return one judgement per period."""
         judgements = []
         for period, stack in zip(self.periods, self.stacks, strict=True):
             padded = F.pad(waveforms[:, None], (0, -waveforms.shape[1] % period), mode="reflect")
@@ -111,7 +111,7 @@ class MultiScaleDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, norm(nn.Conv1d(c, 1, 3, padding=1))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per scale."""
+        """Score waveforms (B, S); return one judgement per scale."""
         x = waveforms[:, None]
         judgements = []
         for scale, stack in enumerate(self.stacks):
@@ -143,7 +143,7 @@ class SpectrogramDiscriminator(Discriminator):
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(channels, 1, 3, padding=1))))
 
     def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per resolution."""
+        """Score waveforms (B, S); return one judgement per resolution."""
         judgements = []
         for n_fft, stack in zip(self.n_ffts, self.stacks, strict=True):
             window: Tensor = getattr(self, f"window{n_fft}")

@@ -63,7 +63,7 @@ def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Pat
         ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: units must have pitch"),
         ([mini.vocoders(), str(foreign), *paths[1:]], "units must be those of the corpus"),
         ([mini.vocoders(), *paths, f"--style_judge={mini.base}"], "style_judge: checkpoint must be of stage 'style'"),
-        ([mini.vocoders(), *paths, "--device=nowhere"], "device must be one that is here, but is 'nowhere'"),
+        ([mini.vocoders(), *paths, "--device=nowhere"], "device must be available on this machine, but is 'nowhere'"),
         (["{}", *paths], "vocoders must have names"),
     ):
         with pytest.raises(ValueError, match=message):

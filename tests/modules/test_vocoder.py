@@ -265,7 +265,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
         model.setup("fit")
     endless = trainer(tmp_path, max_epochs=-1)
-    with pytest.raises(ValueError, match="trainer.max_steps must be given here, but is -1"):
+    with pytest.raises(ValueError, match="trainer.max_steps must be set for this module, but is -1"):
         endless.fit(module(generator_scheduler=OneCycle()), loader(1), loader(1))
     short = module(generator_scheduler=lambda optimizer: OneCycleLR(optimizer, 1e-3, total_steps=3))
     with pytest.raises(ValueError, match="total_steps of OneCycleLR must be at least trainer.max_steps 4, but is 3"):

@@ -62,7 +62,7 @@ def expressivity(
             gives each frame its own, for comparison.
         speaker: voice of all resyntheses, by name or number; that of the utterance if left out.
         audio: folder that the first utterances are written to as wav files of 16 kHz; none are written if left out.
-        device: device for vocoders, the judges of style and voice, and F0.
+        device: device for vocoders, the classifiers of style and speaker, and F0.
     """
     trust_given(f0)
     from spiritlm_pl.evaluation.classifiers import load_classifier
