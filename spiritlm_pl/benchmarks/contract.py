@@ -26,6 +26,7 @@ class Info:
         needs: parts of a model that it needs, such as "language model, speech tokenizer".
         size: amount of data in words, such as "10,000 pairs".
         sets: named sets that it belongs to, such as "zero_shot" and "paper".
+        data: name of its data in the file of a set, where several benchmarks read one folder; None for its own name.
         published: way of counting that the published figures use, of those that `figures` returns.
     """
 
@@ -36,6 +37,7 @@ class Info:
     needs: str
     size: str
     sets: tuple[str, ...] = ()
+    data: str | None = None
     published: str = "mean"
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
 from spiritlm_pl.benchmarks.identity import model_identity
-from spiritlm_pl.benchmarks.items import Reading
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -111,7 +110,8 @@ def run_benchmark(
         lines = results.lines()
         if any(item.id not in lines for item in items):
             return None
-        found = summary(name, benchmark, reading, [lines[item.id] for item in items])
+        unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
+        found = summary(name, benchmark, [lines[item.id] for item in items], [one.reason for one in unread])
         found |= {"model": model_name, "data": str(data), **identity}
         results.summarise(found)
         return found
@@ -124,14 +124,20 @@ def _lines(items: Sequence[Any], found: Sequence[Line | Exception]) -> list[Line
     ]
 
 
-def summary(name: str, benchmark: Benchmark, reading: Reading, lines: Sequence[Line]) -> dict[str, Any]:
+def summary(name: str, benchmark: Benchmark, lines: Sequence[Line], unread: Sequence[str]) -> dict[str, Any]:
     """Return figures in every way of counting, with what was skipped and why.
+
+    Args:
+        name: name of the benchmark.
+        benchmark: benchmark that averages.
+        lines: lines of all items, those of failed ones with `error`.
+        unread: reasons why further items could not be read.
 
     Raises:
         ValueError: if every item failed.
     """
     good = [line for line in lines if "error" not in line]
-    errors = [line["error"] for line in lines if "error" in line] + [one.reason for one in reading.skipped]
+    errors = [line["error"] for line in lines if "error" in line] + list(unread)
     if not good:
         raise ValueError(f"at least one item of {name} must be scored, but all failed, the first with: {errors[0]}")
     figures = benchmark.figures(good)
