@@ -29,7 +29,7 @@ from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
-from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
+from spiritlm_pl.vocoder.losses import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -207,14 +207,16 @@ class VocoderModule(FiniteStepsModule):
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
             real_crop, made_crop = real[:, start:end], made[:, start:end]
-            losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
+            losses["discriminator"] = discriminator_loss(
+                self._discriminate(real_crop), self._discriminate(made_crop.detach())
+            )
             norms += [self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)]
             self.toggle_optimizer(generator_optimizer)
             with torch.no_grad():
-                real_judgements = self._judge(real_crop)
-            made_judgements = self._judge(made_crop)
-            losses["adversarial"] = adversarial_loss(made_judgements)
-            losses["feature_matching"] = feature_matching_loss(real_judgements, made_judgements)
+                real_outputs = self._discriminate(real_crop)
+            made_outputs = self._discriminate(made_crop)
+            losses["adversarial"] = adversarial_loss(made_outputs)
+            losses["feature_matching"] = feature_matching_loss(real_outputs, made_outputs)
             total = total + self.adversarial_weight * losses["adversarial"]
             total = total + self.feature_matching_weight * losses["feature_matching"]
         norms += [self._descend(generator_optimizer, total, self.network, counted=True)]
@@ -277,8 +279,8 @@ class VocoderModule(FiniteStepsModule):
         values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
         return duration_loss(self.network.predict_log_durations(values, mask), durations)
 
-    def _judge(self, waveforms: Tensor) -> list[Judgement]:
-        return [judgement for discriminator in self.discriminators for judgement in discriminator(waveforms)]
+    def _discriminate(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        return [output for discriminator in self.discriminators for output in discriminator(waveforms)]
 
     def _crop(self, num_frames: int) -> tuple[int, int]:
         """Choose the part that the discriminators see; return its first and end sample."""

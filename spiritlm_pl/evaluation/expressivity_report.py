@@ -88,11 +88,11 @@ class ExpressivityReport:
         """
         rows = [self._row("bits a second", lambda one: one.bitrate, ".0f")]
         rows.append(self._row("... of all frames", lambda one: one.nominal_bitrate, ".0f"))
-        judges = list(next(iter(self.systems.values())).recognition)
+        names = list(next(iter(self.systems.values())).recognition)
         vocoders = [name for name in self.systems if name != ORIGINAL]
-        if not judges:
+        if not names:
             rows.append(self._row("words heard wrong (WER), %", lambda one: None))
-        for name in judges:
+        for name in names:
             rows.append(self._row(f"words heard wrong (WER), %, {name}", _wer(name), ".1f"))
         rows += [
             self._row("F0 frame error", lambda one: one.f0_frame_error, ".2f"),

@@ -88,11 +88,11 @@ def said_words(text: str, language: str = "en") -> str:
     return normalise(spoken_form(text, language=language))
 
 
-def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
+def hear(recogniser: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
     """Recognise a waveform, and return the result beside its transcript.
 
     Args:
-        judge: speech recogniser that is applied to the waveforms.
+        recogniser: speech recogniser that is applied to the waveforms.
         waveform: (S,) samples at the recogniser's rate.
         text: transcript of the waveform.
         language: language of the transcript.
@@ -101,20 +101,20 @@ def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -
         Both as words that are said; None if the transcript has no words.
     """
     said = said_words(text, language)
-    return Heard(said, said_words(judge(waveform), language)) if said else None
+    return Heard(said, said_words(recogniser(waveform), language)) if said else None
 
 
 def recognition_score(
-    judge: Recogniser, spoken: Iterable[tuple[Tensor, str]], language: str = "en"
+    recogniser: Recogniser, spoken: Iterable[tuple[Tensor, str]], language: str = "en"
 ) -> RecognitionScore:
     """Count word and character errors, pooled over all utterances.
 
     Args:
-        judge: speech recogniser that is applied to the waveforms.
+        recogniser: speech recogniser that is applied to the waveforms.
         spoken: waveforms (S,), each with its transcript.
         language: language of the transcripts.
     """
-    found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text, language)) is not None]
+    found = [pair for waveform, text in spoken if (pair := hear(recogniser, waveform, text, language)) is not None]
     if not found:
         return RecognitionScore(word_error_rate=math.nan, character_error_rate=math.nan)
     heard, said = [pair.heard for pair in found], [pair.said for pair in found]
@@ -153,15 +153,15 @@ def recognisers(
                 f"whisper must be left out where there are no transcripts, but is {whisper_folder} instead"
             )
         return {}
-    judges: dict[str, Recogniser] = {}
+    found: dict[str, Recogniser] = {}
     sphinx = pocketsphinx_recogniser(texts, sample_rate) if pocketsphinx else None
     if sphinx is not None:
-        judges["pocketsphinx"] = sphinx
+        found["pocketsphinx"] = sphinx
     elif pocketsphinx:
         warnings.warn("pocketsphinx knows none of these words and is left out; give whisper, language", stacklevel=2)
     if whisper_folder is not None:
-        judges["whisper"] = whisper_recogniser(whisper_folder, language)
-    return judges
+        found["whisper"] = whisper_recogniser(whisper_folder, language)
+    return found
 
 
 def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser | None:

@@ -40,9 +40,9 @@ class ResynthesisReport:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; `recognition` has each recogniser's scores of originals and resyntheses."""
         plain = asdict(self)
-        for judge, scores in self.recognition.items():
+        for recogniser, scores in self.recognition.items():
             for name, score in scores.items():
-                plain["recognition"][judge][name]["word_accuracy"] = score.word_accuracy
+                plain["recognition"][recogniser][name]["word_accuracy"] = score.word_accuracy
         return plain
 
 
@@ -87,7 +87,7 @@ def evaluate_resynthesis(
         semitones.append(float(semitone))
         voicings.append(float(voicing))
     said = [pair.text for pair in pairs]
-    judges = recognisers(
+    by_name = recognisers(
         (language_texts or said) if any(said_words(text, language) for text in said) else (),
         pocketsphinx=pocketsphinx,
         whisper_folder=whisper_folder,
@@ -102,10 +102,10 @@ def evaluate_resynthesis(
         voicing_error=_mean(voicings),
         recognition={
             name: {
-                "original": recognition_score(judge, ((pair.original, pair.text) for pair in pairs), language),
-                "resynthesis": recognition_score(judge, ((pair.made, pair.text) for pair in pairs), language),
+                "original": recognition_score(recogniser, ((pair.original, pair.text) for pair in pairs), language),
+                "resynthesis": recognition_score(recogniser, ((pair.made, pair.text) for pair in pairs), language),
             }
-            for name, judge in judges.items()
+            for name, recogniser in by_name.items()
         },
     )
 

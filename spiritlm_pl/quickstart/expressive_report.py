@@ -84,9 +84,9 @@ def expressivity_rows() -> list[Row]:
         if gain:
             figure = cell(Estimate(**gain), "+.0f")
             rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
-        for judge in systems[ORIGINAL]["recognition"]:
-            wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
-            rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
+        for recogniser in systems[ORIGINAL]["recognition"]:
+            wer = {system: found["recognition"][recogniser]["word_error_rate"] for system, found in systems.items()}
+            rows += _row(title, f"words heard wrong, {recogniser}, %", ".0f", wer)
     return rows
 
 

@@ -159,12 +159,12 @@ def resynthesis_rows() -> list[Row]:
     """Build rows of resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
     rows = []
-    for judge, scores in report.get("recognition", {}).items():
+    for recogniser, scores in report.get("recognition", {}).items():
         made, original = scores["resynthesis"], scores["original"]
         rows.append(
             Row(
                 "vocoder",
-                f"words that {judge} hears right, %",
+                f"words that {recogniser} hears right, %",
                 f"{made['word_accuracy']:.0f}",
                 f"originals {original['word_accuracy']:.0f}",
             )
@@ -172,7 +172,7 @@ def resynthesis_rows() -> list[Row]:
         rows.append(
             Row(
                 "vocoder",
-                f"character error rate, {judge}, %",
+                f"character error rate, {recogniser}, %",
                 f"{made['character_error_rate']:.0f}",
                 f"originals {original['character_error_rate']:.0f}",
             )

@@ -1,4 +1,4 @@
-"""A model exported for Hugging Face tools: opened, prompted and judged without code of ours."""
+"""A model exported for Hugging Face tools: opened, prompted and scored without code of ours."""
 
 import json
 import math
@@ -229,7 +229,7 @@ def test_readers_of_the_sentencepiece_model_are_told_of_the_speech_tokens(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other libraries
-def test_lm_eval_judges_an_export(tmp_path, text, monkeypatch):
+def test_lm_eval_scores_an_export(tmp_path, text, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     import lm_eval
     from lm_eval.tasks import TaskManager

@@ -182,8 +182,8 @@ def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
         resblock_dilations=((1, 3),),
         duration_channels=8,
     )
-    judges = [MultiPeriodDiscriminator((2, 3), channels=(4, 8)), MultiScaleDiscriminator(2, channels=128)]
-    model = module(network=HiFiGANVocoder(config), discriminators=judges, adversarial_start=0)
+    discriminators = [MultiPeriodDiscriminator((2, 3), channels=(4, 8)), MultiScaleDiscriminator(2, channels=128)]
+    model = module(network=HiFiGANVocoder(config), discriminators=discriminators, adversarial_start=0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     fit = trainer(tmp_path, max_steps=2)
     fit.fit(model, loader(2), loader(1))

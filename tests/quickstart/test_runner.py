@@ -36,9 +36,9 @@ def test_the_budget_scales_the_steps_of_the_last_overlay() -> None:
     overlaid = fit_options(0.1, ("hubert/quickstart", "hubert/quickstart_iteration2"))
     assert overlaid[0] == "--trainer.max_steps=150"
     assert fit_options(0.1, ("hubert/quickstart",))[0] == "--trainer.max_steps=200"
-    judged = fit_options(0.1, ("style/quickstart_judge",))  # is measured in the end, however short
-    assert judged == ("--trainer.max_steps=60", "--trainer.val_check_interval=60")
-    assert fit_options(0.5, ("style/quickstart_judge",)) == ("--trainer.max_steps=300",)
+    classifier = fit_options(0.1, ("style/quickstart_classifier",))  # is measured in the end, however short
+    assert classifier == ("--trainer.max_steps=60", "--trainer.val_check_interval=60")
+    assert fit_options(0.5, ("style/quickstart_classifier",)) == ("--trainer.max_steps=300",)
     assert fit_options(1.0, ("hubert/quickstart",)) == ()
     assert fit_options(0.1, ("quantizer/quickstart",)) == ()  # counts in epochs
 
