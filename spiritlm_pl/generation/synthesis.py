@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
-from spiritlm_pl.generation.codebooks import codebook_frames
+from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
 from spiritlm_pl.streams import UNIT
@@ -56,8 +56,10 @@ class Synthesis(Protocol):
         """Waveform (S,) of speech that continues other speech, without that."""
         ...
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A stream of waveforms; arguments as those of `UnitStream`."""
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """A stream of waveforms; arguments as those of `CodebookStream`."""
         ...
 
 
@@ -102,7 +104,9 @@ class UnitSynthesis:
         durations = known if known is not None and len(known) == num_prompt else None
         return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
         """A `UnitStream`."""
         from spiritlm_pl.generation.unit_stream import UnitStream
 
@@ -145,12 +149,19 @@ class CodebookSynthesis:
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
         """Waveform (S,) of speech that continues other speech, decoded together for the sake of a smooth joint."""
         assert before.tokens is not None
-        known = len(self.units(before.tokens))
-        return self.speak([*before.tokens, *tokens])[known * self.hop_length :]
+        known = self.units(before.tokens)
+        # With delays these are two stretches, without them tokens that go on.
+        begun = () if self.vocabulary.layout.delays else before.tokens
+        frames = codebook_frames(tokens, self.vocabulary, begun)
+        if not len(known) + len(frames):
+            return torch.zeros(0)
+        return self.decoder.decode_frames(torch.cat([known, frames]))[len(known) * self.hop_length :]
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
         """A `CodebookStream`."""
-        return CodebookStream(self, before, chunk_frames, lookahead)
+        return CodebookStream(self, before, chunk_frames, lookahead, begun)
 
 
 class CodebookStream:
@@ -163,30 +174,37 @@ class CodebookStream:
         before: speech that is continued; it is not repeated.
         chunk_frames: shortest waveform that is made, but for the last.
         lookahead: frames that must follow those that are decoded; the decoder's own if not given.
+        begun: the stretch of speech that is continued, up to its closing steps; only delayed codebooks need it.
     """
 
     def __init__(
-        self, synthesis: CodebookSynthesis, before: Speech | None, chunk_frames: int, lookahead: int | None
+        self,
+        synthesis: CodebookSynthesis,
+        before: Speech | None,
+        chunk_frames: int,
+        lookahead: int | None,
+        begun: Sequence[int] = (),
     ) -> None:
         """Start with what is continued."""
         check_stream(chunk_frames, lookahead)
         self.synthesis, self.chunk_frames = synthesis, chunk_frames
         own = synthesis.decoder.lookahead
         self.lookahead = own if lookahead is None else min(lookahead, own)
-        self.tokens = list(before.tokens or ()) if before is not None else []
-        self.made = len(synthesis.units(self.tokens))  # frames
-        self.fewest = synthesis.vocabulary.layout.tokens_per_frame
+        known = (before and before.tokens) or ()
+        self.frames = synthesis.units(known)  # (T, C)
+        self.made = len(self.frames)
+        self.reader = FrameReader(synthesis.vocabulary, begun if synthesis.vocabulary.layout.delays else known)
+        self.new: list[list[int]] = []  # frames that are not yet among the others
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
         """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
-        self.tokens += tokens
-        if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
-            return torch.zeros(0)
-        frames = self.synthesis.units(self.tokens)
-        ready = len(frames) - (0 if ended else self.lookahead)
+        self.new += [frame for token in tokens if (frame := self.reader.add(token)) is not None]
+        ready = len(self.frames) + len(self.new) - (0 if ended else self.lookahead)
         if ready - self.made < (1 if ended else self.chunk_frames):
             return torch.zeros(0)
-        waveform = self.synthesis.decoder.decode_frames(frames)
+        if self.new:
+            self.frames, self.new = torch.cat([self.frames, torch.tensor(self.new)]), []
+        waveform = self.synthesis.decoder.decode_frames(self.frames)
         hop = self.synthesis.hop_length
         cut = waveform[self.made * hop : ready * hop]
         self.made = ready
