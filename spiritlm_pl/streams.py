@@ -19,6 +19,7 @@ RESERVED = {
     *("pitches", "styles"),
 }
 MOST_CODES = 1 << 16  # of a codebook; shards store codes in 16 bits
+DELAYS_WITHIN = {"delays_within": "stretch"}  # entry of a stream with delays in a file, absent where they are of old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,11 @@ class Stream:
             of Spirit LM.
         num_codebooks: number of codebooks, each of which gives one code per frame.
         deduplicated: whether a run of equal codes is one token.
-        order: rank of its tokens among tokens of other streams that start at the same time; the lowest comes first.
-        delays: number of frames by which the tokens of each codebook are delayed; empty for no delays.
-        clock: factor by which `rate` is multiplied when the tokens of several streams are sorted by time. Units of
-            Spirit LM Expressive have 24.99 / 25, since the published model counts their times at 24.99 Hz.
+        order: place among the tokens of other streams that start at the same time; the lowest comes first.
+        delays: frames by which the tokens of each codebook stand behind their time, within every stretch of speech
+            (see `spiritlm_pl.data.steps`); empty for none.
+        clock: factor on `rate` where tokens are put in order; the published Expressive model counts the time of its
+            units at 24.99 Hz.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -165,6 +167,21 @@ def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
     return tuple(found)
 
 
+def _stream(description: Mapping[str, Any]) -> Stream:
+    """The stream that `SpeechLayout.to_dict` wrote.
+
+    Raises:
+        ValueError: if its delays are of the kind that ran through whole utterances, or its values are out of range.
+    """
+    others = {name: value for name, value in description.items() if name not in DELAYS_WITHIN}
+    if any(description.get("delays", ())) and dict(description) != {**others, **DELAYS_WITHIN}:
+        raise ValueError(
+            f"delays of stream {description.get('name')} must be within each stretch of speech, but run through whole "
+            "utterances, as an earlier version had them: build the blocks again and train on them anew"
+        )
+    return Stream(**others)
+
+
 @dataclass(frozen=True, repr=False)
 class SpeechLayout:
     """All streams of speech tokens that a speech tokenizer gives, or that a language model reads.
@@ -187,14 +204,16 @@ class SpeechLayout:
             names = [getattr(stream, what) for stream in self.streams]
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}s of streams must differ, but are {names} instead")
-        if self.framewise:
-            in_turn = sorted(self.streams, key=lambda stream: stream.order)
-            delays = [delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks]
-            if delays[0] or delays != sorted(delays):
-                raise ValueError(
-                    "delays of streams must begin with 0 and not become smaller from codebook to codebook of a frame, "
-                    f"but are {delays} instead"
-                )
+        delays = list(self.delays)
+        if delays and not self.framewise:
+            raise ValueError(
+                f"delays of streams must be left out where not all streams are frames of codebooks, but are {delays}"
+            )
+        if delays and (delays[0] or delays != sorted(delays)):
+            raise ValueError(
+                "delays of streams must begin with 0 and not become smaller from codebook to codebook of a frame, "
+                f"but are {delays} instead"
+            )
 
     @classmethod
     def spirit_lm(
@@ -230,8 +249,16 @@ class SpeechLayout:
 
     @property
     def framewise(self) -> bool:
-        """Whether every frame has one token of every codebook, as with a neural codec."""
-        return not any(stream.deduplicated or stream.rate != self.first.rate for stream in self.streams)
+        """Whether every frame has a token of every codebook, as those of a neural codec have."""
+        one = self.first.rate, self.first.clock
+        return not any(stream.deduplicated or (stream.rate, stream.clock) != one for stream in self.streams)
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        """Delay of each codebook of a frame in its turn, in frames; empty where no codebook is delayed."""
+        in_turn = sorted(self.streams, key=lambda stream: stream.order)
+        found = tuple(delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks)
+        return found if any(found) else ()
 
     @property
     def tokens_per_frame(self) -> int:
@@ -275,7 +302,7 @@ class SpeechLayout:
         sizes = self.spirit_lm_sizes()
         if sizes is not None:
             return {"num_units": sizes.pop("num_units"), "frame_rate": self.first.rate, **sizes}
-        return {"streams": [asdict(stream) for stream in self.streams]}
+        return {"streams": [asdict(s) | (DELAYS_WITHIN if any(s.delays) else {}) for s in self.streams]}
 
     def __repr__(self) -> str:
         """Return the values of `to_dict` as text, so that messages name the sizes."""
@@ -286,10 +313,10 @@ class SpeechLayout:
         """Make the layout from the dictionary that `to_dict` returned; other keys are ignored.
 
         Raises:
-            ValueError: if a value of a stream is out of its range.
-            KeyError: if a key is missing.
+            ValueError: if a stream is none, or has delays of the kind that ran through whole utterances.
+            KeyError: if the description is incomplete.
         """
         if "streams" in description:
-            return cls(tuple(Stream(**stream) for stream in description["streams"]))
+            return cls(tuple(_stream(stream) for stream in description["streams"]))
         pitches, styles = (description.get(name, 0) for name in ("num_pitches", "num_styles"))  # the oldest lack them
         return cls(spirit_lm_streams(description["num_units"], pitches, styles, description["frame_rate"]))

@@ -237,6 +237,7 @@ class SpiritLM:
             eos_id=self.end_token,
             synced=synced,
             progress=progress,
+            stretches=[prompt.stretch for prompt, _ in jobs],
         )
         answers = []
         for (prompt, _), new in zip(jobs, continued, strict=True):
@@ -288,6 +289,7 @@ class SpiritLM:
                     encoded.speech if continues else None,
                     chunk_frames,
                     lookahead,
+                    encoded.open_stretch(self.vocabulary),
                 )
             yield from answer.add(token)
         if answer is not None:
@@ -304,7 +306,8 @@ class SpiritLM:
         """Compute log-likelihoods of hypotheses after their contexts.
 
         Context and hypothesis are encoded together. All tokens that the context alone does not have count, including
-        the modality token at a change; the end of a document is not scored.
+        the modality token at a change; the end of a document is not scored. Where codebooks are delayed and speech
+        follows speech, the delayed codes of the context's last frames come after its first new frame, and count.
 
         Args:
             items: contexts with their hypotheses, each a prompt as in `generate`.
@@ -349,11 +352,12 @@ class SpiritLM:
         shortest = min_speech_units if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)
         pieces: list[Piece] = []
-        for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, shortest, continues)):
+        begun = prompt.open_stretch(self.vocabulary)
+        for segment in decode_tokens(tokens, self.vocabulary, shortest, continues, begun):
             if segment.modality is Modality.TEXT:
                 pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens)), segment.tokens))
             else:
-                before = prompt.speech if index == 0 and continues else None
+                before = prompt.speech if segment.continues else None
                 spoken = self._speak(segment.tokens, before)
                 if spoken.audio is None or len(spoken.waveform):  # repeating the prompt's last unit adds nothing
                     pieces.append(spoken)

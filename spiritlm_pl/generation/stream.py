@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from spiritlm_pl.data.merge import Integers, split
+from spiritlm_pl.data.merge import speech_places, split
+from spiritlm_pl.generation.codebooks import codebook_frames, joined_speech, open_stretch, stretch_tokens
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
@@ -27,49 +27,84 @@ class Segment:
     """A stretch of one modality.
 
     Attributes:
-        modality: modality of the tokens.
-        tokens: text token ids, or ids of all streams of speech in their order.
+        modality: of the values.
+        tokens: text token ids, or ids of all streams of speech in their order; with delays, a whole stretch.
+        continues: whether it goes on with the speech at the end of a prompt.
     """
 
     modality: Modality
     tokens: tuple[int, ...]
+    continues: bool = False
 
 
-def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any") -> list[int]:
-    """Return the token ids of a prompt, ready to be continued in the output modality.
+def joined_segments(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[Segment]:
+    """Join neighbours of one modality, and leave out empty ones.
 
     Raises:
-        ValueError: if there is nothing in the prompt.
+        ValueError: if the codes of delayed codebooks are not in their order.
     """
-    if not any(segment.tokens for segment in segments):
+    joined: list[Segment] = []
+    there = [segment for segment in segments if segment.tokens]
+    for modality, group in groupby(there, key=lambda segment: segment.modality):
+        parts = [segment.tokens for segment in group]
+        if modality is Modality.SPEECH:
+            joined.append(Segment(modality, joined_speech(parts, vocabulary)))
+        else:
+            joined.append(Segment(modality, tuple(token for part in parts for token in part)))
+    return [segment for segment in joined if segment.tokens]
+
+
+def encode_segments(
+    segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any", closed: bool = False
+) -> list[int]:
+    """Token ids of a prompt, ready to be continued in the output modality.
+
+    Where codebooks are delayed and the prompt ends in speech, its closing steps are left out unless text is to follow.
+
+    Args:
+        segments: stretches of text and speech; neighbours of one modality become one.
+        vocabulary: layout of the ids.
+        output: modality to be generated; its token is added if the prompt ends in another modality.
+        closed: whether a stretch of speech at the end has its closing steps, too.
+
+    Raises:
+        ValueError: if there is nothing in the prompt, or the codes of delayed codebooks are not in their order.
+    """
+    segments = joined_segments(segments, vocabulary)
+    if not segments:
         raise ValueError("prompt must hold at least one word or unit, but is empty instead")
+    last, wanted = segments[-1], FORCED.get(output)
     tokens: list[int] = []
-    current: Modality | None = None
-    for segment in segments:
-        if not segment.tokens:
-            continue
-        if segment.modality is not current:
-            opening = vocabulary.marker if current is None else vocabulary.change_marker
-            tokens.append(opening(segment.modality))
-            current = segment.modality
-        tokens.extend(segment.tokens)
-    wanted = FORCED.get(output)
-    if wanted is not None and wanted is not current:
+    for number, segment in enumerate(segments):
+        opening = vocabulary.change_marker if number else vocabulary.marker
+        tokens.append(opening(segment.modality))
+        goes_on = segment is last and wanted in (None, segment.modality) and not closed
+        is_open = goes_on and segment.modality is Modality.SPEECH
+        tokens.extend(open_stretch(segment.tokens, vocabulary) if is_open else segment.tokens)
+    if wanted is not None and wanted is not last.modality:
         tokens.append(vocabulary.change_marker(wanted))
     return tokens
 
 
 def decode_tokens(
-    tokens: Sequence[int], vocabulary: Vocabulary, min_speech_units: int = 0, continues: bool = False
+    tokens: Sequence[int],
+    vocabulary: Vocabulary,
+    min_speech_units: int = 0,
+    continues: bool = False,
+    before: Sequence[int] = (),
 ) -> list[Segment]:
     """Split new tokens where their modality changes, with or without a modality token at the change.
 
+    Where codebooks are delayed, each segment of speech becomes a whole stretch of the frames that are new in it; frames
+    that lack a code are left out, such as those whose last steps were cut off.
+
     Args:
         tokens: generated ids, without the prompt and without what follows the end of the sequence.
-        vocabulary: layout of the token ids.
-        min_speech_units: smallest number of units (frames of the first stream) of a stretch of speech; shorter ones are
-            dropped. It does not hold for speech at the beginning of the tokens, unless that continues speech.
-        continues: whether the prompt ends with speech that the tokens continue.
+        vocabulary: layout of the ids.
+        min_speech_units: speech with fewer units (frames of the first stream) is dropped, but for a first stretch that
+            continues no speech.
+        continues: whether the tokens continue speech.
+        before: the stretch that they continue, up to its closing steps; only delayed codebooks need it.
     """
     kinds, end = (TokenKind.TEXT, TokenKind.SPEECH), vocabulary.end_of_document  # some servers give the end as well
     collapses = vocabulary.streams[0].deduplicated
@@ -92,27 +127,14 @@ def decode_tokens(
                     continue
                 units.append(token)
             kept.append(token)
-        exempt = number == 0 and not continues
-        if len(units) >= max(1, 0 if exempt else min_speech_units):
-            segments.append(Segment(Modality.SPEECH, tuple(kept)))
+        goes_on = number == 0 and continues
+        count = len(units)
+        if vocabulary.layout.delays:
+            frames = codebook_frames(kept, vocabulary, before if goes_on else ())
+            kept, count = list(stretch_tokens(frames, vocabulary)), len(frames)
+        if count >= max(1, min_speech_units if number or goes_on else 0):
+            segments.append(Segment(Modality.SPEECH, tuple(kept), goes_on))
     return segments
-
-
-def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:
-    """Return for each speech token id the number of its stream (N,), and its number within that stream (N,).
-
-    Raises:
-        ValueError: if an id is not of speech.
-    """
-    ids = np.array(tokens, dtype=np.int64)
-    first, end = vocabulary.speech_bounds
-    strange = (ids < first) | (ids >= end)
-    if strange.any():
-        names = ", ".join(vocabulary.layout.names)
-        raise ValueError(f"tokens must be of speech ({names}), but {ids[strange][0]} is not")
-    starts = np.array([vocabulary.bounds(name)[0] for name in vocabulary.layout.names], dtype=np.int64)
-    streams = np.searchsorted(starts, ids, side="right") - 1
-    return streams, ids - starts[streams]
 
 
 def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:

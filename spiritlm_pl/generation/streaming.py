@@ -1,9 +1,12 @@
 """Answers while they are generated: text as its tokens come, speech as pieces of waveform."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from spiritlm_pl.generation.codebooks import FrameReader, stretch_tokens
 from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, Synthesis, WaveformStream
 from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
@@ -42,14 +45,14 @@ class AnswerStream:
     """Splits an answer into the pieces that `decode_tokens` finds, while its tokens are generated.
 
     Args:
-        text_tokenizer: text tokenizer that decodes words.
-        vocabulary: layout of the token ids.
-        min_speech_units: smallest number of units of a stretch of speech; shorter ones are dropped. It does not hold
-            for speech at the beginning of an answer, unless that continues the speech of the prompt.
-        synthesis: synthesis of waveforms; None to give speech as tokens, at the end of each stretch.
-        before: speech at the end of the prompt that the answer continues; None if it continues none.
-        chunk_frames: smallest number of frames synthesised at a time, as in `UnitStream`.
-        lookahead: number of frames that must follow before a frame is synthesised, as in `UnitStream`.
+        text_tokenizer: for words.
+        vocabulary: layout of the ids.
+        min_speech_units: speech is told once it has so many units, but for a first stretch that continues no speech.
+        synthesis: speaks; None to give speech as tokens, at the end of each stretch.
+        before: speech at the end of the prompt, which the answer continues; None where it does not.
+        chunk_frames: of `UnitStream`.
+        lookahead: of `UnitStream`.
+        begun: the stretch of speech that the answer continues, up to its closing steps (`Prompt.open_stretch`).
     """
 
     def __init__(
@@ -61,17 +64,23 @@ class AnswerStream:
         before: Speech | None,
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
+        begun: Sequence[int] = (),
     ) -> None:
         """Start before the first token."""
         self.text_tokenizer, self.vocabulary, self.min_speech_units = text_tokenizer, vocabulary, min_speech_units
         self.synthesis = synthesis
         self.chunk_frames, self.lookahead = chunk_frames, lookahead
         self.number = -1
-        self._open(None, 1 if before is None else max(1, min_speech_units), before)
+        self._open(None, 1 if before is None else max(1, min_speech_units), before, begun)
 
-    def _open(self, modality: Modality | None, fewest_units: int, before: Speech | None = None) -> None:
+    def _open(
+        self, modality: Modality | None, fewest_units: int, before: Speech | None = None, begun: Sequence[int] = ()
+    ) -> None:
         self.modality: Modality | None = modality
-        self.fewest_units, self.before = fewest_units, before
+        self.fewest_units, self.before, self.begun_with = fewest_units, before, begun if before is not None else ()
+        delayed = bool(self.vocabulary.layout.delays)
+        self.reader = FrameReader(self.vocabulary, self.begun_with) if delayed else None
+        self.frames: list[list[int]] = []  # where codebooks are delayed
         self.tokens: list[int] = []
         self.last_unit: int | None = None
         self.num_units = 0
@@ -93,7 +102,11 @@ class AnswerStream:
         elif modality is not self.modality:
             yield from self.end()
             self._open(modality, max(1, self.min_speech_units))
-        if self.vocabulary.counts_frames(token):
+        if self.reader is not None and modality is Modality.SPEECH:
+            if (frame := self.reader.add(token)) is not None:
+                self.frames.append(frame)
+                self.num_units += 1
+        elif self.vocabulary.counts_frames(token):
             if self.vocabulary.streams[0].deduplicated and token == self.last_unit:
                 return
             self.last_unit, self.num_units = token, self.num_units + 1
@@ -115,13 +128,18 @@ class AnswerStream:
         if self.num_units < self.fewest_units:
             return
         if self.synthesis is None:
-            yield from self._new(Speech(tokens=tuple(self.tokens)), ended)
+            if ended:
+                yield from self._new(Speech(tokens=self._spoken()), True)
             return
         if self.speech is None:
-            self.speech = self.synthesis.stream(self.before, self.chunk_frames, self.lookahead)
+            self.speech = self.synthesis.stream(self.before, self.chunk_frames, self.lookahead, self.begun_with)
         waveform = self.speech.add(self.tokens[self.told :], ended)
         self.told = len(self.tokens)
         yield from self._new(Speech(waveform, self.synthesis.sample_rate), len(waveform) > 0)
+
+    def _spoken(self) -> tuple[int, ...]:
+        """Tokens of speech as `decode_tokens` gives them."""
+        return tuple(self.tokens) if self.reader is None else stretch_tokens(torch.tensor(self.frames), self.vocabulary)
 
     def _new(self, piece: Piece, worth_telling: bool) -> Iterator[StreamedPiece]:
         if worth_telling:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
-from spiritlm_pl.generation.codebooks import codebook_frames
+from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
 from spiritlm_pl.streams import UNIT
@@ -71,15 +71,10 @@ class Synthesis(Protocol):
         """
         ...
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """Return a `WaveformStream`.
-
-        Args:
-            before: speech that is continued and not repeated; None if there is none.
-            chunk_frames: smallest number of frames synthesised at a time, except for the last ones.
-            lookahead: number of frames that must follow before a frame is synthesised; None for as many as exact
-                results need.
-        """
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """A stream of waveforms; arguments as those of `CodebookStream`."""
         ...
 
 
@@ -124,8 +119,10 @@ class UnitSynthesis:
         durations = known if known is not None and len(known) == num_prompt else None
         return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """Return a `UnitStream`."""
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """A `UnitStream`."""
         from spiritlm_pl.generation.unit_stream import UnitStream
 
         vocoder = cast("Vocoder", self.vocoder)
@@ -167,12 +164,19 @@ class CodebookSynthesis:
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
         """Decode both together, so that the joint is smooth, and return the waveform (S,) of the continuation."""
         assert before.tokens is not None
-        known = len(self.units(before.tokens))
-        return self.speak([*before.tokens, *tokens])[known * self.hop_length :]
+        known = self.units(before.tokens)
+        # With delays these are two stretches, without them tokens that go on.
+        begun = () if self.vocabulary.layout.delays else before.tokens
+        frames = codebook_frames(tokens, self.vocabulary, begun)
+        if not len(known) + len(frames):
+            return torch.zeros(0)
+        return self.decoder.decode_frames(torch.cat([known, frames]))[len(known) * self.hop_length :]
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """Return a `CodebookStream`."""
-        return CodebookStream(self, before, chunk_frames, lookahead)
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """A `CodebookStream`."""
+        return CodebookStream(self, before, chunk_frames, lookahead, begun)
 
 
 class CodebookStream:
@@ -181,40 +185,41 @@ class CodebookStream:
     All frames so far are decoded each time: a decoder tells how far it looks ahead, but not how far back.
 
     Args:
-        synthesis: synthesis that decodes the frames.
-        before: speech that is continued and not repeated; None if there is none.
-        chunk_frames: smallest number of frames decoded at a time, except for the last ones.
-        lookahead: number of frames that must follow before a frame is decoded, at most as many as the decoder looks
-            ahead; None for that number.
+        synthesis: decodes.
+        before: speech that is continued; it is not repeated.
+        chunk_frames: shortest waveform that is made, but for the last.
+        lookahead: frames that must follow those that are decoded; the decoder's own if not given.
+        begun: the stretch of speech that is continued, up to its closing steps; only delayed codebooks need it.
     """
 
     def __init__(
-        self, synthesis: CodebookSynthesis, before: Speech | None, chunk_frames: int, lookahead: int | None
+        self,
+        synthesis: CodebookSynthesis,
+        before: Speech | None,
+        chunk_frames: int,
+        lookahead: int | None,
+        begun: Sequence[int] = (),
     ) -> None:
         """Start after the speech that is continued."""
         check_stream(chunk_frames, lookahead)
         self.synthesis, self.chunk_frames = synthesis, chunk_frames
         own = synthesis.decoder.lookahead
         self.lookahead = own if lookahead is None else min(lookahead, own)
-        self.tokens = list(before.tokens or ()) if before is not None else []
-        self.made = len(synthesis.units(self.tokens))  # frames
-        self.fewest = synthesis.vocabulary.layout.tokens_per_frame
+        known = (before and before.tokens) or ()
+        self.frames = synthesis.units(known)  # (T, C)
+        self.made = len(self.frames)
+        self.reader = FrameReader(synthesis.vocabulary, begun if synthesis.vocabulary.layout.delays else known)
+        self.new: list[list[int]] = []  # frames that are not yet among the others
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Take new tokens, and return the waveform (S,) that they complete; it is often empty.
-
-        Args:
-            tokens: speech token ids that follow those of earlier calls.
-            ended: whether these are the last tokens, so that all of the waveform is returned.
-        """
-        self.tokens += tokens
-        if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
-            return torch.zeros(0)
-        frames = self.synthesis.units(self.tokens)
-        ready = len(frames) - (0 if ended else self.lookahead)
+        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
+        self.new += [frame for token in tokens if (frame := self.reader.add(token)) is not None]
+        ready = len(self.frames) + len(self.new) - (0 if ended else self.lookahead)
         if ready - self.made < (1 if ended else self.chunk_frames):
             return torch.zeros(0)
-        waveform = self.synthesis.decoder.decode_frames(frames)
+        if self.new:
+            self.frames, self.new = torch.cat([self.frames, torch.tensor(self.new)]), []
+        waveform = self.synthesis.decoder.decode_frames(self.frames)
         hop = self.synthesis.hop_length
         cut = waveform[self.made * hop : ready * hop]
         self.made = ready

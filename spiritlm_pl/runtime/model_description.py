@@ -38,9 +38,10 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     Raises:
         ValueError: as by `read_description`, and if this version cannot read the vocabulary.
     """
+    description = read_description(folder)
     try:
-        return Vocabulary.from_dict(read_description(folder)["vocabulary"])
-    except (KeyError, TypeError) as error:
+        return Vocabulary.from_dict(description["vocabulary"])
+    except (KeyError, TypeError, ValueError) as error:
         path = Path(folder) / DESCRIPTION_FILE
         raise ValueError(f"{path} must hold a vocabulary as this version writes it, but does not: {error}") from error
 

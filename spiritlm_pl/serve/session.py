@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codebooks import joined_speech
+from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.generation.vocode import Voice
@@ -184,7 +186,7 @@ class Session:
         with self._model:
             (pieces,) = spirit_lm.generate(prompt, output, replace(settings, num_samples=1), progress)
         read = spirit_lm.encode_prompt(prompt)
-        return Answer(pieces, read.tokens, self._written(pieces, read.last), pieces.finish_reason)
+        return Answer(pieces, read.tokens, self._written(pieces, read), pieces.finish_reason)
 
     def vocode(
         self, tokens: Sequence[int], durations: Sequence[int] | None = None, voice: Voice | None = None
@@ -205,6 +207,7 @@ class Session:
             synthesis = spirit_lm.synthesis
             if synthesis is None:
                 raise ValueError("a vocoder must be in the model's folder, but there is none")
+            tokens = joined_speech([tokens], spirit_lm.vocabulary)
             units = synthesis.units(tokens)
             if not len(units):
                 raise ValueError("tokens must hold at least one unit, but hold none")
@@ -222,15 +225,18 @@ class Session:
         """Return the same model with another voice."""
         return self.spirit_lm if voice is None else self.spirit_lm.in_voice(voice.speaker, voice.style)
 
-    def _written(self, pieces: Sequence[Piece], last: Modality) -> list[int]:
-        """Return the ids of an answer to a prompt that ends in a modality, with modality tokens at changes."""
+    def _written(self, pieces: Sequence[Piece], prompt: Prompt) -> list[int]:
+        """Return the ids of an answer behind those of its prompt, with modality tokens at changes."""
         segments = [_segment(piece) for piece in pieces]
         segments = [segment for segment in segments if segment.tokens]
         if not segments:
             return []
         first, vocabulary = segments[0].modality, self.spirit_lm.vocabulary
-        _, *tokens = encode_segments(segments, vocabulary)
-        return tokens if first is last else [vocabulary.change_marker(first), *tokens]
+        if prompt.stretch and vocabulary.layout.delays:  # whose closing steps come behind the prompt
+            whole = encode_segments([Segment(Modality.SPEECH, prompt.stretch), *segments], vocabulary, closed=True)
+            return whole[1 + len(prompt.open_stretch(vocabulary)) :]
+        _, *tokens = encode_segments(segments, vocabulary, closed=True)
+        return tokens if first is prompt.last else [vocabulary.change_marker(first), *tokens]
 
 
 def _segment(piece: Piece) -> Segment:
