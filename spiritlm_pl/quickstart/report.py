@@ -155,6 +155,23 @@ def ending_line(report: str = "endings") -> str:
     return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
 
 
+def similarity_rows() -> list[Row]:
+    """Build rows of how alike the spoken and the written form of words are, in the layer where they are most."""
+    report = read_json(REPORTS / "word_similarity.json")
+    rows = []
+    for name, layers in report.items():
+        best = max(layers, key=lambda layer: layer["same"]["value"] - layer["other"]["value"])
+        rows.append(
+            Row(
+                "language model",
+                f"similarity of spoken and written words, {name}, layer {best['layer']}",
+                f"{best['same']['value']:.2f}",
+                f"other words {best['other']['value']:.2f}",
+            )
+        )
+    return rows
+
+
 def resynthesis_rows() -> list[Row]:
     """Build rows of resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
@@ -184,7 +201,7 @@ def resynthesis_rows() -> list[Row]:
 
 def all_rows() -> list[Row]:
     """Build all rows of the table."""
-    language_model = [*loss_rows(), *choice_rows(), *ending_rows()]
+    language_model = [*loss_rows(), *choice_rows(), *similarity_rows(), *ending_rows()]
     return [*corpus_rows(), *hubert_rows(), *unit_rows(), *language_model, *resynthesis_rows()]
 
 

@@ -69,7 +69,10 @@ def quickstart(
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
     console.print()
     console.print(rich_table(rows))
-    drawn = [name for name in (f"{report}.png", f"{report}_style.png") if Path(name).is_file()]
+    pictures = [f"{report}.png", f"{report}_style.png"]
+    if variant == "base":
+        pictures.append(f"{variables(variant)['reports']}/word_similarity.png")
+    drawn = [name for name in pictures if Path(name).is_file()]
     minutes = (time.monotonic() - start) / 60
     kept = f", besides {earlier:.1f} of stages kept from earlier runs" if earlier else ""
     console.print(
