@@ -61,7 +61,7 @@ def by_id(lines: Sequence[ChoiceLine], variant: str, id_labels: Sequence[str]) -
     found: dict[Any, list[float]] = {}
     for line in lines:
         values = tuple(line.labels.get(label) for label in id_labels)
-        key = ("", line.id) if None in values or not values else values
+        key = (None, line.id) if None in values or not values else values
         found.setdefault(key, []).append(line.points(variant))
     return found
 

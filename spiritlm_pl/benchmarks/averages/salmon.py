@@ -4,8 +4,17 @@ from collections.abc import Sequence
 
 from spiritlm_pl.benchmarks.averages.means import by_id, check_variant, grouped, mean_of, share
 from spiritlm_pl.benchmarks.items import ChoiceLine, Figure
-from spiritlm_pl.benchmarks.readers.salmon import ALIGNMENT, CONSISTENCY, PARTS
 
+CONSISTENCY = (
+    "sentiment_consistency",
+    "speaker_consistency",
+    "gender_consistency",
+    "bg_domain_consistency",
+    "bg_all_consistency",
+    "rir_consistency",
+)
+ALIGNMENT = ("sentiment_alignment", "bg_alignment")
+PARTS = (*CONSISTENCY, *ALIGNMENT)
 ID = ("part", "id")
 MEANS = (("mean_of_consistency", CONSISTENCY), ("mean_of_alignment", ALIGNMENT), ("mean_of_parts", PARTS))
 

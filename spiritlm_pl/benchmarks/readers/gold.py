@@ -24,6 +24,7 @@ class GoldFormat:
     Args:
         layout: name of the layout.
         key: columns that the right and the wrong row of a pair share, besides the voice.
+        columns: further columns that the labels are read from.
         text: column of the text; None if there is none.
         labels: function that reads the labels of a pair from the cells of its right and of its wrong row; a ValueError
             says why the pair cannot be used.
@@ -32,6 +33,7 @@ class GoldFormat:
 
     layout: str
     key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     text: str | None
     labels: Callable[[Mapping[str, str], Mapping[str, str]], Labels]
     in_order: bool = False
@@ -56,7 +58,7 @@ def read_gold(path: Path, files: Sequence[Path], form: GoldFormat, mode: Mode) -
         ValueError: if a column is missing, or no pair can be read.
     """
     wanted = (form.text,) if mode == "text" and form.text else ()
-    table = read_table(path, ("filename", *form.key, "correct", *wanted))
+    table = read_table(path, ("filename", *form.key, *form.columns, "correct", *wanted))
     skipped = list(table.broken)
     rows: list[tuple[Row, bool]] = []
     for row in table.rows:
@@ -145,8 +147,8 @@ class _Source:
             if found is None:
                 raise ValueError(f"{row.cells['filename']} (line {row.line}) has no audio file in {self.path.parent}")
             return Speech(found)
-        text = named(row.cells[self.form.text]) if self.form.text else ""
-        if not text:
+        text = row.cells[self.form.text] if self.form.text else ""
+        if text in ("", "nan", "NaN"):  # "none" and "null" are words
             raise ValueError(f"line {row.line} has no {self.form.text or 'text'}")
         return Text(text)
 

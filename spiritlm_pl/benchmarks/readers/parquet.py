@@ -13,9 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -95,6 +92,9 @@ def extract_audio(path: Path, columns: Sequence[str], rows: Sequence[int], cache
 
 
 def _schema(path: Path) -> Any:
+    import pyarrow as pa  # which folders of files do not need
+    import pyarrow.parquet as pq
+
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -102,6 +102,9 @@ def _schema(path: Path) -> Any:
 
 
 def _opened(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -109,6 +112,8 @@ def _opened(path: Path) -> Any:
 
 
 def _check_audio(path: Path, columns: Sequence[str]) -> None:
+    import pyarrow as pa
+
     schema = _schema(path)
     for column in columns:
         kind = schema.field(column).type

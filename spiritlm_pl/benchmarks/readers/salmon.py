@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from spiritlm_pl.benchmarks.averages.salmon import PARTS
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, is_audio, listed
 from spiritlm_pl.benchmarks.readers.parquet import (
@@ -23,16 +24,6 @@ from spiritlm_pl.benchmarks.readers.parquet import (
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.generation.types import Speech
 
-CONSISTENCY = (
-    "sentiment_consistency",
-    "speaker_consistency",
-    "gender_consistency",
-    "bg_domain_consistency",
-    "bg_all_consistency",
-    "rir_consistency",
-)
-ALIGNMENT = ("sentiment_alignment", "bg_alignment")
-PARTS = (*CONSISTENCY, *ALIGNMENT)
 _FILE = re.compile(r"sample_(\d+)_([01])")
 _COLUMNS = ("task", "ind", "positive_audio", "negative_audio")
 _Files: TypeAlias = Mapping[Path, Sequence[Path]]
@@ -51,6 +42,7 @@ def read(folder: str | Path, parts: Sequence[str] | None = None, cache: str | Pa
         ValueError: if it has no known layout, or lacks a part; the message names what is missing.
     """
     files, root = files_by_folder(folder), Path(folder)
+    parts = [parts] if isinstance(parts, str) else parts
     samples = {
         place: [one for one in inner if is_audio(one)]
         for place, inner in files.items()

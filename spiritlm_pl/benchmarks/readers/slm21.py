@@ -25,6 +25,7 @@ from spiritlm_pl.benchmarks.readers.tables import column_names, whole_number
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.generation.types import Speech
 
+TASKS = ("lexical", "syntactic")
 SPLITS = ("dev", "test")
 OLD_ARCHIVE = "zerospeech2021-dataset"
 _Files: TypeAlias = Mapping[Path, Sequence[Path]]
@@ -43,7 +44,7 @@ def _sentence_labels(right: _Cells, wrong: _Cells) -> Labels:
     return {"type": right["type"], "subtype": right["subtype"], "id": right["id"]}
 
 
-_WORDS = GoldFormat(layout="sLM21", key=("id",), text="word", labels=_word_labels)
+_WORDS = GoldFormat(layout="sLM21", key=("id",), columns=("frequency", "length"), text="word", labels=_word_labels)
 _SENTENCES = GoldFormat(layout="sLM21", key=("type", "subtype", "id"), text="transcription", labels=_sentence_labels)
 
 
@@ -109,16 +110,16 @@ def _gold_folders(files: _Files, task: str, split: str, form: GoldFormat) -> lis
     """Return the folders with a table of this task and split; a single table of these columns fits any path."""
     tables = [place for place, inner in files.items() if any(path.name == "gold.csv" for path in inner)]
     found = [place for place in tables if place.resolve().parts[-2:] == (task, split)]
-    if not found and len(tables) == 1 and not _is_of(tables[0], task, split):
-        found = [place for place in tables if set(form.key) <= set(column_names(place / "gold.csv"))]
+    if not found and len(tables) == 1 and not _is_of_another(tables[0], task, split):
+        needed = {*form.key, *form.columns}
+        found = [place for place in tables if needed <= set(column_names(place / "gold.csv"))]
     return found
 
 
-def _is_of(place: Path, task: str, split: str) -> bool:
+def _is_of_another(place: Path, task: str, split: str) -> bool:
     """Return whether the path of a folder names another task or split."""
-    return place.resolve().parts[-2:] in {
-        (one, other) for one in ("lexical", "syntactic") for other in SPLITS if (one, other) != (task, split)
-    }
+    *_, first, last = ("", *place.resolve().parts)
+    return (last in SPLITS and last != split) or (first in TASKS and first != task)
 
 
 def _no_text(mode: Mode, folder: Path) -> None:

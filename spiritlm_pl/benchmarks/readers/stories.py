@@ -103,9 +103,8 @@ def read_stories(folder: Path, files: _Files, wanted: frozenset[Modality], cache
         return _files_of(folder, plain, "cross-modal", wanted)
     if any(_WHOLE.fullmatch(stem) for stem in stems):
         return _files_of(folder, plain, "flat", wanted)
-    if hub := [
-        path for path in parquet.parquet_files(files) if {*_TEXTS, *_AUDIO} & set(parquet.parquet_columns(path))
-    ]:
+    columns = {path: parquet.parquet_columns(path) for path in parquet.parquet_files(files)}
+    if hub := [path for path, names in columns.items() if {*_TEXTS, *_AUDIO}.intersection(names)]:
         return _parquet_of(folder, hub, wanted, cache)
     raise ValueError(
         f"{folder} must hold files <n>_<story>_correct.wav and <n>_<story>_incorrect.wav with .txt beside them, files "
