@@ -28,7 +28,8 @@ class GoldFormat:
         text: column of the text; None if there is none.
         labels: function that reads the labels of a pair from the cells of its right and of its wrong row; a ValueError
             says why the pair cannot be used.
-        in_order: whether rows that share no key are paired in the order of the file.
+        in_order: whether the official scorer pairs right and wrong rows in the order of the file; rows are so here if
+            no two share a key, and a note tells where the order gives other pairs than the key.
     """
 
     layout: str
@@ -86,7 +87,8 @@ def read_gold(path: Path, files: Sequence[Path], form: GoldFormat, mode: Mode) -
     if not items:
         why = f": {skipped[0].reason}" if skipped else ""
         raise ValueError(f"{path} must name pairs that can be read, but none of its {len(pairs)} can{why}")
-    return Reading(items, form.layout, skipped, [*_order_note(path, rows, pairs), *source.extra(rows)])
+    notes = _order_note(path, rows, pairs) if form.in_order else []
+    return Reading(items, form.layout, skipped, [*notes, *source.extra(rows)])
 
 
 def _pairs(rows: Sequence[tuple[Row, bool]], form: GoldFormat) -> tuple[list[tuple[Row, Row]], list[tuple[Row, str]]]:
@@ -117,7 +119,7 @@ def _order_note(path: Path, rows: Sequence[tuple[Row, bool]], pairs: Sequence[tu
         return []
     return [
         f"{path} has right and wrong rows in different orders: pairs are found by their columns, and a scorer that "
-        f"pairs rows in order, as the official one of sBLIMP does, would form {others} other pairs"
+        f"pairs rows in order, as the official one does, would form {others} other pairs"
     ]
 
 

@@ -45,7 +45,9 @@ def _sentence_labels(right: _Cells, wrong: _Cells) -> Labels:
 
 
 _WORDS = GoldFormat(layout="sLM21", key=("id",), columns=("frequency", "length"), text="word", labels=_word_labels)
-_SENTENCES = GoldFormat(layout="sLM21", key=("type", "subtype", "id"), text="transcription", labels=_sentence_labels)
+_SENTENCES = GoldFormat(
+    layout="sLM21", key=("type", "subtype", "id"), text="transcription", labels=_sentence_labels, in_order=True
+)
 
 
 def read_swuggy(
