@@ -38,15 +38,13 @@ def parquet_columns(path: Path) -> list[str]:
 
 def num_rows(path: Path) -> int:
     """Return the number of rows of a Parquet file."""
-    with _opened(path) as file:
-        return int(file.metadata.num_rows)
+    return sum(_group_sizes(path))
 
 
 def label_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of some columns, which must not be those of audio."""
-    with _opened(path) as file:
-        for batch in file.iter_batches(1024, columns=list(columns)):
-            yield from batch.to_pylist()
+    for batch in _batches(path, 1024, columns=list(columns)):
+        yield from batch.to_pylist()
 
 
 def check_cache(cache: str | Path | None, what: str) -> Path:
@@ -84,8 +82,9 @@ def extract_audio(path: Path, columns: Sequence[str], rows: Sequence[int], cache
     if wanted:
         _check_audio(path, columns)
         folder.mkdir(parents=True, exist_ok=True)
-        for row, cells in _audio_rows(path, columns, set(wanted)):
-            known[str(row)] = {column: _write(folder, f"{row}_{column}", cells[column], path) for column in columns}
+        for column in columns:
+            for row, cell in _audio_cells(path, column, set(wanted)):
+                known.setdefault(str(row), {})[column] = _write(folder, f"{row}_{column}", cell, path)
         with atomic_path(folder / INDEX) as temporary:
             temporary.write_text(json.dumps(known), encoding="utf-8")
     return [{column: _found(known[str(row)][column], folder) for column in columns} for row in rows]
@@ -101,14 +100,15 @@ def _schema(path: Path) -> Any:
         raise ValueError(f"{path} must be a Parquet file, but cannot be read ({error})") from error
 
 
-def _opened(path: Path) -> Any:
+def _group_sizes(path: Path) -> list[int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} must be a Parquet file, but cannot be read ({error})") from error
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def _check_audio(path: Path, columns: Sequence[str]) -> None:
@@ -122,19 +122,30 @@ def _check_audio(path: Path, columns: Sequence[str]) -> None:
             raise ValueError(f"column {column} of {path} must hold audio as bytes, but holds {kind} instead")
 
 
-def _audio_rows(path: Path, columns: Sequence[str], wanted: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    with _opened(path) as file:
-        start = 0
-        for group in range(file.metadata.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if not wanted.isdisjoint(range(start, start + size)):
-                row = start
-                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=list(columns)):
-                    for place in range(batch.num_rows):
-                        if row + place in wanted:
-                            yield row + place, batch.slice(place, 1).to_pylist()[0]
-                    row += batch.num_rows
-            start += size
+def _batches(path: Path, size: int, **options: Any) -> Iterator[Any]:
+    """Yield batches of rows; an error in the file names it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            yield from file.iter_batches(size, use_threads=False, **options)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} must be a Parquet file, but cannot be read ({error})") from error
+
+
+def _audio_cells(path: Path, column: str, wanted: set[int]) -> Iterator[tuple[int, Any]]:
+    """Yield some cells of one column; a single row group of it is in memory at a time."""
+    start = 0
+    for group, size in enumerate(_group_sizes(path)):
+        if not wanted.isdisjoint(range(start, start + size)):
+            row = start
+            for batch in _batches(path, _ROWS, row_groups=[group], columns=[column]):
+                for place in range(batch.num_rows):
+                    if row + place in wanted:
+                        yield row + place, batch.column(0)[place].as_py()
+                row += batch.num_rows
+        start += size
 
 
 def _write(folder: Path, name: str, cell: Any, source: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ def test_audio_is_written_once(tmp_path: Path, write_parquet: Write, monkeypatch
     again = files_of(parquet.extract_audio(path, ["x"], range(10), tmp_path / "cache"))
     assert again == first and first[2].read_bytes()[-1] == 2
     assert [a == b for a, b in zip(times, [one.stat().st_mtime_ns for one in again], strict=True)].count(False) == 1
-    monkeypatch.setattr(parquet, "_audio_rows", lambda *_: pytest.fail("was read again"))
+    monkeypatch.setattr(parquet, "_audio_cells", lambda *_: pytest.fail("was read again"))
     assert files_of(parquet.extract_audio(path, ["x"], [3, 1], tmp_path / "cache")) == [first[3], first[1]]
 
 
@@ -60,8 +60,15 @@ def test_columns_of_other_kinds_and_damaged_files_are_refused(tmp_path: Path, wr
     with pytest.raises(ValueError, match="column x of .* must hold audio as bytes, but holds string"):
         parquet.extract_audio(path, ["x"], [0], tmp_path / "cache")
     path.write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(ValueError, match="must be a Parquet file, but cannot be read"):
-        parquet.parquet_columns(path)
+    for read in (parquet.parquet_columns, parquet.num_rows):
+        with pytest.raises(ValueError, match="a.parquet must be a Parquet file, but cannot be read"):
+            read(path)
+    write_parquet(path, [{"x": True}] * 9)
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36  # the head of the first page
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="a.parquet must be a Parquet file, but cannot be read"):
+        parquet.extract_audio(path, ["x"], range(9), tmp_path / "cache")
 
 
 def test_plain_bytes_and_paths_beside_the_file(tmp_path: Path, noise: Callable[[Path], Path]) -> None:
