@@ -40,11 +40,13 @@ class Reading:
         items: items that can be scored, in the order of the files.
         layout: name of the layout that the folder was found to have, such as "sLM21".
         skipped: items that the folder names but that cannot be read, each with its reason.
+        notes: sentences about what was found besides, such as files that no table names.
     """
 
     items: Sequence[ChoiceItem]
     layout: str
     skipped: Sequence[Skipped] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
