@@ -32,9 +32,6 @@ def list_benchmarks(name: str | None = None) -> None:
     Raises:
         ValueError: if there is no such benchmark.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     known: dict[str, Benchmark] = find_all("benchmarks")
     if name is not None:
         info = _found(name, known)[name].info
@@ -50,13 +47,10 @@ def list_benchmarks(name: str | None = None) -> None:
         ):
             print(f"{title:<12}{value}")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("name", "measures", "size", "licence", "needs"):
-        table.add_column(column)
-    for key, benchmark in known.items():
-        info = benchmark.info
-        table.add_row(key, info.measures, info.size, info.licence, info.needs)
-    Console().print(table)
+    for key in sorted(known, key=lambda key: (known[key].info.data or key, key)):
+        info = known[key].info
+        print(f"{key:<28}{info.measures}\n{'':<28}{info.size}; licence: {info.licence}; needs {info.needs}")
+        print(f"{'':<28}from {info.source}")
     print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
 
 
