@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.benchmarks.make.miniature import Miniature, write_miniature
+from spiritlm_pl.benchmarks.make.sblimp import make_sblimp
 from spiritlm_pl.benchmarks.make.settings import Settings
 from spiritlm_pl.benchmarks.make.speaking import VARIANTS, choose_voices
 from spiritlm_pl.benchmarks.make.swuggy import make_swuggy
@@ -30,7 +31,7 @@ class Kind:
     variants: tuple[str, ...] = VARIANTS
 
 
-KINDS = {"swuggy": Kind(make_swuggy, 100, ("lexicon", "text"))}
+KINDS = {"swuggy": Kind(make_swuggy, 100, ("lexicon", "text")), "sblimp": Kind(make_sblimp, 100, ("grammar",))}
 
 
 def make_benchmark(
