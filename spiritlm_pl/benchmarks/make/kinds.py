@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.benchmarks.make import storycloze
 from spiritlm_pl.benchmarks.make.miniature import Miniature, write_miniature
 from spiritlm_pl.benchmarks.make.sblimp import make_sblimp
 from spiritlm_pl.benchmarks.make.settings import Settings
 from spiritlm_pl.benchmarks.make.speaking import VARIANTS, choose_voices
+from spiritlm_pl.benchmarks.make.storycloze import make_storycloze
 from spiritlm_pl.benchmarks.make.swuggy import make_swuggy
 
 
@@ -31,7 +33,11 @@ class Kind:
     variants: tuple[str, ...] = VARIANTS
 
 
-KINDS = {"swuggy": Kind(make_swuggy, 100, ("lexicon", "text")), "sblimp": Kind(make_sblimp, 100, ("grammar",))}
+KINDS = {
+    "swuggy": Kind(make_swuggy, 100, ("lexicon", "text")),
+    "sblimp": Kind(make_sblimp, 100, ("grammar",)),
+    "storycloze": Kind(make_storycloze, 100, ("stories",), storycloze.LAYOUTS),
+}
 
 
 def make_benchmark(

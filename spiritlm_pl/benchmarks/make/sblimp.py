@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spiritlm_pl.benchmarks.items import Labels
 from spiritlm_pl.benchmarks.make.grammars import FOLDER
 from spiritlm_pl.benchmarks.make.lexicon import phones_of
 from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as_csv
@@ -83,7 +84,7 @@ def make_sblimp(settings: Settings) -> Miniature:
         least=2 * number,
     )
     recordings: list[Recording] = []
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    rows: dict[str, list[Labels]] = {split: [] for split in SPLITS}
     verdicts: dict[str, bool] = {}
     for place, one in enumerate(templates):
         wanted = settings.count // number + (place < settings.count % number)
@@ -97,11 +98,11 @@ def make_sblimp(settings: Settings) -> Miniature:
                     recordings.append(recording)
                     rows[split].append(row)
     files = {f"syntactic/{split}/gold.csv": as_csv(rows[split], COLUMNS) for split in SPLITS}
-    index = {"syntactic": {split: len(found) // 2 // len(settings.voices) for split, found in rows.items()}}
+    numbers = {"syntactic": {split: len(found) // 2 // len(settings.voices) for split, found in rows.items()}}
     source = "built in (Apache-2.0)" if settings.grammar is None else f"{settings.grammar.name}, under its own licence"
     types = len({one.type for one in templates})
     notes = [f"{types} types with {number} subtypes; grammar: {source}"]
-    return Miniature("sblimp", recordings, files, index, notes)
+    return Miniature("sblimp", recordings, files, numbers, notes)
 
 
 def _check_pair(one: PairTemplate, right: str, wrong: str, verdicts: dict[str, bool], voices: Sequence[Voice]) -> None:
@@ -117,10 +118,10 @@ def _check_pair(one: PairTemplate, right: str, wrong: str, verdicts: dict[str, b
 
 def _recording(
     one: PairTemplate, split: str, number: int, voice: Voice, text: str, correct: int
-) -> tuple[Recording, dict[str, Any]]:
+) -> tuple[Recording, Labels]:
     name = voice.name.replace("+", "-")
     stem = plain_name(f"{one.type}-{one.subtype}-{number:05d}-{name}-{'right' if correct else 'wrong'}")
-    row = {
+    row: Labels = {
         "filename": stem,
         "id": number,
         "voice": name,
@@ -129,7 +130,7 @@ def _recording(
         "transcription": text,
         "correct": correct,
     }
-    labels = {"id": number, "type": one.type, "subtype": one.subtype, "correct": correct}
+    labels: Labels = {"id": number, "type": one.type, "subtype": one.subtype, "correct": correct}
     pair = f"{split} {one.type} {one.subtype} {number} {name}"
     file = f"syntactic/{split}/{stem}.wav"
     return Recording(file, (Part(text, voice),), labels, pair=pair, correct=bool(correct)), row
