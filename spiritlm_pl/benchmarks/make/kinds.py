@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.benchmarks.make import storycloze
+from spiritlm_pl.benchmarks.make import salmon, storycloze
 from spiritlm_pl.benchmarks.make.miniature import Miniature, write_miniature
+from spiritlm_pl.benchmarks.make.salmon import make_salmon
 from spiritlm_pl.benchmarks.make.sblimp import make_sblimp
 from spiritlm_pl.benchmarks.make.settings import Settings
 from spiritlm_pl.benchmarks.make.speaking import VARIANTS, choose_voices
@@ -37,6 +38,7 @@ KINDS = {
     "swuggy": Kind(make_swuggy, 100, ("lexicon", "text")),
     "sblimp": Kind(make_sblimp, 100, ("grammar",)),
     "storycloze": Kind(make_storycloze, 100, ("stories",), storycloze.LAYOUTS),
+    "salmon": Kind(make_salmon, 40, ("stories", "grammar"), variants=salmon.VARIANTS),
 }
 
 

@@ -116,7 +116,7 @@ def write_miniature(
         out: folder to write to, in which other benchmarks may lie.
         miniature: what to write.
         arguments: values that it was made with, for its README.
-        text_only: whether to write the table of what is to be recorded instead of the audio.
+        text_only: whether to write the tables only, and no audio.
         num_jobs: number of processes; None for one a core.
 
     Returns:
@@ -126,13 +126,11 @@ def write_miniature(
         FileExistsError: if the folder already holds a file or folder that would be written.
     """
     out = Path(out)
-    readme = f"README-{miniature.kind}.md"
-    with _staged(out, [*miniature.entries, readme, *([f"{miniature.kind}-{TABLE}"] if text_only else [])]) as folder:
+    readme, table = f"README-{miniature.kind}.md", f"{miniature.kind}-{TABLE}"
+    with _staged(out, [*miniature.entries, readme, table]) as folder:
+        (folder / table).write_text(as_csv([_row(one) for one in miniature.recordings]), encoding="utf-8")
         if text_only:
-            lines = [f"{len(miniature.recordings)} recordings to make, listed in {miniature.kind}-{TABLE}"]
-            (folder / f"{miniature.kind}-{TABLE}").write_text(
-                as_csv([_row(one) for one in miniature.recordings]), encoding="utf-8"
-            )
+            lines = [f"{len(miniature.recordings)} recordings to make, listed in {table}"]
         else:
             lines = _speak(folder, miniature.recordings, num_jobs)
         for path, content in miniature.files.items():
@@ -168,7 +166,8 @@ def _speak(folder: Path, recordings: Sequence[Recording], num_jobs: int | None) 
     jobs = [(folder, one) for one in recordings]
     measured = list(parallel_map(make_recording, jobs, num_jobs, "speaking"))
     minutes = sum(one.seconds for one in measured) / 60
-    return [f"{len(measured)} recordings, {minutes:.1f} minutes", *pair_lines(measured)]
+    peak = max(one.peak for one in measured)
+    return [f"{len(measured)} recordings, {minutes:.1f} minutes, highest peak {peak:.2f}", *pair_lines(measured)]
 
 
 def make_recording(job: tuple[Path, Recording]) -> Measured:

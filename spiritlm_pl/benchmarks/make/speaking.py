@@ -28,7 +28,7 @@ from spiritlm_pl.corpora.text.transcripts import spoken_words, unreadable
 LEVEL = 0.06  # root mean square of every file; eSpeak's peaks are 5 to 10 times that
 PEAK = 0.95
 MARGIN = 0.03  # seconds of silence kept before and after the speech
-QUIET = 0.01  # share of the peak below which the ends count as silence
+QUIET = 0.02  # share of the peak below which the ends count as silence
 RANDOM_SEED = 1  # of the breath in eSpeak's voices
 VARIANTS = ("", "+f2", "+m3")
 

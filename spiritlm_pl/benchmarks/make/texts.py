@@ -94,8 +94,8 @@ def sentences_for(settings: Settings) -> list[str]:
 def swap_endings(tales: Sequence[Tale]) -> list[int]:
     """Return for each story the one whose ending it is given.
 
-    Each ending is given once, so that none is likelier to be a wrong one. Stories with endings of like length swap them,
-    unless they share a word of `words` or their endings are the same.
+    Each ending is given once, so that none is likelier to be a wrong one. Stories whose endings are about as long swap
+    them, unless they share a word of `words` or their endings are the same.
 
     Raises:
         ValueError: if no story can swap with any other.
