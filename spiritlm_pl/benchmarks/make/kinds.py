@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.benchmarks.make import salmon, storycloze
+from spiritlm_pl.benchmarks.make import intents, storycloze
+from spiritlm_pl.benchmarks.make.intents import make_intents
 from spiritlm_pl.benchmarks.make.miniature import Miniature, write_miniature
+from spiritlm_pl.benchmarks.make.prosaudit import make_prosaudit
 from spiritlm_pl.benchmarks.make.salmon import make_salmon
 from spiritlm_pl.benchmarks.make.sblimp import make_sblimp
 from spiritlm_pl.benchmarks.make.settings import Settings
-from spiritlm_pl.benchmarks.make.speaking import VARIANTS, choose_voices
+from spiritlm_pl.benchmarks.make.speaking import MORE_VARIANTS, VARIANTS, choose_voices
 from spiritlm_pl.benchmarks.make.storycloze import make_storycloze
+from spiritlm_pl.benchmarks.make.stsp import make_stsp
 from spiritlm_pl.benchmarks.make.swuggy import make_swuggy
 
 
@@ -38,7 +41,10 @@ KINDS = {
     "swuggy": Kind(make_swuggy, 100, ("lexicon", "text")),
     "sblimp": Kind(make_sblimp, 100, ("grammar",)),
     "storycloze": Kind(make_storycloze, 100, ("stories",), storycloze.LAYOUTS),
-    "salmon": Kind(make_salmon, 40, ("stories", "grammar"), variants=salmon.VARIANTS),
+    "salmon": Kind(make_salmon, 40, ("stories", "grammar"), variants=MORE_VARIANTS),
+    "prosaudit": Kind(make_prosaudit, 60, ("stories",)),
+    "intents": Kind(make_intents, 120, ("grammar",), intents.LAYOUTS, MORE_VARIANTS),
+    "stsp": Kind(make_stsp, 90, ("grammar",), variants=MORE_VARIANTS),
 }
 
 
@@ -95,7 +101,7 @@ def make_benchmark(
         layout=layout or layouts[0],
         **given,
     )
-    settings.check_count(1_000_000, "a miniature may have")
+    settings.check_count(1_000_000, "items of a miniature")
     miniature = found.make(settings)
     arguments: dict[str, Any] = {
         "kind": kind,

@@ -64,7 +64,7 @@ def draw_texts(
     """
     rooms = {label: sum(one.capacity for one in found) for label, found in templates.items()}
     fewest = min(rooms, key=rooms.__getitem__)
-    settings.check_count(len(rooms) * rooms[fewest], f"the grammar gives, as {key}.{fewest} has {rooms[fewest]} texts")
+    settings.check_count(len(rooms) * rooms[fewest], f"texts of the grammar, as {key}.{fewest} has {rooms[fewest]}")
     drawn: list[list[tuple[str, str]]] = []
     for label, found in templates.items():
         wanted = -(-settings.count // len(templates))

@@ -19,7 +19,6 @@ from spiritlm_pl.benchmarks.make.texts import sentences_for
 from spiritlm_pl.benchmarks.make.treatments import Joined
 from spiritlm_pl.corpora.synthetic.espeak import Voice, is_female
 
-VARIANTS = ("", "+m3", "+m7", "+f1", "+f2", "+f4")
 SENTIMENTS = {"positive": (75, 90), "neutral": (50, 50), "negative": (25, 15)}  # eSpeak's pitch and range of pitch
 FAMILY_OF = {name: family for family, names in BACKGROUNDS.items() for name in names}
 
@@ -46,7 +45,7 @@ def make_salmon(settings: Settings) -> Miniature:
         ValueError: if there are too few texts, or no voices that a part needs.
     """
     sentences = sentences_for(settings)
-    settings.check_count(len(sentences) - 1, "the stories give, with two sentences each")
+    settings.check_count(len(sentences) - 1, "pairs of neighbouring sentences in the stories")
     recordings: list[Recording] = []
     for folder, (draw_change, record) in CONSISTENCY.items():
         draw = random.Random(f"{folder} {settings.seed}")
@@ -172,11 +171,13 @@ def _aligned(settings: Settings) -> list[Recording]:
     """Make the two parts in which the acoustics fit the words or not."""
     recordings: list[Recording] = []
     for folder, key, known in (
-        ("sentiment_alignment", "sentiment", ("positive", "negative")),
+        ("sentiment_alignment", "sentiment", tuple(SENTIMENTS)),
         ("bg_alignment", "background", tuple(BACKGROUNDS)),
     ):
         draw = random.Random(f"{folder} {settings.seed}")
-        texts = draw_texts(read_texts(settings, key, known), settings, draw, key)
+        templates = read_texts(settings, key, known)
+        templates.pop("neutral", None)
+        texts = draw_texts(templates, settings, draw, key)
         classes = list(dict.fromkeys(label for label, _ in texts))
         for number, (label, text) in enumerate(texts):
             place, turn = classes.index(label), number // len(classes) % (len(classes) - 1)

@@ -80,7 +80,7 @@ def make_sblimp(settings: Settings) -> Miniature:
     fewest = min(templates, key=lambda one: one.template.capacity)
     settings.check_count(
         number * fewest.template.capacity,
-        f"the grammar gives, as {fewest.type} {fewest.subtype} has {fewest.template.capacity} pairs",
+        f"pairs of the grammar, as {fewest.type} {fewest.subtype} has {fewest.template.capacity}",
         least=2 * number,
     )
     recordings: list[Recording] = []

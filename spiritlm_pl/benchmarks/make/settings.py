@@ -59,12 +59,13 @@ class Settings:
 
         Args:
             most: largest count.
-            what: what gives no more than that, for the error.
+            what: of what there are no more, for the error.
             least: smallest count.
         """
+        if most < least:
+            raise ValueError(f"count must be at least {least}, but there are only {most} {what}")
         if not least <= self.count <= most:
-            reason = f", which is what {what}" if self.count > most else ""
-            raise ValueError(f"count must be in [{least}, {most}]{reason}, but is {self.count} instead")
+            raise ValueError(f"count must be in [{least}, {most}] ({what}), but is {self.count} instead")
 
 
 def read_file(path: Path, option: str) -> str:

@@ -31,6 +31,7 @@ MARGIN = 0.03  # seconds of silence kept before and after the speech
 QUIET = 0.02  # share of the peak below which the ends count as silence
 RANDOM_SEED = 1  # of the breath in eSpeak's voices
 VARIANTS = ("", "+f2", "+m3")
+MORE_VARIANTS = ("", "+m3", "+m7", "+f1", "+f2", "+f4")  # of both sexes, more than one of each
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,12 +30,12 @@ def make_storycloze(settings: Settings) -> Miniature:
     """
     if settings.stories is None:
         settings.needs_english("stories")
-        settings.check_count(MOST, "a miniature may have", least=2)
+        settings.check_count(MOST, "stories of a miniature", least=2)
         tales, given = _built_in(settings.count, settings.seed)
         source = "built in (Apache-2.0)"
     else:
         read = read_tales(settings.stories, settings.language)
-        settings.check_count(min(MOST, len(read)), f"{settings.stories.name} has", least=2)
+        settings.check_count(min(MOST, len(read)), f"stories in {settings.stories.name}", least=2)
         tales = random.Random(f"stories {settings.seed}").sample(read, settings.count)
         given = swap_endings(tales)
         source = f"{settings.stories.name}, under its own licence"

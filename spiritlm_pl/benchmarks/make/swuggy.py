@@ -36,12 +36,12 @@ def make_swuggy(settings: Settings) -> Miniature:
     voice = settings.voices[0]
     sounds, near = sounds_of(words, voice)
     long_enough = [sound for sound in sounds if len(sound.phones) >= SHORTEST]
-    settings.check_count(len(long_enough), f"the lexicon has of words with {SHORTEST} phones or more", least=2)
+    settings.check_count(len(long_enough), f"words of {SHORTEST} phones or more in the lexicon", least=2)
     wanted = _by_band(long_enough, counts, settings.seed)[: round(settings.count * SPARE) + 1]
     is_word = _word_test({*words, *(counts or ())}, settings.voices)
     matched = match_nonwords(wanted, words, near, is_word, voice, settings.seed)
     pairs = [(word, matched[word.spelling]) for word in wanted if word.spelling in matched][: settings.count]
-    settings.check_count(len(pairs), "can be made of this lexicon; more words in it make more", least=2)
+    settings.check_count(len(pairs), "pairs that this lexicon gives; more words give more", least=2)
     recordings, files = [], {}
     for start, split in enumerate(SPLITS):
         made, rows = _split(split, pairs[start :: len(SPLITS)], counts, settings.voices)

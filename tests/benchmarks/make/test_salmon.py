@@ -7,15 +7,16 @@ import soundfile
 import yaml
 
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
-from spiritlm_pl.benchmarks.make.salmon import VARIANTS, make_salmon
+from spiritlm_pl.benchmarks.make.salmon import make_salmon
 from spiritlm_pl.benchmarks.make.settings import Settings
+from spiritlm_pl.benchmarks.make.speaking import MORE_VARIANTS
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
 FOLDERS = {
     "bg_alignment", "bg_all_consistency", "bg_domain_consistency", "gender_consistency", "rir_consistency",
     "sentiment_alignment", "sentiment_consistency", "speaker_consistency",
 }  # fmt: skip
-VOICES = tuple(Voice("en-us" + variant) for variant in VARIANTS)
+VOICES = tuple(Voice("en-us" + variant) for variant in MORE_VARIANTS)
 
 
 def test_layout_lengths_and_levels(tmp_path: Path) -> None:
@@ -82,11 +83,13 @@ def test_another_language(tmp_path: Path) -> None:
     files["grammar"] = str(grammar)
     make_benchmark("salmon", tmp_path / "eight", language="de", count=2, files=files, text_only=True)
     assert len((tmp_path / "eight/salmon-recordings.csv").read_text().splitlines()) == 1 + 8 * 2 * 2
-    with pytest.raises(ValueError, match=r"count must be in \[1, 2\], which is what the grammar gives"):
+    with pytest.raises(
+        ValueError, match=r"count must be in \[1, 2\] \(texts of the grammar, as sentiment.negative has 1\)"
+    ):
         make_benchmark("salmon", tmp_path / "x", language="de", count=3, files=files, text_only=True)
     grammar.write_text(yaml.safe_dump({"sentiment": {"happy": ["Ja."], "positive": ["Ja."]}}))
     with pytest.raises(
-        ValueError, match="sentiment with texts for two or more of positive, negative, but .* has happy"
+        ValueError, match="sentiment with texts for two or more of positive, neutral, negative, but .* has happy"
     ):
         make_benchmark("salmon", tmp_path / "x", language="de", count=2, files=files, text_only=True)
 

@@ -96,7 +96,7 @@ def test_a_story_that_is_left_joins_a_cycle() -> None:
         ("Eins. Zwei.\n* Zwei.\n\nDrei. Vier.", "right and wrong endings must differ"),
         ("Eins. Zwei.\n* A.\n* B.\n\nDrei. Vier.", "at most one wrong ending"),
         ("Eins. Zwei 42.\nDrei. Vier.", "stories.txt must be in words"),
-        ("Eins. Zwei.\nDrei. Vier.", r"count must be in \[2, 2\], which is what stories.txt has"),
+        ("Eins. Zwei.\nDrei. Vier.", r"count must be in \[2, 2\] \(stories in stories.txt\)"),
     ],
 )
 def test_bad_stories(tmp_path: Path, text: str, message: str) -> None:
