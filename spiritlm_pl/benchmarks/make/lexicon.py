@@ -54,8 +54,7 @@ def read_lexicon(path: Path | None) -> tuple[list[str], int]:
 
 def phones_of(word: str, voice: Voice) -> Phones:
     """Return the phones of a word said alone, without pauses."""
-    names = speaker().phones_of(word, voice)
-    return tuple(name for name in (name.strip("_:; ") or name.strip("_; ") for name in names) if name)
+    return tuple(name for name in (name.strip("_ ") for name in speaker().phones_of(word, voice)) if name.strip(":"))
 
 
 class Neighbourhood:

@@ -19,6 +19,7 @@ from spiritlm_pl.corpora.synthetic.stories import ANIMALS, PLACES, THINGS, Story
 LAYOUTS = ("whole", "cross")
 TOPIC, CONTRADICTION = "tStoryCloze", "sStoryCloze"
 MOST = 20_000
+FIELDS = {"animal": ANIMALS, "place": PLACES, "thing": THINGS}
 WINDOWS = 100  # choices of built-in stories that are tried
 
 
@@ -58,24 +59,37 @@ def make_storycloze(settings: Settings) -> Miniature:
 
 def _built_in(count: int, seed: int) -> tuple[list[Tale], list[int]]:
     """Take stories that can swap endings, and say which ending each is given."""
-    tales = [_tale(story, seed) for story in write_stories(count + WINDOWS, seed)]
+    stories = write_stories(count + WINDOWS, seed)
     for start in range(WINDOWS):  # of few stories, all may share an animal or a place
-        chosen = tales[start : start + count]
+        chosen = stories[start : start + count]
+        tales = [
+            Tale(" ".join(story.sentences[:-1]), story.sentences[-1], wrong, (story.animal, story.place, story.thing))
+            for story, wrong in zip(chosen, _contradictions(chosen, seed), strict=True)
+        ]
         try:
-            return chosen, swap_endings(chosen)
+            return tales, swap_endings(tales)
         except ValueError:
             continue
     raise ValueError(f"count must let {count} of the built-in stories swap endings, but they do not with seed {seed}")
 
 
-def _tale(story: Story, seed: int) -> Tale:
-    """Take a built-in story; its contradicting ending names another animal, place or thing."""
-    ending = story.sentences[-1]
-    draw = random.Random(f"endings {seed} {story.id}")
-    word, words = draw.choice([(story.animal, ANIMALS), (story.place, PLACES), (story.thing, THINGS)])
-    other = draw.choice([one for one in words if one != word])
-    own = (story.animal, story.place, story.thing)
-    return Tale(" ".join(story.sentences[:-1]), ending, re.sub(rf"\b{word}\b", other, ending), own)
+def _contradictions(stories: Sequence[Story], seed: int) -> list[str]:
+    """Return for each story its ending with another animal, place or thing.
+
+    The stories of a third exchange the words of one field, so that a word is as often wrong as right.
+    """
+    draw = random.Random(f"endings {seed}")
+    order = draw.sample(range(len(stories)), len(stories))
+    wrong: dict[int, str] = {}
+    for number, (field, known) in enumerate(FIELDS.items()):
+        group = sorted(order[number :: len(FIELDS)], key=lambda place: getattr(stories[place], field))
+        half = len(group) // 2
+        for position, place in enumerate(group):
+            own, other = (getattr(stories[one], field) for one in (place, group[(position + half) % len(group)]))
+            if own == other:  # one word has more than half of a small group
+                other = draw.choice([word for word in known if word != own])
+            wrong[place] = re.sub(rf"\b{own}\b", other, stories[place].sentences[-1])
+    return [wrong[place] for place in range(len(stories))]
 
 
 def _whole(

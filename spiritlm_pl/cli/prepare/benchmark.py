@@ -25,22 +25,26 @@ def benchmark(
     Examples:
         spiritlm prepare benchmark swuggy data/benchmarks/slm21 --count 200
         spiritlm prepare benchmark swuggy data/benchmarks/polish --language pl --lexicon words.txt --text train.txt
-        spiritlm prepare benchmark sblimp data/benchmarks/slm21 --grammar pairs.yaml --text-only
+        spiritlm prepare benchmark sblimp data/benchmarks/german --voices '[de, de+f2]' --grammar pairs.yaml
+        spiritlm prepare benchmark storycloze data/benchmarks/stories --stories stories.txt --text-only
 
     Args:
-        kind: which benchmark to make: swuggy.
+        kind: which benchmark to make: swuggy, sblimp, storycloze, salmon, prosaudit, intents or stsp.
         out: the folder to write; swuggy and sblimp may share one, as in the published download.
         language: language as eSpeak NG names it, such as de or pt-br. If not given, that of the voices, else English.
         voices: eSpeak NG voices, such as de or de+f2. If not given, the language's own voice with variants, as many as
             the kind needs.
-        count: number of items, such as pairs of words. If not given, as many as make a small benchmark of the kind.
+        count: number of items: pairs of words or sentences, stories, pairs of each part of salmon, utterances of
+            intents and stsp. If not given, as many as make a small benchmark of the kind.
         seed: seed of all that is drawn; the same seed gives the same files, samples included.
         lexicon: a text file of words, one a line (swuggy). If not given, built-in English ones.
-        grammar: a YAML file of templates. If not given, built-in English ones.
-        stories: a text file of stories or sentences. If not given, built-in English ones.
+        grammar: a YAML file of templates (sblimp, salmon, intents, stsp). If not given, built-in English ones.
+        stories: a text file of stories (storycloze) or sentences (salmon, prosaudit). If not given, built-in English
+            ones.
         text: a text file in which the words of swuggy are counted, usually the text that a model was trained on. If
             not given, built-in stories, or no frequencies with a lexicon of your own.
-        layout: name of the layout, for kinds that have several. If not given, the usual one.
+        layout: name of the layout, for kinds that have several: whole or cross (storycloze), fsc or slurp (intents).
+            If not given, the first of these.
         speed: rate of speech in words a minute, 80 to 450.
         text_only: write a table of what is to be recorded, and the benchmark's own tables, but no audio.
         num_jobs: number of processes; if not given, one a core.

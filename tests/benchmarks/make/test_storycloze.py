@@ -45,6 +45,8 @@ def test_wrong_endings_of_the_built_in_stories() -> None:
             assert sum(bool(set(wrong_end.strip(".").split()) & words) for words in known) == shared
         if part == "tStoryCloze":  # no ending is likelier to be a wrong one
             assert Counter(endings["correct"]) == Counter(endings["incorrect"])
+        right_words, wrong_words = (Counter(" ".join(endings[name]).split()) for name in ("correct", "incorrect"))
+        assert sum(abs(right_words[word] - wrong_words[word]) for word in right_words | wrong_words) <= 4
     assert len(made.recordings) == 31 * 4 == len(made.files)
 
 
