@@ -5,15 +5,18 @@ A cut of a recording is written once to a folder that the caller gives, as audio
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from lhotse import MonoCut
 
 from spiritlm_pl.corpora.audio import load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.decoding import declared_seconds
 from spiritlm_pl.corpora.files import path_id, plain_name
 from spiritlm_pl.corpora.manifest import SPLITS, Word, cuts_path, load_cuts, word_alignment
 
+SLACK = 0.05  # seconds by which lengths of one recording in two formats differ
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*$")
 
 
@@ -73,6 +76,12 @@ def _letters(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
+@dataclass(frozen=True)
+class _Recording:
+    words: list[Word]
+    seconds: float
+
+
 class WordTimes:
     """Times of the words of recordings, as `spiritlm align` writes them.
 
@@ -87,14 +96,14 @@ class WordTimes:
     def __init__(self, source: str | Path) -> None:
         """Read the times."""
         self.source = Path(source)
-        self._words: dict[str, list[Word] | None] = {}  # None for a name that several recordings have
+        self._found: dict[str, _Recording | None] = {}  # None for a name that several recordings have
         aligned = 0
         for cut in _cuts(self.source):
             words = [Word(word.text, word.start + cut.start, word.end + cut.start) for word in word_alignment(cut)]
             aligned += bool(words)
             path = Path(cut.recording.sources[0].source)
             for name in {str(path.resolve()), path.stem, cut.id}:
-                self._words[name] = None if name in self._words else words
+                self._found[name] = None if name in self._found else _Recording(words, cut.recording.duration)
         if not aligned:
             raise ValueError(f"{self.source} must hold word times, but has none: run `spiritlm align` on it")
 
@@ -102,13 +111,20 @@ class WordTimes:
         """Return the words of a recording, found by its path, its name, or the id that its path gives.
 
         Raises:
-            ValueError: if it has none, or several recordings have its name.
+            ValueError: if it has none, several recordings have its name, or that of its name has another length.
         """
-        inner = path_id(audio)
-        for name in (str(audio.resolve()), audio.stem, *_ends(inner)):
-            if words := self._words.get(name):
-                return words
-        same = audio.stem in self._words and self._words[audio.stem] is None
+        for name in (str(audio.resolve()), *_ends(path_id(audio)), audio.stem):
+            found = self._found.get(name)
+            if found is None or not found.words:
+                continue
+            seconds = declared_seconds(audio)
+            if seconds is not None and abs(seconds - found.seconds) > SLACK:
+                raise ValueError(
+                    f"{audio.name} lasts {seconds:.2f} s, but its word times in {self.source} are of a recording of "
+                    f"{found.seconds:.2f} s"
+                )
+            return found.words
+        same = audio.stem in self._found and self._found[audio.stem] is None
         why = "names several recordings" if same else "has no word times"
         raise ValueError(f"{audio.name} {why} in {self.source}")
 

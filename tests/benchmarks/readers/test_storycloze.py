@@ -116,8 +116,9 @@ def test_cuts_are_written_once(flat: Path, word_times: Path, tmp_path: Path) -> 
     path = audio_of(read().items[0].right[0])
     before = path.stat().st_mtime_ns
     assert audio_of(read().items[0].right[0]) == path and path.stat().st_mtime_ns == before
-    speak(flat / "0_s1_correct.wav", "a b c d e f g h i j k")
-    assert audio_of(read().items[0].right[0]) != path
+    speak(flat / "0_s1_correct.wav", "a b c d e f g h i j")
+    again = audio_of(read().items[0].right[0])
+    assert again != path and again.name.startswith("0_s1_correct-")
 
 
 def test_what_a_direction_needs_is_named(flat: Path, word_times: Path, tmp_path: Path) -> None:
@@ -276,10 +277,17 @@ def test_recordings_of_one_name_are_told_by_their_path(tmp_path: Path) -> None:
         path = speak(tmp_path / voice / "0_s_correct.wav", "one two")
         words = [Word("one", 0.0, end), Word("two", 0.3, 0.4)]
         cuts.append(
-            make_cut(f"{voice}-0_s", path, sample_rate=RATE, num_samples=8000, text="a", speaker="a", words=words)
+            make_cut(
+                f"{voice}-0_s_correct", path, sample_rate=RATE, num_samples=8000, text="a", speaker="a", words=words
+            )
         )
     save_corpus(tmp_path / "corpus", {"train": cuts}, name="stories", source="made", licence="none")
     times = WordTimes(tmp_path / "corpus")
     assert times.of(tmp_path / "bob" / "0_s_correct.wav")[0].end == 0.2
     with pytest.raises(ValueError, match="names several recordings"):
-        times.of(tmp_path / "eve" / "0_s_correct.wav")
+        times.of(speak(tmp_path / "eve" / "0_s_correct.wav", "one two"))
+    moved = speak(tmp_path / "moved" / "bob" / "0_s_correct.wav", "one two")
+    assert times.of(moved)[0].end == 0.2
+    speak(moved, "one two three")
+    with pytest.raises(ValueError, match="lasts 0.75 s, but its word times in .* are of a recording of 0.50 s"):
+        times.of(moved)
