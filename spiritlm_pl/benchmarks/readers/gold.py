@@ -67,9 +67,19 @@ def read_gold(path: Path, files: Sequence[Path], form: GoldFormat, mode: Mode) -
             rows.append((row, is_right(row.cells["correct"])))
         except ValueError as error:
             skipped.append(broken_row(path, row.line, str(error)))
-    pairs, alone = _pairs(rows, form)
-    skipped += [broken_row(path, row.line, reason) for row, reason in alone]
     source = _Source(path, audio_by_stem(files), form, mode)
+    groups = _groups(rows, form)
+    if () in groups and skipped:
+        raise ValueError(
+            f"rows of {path} are paired in their order, so that each must be there, but {skipped[0].reason}"
+        )
+    pairs: list[tuple[Row, Row]] = []
+    for ours, theirs in groups.values():
+        if len(ours) == len(theirs):
+            pairs += zip(ours, theirs, strict=True)
+        else:
+            skipped.append(source.unequal(ours, theirs))
+    pairs.sort(key=lambda pair: min(pair[0].line, pair[1].line))
     items: list[ChoiceItem] = []
     seen: dict[str, int] = {}
     said: set[_Key] = set()
@@ -91,23 +101,15 @@ def read_gold(path: Path, files: Sequence[Path], form: GoldFormat, mode: Mode) -
     return Reading(items, form.layout, skipped, [*notes, *source.extra(rows)])
 
 
-def _pairs(rows: Sequence[tuple[Row, bool]], form: GoldFormat) -> tuple[list[tuple[Row, Row]], list[tuple[Row, str]]]:
-    """Pair the right with the wrong rows of the same key, and return the rows that have none with the reason."""
+def _groups(rows: Sequence[tuple[Row, bool]], form: GoldFormat) -> dict[_Key, tuple[list[Row], list[Row]]]:
+    """Return the right and the wrong rows of each key; all rows with the key () if they are paired in their order."""
     groups: dict[_Key, tuple[list[Row], list[Row]]] = {}
     for row, right in rows:
         key = (row.cells.get("voice", ""), *(row.cells[name] for name in form.key))
         groups.setdefault(key, ([], []))[0 if right else 1].append(row)
     if form.in_order and groups and not any(right and wrong for right, wrong in groups.values()):
-        groups = {(): ([row for row, right in rows if right], [row for row, right in rows if not right])}
-    pairs: list[tuple[Row, Row]] = []
-    alone: list[tuple[Row, str]] = []
-    for ours, theirs in groups.values():
-        if len(ours) == len(theirs):
-            pairs += zip(ours, theirs, strict=True)
-            continue
-        reason = f"a pair must have as many right as wrong rows, but it has {len(ours)} right and {len(theirs)} wrong"
-        alone += [(row, reason) for row in (*ours, *theirs)]
-    return sorted(pairs, key=lambda pair: min(pair[0].line, pair[1].line)), alone
+        return {(): ([row for row, right in rows if right], [row for row, right in rows if not right])}
+    return groups
 
 
 def _order_note(path: Path, rows: Sequence[tuple[Row, bool]], pairs: Sequence[tuple[Row, Row]]) -> list[str]:
@@ -136,8 +138,17 @@ class _Source:
         voice = named(row.cells.get("voice")) if self.mode == "speech" else ""
         return "/".join([*([voice] if voice else []), *(row.cells[name] for name in self.form.key)])
 
+    def unequal(self, right: Sequence[Row], wrong: Sequence[Row]) -> Skipped:
+        """Return the entry of rows that are no pair."""
+        lines = listed([str(row.line) for row in (*right, *wrong)])
+        reason = f"a pair must have as many right as wrong rows, but it has {len(right)} right and {len(wrong)} wrong"
+        name = self.name([*right, *wrong][0])
+        return Skipped(name, str(self.path), f"pair {name} of {self.path} (line {lines}) cannot be used: {reason}")
+
     def item(self, item_id: str, right: Row, wrong: Row) -> ChoiceItem:
         labels = self.form.labels(right.cells, wrong.cells)
+        if right.cells.get("voice") != wrong.cells.get("voice"):
+            raise ValueError(f"its rows are of different voices, {right.cells['voice']} and {wrong.cells['voice']}")
         if self.mode == "speech":
             labels = {**labels, "voice": named(right.cells.get("voice")) or None}
         names = (_stem(right), _stem(wrong))

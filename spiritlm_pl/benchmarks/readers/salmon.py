@@ -60,7 +60,8 @@ def read(folder: str | Path, parts: Sequence[str] | None = None, cache: str | Pa
     if missing := [part for part in parts or () if part not in present]:
         raise ValueError(f"{root} must hold {', '.join(missing)}, but has only {', '.join(sorted(present)) or 'none'}")
     if not found.items:
-        raise ValueError(f"{root} must hold pairs that can be read, but none can: {found.skipped[0].reason}")
+        why = f": {found.skipped[0].reason}" if found.skipped else ""
+        raise ValueError(f"{root} must hold pairs that can be read, but holds none{why}")
     absent = [part for part in PARTS if part not in present]
     notes = [f"{root} lacks {listed(absent)}"] if absent and parts is None else []
     return Reading(found.items, found.layout, found.skipped, [*found.notes, *notes])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
-from spiritlm_pl.benchmarks.readers.files import files_by_folder, is_audio
+from spiritlm_pl.benchmarks.readers.files import files_by_folder, is_audio, unique_name
 from spiritlm_pl.benchmarks.readers.gold import GoldFormat, Mode, check_mode, read_gold
 from spiritlm_pl.benchmarks.readers.numbered import read_numbered
 from spiritlm_pl.benchmarks.readers.parquet import check_cache, extract_audio, num_rows, parquet_columns, parquet_files
@@ -150,10 +150,11 @@ def read_parquet_pairs(paths: Sequence[Path], cache: Path) -> Reading:
     skipped: list[Skipped] = []
     columns = ("positive", "negative")
     stems = [path.stem for path in paths]
+    seen: dict[str, int] = {}
     for path in paths:
         name = path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}"
         for row, found in enumerate(extract_audio(path, columns, range(num_rows(path)), cache)):
-            item_id = f"{name}/{row}"
+            item_id = unique_name(f"{name}/{row}", seen)
             right, wrong = found["positive"], found["negative"]
             if isinstance(right, str) or isinstance(wrong, str):
                 reason = f"row {row} of {path} {right if isinstance(right, str) else wrong}"

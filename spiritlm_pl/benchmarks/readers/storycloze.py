@@ -18,7 +18,7 @@ from pathlib import Path
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, unique_name
 from spiritlm_pl.benchmarks.readers.stories import Stories, Story, read_stories
-from spiritlm_pl.benchmarks.readers.word_cuts import WordTimes, cut_audio, cut_time, shared_words, split_text
+from spiritlm_pl.benchmarks.readers.word_cuts import WordTimes, cut_audio, shared_words, split_text
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.evaluation.choice import DIRECTIONS
 from spiritlm_pl.generation.types import Piece, Speech, Text
@@ -166,15 +166,15 @@ class _Cutter:
     def text_to_speech(self, story: Story) -> ChoiceItem:
         before, _, _ = self._split(story)
         endings = [
-            Speech(cut_audio(audio, cut_time(self.times.of(audio), before), None, self.cache))
-            for audio in _both_audio(story)
+            Speech(cut_audio(audio, self.times.cut(audio, before, text), None, self.cache))
+            for audio, text in zip(_both_audio(story), _both_texts(story), strict=True)
         ]
         return _item(story, (Text(before),), endings[0], endings[1])
 
     def speech_to_text(self, story: Story) -> ChoiceItem:
         before, right, wrong = self._split(story)
         audio = _audio(story.right_audio, "right ending")
-        beginning = cut_audio(audio, 0.0, cut_time(self.times.of(audio), before), self.cache)
+        beginning = cut_audio(audio, 0.0, self.times.cut(audio, before, _both_texts(story)[0]), self.cache)
         return _item(story, (Speech(beginning),), Text(right), Text(wrong))
 
     @staticmethod

@@ -5,15 +5,20 @@ A cut of a recording is written once to a folder that the caller gives, as audio
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from lhotse import MonoCut
 
 from spiritlm_pl.corpora.audio import load_audio_file, save_wav, to_mono
+from spiritlm_pl.corpora.decoding import declared_seconds
 from spiritlm_pl.corpora.files import path_id, plain_name
 from spiritlm_pl.corpora.manifest import SPLITS, Word, cuts_path, load_cuts, word_alignment
+from spiritlm_pl.corpora.text.transcripts import readings
+from spiritlm_pl.corpora.word_times import spoken_times
 
+SLACK = 0.05  # seconds by which lengths of one recording in two formats differ
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*$")
 
 
@@ -49,28 +54,32 @@ def _words(text: str) -> list[tuple[str, bool]]:
     return found
 
 
-def cut_time(words: Sequence[Word], beginning: str) -> float:
+def cut_time(words: Sequence[Word], beginning: str, text: str, language: str = "en") -> float:
     """Return the time in seconds between the words of a beginning and those that follow it.
 
     Args:
-        words: words of the whole recording with times.
-        beginning: text of the beginning, whose words may be split differently.
+        words: words of the whole recording with times, whose spelling may differ ("$5" and "five dollars").
+        beginning: text of the beginning.
+        text: text of the whole recording.
+        language: language of the text, as a code such as "en".
 
     Raises:
-        ValueError: if the words do not begin with this text, or nothing follows it.
+        ValueError: if the words say something else than the text, or nothing follows the beginning.
     """
-    wanted, said = _letters(beginning), ""
-    for word, following in zip(words, words[1:], strict=False):
-        said += _letters(word.text)
-        if said == wanted:
-            return (word.end + following.start) / 2
-        if not wanted.startswith(said):
-            break
-    raise ValueError("the words of its alignment do not begin with the beginning that both texts share")
+    before, said = (
+        [word for reading in readings(part, language) for word in reading.words] for part in (beginning, text)
+    )
+    if not before or len(before) >= len(said) or said[: len(before)] != before:
+        raise ValueError("its text is read differently before and after its ending is cut off")
+    timed = spoken_times(said, words, language)
+    return (timed[len(before) - 1].end + timed[len(before)].start) / 2
 
 
-def _letters(text: str) -> str:
-    return "".join(letter for letter in text.casefold() if letter.isalnum())
+@dataclass(frozen=True)
+class _Recording:
+    words: list[Word]
+    seconds: float
+    language: str
 
 
 class WordTimes:
@@ -87,28 +96,46 @@ class WordTimes:
     def __init__(self, source: str | Path) -> None:
         """Read the times."""
         self.source = Path(source)
-        self._words: dict[str, list[Word] | None] = {}  # None for a name that several recordings have
+        self._found: dict[str, _Recording | None] = {}  # None for a name that several recordings have
         aligned = 0
         for cut in _cuts(self.source):
             words = [Word(word.text, word.start + cut.start, word.end + cut.start) for word in word_alignment(cut)]
             aligned += bool(words)
+            recording = _Recording(words, cut.recording.duration, cut.supervisions[0].language or "en")
             path = Path(cut.recording.sources[0].source)
             for name in {str(path.resolve()), path.stem, cut.id}:
-                self._words[name] = None if name in self._words else words
+                self._found[name] = None if name in self._found else recording
         if not aligned:
             raise ValueError(f"{self.source} must hold word times, but has none: run `spiritlm align` on it")
 
-    def of(self, audio: Path) -> list[Word]:
-        """Return the words of a recording, found by its path, its name, or the id that its path gives.
+    def cut(self, audio: Path, beginning: str, text: str) -> float:
+        """Return the time in seconds at which the beginning of a recording ends.
+
+        Args:
+            audio: path of the recording, which is found by it, by its name, or by the id that its path gives.
+            beginning: text of the beginning.
+            text: text of the whole recording.
 
         Raises:
-            ValueError: if it has none, or several recordings have its name.
+            ValueError: if it has no word times, several recordings have its name, that of its name has another length,
+                or its words say something else than the text.
         """
-        inner = path_id(audio)
-        for name in (str(audio.resolve()), audio.stem, *_ends(inner)):
-            if words := self._words.get(name):
-                return words
-        same = audio.stem in self._words and self._words[audio.stem] is None
+        recording = self._of(audio)
+        return cut_time(recording.words, beginning, text, recording.language)
+
+    def _of(self, audio: Path) -> _Recording:
+        for name in (str(audio.resolve()), *_ends(path_id(audio)), audio.stem):
+            found = self._found.get(name)
+            if found is None or not found.words:
+                continue
+            seconds = declared_seconds(audio)
+            if seconds is not None and abs(seconds - found.seconds) > SLACK:
+                raise ValueError(
+                    f"{audio.name} lasts {seconds:.2f} s, but its word times in {self.source} are of a recording of "
+                    f"{found.seconds:.2f} s"
+                )
+            return found
+        same = audio.stem in self._found and self._found[audio.stem] is None
         why = "names several recordings" if same else "has no word times"
         raise ValueError(f"{audio.name} {why} in {self.source}")
 

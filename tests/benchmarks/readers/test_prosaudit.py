@@ -45,6 +45,10 @@ def test_rows_with_ids_of_their_own_are_paired_in_order(tmp_path: Path, write_ta
     ]
     make(tmp_path, rows, write_table, noise)
     assert [item.names for item in prosaudit.read(tmp_path).items] == [("f0", "f1"), ("f2", "f3"), ("f4", "f5")]
+    with (tmp_path / "gold.csv").open("a") as file:
+        file.write("broken\n")
+    with pytest.raises(ValueError, match="paired in their order, so that each must be there, but row in line 8"):
+        prosaudit.read(tmp_path)
     rows[5]["type"] = "lexical"
     make(tmp_path, rows, write_table, noise)
     reading = prosaudit.read(tmp_path)
