@@ -32,6 +32,7 @@ from spiritlm_pl.data.corpus_store import (
     has_rows,
     num_parts,
     part_is_finished,
+    recorded_tokenizers,
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
@@ -43,11 +44,12 @@ class WriteUnits(Callback):
 
     Args:
         folder: folder of all tokenised corpora of this tokenizer.
+        overwrite: whether to replace units of another tokenizer; if False, a folder that holds some is refused.
     """
 
-    def __init__(self, folder: str) -> None:
-        """Keep the folder."""
-        self.folder = Path(folder)
+    def __init__(self, folder: str, overwrite: bool = False) -> None:
+        """Keep the options."""
+        self.folder, self.overwrite = Path(folder), overwrite
         self._plan: CorpusPlan | None = None
         self._sha256 = ""
         self._fingerprints: dict[int, str] = {}
@@ -60,7 +62,7 @@ class WriteUnits(Callback):
 
         Raises:
             ValueError: if the data module has no plan, the module is not a tokenizer, or the folder holds units of
-                another corpus of the same name.
+                another corpus of the same name, or of another tokenizer without `overwrite`.
         """
         if stage != "predict":
             raise ValueError(f"WriteUnits must run in predict, but runs in {stage}")
@@ -101,9 +103,22 @@ class WriteUnits(Callback):
             refusal = of_another_corpus(home, self._plan.sources[home.parent.name])
             if refusal is not None:
                 return finished, refusal
+        refusal = self._of_another_tokenizer() if changing and not self.overwrite else None
+        if refusal is not None:
+            return finished, refusal
         for home in changing:
             (home / MANIFEST).unlink(missing_ok=True)
         return finished, None
+
+    def _of_another_tokenizer(self) -> str | None:
+        """Return why the folder must be left as it is, which is that another tokenizer wrote some of it; else None."""
+        for home in sorted({path.parent for path in self.folder.glob("*/*/*.json")}):
+            if recorded_tokenizers(home) - {self._sha256}:
+                return (
+                    f"folder must not hold units of another speech tokenizer, but {home} does: give another folder, or "
+                    f"replace them with --trainer.callbacks.overwrite=true"
+                )
+        return None
 
     def _homes(self) -> dict[Path, list[int]]:
         """Return the positions of the parts of each folder."""
@@ -146,7 +161,7 @@ class WriteUnits(Callback):
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
                 rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
                 warn_of_one_unit(rows)
-                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped)
+                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped, self._sha256)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the manifests, with the origin of the units, when all ranks are done.
@@ -209,7 +224,7 @@ class WriteUnits(Callback):
         for position in [p for p in self._unreadable if self._plan.parts[p].corpus in readable]:
             part = self._plan.parts[position]
             skipped = self._unreadable.pop(position)
-            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped)
+            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped, self._sha256)
 
 
 def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:

@@ -102,7 +102,12 @@ def _entry_path(path: Path) -> Path:
 
 
 def write_part(
-    folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str, skipped: Sequence[Skipped] = ()
+    folder: Path,
+    index: int,
+    utterances: Sequence[UnitUtterance],
+    fingerprint: str,
+    skipped: Sequence[Skipped] = (),
+    tokenizer_sha256: str | None = None,
 ) -> Path:
     """Write one part atomically, with its record for the manifest, which tells also what was left out; return its path.
 
@@ -114,6 +119,7 @@ def write_part(
         utterances: tokenised utterances of the part.
         fingerprint: identifies the run by its settings and input.
         skipped: recordings that could not be read.
+        tokenizer_sha256: fingerprint of the speech tokenizer; None leaves it out of the record.
     """
     streams = list(utterances[0].codes) if utterances else []
     assert all(list(u.codes) == streams for u in utterances), "utterances of one tokenizer have the same streams"
@@ -135,6 +141,7 @@ def write_part(
         "sha256": digest,
         "skipped": left_out,
         "fingerprint": fingerprint,
+        **({} if tokenizer_sha256 is None else {"tokenizer_sha256": tokenizer_sha256}),
     }
     with atomic_path(_entry_path(path)) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
@@ -176,6 +183,18 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return True
+
+
+def recorded_tokenizers(folder: Path) -> set[str]:
+    """Return the fingerprints of the tokenizers that wrote a split, finished or not, where they are recorded."""
+    path = folder / MANIFEST
+    if path.is_file():
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = [manifest.get("provenance", {}).get("tokenizer_sha256")]
+    else:
+        entries = sorted(folder.glob("part-*.json"))
+        found = [json.loads(entry.read_text(encoding="utf-8")).get("tokenizer_sha256") for entry in entries]
+    return {name for name in found if name is not None}
 
 
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:

@@ -32,9 +32,8 @@ def tokenizer(tmp_path: Path) -> Path:
 
 def predict(tokenizer: Path, corpus: Path, folder: Path, **settings: object) -> None:
     values = {"devices": 1, **settings}
-    trainer = Trainer(
-        accelerator="cpu", logger=False, callbacks=[WriteUnits(str(folder))], enable_progress_bar=False, **values
-    )
+    writer = WriteUnits(str(folder), overwrite=bool(values.pop("overwrite", False)))
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, **values)
     data = WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
     trainer.predict(TokenizeModule(str(tokenizer)), data)
 
@@ -102,7 +101,7 @@ def test_audio_that_is_not_there_replaces_nothing(tokenizer: Path, own_corpus: P
     (own_corpus / "audio").rename(tmp_path / "elsewhere")
     before = contents(tmp_path / "units")
     with pytest.raises(FileNotFoundError, match="by this run, but was not: no utterance of the corpus could be read"):
-        predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units")
+        predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units", overwrite=True)
     assert contents(tmp_path / "units") == before
 
 
@@ -182,15 +181,40 @@ def test_two_ranks_write_the_same_shards(tokenizer: Path, tone_corpus: Path, tmp
     assert contents(tmp_path / "two") == whole and manifest.is_file()
 
 
-def test_another_tokenizer_redoes_all(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def changed(tokenizer: Path, tmp_path: Path) -> Path:
+    """Another tokenizer."""
+    other = PhoneticTokenizer.load(tokenizer)
+    other.chunk_seconds = 50.0
+    return other.save(tmp_path / "changed")
+
+
+def test_another_tokenizer_replaces_units_only_when_told(
+    tokenizer: Path, changed: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    units = tmp_path / "units"
+    predict(tokenizer, tone_corpus, units)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")}
+    with pytest.raises(ValueError, match="must not hold units of another speech tokenizer, but .*tones/test does: give"):
+        predict(changed, tone_corpus, units)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")} == before
+    predict(changed, tone_corpus, units, overwrite=True)
+    after = {path: path.stat().st_mtime_ns for path in units.rglob("part-*.parquet")}
+    assert after and all(before[path][1] != time for path, time in after.items())
+    assert UnitCorpus(units / "tones", "train").manifest["provenance"]["tokenizer"] == str(changed)
+
+
+def test_units_that_another_tokenizer_has_begun_are_kept(
+    tokenizer: Path, changed: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):  # cut short
+        predict(tokenizer, tone_corpus, tmp_path / "units", limit_predict_batches=3)
+    begun = contents(tmp_path / "units")
+    with pytest.raises(ValueError, match="must not hold units of another speech tokenizer"):
+        predict(changed, tone_corpus, tmp_path / "units")
+    assert begun and contents(tmp_path / "units") == begun
     predict(tokenizer, tone_corpus, tmp_path / "units")
-    changed = PhoneticTokenizer.load(tokenizer)
-    changed.chunk_seconds = 50.0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("part-*.parquet")}
-    predict(changed.save(tmp_path / "changed"), tone_corpus, tmp_path / "units")
-    assert before and all(path.stat().st_mtime_ns != time for path, time in before.items())
-    corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
-    assert corpus.manifest["provenance"]["tokenizer"] == str(tmp_path / "changed")
+    assert begun.items() <= contents(tmp_path / "units").items()
 
 
 def test_training_with_it_is_refused(tokenizer: Path, tmp_path: Path) -> None:
