@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, FeatureSource
 from spiritlm_pl.tokenizers.coarse import CoarseFeatures, CoarseSource, segment_numbers
@@ -37,6 +38,23 @@ def test_segments_begin_where_a_frame_is_unlike_those_before() -> None:
     assert segment_numbers(frames, 0.9, 2).tolist() == [0, 0, 1, 2, 2, 3]
     assert segment_numbers(frames, -1.0, 50).tolist() == [0] * 6
     assert segment_numbers(frames[:0], 0.9, 50).tolist() == []
+
+
+def test_segments_are_those_of_cosine_similarities_and_soon_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(2000, 64, generator=generator).cumsum(0)
+    frames[100:105] = 0.0
+    for similarity, longest in ((0.9, 50), (0.99, 7), (-0.2, 30), (0.0, 50)):
+        expected: list[int] = []
+        total, size = torch.zeros(64), 0
+        for frame in frames.double():
+            alike = 0 < size < longest and float(cosine_similarity(frame, total, dim=0)) >= similarity
+            total, size = (total + frame, size + 1) if alike else (frame, 1)
+            expected.append((expected or [-1])[-1] + (not alike))
+        assert segment_numbers(frames, similarity, longest).tolist() == expected and expected[-1] > 30
+    with torch.profiler.profile() as profile:
+        segment_numbers(frames, 0.9, 50)
+    assert sum(event.count for event in profile.key_averages()) < 100  # nothing of torch for each frame
 
 
 def test_a_segment_is_one_token_with_the_time_of_its_frames(tmp_path: Path) -> None:
