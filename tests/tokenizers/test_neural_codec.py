@@ -11,6 +11,7 @@ from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
 from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
+from spiritlm_pl.tokenizers import neural_codec
 from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
 SMALL = {"hidden_size": 16, "num_filters": 4, "codebook_size": 32, "num_lstm_layers": 1}
@@ -57,6 +58,47 @@ def test_the_lookahead_of_a_decoder_that_is_not_causal_is_measured(tmp_path: Pat
     whole, hop = codec.decode_frames(codes), codec.hop_length
     part = codec.decode_frames(codes[: 20 + codec.lookahead])
     assert torch.allclose(part[: 20 * hop], whole[: 20 * hop], atol=1e-5)
+
+
+def test_waveforms_of_as_many_frames_are_encoded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=4, semantic=True)
+    monkeypatch.setattr(neural_codec, "CHUNK_SECONDS", 0.5)
+    waveforms = 0.1 * torch.randn(7, 20_000, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([3_200, 3_199, 20_000, 0, 2_881, 5_000, 3_200])  # 10 frames, and 63 in chunks of 38
+    sizes: list[int] = []
+    encode = codec.codec.encode
+
+    def counted(batch: torch.Tensor, bandwidth: float) -> object:
+        sizes.append(len(batch))
+        return encode(batch, bandwidth=bandwidth)
+
+    monkeypatch.setattr(codec.codec, "encode", counted)
+    together = codec.encode(waveforms, lengths)
+    assert codec.config.batched and sorted(sizes) == [1, 1, 1, 1, 3]
+    for waveform, length, units in zip(waveforms, lengths.tolist(), together, strict=True):
+        alone = codec.encode(waveform[None, :length], torch.tensor([length]))[0]
+        assert units.num_frames == -(-length // 320) == alone.num_frames
+        assert torch.equal(units.values, alone.values) and torch.equal(units.codes["acoustic"], alone.codes["acoustic"])
+
+
+def test_a_codec_that_mixes_up_a_batch_encodes_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = EncodecModel.encode
+
+    def codebooks_first(self: EncodecModel, batch: torch.Tensor, bandwidth: float) -> object:
+        found = encode(self, batch, bandwidth=bandwidth)
+        found.audio_codes = found.audio_codes[0].transpose(0, 1)
+        return found
+
+    source = encodec(tmp_path)
+    as_it_is = NeuralCodec.load_pretrained(source, num_codebooks=4)
+    monkeypatch.setattr(EncodecModel, "encode", codebooks_first)
+    other = NeuralCodec.load_pretrained(source, num_codebooks=4)
+    assert as_it_is.config.batched and not other.config.batched
+    waveforms = 0.1 * torch.randn(4, 9_600, generator=torch.Generator().manual_seed(1))
+    found = other.encode(waveforms, torch.tensor([9_600] * 4))
+    monkeypatch.undo()
+    expected = as_it_is.encode(waveforms, torch.tensor([9_600] * 4))
+    assert all(torch.equal(one.values, two.values) for one, two in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(
