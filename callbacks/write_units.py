@@ -228,11 +228,11 @@ class WriteUnits(Callback):
 
 
 def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
-    """Warn if all frames of several utterances are the same unit, which no later stage can learn from."""
-    found = {unit for row in rows for unit in row.units.reshape(-1).tolist()}
-    if len(rows) > 1 and len(found) == 1:
+    """Warn if all frames of several utterances are the same unit or codes, which no later stage can learn from."""
+    first = next((row.units[0] for row in rows if len(row.units)), None)
+    if len(rows) > 1 and first is not None and all((row.units == first).all() for row in rows):
         warnings.warn(
-            f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {found.pop()}: the speech is silent, "
+            f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {first}: the speech is silent, "
             "or the quantizer has learnt too little; train it for more steps (its log has the units' perplexity)",
             stacklevel=2,
         )

@@ -6,7 +6,7 @@ from the description here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
@@ -82,17 +82,27 @@ class Stream:
     @property
     def plural(self) -> str:
         """Name of its codes together, in shards and options: units, pitches, styles, or the stream's name."""
-        return PLURALS.get(self.name, self.name)
+        return plural(self.name)
 
     @property
     def num_tokens(self) -> int:
         """Ids of all codebooks together."""
         return self.size * self.num_codebooks
 
+    @property
+    def codebook_names(self) -> tuple[str, ...]:
+        """Names of its codebooks in figures: acoustic_0, acoustic_1, ..."""
+        return tuple(f"{self.name}_{codebook}" for codebook in range(self.num_codebooks))
+
     def token_name(self, place: int) -> str:
         """Printed form of the token at a place in [0, `num_tokens`): `[Hu12]`, or `[Co3_12]` with several codebooks."""
         codebook, code = divmod(place, self.size)
         return f"[{self.prefix}{code}]" if self.num_codebooks == 1 else f"[{self.prefix}{codebook}_{code}]"
+
+
+def plural(name: str) -> str:
+    """Return the name of the codes of a stream together, as `Stream.plural` is."""
+    return PLURALS.get(name, name)
 
 
 def spirit_lm_streams(
@@ -180,6 +190,9 @@ class SpeechLayout:
             names = [getattr(stream, what) for stream in self.streams]
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}s of streams must differ, but are {names} instead")
+        for stream in self.streams:
+            for name in set(stream.codebook_names) & set(self.names) if stream.num_codebooks > 1 else ():
+                raise ValueError(f"name of a stream must not be that of a codebook of {stream.name}, but is {name!r}")
         if self.framewise:
             in_turn = sorted(self.streams, key=lambda stream: stream.order)
             delays = [delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks]
@@ -246,10 +259,11 @@ class SpeechLayout:
         """Frames a second of a tokenizer's stream.
 
         Raises:
-            ValueError: if there is none of this name.
+            ValueError: if there is none of this name, or it has no rate.
         """
         rate = self.stream(name).rate
-        assert rate is not None, "a tokenizer tells its rates"
+        if rate is None:
+            raise ValueError(f"rate of stream {name} must be given by its tokenizer, but is None instead")
         return rate
 
     def size(self, name: str) -> int:
@@ -279,10 +293,14 @@ class SpeechLayout:
         """The layout that `to_dict` wrote; other keys are left aside.
 
         Raises:
-            ValueError: if a stream is none.
+            ValueError: if a stream is none, or has entries that are not known here, as in files of later versions.
             KeyError: if the description is incomplete.
         """
         if "streams" in description:
-            return cls(tuple(Stream(**stream) for stream in description["streams"]))
+            try:
+                return cls(tuple(Stream(**stream) for stream in description["streams"]))
+            except TypeError as error:
+                known = ", ".join(field.name for field in fields(Stream))
+                raise ValueError(f"streams must be described by some of {known}, but are not: {error}") from error
         pitches, styles = (description.get(name, 0) for name in ("num_pitches", "num_styles"))  # the oldest lack them
         return cls(spirit_lm_streams(description["num_units"], pitches, styles, description["frame_rate"]))

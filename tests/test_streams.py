@@ -65,3 +65,15 @@ def test_files_of_spirit_lm_say_sizes_alone_as_before() -> None:
         repr(SpeechLayout.spirit_lm(9, 25.0))
         == "SpeechLayout(num_units=9, frame_rate=25.0, num_pitches=0, num_styles=0)"
     )
+
+
+def test_a_tokenizer_without_a_rate_is_told() -> None:
+    with pytest.raises(ValueError, match="rate of stream unit must be given by its tokenizer, but is None"):
+        _ = SpeechLayout(spirit_lm_streams(5)).frame_rate
+
+
+def test_a_file_of_a_later_version_is_told() -> None:
+    description = SpeechLayout((CODEC,)).to_dict()
+    description["streams"][0]["colour"] = "blue"
+    with pytest.raises(ValueError, match="streams must be described by some of name, prefix, .* but are not: .*colour"):
+        SpeechLayout.from_dict(description)

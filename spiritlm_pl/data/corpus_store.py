@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
-from spiritlm_pl.streams import PLURALS, SpeechLayout
+from spiritlm_pl.streams import SpeechLayout, plural
 
 MANIFEST = "manifest.json"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
@@ -123,10 +123,10 @@ def write_part(
     """
     streams = list(utterances[0].codes) if utterances else []
     assert all(list(u.codes) == streams for u in utterances), "utterances of one tokenizer have the same streams"
-    schema = pa.schema([*SCHEMA, *((PLURALS.get(name, name), pa.list_(pa.uint16())) for name in streams)])
+    schema = pa.schema([*SCHEMA, *((plural(name), pa.list_(pa.uint16())) for name in streams)])
     columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
     columns["units"] = [u.units.reshape(-1) for u in utterances]
-    columns |= {PLURALS.get(name, name): [u.codes[name].reshape(-1) for u in utterances] for name in streams}
+    columns |= {plural(name): [u.codes[name].reshape(-1) for u in utterances] for name in streams}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
     path = folder / part_name(index)
@@ -234,7 +234,6 @@ def finish_folder(
         files.append(entry)  # as it was written, so that later damage is noticed
     manifest = {
         **layout.to_dict(),
-        "kinds": [stream.plural for stream in layout.streams],
         "rows": sum(file["rows"] for file in files),
         "files": files,
         "code_version": code_version(),

@@ -104,7 +104,11 @@ def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | Codeboo
         ValueError: if the folder holds neither, or this machine does not have the device.
     """
     network = load_speaking_part(folder, check_device(device))
-    assert isinstance(network, Vocoder | CodebookDecoder) and isinstance(network, nn.Module)
+    if not isinstance(network, Vocoder | CodebookDecoder) or not isinstance(network, nn.Module):
+        raise ValueError(
+            "vocoder must be one of this package or decode the frames of a codec, to be measured, "
+            f"but {folder} holds a {type(network).__name__} instead"
+        )
     prepare(network, device)
     return network
 

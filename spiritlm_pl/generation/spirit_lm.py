@@ -24,9 +24,10 @@ from spiritlm_pl.generation.sampling import (
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
-from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, AnyVocoder, Synthesis, synthesis_of
+from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
 from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES
 from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, Synthesis, WaveformStream
+from spiritlm_pl.generation.synthesis import Synthesis
 from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
+from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES, WaveformStream
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
 if TYPE_CHECKING:

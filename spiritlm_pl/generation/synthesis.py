@@ -4,34 +4,23 @@ Shapes: R runs of equal units, T frames, S samples.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
+from spiritlm_pl.contracts.vocoder import CodebookDecoder, StreamingVocoder, UnitVocoder
 from spiritlm_pl.generation.codebooks import codebook_frames
 from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
+from spiritlm_pl.generation.waveform_stream import WaveformAtTheEnd, WaveformStream, check_stream
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
 from spiritlm_pl.vocoder.duration import durations_from_log
 
-if TYPE_CHECKING:
-    from spiritlm_pl.vocoder.vocoder import Vocoder
-
-CHUNK_FRAMES = 10  # of waveform, at least: 0.4 s of the paper's units
-
 AnyVocoder = UnitVocoder | CodebookDecoder
-
-
-class WaveformStream(Protocol):
-    """Waveforms of one stretch of speech while its tokens come."""
-
-    def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
-        ...
 
 
 class Synthesis(Protocol):
@@ -103,11 +92,11 @@ class UnitSynthesis:
         return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
 
     def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A `UnitStream`."""
-        from spiritlm_pl.generation.unit_stream import UnitStream
-
-        vocoder = cast("Vocoder", self.vocoder)
-        return UnitStream(vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+        """A `UnitStream`, or one waveform at the end where the vocoder cannot speak a window of frames."""
+        check_stream(chunk_frames, lookahead)
+        if isinstance(self.vocoder, StreamingVocoder):
+            return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+        return WaveformAtTheEnd(lambda tokens: self.speak(tokens) if before is None else self.speak_after(before, tokens))
 
 
 class CodebookSynthesis:
@@ -191,18 +180,6 @@ class CodebookStream:
         cut = waveform[self.made * hop : ready * hop]
         self.made = ready
         return cut
-
-
-def check_stream(chunk_frames: int, lookahead: int | None) -> None:
-    """Check the numbers of frames of a stream.
-
-    Raises:
-        ValueError: if one is out of its range.
-    """
-    if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
-        raise ValueError(
-            f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
-        )
 
 
 def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:

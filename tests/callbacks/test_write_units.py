@@ -2,13 +2,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
 
-from spiritlm_pl.callbacks.write_units import WriteUnits
+from spiritlm_pl.callbacks.write_units import WriteUnits, warn_of_one_unit
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.tokenizers.features import MFCCConfig
@@ -227,3 +228,14 @@ def test_one_unit_for_everything_is_told(tone_corpus: Path, tmp_path: Path) -> N
     alike = KMeans(KMeansConfig(num_units=12, feature_dim=39))  # its centroids are all zero: the first is the nearest
     with pytest.warns(UserWarning, match=r"all frames of \d utterances \(tone.*\) are unit 0: .* train it for more"):
         predict(PhoneticTokenizer(MFCCConfig().build(), alike).save(tmp_path / "one"), tone_corpus, tmp_path / "units")
+
+
+def test_the_same_codes_for_everything_are_told() -> None:
+    def row(name: str, codes: list[list[int]]) -> UnitUtterance:
+        found = np.array(codes, dtype=np.uint16)
+        return UnitUtterance(id=name, units=found, unit_starts=np.arange(len(found)), num_frames=len(found))
+
+    alike = [row("a", [[3, 5], [3, 5]]), row("b", [[3, 5]])]
+    with pytest.warns(UserWarning, match=r"all frames of 2 utterances \(a, ...\) are unit \[3 5\]"):
+        warn_of_one_unit(alike)
+    warn_of_one_unit([*alike, row("c", [[3, 3]])])
