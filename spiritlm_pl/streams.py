@@ -25,6 +25,11 @@ MOST_CODES = 1 << 16  # of a codebook; shards store codes in 16 bits
 class Stream:
     """Describe one stream of speech tokens.
 
+    A speech tokenizer sets `name`, `prefix`, `size`, `rate`, `num_codebooks`, `deduplicated` and `order`, which its
+    shards keep. How a language model places the tokens in time is set by its vocabulary: `delays` by `--codebook-delay`
+    of `build-blocks` and `extend-vocab`, and `clock` by the layout of the published Expressive model alone. A model's
+    `size` may be larger than its tokenizer's, and its `rate` may be unknown.
+
     Args:
         name: of the stream, in figures and shards: unit, pitch, style, ...
         prefix: of the printed tokens: Hu in `[Hu12]`; with several codebooks `[Co3_12]` is code 12 of codebook 3.

@@ -74,7 +74,7 @@ def generate(
     greedy: bool = False,
     max_new_tokens: int | None = None,
     seed: int = 0,
-    min_speech_units: int = 25,
+    min_speech_units: int | None = None,
     model: Path = MODEL,
     lm: Path | None = None,
     speech_tokenizer: Path | None = None,
@@ -116,10 +116,11 @@ def generate(
         top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
         top_k: sample only from this number of likeliest tokens; 0 samples from all.
         greedy: always take the likeliest token.
-        max_new_tokens: largest number of tokens in an answer; if left out, 50 to text, 200 from text to speech, 300
-            otherwise.
+        max_new_tokens: largest number of tokens in an answer, those of each codebook counted; if left out, 50 to text,
+            200 from text to speech, 300 otherwise, and those of 8 and 12 seconds for codes of a codec.
         seed: seed of the sampling; the same seed gives the same answer.
-        min_speech_units: with --output any, stretches of speech with fewer units than this are dropped.
+        min_speech_units: with --output any, stretches of speech with fewer units, or frames of a codec, than this are
+            dropped; if left out, 25, and those of a second for a codec.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
         speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.

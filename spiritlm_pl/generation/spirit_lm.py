@@ -233,16 +233,17 @@ class SpiritLM:
             self.vocabulary,
             output,
             settings,
-            limits=[settings.limit(prompt.last, output, self.vocabulary.layout.tokens_per_frame) for prompt, _ in jobs],
+            limits=[settings.limit(prompt.last, output, self.vocabulary.layout) for prompt, _ in jobs],
             seeds=[seed for _, seed in jobs],
             eos_id=self.end_token,
             synced=synced,
             progress=progress,
         )
+        fewest = settings.fewest_units(self.vocabulary.layout)
         answers = []
         for (prompt, _), new in zip(jobs, continued, strict=True):
             tokens, reason = finished(new, self.end_token)
-            answers.append(Answer(self.decode_answer(prompt, tokens, output, settings.min_speech_units), reason))
+            answers.append(Answer(self.decode_answer(prompt, tokens, output, fewest), reason))
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
     def stream(
@@ -271,7 +272,7 @@ class SpiritLM:
         if settings.num_samples != 1:
             raise ValueError(f"num_samples must be 1 for a stream, but is {settings.num_samples} instead")
         encoded = self.encode_prompt(prompt, output)
-        shortest = settings.min_speech_units if output == "any" else 0
+        shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
         tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token)
         answer: AnswerStream | None = None
         end = StreamEnd("length")
@@ -333,7 +334,7 @@ class SpiritLM:
         return self._encoder.encode(prompt, output)
 
     def decode_answer(
-        self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int = 25
+        self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int | None = None
     ) -> list[Piece]:
         """Decode new tokens to text and speech.
 
@@ -344,9 +345,11 @@ class SpiritLM:
             prompt: prompt that `encode_prompt` returned.
             tokens: token ids that the model has added to the prompt.
             output: modality that the answer was allowed to have.
-            min_speech_units: with output "any", stretches of speech with fewer units are dropped; see `decode_tokens`.
+            min_speech_units: with output "any", stretches of speech with fewer units are dropped, as in
+                `GenerationSettings`; see `decode_tokens`.
         """
-        shortest = min_speech_units if output == "any" else 0
+        fewest = GenerationSettings(min_speech_units=min_speech_units).fewest_units(self.vocabulary.layout)
+        shortest = fewest if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)
         pieces: list[Piece] = []
         for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, shortest, continues)):

@@ -96,7 +96,9 @@ class UnitSynthesis:
         check_stream(chunk_frames, lookahead)
         if isinstance(self.vocoder, StreamingVocoder):
             return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
-        return WaveformAtTheEnd(lambda tokens: self.speak(tokens) if before is None else self.speak_after(before, tokens))
+        return WaveformAtTheEnd(
+            lambda tokens: self.speak(tokens) if before is None else self.speak_after(before, tokens)
+        )
 
 
 class CodebookSynthesis:

@@ -24,6 +24,7 @@ from spiritlm_pl.streams import SpeechLayout, Stream
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
 CHUNK_SECONDS = 100.0  # longer audio is cut into chunks of this length, as for other tokenizers
 PROBE_FRAMES, MOST_PROBED = 32, 512
+WHOLE_SPEECH = 1 << 30  # frames of a lookahead that no speech reaches: its waveform is made once all of it is there
 SAME = 1e-5  # change, relative to the largest sample, below which a waveform counts as unchanged
 
 
@@ -316,6 +317,9 @@ class NeuralCodec(nn.Module):
     def measured_lookahead(self) -> int:
         """Measure the lookahead: decode random frames with and without a change of the last, and compare.
 
+        Returns:
+            The number of frames; `WHOLE_SPEECH` where even the first of `MOST_PROBED` frames depends on the last.
+
         Raises:
             ValueError: if the change does not change the waveform.
         """
@@ -336,7 +340,7 @@ class NeuralCodec(nn.Module):
                 f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: check "
                 "that its weights are trained"
             )
-        return len(codes) - 1 - first
+        return len(codes) - 1 - first if first else WHOLE_SPEECH
 
     def _number(self, *names: str) -> float:
         """Return the first of these numbers that the codec's configuration has."""

@@ -196,7 +196,9 @@ def test_another_tokenizer_replaces_units_only_when_told(
     units = tmp_path / "units"
     predict(tokenizer, tone_corpus, units)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")}
-    with pytest.raises(ValueError, match="must not hold units of another speech tokenizer, but .*tones/test does: give"):
+    with pytest.raises(
+        ValueError, match="must not hold units of another speech tokenizer, but .*tones/test does: give"
+    ):
         predict(changed, tone_corpus, units)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")} == before
     predict(changed, tone_corpus, units, overwrite=True)

@@ -132,7 +132,10 @@ def test_the_end_of_a_document_counts_neither_as_text_nor_as_speech() -> None:
 
 def test_every_codebook_has_a_loss_of_its_own() -> None:
     rest: dict[str, Any] = {"size": 4, "rate": 12.5, "deduplicated": False}
-    streams = (Stream(name="semantic", prefix="Se", **rest), Stream(name="acoustic", prefix="Ac", num_codebooks=2, **rest))
+    streams = (
+        Stream(name="semantic", prefix="Se", **rest),
+        Stream(name="acoustic", prefix="Ac", num_codebooks=2, **rest),
+    )
     vocabulary = Vocabulary(num_text=10, streams=streams, multiple_of=1)
     first, _ = vocabulary.bounds("acoustic")
     targets = torch.tensor([3, vocabulary.bounds("semantic")[0], first, first + 3, first + 4, first + 7])

@@ -9,6 +9,8 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.generation.codec import speech_vocabulary
+from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
 from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers import neural_codec
@@ -58,6 +60,20 @@ def test_the_lookahead_of_a_decoder_that_is_not_causal_is_measured(tmp_path: Pat
     whole, hop = codec.decode_frames(codes), codec.hop_length
     part = codec.decode_frames(codes[: 20 + codec.lookahead])
     assert torch.allclose(part[: 20 * hop], whole[: 20 * hop], atol=1e-5)
+
+
+def test_a_decoder_that_hears_everything_waits_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = NeuralCodec.decode_frames
+    monkeypatch.setattr(NeuralCodec, "decode_frames", lambda self, codes: decode(self, codes) + codes[-1].sum())
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=2)
+    assert codec.lookahead == neural_codec.WHOLE_SPEECH
+    codes = torch.randint(32, (600, 2), generator=torch.Generator().manual_seed(2))
+    vocabulary = speech_vocabulary(codec.layout)
+    tokens = [vocabulary.token("codec", code, book) for frame in codes.tolist() for book, code in enumerate(frame)]
+    synthesis = CodebookSynthesis(codec, vocabulary)
+    stream = synthesis.stream(None, 10, None)
+    assert len(stream.add(tokens[:1190])) == 0  # more than was probed
+    assert torch.equal(stream.add(tokens[1190:], ended=True), synthesis.speak(tokens))
 
 
 def test_waveforms_of_as_many_frames_are_encoded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
