@@ -32,7 +32,6 @@ from spiritlm_pl.data.corpus_store import (
     has_rows,
     num_parts,
     part_is_finished,
-    recorded_tokenizers,
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
@@ -262,6 +261,18 @@ def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
         f"folder must not hold units of another corpus of the same name, but {home} was made from {others[0]} "
         f"instead of {', '.join(sources)}: give another folder, or remove {home.parent}"
     )
+
+
+def recorded_tokenizers(folder: Path) -> set[str]:
+    """Return the fingerprints of the tokenizers that wrote a split, finished or not, where they are recorded."""
+    path = folder / MANIFEST
+    if path.is_file():
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = [manifest.get("provenance", {}).get("tokenizer_sha256")]
+    else:
+        entries = sorted(folder.glob("part-*.json"))
+        found = [json.loads(entry.read_text(encoding="utf-8")).get("tokenizer_sha256") for entry in entries]
+    return {name for name in found if name is not None}
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:

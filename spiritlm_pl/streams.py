@@ -147,6 +147,36 @@ def described(found: object, values: Mapping[str, Any]) -> str:
     return f"{type(found).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
+    """Say in what two descriptions differ, for messages.
+
+    Args:
+        one: description of a layout or a vocabulary, as its `to_dict` gives it.
+        other: another description of the same kind.
+
+    Returns:
+        The values of each that the other does not have: `num_units=30`, or `rate of codec=12.5`.
+    """
+    flat = [_flat(one), _flat(other)]
+    of_one_kind = flat[0].get("streams") == flat[1].get("streams")
+    keys = [
+        key
+        for key in {**flat[0], **flat[1]}
+        if flat[0].get(key) != flat[1].get(key) and (of_one_kind or " of " not in key)
+    ]
+    first, second = (", ".join(f"{key}={values[key]}" for key in keys if key in values) for values in flat)
+    return first, second
+
+
+def _flat(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with the values of its streams beside the others."""
+    streams = description.get("streams", ())
+    found = {name: value for name, value in description.items() if name != "streams"}
+    if streams:
+        found["streams"] = " and ".join(stream["name"] for stream in streams)
+    return found | {f"{name} of {stream['name']}": value for stream in streams for name, value in stream.items()}
+
+
 def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
     """Let every codebook stand some frames behind the one before it, over all streams in their order.
 

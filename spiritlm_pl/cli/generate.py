@@ -59,7 +59,7 @@ def add_pieces(group: Any) -> None:
 
 @look(groups=GROUPS, add=add_pieces)
 def generate(
-    prompt: list[dict[str, str]] | None = None,
+    prompt: list[dict[str, str]] | str | None = None,
     jsonl: str | None = None,
     output: Literal["text", "speech", "any"] = "any",
     num_samples: int = 1,
@@ -135,6 +135,11 @@ def generate(
         ValueError: if the prompt is empty or longer than the context, or a folder does not hold the expected part.
         FileNotFoundError: if a file or the model is missing.
     """
+    if isinstance(prompt, str):
+        raise ValueError(
+            f"prompt must be a list such as '[{{text: the cat}}, {{audio: a.wav}}]', but is {prompt[:40]!r} instead: "
+            "a string of words and tokens is the prompt of a line of --jsonl"
+        )
     given = prompt_pieces(prompt or [])
     if jsonl is None:
         check_prompt(given)

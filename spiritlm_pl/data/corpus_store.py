@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
-from spiritlm_pl.streams import SpeechLayout, plural
+from spiritlm_pl.streams import SpeechLayout, differences, plural
 
 MANIFEST = "manifest.json"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
@@ -185,18 +185,6 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     return True
 
 
-def recorded_tokenizers(folder: Path) -> set[str]:
-    """Return the fingerprints of the tokenizers that wrote a split, finished or not, where they are recorded."""
-    path = folder / MANIFEST
-    if path.is_file():
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = [manifest.get("provenance", {}).get("tokenizer_sha256")]
-    else:
-        entries = sorted(folder.glob("part-*.json"))
-        found = [json.loads(entry.read_text(encoding="utf-8")).get("tokenizer_sha256") for entry in entries]
-    return {name for name in found if name is not None}
-
-
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether the run with this fingerprint wrote any utterance in a part; the part itself is not read."""
     path = _entry_path(folder / part_name(index))
@@ -341,10 +329,11 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     if not corpora:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
     layouts = {str(corpus.folder): corpus.layout for corpus in corpora}
-    if len(set(layouts.values())) > 1:
-        raise ValueError(
-            "units must come from one tokenizer, but are of " + "; ".join(f"{k}: {v}" for k, v in layouts.items())
-        )
+    (first, layout), *rest = layouts.items()
+    other = next((name for name, found in rest if found != layout), None)
+    if other is not None:
+        one, two = differences(layout.to_dict(), layouts[other].to_dict())
+        raise ValueError(f"units must come from one tokenizer, but are of {one} in {first}, and of {two} in {other}")
     made_by = {
         found: str(corpus.folder)
         for corpus in corpora
@@ -355,7 +344,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
             "units must come from one tokenizer, but those of " + " and ".join(made_by.values()) + " come from "
             "tokenizers with other weights"
         )
-    return next(iter(layouts.values()))
+    return layout
 
 
 class UnitIndex(Mapping[str, UnitUtterance]):

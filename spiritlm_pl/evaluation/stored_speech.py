@@ -22,7 +22,7 @@ from spiritlm_pl.data.merge import SpeechTokens, speech_stream, split
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, spirit_lm_streams
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, differences, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -131,7 +131,8 @@ def check_vocoders(
         try:
             if isinstance(vocoder, CodebookDecoder):
                 if vocoder.layout != stored.layout:
-                    raise ValueError(f"units must be of {vocoder.layout}, but are of {stored.layout} instead")
+                    own, found = differences(vocoder.layout.to_dict(), stored.layout.to_dict())
+                    raise ValueError(f"units must be of {own}, but are of {found} instead")
                 continue
             vocoder.config.check_data(None, None, stored.layout)
             rate = vocoder.sample_rate / vocoder.hop_length

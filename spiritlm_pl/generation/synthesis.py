@@ -4,6 +4,7 @@ Shapes: R runs of equal units, T frames, S samples.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -19,6 +20,8 @@ from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
 from spiritlm_pl.vocoder.duration import durations_from_log
+
+NO_DURATIONS = "durations must be left out for the codes of a neural codec, whose frames last a frame"
 
 AnyVocoder = UnitVocoder | CodebookDecoder
 
@@ -96,9 +99,9 @@ class UnitSynthesis:
         check_stream(chunk_frames, lookahead)
         if isinstance(self.vocoder, StreamingVocoder):
             return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
-        return WaveformAtTheEnd(
-            lambda tokens: self.speak(tokens) if before is None else self.speak_after(before, tokens)
-        )
+        if before is None:
+            return WaveformAtTheEnd(self.speak)
+        return WaveformAtTheEnd(partial(self.speak_after, before))
 
 
 class CodebookSynthesis:
@@ -130,7 +133,7 @@ class CodebookSynthesis:
         """
         frames = self.units(tokens)
         if durations is not None and not (len(durations) == len(frames) and bool((durations == 1).all())):
-            raise ValueError("durations must be left out for the codes of a neural codec, whose frames last a frame")
+            raise ValueError(NO_DURATIONS)
         return self.decoder.decode_frames(frames) if len(frames) else torch.zeros(0)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:

@@ -1,9 +1,9 @@
 """Losses by kind of token, as sums and counts that add up over batches and ranks.
 
 Layout of a vector of sums (2K,): pairs of loss and number of tokens, for all predicted tokens, for text, for speech,
-for each stream of speech, for each codebook of streams with several, and for the ends of documents. The end of a document is a text token that closes speech as
-well. It counts neither as text nor as speech, so that these losses stay those of words and units. Modality markers
-count in the first pair only.
+for each stream of speech, for each codebook of streams with several, and for the ends of documents. The end of a
+document is a text token that closes speech as well. It counts neither as text nor as speech, so that these losses stay
+those of words and units. Modality markers count in the first pair only.
 """
 
 import math

@@ -78,8 +78,8 @@ class GenerateRequest(VoiceChoice):
         default=None,
         ge=1,
         le=100_000,
-        description="At most; by default 50 to text, 200 from text to speech, 300 otherwise, and the tokens of 8 and 12 "
-        "seconds for the codes of a codec.",
+        description="At most; by default 50 to text, 200 from text to speech, 300 otherwise, and the tokens of 8 and "
+        "12 seconds for the codes of a codec.",
     )
     seed: int = Field(default=DEFAULTS.seed, ge=0, le=LARGEST_SEED, description="The same seed gives the same answer.")
     min_speech_units: int | None = Field(

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codec import nothing_to_speak
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
+from spiritlm_pl.generation.synthesis import NO_DURATIONS
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
@@ -207,9 +209,11 @@ class Session:
                 raise ValueError("a vocoder must be in the model's folder, but there is none")
             units = synthesis.units(tokens)
             if not len(units):
-                raise ValueError("tokens must hold at least one unit, but hold none")
+                raise nothing_to_speak(spirit_lm.vocabulary.layout)
             frames = torch.tensor(durations) if durations else synthesis.durations(tokens)
             if len(frames) != len(units):
+                if spirit_lm.vocabulary.layout.framewise:
+                    raise ValueError(NO_DURATIONS)
                 raise ValueError(f"durations must be {len(units)}, one a unit, but are {len(frames)} instead")
             seconds, most = int(frames.sum()) * synthesis.hop_length / synthesis.sample_rate, self.limits.max_seconds
             if seconds > most:

@@ -9,15 +9,18 @@ Shapes: B batch, S samples, T frames, K codebooks.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.registry import check_trusted, load_path, path_of
+from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.streams import SpeechLayout, Stream
 
@@ -122,14 +125,7 @@ class NeuralCodec(nn.Module):
         Raises:
             ValueError: if there is no such codec, or it cannot be used as asked.
         """
-        loader = load_path(class_path, "class_path") if class_path else AutoModel
-        try:
-            codec = loader.from_pretrained(source, dtype=torch.float32)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
-            ) from error
+        codec = _pretrained(source, class_path)
         if getattr(codec.config, "audio_channels", 1) != 1:
             raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
         for name in ("normalize", "chunk_length_s"):  # scales beside the codes, and overlapping chunks
@@ -351,6 +347,33 @@ class NeuralCodec(nn.Module):
                 f"but that of {type(self.codec).__name__} does not"
             )
         return float(found)
+
+
+def _pretrained(source: str, class_path: str) -> Any:
+    """Load a pretrained codec; arguments and errors are those of `NeuralCodec.load_pretrained`."""
+    if is_own_class(source):
+        raise ValueError(f"codec must be one of transformers, but {source} is a speech tokenizer of ours already")
+    loader: Any = load_path(class_path, "class_path") if class_path else AutoModel
+    shown = get_verbosity()
+    set_verbosity_error()  # weights that do not fit are told in one line below
+    try:
+        codec, found = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not Path(source).exists():
+            reason = f"there is no such folder, and {reason}"
+        raise ValueError(
+            f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
+        ) from error
+    finally:
+        set_verbosity(shown)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"codec must have all weights of {type(codec).__name__}, but {source} lacks {len(missing)} of them, such "
+            f"as {missing[0]}: is it a codec of another class?"
+        )
+    return codec
 
 
 def _nothing(name: str, value: str | int | None) -> int:

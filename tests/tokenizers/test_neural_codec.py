@@ -12,8 +12,8 @@ from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.generation.codec import speech_vocabulary
 from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
-from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers import neural_codec
+from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
 SMALL = {"hidden_size": 16, "num_filters": 4, "codebook_size": 32, "num_lstm_layers": 1}
