@@ -1,10 +1,11 @@
 """Streams of speech tokens: what they refuse, and dictionaries there and back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from spiritlm_pl.streams import RESERVED, SpeechLayout, Stream, delayed, spirit_lm_streams
+from spiritlm_pl.streams import RESERVED, SpeechLayout, Stream, delayed, differences, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 
 CODEC = Stream(name="codec", prefix="Co", size=16, rate=12.5, num_codebooks=3, deduplicated=False)
@@ -77,3 +78,12 @@ def test_a_file_of_a_later_version_is_told() -> None:
     description["streams"][0]["colour"] = "blue"
     with pytest.raises(ValueError, match="streams must be described by some of name, prefix, .* but are not: .*colour"):
         SpeechLayout.from_dict(description)
+
+
+def test_messages_name_what_differs_and_nothing_else() -> None:
+    one, finer = SpeechLayout((CODEC,)), SpeechLayout((replace(CODEC, rate=75.0),))
+    assert differences(one.to_dict(), finer.to_dict()) == ("rate of codec=12.5", "rate of codec=75.0")
+    other = SpeechLayout((replace(CODEC, name="mimi"), replace(CODEC, name="more", prefix="Mo")))
+    assert differences(one.to_dict(), other.to_dict()) == ("streams=codec", "streams=mimi and more")
+    units = [SpeechLayout.spirit_lm(size, 25.0).to_dict() for size in (5, 6)]
+    assert differences(*units) == ("num_units=5", "num_units=6")

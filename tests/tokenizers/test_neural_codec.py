@@ -6,12 +6,15 @@ import pytest
 import torch
 from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.evaluation.unit_metrics import unit_report
 from spiritlm_pl.generation.codec import speech_vocabulary
 from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
+from spiritlm_pl.runtime.lineage import read_note
 from spiritlm_pl.tokenizers import neural_codec
 from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
@@ -154,3 +157,37 @@ def test_tokens_that_are_not_of_the_layout_are_refused(units: Units, message: st
     codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=4)
     with pytest.raises(ValueError, match=message):
         check_units(units, codec.layout)
+
+
+def test_what_is_no_codec_of_transformers_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = encodec(tmp_path / "source")
+    out = save_network(tmp_path / "own", NeuralCodec.load_pretrained(source, num_codebooks=2), TOKENIZER_STAGE)
+    with pytest.raises(
+        ValueError, match="must be one of transformers, but .*own is a speech tokenizer of ours already"
+    ):
+        NeuralCodec.load_pretrained(str(out))
+    capsys.readouterr()
+    caplog.clear()
+    with pytest.raises(ValueError, match=r"all weights of DacModel, but .* lacks \d+ of them, such as decoder"):
+        NeuralCodec.load_pretrained(source, class_path="transformers.DacModel")
+    assert "MISSING" not in caplog.text + "".join(capsys.readouterr())
+    with pytest.raises(ValueError, match="is not: there is no such folder, and"):
+        NeuralCodec.load_pretrained(str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="'speech_tokenizer', but is .*; `spiritlm import-codec` makes one"):
+        load_tokenizer(source)
+    with pytest.raises(ValueError, match="made of features and a quantizer, .* but .*own is of one class"):
+        unit_report(out, [])
+
+
+def test_import_leaves_a_note_and_replaces_nothing(tmp_path: Path) -> None:
+    source = encodec(tmp_path / "source")
+    run(["import-codec", source, str(tmp_path / "out"), "--num-codebooks=2"])
+    note = read_note(tmp_path / "out")
+    assert note is not None and note["stage"] == "import_codec"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for out in (source, str(tmp_path / "out")):
+        with pytest.raises(ValueError, match="out must be a new folder, but .* holds something"):
+            run(["import-codec", source, out, "--num-codebooks=1"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
