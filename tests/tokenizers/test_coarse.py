@@ -1,12 +1,15 @@
 """Coarser frames: exact means, exact segments, and a tokenizer of syllable-like units that is written and read."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
+from transformers import HubertConfig, HubertModel
 
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, FeatureSource
 from spiritlm_pl.tokenizers.coarse import CoarseFeatures, CoarseSource, segment_numbers
 from spiritlm_pl.tokenizers.features import MFCCConfig
@@ -108,3 +111,28 @@ def test_weights_of_the_inner_network_are_kept(tmp_path: Path) -> None:
     waveforms, lengths = noise(16_000), torch.tensor([16_000, 16_000])
     assert coarse.frame_rate == 25.0
     assert torch.equal(coarse(waveforms, lengths)[0], again(waveforms, lengths)[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_the_configuration_on_the_page_trains_units(tmp_path: Path, tone_corpus: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "codecs.md").read_text(encoding="utf-8")
+    command, shown = re.search(r"```yaml\n# spiritlm (fit .*?) syllables.yaml\n(.*?)```", page, re.DOTALL).groups()  # type: ignore[union-attr]
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    HubertModel(HubertConfig(**sizes, conv_dim=(8,) * 7, num_conv_pos_embedding_groups=2)).save_pretrained(
+        tmp_path / "h"
+    )
+    config = tmp_path / "syllables.yaml"
+    config.write_text(shown.replace("facebook/hubert-base-ls960, layer: 9", f"{tmp_path}/h, layer: 1"))
+    run(
+        [
+            *(*command.split(), str(config), f"--data.init_args.corpora=[{tone_corpus}]"),
+            "--model.init_args.config={num_units: 4, feature_dim: 16}",
+            *("--model.init_args.start_frames=200", "--data.init_args.num_workers=0", "--trainer.max_epochs=1"),
+            *("--trainer.accelerator=cpu", "--trainer.strategy=auto", "--trainer.devices=1", "--trainer.logger=false"),
+            *(f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"),
+            f"--trainer.callbacks.dirpath={tmp_path}/out",
+        ]
+    )
+    found = PhoneticTokenizer.load(tmp_path / "out")
+    assert isinstance(found.extractor, CoarseFeatures) and found.extractor.config.similarity == 0.8

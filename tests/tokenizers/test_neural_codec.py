@@ -1,5 +1,6 @@
 """Importing codecs of transformers: what they give, and what is refused at once."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.evaluation.unit_metrics import unit_report
+from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.generation.codec import speech_vocabulary
+from spiritlm_pl.generation.loading import load_speech_tokenizer, load_vocoder, speech_vocabulary_of
 from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
 from spiritlm_pl.runtime.lineage import read_note
@@ -186,6 +189,12 @@ def test_import_leaves_a_note_and_replaces_nothing(tmp_path: Path) -> None:
     run(["import-codec", source, str(tmp_path / "out"), "--num-codebooks=2"])
     note = read_note(tmp_path / "out")
     assert note is not None and note["stage"] == "import_codec"
+    alone = tmp_path / "alone"  # a model folder without a language model
+    shutil.copytree(tmp_path / "out", alone / "speech_tokenizer")
+    assert load_vocoder(alone) is not None and load_speech_tokenizer(alone) is not None
+    assert speech_vocabulary_of(alone, load_tokenizer(tmp_path / "out").layout).streams[0].num_codebooks == 2
+    with pytest.raises(FileNotFoundError, match="language model must be a folder"):
+        SpiritLM.from_pretrained(alone)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     for out in (source, str(tmp_path / "out")):
         with pytest.raises(ValueError, match="out must be a new folder, but .* holds something"):
