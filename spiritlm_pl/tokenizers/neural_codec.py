@@ -77,13 +77,21 @@ class NeuralCodecConfig:
             )
         if not self.class_path.startswith("transformers."):
             check_trusted(self.class_path, "the configuration of a neural codec")
-        found = load_path(self.class_path, "class_path of a neural codec")
-        if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
-            raise ValueError(
-                f"class_path of a neural codec must be a PreTrainedModel, but is {self.class_path} instead"
-            )
+        found = codec_class(self.class_path)
         config_class: Any = found.config_class
         return found(config_class.from_dict(values))
+
+
+def codec_class(class_path: str) -> type[PreTrainedModel]:
+    """Return the class of a codec by its path, which must be trusted where it is not of `transformers`.
+
+    Raises:
+        ValueError: if there is no such class, or it is not a model of `transformers`.
+    """
+    found = load_path(class_path, "class_path of a neural codec")
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise ValueError(f"class_path of a neural codec must be a PreTrainedModel, but is {class_path} instead")
+    return found
 
 
 class NeuralCodec(nn.Module):
@@ -353,7 +361,7 @@ def _pretrained(source: str, class_path: str) -> Any:
     """Load a pretrained codec; arguments and errors are those of `NeuralCodec.load_pretrained`."""
     if is_own_class(source):
         raise ValueError(f"codec must be one of transformers, but {source} is a speech tokenizer of ours already")
-    loader: Any = load_path(class_path, "class_path") if class_path else AutoModel
+    loader: Any = codec_class(class_path) if class_path else AutoModel
     shown = get_verbosity()
     set_verbosity_error()  # weights that do not fit are told in one line below
     try:
