@@ -181,9 +181,7 @@ def test_what_is_no_codec_of_transformers_is_told_in_one_line(
     with pytest.raises(ValueError, match=r"all weights of DacModel, but .* lacks \d+ of them, such as decoder"):
         NeuralCodec.load_pretrained(source, class_path="transformers.DacModel")
     assert "MISSING" not in caplog.text + "".join(capsys.readouterr())
-    with pytest.raises(
-        ValueError, match="class_path of a neural codec must be a PreTrainedModel, but is tr"
-    ):
+    with pytest.raises(ValueError, match="class_path of a neural codec must be a PreTrainedModel, but is tr"):
         NeuralCodec.load_pretrained(source, class_path="transformers.DacConfig")
     with pytest.raises(ValueError, match="is not: there is no such folder, and"):
         NeuralCodec.load_pretrained(str(tmp_path / "nothing"))
