@@ -22,6 +22,7 @@ from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
@@ -66,7 +67,7 @@ def corpus_prompts(folder: str, split: str, number: int, vocabulary: Vocabulary)
         half = len(utterance.words) // 2
         if half == 0:
             continue
-        tokens = np.concatenate(speech_of_words(utterance, corpus.layout, vocabulary)[:half])
+        tokens = in_steps(np.concatenate(speech_of_words(utterance, corpus.layout, vocabulary)[:half]), vocabulary)
         if not len(tokens):
             continue
         text = " ".join(word.word for word in utterance.words[:half])

@@ -41,7 +41,7 @@ def config_file(trainer: Trainer) -> Path:
 
 
 def write_run_file(folder: str | Path, trainer: Trainer, pl_module: LightningModule) -> None:
-    """Write a file about the current run into a folder that it makes."""
+    """Write a note with the id of the MLflow run and the folders it read, into a folder that the run makes."""
     logger = mlflow_logger(trainer)
     callbacks = cast(Any, trainer).callbacks  # Lightning sets this attribute without declaring it
     record = next((callback for callback in callbacks if isinstance(callback, RecordRun)), None)
@@ -88,7 +88,10 @@ def parent_tags(config: dict[str, Any]) -> dict[str, str]:
 
 
 def continued_run(trainer: Trainer) -> str | None:
-    """Return the id of the run that wrote the checkpoint a fit was resumed from, read from beside or above it."""
+    """Return the id of the MLflow run that wrote the checkpoint from which a fit is resumed; None if it is not known.
+
+    The id is read from a file in the folder of the checkpoint, or in one of the folders above.
+    """
     if trainer.ckpt_path is None or trainer.state.fn is not TrainerFn.FITTING:
         return None
     checkpoint = Path(str(trainer.ckpt_path)).resolve()
@@ -120,7 +123,7 @@ class RecordRun(SaveConfigCallback):
             path.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open or continue the MLflow run."""
+        """Open the MLflow run of `spiritlm fit`, or continue that of the checkpoint that is resumed."""
         self._open_run(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,15 +135,15 @@ class RecordRun(SaveConfigCallback):
             write_run_file(folder, trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm validate`."""
+        """Open an MLflow run for `spiritlm validate`."""
         self._open_run(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm test`."""
+        """Open an MLflow run for `spiritlm test`."""
         self._open_run(trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run of `spiritlm predict`."""
+        """Open an MLflow run for `spiritlm predict`."""
         self._open_run(trainer, pl_module)
 
     def _open_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -177,7 +180,7 @@ class RecordRun(SaveConfigCallback):
         self._stop_monitor()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop recording system metrics also after other commands than fit."""
+        """Stop recording system metrics if `on_train_end` has not done so, as after every command but fit."""
         self._stop_monitor()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

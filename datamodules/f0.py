@@ -19,14 +19,14 @@ FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
 
 class F0DataModule(SpeechDataModule):
-    """Random crops of contours for training, whole contours for validation.
+    """Data module of F0 contours: random crops for training, whole contours for validation.
 
     Args:
         corpora: folders of the corpora.
         f0_name: name under which the F0 of the corpora was extracted.
         speaker_means: whether to subtract the mean F0 of the speaker where it is known; otherwise that of the utterance
             is subtracted.
-        crop_frames: number of frames in a training crop; the release trains on 208.
+        crop_frames: number of F0 frames of 5 ms in a training crop; the default is about one second (1.04 s).
         batch_seconds: largest duration of a batch in seconds, padding included.
         min_seconds: duration in seconds below which utterances are left out of training and validation.
         max_seconds: duration in seconds above which utterances are left out of training and validation; None keeps all.
@@ -80,13 +80,13 @@ class F0DataModule(SpeechDataModule):
         found = self._contours[split].get(cut.id)
         if found is None:
             raise ValueError(
-                f"F0 must be of the corpus as it is, but lacks {cut.id} of split {split}: "
+                f"F0 must be that of the present corpus, but lacks {cut.id} of split {split}: "
                 "run `spiritlm extract-f0` again"
             )
         frames = num_frames(round(cut.duration * SAMPLE_RATE))
         if abs(len(found.f0) - frames) > 1:
             raise ValueError(
-                f"F0 must be of the corpus as it is, but that of {cut.id} has {len(found.f0)} frames instead of "
+                f"F0 must be that of the present corpus, but that of {cut.id} has {len(found.f0)} frames instead of "
                 f"{frames}: run `spiritlm extract-f0` again"
             )
         return True

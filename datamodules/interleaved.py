@@ -27,7 +27,7 @@ VALIDATION_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """Settings of one stream of the mixture.
+    """Settings of one data stream of the mixture.
 
     Args:
         folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`.
@@ -43,7 +43,10 @@ class StreamConfig:
 
 
 class InterleavedDataModule(LightningDataModule):
-    """Packed rows of a mixture of streams. `use_distributed_sampler` of the trainer has no effect on its loaders."""
+    """Data module of packed rows from a mixture of data streams, such as text, speech and aligned.
+
+    `use_distributed_sampler` of the trainer has no effect on its loaders.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class InterleavedDataModule(LightningDataModule):
         """Store the settings; files are read in `setup`.
 
         Args:
-            streams: settings of each stream by its name.
+            streams: settings of each data stream by its name.
             row_length: number of tokens in a row.
             batch_size: number of rows in a batch of one rank.
             interleaving: how aligned documents become sequences.
@@ -68,7 +71,7 @@ class InterleavedDataModule(LightningDataModule):
             num_workers: number of processes per rank that make rows; 0 makes them in the rank's own process.
             seed: seed for the order of documents and for all interleaving.
             vocabulary: vocabulary with which the blocks must have been built; None accepts any.
-            val_rows: number of rows of each stream to validate on, from the first on; None for all rows.
+            val_rows: number of rows of each data stream to validate on, from the first on; None for all rows.
         """
         super().__init__()
         if not streams:
@@ -114,12 +117,12 @@ class InterleavedDataModule(LightningDataModule):
 
     @property
     def val_streams(self) -> list[str]:
-        """Names of the streams that have validation blocks, in the order of the validation loaders."""
+        """Names of the data streams that have validation blocks, in the order of the validation loaders."""
         return self._split_streams("validation")
 
     @property
     def test_streams(self) -> list[str]:
-        """Names of the streams that have test blocks, in the order of the test loaders."""
+        """Names of the data streams that have test blocks, in the order of the test loaders."""
         return self._split_streams("test")
 
     def setup(self, stage: str | None = None) -> None:

@@ -118,12 +118,12 @@ class SpeechDataModule(LightningDataModule, ABC):
         """Read what a view needs besides audio, before its utterances are selected; also called for an empty split."""
 
     def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether a view can use an utterance."""
+        """Whether this data module can use an utterance; subclasses may refuse some, such as those without units."""
         return True
 
     @abstractmethod
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
-        """Make the dataset that turns a visit into a batch."""
+        """Make the dataset that turns a `Visit`, the utterances of one batch of one epoch, into the batch."""
 
     @abstractmethod
     def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
@@ -269,7 +269,7 @@ class WaveformDataModule(SpeechDataModule):
 
 
 class WaveformCrops(Dataset[WaveformBatch]):
-    """Dataset from a visit to its waveforms and labels; crops depend on seed, epoch and utterance alone."""
+    """Dataset of waveforms, whole or cropped, and labels; crops depend on seed, epoch and utterance alone."""
 
     def __init__(
         self,

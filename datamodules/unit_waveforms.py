@@ -41,7 +41,7 @@ class UnitWaveformDataModule(SpeechDataModule):
             "default" where there is none. None for no global styles.
         segment_frames: number of frames in a training segment.
         batch_size: number of segments in a training batch.
-        validation_frames: largest number of frames taken of a validation utterance.
+        validation_frames: largest number of frames that are taken from a validation utterance.
         validation_batch_size: number of utterances in a validation batch.
         repeats: factor of the visits to every utterance in one epoch, or such a factor for each corpus by its name.
         sample_rate: sample rate of the waveforms, in Hz.
@@ -176,7 +176,7 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
 
 
 def commonest(codes: Iterable[npt.NDArray[np.uint16]]) -> int:
-    """Return the most frequent code of all utterances, the smallest one of several."""
+    """Return the most frequent code of all utterances; of several, the smallest."""
     return int(np.argmax(np.bincount(np.concatenate(list(codes)))))
 
 

@@ -1,4 +1,4 @@
-"""HuBERT pretraining: predict the cluster of hidden frames (Hsu et al., 2021).
+"""HuBERT pretraining: predict the cluster of masked frames (Hsu et al., 2021).
 
 Shapes: B batch, T frames, K classes.
 """
@@ -51,7 +51,7 @@ class HubertLosses:
 
 
 class HubertModule(FiniteStepsModule):
-    """Masked prediction with weights for hidden and visible frames.
+    """Module that trains HuBERT by masked prediction of the labels of frames.
 
     Masks and dropout are drawn with a seed made of `seed`, step, micro-batch and rank, so that a resumed run continues
     as an uninterrupted one.
@@ -59,8 +59,8 @@ class HubertModule(FiniteStepsModule):
     Args:
         config: sizes of the network.
         initial: folder of the exported network of an earlier iteration to start from; None for random weights.
-        masked_weight: weight of the loss on hidden frames.
-        unmasked_weight: weight of the loss on visible frames.
+        masked_weight: weight of the loss on masked frames.
+        unmasked_weight: weight of the loss on unmasked frames; 0 leaves them out.
         penalty_weight: weight of the mean square of the convolutions' output.
         learning_rate: peak learning rate of AdamW.
         betas: decay rates of AdamW's two moment estimates.
@@ -108,7 +108,7 @@ class HubertModule(FiniteStepsModule):
             start_from(self.network, self.initial)
 
     def on_fit_start(self) -> None:
-        """Check that the labels are classes of the network.
+        """Check that the network has a class for every label.
 
         Raises:
             ValueError: if the data has more labels than the network has classes.
@@ -138,7 +138,7 @@ class HubertModule(FiniteStepsModule):
         return losses.total
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
         self._classes = torch.zeros(2, self.config.num_classes, dtype=torch.float64, device=self.device)
 

@@ -106,18 +106,17 @@ class LanguageModelModule(FiniteStepsModule):
             self.network = build_network(self.network_config, self.vocabulary)
 
     def setup(self, stage: str) -> None:
-        """Check that data and model speak of the same tokens, and that rows are not longer than the model's positions.
+        """Check that data and model have the same vocabulary, and that rows are not longer than the model's positions.
 
         Raises:
             FileNotFoundError: if there is no text tokenizer where one is named.
-            ValueError: if the vocabularies differ or are of the other kind, the text tokenizer is another one or cannot
-                be exported, rows are too long for the model, or packed rows would not give the losses of the model's
-                own forward.
+            ValueError: if the vocabularies differ, the text tokenizer is not that of the data or cannot be exported,
+                rows are too long for the model, or packed rows would not give the losses of the model's own forward.
         """
         data = data_of(self, TokenData)
         theirs = None if data is None else data.vocabulary
         if theirs is None and self.given_vocabulary is None:
-            raise ValueError("vocabulary must be given where the data does not know it, but is None instead")
+            raise ValueError("vocabulary must be given if the data module has none, but is None instead")
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
             own, given = differences(
                 cast(Vocabulary, theirs).to_dict(), cast(Vocabulary, self.given_vocabulary).to_dict()
@@ -148,7 +147,7 @@ class LanguageModelModule(FiniteStepsModule):
         self.text_fingerprint = text.fingerprint
 
     def on_train_start(self) -> None:
-        """Begin to watch steps as all stages do, and discard the sums of an unfinished step."""
+        """Prepare to count skipped steps, and discard losses that an unfinished step has summed."""
         super().on_train_start()
         self._step_sums = None
 
@@ -179,17 +178,17 @@ class LanguageModelModule(FiniteStepsModule):
         return total / batch.tokens.numel()
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
-        """Discard the sums of a step after its last batch, and count the step if DeepSpeed skipped it."""
+        """Discard the summed losses of a step after its last batch, and count the step if DeepSpeed skipped it."""
         if self.trainer.global_step != batch.step:
             self._step_sums = None
         super().on_train_batch_end(outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the sums of the last validation."""
+        """Discard the summed losses of the last validation."""
         self._validation_sums = {}
 
     def validation_step(self, batch: TokenBatch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Add a batch to the sums of its stream."""
+        """Add the losses of a batch to the sums of its data stream."""
         _, losses, targets = self._losses(batch)
         sums = loss_sums(losses, targets, self.vocabulary)
         before = self._validation_sums.get(dataloader_idx)

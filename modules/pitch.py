@@ -70,10 +70,10 @@ class PitchModule(FiniteStepsModule):
         self.means = HeldOutMeans(LOSSES)
 
     def on_fit_start(self) -> None:
-        """Check that a crop holds a code.
+        """Check that the training crops are long enough for at least one pitch code.
 
         Raises:
-            ValueError: if the data's crops are shorter than a code.
+            ValueError: if the data's crops are shorter than the frames of one code.
         """
         super().on_fit_start()
         data = data_of(self, F0Data)
@@ -119,7 +119,7 @@ class PitchModule(FiniteStepsModule):
         return self.f0_weight * f0 + self.voicing_weight * voicing + self.commitment_weight * commitment
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the sums of losses and errors, and the counts of codes."""
         self.means.reset(self.device)
         size = len(fields(F0Errors)) + self.network.cardinality
         self._sums = torch.zeros(size, dtype=torch.float64, device=self.device)

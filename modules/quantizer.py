@@ -33,7 +33,7 @@ class QuantizerModule(FiniteStepsModule):
 
     @property
     def extractor(self) -> FeatureExtractor | None:
-        """The extractor that computes the features of the data; None where the trainer was given loaders."""
+        """The extractor that computes the features of the data; None for a trainer without a data module."""
         data = data_of(self, FeatureData)
         return None if data is None else data.extractor
 
@@ -146,7 +146,7 @@ class KMeansModule(QuantizerModule):
         self.count_step(skipped)
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
+        """Reset the summed distances to centroids and the counts of clusters."""
         self._counts = torch.zeros(self.network.num_units, dtype=torch.float64, device=self.device)
         self._distance = torch.zeros(1, dtype=torch.float64, device=self.device)
 
@@ -236,7 +236,7 @@ class CTCQuantizerModule(QuantizerModule):
         return losses["loss"]
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: FeatureBatch, batch_idx: int) -> None:

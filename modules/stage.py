@@ -17,17 +17,17 @@ MODULE = "stage_module"  # key in a checkpoint; DeepSpeed uses "module" itself
 
 
 def data_of(module: LightningModule, contract: type[Contract]) -> Contract | None:
-    """Return the trainer's data module, once it is seen to have all that a module asks of it.
+    """Return the trainer's data module after a check that it has all members that a module needs.
 
     Args:
-        module: which asks.
-        contract: one of `spiritlm_pl.contracts.data_modules`.
+        module: module of a stage, which needs the members.
+        contract: Protocol of the members, from `spiritlm_pl.contracts.data_modules`.
 
     Returns:
-        The data module; None where the trainer was given loaders without one.
+        The data module; None if the trainer was given data loaders without one.
 
     Raises:
-        ValueError: naming the first member of the contract that is missing.
+        ValueError: if a member is missing; the message names the first one.
     """
     found = getattr(module.trainer, "datamodule", None)
     return None if found is None else checked(found, contract, "data", module)
@@ -49,7 +49,7 @@ def check_sample_rate(module: LightningModule, expected: int) -> None:
 
 
 def check_clipping(module: LightningModule) -> None:
-    """Refuse clipping of gradients by value where only their norm is clipped: by DeepSpeed and manual optimization.
+    """Refuse to clip gradients by value with DeepSpeed or manual optimization, which clip only their norm.
 
     Raises:
         ValueError: if the trainer asks for clipping by value there.
@@ -145,7 +145,7 @@ class FiniteStepsModule(StageModule):
         check_clipping(self)
 
     def on_train_start(self) -> None:
-        """Begin to watch steps."""
+        """Prepare to count skipped steps, and copy the running statistics that a skipped step restores."""
         self._steps_seen = self.trainer.global_step
         self._statistics = RunningStatistics(self)
 

@@ -270,7 +270,7 @@ class StyleCodeModule(TunedEncoderModule):
         """Read the teacher, build encoder and classifier.
 
         Raises:
-            ValueError: if the teacher gives other than one code a second, or the data is of another sample rate.
+            ValueError: if the teacher does not give one code per second, or the data has another sample rate.
         """
         if hasattr(self, "network"):
             return

@@ -29,7 +29,7 @@ from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.discriminators import Discriminator
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
-from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
+from spiritlm_pl.vocoder.losses import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -133,7 +133,9 @@ class VocoderModule(FiniteStepsModule):
         return network
 
     def setup(self, stage: str) -> None:
-        """Check precision and data, take the weights of the initial vocoder and the data's commonest codes as defaults.
+        """Check precision and data, and take the weights of the initial vocoder.
+
+        The most frequent pitch and style code of the data become the defaults of an expressive vocoder.
 
         Raises:
             ValueError: if precision, data or the initial vocoder do not fit.
@@ -183,7 +185,7 @@ class VocoderModule(FiniteStepsModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if not 0 < total < math.inf:
-            raise ValueError(f"trainer.max_steps must be given here, but is {self.trainer.max_steps} instead")
+            raise ValueError(f"trainer.max_steps must be set for this module, but is {self.trainer.max_steps} instead")
         return int(total)
 
     def on_train_batch_start(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -205,14 +207,16 @@ class VocoderModule(FiniteStepsModule):
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
             real_crop, made_crop = real[:, start:end], made[:, start:end]
-            losses["discriminator"] = discriminator_loss(self._judge(real_crop), self._judge(made_crop.detach()))
+            losses["discriminator"] = discriminator_loss(
+                self._discriminate(real_crop), self._discriminate(made_crop.detach())
+            )
             norms += [self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)]
             self.toggle_optimizer(generator_optimizer)
             with torch.no_grad():
-                real_judgements = self._judge(real_crop)
-            made_judgements = self._judge(made_crop)
-            losses["adversarial"] = adversarial_loss(made_judgements)
-            losses["feature_matching"] = feature_matching_loss(real_judgements, made_judgements)
+                real_outputs = self._discriminate(real_crop)
+            made_outputs = self._discriminate(made_crop)
+            losses["adversarial"] = adversarial_loss(made_outputs)
+            losses["feature_matching"] = feature_matching_loss(real_outputs, made_outputs)
             total = total + self.adversarial_weight * losses["adversarial"]
             total = total + self.feature_matching_weight * losses["feature_matching"]
         norms += [self._descend(generator_optimizer, total, self.network, counted=True)]
@@ -232,7 +236,7 @@ class VocoderModule(FiniteStepsModule):
             self._step_schedulers(self.global_step >= self.first_adversarial_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the values of the last validation."""
+        """Discard the losses and metrics of the last validation."""
         self.means.reset(self.device)
 
     def validation_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
@@ -252,7 +256,7 @@ class VocoderModule(FiniteStepsModule):
             self.means.add(name, values.mean(), len(values))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means."""
+        """Log the means of the losses and errors over the validation data of all ranks."""
         for name, value in self.means.figures().items():
             self.log(f"{self.held_out}/{name}", value, prog_bar=name == "mel_distance")
 
@@ -275,8 +279,8 @@ class VocoderModule(FiniteStepsModule):
         values, durations, mask = collapse(batch.units, batch.lengths, batch.durations)
         return duration_loss(self.network.predict_log_durations(values, mask), durations)
 
-    def _judge(self, waveforms: Tensor) -> list[Judgement]:
-        return [judgement for discriminator in self.discriminators for judgement in discriminator(waveforms)]
+    def _discriminate(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        return [output for discriminator in self.discriminators for output in discriminator(waveforms)]
 
     def _crop(self, num_frames: int) -> tuple[int, int]:
         """Choose the part that the discriminators see; return its first and end sample."""

@@ -23,7 +23,8 @@ GROUPS = {
     "speech_tokenizers": "speech tokenizers that are one class",
     "vocoders": "vocoders",
     "objectives": "objectives of language models",
-    "benchmarks": "measurements of `spiritlm evaluate`",
+    "metrics": "measurements of `spiritlm evaluate`",
+    "benchmarks": "benchmarks of `spiritlm benchmark`",
 }
 TRUST = "SPIRITLM_TRUST"  # an environment variable, since worker processes inherit it
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
-PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second (section 3.2)
+PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes per second (section 3.2)
 PLURALS = {UNIT: "units", PITCH: "pitches", STYLE: "styles"}
 # Other figures, kinds of tokens and columns of shards have these names.
 RESERVED = {
@@ -19,11 +19,12 @@ RESERVED = {
     *("pitches", "styles"),
 }
 MOST_CODES = 1 << 16  # of a codebook; shards store codes in 16 bits
+DELAYS_WITHIN = {"delays_within": "stretch"}  # entry of a stream with delays in a file, absent where they are of old
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Describe one stream of speech tokens.
+    """One stream of speech tokens.
 
     A speech tokenizer sets `name`, `prefix`, `size`, `rate`, `num_codebooks`, `deduplicated` and `order`, which its
     shards keep. How a language model places the tokens in time is set by its vocabulary: `delays` by `--codebook-delay`
@@ -31,14 +32,17 @@ class Stream:
     `size` may be larger than its tokenizer's, and its `rate` may be unknown.
 
     Args:
-        name: of the stream, in figures and shards: unit, pitch, style, ...
-        prefix: of the printed tokens: Hu in `[Hu12]`; with several codebooks `[Co3_12]` is code 12 of codebook 3.
+        name: name of the stream in metrics and shards: unit, pitch, style, ...
+        prefix: letters with which its tokens are printed: Hu in `[Hu12]`. With several codebooks, `[Co3_12]` is code 12
+            of codebook 3.
         size: number of different codes of a codebook.
-        rate: frames a second; None where a model does not tell.
-        num_codebooks: codes of each frame.
+        rate: number of frames per second; None where it is not known, as that of the units in a vocabulary
+            of Spirit LM.
+        num_codebooks: number of codebooks, each of which gives one code per frame.
         deduplicated: whether a run of equal codes is one token.
         order: place among the tokens of other streams that start at the same time; the lowest comes first.
-        delays: frames by which the tokens of each codebook stand behind their time; empty for none.
+        delays: frames by which the tokens of each codebook stand behind their time, within every stretch of speech
+            (see `spiritlm_pl.data.steps`); empty for none.
         clock: factor on `rate` where tokens are put in order; the published Expressive model counts the time of its
             units at 24.99 Hz.
 
@@ -86,12 +90,12 @@ class Stream:
 
     @property
     def plural(self) -> str:
-        """Name of its codes together, in shards and options: units, pitches, styles, or the stream's name."""
+        """Plural of the name, which shards and options use: units, pitches, styles; other names stay as they are."""
         return plural(self.name)
 
     @property
     def num_tokens(self) -> int:
-        """Ids of all codebooks together."""
+        """Number of token ids of all codebooks together."""
         return self.size * self.num_codebooks
 
     @property
@@ -100,7 +104,11 @@ class Stream:
         return tuple(f"{self.name}_{codebook}" for codebook in range(self.num_codebooks))
 
     def token_name(self, place: int) -> str:
-        """Printed form of the token at a place in [0, `num_tokens`): `[Hu12]`, or `[Co3_12]` with several codebooks."""
+        """Return the printed form of a token: `[Hu12]`, or `[Co3_12]` with several codebooks.
+
+        Args:
+            place: number of the token within this stream, in [0, `num_tokens`).
+        """
         codebook, code = divmod(place, self.size)
         return f"[{self.prefix}{code}]" if self.num_codebooks == 1 else f"[{self.prefix}{codebook}_{code}]"
 
@@ -116,10 +124,10 @@ def spirit_lm_streams(
     """Describe the streams of Spirit LM: units, and for Expressive pitch and style.
 
     Args:
-        num_units: phonetic units.
-        num_pitches: pitch codes, 0 for Base.
-        num_styles: style codes, 0 for Base.
-        frame_rate: units a second before runs are collapsed; None where it is not known.
+        num_units: number of phonetic units.
+        num_pitches: number of pitch codes; 0 for Base.
+        num_styles: number of style codes; 0 for Base.
+        frame_rate: number of units per second before deduplication; None where it is not known.
 
     Raises:
         ValueError: if a size is out of its range, or there are pitch codes without style codes or the reverse.
@@ -143,7 +151,7 @@ def spirit_lm_streams(
 
 
 def described(found: object, values: Mapping[str, Any]) -> str:
-    """A class with values, as dataclasses print themselves."""
+    """Return the name of an object's class with the given values, in the form in which dataclasses are printed."""
     return f"{type(found).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
@@ -178,14 +186,14 @@ def _flat(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
-    """Let every codebook stand some frames behind the one before it, over all streams in their order.
+    """Delay every codebook by some frames against the one before it, counted over all streams in their order.
 
     Args:
-        streams: of a neural codec, all of one rate.
-        delay: frames, 0 for all codes of a frame together; None keeps the delays that the streams have.
+        streams: streams of a neural codec, all of one rate.
+        delay: number of frames; 0 keeps all codes of a frame together. None keeps the delays that the streams have.
 
     Raises:
-        ValueError: if the delay is negative, or these are not frames of codebooks.
+        ValueError: if the delay is negative, or the streams are not those of a neural codec.
     """
     if delay is None:
         return tuple(streams)
@@ -204,15 +212,36 @@ def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, repr=False)
-class SpeechLayout:
-    """Describe what a speech tokenizer gives, or a language model reads.
-
-    Args:
-        streams: the first one is that by whose frames speech is measured.
+def _stream(description: Mapping[str, Any]) -> Stream:
+    """The stream that `SpeechLayout.to_dict` wrote.
 
     Raises:
-        ValueError: if there is none, or two have the same name or prefix.
+        ValueError: if its delays are of the kind that ran through whole utterances, its values are out of range, or it
+            has entries that are not known here.
+    """
+    others = {name: value for name, value in description.items() if name not in DELAYS_WITHIN}
+    if any(description.get("delays", ())) and dict(description) != {**others, **DELAYS_WITHIN}:
+        raise ValueError(
+            f"delays of stream {description.get('name')} must be within each stretch of speech, but run through whole "
+            "utterances, as an earlier version had them: build the blocks again and train on them anew"
+        )
+    try:
+        return Stream(**others)
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Stream))
+        raise ValueError(f"streams must be described by some of {known}, but are not: {error}") from error
+
+
+@dataclass(frozen=True, repr=False)
+class SpeechLayout:
+    """All streams of speech tokens that a speech tokenizer gives, or that a language model reads.
+
+    Args:
+        streams: the streams. The length of speech is counted in frames of the first one.
+
+    Raises:
+        ValueError: if there are no streams, two have the same name or prefix, or delays begin above 0 or become
+            smaller.
     """
 
     streams: tuple[Stream, ...]
@@ -228,14 +257,16 @@ class SpeechLayout:
         for stream in self.streams:
             for name in set(stream.codebook_names) & set(self.names) if stream.num_codebooks > 1 else ():
                 raise ValueError(f"name of a stream must not be that of a codebook of {stream.name}, but is {name!r}")
-        if self.framewise:
-            in_turn = sorted(self.streams, key=lambda stream: stream.order)
-            delays = [delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks]
-            if delays[0] or delays != sorted(delays):
-                raise ValueError(
-                    "delays of streams must begin with 0 and not become smaller from codebook to codebook of a frame, "
-                    f"but are {delays} instead"
-                )
+        delays = list(self.delays)
+        if delays and not self.framewise:
+            raise ValueError(
+                f"delays of streams must be left out where not all streams are frames of codebooks, but are {delays}"
+            )
+        if delays and (delays[0] or delays != sorted(delays)):
+            raise ValueError(
+                "delays of streams must begin with 0 and not become smaller from codebook to codebook of a frame, "
+                f"but are {delays} instead"
+            )
 
     @classmethod
     def spirit_lm(
@@ -251,12 +282,12 @@ class SpeechLayout:
 
     @property
     def first(self) -> Stream:
-        """The stream by whose frames speech is measured."""
+        """The first stream, in whose frames the length of speech is counted."""
         return self.streams[0]
 
     @property
     def frame_rate(self) -> float:
-        """Frames of the first stream a second, before runs are collapsed."""
+        """Number of frames per second of the first stream, before deduplication."""
         return self.rate(self.first.name)
 
     @property
@@ -266,24 +297,32 @@ class SpeechLayout:
 
     @property
     def phonetic(self) -> bool:
-        """Whether the streams are those of Spirit LM, which its vocoders speak."""
+        """Whether there are phonetic units, as in Spirit LM, from which a unit vocoder synthesises speech."""
         return UNIT in self.names
 
     @property
     def framewise(self) -> bool:
         """Whether every frame has a token of every codebook, as those of a neural codec have."""
-        return not any(stream.deduplicated or stream.rate != self.first.rate for stream in self.streams)
+        one = self.first.rate, self.first.clock
+        return not any(stream.deduplicated or (stream.rate, stream.clock) != one for stream in self.streams)
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        """Delay of each codebook of a frame in its turn, in frames; empty where no codebook is delayed."""
+        in_turn = sorted(self.streams, key=lambda stream: stream.order)
+        found = tuple(delay for stream in in_turn for delay in stream.delays or (0,) * stream.num_codebooks)
+        return found if any(found) else ()
 
     @property
     def tokens_per_frame(self) -> int:
-        """Tokens of a frame of the first stream, further streams of other rates left aside."""
+        """Number of tokens per frame of the first stream; streams of other rates are not counted."""
         return sum(stream.num_codebooks for stream in self.streams) if self.framewise else self.first.num_codebooks
 
     def stream(self, name: str) -> Stream:
-        """The stream of a name.
+        """Return the stream that has a name.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if no stream has it.
         """
         found = next((stream for stream in self.streams if stream.name == name), None)
         if found is None:
@@ -291,10 +330,10 @@ class SpeechLayout:
         return found
 
     def rate(self, name: str) -> float:
-        """Frames a second of a tokenizer's stream.
+        """Return the number of frames per second of a tokenizer's stream, whose name is given.
 
         Raises:
-            ValueError: if there is none of this name, or it has no rate.
+            ValueError: if no stream has this name, or it has no rate.
         """
         rate = self.stream(name).rate
         if rate is None:
@@ -302,40 +341,37 @@ class SpeechLayout:
         return rate
 
     def size(self, name: str) -> int:
-        """Codes of each codebook of a stream, 0 where there is no such stream."""
+        """Return the number of codes in each codebook of the stream that has a name; 0 where no stream has it."""
         return next((stream.size for stream in self.streams if stream.name == name), 0)
 
     def spirit_lm_sizes(self) -> dict[str, int] | None:
-        """Sizes of the streams where they are those of Spirit LM, else None."""
+        """Return the sizes as arguments of `spirit_lm` if these are the streams of Spirit LM; None otherwise."""
         if self.names not in ((UNIT,), (UNIT, PITCH, STYLE)):
             return None
         sizes = {"num_units": self.size(UNIT), "num_pitches": self.size(PITCH), "num_styles": self.size(STYLE)}
         return sizes if self.streams == spirit_lm_streams(**sizes, frame_rate=self.first.rate) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary: sizes of Spirit LM's streams, as its folders have always said it, or all of other ones."""
+        """Return a dictionary for JSON: the sizes alone for the streams of Spirit LM, all values for other streams."""
         sizes = self.spirit_lm_sizes()
         if sizes is not None:
             return {"num_units": sizes.pop("num_units"), "frame_rate": self.first.rate, **sizes}
-        return {"streams": [asdict(stream) for stream in self.streams]}
+        return {"streams": [asdict(s) | (DELAYS_WITHIN if any(s.delays) else {}) for s in self.streams]}
 
     def __repr__(self) -> str:
-        """As `to_dict` says it, so that messages name sizes."""
+        """Return the values of `to_dict` as text, so that messages name the sizes."""
         return described(self, self.to_dict())
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "SpeechLayout":
-        """The layout that `to_dict` wrote; other keys are left aside.
+        """Make the layout from the dictionary that `to_dict` returned; other keys are ignored.
 
         Raises:
-            ValueError: if a stream is none, or has entries that are not known here, as in files of later versions.
+            ValueError: if a stream is none, has entries that are not known here, as in files of later versions, or has
+                delays of the kind that ran through whole utterances.
             KeyError: if the description is incomplete.
         """
         if "streams" in description:
-            try:
-                return cls(tuple(Stream(**stream) for stream in description["streams"]))
-            except TypeError as error:
-                known = ", ".join(field.name for field in fields(Stream))
-                raise ValueError(f"streams must be described by some of {known}, but are not: {error}") from error
+            return cls(tuple(_stream(stream) for stream in description["streams"]))
         pitches, styles = (description.get(name, 0) for name in ("num_pitches", "num_styles"))  # the oldest lack them
         return cls(spirit_lm_streams(description["num_units"], pitches, styles, description["frame_rate"]))

@@ -1,7 +1,7 @@
 """The token ids of one sequence of words and speech (Spirit LM, arXiv 2402.05755, section 3).
 
 Text tokens come first, then [Text] and [Speech], then the streams of speech tokens: phonetic units, (Expressive) pitch
-and style; or whatever streams a speech tokenizer gives, such as the codebooks of a neural codec.
+and style; or the streams of any other speech tokenizer, such as the codebooks of a neural codec.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from spiritlm_pl.streams import SpeechLayout, Stream, described, spirit_lm_strea
 
 
 class Modality(IntEnum):
-    """Which of the two modalities a stretch of a sequence is written in."""
+    """Modality of a part of a token sequence."""
 
     TEXT = 0
     SPEECH = 1
@@ -34,8 +34,9 @@ class Vocabulary:
 
     Args:
         num_text: size of the text vocabulary of the base language model.
-        streams: speech tokens, in the order of their ids; see `spirit_lm` for those of the paper.
-        num_tasks: task markers after all speech tokens: none, or 2 ([ASR], [TTS]) for the ASR+TTS ablation.
+        streams: streams of speech tokens, in the order of their ids; see `spirit_lm` for those of the paper.
+        num_tasks: number of task markers after all speech tokens: 0, or 2 ([ASR], [TTS]) for the paper's ASR+TTS
+            ablation.
         multiple_of: the number of rows of the embedding is padded to a multiple of this.
         begin_of_document: id of the text token that opens every document, such as Llama's `<s>`; None for nothing.
         end_of_document: id of the text token that ends every document, such as Llama's `</s>`; None for nothing, as
@@ -57,10 +58,10 @@ class Vocabulary:
         """Lay out the streams of Spirit LM.
 
         Args:
-            num_units: phonetic units (500 clusters and, in the release, one CTC blank).
-            num_pitches: pitch codes, 0 for Base and 64 for Expressive.
-            num_styles: style clusters, 0 for Base and 100 for Expressive.
-            others: further arguments of the class.
+            num_units: number of phonetic units: 500 clusters and, in the published release, one CTC blank.
+            num_pitches: number of pitch codes: 0 for Base, 64 for Expressive.
+            num_styles: number of style clusters: 0 for Base, 100 for Expressive.
+            others: further arguments of the class, such as `num_text`.
 
         Raises:
             ValueError: if a value is out of its range.
@@ -115,7 +116,7 @@ class Vocabulary:
 
     @property
     def num_tokens(self) -> int:
-        """Number of ids that mean something."""
+        """Number of token ids in use, without rows that only pad the embedding."""
         return self.task_offset + self.num_tasks
 
     @property
@@ -124,11 +125,11 @@ class Vocabulary:
         return -(-self.num_tokens // self.multiple_of) * self.multiple_of
 
     def size(self, name: str) -> int:
-        """Codes of each codebook of a stream, 0 where there is no such stream."""
+        """Return the number of codes in each codebook of the stream that has a name; 0 where no stream has it."""
         return self.layout.size(name)
 
     def bounds(self, name: str) -> tuple[int, int]:
-        """First id and end id (exclusive) of a stream; both are the end of speech where there is no such stream."""
+        """Return first id and end id (exclusive) of the stream that has a name; an empty range if none has it."""
         first, end = self.speech_bounds
         for stream in self.streams:
             if stream.name == name:
@@ -138,21 +139,26 @@ class Vocabulary:
 
     @property
     def frame_bounds(self) -> tuple[int, int]:
-        """First id and end id of the tokens that count frames: those of the first stream's first codebook."""
+        """First id and end id (exclusive) of the first stream's first codebook, whose tokens count the frames."""
         first, _ = self.speech_bounds
         return first, first + self.streams[0].size
 
     def counts_frames(self, token: int) -> bool:
-        """Whether a token is one of those that count the frames of speech."""
+        """Whether a token id lies in `frame_bounds`, so that each such token stands for one frame of speech."""
         first, end = self.frame_bounds
         return first <= token < end
 
     def stream_of(self, token: int) -> Stream | None:
-        """The stream of a token id, None for all but speech tokens."""
+        """Return the stream to which a token id belongs; None if it is not a speech token."""
         return next((s for s in self.streams if (b := self.bounds(s.name))[0] <= token < b[1]), None)
 
     def token(self, name: str, code: int, codebook: int = 0) -> int:
-        """Id of a speech token.
+        """Return the id of a speech token.
+
+        Args:
+            name: name of the stream.
+            code: number of the code in its codebook, from 0.
+            codebook: number of the codebook in the stream, from 0.
 
         Raises:
             ValueError: if there is no such stream, codebook or code.
@@ -164,20 +170,20 @@ class Vocabulary:
         return self.bounds(name)[0] + codebook * stream.size + code
 
     def marker(self, modality: Modality) -> int:
-        """Id of the token that opens a stretch of this modality."""
+        """Return the id of a modality's own token, [Text] or [Speech]."""
         return self.text_marker if modality is Modality.TEXT else self.speech_marker
 
     def change_marker(self, modality: Modality) -> int:
-        """Id of the token at a change to this modality: [ASR] or [TTS] where there are tasks, else its marker."""
+        """Return the id of the token at a change to a modality: [ASR] or [TTS] with task markers, else `marker`."""
         return self.task_offset + modality if self.num_tasks else self.marker(modality)
 
     @property
     def opening(self) -> tuple[int, ...]:
-        """Ids before the first modality token of every document."""
+        """Token ids that stand before the first modality token of every document."""
         return () if self.begin_of_document is None else (self.begin_of_document,)
 
     def grows_into(self, other: "Vocabulary") -> bool:
-        """Whether a model of this vocabulary can be trained with another: the same, or one that adds delimiters."""
+        """Whether a model with this vocabulary can train on data of another: the same, or with added delimiters."""
         added = {
             name: getattr(other, name)
             for name in ("begin_of_document", "end_of_document")
@@ -186,11 +192,11 @@ class Vocabulary:
         return replace(self, **added) == other
 
     def opened_by(self) -> dict[int, Modality]:
-        """Ids of all tokens that open a stretch, and the modality of it."""
+        """Return the modality that follows each modality token or task marker, by token id."""
         return {token(modality): modality for modality in Modality for token in (self.marker, self.change_marker)}
 
     def kind(self, token: int) -> TokenKind:
-        """The kind of a token id; [Text], [Speech] and task markers are MODALITY, padding rows PADDING.
+        """Return the kind of a token id; [Text], [Speech] and task markers are MODALITY, padding rows PADDING.
 
         Raises:
             ValueError: if the id is outside the embedding.
@@ -215,7 +221,7 @@ class Vocabulary:
         return kind.name.lower() if stream is None else stream.name
 
     def name(self, token: int) -> str | None:
-        """Printed form of a speech or modality token, such as `[Hu12]`; None for text.
+        """Return the printed form of a speech or modality token, such as `[Hu12]`; None for text and padding.
 
         Raises:
             ValueError: if the id is outside the embedding.
@@ -232,23 +238,23 @@ class Vocabulary:
         return None if stream is None else stream.token_name(token - self.bounds(stream.name)[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, to be stored beside tokens and checkpoints; sizes alone say the streams of Spirit LM."""
+        """Return a dictionary for JSON, which is stored beside tokens and checkpoints; see `SpeechLayout.to_dict`."""
         others = {name: value for name, value in asdict(self).items() if name not in ("num_text", "streams")}
         streams = self.layout.to_dict()
         streams.pop("frame_rate", None)
         return {"num_text": self.num_text, **streams, **others}
 
     def __repr__(self) -> str:
-        """As `to_dict` says it, so that messages name sizes."""
+        """Return the values of `to_dict` as text, so that messages name the sizes."""
         return described(self, self.to_dict())
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "Vocabulary":
-        """The vocabulary that `to_dict` wrote.
+        """Make the vocabulary from the dictionary that `to_dict` returned.
 
         Raises:
             ValueError: if a value is out of its range.
-            TypeError: if it has an entry that is none of a vocabulary.
+            TypeError: if it has a key that a vocabulary does not have.
         """
         if "streams" not in description:
             return cls.spirit_lm(**description)

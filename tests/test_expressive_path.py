@@ -111,9 +111,9 @@ def test_from_audio_to_an_expressive_answer(tmp_path: Path, monkeypatch: pytest.
     assert spoken and all(piece.sample_rate == SAMPLE_RATE and piece.waveform.isfinite().all() for piece in spoken)
 
     vocoders = f'{{"Base": "base_vocoder", "Expressive": "{expressive}"}}'
-    run(["fit", "--config", "style/quickstart_judge", *short, export("judge")])
-    judge = "--style_judge=judge"
-    run(["evaluate", "expressivity", vocoders, shards, CORPUS, "table.json", judge, "--f0=yin", "--pocketsphinx=false"])
+    run(["fit", "--config", "style/quickstart_classifier", *short, export("classifier")])
+    options = ["--style_classifier=classifier", "--f0=yin", "--pocketsphinx=false"]
+    run(["evaluate", "expressivity", vocoders, shards, CORPUS, "table.json", *options])
     systems = json.loads(Path("table.json").read_text())["systems"]
     assert systems["Expressive"]["bitrate"] > systems["Base"]["bitrate"] and systems["original"]["style"] is not None
     assert load_network(expressive, "vocoder").config.num_styles == 5

@@ -43,6 +43,11 @@ def test_delays_begin_with_none_and_grow() -> None:
         delayed(spirit_lm_streams(5), 1)
     with pytest.raises(ValueError, match="codebook_delay must be at least 0, but is -1"):
         delayed([CODEC], -1)
+    assert SpeechLayout(delayed([CODEC], 2)).delays == (0, 2, 4)
+    assert SpeechLayout((CODEC,)).delays == SpeechLayout((replace(CODEC, delays=(0, 0, 0)),)).delays == ()
+    units = (replace(CODEC, delays=(0, 1, 2)), Stream(name="other", prefix="Ot", size=3, rate=50.0))
+    with pytest.raises(ValueError, match="delays of streams must be left out where not all streams are frames"):
+        SpeechLayout(units)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,16 @@ def test_dictionaries_come_back(streams: tuple[Stream, ...]) -> None:
     assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
     layout = SpeechLayout(streams)
     assert SpeechLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+
+
+def test_delays_in_files_say_that_they_are_within_stretches() -> None:
+    assert "delays_within" not in SpeechLayout((CODEC,)).to_dict()["streams"][0]  # files without delays are as before
+    (stream,) = SpeechLayout(delayed([CODEC], 1)).to_dict()["streams"]
+    assert stream.pop("delays_within") == "stretch"
+    with pytest.raises(
+        ValueError, match="delays of stream codec must be within each stretch of speech, but run through"
+    ):
+        SpeechLayout.from_dict({"streams": [stream]})
 
 
 def test_files_of_spirit_lm_say_sizes_alone_as_before() -> None:

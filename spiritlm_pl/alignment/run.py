@@ -150,7 +150,7 @@ def align_corpus(
         corpus: path of the corpus folder.
         aligner: aligner that finds the words.
         overwrite: whether to replace existing times; if False, only cuts without times are aligned.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `alignment.json`: method, settings, counts of aligned and unaligned cuts and of words, code

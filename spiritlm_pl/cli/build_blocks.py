@@ -53,8 +53,9 @@ def build_blocks(
             published model.
         begin_of_document: true opens every document, and every row's rest of one, with the token that the base model
             begins texts with, such as `<s>`. Left out, as the language model, or else false.
-        codebook_delay: number of frames by which each codebook of a neural codec lags behind the one before it; left
-            out, as the language model, or else 0, which keeps all codes of a frame together.
+        codebook_delay: number of frames by which each codebook of a neural codec lags behind the one before it, within
+            each stretch of speech. Left out, as the language model, or else 0, which keeps all codes of a frame
+            together.
         block_tokens: approximate number of tokens in one block.
         seed: seed of the shuffle of the documents.
     """

@@ -1,5 +1,6 @@
 """Look-up of configurations by name, such as `lm/base_7b`, which works from any folder."""
 
+import warnings
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
+# Earlier name of a shipped configuration -> its present name.
+OLDER_CONFIGS: dict[str, str] = {
+    "style/base_judge": "style/base_classifier",
+    "style/base_speaker_judge": "style/base_speaker_classifier",
+    "style/quickstart_judge": "style/quickstart_classifier",
+    "style/quickstart_judge_dialogue": "style/quickstart_classifier_dialogue",
+    "style/quickstart_speaker_judge": "style/quickstart_speaker_classifier",
+}
 
 
 def config_folder() -> Path:
@@ -24,6 +33,8 @@ def shipped_configs() -> list[str]:
 def find_config(name: str) -> Path:
     """Find the file of a configuration: the path itself if it exists, else the shipped one of this name.
 
+    A name that a shipped configuration had in an earlier version is accepted with a warning that tells the present one.
+
     Args:
         name: a path, or a name below `conf/`, with or without `conf/` and `.yaml`.
 
@@ -36,6 +47,14 @@ def find_config(name: str) -> Path:
     shipped = config_folder() / f"{relative}.yaml"
     if shipped.is_file():
         return shipped
+    if relative in OLDER_CONFIGS:
+        present = OLDER_CONFIGS[relative]
+        warnings.warn(
+            f"configuration {relative} is now {present}, and the folders that it writes are renamed alike",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return config_folder() / f"{present}.yaml"
     near = get_close_matches(relative, shipped_configs(), n=3, cutoff=0.4) or shipped_configs()
     raise FileNotFoundError(
         f"--config must be a file or one of the shipped configurations (such as {', '.join(near)}), "

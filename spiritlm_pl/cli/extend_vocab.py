@@ -35,18 +35,18 @@ def extend_vocab(
     Args:
         base: folder or hub name of the base model.
         output: folder of the new model.
-        num_units: phonetic units; 501, as the published model has, if left out.
-        num_pitches: pitch codes; 0 for Base.
-        num_styles: style clusters; 0 for Base.
+        num_units: number of phonetic units; 501, as the published model has, if left out.
+        num_pitches: number of pitch codes; 0 for Base.
+        num_styles: number of style clusters; 0 for Base.
         speech_tokenizer: folder of any speech tokenizer whose streams the model gets, instead of num_units,
             num_pitches and num_styles.
-        codebook_delay: frames by which each codebook of a neural codec stands behind the one before it; as the base
-            model has it, or else as the tokenizer, if left out.
-        num_tasks: task markers; 2 for the ASR and TTS ablation.
-        multiple_of: the number of embedding rows is padded to a multiple of this, as that of the blocks was.
-        rope_theta: new base of the rotary positions (Spirit LM: 100000); left out, the model's own.
-        text_tokenizer: SentencePiece model or tokenizer folder, where the base folder has none.
-        seed: of the new embeddings.
+        codebook_delay: number of frames by which each codebook of a neural codec is delayed against the one before it;
+            if left out, that of the base model, or else of the tokenizer.
+        num_tasks: number of task markers; 2 for the paper's ASR and TTS ablation, 0 for none.
+        multiple_of: the number of embedding rows is padded to a multiple of this, as with the training blocks.
+        rope_theta: new base of the rotary position embeddings (Spirit LM: 100000); the model's own if left out.
+        text_tokenizer: SentencePiece model or tokenizer folder; needed if the base folder has no tokenizer.
+        seed: seed for drawing the new embeddings.
     """
     source = model_folder(base)
     checkpoint_config(str(source))  # what is no base is told before its tokenizer is missed
@@ -72,7 +72,7 @@ def extend_vocab(
 
 
 def speech_tokenizer_streams(folder: str) -> tuple[Stream, ...]:
-    """The streams of a speech tokenizer, as a vocabulary has them: units of Spirit LM without their rate."""
+    """Return the streams of a speech tokenizer as a vocabulary has them: units of Spirit LM without their rate."""
     from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
     return Vocabulary(streams=load_tokenizer(folder).layout.streams).streams

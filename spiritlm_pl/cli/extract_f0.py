@@ -26,7 +26,7 @@ def extract_f0(
             torchaudio (coarse), the name of another registered extractor, or the path of a class.
         name: name under which the F0 is stored; if not given, that of the extractor.
         device: device to compute on, such as cpu, cuda or cuda:1; yaapt computes on the CPU in any case.
-        num_jobs: number of processes, which does not change the result; if not given, one a core. On a GPU always one.
+        num_jobs: number of processes, which does not change the result; if not given, one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
     """
     trust_given(extractor)

@@ -119,8 +119,8 @@ def generate(
         max_new_tokens: largest number of tokens in an answer, those of each codebook counted; if left out, 50 to text,
             200 from text to speech, 300 otherwise, and those of 8 and 12 seconds for codes of a codec.
         seed: seed of the sampling; the same seed gives the same answer.
-        min_speech_units: with --output any, stretches of speech with fewer units, or frames of a codec, than this are
-            dropped; if left out, 25, and those of a second for a codec.
+        min_speech_units: smallest number of units, or frames of a codec, of a stretch of speech with --output any;
+            shorter ones are dropped. If left out, 25, and the frames of a second for a codec.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
         speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.

@@ -10,8 +10,8 @@ def import_codec(
 ) -> None:
     """Turn a neural codec (Mimi, EnCodec, DAC, ...) into a folder that tokenizes speech and speaks it.
 
-    Take the folder wherever a speech tokenizer or a vocoder is asked for. Codes of a frame are tokens one behind the
-    other; `--codebook-delay` of `build-blocks` and `extend-vocab` lets each codebook stand behind the one before.
+    Use the folder wherever a speech tokenizer or a vocoder is asked for. The codes of a frame become tokens one after
+    the other; `--codebook-delay` of `build-blocks` and `extend-vocab` delays each codebook against the one before.
 
     Examples:
         spiritlm import-codec kyutai/mimi data/mimi --semantic true
@@ -19,16 +19,18 @@ def import_codec(
 
     Args:
         source: folder or hub name of a codec of transformers.
-        out: folder to write.
-        num_codebooks: codebooks that are kept, from the first on; more sound better and make longer sequences.
-        semantic: make the first codebook a stream of its own, with a loss of its own, as Mimi's is worth.
+        out: folder to write the codec to.
+        num_codebooks: number of codebooks that are kept, from the first on; more give better sound and longer
+            sequences.
+        semantic: whether the first codebook becomes a stream of its own, whose loss is logged on its own; meant for
+            codecs such as Mimi, whose first codebook carries the content of speech.
         class_path: dotted path of the codec's class, such as transformers.MimiModel; left out, the class that
             transformers has for it.
-        device: where the codec is tried.
+        device: device on which the codec is tried out: cpu, cuda, cuda:1, ...
 
     Raises:
-        ValueError: if the source is no codec, is one that cannot be used, or has fewer codebooks; or if `out` holds
-            something.
+        ValueError: if the source is no codec, is one that cannot be used, or has fewer codebooks; or if `out` is
+            not empty.
     """
     trust_given(*([class_path] if class_path and not class_path.startswith("transformers.") else []))
     from transformers.utils.logging import disable_progress_bar
@@ -38,7 +40,7 @@ def import_codec(
     from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"out must be a new folder, but {out} holds something")
+        raise ValueError(f"out must be a new folder, but {out} is not empty")
     disable_progress_bar()
     codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
     save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("spiritlm_pl.cli.batch.score:score", "log-likelihoods of hypotheses after their contexts"),
     "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
+    "benchmark": ("spiritlm_pl.cli.benchmark:COMMANDS", "published benchmarks: list, run, report"),
     "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
@@ -46,7 +47,7 @@ USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """All commands, as in `COMMANDS`; those of other packages come behind ours, and cannot take the place of one."""
+    """Return all commands, as in `COMMANDS`, followed by those of other packages, which cannot replace one of ours."""
     try:
         points = registered("commands")
     except ValueError as error:  # of two packages; our own commands work all the same
@@ -65,7 +66,7 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 def usage() -> str:
-    """The overview that `spiritlm --help` prints."""
+    """Return the overview that `spiritlm --help` prints."""
     trainer = {
         "fit": "train a stage: spiritlm fit --config lm/base_quickstart",
         "validate": "measure a checkpoint on the validation split",
@@ -91,7 +92,7 @@ def _load(target: str) -> Any:
 
 
 def group_usage(program: str, commands: dict[str, Any]) -> str:
-    """The overview of a command that has commands below it, such as `spiritlm prepare`."""
+    """Return the overview of a command that has commands below it, such as `spiritlm prepare`."""
     rows = [(name.replace("_", "-"), _first_line(target)) for name, target in commands.items()]
     lines = "\n".join(f"  {name:<18}{text}" for name, text in rows)
     from spiritlm_pl.cli.parser import help_texts
@@ -113,7 +114,7 @@ def find_command(arguments: Sequence[str]) -> tuple[Any, str, list[str]]:
     """Find the function of a command.
 
     Args:
-        arguments: as on the command line, without the program's name.
+        arguments: words of the command line, without the program's name.
 
     Returns:
         The function, or a dictionary of functions where none of them is named; the words that lead to it, such as
@@ -152,7 +153,7 @@ def run(arguments: list[str]) -> None:
     """Run one command in this process; errors come through as exceptions.
 
     Args:
-        arguments: as on the command line, without the program's name.
+        arguments: words of the command line, without the program's name.
 
     Raises:
         ValueError: if the command is unknown.
@@ -185,7 +186,7 @@ def told(error: Exception) -> str:
 
 
 def guarded(action: Callable[[], None]) -> int:
-    """Exit code of an action: 0, 2 after a user's error (told in one line), 130 after Ctrl-C."""
+    """Run an action and return its exit code: 0, 2 after a user's error (printed in one line), 130 after Ctrl-C."""
     if os.environ.get("SPIRITLM_TRACEBACK"):
         action()
         return 0

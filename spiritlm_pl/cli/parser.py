@@ -22,6 +22,8 @@ TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
+# Option that an earlier version had -> its present name.
+OLDER_OPTIONS = {"--speaker-judge": "--speaker-classifier", "--style-judge": "--style-classifier"}
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -213,7 +215,14 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
     if wrong and action is not None and "\n" not in wrong["value"]:
         rule = HelpFormatter.rule(action)
         return f"{shown_name(action)} must be {rule}, but is {wrong['value']} instead" if rule else str(error)
+    for older, present in OLDER_OPTIONS.items():  # as a key of the command's configuration
+        if f"'{_key(older)}'" in str(error) and present in known:
+            return f"{error}; it is now {_key(present)}"
     return str(error)
+
+
+def _key(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
 
 
 def is_known(name: str, known: Mapping[str, Action]) -> bool:
@@ -228,6 +237,9 @@ def is_known(name: str, known: Mapping[str, Action]) -> bool:
 
 def advice(name: str, known: Mapping[str, Action], program: str) -> str:
     """Name the option that was probably meant, or the help that lists all."""
+    renamed = OLDER_OPTIONS.get(name.replace("_", "-"))
+    if renamed in known:
+        return f"it is now {renamed}"
     plain = name.lstrip("-")
     shown = {shown_name(action).lstrip("-"): shown_name(action) for action in known.values()}
     near = get_close_matches(plain if "." in plain else plain.replace("_", "-"), shown, n=1)

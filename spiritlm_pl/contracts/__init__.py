@@ -1,1 +1,1 @@
-"""Contracts between the rooms, one a file: batches, data modules, tokenizers, vocoders, judges."""
+"""Contracts between the rooms, one a file: batches, data modules, tokenizers, vocoders, objectives, modules."""

@@ -1,6 +1,7 @@
 """Batches that DataModules hand to LightningModules.
 
-Shapes: B batch, S samples, T tokens or frames, F F0 frames, L labels, N documents of a batch.
+Shapes: B batch, S samples, T tokens or frames, F F0 frames, L labels, D feature dimension, N document segments
+of a batch.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -12,7 +13,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Skipped:
-    """An utterance that was left out, and why."""
+    """An utterance that was left out, and why.
+
+    Attributes:
+        id: id of the utterance in its corpus.
+        path: path of its recording.
+        reason: message that says why it was left out.
+    """
 
     id: str
     path: str
@@ -24,7 +31,12 @@ class Batch:
     """Base of all batches; a trainer moves them between devices with `to`."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same batch with its tensors on a device."""
+        """Return the same batch with its tensors on a device.
+
+        Args:
+            device: device to copy the tensors to.
+            non_blocking: whether to return before copies from pinned memory are complete.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {
             name: value.to(device, non_blocking=non_blocking)
@@ -41,13 +53,14 @@ class WaveformBatch(Batch):
     Attributes:
         waveforms: (B, S) float32 in [-1, 1], zero after the end.
         lengths: (B,) int64 number of samples.
-        ids: B cut ids.
-        labels: (B, L) int64 frame-rate units to predict (HuBERT), -1 after the end; None when not asked for.
-        label_rate: labels a second; None with `labels`.
+        ids: ids of the B utterances in their corpus.
+        labels: (B, L) int64 units to predict in HuBERT pretraining, one per frame, -1 after the end; None if not asked
+            for.
+        label_rate: number of labels per second; None if `labels` is None.
         skipped: utterances that belong here, but could not be read.
-        f0: (B, F) Hz, where it was extracted before; None elsewhere.
-        voiced: (B, F) bool; None with `f0`.
-        f0_means: (B,) Hz, of the speakers, nan where unknown; None with `f0`.
+        f0: (B, F) F0 in Hz, if it was extracted beforehand; None otherwise.
+        voiced: (B, F) bool, True for voiced frames; None if `f0` is None.
+        f0_means: (B,) mean F0 of each speaker in Hz, nan if unknown; None if `f0` is None.
     """
 
     waveforms: Tensor
@@ -61,7 +74,7 @@ class WaveformBatch(Batch):
     f0_means: Tensor | None = None
 
 
-UNKNOWN = -1  # a style or a speaker that the training split has not
+UNKNOWN = -1  # a style or a speaker that the training split does not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +84,9 @@ class LabelledBatch(Batch):
     Attributes:
         waveforms: (B, S) float32 in [-1, 1], zero after the end.
         lengths: (B,) int64 number of samples.
-        ids: B cut ids.
-        styles: (B,) int64, -1 where unknown.
-        speakers: (B,) int64, -1 where unknown.
+        ids: ids of the B utterances in their corpus.
+        styles: (B,) int64 numbers of the styles in the data module's `styles`, -1 if unknown.
+        speakers: (B,) int64 numbers of the speakers in the data module's `speakers`, -1 if unknown.
     """
 
     waveforms: Tensor
@@ -90,9 +103,9 @@ class FeatureBatch(Batch):
     Attributes:
         features: (B, T, D) float32.
         lengths: (B,) int64 number of frames.
-        ids: B cut ids.
-        augmented: (B, T', D) features of an augmented version of the same audio; None when not asked for.
-        augmented_lengths: (B,) int64; None with `augmented`.
+        ids: ids of the B utterances in their corpus.
+        augmented: (B, T', D) features of an augmented version of the same audio; None if not asked for.
+        augmented_lengths: (B,) int64 number of frames of `augmented`; None if that is None.
     """
 
     features: Tensor
@@ -107,10 +120,10 @@ class F0Batch(Batch):
     """Crops of F0 contours (pitch VQ-VAE).
 
     Attributes:
-        contours: (B, 2, F) float32, F0 in Hz less the mean, and voicing; 0 after the end.
-        means: (B,) float32 Hz, what was subtracted.
+        contours: (B, 2, F) float32, F0 in Hz minus its mean, and voicing (1 voiced, 0 not); 0 after the end.
+        means: (B,) float32 mean F0 in Hz that was subtracted.
         lengths: (B,) int64 number of frames.
-        ids: B cut ids.
+        ids: ids of the B utterances in their corpus.
     """
 
     contours: Tensor
@@ -124,16 +137,16 @@ class UnitWaveformBatch(Batch):
     """Segments of frame-rate units with the waveform they came from (vocoder training).
 
     Attributes:
-        units: (B, T) int64 frame-rate (repeated) units.
-        waveforms: (B, T * hop_length) float32.
+        units: (B, T) int64 units, one per frame, so that they repeat.
+        waveforms: (B, T * hop_length) float32 in [-1, 1].
         lengths: (B,) int64 number of valid frames.
-        speakers: (B,) int64.
-        ids: B cut ids.
-        durations: (B, T) int64 frames of the run that starts here, to its end beyond the segment; 0 where none
-            starts. None: no run reaches beyond the segment.
-        pitches: (B, T) int64 pitch code at each frame; None where units are Base.
-        styles: (B, T) int64 style code at each frame; None where units are Base.
-        global_styles: (B,) int64 style of the utterance; None when not asked for.
+        speakers: (B,) int64 numbers of the voices in the data module's `speakers`.
+        ids: ids of the B utterances in their corpus.
+        durations: (B, T) int64 length in frames of the run of equal units that starts at a frame, up to its end even
+            if that lies beyond the segment; 0 if no run starts there. None if no run reaches beyond the segment.
+        pitches: (B, T) int64 pitch code at each frame; None for units alone (Base).
+        styles: (B, T) int64 style code at each frame; None for units alone (Base).
+        global_styles: (B,) int64 number of the utterance's style in the data module's `styles`; None if not asked for.
     """
 
     units: Tensor
@@ -149,15 +162,15 @@ class UnitWaveformBatch(Batch):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch(Batch):
-    """Packed rows of one stream of words and speech.
+    """Packed rows of token ids: text, speech, or both interleaved.
 
     Attributes:
         tokens: (B, T) int64 token ids.
-        position_ids: (B, T) int64, from 0 in every document segment.
-        segment_ids: (B, T) int64, which document of its row a token belongs to; -1 for padding.
-        cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened (B * T) batch, padding runs included.
-        loss_mask: (B, T) bool, True where this token is to be predicted.
-        step: the optimizer step this batch belongs to, checked against the trainer's.
+        position_ids: (B, T) int64 position of each token in its document segment, from 0.
+        segment_ids: (B, T) int64 number of the document within its row that a token belongs to; -1 for padding.
+        cu_seqlens: (N + 1,) int32 bounds of the segments in the flattened (B * T) batch, padding included.
+        loss_mask: (B, T) bool, True if this token is to be predicted.
+        step: number of the optimizer step that the batch is for, which is compared with the trainer's.
     """
 
     tokens: Tensor
@@ -169,5 +182,5 @@ class TokenBatch(Batch):
 
 
 def within(counts: Tensor, size: int) -> Tensor:
-    """Which of so many places (B, size) lie within counts (B,)."""
+    """Return a mask (B, size), True at the first `counts` (B,) places of each row."""
     return torch.arange(size, device=counts.device) < counts[:, None]

@@ -6,7 +6,7 @@ Contract = TypeVar("Contract")
 
 
 def members_of(contract: type) -> list[str]:
-    """Names of all attributes and methods of a Protocol, those that it inherits from other ones included."""
+    """Return the names of all attributes and methods of a Protocol, inherited ones included."""
     names: dict[str, None] = {}
     for kind in reversed(contract.__mro__):
         if kind not in (object, Protocol) and getattr(kind, "_is_protocol", False):
@@ -16,16 +16,16 @@ def members_of(contract: type) -> list[str]:
 
 
 def checked(found: Any, contract: type[Contract], argument: str, wanted_by: object) -> Contract:
-    """Return something that has all members of a contract.
+    """Check that an object has all members of a contract, and return it.
 
     Args:
-        found: what may have them.
-        contract: a Protocol.
-        argument: what it is, for the error: "data", "module", "vocoder".
-        wanted_by: an object whose class asks for it, for the error.
+        found: object that is checked and returned.
+        contract: Protocol whose members it must have.
+        argument: role of the object, such as "data", "module" or "vocoder"; the error names it.
+        wanted_by: object that needs the members; the error names its class.
 
     Raises:
-        ValueError: naming the first member that is missing.
+        ValueError: if a member is missing; the message names the first one.
     """
     missing = [name for name in members_of(contract) if not hasattr(found, name)]
     if missing:

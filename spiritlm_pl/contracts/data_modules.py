@@ -16,7 +16,7 @@ class WaveformData(Protocol):
     """Gives waveforms to HuBERT pretraining, to tokenizers and to style encoders.
 
     Attributes:
-        sample_rate: samples a second, Hz.
+        sample_rate: sample rate of the waveforms in Hz.
     """
 
     sample_rate: int
@@ -26,7 +26,7 @@ class LabelData(WaveformData, Protocol):
     """Gives waveforms with frame labels to HuBERT pretraining.
 
     Attributes:
-        num_labels: number of different labels; None where batches have none.
+        num_labels: number of different labels; None if batches have no labels.
     """
 
     num_labels: int | None
@@ -36,7 +36,7 @@ class FeatureData(Protocol):
     """Gives frame features to the training of quantizers.
 
     Attributes:
-        extractor: what computes the features; it goes into the exported tokenizer.
+        extractor: extractor that computes the features, which is exported with the tokenizer; None before `setup`.
     """
 
     extractor: FeatureExtractor | None
@@ -46,7 +46,7 @@ class F0Data(Protocol):
     """Gives F0 contours to the training of the pitch VQ-VAE.
 
     Attributes:
-        crop_frames: frames of a crop; None for whole contours.
+        crop_frames: number of F0 frames in a crop; None for whole contours.
     """
 
     crop_frames: int | None
@@ -56,10 +56,10 @@ class LabelledData(WaveformData, Protocol):
     """Gives waveforms with style and speaker to style encoders and style clusters.
 
     Attributes:
-        styles: names; a batch holds their places.
-        speakers: names; a batch holds their places.
-        style_counts: training utterances of each style.
-        speaker_counts: training utterances of each speaker.
+        styles: names of the styles; batches hold their numbers, from 0.
+        speakers: names of the speakers; batches hold their numbers, from 0.
+        style_counts: number of training utterances of each style.
+        speaker_counts: number of training utterances of each speaker.
     """
 
     styles: tuple[str, ...]
@@ -72,10 +72,11 @@ class UnitWaveformData(Protocol):
     """Gives units with their waveforms to vocoder training.
 
     Attributes:
-        speakers: names of the voices; a batch holds their places.
-        styles: names of the global styles, empty for none.
-        layout: streams of the tokenizer that gave the units.
-        common_codes: commonest pitch and style code of the training data; None for Base.
+        speakers: names of the voices; batches hold their numbers, from 0. None before `setup`.
+        styles: names of the global styles, one of which each utterance has; empty if there are none.
+        layout: streams of the speech tokenizer that gave the units; None before `setup`.
+        common_codes: most frequent pitch code and most frequent style code of the training data; None for units alone
+            (Base).
     """
 
     speakers: tuple[str, ...] | None
@@ -88,11 +89,11 @@ class TokenData(Protocol):
     """Gives packed rows of tokens to LM pretraining.
 
     Attributes:
-        vocabulary: layout of the ids.
-        row_length: tokens of a row.
-        text_fingerprint: hash of the text tokenizer; None where the data does not know it.
-        units_per_second: speech tokens a second, after runs are collapsed; None where the data does not know it.
-        val_streams: name of each validation loader.
+        vocabulary: layout of the token ids.
+        row_length: number of tokens in a row.
+        text_fingerprint: hash of the text tokenizer; None if the data does not record it.
+        units_per_second: number of speech tokens per second, after deduplication; None if the data does not record it.
+        val_streams: name of each validation loader, such as text, speech or aligned.
         test_streams: name of each test loader.
     """
 

@@ -13,25 +13,25 @@ from torch import Tensor
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """Waveforms to frame features; frame t describes the samples from `t * hop_length` on."""
+    """Computes frame features of waveforms; frame t describes the samples from `t * hop_length` on."""
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of the waveforms it takes."""
+        """Sample rate in Hz of the waveforms that it takes."""
         ...
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Number of frames per second."""
         ...
 
     @property
     def feature_dim(self) -> int:
-        """Size of a frame's feature vector."""
+        """Size of a frame's feature vector, D."""
         ...
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) and number of frames (B,) of waveforms (B, S) with lengths (B,)."""
+        """Compute features (B, T, D) and numbers of frames (B,) of waveforms (B, S) with lengths (B,) in samples."""
         ...
 
 
@@ -45,10 +45,14 @@ class FeatureSource(Protocol):
 
 
 def exact_hop(sample_rate: int, frame_rate: float) -> int:
-    """Samples a frame.
+    """Return the hop length: the number of samples per frame.
+
+    Args:
+        sample_rate: sample rate in Hz.
+        frame_rate: number of frames per second.
 
     Raises:
-        ValueError: if a frame is no whole number of samples.
+        ValueError: if that is not a whole number.
     """
     hop = round(sample_rate / frame_rate)
     if abs(hop * frame_rate - sample_rate) > 1e-6:

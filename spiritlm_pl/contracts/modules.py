@@ -20,12 +20,12 @@ class ExportingModule(Protocol):
 
 
 class WritingModule(Protocol):
-    """Trains a language model that samples and choices are taken of; `GenerateSamples` and `EvaluateChoice` read it.
+    """Trains a language model, with which `GenerateSamples` continues prompts and `EvaluateChoice` scores answers.
 
     Attributes:
-        network: causal language model of `transformers`, once the module is configured.
-        vocabulary: layout of the token ids, once the module is set up.
-        text_tokenizer: file or folder of the text tokenizer; None where the callback has to name one.
+        network: causal language model of `transformers`, available after `configure_model`.
+        vocabulary: layout of the token ids, available after `setup`.
+        text_tokenizer: file or folder of the text tokenizer; None if the callback must be given one.
     """
 
     network: Any
@@ -34,11 +34,11 @@ class WritingModule(Protocol):
 
 
 class TokenizingModule(Protocol):
-    """Runs a speech tokenizer in `predict`, whose step gives the `Units` of each utterance; `WriteUnits` keeps them.
+    """Runs a speech tokenizer in `predict`; its step returns the `Units` of each utterance, which `WriteUnits` stores.
 
     Attributes:
-        folder: of the tokenizer.
-        tokenizer: the tokenizer, once the module is set up.
+        folder: folder of the speech tokenizer.
+        tokenizer: the speech tokenizer, available after `setup`; None before.
     """
 
     folder: str
@@ -46,11 +46,11 @@ class TokenizingModule(Protocol):
 
 
 class SpeakingModule(Protocol):
-    """Trains a vocoder; `ResynthesizeUtterances` listens to it at validation."""
+    """Trains a vocoder, with which `ResynthesizeUtterances` resynthesises utterances at validation."""
 
     @property
     def best_network(self) -> Any:
-        """The `spiritlm_pl.vocoder.vocoder.Vocoder` whose weights are the best so far."""
+        """The `spiritlm_pl.vocoder.vocoder.Vocoder` to listen to: with averaged weights, if there are any."""
         ...
 
 
@@ -58,25 +58,25 @@ class ContourCoder(Protocol):
     """Turns F0 contours into codes and back, as the pitch VQ-VAE does.
 
     Attributes:
-        config: has `frame_rate`, F0 frames a second.
+        config: configuration with `frame_rate`, the number of F0 frames per second.
     """
 
     config: Any
 
     def encode(self, contours: Tensor) -> Tensor:
-        """Codes (B, P) of F0 less its mean, and voicing, (B, 2, F)."""
+        """Encode contours (B, 2, F), F0 in Hz minus its mean and voicing, as codes (B, P)."""
         ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """F0 less its mean, and voicing, (B, 2, F), of codes (B, P)."""
+        """Decode codes (B, P) to contours (B, 2, F), F0 in Hz minus its mean and voicing."""
         ...
 
 
 class ContourModule(Protocol):
-    """Trains a coder of F0 contours; `PlotContours` draws what it makes of held-out ones.
+    """Trains a coder of F0 contours; `PlotContours` plots held-out contours and their reconstruction.
 
     Attributes:
-        network: the coder.
+        network: network that encodes contours and decodes codes.
     """
 
     network: ContourCoder

@@ -16,26 +16,26 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 @runtime_checkable
 class Objective(Protocol):
-    """Computes what is minimised."""
+    """Computes the loss that language model pretraining minimises."""
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Refuse a vocabulary that this objective is not for; called once, at `setup`.
 
         Raises:
-            ValueError: saying what does not fit.
+            ValueError: if the vocabulary does not fit; the message says why.
         """
         ...
 
     def __call__(
         self, network: Any, batch: TokenBatch, vocabulary: Vocabulary, cross_documents: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the sum that is differentiated, and what is reported.
+        """Compute the loss to differentiate, and the losses to log.
 
         Args:
-            network: causal language model of `spiritlm_pl.lm.build.build_network`.
+            network: causal language model, as `spiritlm_pl.lm.build.build_network` makes it.
             batch: packed rows (B, T).
-            vocabulary: layout of the ids.
-            cross_documents: whether attention sees the whole row.
+            vocabulary: layout of the token ids.
+            cross_documents: whether a token attends to all earlier tokens of its row; False limits it to its document.
 
         Returns:
             The sum over predicted tokens (differentiable), the next-token loss of each (M,) in nats (detached), and

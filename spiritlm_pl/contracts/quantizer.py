@@ -13,7 +13,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Quantizer(Protocol):
-    """Frame features to units."""
+    """Turns frame features into units."""
 
     @property
     def num_units(self) -> int:
@@ -22,9 +22,9 @@ class Quantizer(Protocol):
 
     @property
     def feature_dim(self) -> int:
-        """Size of the feature vectors it takes."""
+        """Size of the feature vectors that it takes, D."""
         ...
 
     def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Units (B, T) int64 of features (B, T, D); what stands after the end is undefined."""
+        """Return units (B, T) int64 of features (B, T, D) with lengths (B,); values after the end are undefined."""
         ...

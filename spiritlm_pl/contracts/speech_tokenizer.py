@@ -2,8 +2,8 @@
 
 `predict` calls `encode` on batches of a corpus and keeps what it gives in shards; prompts of speech are encoded by the
 same call. Everything downstream (shards, language model, vocoder) knows this contract alone, so MFCC k-means, HuBERT
-k-means, published tokenizers and neural codecs are interchangeable. It is a `torch.nn.Module`. One that speaks as well
-keeps `contracts.vocoder.CodebookDecoder`, too.
+k-means, published tokenizers and neural codecs are interchangeable. It is a `torch.nn.Module`. One that also decodes
+speech tokens to waveforms has the members of `contracts.vocoder.CodebookDecoder`, too.
 
 Shapes: B batch, S samples.
 """
@@ -38,41 +38,43 @@ class SpeechTokenizer(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of the waveforms it takes."""
+        """Sample rate in Hz of the waveforms that it takes."""
         ...
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, before runs are collapsed."""
+        """Number of frames per second, before deduplication."""
         ...
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Number of samples per frame."""
         ...
 
     @property
     def cardinality(self) -> int:
-        """Number of different codes of the first stream's codebooks."""
+        """Number of different codes in each codebook of the first stream."""
         ...
 
     @property
     def layout(self) -> SpeechLayout:
-        """The streams that it gives, with their rates."""
+        """The streams of tokens that it gives, with their rates."""
         ...
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Units of waveforms (B, S) with lengths (B,)."""
+        """Return the speech tokens of each of the waveforms (B, S) with lengths (B,) in samples."""
         ...
 
 
 def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | Path | None) -> None:
-    """Refuse a tokenizer that does not give what a model reads; a Base model leaves pitch and style aside.
+    """Refuse a speech tokenizer that does not give the streams that a language model reads.
+
+    A Base model may have a tokenizer that gives pitch and style codes as well; they are not used.
 
     Args:
-        layout: of the tokenizer.
-        vocabulary: of the language model.
-        folder: of the tokenizer, for errors.
+        layout: streams that the speech tokenizer gives.
+        vocabulary: vocabulary of the language model.
+        folder: folder of the speech tokenizer, for errors.
 
     Raises:
         ValueError: if a stream of the vocabulary is missing, or has fewer codes, other codebooks or another rate.

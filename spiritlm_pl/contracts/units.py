@@ -18,8 +18,8 @@ class Units:
 
     Attributes:
         values: (R,) int64, neighbours differ; (T, K) for a stream of frames with K codebooks.
-        starts: (R,) int64 frame index at which each run starts; the first one is 0. All frames (T,) where runs are
-            not collapsed.
+        starts: (R,) int64 frame index at which each run starts; the first one is 0. All frames (T,) without
+            deduplication.
         num_frames: number of frames T of the utterance.
         codes: (F,) or (F, K) int64 codes of each further stream by its name, at its own rate.
     """
@@ -31,17 +31,17 @@ class Units:
 
     @classmethod
     def of_codebooks(cls, frames: Tensor, codes: Mapping[str, Tensor] | None = None) -> "Units":
-        """Keep frames (T,) or (T, K) as they are, run or no run.
+        """Store one value per frame, without deduplication.
 
         Args:
-            frames: of the first stream.
-            codes: of further streams, by name.
+            frames: codes (T,) or (T, K) of the first stream.
+            codes: codes (F,) or (F, K) of each further stream, by its name; None if there are no more streams.
         """
         return cls(frames.long(), torch.arange(len(frames)), len(frames), codes or {})
 
     @classmethod
     def from_frames(cls, frames: Tensor) -> "Units":
-        """Collapse frame-rate units (T,); no frames give no units."""
+        """Deduplicate units (T,), one per frame; no frames give no units."""
         if frames.ndim != 1:
             raise ValueError(f"frames must have one dimension, but has shape {tuple(frames.shape)} instead")
         frames = frames.long()
@@ -51,24 +51,24 @@ class Units:
         return cls(values=frames[starts], starts=starts, num_frames=len(frames))
 
     def durations(self) -> Tensor:
-        """Length of every run in frames (R,)."""
+        """Return the length of every run in frames (R,)."""
         ends = torch.cat([self.starts[1:], self.starts.new_tensor([self.num_frames])])
         return ends[: len(self.starts)] - self.starts
 
     def frames(self) -> Tensor:
-        """Repeat the runs back to frame-rate units (T,) or (T, K)."""
+        """Repeat the units for their durations: (T,) or (T, K), one per frame."""
         return self.values.repeat_interleave(self.durations(), dim=0)
 
 
 def check_units(units: Units, layout: SpeechLayout) -> None:
-    """Refuse speech tokens that are not of a tokenizer's layout, before they are stored or given to a model.
+    """Refuse speech tokens that do not fit a tokenizer's layout, before they are stored or given to a model.
 
     Args:
-        units: of one utterance.
-        layout: of the tokenizer that gave them.
+        units: speech tokens of one utterance.
+        layout: streams of the tokenizer that gave them.
 
     Raises:
-        ValueError: naming the stream and what is wrong with it.
+        ValueError: if they do not fit the layout; the message names the stream.
     """
     missing = [stream.name for stream in layout.streams[1:] if stream.name not in units.codes]
     if missing or len(units.codes) != len(layout.streams) - 1:
@@ -87,4 +87,4 @@ def check_units(units: Units, layout: SpeechLayout) -> None:
             wrong = int(codes.max()) if int(codes.max()) >= stream.size else int(codes.min())
             raise ValueError(f"{stream.name} must be in [0, {stream.size}), but is {wrong} instead")
     if len(units.starts) != len(units.values):
-        raise ValueError(f"starts must be {len(units.values)}, one a unit, but are {len(units.starts)} instead")
+        raise ValueError(f"starts must be {len(units.values)}, one for each unit, but are {len(units.starts)} instead")

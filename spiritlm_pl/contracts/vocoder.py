@@ -11,35 +11,38 @@ from spiritlm_pl.streams import SpeechLayout
 
 
 class Voices(Protocol):
-    """Names of voices and of styles; something with one voice knows None alone."""
+    """Members that unit vocoders and codec decoders share: rates, streams, voices and styles.
+
+    Something that has one voice or no styles accepts None alone.
+    """
 
     @property
     def layout(self) -> SpeechLayout:
-        """The streams of tokens that it speaks."""
+        """The streams of speech tokens from which it makes waveforms."""
         ...
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of the waveform, Hz."""
+        """Sample rate of the waveform in Hz."""
         ...
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame lasts."""
+        """Number of samples per frame."""
         ...
 
     def speaker_id(self, speaker: str | int | None) -> int:
-        """The id of a voice given by name or id; None for the default one. Raises ValueError if unknown."""
+        """Return the id of a voice, given by name or id; None gives the default voice. Raise ValueError if unknown."""
         ...
 
     def style_id(self, style: str | int | None) -> int:
-        """The id of a global style given by name or id; None for the default one. Raises ValueError if unknown."""
+        """Return the id of a global style, given by name or id; None gives the default. Raise ValueError if unknown."""
         ...
 
 
 @runtime_checkable
 class UnitVocoder(Voices, Protocol):
-    """Speaks phonetic units, with a pitch and a style code each where it is expressive."""
+    """Synthesises waveforms from phonetic units, each with a pitch and a style code if the vocoder is expressive."""
 
     @property
     def expressive(self) -> bool:
@@ -48,11 +51,11 @@ class UnitVocoder(Voices, Protocol):
 
     @property
     def num_units(self) -> int:
-        """Number of units that it can speak."""
+        """Number of units that it knows."""
         ...
 
     def predict_log_durations(self, units: Tensor) -> Tensor:
-        """Predict log(1 + d) (B, R) of deduplicated units (B, R), d in frames."""
+        """Predict log(1 + d) (B, R) of deduplicated units (B, R), where d is the duration in frames."""
         ...
 
     def synthesize(
@@ -64,7 +67,16 @@ class UnitVocoder(Voices, Protocol):
         styles: Tensor | None = None,
         style: str | int | None = None,
     ) -> Tensor:
-        """Speak (R,) deduplicated units lasting (R,) frames, with a pitch and a style code each (R,): (S,)."""
+        """Synthesise a waveform (S,) from deduplicated units.
+
+        Args:
+            units: deduplicated phonetic units (R,).
+            speaker: name or id of the voice; None for the default.
+            durations: duration of each unit (R,) in frames; None to predict them.
+            pitches: pitch code of each unit (R,), -1 for the default code; None for the default code everywhere.
+            styles: style code of each unit (R,), -1 for the default code; None for the default code everywhere.
+            style: name or id of the global style; None for the default.
+        """
         ...
 
 
@@ -100,14 +112,14 @@ class CodebookDecoder(Voices, Protocol):
 
     @property
     def num_codebooks(self) -> int:
-        """Codes of each frame, C."""
+        """Number of codebooks, C, each of which gives one code per frame."""
         ...
 
     @property
     def lookahead(self) -> int:
-        """Frames behind a frame on which its waveform depends; 0 for a causal decoder."""
+        """Number of following frames on which the waveform of a frame depends; 0 for a causal decoder."""
         ...
 
     def decode_frames(self, codes: Tensor) -> Tensor:
-        """Waveform (T * hop_length,) on the CPU of codes (T, C)."""
+        """Decode codes (T, C), one row per frame, to a waveform (T * hop_length,) on the CPU."""
         ...

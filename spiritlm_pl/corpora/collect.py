@@ -39,7 +39,7 @@ def collect(
         seed: seed of the random splits.
         validation_fraction: share of sentences in the validation split, if there are no splits yet.
         test_fraction: share of sentences in the test split, if there are no splits yet.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.

@@ -279,7 +279,7 @@ def ingest(
         utterances: utterances of a source; their ids must differ.
         out: path of the corpus folder; converted audio is stored below it.
         rules: conditions that an utterance must meet.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
         left_out: utterances that the source itself has skipped.
 
     Returns:

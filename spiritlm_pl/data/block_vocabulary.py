@@ -27,15 +27,18 @@ def block_vocabulary(
 
     Args:
         layout: streams of the shards.
-        tokenizer: text tokenizer.
+        tokenizer: text tokenizer of the language model.
         folder: file or folder of the text tokenizer, which may be that of a language model.
         units: folders of the shards, for errors.
-        expressive: as in `spiritlm_pl.cli.build_blocks`.
-        num_tasks: as there.
-        multiple_of: as there.
-        end_of_document: as there.
-        begin_of_document: as there.
-        codebook_delay: as there.
+        expressive: whether pitch and style codes are kept; None as in the language model, or else if shards have them.
+        num_tasks: number of task markers; None as in the language model, or else 0.
+        multiple_of: divisor of the number of embedding rows; None as in the language model, or else 256.
+        end_of_document: whether documents end with the text tokenizer's end token; None: if there is one, except for a
+            published model.
+        begin_of_document: whether documents begin with the text tokenizer's begin token; None as in the language model,
+            or else not.
+        codebook_delay: delay in frames of each codebook against the one before it; None as in the language model, or
+            else 0.
 
     Raises:
         ValueError: if the shards, the language model and the options do not fit together.

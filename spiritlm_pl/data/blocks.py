@@ -86,7 +86,14 @@ def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
 
 
 def write_block(folder: Path, number: int, documents: list[Document], vocabulary: Vocabulary) -> BlockEntry:
-    """Write one block, and return its entry for the manifest."""
+    """Write documents as one block, a file of training data, and return its entry for the manifest.
+
+    Args:
+        folder: folder of the blocks.
+        number: number of the block, from 0, which gives the name of the file.
+        documents: tokenised documents of the block.
+        vocabulary: layout of the token ids.
+    """
     table = Documents.from_documents(documents, token_dtype(vocabulary))
     path = folder / f"block-{number:05d}.safetensors"
     with atomic_path(path) as temporary:

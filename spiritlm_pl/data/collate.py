@@ -34,7 +34,7 @@ class LossOn:
             raise ValueError("loss_on must predict text, speech or markers, but all three are false instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        """Return which ids are predicted, a mask (num_rows,)."""
+        """Return a mask over token ids, True for those that are predicted; (num_rows,), one per embedding row."""
         table = torch.full((vocabulary.num_rows,), self.markers)
         table[: vocabulary.num_text] = self.text
         first, end = vocabulary.speech_bounds
@@ -52,7 +52,7 @@ def collate(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
     Args:
         rows: packed rows in compact form.
         step: number of the optimizer step that uses the rows.
-        predicted: which ids are predicted (num_rows,), from `LossOn.table`.
+        predicted: mask over token ids (num_rows,), True for those that are predicted, from `LossOn.table`.
     """
     size = rows.tokens.shape
     starts = rows.cu_seqlens[:-1].astype(np.int64)

@@ -1,7 +1,8 @@
 """Documents as tables of words with their text tokens and speech tokens.
 
 A text-only or speech-only document is one "word" whose other side is empty, so that every stream is one table. Speech
-tokens are ids, whether they are units alone or units merged with pitch and style.
+tokens are ids, whether they are units alone, units merged with pitch and style, or the codes of a neural codec frame by
+frame.
 
 Shapes: D documents, W words, N tokens (all text tokens first, then all speech tokens).
 """

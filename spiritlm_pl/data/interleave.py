@@ -1,9 +1,10 @@
 """Word-level interleaving of text and speech (Spirit LM, arXiv 2402.05755, section 3.1 and appendix A).
 
-A visit to a document turns it into pieces: slices of its text or speech tokens, each opened by a modality token where
-the modality changes. In the published mode, spans of words alternate between text and speech, with lengths drawn anew
-at every visit. The other modes, for ablations, cut the same table differently. `interleave_reference` implements the
-same rule in plain Python, one document at a time; this file treats a whole block with numpy.
+A visit to a document is one reading of it in training. It turns the document into pieces: slices of its text or speech
+tokens, each opened by a modality token where the modality changes. In the published mode, spans of words alternate
+between text and speech, with lengths drawn anew at every visit. The other modes, for ablations, cut the same table
+differently. `interleave_reference` implements the same rule in plain Python, one document at a time; this file treats a
+whole block with numpy.
 
 Shapes: D documents, W words, K spans (drawn), P pieces.
 """
@@ -35,13 +36,13 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass(frozen=True, kw_only=True)
 class Interleaving:
-    """Options of a visit; the defaults are the published ones.
+    """Options of interleaving; the defaults are the published ones.
 
     Args:
-        mode: how the two sides become one sequence: interleaved, none, asr_tts, word_level, speech or text (see
-            `Mode`).
-        text_span: fewest and most words in a text span.
-        speech_span: fewest and most words in a speech span.
+        mode: way in which text and speech become one sequence: interleaved, none, asr_tts, word_level, speech or text
+            (see `Mode`).
+        text_span: smallest and largest number of words in a text span.
+        speech_span: smallest and largest number of words in a speech span.
     """
 
     mode: Mode = "interleaved"
@@ -69,12 +70,12 @@ class Interleaving:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """Block after one visit: slices of `Documents.tokens` in output order.
+    """Documents of a block, cut into pieces for one visit: slices of `Documents.tokens` in output order.
 
     Attributes:
         document: number of each piece's document in visiting order (P,).
         modality: modality of each piece (P,), uint8, values of `Modality`.
-        source: place of the first token of each slice (P,).
+        source: place in `Documents.tokens` of the first token of each slice (P,).
         length: number of tokens in each slice (P,); 0 for pieces that open or end a document, which are a marker only.
         marker: id of the token that opens each piece (P,), or NO_MARKER.
     """

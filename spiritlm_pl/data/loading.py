@@ -110,11 +110,12 @@ class TrainingLoader:
             mixture: mixture whose rows are read.
             share: share of the rows that this rank reads.
             length: number of batches in one epoch of the trainer.
-            predicted: which ids are predicted (num_rows,), from `LossOn.table`.
+            predicted: mask over token ids (num_rows,), True for those that are predicted, from `LossOn.table`.
             num_workers: number of processes that make rows; 0 makes them in this process.
             identity: values that must be the same at saving and loading (seed, options, hashes of manifests).
-            processed: returns the number of batches that the trainer has ever finished, earlier runs included. None
-                counts a batch as consumed when it is handed out, so that one cut off by an interrupt is lost.
+            processed: function that returns the number of batches that the trainer has ever finished, earlier runs
+                included. None counts a batch as consumed when it is handed out, so that one cut off by an interrupt is
+                lost.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, but is {length} instead")
@@ -179,7 +180,7 @@ class EvaluationLoader:
         Args:
             stream: stream whose rows are read.
             share: share of the rows that this rank reads.
-            predicted: which ids are predicted (num_rows,), from `LossOn.table`.
+            predicted: mask over token ids (num_rows,), True for those that are predicted, from `LossOn.table`.
             num_rows: number of rows to read, from the first on; None reads the whole stream.
             num_workers: number of processes that make rows; 0 makes them in this process.
         """

@@ -2,7 +2,8 @@
 
 A run of equal codes of a deduplicated stream is one token with the time of its first frame. At equal times, tokens
 follow the `order` of their streams (in Spirit LM style, then pitch, then units), and the codebooks of a stream their
-own order. A single stream, as in Base, is left as it is.
+own order. A single stream, as in Base, is left as it is. Delays of codebooks do not count here: they are applied to
+stretches of speech, see `spiritlm_pl.data.steps`.
 
 Shapes: R runs of equal units, K codebooks, F codes of a further stream, N tokens.
 """
@@ -99,11 +100,11 @@ def merge(
         if table.size and not 0 <= table.min() <= table.max() < stream.size:
             wrong = next(int(value) for value in table.flat if not 0 <= value < stream.size)
             raise ValueError(f"{stream.name} must be in [0, {stream.size}), but is {wrong} instead")
-        for codebook, delay in enumerate(stream.delays or [0] * stream.num_codebooks):
+        for codebook in range(stream.num_codebooks):
             indices.append(np.full(len(table), index))
             values.append(table[:, codebook] + codebook * stream.size)
-            times.append((frames + delay) / (rate * stream.clock))
-            starts.append((frames + delay) / rate)
+            times.append(frames / (rate * stream.clock))
+            starts.append(frames / rate)
     time, start = (np.concatenate(parts).astype(np.float64) for parts in (times, starts))
     place, value = (np.concatenate(parts).astype(np.int64) for parts in (indices, values))
     order = np.argsort(time, kind="stable")  # stable, since at equal times the streams are in their order already
@@ -138,6 +139,23 @@ def speech_stream(
     if missing:
         raise ValueError(f"speech must have the streams of the vocabulary, but {', '.join(missing)} is missing")
     return merge(units, unit_starts, codes, layout, vocabulary.streams)
+
+
+def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:
+    """Find the stream of each speech token id (N,), by its place in the vocabulary, and its place in that stream (N,).
+
+    Raises:
+        ValueError: if an id is not of speech.
+    """
+    ids = np.array(tokens, dtype=np.int64)
+    first, end = vocabulary.speech_bounds
+    strange = (ids < first) | (ids >= end)
+    if strange.any():
+        names = ", ".join(vocabulary.layout.names)
+        raise ValueError(f"tokens must be of speech ({names}), but {ids[strange][0]} is not")
+    starts = np.array([vocabulary.bounds(name)[0] for name in vocabulary.layout.names], dtype=np.int64)
+    streams = np.searchsorted(starts, ids, side="right") - 1
+    return streams, ids - starts[streams]
 
 
 def split(names: Sequence[str], streams: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:

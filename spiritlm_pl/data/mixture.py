@@ -116,10 +116,14 @@ class Mixture:
 
 
 def check_delimiters(stream: TokenStream, first: TokenStream) -> None:
-    """Check that two streams open and end their documents alike.
+    """Check that the documents of two data streams begin and end with the same tokens.
+
+    Args:
+        stream: data stream to check.
+        first: first data stream of the mixture, with which it is compared.
 
     Raises:
-        ValueError: if one of them opens or ends documents otherwise.
+        ValueError: if they have different tokens at the beginning or the end of documents.
     """
     for name in ("begin_of_document", "end_of_document"):
         one, other = getattr(first.vocabulary, name), getattr(stream.vocabulary, name)

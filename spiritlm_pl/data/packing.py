@@ -5,6 +5,9 @@ tokens [r * L // R, (r + 1) * L // R) of its L, so that padding is spread evenly
 continues in the next row as a new segment, which opens with its modality token again (after the token that begins
 documents, if there is one). The token that ends documents stands only where a document really ends.
 
+Where the vocabulary delays codebooks, rows are cut only between frames of speech, and each stretch of speech in a row
+is put into steps of its own (`spiritlm_pl.data.steps`).
+
 Shapes: L tokens of the sequence, P pieces, R rows, T row length, B rows asked for, N segments.
 """
 
@@ -16,7 +19,8 @@ import numpy.typing as npt
 
 from spiritlm_pl.data.documents import Integers, bounds
 from spiritlm_pl.data.interleave import NO_MARKER, Pieces
-from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.data.steps import frame_tokens, in_steps
+from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 Ids = npt.NDArray[np.unsignedinteger]
 PADDING_ID = 0
@@ -24,8 +28,8 @@ ROWS_AT_A_TIME = 32_768  # tokens gathered at a time, so that index arrays fit t
 
 
 def shortest_row(vocabulary: Vocabulary) -> int:
-    """Return the shortest length of a row: the tokens that open a continued document, and one token of it."""
-    return len(vocabulary.opening) + 2
+    """Return the shortest length of a row: the tokens that open a continued document, and a token of it, or a frame."""
+    return len(vocabulary.opening) + 1 + frame_tokens(vocabulary)
 
 
 def rows_needed(num_tokens: int, row_length: int, vocabulary: Vocabulary) -> int:
@@ -85,12 +89,16 @@ class PackedBlock:
         """
         self.tokens = tokens
         self.pieces = pieces
+        self.vocabulary = vocabulary
         self.num_rows = num_rows
         self.row_length = row_length
         self.opening = np.array(vocabulary.opening, dtype=tokens.dtype)
         self.markers = np.array([vocabulary.text_marker, vocabulary.speech_marker], dtype=tokens.dtype)
         self.starts = bounds(pieces.length + (pieces.marker != NO_MARKER))  # (P + 1,)
         self.num_tokens = int(self.starts[-1])
+        spoken = pieces.length[pieces.modality == Modality.SPEECH]
+        if (spoken % frame_tokens(vocabulary)).any():
+            raise ValueError("blocks with delays of codebooks must hold whole frames of speech, but hold parts of some")
         assert rows_needed(self.num_tokens, row_length, vocabulary) <= num_rows, (self.num_tokens, num_rows, row_length)
 
     @cached_property
@@ -103,7 +111,16 @@ class PackedBlock:
 
     def cuts(self, first: int, end: int) -> Integers:
         """Return where rows [first, end) start in the sequence, and where the last one ends (end - first + 1,)."""
-        return np.arange(first, end + 1, dtype=np.int64) * self.num_tokens // self.num_rows
+        cuts = np.arange(first, end + 1, dtype=np.int64) * self.num_tokens // self.num_rows
+        kept_together = frame_tokens(self.vocabulary)
+        return cuts if kept_together == 1 or not self.num_tokens else self._between_frames(cuts, kept_together)
+
+    def _between_frames(self, cuts: Integers, frame: int) -> Integers:
+        """Move cuts inside a frame of speech, of `frame` tokens, to its beginning."""
+        piece = np.minimum(np.searchsorted(self.starts, cuts, side="right") - 1, len(self.pieces.marker) - 1)
+        inside = cuts - self.starts[piece] - (self.pieces.marker[piece] != NO_MARKER)
+        speech = (self.pieces.modality[piece] == Modality.SPEECH) & (inside > 0) & (self.pieces.length[piece] > 0)
+        return cuts - np.where(speech, inside % frame, 0)
 
     def rows(self, first: int, end: int) -> Rows:
         """Return rows [first, end) of the visit."""
@@ -115,6 +132,7 @@ class PackedBlock:
             stop = min(chunk + per_chunk, end - first)
             base = int(cuts[chunk])
             payload = self._gather(base, int(cuts[stop]))
+            payload = in_steps(payload, self.vocabulary, cuts[chunk:stop][cuts[chunk:stop] < cuts[stop]] - base)
             for row in range(chunk, stop):
                 begin, low, high = int(opens[row]), int(cuts[row]) - base, int(cuts[row + 1]) - base
                 out[row, :begin] = reopened[row, :begin]

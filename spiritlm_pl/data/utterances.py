@@ -1,7 +1,8 @@
 """Utterances of a tokenised corpus as documents: text alone, speech alone, or words in both.
 
 A token of speech belongs to the word in which it starts; a run of units or of pitch codes starts with its first frame.
-What is said before the first word goes to the first word, and a pause to the word before it.
+What is said before the first word goes to the first word, and a pause to the word before it. Codes of a neural codec
+stand frame by frame, so that words have whole frames; delays are applied to stretches (`spiritlm_pl.data.steps`).
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
     Args:
         utterance: tokenised utterance of a corpus.
         layout: streams of its tokenizer.
-        vocabulary: vocabulary, whose streams are taken.
+        vocabulary: vocabulary of the language model; streams that it lacks are left out.
 
     Raises:
         ValueError: if the utterance lacks a stream of the vocabulary.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -17,6 +18,7 @@ from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.rng import derive, name_key
+from spiritlm_pl.data.steps import frame_tokens, in_steps, open_length
 from spiritlm_pl.data.utterances import aligned_document
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length
@@ -62,7 +64,7 @@ class ChoiceResult:
         low: lower end of the accuracy's 95 % interval.
         high: upper end of the accuracy's 95 % interval.
         accuracy_unnormalised: accuracy by the log-likelihood of the whole continuation, from 0 to 1.
-        num_items: number of contexts that were judged.
+        num_items: number of contexts that were scored.
         num_ties: number of contexts in which both are equally likely per token, each of which counts one half.
     """
 
@@ -210,11 +212,13 @@ def sequence(
 ) -> tuple[list[int], int]:
     """Return token ids of a context with a continuation, and the number of tokens at the end to score.
 
-    A modality token at a change belongs to the context, since it says which modality is asked for.
+    A modality token at a change belongs to the context, since it says which modality is asked for. Where codebooks are
+    delayed, speech after speech is one stretch, and all of it that a context alone does not have is scored: the delayed
+    codes of the context's last frames, too, which are the same for every continuation.
 
     Args:
         context: words of the context.
-        continuation: words of the continuation.
+        continuation: words of the continuation; if there are none, the context ends so that it can be continued.
         direction: modality of the context and of the continuation.
         vocabulary: layout of the token ids.
         limit: largest number of tokens; None for any number. If there are more, the beginning of the context is cut
@@ -224,11 +228,17 @@ def sequence(
     first, second = direction
     said, asked = _tokens(context, first), _tokens(continuation, second)
     change = [] if second is first else [vocabulary.change_marker(second)]
+    said_by, asked_by = (frame_tokens(vocabulary) if one is Modality.SPEECH else 1 for one in direction)
     if limit is not None:
         room = limit - 1 - len(change) - len(opening) - len(vocabulary.opening)
-        asked = asked[: room - 1]
-        said = said[-(room - len(asked)) :]
-    return [*opening, *vocabulary.opening, vocabulary.marker(first), *said, *change, *asked], len(asked)
+        asked = asked[: (room - said_by) // asked_by * asked_by]
+        said = said[-((room - len(asked)) // said_by * said_by) :]
+    before = [*opening, *vocabulary.opening, vocabulary.marker(first)]
+    tokens = in_steps(np.array([*before, *said, *change, *asked], dtype=np.int64), vocabulary).tolist()
+    if first is second is Modality.SPEECH and vocabulary.layout.delays:
+        begun = len(before) + open_length(len(said) // said_by, vocabulary)
+        return (tokens, len(tokens) - begun) if asked else (tokens[:begun], 0)
+    return tokens, len(asked)
 
 
 def _tokens(words: Sequence[WordIds], modality: Modality) -> list[int]:

@@ -1,6 +1,6 @@
-"""Judges of style and speaker: style encoders with a classifier (`tokenizers.style`).
+"""Classifiers of style and speaker: trained style encoders (`tokenizers.style`).
 
-A classifier of styles judges style; a classifier of speakers gives features by which voices are compared.
+A classifier of styles labels utterances; a classifier of speakers gives features by which voices are compared.
 
 Shapes: S samples, D feature dimension, N utterances.
 """
@@ -23,7 +23,7 @@ MOST_PAIRED = 2000  # limit of utterances, since the number of pairs grows with 
 
 
 class VoiceClassifier:
-    """Judge that labels waveforms with a trained network.
+    """Classifier that labels waveforms with a trained network.
 
     Args:
         network: trained style encoder, with or without a classifier.
@@ -60,11 +60,11 @@ class VoiceClassifier:
 def load_classifier(
     argument: str, folder: str | Path, target: Literal["style", "speaker"], device: str = "cpu"
 ) -> VoiceClassifier:
-    """Load a judge from an exported network.
+    """Load a classifier of style or speaker from the folder of an exported network.
 
     Args:
         argument: name of the argument that gives the folder, for errors.
-        folder: folder of an exported network of stage "style".
+        folder: folder of an exported network that `StyleModule` trained.
         target: kind of labels that the network must tell apart: "style" or "speaker".
         device: device that the network computes on.
 

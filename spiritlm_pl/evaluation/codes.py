@@ -130,9 +130,9 @@ def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
     """Measure how much information codes give about labels.
 
     Returns:
-        purity, the share of tokens whose label is the commonest one of their code; commonest, the purity of codes
-        that are independent of the labels; information, the share of the labels' entropy that the codes take away,
-        from 0 to 1; and the number of labels and tokens.
+        A dictionary of purity, the share of tokens whose label is the most frequent one of their code; commonest, the
+        purity of codes that are independent of the labels; information, the mutual information of labels and codes
+        divided by the entropy of the labels, from 0 to 1; and the number of labels and tokens.
     """
     figures = label_figures(pairs, size)
     labels: Counter[str] = Counter()
@@ -148,16 +148,17 @@ def told_by_codes(pairs: Counter[tuple[str, int]], size: int) -> dict[str, Any]:
 
 
 def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
-    """Measure one split of tokenised corpora, all together.
+    """Measure use and bitrate of the codes in one split of tokenised corpora, all together.
 
     Returns:
-        utterances, seconds, tokens_per_second, bitrate, bitrate_of_units (as Base has them), nominal_bitrate, and
-        kinds, of units, pitches and styles: size, tokens, tokens_per_second, bitrate, nominal_bitrate, used, use (the
-        share of used codes), entropy_bits, perplexity, and, if labels have at least two values, of_style and of_speaker
-        as in `told_by_codes`.
+        A dictionary of utterances, seconds, tokens_per_second, bitrate (bits per second after deduplication),
+        bitrate_of_units (that of units alone), nominal_bitrate (before deduplication), and kinds. The last has, for
+        units, pitches and styles, size, tokens, tokens_per_second, bitrate, nominal_bitrate, used (number of used
+        codes), use (their share), entropy_bits and perplexity. If the utterances have at least two styles or speakers,
+        it also has of_style or of_speaker, each as `told_by_codes` returns it.
 
     Raises:
-        ValueError: if they hold no tokens, or are of different tokenizers.
+        ValueError: if the corpora hold no tokens, or were made by different tokenizers.
     """
     statistics = CodeStatistics(common_layout(corpora))
     for utterance in chain(*corpora):

@@ -60,11 +60,11 @@ class ExpressivityReport:
         num_utterances: number of utterances that were resynthesised.
         seconds: total length of these utterances in seconds.
         systems: figures of "original" and of each vocoder, by name.
-        style_measure: "accuracy" against labels, or "kept", agreement with the judge's verdict on the original if there
-            are no labels that it knows; None without a judge.
-        styles: number of utterances for each label that the judge knows, or, for "kept", for each verdict.
-        unknown_styles: labels that the judge does not know, which do not count.
-        speaker_scale: similarities of voices among the originals; None without a judge.
+        style_measure: "accuracy" against labels, or "kept", agreement with the label that the classifier gives the
+            original, if there are no labels that it knows; None without a classifier of styles.
+        styles: number of utterances for each label that the classifier knows; for "kept", for each label that it gave.
+        unknown_styles: labels that the classifier does not know, which do not count.
+        speaker_scale: similarities of voices among the originals; None without a classifier of speakers.
     """
 
     num_utterances: int
@@ -88,11 +88,11 @@ class ExpressivityReport:
         """
         rows = [self._row("bits a second", lambda one: one.bitrate, ".0f")]
         rows.append(self._row("... of all frames", lambda one: one.nominal_bitrate, ".0f"))
-        judges = list(next(iter(self.systems.values())).recognition)
+        names = list(next(iter(self.systems.values())).recognition)
         vocoders = [name for name in self.systems if name != ORIGINAL]
-        if not judges:
+        if not names:
             rows.append(self._row("words heard wrong (WER), %", lambda one: None))
-        for name in judges:
+        for name in names:
             rows.append(self._row(f"words heard wrong (WER), %, {name}", _wer(name), ".1f"))
         rows += [
             self._row("F0 frame error", lambda one: one.f0_frame_error, ".2f"),
@@ -118,10 +118,10 @@ class ExpressivityReport:
         if self.style_measure is not None:
             total = sum(self.styles.values())
             commonest = max(self.styles, key=lambda style: self.styles[style])
-            of = "labels" if self.style_measure == "accuracy" else "the judge's verdicts on the originals"
+            of = "labels" if self.style_measure == "accuracy" else "the classifier's labels of the originals"
             notes.append(f"style: {total} {of}, {100 * self.styles[commonest] / total:.1f} % of them {commonest}")
         if self.unknown_styles:
-            notes.append(f"the judge of style does not know {', '.join(self.unknown_styles)}: not counted")
+            notes.append(f"the classifier of style does not know {', '.join(self.unknown_styles)}: not counted")
         if self.speaker_scale is not None:
             same, other = self.speaker_scale.same_speaker, self.speaker_scale.different_speakers
             notes.append(

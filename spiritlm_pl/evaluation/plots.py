@@ -154,3 +154,40 @@ def comparison_figure(
     if len(series) > 1 or references:
         figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=8, frameon=False)
     return figure
+
+
+def curve_figure(
+    curves: Mapping[str, Sequence[float]],
+    bands: Mapping[str, Sequence[tuple[float, float]]],
+    pale: Sequence[str] = (),
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+) -> Figure:
+    """Draw curves over 0, 1, 2, ..., such as a measure in each layer, with their intervals.
+
+    Args:
+        curves: values of each curve by its name.
+        bands: intervals (low, high) of each curve by its name, one per value.
+        pale: names of curves that are drawn dotted, each in the colour of the curve before it.
+        xlabel: label of the axis of numbers.
+        ylabel: label of the axis of values.
+        title: title above the plot.
+    """
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    axes = figure.subplots()
+    colours = iter(cycle(COLOURS))
+    colour = COLOURS[0]
+    for name, values in curves.items():
+        colour = colour if name in pale else next(colours)
+        places = range(len(values))
+        axes.plot(places, values, label=name, color=colour, linestyle=":" if name in pale else "-", marker="o", ms=3)
+        if name in bands:
+            low, high = zip(*bands[name], strict=True)
+            axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set_xticks(range(max((len(values) for values in curves.values()), default=1)))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure

@@ -1,8 +1,8 @@
-"""Recognisers that judge how much of the words can still be heard.
+"""Speech recognisers that measure how much of the words can still be heard.
 
-There are two judges. pocketsphinx with its own English acoustic model runs by default. It decodes with a bigram
+There are two of them. pocketsphinx with its own English acoustic model runs by default. It decodes with a bigram
 language model estimated from given transcripts (by default those under test), because its general model is wrong on a
-third of the words even of clean originals. The closed vocabulary makes it a judge of sounds, whose figure on the
+third of the words even of clean originals. The closed vocabulary makes it a measure of sounds, whose figure on the
 originals is the reference. Whisper runs if a folder of a faster-whisper model is given.
 
 Shapes: S samples.
@@ -88,11 +88,11 @@ def said_words(text: str, language: str = "en") -> str:
     return normalise(spoken_form(text, language=language))
 
 
-def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
+def hear(recogniser: Recogniser, waveform: Tensor, text: str, language: str = "en") -> Heard | None:
     """Recognise a waveform, and return the result beside its transcript.
 
     Args:
-        judge: recogniser that is applied to the waveforms.
+        recogniser: speech recogniser that is applied to the waveforms.
         waveform: (S,) samples at the recogniser's rate.
         text: transcript of the waveform.
         language: language of the transcript.
@@ -101,20 +101,20 @@ def hear(judge: Recogniser, waveform: Tensor, text: str, language: str = "en") -
         Both as words that are said; None if the transcript has no words.
     """
     said = said_words(text, language)
-    return Heard(said, said_words(judge(waveform), language)) if said else None
+    return Heard(said, said_words(recogniser(waveform), language)) if said else None
 
 
 def recognition_score(
-    judge: Recogniser, spoken: Iterable[tuple[Tensor, str]], language: str = "en"
+    recogniser: Recogniser, spoken: Iterable[tuple[Tensor, str]], language: str = "en"
 ) -> RecognitionScore:
     """Count word and character errors, pooled over all utterances.
 
     Args:
-        judge: recogniser that is applied to the waveforms.
+        recogniser: speech recogniser that is applied to the waveforms.
         spoken: waveforms (S,), each with its transcript.
         language: language of the transcripts.
     """
-    found = [pair for waveform, text in spoken if (pair := hear(judge, waveform, text, language)) is not None]
+    found = [pair for waveform, text in spoken if (pair := hear(recogniser, waveform, text, language)) is not None]
     if not found:
         return RecognitionScore(word_error_rate=math.nan, character_error_rate=math.nan)
     heard, said = [pair.heard for pair in found], [pair.said for pair in found]
@@ -132,14 +132,14 @@ def recognisers(
     language: str = "en",
     sample_rate: int = SAMPLE_RATE,
 ) -> dict[str, Recogniser]:
-    """Build the judges by name; there are none without transcripts.
+    """Build the speech recognisers by name; there are none without transcripts.
 
     pocketsphinx is left out, with a warning, if its English dictionary has none of the words.
 
     Args:
         texts: transcripts that pocketsphinx's language model is estimated from.
-        pocketsphinx: whether to use this judge.
-        whisper_folder: folder of a faster-whisper model; None not to use this judge.
+        pocketsphinx: whether to use this recogniser.
+        whisper_folder: folder of a faster-whisper model; None not to use Whisper.
         language: language of the transcripts, which Whisper expects, by its code: en, de, pl, ...
         sample_rate: rate of the waveforms in Hz.
 
@@ -153,15 +153,15 @@ def recognisers(
                 f"whisper must be left out where there are no transcripts, but is {whisper_folder} instead"
             )
         return {}
-    judges: dict[str, Recogniser] = {}
+    found: dict[str, Recogniser] = {}
     sphinx = pocketsphinx_recogniser(texts, sample_rate) if pocketsphinx else None
     if sphinx is not None:
-        judges["pocketsphinx"] = sphinx
+        found["pocketsphinx"] = sphinx
     elif pocketsphinx:
         warnings.warn("pocketsphinx knows none of these words and is left out; give whisper, language", stacklevel=2)
     if whisper_folder is not None:
-        judges["whisper"] = whisper_recogniser(whisper_folder, language)
-    return judges
+        found["whisper"] = whisper_recogniser(whisper_folder, language)
+    return found
 
 
 def pocketsphinx_recogniser(texts: Sequence[str], sample_rate: int = SAMPLE_RATE) -> Recogniser | None:
@@ -231,7 +231,7 @@ def bigram_arpa(sentences: Sequence[Sequence[str]], weight: float = 0.5) -> str:
 
 
 def check_whisper(folder: str | Path) -> None:
-    """Check that a Whisper model can be loaded, before the work that it will judge is done.
+    """Check that a Whisper model can be loaded, before the long work whose result it recognises.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed (`pip install spiritlm-pl[whisper]`).

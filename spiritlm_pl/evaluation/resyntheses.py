@@ -53,7 +53,8 @@ def resyntheses(
     Args:
         vocoders: vocoders by their names.
         stored: recordings with their tokens.
-        codes: "stream" or "frames", the place of pitch and style codes, as in `speak_tokens`.
+        codes: "stream" gives each unit the latest pitch and style before it, as generation does; "frames" gives each
+            frame its own.
         speaker: voice of all resyntheses; None for that of each utterance.
 
     Raises:

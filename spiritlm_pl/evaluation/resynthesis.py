@@ -1,4 +1,4 @@
-"""Measures of how much of the words survives units and vocoder, judged by recognisers.
+"""Measures of how much of the words survives units and vocoder, by speech recognisers.
 
 Shapes: S samples.
 """
@@ -18,7 +18,7 @@ from spiritlm_pl.vocoder.mel import MelLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Resynthesis:
-    """Utterance to judge: the original waveform (S,), its resynthesis (S',) and its transcript."""
+    """Utterance to recognise: the original waveform (S,), its resynthesis (S',) and its transcript."""
 
     id: str
     text: str
@@ -38,11 +38,11 @@ class ResynthesisReport:
     recognition: dict[str, dict[str, RecognitionScore]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; `recognition` has each judge's scores of originals and resyntheses."""
+        """Return plain values for JSON; `recognition` has each recogniser's scores of originals and resyntheses."""
         plain = asdict(self)
-        for judge, scores in self.recognition.items():
+        for recogniser, scores in self.recognition.items():
             for name, score in scores.items():
-                plain["recognition"][judge][name]["word_accuracy"] = score.word_accuracy
+                plain["recognition"][recogniser][name]["word_accuracy"] = score.word_accuracy
         return plain
 
 
@@ -62,15 +62,15 @@ def evaluate_resynthesis(
 
     Args:
         pairs: utterances, each with original and resynthesis.
-        whisper_folder: folder of a faster-whisper model; None not to use this judge.
-        pocketsphinx: whether to use this judge.
+        whisper_folder: folder of a faster-whisper model; None not to use Whisper.
+        pocketsphinx: whether to use this recogniser.
         language: language of the transcripts, which Whisper expects.
         language_texts: transcripts that the language model of pocketsphinx is estimated from; None for those of
             `pairs`.
         sample_rate: rate of all waveforms in Hz.
 
     Raises:
-        ValueError: if there is nothing to judge.
+        ValueError: if there is nothing to recognise.
         ModuleNotFoundError: if `whisper_folder` is given and faster-whisper is not installed.
     """
     if not pairs:
@@ -87,7 +87,7 @@ def evaluate_resynthesis(
         semitones.append(float(semitone))
         voicings.append(float(voicing))
     said = [pair.text for pair in pairs]
-    judges = recognisers(
+    by_name = recognisers(
         (language_texts or said) if any(said_words(text, language) for text in said) else (),
         pocketsphinx=pocketsphinx,
         whisper_folder=whisper_folder,
@@ -102,10 +102,10 @@ def evaluate_resynthesis(
         voicing_error=_mean(voicings),
         recognition={
             name: {
-                "original": recognition_score(judge, ((pair.original, pair.text) for pair in pairs), language),
-                "resynthesis": recognition_score(judge, ((pair.made, pair.text) for pair in pairs), language),
+                "original": recognition_score(recogniser, ((pair.original, pair.text) for pair in pairs), language),
+                "resynthesis": recognition_score(recogniser, ((pair.made, pair.text) for pair in pairs), language),
             }
-            for name, judge in judges.items()
+            for name, recogniser in by_name.items()
         },
     )
 

@@ -22,6 +22,7 @@ from spiritlm_pl.data.merge import SpeechTokens, speech_stream, split
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
+from spiritlm_pl.runtime.older_names import look_up_older_names
 from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, differences, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -97,7 +98,7 @@ def style_of(utterance: UnitUtterance) -> str:
     return str(utterance.custom.get("style") or "")
 
 
-def judged_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | CodebookDecoder:
+def load_evaluated_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder | CodebookDecoder:
     """Load an exported vocoder, or a neural codec.
 
     Raises:
@@ -190,3 +191,6 @@ def speak_tokens(
     units, *latest = (torch.from_numpy(part) for part in split(layout.names, stream.streams, stream.values))
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
     return vocoder.synthesize(units, speaker, torch.from_numpy(durations), *(latest if vocoder.expressive else ()))
+
+
+look_up_older_names(__name__)

@@ -42,8 +42,8 @@ class LabelFigures:
     """Figures of what units tell about labels, which may be phones, speakers or styles.
 
     Attributes:
-        purity: share of the frames whose label is the commonest one of their unit.
-        cluster_purity: share of the frames whose unit is the commonest one of their label.
+        purity: share of the frames whose label is the most frequent one of their unit.
+        cluster_purity: share of the frames whose unit is the most frequent one of their label.
         information: mutual information of labels and units, as a share of the labels' entropy, from 0 to 1.
     """
 

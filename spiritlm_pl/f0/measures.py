@@ -61,7 +61,7 @@ def f0_errors(made: Tensor, made_voiced: Tensor, original: Tensor, voiced: Tenso
     """Compare two F0 contours frame by frame.
 
     Args:
-        made: F0 in Hz (B, F) to be judged.
+        made: F0 in Hz (B, F) to measure, such as that of a resynthesis.
         made_voiced: voicing (B, F) of `made`.
         original: F0 in Hz (B, F) that is taken as true.
         voiced: voicing (B, F) of `original`.

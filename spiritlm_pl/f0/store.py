@@ -143,7 +143,7 @@ def extract_part(
         part: the part to extract.
         kind: name of the extractor, as `make_extractor` takes it.
         device: device to compute on.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contours by utterance, and the utterances that could not be used.
@@ -207,7 +207,7 @@ def extract_corpus(
         name: name under which the F0 is stored.
         kind: name of the extractor, as `make_extractor` takes it.
         device: device to compute on.
-        num_jobs: number of processes, which does not change the result; None for one a core. On a GPU it is always one.
+        num_jobs: number of processes, which does not change the result; None for one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
 
     Returns:

@@ -28,7 +28,7 @@ def yin_f0(
         sample_rate: sample rate of the waveforms in Hz.
         f_min: lowest F0 that is looked for, in Hz.
         f_max: highest F0 that is looked for, in Hz.
-        frame_rate: number of frames a second of the result.
+        frame_rate: number of frames per second of the result.
         threshold: normalised difference (aperiodicity) below which a frame is voiced.
 
     Returns:

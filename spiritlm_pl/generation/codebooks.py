@@ -1,34 +1,35 @@
-"""Frames of several codebooks in one sequence of tokens: reading them, and keeping a model to their order.
+"""Frames of several codebooks in one sequence of tokens: written as a stretch of speech, and read from one.
 
-Tokens come in steps. A step holds one token of every codebook, in the streams' order; a codebook with a delay of d
-holds the code of d frames before. Where speech begins, codebooks that are delayed join in later, and where it ends they
-go on alone; where a stretch was cut out of longer speech, its first and last steps are whole.
+`spiritlm_pl.data.steps` shows the order. A stretch that may go on ends before its closing steps; a modality token or
+text ends it. A stretch is read step by step, so that a code that is missing, or stands out of its turn, costs its own
+frame and no later one. Frames that lack a code are left out, such as those at the end of an answer that was cut before
+its closing steps.
 
-Shapes: B batch, N tokens, T frames, C codebooks of all streams, V rows of the embedding.
+Shapes: T frames, C codebooks of all streams.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
-from spiritlm_pl.generation.stream import speech_places
+from spiritlm_pl.data.merge import speech_places
+from spiritlm_pl.data.steps import in_steps, open_length
 from spiritlm_pl.vocabulary import Vocabulary
-
-FAR = 1 << 40  # later than any place in a sequence
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """Where a codebook stands.
+    """Token ids of a codebook and its place in the sequence.
 
     Attributes:
         first: id of its first token.
         size: number of its tokens.
-        turn: place of its token within a step.
-        delay: frames by which its tokens stand behind their time.
+        turn: place of its token within a step, from 0.
+        delay: number of frames by which its tokens are delayed.
     """
 
     first: int
@@ -38,7 +39,7 @@ class Codebook:
 
 
 def codebooks_of(vocabulary: Vocabulary) -> list[Codebook]:
-    """All codebooks of a vocabulary in the order of their ids; columns of frames stand in this order."""
+    """Return all codebooks of a vocabulary in the order of their ids, which is that of the columns of frames."""
     found = [(stream, codebook) for stream in vocabulary.streams for codebook in range(stream.num_codebooks)]
     in_turn = sorted(range(len(found)), key=lambda number: (found[number][0].order, number))
     return [
@@ -52,96 +53,111 @@ def codebooks_of(vocabulary: Vocabulary) -> list[Codebook]:
     ]
 
 
-def codebook_frames(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor:
-    """Read the codes (T, C) of the whole frames in speech token ids.
+class FrameReader:
+    """Read one stretch of speech token by token.
 
-    Frames that lack a code, as those at the edges of a stretch of delayed speech do, are left out.
+    A token whose codebook does not follow in its step begins the next step, or the first step that has its codebook.
+    From step and delay follows the frame of a code, whatever is missing before.
+
+    Args:
+        vocabulary: layout of the ids.
+        before: tokens at the beginning of the stretch whose frames are known; with delays, a stretch that may go on.
+
+    Attributes:
+        strange: first token that is out of its turn; None while there is none.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, before: Iterable[int] = ()) -> None:
+        """Start a stretch."""
+        self._books = codebooks_of(vocabulary)
+        self._firsts = [book.first for book in self._books]
+        self._last_column = max(range(len(self._books)), key=lambda column: self._books[column].turn)
+        self._step, self._turn = -1, len(self._books)  # of the token before
+        self._frames: dict[int, dict[int, int]] = {}  # code of each column, of frames that may still become whole
+        self._following = [0] * len(self._books)  # frame whose code comes next in each column
+        self._known = 0
+        self.strange: int | None = None
+        for token in before:
+            self.add(token)
+        self._known = self._step + 1 if vocabulary.layout.delays else 0
+
+    def add(self, token: int) -> list[int] | None:
+        """Read the next token of speech, and return the codes (C,) of the frame that is whole with it, if one is."""
+        column = bisect_right(self._firsts, token) - 1
+        book = self._books[column]
+        self._step = max(self._step + (book.turn <= self._turn), book.delay)
+        self._turn = book.turn
+        frame = self._step - book.delay
+        if frame != self._following[column] and self.strange is None:
+            self.strange = token
+        self._following[column] = frame + 1
+        self._frames.setdefault(frame, {})[column] = token - book.first
+        if column != self._last_column:
+            return None
+        codes = self._frames[frame]
+        # The last codebook of a frame comes last, in the order of the frames: no earlier frame can become whole.
+        for gone in [number for number in self._frames if number <= frame]:
+            del self._frames[gone]
+        if len(codes) < len(self._books) or frame < self._known:
+            return None
+        return [codes[number] for number in range(len(self._books))]
+
+
+def codebook_frames(tokens: Sequence[int], vocabulary: Vocabulary, before: Sequence[int] = ()) -> Tensor:
+    """Read the codes (T, C) of the whole frames in the tokens of one stretch of speech.
+
+    Args:
+        tokens: token ids of speech.
+        vocabulary: layout of the ids.
+        before: beginning of the stretch, as in `FrameReader`, whose frames are left out.
 
     Raises:
         ValueError: if an id is not of speech.
     """
+    return _read(tokens, vocabulary, FrameReader(vocabulary, before))
+
+
+def _read(tokens: Sequence[int], vocabulary: Vocabulary, reader: FrameReader) -> Tensor:
     speech_places(tokens, vocabulary)  # checks the ids
+    frames = [frame for token in tokens if (frame := reader.add(token)) is not None]
+    return torch.tensor(frames).long().reshape(len(frames), len(codebooks_of(vocabulary)))
+
+
+def stretch_tokens(frames: Tensor, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Token ids of a whole stretch of speech with the codes (T, C) of its frames."""
     books = codebooks_of(vocabulary)
-    firsts = torch.tensor([book.first for book in books])
-    columns = (torch.searchsorted(firsts, torch.tensor(tokens, dtype=torch.long), right=True) - 1).tolist()
-    codes: list[list[int]] = [[] for _ in books]
-    for token, column in zip(tokens, columns, strict=True):
-        codes[column].append(token - books[column].first)
-    turns = [books[column].turn for column in columns]
-    if not any(book.delay for book in books):
-        return _frames_of_steps(codes_in_turn=list(zip(columns, turns, tokens, strict=True)), books=books)
-    cut = len(turns) > len(books) and turns[: len(books)] == list(range(len(books)))  # the first step is whole
-    for book, column in zip(books, codes, strict=True):
-        del column[: book.delay if cut else 0]  # of frames before the stretch
-    length = min(len(column) for column in codes)
-    return torch.tensor([column[:length] for column in codes]).long().T.reshape(length, len(books))
+    columns = sorted(range(len(books)), key=lambda column: books[column].turn)
+    ids = frames.numpy() + np.array([book.first for book in books])
+    return tuple(in_steps(ids[:, columns].reshape(-1), vocabulary).tolist())
 
 
-def _frames_of_steps(codes_in_turn: Sequence[tuple[int, int, int]], books: Sequence[Codebook]) -> Tensor:
-    """Codes (T, C) of whole frames without delays: a token that does not go on with its frame begins the next one.
+def joined_speech(parts: Sequence[Sequence[int]], vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Token ids of one stretch of speech out of several that follow each other.
 
-    Args:
-        codes_in_turn: column, turn and id of each token.
-        books: all codebooks.
+    Without delays these are all tokens as they are.
+
+    Raises:
+        ValueError: with delays, if an id is not of speech, a token is out of its turn, or there is no whole frame. An
+            end without its closing steps is no error: the frames that lack codes are left out.
     """
-    frames: list[dict[int, int]] = []
-    last = len(books)
-    for column, turn, token in codes_in_turn:
-        if turn <= last:
-            frames.append({})
-        frames[-1][column] = token - books[column].first
-        last = turn
-    whole = [[frame[column] for column in range(len(books))] for frame in frames if len(frame) == len(books)]
-    return torch.tensor(whole).long().reshape(len(whole), len(books))
+    if not vocabulary.layout.delays:
+        return tuple(token for part in parts for token in part)
+    frames = []
+    for part in parts:
+        reader = FrameReader(vocabulary)
+        frames.append(_read(part, vocabulary, reader))
+        if not len(frames[-1]):
+            raise ValueError("speech must hold at least one frame with a code of every codebook, but holds none")
+        if reader.strange is not None:
+            raise ValueError(
+                f"speech must be in the order of the codebooks with delays {list(vocabulary.layout.delays)}, "
+                f"but {vocabulary.name(reader.strange)} is out of its turn (was it written without these delays?)"
+            )
+    return stretch_tokens(torch.cat(frames), vocabulary)
 
 
-class CodebooksInTurn(LogitsProcessor):
-    """Allow a token of speech only where it is its codebook's turn, and all else only between steps.
-
-    The first codebook decides: it goes on to the next frame, or leaves the others to finish theirs, after which speech
-    may begin anew.
-
-    Args:
-        vocabulary: layout of the ids.
-        num_rows: rows of the embedding, V.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, num_rows: int) -> None:
-        """Work out the turn of each token."""
-        books = sorted(codebooks_of(vocabulary), key=lambda book: book.turn)
-        self.delays = torch.tensor([book.delay for book in books])
-        self.turns = torch.full((num_rows,), -1)
-        for book in books:
-            self.turns[book.first : book.first + book.size] = book.turn
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V) with -inf where banned, after tokens (B, N)."""
-        table, delays = self.turns.to(scores.device), self.delays.to(scores.device)
-        turns = table[input_ids]
-        last = turns[:, -1]  # (B,) -1 where nothing of speech stands there
-        steps, frames = self._progress(turns, delays)
-        number = steps[:, 0]
-        # The codebook whose token is next in time, of those that lack frames of the first one.
-        lacking = frames < number[:, None]
-        places = torch.where(lacking, steps * len(delays) + torch.arange(len(delays), device=steps.device), FAR)
-        soonest = places.argmin(1)
-        is_lacking = lacking.any(1)
-        late = is_lacking & (steps.gather(1, soonest[:, None])[:, 0] < number)  # before the first one goes on
-        finishing = (last > 0) & (steps.gather(1, last.clamp(min=0)[:, None])[:, 0] > number)
-        free = (last < 0) | ~(late | (finishing & is_lacking))
-        owed = (last >= 0) & is_lacking
-        allowed = (free[:, None] & (table <= 0)) | (owed[:, None] & (table == soonest[:, None]))
-        return scores.masked_fill(~allowed, -torch.inf)
-
-    @staticmethod
-    def _progress(turns: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:
-        """The step at which each codebook comes next (B, C), and its frames so far (B, C), of turns (B, N)."""
-        spoken = (turns >= 0).flip(1).long().cummin(1).values.flip(1).bool()  # the stretch of speech at the end
-        books = torch.arange(len(delays), device=turns.device)
-        counts = ((turns[:, :, None] == books) & spoken[:, :, None]).sum(1)
-        # The first step is whole where the stretch was cut out of longer speech; see `codebook_frames`.
-        length, size = spoken.sum(1), turns.shape[1]
-        places = (size - length[:, None] + books).clamp(max=size - 1)
-        cut = (length > len(books)) & (turns.gather(1, places) == books).all(1)
-        frames = counts - cut[:, None] * delays
-        return frames + delays, frames
+def open_stretch(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[int, ...]:
+    """The beginning of a whole stretch of speech, up to its closing steps, so that speech can go on."""
+    if not vocabulary.layout.delays:
+        return tuple(tokens)
+    return tuple(tokens[: open_length(len(tokens) // vocabulary.layout.tokens_per_frame, vocabulary)])

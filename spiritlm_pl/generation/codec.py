@@ -15,6 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.corpora.audio import SILENCE, load_waveform, to_mono
 from spiritlm_pl.data.merge import speech_stream
+from spiritlm_pl.data.steps import in_steps
+from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.synthesis import AnyVocoder, synthesis_of
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.vocode import Voice
@@ -127,23 +129,25 @@ class SpeechCodec:
         codes = {name: values.numpy() for name, values in units.codes.items()}
         layout = self.tokenizer.layout
         stream = speech_stream(units.values.numpy(), units.starts.numpy(), codes, layout, self.vocabulary)
-        found = replace(speech, tokens=tuple(stream.ids(self.vocabulary).tolist()))
+        found = replace(speech, tokens=tuple(in_steps(stream.ids(self.vocabulary), self.vocabulary).tolist()))
         return replace(found, units=units.values, durations=units.durations()) if layout.phonetic else found
 
     def decode(self, tokens: Sequence[int], voice: Voice | None = None, durations: Tensor | None = None) -> Speech:
         """Turn token ids into speech; a run of equal units counts as one unit.
 
         Args:
-            tokens: token ids of speech.
+            tokens: token ids of one stretch of speech.
             voice: speaker and style; the vocoder's defaults if not given.
             durations: (R,) number of frames of each unit; predicted if None.
 
         Raises:
-            ValueError: if there is no vocoder or no unit, or the durations do not fit.
+            ValueError: if there is no vocoder or no unit, the durations do not fit, or delayed codes are not in their
+                order.
         """
         if self.vocoder is None:
             raise ValueError("a vocoder must be given for speech, but is None instead")
         speaker = synthesis_of(self.vocoder, self.vocabulary, voice or Voice())
+        tokens = joined_speech([tokens], self.vocabulary)
         units = speaker.units(tokens)
         if not len(units):
             raise nothing_to_speak(self.vocabulary.layout)

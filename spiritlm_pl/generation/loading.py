@@ -106,8 +106,8 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     """Load language model, speech tokenizer and vocoder, and check that they fit together.
 
     Args:
-        path: model folder, folders of its parts, or directory of the release.
-        variant: "base" or "expressive", needed if the release holds both.
+        path: model folder, folders of its parts, or directory of the published release.
+        variant: "base" or "expressive", needed if the published release holds both.
         options: options for loading the language model.
 
     Raises:
@@ -183,16 +183,16 @@ def load_vocoder(
 
 
 def _speaking(tokenizer: "SpeechTokenizer | None") -> CodebookDecoder | None:
-    """The speech tokenizer itself where it decodes as well."""
+    """Return the speech tokenizer if it decodes speech as well; None otherwise."""
     return tokenizer if isinstance(tokenizer, CodebookDecoder) else None
 
 
 def speech_vocabulary_of(path: str | Path | ModelFolders, layout: SpeechLayout) -> Vocabulary:
-    """The tokens of a speech tokenizer, in the order in which the language model beside it reads them.
+    """Return a vocabulary of speech tokens, with the delays of codebooks that the language model was trained with.
 
     Args:
-        path: a model folder, or the published release.
-        layout: of the speech tokenizer or the vocoder.
+        path: model folder, or directory of the published release.
+        layout: streams of the speech tokenizer or the vocoder.
     """
     streams = layout.streams
     if isinstance(path, ModelFolders) or not Release.is_at(path):
@@ -224,10 +224,10 @@ def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -
 
 
 def _folders(path: str | Path | ModelFolders, variant: Variant | None, needs_lm: bool = True) -> ModelFolders:
-    """Return the folders of a model that is not the release.
+    """Return the folders of a model that is not the published release.
 
     Raises:
-        ValueError: if a variant is given, which only the release has.
+        ValueError: if a variant is given, which only the published release has.
     """
     folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path, needs_lm=needs_lm)
     if variant is not None:
@@ -241,7 +241,7 @@ def _named(path: str | Path | ModelFolders, part: str) -> Path:
 
 
 def chosen_variant(release: Release, variant: str | None) -> Variant:
-    """Return the given variant, or the only one of the release.
+    """Return the given variant, or the only one of the published release.
 
     Raises:
         ValueError: if the variant is unknown or missing, or one of several must be given.

@@ -52,7 +52,9 @@ class AllowOnly(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the scores (B, V) with -inf for banned tokens."""
-        return scores.masked_fill(~self.mask.to(scores.device), -torch.inf)
+        if self.mask.device != scores.device:  # once, not at every token
+            self.mask = self.mask.to(scores.device)
+        return scores.masked_fill(~self.mask, -torch.inf)
 
 
 class GumbelNoise(LogitsProcessor):

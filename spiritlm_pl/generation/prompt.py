@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
+from spiritlm_pl.generation.codebooks import open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
-from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, units_of
+from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, joined_segments, units_of
 from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
 from spiritlm_pl.streams import spirit_lm_streams
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
@@ -27,11 +28,18 @@ class Prompt:
         tokens: token ids of the prompt.
         last: modality in which the prompt ends.
         speech: speech at the end of the prompt, which an answer may continue; None if it ends in text.
+        stretch: tokens of the whole stretch of speech that is to be continued; where codebooks are delayed, `tokens`
+            end before its closing steps. Empty if no speech is continued.
     """
 
     tokens: list[int]
     last: Modality
     speech: Speech | None
+    stretch: tuple[int, ...] = ()
+
+    def open_stretch(self, vocabulary: Vocabulary) -> tuple[int, ...]:
+        """The part of the stretch at the end that `tokens` hold."""
+        return open_stretch(self.stretch, vocabulary)
 
 
 def token_pattern(vocabulary: Vocabulary) -> re.Pattern[str]:
@@ -126,16 +134,18 @@ class PromptEncoder:
         """Keep the parts."""
         self.text_tokenizer, self.codec, self.vocabulary = text_tokenizer, codec, codec.vocabulary
 
-    def encode(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
+    def encode(self, prompt: Prompting, output: OutputModality = "any", closed: bool = False) -> Prompt:
         """Encode a prompt.
 
         Args:
             prompt: pieces of text and speech, or a string in which `[Text]`, `[Speech]`, `[Hu5]` ... are tokens. Words
                 in a `Text` are never read as tokens.
             output: modality to be generated; its token is added if the prompt ends in another modality.
+            closed: whether speech at the end is closed where codebooks are delayed, and not to be continued.
 
         Raises:
-            ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
+            ValueError: if the prompt is empty, needs a speech tokenizer that was not loaded, or has delayed codes in
+                another order.
         """
         verbatim = isinstance(prompt, str)
         if isinstance(prompt, str):
@@ -160,13 +170,15 @@ class PromptEncoder:
                     speech = self.codec.encode(piece)
                     assert speech.tokens is not None
                     segments.append(Segment(Modality.SPEECH, speech.tokens))
+        segments = joined_segments(segments, self.vocabulary)
         tokens = [
             *self.text_tokenizer.opening,
             *self.vocabulary.opening,
-            *encode_segments(segments, self.vocabulary, output),
+            *encode_segments(segments, self.vocabulary, output, closed),
         ]
-        last = next(segment.modality for segment in reversed(segments) if segment.tokens)
-        return Prompt(tokens, last, speech)
+        last = segments[-1]
+        continued = last.modality is Modality.SPEECH and output != "text" and not closed
+        return Prompt(tokens, last.modality, speech, last.tokens if continued else ())
 
     def _verbatim(self, tokens: list[int], output: OutputModality) -> Prompt:
         """Build a prompt from given ids, with the modality and speech at its end."""

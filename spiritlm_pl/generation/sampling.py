@@ -23,9 +23,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from spiritlm_pl.generation.codebooks import CodebooksInTurn
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.generation.turns import CodebooksInTurn
 from spiritlm_pl.generation.types import FinishReason, OutputModality
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
@@ -57,8 +57,9 @@ class GenerationSettings:
         seed: seed of the sampling; sample i of a prompt uses seed + i.
         num_samples: number of continuations of each prompt.
         batch_size: number of sequences that are continued together.
-        min_speech_units: with output "any", new stretches of speech with fewer units, or frames of a codec, are
-            dropped; None for 25, and for other speech tokens than Spirit LM's for the frames of a second.
+        min_speech_units: smallest number of units, or frames of a codec, of a new stretch of speech with output "any";
+            shorter ones are dropped, see `decode_tokens`. None for 25, and for other speech tokens than Spirit LM's for
+            the frames of a second.
     """
 
     temperature: float = 0.8
@@ -155,11 +156,13 @@ def _processors(
     eos_id: int | None,
     settings: GenerationSettings,
     seeds: Sequence[int],
+    stretches: Sequence[Sequence[int]] | None = None,
 ) -> LogitsProcessorList:
     allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
     processors = LogitsProcessorList([AllowOnly(allowed)])
     if vocabulary.layout.framewise:
-        processors.append(CodebooksInTurn(vocabulary, vocabulary.num_rows))
+        ends = eos_id is not None and vocabulary.end_of_document is not None  # else speech that is forced has no end
+        processors.append(CodebooksInTurn(vocabulary, vocabulary.num_rows, output != "speech" or ends, stretches))
     if settings.greedy:
         return processors
     processors.append(TemperatureLogitsWarper(settings.temperature))
@@ -206,6 +209,7 @@ def continue_tokens(
     eos_id: int | None = None,
     synced: bool = False,
     progress: Progress | None = None,
+    stretches: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
     """Continue prompts; the continuation of one does not depend on the others.
 
@@ -221,6 +225,8 @@ def continue_tokens(
         synced: whether every rank continues until all are done, which sharded parameters (ZeRO-3) need.
         progress: function called after every token of a batch with the number of tokens done and the largest number;
             None for none.
+        stretches: whole stretch of speech at the end of each prompt (`Prompt.stretch`), which the prompt holds up to
+            its closing steps; None if they are not known.
 
     Returns:
         B lists of new token ids; the last id is `eos_id` if the model has ended by itself (see `finished`).
@@ -236,7 +242,8 @@ def continue_tokens(
     continued: list[list[int]] = []
     padded = len(set(map(len, prompts))) < 2 or probe.outcome(model.config, "padded", _padding_difference).right
     for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
-        processors = _processors(vocabulary, output, eos_id, settings, seeds[rows])
+        ends = None if stretches is None else stretches[rows]
+        processors = _processors(vocabulary, output, eos_id, settings, seeds[rows], ends)
         continued += _continue_batch(model, prompts[rows], limits[rows], processors, eos_id, synced, progress)
     return continued
 
@@ -342,7 +349,7 @@ def stream_tokens(
     if room is not None:
         check_room(len(prompt.tokens), room)
         limit = min(limit, room - len(prompt.tokens))
-    processors = _processors(vocabulary, output, eos_id, settings, [settings.seed])
+    processors = _processors(vocabulary, output, eos_id, settings, [settings.seed], [prompt.stretch])
     tokens = torch.tensor([prompt.tokens], device=model.device)
     cached = probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens

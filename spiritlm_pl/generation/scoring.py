@@ -61,9 +61,10 @@ def encode_choice(
     """
     if not hypotheses:
         raise ValueError("hypotheses must hold at least one, but are empty instead")
-    before = encoder.encode(context).tokens
-    whole = [encoder.encode(_joined(context, one)).tokens for one in hypotheses]
-    own = [_common(before, tokens) for tokens in whole]  # shorter than the context if a text token spans its end
+    before = encoder.encode(context, closed=True).tokens
+    whole = [encoder.encode(_joined(context, one), closed=True).tokens for one in hypotheses]
+    # Shorter than the context if a text token spans its end, or a stretch of delayed codebooks.
+    own = [_common(before, tokens) for tokens in whole]
     for hypothesis, tokens, shared in zip(hypotheses, whole, own, strict=True):
         if len(tokens) <= shared:
             raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")

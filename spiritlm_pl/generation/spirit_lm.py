@@ -111,8 +111,8 @@ class SpiritLM:
 
         Args:
             path: model folder with `lm`, `speech_tokenizer` and `vocoder`; folder of a language model alone; or
-                directory of the release with `spiritlm_model` and `speech_tokenizer`.
-            variant: "base" or "expressive", needed if the release holds both.
+                directory of the published release with `spiritlm_model` and `speech_tokenizer`.
+            variant: "base" or "expressive", needed if the published release holds both.
             options: device, dtype, quantization and compilation of the language model.
             speaker: voice of the vocoder, by name or id; None for its default.
             style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
@@ -238,6 +238,7 @@ class SpiritLM:
             eos_id=self.end_token,
             synced=synced,
             progress=progress,
+            stretches=[prompt.stretch for prompt, _ in jobs],
         )
         fewest = settings.fewest_units(self.vocabulary.layout)
         answers = []
@@ -290,6 +291,7 @@ class SpiritLM:
                     encoded.speech if continues else None,
                     chunk_frames,
                     lookahead,
+                    encoded.open_stretch(self.vocabulary),
                 )
             yield from answer.add(token)
         if answer is not None:
@@ -306,7 +308,8 @@ class SpiritLM:
         """Compute log-likelihoods of hypotheses after their contexts.
 
         Context and hypothesis are encoded together. All tokens that the context alone does not have count, including
-        the modality token at a change; the end of a document is not scored.
+        the modality token at a change; the end of a document is not scored. Where codebooks are delayed and speech
+        follows speech, the delayed codes of the context's last frames come after its first new frame, and count.
 
         Args:
             items: contexts with their hypotheses, each a prompt as in `generate`.
@@ -345,18 +348,19 @@ class SpiritLM:
             prompt: prompt that `encode_prompt` returned.
             tokens: token ids that the model has added to the prompt.
             output: modality that the answer was allowed to have.
-            min_speech_units: with output "any", stretches of speech with fewer units are dropped, as in
-                `GenerationSettings`; see `decode_tokens`.
+            min_speech_units: smallest number of units of speech with output "any"; shorter speech is dropped, see
+                `decode_tokens`. None for the default of `GenerationSettings`.
         """
         fewest = GenerationSettings(min_speech_units=min_speech_units).fewest_units(self.vocabulary.layout)
         shortest = fewest if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)
         pieces: list[Piece] = []
-        for index, segment in enumerate(decode_tokens(tokens, self.vocabulary, shortest, continues)):
+        begun = prompt.open_stretch(self.vocabulary)
+        for segment in decode_tokens(tokens, self.vocabulary, shortest, continues, begun):
             if segment.modality is Modality.TEXT:
                 pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens)), segment.tokens))
             else:
-                before = prompt.speech if index == 0 and continues else None
+                before = prompt.speech if segment.continues else None
                 spoken = self._speak(segment.tokens, before)
                 if spoken.audio is None or len(spoken.waveform):  # repeating the prompt's last unit adds nothing
                     pieces.append(spoken)

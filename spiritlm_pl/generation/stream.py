@@ -1,6 +1,7 @@
-"""Between pieces and the one stream of tokens (Spirit LM, arXiv 2402.05755, section 3.1).
+"""Conversion between pieces of text and speech and one sequence of tokens (Spirit LM, arXiv 2402.05755, section 3.1).
 
-A modality token stands at the start and at every change of modality; a forced output modality opens its own.
+A modality token stands at the start and at every change of modality. Where the answer must have one modality, its token
+ends the prompt.
 Where the vocabulary has task markers (appendix A, ASR+TTS), these stand at the changes instead.
 
 Shapes: R runs of equal units.
@@ -10,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from spiritlm_pl.data.merge import Integers, split
+from spiritlm_pl.data.merge import speech_places, split
+from spiritlm_pl.generation.codebooks import codebook_frames, joined_speech, open_stretch, stretch_tokens
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
@@ -27,41 +28,75 @@ class Segment:
 
     Attributes:
         modality: of the values.
-        tokens: text token ids, or ids of all streams of speech in their order.
+        tokens: text token ids, or ids of all streams of speech in their order; with delays, a whole stretch.
+        continues: whether it goes on with the speech at the end of a prompt.
     """
 
     modality: Modality
     tokens: tuple[int, ...]
+    continues: bool = False
 
 
-def encode_segments(segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any") -> list[int]:
-    """Token ids of a prompt, ready to be continued in the output modality.
+def joined_segments(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[Segment]:
+    """Join neighbours of one modality, and leave out empty ones.
 
     Raises:
-        ValueError: if there is nothing in the prompt.
+        ValueError: if the codes of delayed codebooks are not in their order.
     """
-    if not any(segment.tokens for segment in segments):
+    joined: list[Segment] = []
+    there = [segment for segment in segments if segment.tokens]
+    for modality, group in groupby(there, key=lambda segment: segment.modality):
+        parts = [segment.tokens for segment in group]
+        if modality is Modality.SPEECH:
+            joined.append(Segment(modality, joined_speech(parts, vocabulary)))
+        else:
+            joined.append(Segment(modality, tuple(token for part in parts for token in part)))
+    return [segment for segment in joined if segment.tokens]
+
+
+def encode_segments(
+    segments: Sequence[Segment], vocabulary: Vocabulary, output: OutputModality = "any", closed: bool = False
+) -> list[int]:
+    """Token ids of a prompt, ready to be continued in the output modality.
+
+    Where codebooks are delayed and the prompt ends in speech, its closing steps are left out unless text is to follow.
+
+    Args:
+        segments: stretches of text and speech; neighbours of one modality become one.
+        vocabulary: layout of the ids.
+        output: modality to be generated; its token is added if the prompt ends in another modality.
+        closed: whether a stretch of speech at the end has its closing steps, too.
+
+    Raises:
+        ValueError: if there is nothing in the prompt, or the codes of delayed codebooks are not in their order.
+    """
+    segments = joined_segments(segments, vocabulary)
+    if not segments:
         raise ValueError("prompt must hold at least one word or unit, but is empty instead")
+    last, wanted = segments[-1], FORCED.get(output)
     tokens: list[int] = []
-    current: Modality | None = None
-    for segment in segments:
-        if not segment.tokens:
-            continue
-        if segment.modality is not current:
-            opening = vocabulary.marker if current is None else vocabulary.change_marker
-            tokens.append(opening(segment.modality))
-            current = segment.modality
-        tokens.extend(segment.tokens)
-    wanted = FORCED.get(output)
-    if wanted is not None and wanted is not current:
+    for number, segment in enumerate(segments):
+        opening = vocabulary.change_marker if number else vocabulary.marker
+        tokens.append(opening(segment.modality))
+        goes_on = segment is last and wanted in (None, segment.modality) and not closed
+        is_open = goes_on and segment.modality is Modality.SPEECH
+        tokens.extend(open_stretch(segment.tokens, vocabulary) if is_open else segment.tokens)
+    if wanted is not None and wanted is not last.modality:
         tokens.append(vocabulary.change_marker(wanted))
     return tokens
 
 
 def decode_tokens(
-    tokens: Sequence[int], vocabulary: Vocabulary, min_speech_units: int = 0, continues: bool = False
+    tokens: Sequence[int],
+    vocabulary: Vocabulary,
+    min_speech_units: int = 0,
+    continues: bool = False,
+    before: Sequence[int] = (),
 ) -> list[Segment]:
-    """Split new tokens where their modality changes, whether or not a modality token says so.
+    """Split new tokens where their modality changes, with or without a modality token at the change.
+
+    Where codebooks are delayed, each segment of speech becomes a whole stretch of the frames that are new in it; frames
+    that lack a code are left out, such as those whose last steps were cut off.
 
     Args:
         tokens: generated ids, without the prompt and without what follows the end of the sequence.
@@ -69,6 +104,7 @@ def decode_tokens(
         min_speech_units: speech with fewer units (frames of the first stream) is dropped, but for a first stretch that
             continues no speech.
         continues: whether the tokens continue speech.
+        before: the stretch that they continue, up to its closing steps; only delayed codebooks need it.
     """
     kinds, end = (TokenKind.TEXT, TokenKind.SPEECH), vocabulary.end_of_document  # some servers give the end as well
     collapses = vocabulary.streams[0].deduplicated
@@ -91,31 +127,18 @@ def decode_tokens(
                     continue
                 units.append(token)
             kept.append(token)
-        exempt = number == 0 and not continues
-        if len(units) >= max(1, 0 if exempt else min_speech_units):
-            segments.append(Segment(Modality.SPEECH, tuple(kept)))
+        goes_on = number == 0 and continues
+        count = len(units)
+        if vocabulary.layout.delays:
+            frames = codebook_frames(kept, vocabulary, before if goes_on else ())
+            kept, count = list(stretch_tokens(frames, vocabulary)), len(frames)
+        if count >= max(1, min_speech_units if number or goes_on else 0):
+            segments.append(Segment(Modality.SPEECH, tuple(kept), goes_on))
     return segments
 
 
-def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:
-    """Find the stream of each speech token id (N,), by its place in the vocabulary, and its place in that stream (N,).
-
-    Raises:
-        ValueError: if an id is not of speech.
-    """
-    ids = np.array(tokens, dtype=np.int64)
-    first, end = vocabulary.speech_bounds
-    strange = (ids < first) | (ids >= end)
-    if strange.any():
-        names = ", ".join(vocabulary.layout.names)
-        raise ValueError(f"tokens must be of speech ({names}), but {ids[strange][0]} is not")
-    starts = np.array([vocabulary.bounds(name)[0] for name in vocabulary.layout.names], dtype=np.int64)
-    streams = np.searchsorted(starts, ids, side="right") - 1
-    return streams, ids - starts[streams]
-
-
 def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
-    """Units (R,) of Spirit LM, and the pitch and the style of each (R,), of speech token ids; -1 where there is none.
+    """Return the units (R,) in speech token ids, and the pitch and style code of each (R,), -1 for none.
 
     Raises:
         ValueError: if an id is not of speech.
@@ -126,7 +149,7 @@ def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor,
 
 
 def units_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor | None:
-    """Phonetic units (R,) of speech token ids; None where a vocabulary has none.
+    """Return the phonetic units (R,) in speech token ids; None if the vocabulary has no units.
 
     Raises:
         ValueError: if an id is not of speech.
@@ -135,5 +158,5 @@ def units_of(tokens: Sequence[int], vocabulary: Vocabulary) -> Tensor | None:
 
 
 def speech_string(tokens: Sequence[int], vocabulary: Vocabulary) -> str:
-    """Printed form of speech tokens, such as `[St81][Pi13][Hu78]`."""
+    """Return the printed form of speech tokens, such as `[St81][Pi13][Hu78]`."""
     return "".join(vocabulary.name(token) or "" for token in tokens)

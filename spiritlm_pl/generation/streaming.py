@@ -1,9 +1,12 @@
-"""Answers while they are made: text as its tokens come, speech as stretches of waveform."""
+"""Answers while they are generated: text as its tokens come, speech as pieces of waveform."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from spiritlm_pl.generation.codebooks import FrameReader, stretch_tokens
 from spiritlm_pl.generation.synthesis import Synthesis
 from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES, WaveformStream
@@ -17,11 +20,11 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # a letter whose bytes have not all co
 
 @dataclass(frozen=True)
 class StreamedPiece:
-    """Something new.
+    """New part of an answer that is being generated.
 
     Attributes:
-        number: of the piece of the answer that it belongs to, from 0.
-        piece: the text or the waveform that is new.
+        number: number of the piece of the answer to which the part belongs, from 0.
+        piece: text or waveform that is new.
     """
 
     number: int
@@ -30,17 +33,17 @@ class StreamedPiece:
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """Nothing more comes.
+    """End of an answer.
 
     Attributes:
-        finish_reason: "stop" where the model ended by itself, "length" where it had no new tokens left.
+        finish_reason: "stop" if the model ended by itself, "length" if the limit of new tokens was reached.
     """
 
     finish_reason: FinishReason
 
 
 class AnswerStream:
-    """Pieces of an answer while its tokens come, as `decode_tokens` finds them.
+    """Splits an answer into the pieces that `decode_tokens` finds, while its tokens are generated.
 
     Args:
         text_tokenizer: for words.
@@ -50,6 +53,7 @@ class AnswerStream:
         before: speech at the end of the prompt, which the answer continues; None where it does not.
         chunk_frames: of `UnitStream`.
         lookahead: of `UnitStream`.
+        begun: the stretch of speech that the answer continues, up to its closing steps (`Prompt.open_stretch`).
     """
 
     def __init__(
@@ -61,17 +65,23 @@ class AnswerStream:
         before: Speech | None,
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
+        begun: Sequence[int] = (),
     ) -> None:
-        """Nothing is known yet."""
+        """Start before the first token."""
         self.text_tokenizer, self.vocabulary, self.min_speech_units = text_tokenizer, vocabulary, min_speech_units
         self.synthesis = synthesis
         self.chunk_frames, self.lookahead = chunk_frames, lookahead
         self.number = -1
-        self._open(None, 1 if before is None else max(1, min_speech_units), before)
+        self._open(None, 1 if before is None else max(1, min_speech_units), before, begun)
 
-    def _open(self, modality: Modality | None, fewest_units: int, before: Speech | None = None) -> None:
+    def _open(
+        self, modality: Modality | None, fewest_units: int, before: Speech | None = None, begun: Sequence[int] = ()
+    ) -> None:
         self.modality: Modality | None = modality
-        self.fewest_units, self.before = fewest_units, before
+        self.fewest_units, self.before, self.begun_with = fewest_units, before, begun if before is not None else ()
+        delayed = bool(self.vocabulary.layout.delays)
+        self.reader = FrameReader(self.vocabulary, self.begun_with) if delayed else None
+        self.frames: list[list[int]] = []  # where codebooks are delayed
         self.tokens: list[int] = []
         self.last_unit: int | None = None
         self.num_units = 0
@@ -93,7 +103,11 @@ class AnswerStream:
         elif modality is not self.modality:
             yield from self.end()
             self._open(modality, max(1, self.min_speech_units))
-        if self.vocabulary.counts_frames(token):
+        if self.reader is not None and modality is Modality.SPEECH:
+            if (frame := self.reader.add(token)) is not None:
+                self.frames.append(frame)
+                self.num_units += 1
+        elif self.vocabulary.counts_frames(token):
             if self.vocabulary.streams[0].deduplicated and token == self.last_unit:
                 return
             self.last_unit, self.num_units = token, self.num_units + 1
@@ -115,13 +129,18 @@ class AnswerStream:
         if self.num_units < self.fewest_units:
             return
         if self.synthesis is None:
-            yield from self._new(Speech(tokens=tuple(self.tokens)), ended)
+            if ended:
+                yield from self._new(Speech(tokens=self._spoken()), True)
             return
         if self.speech is None:
-            self.speech = self.synthesis.stream(self.before, self.chunk_frames, self.lookahead)
+            self.speech = self.synthesis.stream(self.before, self.chunk_frames, self.lookahead, self.begun_with)
         waveform = self.speech.add(self.tokens[self.told :], ended)
         self.told = len(self.tokens)
         yield from self._new(Speech(waveform, self.synthesis.sample_rate), len(waveform) > 0)
+
+    def _spoken(self) -> tuple[int, ...]:
+        """Tokens of speech as `decode_tokens` gives them."""
+        return tuple(self.tokens) if self.reader is None else stretch_tokens(torch.tensor(self.frames), self.vocabulary)
 
     def _new(self, piece: Piece, worth_telling: bool) -> Iterator[StreamedPiece]:
         if worth_telling:

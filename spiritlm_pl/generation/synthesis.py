@@ -1,6 +1,6 @@
-"""Speech tokens to waveforms, whatever the tokens are: units that a vocoder speaks, or frames that a codec decodes.
+"""Synthesis of waveforms from speech tokens: units through a vocoder, or frames of codes through a neural codec.
 
-Shapes: R runs of equal units, T frames, S samples.
+Shapes: R runs of equal units, T frames, C codebooks, S samples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.contracts.vocoder import CodebookDecoder, StreamingVocoder, UnitVocoder
-from spiritlm_pl.generation.codebooks import codebook_frames
+from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
@@ -27,39 +27,51 @@ AnyVocoder = UnitVocoder | CodebookDecoder
 
 
 class Synthesis(Protocol):
-    """A vocoder with the ids of the tokens that it is given, and a voice."""
+    """Synthesises speech from token ids: a vocoder together with a vocabulary and, for units, a voice."""
 
     sample_rate: int
     hop_length: int
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Return the units (R,), or codes (T, C), that would be spoken."""
+        """Return the units (R,), or the codes (T, C), that speech token ids stand for."""
         ...
 
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Frames (R,) or (T,) that each of them lasts."""
+        """Predict the duration in frames of each unit (R,) or code frame (T,) that `units` returns."""
         ...
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,); durations (R,) are predicted when not given."""
+        """Synthesise a waveform (S,) from speech token ids.
+
+        Args:
+            tokens: speech token ids of one utterance.
+            durations: duration of each unit (R,) in frames; None to predict them.
+        """
         ...
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, without that."""
+        """Synthesise the continuation of speech: a waveform (S,) that does not repeat the earlier speech.
+
+        Args:
+            before: the earlier speech, with its tokens.
+            tokens: speech token ids of the continuation.
+        """
         ...
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A stream of waveforms; arguments as those of `UnitStream`."""
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """A stream of waveforms; arguments as those of `CodebookStream`."""
         ...
 
 
 class UnitSynthesis:
-    """Speak phonetic units.
+    """Synthesis from phonetic units with a unit vocoder.
 
     Args:
-        vocoder: speaks.
-        vocabulary: layout of the ids.
-        voice: who speaks.
+        vocoder: vocoder that makes the waveforms.
+        vocabulary: layout of the token ids.
+        voice: speaker and global style of the speech.
     """
 
     def __init__(self, vocoder: UnitVocoder, vocabulary: Vocabulary, voice: Voice) -> None:
@@ -68,25 +80,25 @@ class UnitSynthesis:
         self.sample_rate, self.hop_length = vocoder.sample_rate, vocoder.hop_length
 
     def spoken(self, tokens: Sequence[int]) -> SpokenUnits:
-        """Units with their pitches and styles."""
+        """Return the units of token ids with their pitch and style codes."""
         return spoken_units(tokens, self.vocabulary, self.vocoder)
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Units (R,) that would be spoken."""
+        """Return the units (R,) that speech token ids stand for, deduplicated."""
         return self.spoken(tokens).units
 
     @torch.inference_mode()
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Predict the frames (R,) that each unit lasts."""
+        """Predict the duration in frames (R,) of each unit."""
         units = self.units(tokens)[None].to(device_of(self.vocoder))
         return durations_from_log(self.vocoder.predict_log_durations(units))[0].cpu()
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,) of tokens; durations (R,) are predicted when not given."""
+        """Synthesise a waveform (S,); durations (R,) in frames are predicted if they are None."""
         return speak(self.vocoder, self.spoken(tokens), self.voice, durations)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, spoken together for the sake of a smooth joint."""
+        """Synthesise both together, so that the joint is smooth, and return the waveform (S,) of the continuation."""
         assert before.tokens is not None
         spoken = self.spoken([*before.tokens, *tokens])
         num_prompt = len(self.units(before.tokens))
@@ -94,8 +106,10 @@ class UnitSynthesis:
         durations = known if known is not None and len(known) == num_prompt else None
         return speak_continuation(self.vocoder, spoken, num_prompt, self.voice, durations)
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
-        """A `UnitStream`, or one waveform at the end where the vocoder cannot speak a window of frames."""
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
+        """Return a `UnitStream`, or the waveform at the end where the vocoder cannot speak a window of frames."""
         check_stream(chunk_frames, lookahead)
         if isinstance(self.vocoder, StreamingVocoder):
             return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
@@ -105,11 +119,11 @@ class UnitSynthesis:
 
 
 class CodebookSynthesis:
-    """Decode the frames of a neural codec.
+    """Synthesis from frames of codes with the decoder of a neural codec.
 
     Args:
-        decoder: decodes.
-        vocabulary: layout of the ids.
+        decoder: decoder that makes the waveforms.
+        vocabulary: layout of the token ids.
     """
 
     def __init__(self, decoder: CodebookDecoder, vocabulary: Vocabulary) -> None:
@@ -118,18 +132,18 @@ class CodebookSynthesis:
         self.sample_rate, self.hop_length = decoder.sample_rate, decoder.hop_length
 
     def units(self, tokens: Sequence[int]) -> Tensor:
-        """Codes (T, C) of the whole frames."""
+        """Return the codes (T, C) of the complete frames in speech token ids."""
         return codebook_frames(tokens, self.vocabulary)
 
     def durations(self, tokens: Sequence[int]) -> Tensor:
-        """Ones (T,): a frame lasts a frame."""
+        """Return ones (T,), since every frame of codes lasts one frame."""
         return torch.ones(len(self.units(tokens)), dtype=torch.long)
 
     def speak(self, tokens: Sequence[int], durations: Tensor | None = None) -> Tensor:
-        """Waveform (S,) of the whole frames.
+        """Decode the complete frames to a waveform (S,).
 
         Raises:
-            ValueError: if durations are other than ones.
+            ValueError: if a duration is not 1.
         """
         frames = self.units(tokens)
         if durations is not None and not (len(durations) == len(frames) and bool((durations == 1).all())):
@@ -137,50 +151,64 @@ class CodebookSynthesis:
         return self.decoder.decode_frames(frames) if len(frames) else torch.zeros(0)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
-        """Waveform (S,) of speech that continues other speech, decoded together for the sake of a smooth joint."""
+        """Decode both together, so that the joint is smooth, and return the waveform (S,) of the continuation."""
         assert before.tokens is not None
-        known = len(self.units(before.tokens))
-        return self.speak([*before.tokens, *tokens])[known * self.hop_length :]
+        known = self.units(before.tokens)
+        # With delays these are two stretches, without them tokens that go on.
+        begun = () if self.vocabulary.layout.delays else before.tokens
+        frames = codebook_frames(tokens, self.vocabulary, begun)
+        if not len(known) + len(frames):
+            return torch.zeros(0)
+        return self.decoder.decode_frames(torch.cat([known, frames]))[len(known) * self.hop_length :]
 
-    def stream(self, before: Speech | None, chunk_frames: int, lookahead: int | None) -> WaveformStream:
+    def stream(
+        self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
+    ) -> WaveformStream:
         """A `CodebookStream`."""
-        return CodebookStream(self, before, chunk_frames, lookahead)
+        return CodebookStream(self, before, chunk_frames, lookahead, begun)
 
 
 class CodebookStream:
-    """Waveforms of one stretch of a codec's frames while its tokens come.
+    """Decodes one stretch of speech piece by piece while its tokens are generated.
 
-    All frames so far are decoded each time: a decoder says how far it looks ahead, not how far back.
+    All frames so far are decoded each time: a decoder tells how far it looks ahead, but not how far back.
 
     Args:
         synthesis: decodes.
         before: speech that is continued; it is not repeated.
         chunk_frames: shortest waveform that is made, but for the last.
         lookahead: frames that must follow those that are decoded; the decoder's own if not given.
+        begun: the stretch of speech that is continued, up to its closing steps; only delayed codebooks need it.
     """
 
     def __init__(
-        self, synthesis: CodebookSynthesis, before: Speech | None, chunk_frames: int, lookahead: int | None
+        self,
+        synthesis: CodebookSynthesis,
+        before: Speech | None,
+        chunk_frames: int,
+        lookahead: int | None,
+        begun: Sequence[int] = (),
     ) -> None:
-        """Start with what is continued."""
+        """Start after the speech that is continued."""
         check_stream(chunk_frames, lookahead)
         self.synthesis, self.chunk_frames = synthesis, chunk_frames
         own = synthesis.decoder.lookahead
         self.lookahead = own if lookahead is None else min(lookahead, own)
-        self.tokens = list(before.tokens or ()) if before is not None else []
-        self.made = len(synthesis.units(self.tokens))  # frames
-        self.fewest = synthesis.vocabulary.layout.tokens_per_frame
+        known = (before and before.tokens) or ()
+        self.frames = synthesis.units(known)  # (T, C)
+        self.made = len(self.frames)
+        self.reader = FrameReader(synthesis.vocabulary, begun if synthesis.vocabulary.layout.delays else known)
+        self.new: list[list[int]] = []  # frames that are not yet among the others
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
         """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
-        self.tokens += tokens
-        if not ended and len(self.tokens) <= self.fewest:  # it is not known yet how the tokens are to be read
-            return torch.zeros(0)
-        frames = self.synthesis.units(self.tokens)
-        ready = len(frames) - (0 if ended else self.lookahead)
+        self.new += [frame for token in tokens if (frame := self.reader.add(token)) is not None]
+        ready = len(self.frames) + len(self.new) - (0 if ended else self.lookahead)
         if ready - self.made < (1 if ended else self.chunk_frames):
             return torch.zeros(0)
-        waveform = self.synthesis.decoder.decode_frames(frames)
+        if self.new:
+            self.frames, self.new = torch.cat([self.frames, torch.tensor(self.new)]), []
+        waveform = self.synthesis.decoder.decode_frames(self.frames)
         hop = self.synthesis.hop_length
         cut = waveform[self.made * hop : ready * hop]
         self.made = ready
@@ -188,15 +216,16 @@ class CodebookStream:
 
 
 def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:
-    """Refuse a vocoder that cannot speak what a language model says.
+    """Refuse a vocoder that cannot synthesise the speech tokens of a language model.
 
     Args:
-        vocoder: unit vocoder or decoder of a codec.
-        vocabulary: of the language model.
-        folder: of the vocoder, for errors.
+        vocoder: unit vocoder, or decoder of a neural codec.
+        vocabulary: vocabulary of the language model.
+        folder: folder of the vocoder, for errors.
 
     Raises:
-        ValueError: if it is of the other family, or has too few units or codebooks.
+        ValueError: if the one has phonetic units and the other codes of a codec; or if the vocoder knows fewer units,
+            or the codec has other streams.
     """
     if isinstance(vocoder, CodebookDecoder):
         own, theirs = (
@@ -219,7 +248,7 @@ def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object)
 
 
 def synthesis_of(vocoder: AnyVocoder, vocabulary: Vocabulary, voice: Voice) -> Synthesis:
-    """Return a vocoder made ready for the tokens of a vocabulary."""
+    """Return the synthesis that turns the token ids of a vocabulary into waveforms with a vocoder."""
     if isinstance(vocoder, CodebookDecoder):
         return CodebookSynthesis(vocoder, vocabulary)
     return UnitSynthesis(vocoder, vocabulary, voice)

@@ -1,4 +1,4 @@
-"""Waveforms of phonetic units while their tokens come.
+"""Synthesis of phonetic units while their tokens are generated.
 
 A vocoder sees a window of units with a margin on both sides, as wide as its layers reach, so that the stretches put
 together are the waveform that it would have made of all units at once.
@@ -21,16 +21,17 @@ from spiritlm_pl.vocoder.duration import durations_from_log
 
 
 class UnitStream:
-    """Waveforms of one stretch of speech while its tokens come.
+    """Synthesises one stretch of speech piece by piece while its tokens are generated.
 
     Args:
-        vocoder: speaks.
-        vocabulary: layout of the ids.
-        voice: who speaks.
-        before: speech that is continued; it is not repeated.
-        chunk_frames: shortest waveform that is made, but for the last.
-        lookahead: frames that must follow those that are spoken; the vocoder's margin if not given. Fewer are faster,
-            and no longer exact: 12 of a margin of 19 were off by 2e-4 at most in the quickstart's vocoders.
+        vocoder: vocoder that makes the waveforms.
+        vocabulary: layout of the token ids.
+        voice: speaker and global style of the speech.
+        before: speech that is continued and not repeated; None if there is none.
+        chunk_frames: smallest number of frames synthesised at a time, except for the last ones.
+        lookahead: number of frames that must follow before a frame is synthesised; None for the vocoder's margin, which
+            gives exactly the waveform of all units at once. Fewer frames are faster and not exact: with 12 of a margin
+            of 19, samples differed by 2e-4 at most in the quickstart's vocoders.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class UnitStream:
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
     ) -> None:
-        """Start with what is continued."""
+        """Start after the speech that is continued."""
         check_stream(chunk_frames, lookahead)
         self.vocoder, self.vocabulary, self.voice, self.chunk_frames = vocoder, vocabulary, voice, chunk_frames
         self.lookahead = vocoder.margin if lookahead is None else min(lookahead, vocoder.margin)
@@ -54,7 +55,7 @@ class UnitStream:
         self.made: int | None = None  # frames
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
+        """Take new tokens, and return the waveform (S,) that they complete; see `WaveformStream.add`."""
         self.tokens += tokens
         spoken = self._spoken()
         units = spoken.units
@@ -76,7 +77,7 @@ class UnitStream:
         return self._speak(frames, ready)
 
     def _speak(self, frames: SpokenUnits, ready: int) -> Tensor:
-        """Waveform of frames up to a place, from where the last one ended."""
+        """Synthesise the frames up to a place, from where the last waveform ended."""
         assert self.made is not None
         first, hop = max(0, self.made - self.vocoder.margin), self.vocoder.hop_length
         window = frames.after(first)

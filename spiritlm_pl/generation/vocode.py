@@ -56,14 +56,14 @@ class SpokenUnits:
 
 
 def spoken_units(tokens: Sequence[int], vocabulary: Vocabulary, vocoder: UnitVocoder) -> SpokenUnits:
-    """Return the units of token ids, without repeats and units that the vocoder lacks (the release's blank)."""
+    """Return the units in token ids, without repeats and those that the vocoder lacks, such as a CTC blank."""
     units, pitches, styles = speech_codes(tokens, vocabulary)
     known = units < vocoder.num_units
     return SpokenUnits(units[known], pitches[known], styles[known]).joined()
 
 
 def device_of(network: object) -> torch.device:
-    """Where a network's weights lie; the CPU for what has none."""
+    """Return the device of a network's weights; the CPU if it has none."""
     return next((weight.device for weight in getattr(network, "parameters", list)()), torch.device("cpu"))
 
 

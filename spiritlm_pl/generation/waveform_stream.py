@@ -9,14 +9,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-CHUNK_FRAMES = 10  # of waveform, at least: 0.4 s of the paper's units
+CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of the paper's units
 
 
 class WaveformStream(Protocol):
-    """Waveforms of one stretch of speech while its tokens come."""
+    """Synthesises one stretch of speech piece by piece while its tokens are generated."""
 
     def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
+        """Take new tokens, and return the waveform (S,) that they complete; it is often empty.
+
+        Args:
+            tokens: speech token ids that follow those of earlier calls.
+            ended: whether these are the last tokens, so that all of the waveform is returned.
+        """
         ...
 
 

@@ -36,7 +36,7 @@ def model_folder(base: str, argument: str = "base") -> Path:
             folder = Path(snapshot_download(base, allow_patterns=[*DESCRIPTIONS, "*.bin"]))
     except (OSError, ValueError) as error:  # no network, no such model, no access, or not a valid name
         raise ValueError(
-            f"{argument} must be a folder or a hub model within reach, but is {base!r}: {error}"
+            f"{argument} must be a folder or a reachable model of the hub, but is {base!r}: {error}"
         ) from error
     return folder
 
@@ -113,6 +113,4 @@ def _check_text_model(config: PreTrainedConfig, checkpoint: str) -> None:
             "or sound; save its text model first (docs/own-corpus.md shows how)"
         )
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(
-            f"checkpoint must be a causal language model, but {checkpoint!r} ({config.model_type}) is none"
-        )
+        raise ValueError(f"checkpoint must be a causal language model, but {checkpoint!r} ({config.model_type}) is not")

@@ -98,7 +98,7 @@ def extend_checkpoint(
     """
     source = model_folder(base)
     if Path(folder).exists() and any(Path(folder).iterdir()):
-        raise ValueError(f"output must be a new folder, but {folder} holds something")
+        raise ValueError(f"output must be a new folder, but {folder} is not empty")
     config = checkpoint_config(str(source))
     earlier = stored_vocabulary(source)
     if earlier is not None:

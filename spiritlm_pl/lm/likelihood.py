@@ -1,9 +1,11 @@
 """Log-likelihoods of the ends of token sequences, in batches. A context that several ends share is computed once.
 
-Shapes: B batch, T tokens, K scored tokens, N sequences.
+Shapes: B batch, T tokens, C tokens of a context, K scored tokens, N sequences, V entries of the vocabulary, W ways of
+counting.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,9 @@ from transformers import DynamicCache, PreTrainedModel
 from spiritlm_pl.lm import probe
 
 Tokens = Sequence[int]
+Branches = tuple[Tokens, Sequence[Tokens]]  # a context and its continuations
+SHORTEST_SHARED = 16  # tokens of a context; computing fewer again costs less than a second call of the model
+MOST_LOGITS = 1 << 26  # that are in float32 at a time: 256 MB
 # A context, its continuations, and how many first tokens of each continuation are not scored.
 Item = tuple[Tokens, Sequence[Tokens], Sequence[int]]
 
@@ -65,7 +70,7 @@ def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Te
     lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
     scored = torch.tensor([count for _, count in batch], device=model.device)
     longest = int(lengths.max())
-    tokens = torch.tensor([row + [0] * (longest - len(row)) for row, _ in batch], device=model.device)
+    tokens = right_pad([row for row, _ in batch], model.device)
     first = int((lengths - scored).min())  # place of the earliest scored token
     logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
     targets = tokens[:, first:]  # (B, K)
@@ -75,12 +80,56 @@ def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Te
     return -(losses.view(targets.shape) * counted).sum(1)
 
 
-@torch.no_grad()
-def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int = 4096) -> list[Tensor]:
-    """Sum the log-likelihoods of several continuations of each context.
+@dataclass(frozen=True)
+class TokenScores:
+    """Log-likelihoods of the tokens of a context and of each of its continuations, in nats, on the CPU.
 
-    The context is computed once. For model families whose cache cannot be shared (Mamba, RWKV), it is computed again
-    with each continuation.
+    Attributes:
+        context: (W, C) log-likelihoods of the context's tokens except the first; C = 0 if they were not asked for.
+        continuations: (W, K) log-likelihoods of the tokens of each continuation.
+
+    W is 1 for the model's own distribution; or 2 if allowed tokens were given, the second being that over them alone.
+    """
+
+    context: Tensor
+    continuations: Sequence[Tensor]
+
+
+@torch.no_grad()
+def token_log_likelihoods(
+    model: PreTrainedModel,
+    items: Sequence[Branches],
+    batch_tokens: int = 4096,
+    allowed: Tensor | None = None,
+    with_context: bool = True,
+) -> list[TokenScores]:
+    """Compute the log-likelihood of each token of several continuations of each context.
+
+    A context is computed once for all of its continuations. For model families whose cache cannot be shared (Mamba,
+    RWKV), and where the context is shorter than sharing pays for, it is computed again with each continuation.
+
+    Args:
+        model: causal language model in evaluation mode.
+        items: contexts of at least one token, with their continuations, none of them empty.
+        batch_tokens: most tokens in a batch, padding included, and a context counted once for each continuation.
+        allowed: (V,) bool, tokens of a second distribution that leaves out all others; None for the model's own alone.
+        with_context: whether the tokens of the contexts are scored, too.
+    """
+    sharing = probe.outcome(model.config, "shared contexts", _sharing_difference).right
+    found: dict[int, TokenScores] = {}
+    for score in (_shared, _alone):
+        places = [
+            place
+            for place, (context, _) in enumerate(items)
+            if (score is _shared) == (sharing and len(context) >= SHORTEST_SHARED)
+        ]
+        scores = score(model, [items[place] for place in places], batch_tokens, allowed, with_context)
+        found.update(zip(places, scores, strict=True))
+    return [found[place] for place in range(len(items))]
+
+
+def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int = 4096) -> list[Tensor]:
+    """Sum the log-likelihoods of several continuations of each context; see `token_log_likelihoods`.
 
     Args:
         model: causal language model in evaluation mode.
@@ -91,15 +140,12 @@ def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_
     Returns:
         For each item a tensor of sums in nats, one value per continuation.
     """
-    if probe.outcome(model.config, "shared contexts", _sharing_difference).right:
-        return _shared_log_likelihoods(model, items, batch_tokens)
-    whole = [
-        ([*context, *continuation], len(continuation) - left)
-        for context, continuations, unscored in items
-        for continuation, left in zip(continuations, unscored, strict=True)
+    branches = [(context, continuations) for context, continuations, _ in items]
+    found = token_log_likelihoods(model, branches, batch_tokens, with_context=False)
+    return [
+        torch.stack([values[0, left:].sum() for values, left in zip(scores.continuations, unscored, strict=True)])
+        for scores, (_, _, unscored) in zip(found, items, strict=True)
     ]
-    scores = log_likelihoods(model, whole, batch_tokens)
-    return list(scores.split([len(continuations) for _, continuations, _ in items]))
 
 
 def _sharing_difference(model: PreTrainedModel) -> float:
@@ -108,71 +154,123 @@ def _sharing_difference(model: PreTrainedModel) -> float:
     Contexts are tried in one batch, and so with padding, and one by one.
     """
     sequences = probe.random_tokens((5, 9, 3, 2, 1, 4))
-    items = [(sequences[0], sequences[2:4], [0, 0]), (sequences[1], sequences[4:], [0, 0])]
+    items = [(sequences[0], sequences[2:4]), (sequences[1], sequences[4:])]
     expected = []
-    for context, continuations, _ in items:
+    for context, continuations in items:
         for continuation in continuations:
             tokens = torch.tensor([*context, *continuation])
             logs = probe.plain_logits(model, tokens)[:-1].log_softmax(-1)
             expected.append(logs.gather(1, tokens[1:, None])[len(context) - 1 :].sum())
-    found = [
-        _shared_log_likelihoods(model, items, 4096),
-        [_shared_log_likelihoods(model, [one], 4096)[0] for one in items],
-    ]
-    return max(float((torch.cat(values) - torch.stack(expected)).abs().max()) for values in found)
+    found = [_shared(model, items, 4096, None, False), [_shared(model, [one], 4096, None, False)[0] for one in items]]
+    sums = [torch.stack([values.sum() for scores in one for values in scores.continuations]) for one in found]
+    return max(float((values - torch.stack(expected)).abs().max()) for values in sums)
 
 
-def _shared_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_tokens: int) -> list[Tensor]:
-    scores: list[Tensor] = [torch.zeros(0)] * len(items)
+def _alone(
+    model: PreTrainedModel, items: Sequence[Branches], batch_tokens: int, allowed: Tensor | None, with_context: bool
+) -> list[TokenScores]:
+    """Compute each context again with each continuation."""
+    rows = [([*context, *one], number) for number, (context, branches) in enumerate(items) for one in branches]
+    values: list[Tensor] = [torch.zeros(0)] * len(rows)
+    for batch in _batches([len(row) for row, _ in rows], batch_tokens):
+        tokens = right_pad([rows[place][0] for place in batch], model.device)
+        first = 1 if with_context else min(len(items[rows[place][1]][0]) for place in batch)
+        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=tokens.shape[1] - first + 1).logits[:, :-1]
+        found = _values(logits, tokens[:, first:], allowed).cpu()  # (W, B, K)
+        for place, row in zip(batch, found.unbind(1), strict=True):
+            values[place] = torch.cat([row.new_zeros(len(row), first - 1), row], 1)[:, : len(rows[place][0]) - 1]
+    result, start = [], 0
+    for context, branches in items:
+        own = values[start : start + len(branches)]
+        start += len(branches)
+        before = own[0][:, : len(context) - 1 if with_context else 0]
+        result.append(TokenScores(before, [one[:, len(context) - 1 :] for one in own]))
+    return result
+
+
+def _shared(
+    model: PreTrainedModel, items: Sequence[Branches], batch_tokens: int, allowed: Tensor | None, with_context: bool
+) -> list[TokenScores]:
+    """Compute each context once."""
+    scores: dict[int, TokenScores] = {}
     by_number: dict[int, list[int]] = {}
-    for index, (_, continuations, _) in enumerate(items):
+    for index, (_, continuations) in enumerate(items):
         by_number.setdefault(len(continuations), []).append(index)
     for number, members in by_number.items():
-        sizes = [number * (len(items[index][0]) + max(map(len, items[index][1]), default=0)) for index in members]
+        sizes = [number * (len(items[index][0]) + max(map(len, items[index][1]))) for index in members]
         for batch in _batches(sizes, batch_tokens):
             chosen = [members[place] for place in batch]
-            values = _score_choices(model, [items[index] for index in chosen], number)
-            for index, row in zip(chosen, values, strict=True):
-                scores[index] = row
-    return scores
+            found = _shared_batch(model, [items[index] for index in chosen], number, allowed, with_context)
+            scores.update(zip(chosen, found, strict=True))
+    return [scores[index] for index in range(len(items))]
 
 
-def _score_choices(model: PreTrainedModel, batch: Sequence[Item], number: int) -> Tensor:
-    """Sum log-likelihoods (B, number); contexts are padded on the left, continuations on the right."""
-    contexts, mask = left_pad([context for context, _, _ in batch], model.device)
+def _shared_batch(
+    model: PreTrainedModel, batch: Sequence[Branches], number: int, allowed: Tensor | None, with_context: bool
+) -> list[TokenScores]:
+    """Score contexts, padded on the left, and `number` continuations of each, padded on the right."""
+    contexts, mask = left_pad([context for context, _ in batch], model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     even = bool(mask.all())  # without a mask, attention is faster
     cache = DynamicCache(config=model.config)
-    first = model(
+    logits = model(
         input_ids=contexts,
         attention_mask=None if even else mask.long(),
         position_ids=positions,
         cache=cache,
         use_cache=True,
-        logits_to_keep=1,
-    ).logits  # (B, 1, V)
+        logits_to_keep=0 if with_context else 1,
+    ).logits  # (B, C or 1, V)
+    before = _values(logits[:, :-1], contexts[:, contexts.shape[1] - logits.shape[1] + 1 :], allowed).cpu()
     cache.batch_repeat_interleave(number)
-    rows = [list(continuation) for _, continuations, _ in batch for continuation in continuations]
-    unscored = torch.tensor([count for _, _, counts in batch for count in counts], device=model.device)
-    lengths = torch.tensor([len(row) for row in rows], device=model.device)
-    longest = int(lengths.max())
-    targets = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)  # (B * number, K)
-    logits = first.repeat_interleave(number, 0)
-    if longest > 1:
+    rows = [list(continuation) for _, continuations in batch for continuation in continuations]
+    targets = right_pad(rows, model.device)  # (B * number, K)
+    logits = logits[:, -1:].repeat_interleave(number, 0)
+    if targets.shape[1] > 1:
         seen = torch.cat([mask.repeat_interleave(number, 0), torch.ones_like(targets[:, 1:], dtype=torch.bool)], 1)
         begin = positions[:, -1:].repeat_interleave(number, 0) + 1
         later = model(
             input_ids=targets[:, :-1],
             attention_mask=None if even else seen.long(),
-            position_ids=begin + torch.arange(longest - 1, device=model.device),
+            position_ids=begin + torch.arange(targets.shape[1] - 1, device=model.device),
             cache=cache,
             use_cache=True,
         ).logits
         logits = torch.cat([logits, later], 1)
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-    places = torch.arange(longest, device=model.device)
-    counted = (places < lengths[:, None]) & (places >= unscored[:, None])
-    return -(losses * counted).sum(1).view(len(batch), number).cpu()
+    after = _values(logits, targets, allowed).cpu()
+    return [
+        TokenScores(
+            before[:, place, before.shape[2] - len(context) + 1 :] if with_context else before[:, place],
+            [after[:, place * number + branch, : len(one)] for branch, one in enumerate(continuations)],
+        )
+        for place, (context, continuations) in enumerate(batch)
+    ]
+
+
+def _values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Tensor:
+    """Return the log-likelihoods (W, B, K) of targets (B, K) under logits (B, K, V), with few logits in float32."""
+    step = max(1, MOST_LOGITS // max(1, logits.shape[0] * logits.shape[2]))
+    parts = [
+        _some_values(logits[:, start : start + step].float(), targets[:, start : start + step], allowed)
+        for start in range(0, targets.shape[1], step)
+    ]
+    return torch.cat(parts, 2) if parts else logits.new_zeros(1 if allowed is None else 2, *targets.shape).float()
+
+
+def _some_values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Tensor:
+    chosen = logits.gather(2, targets[..., None])[..., 0]
+    found = [chosen - logits.logsumexp(2)]
+    if allowed is not None:
+        allowed = allowed.to(logits.device)
+        within = chosen.masked_fill(~allowed[targets], -torch.inf)
+        found.append(within - logits.masked_fill(~allowed, -torch.inf).logsumexp(2))
+    return torch.stack(found)
+
+
+def right_pad(sequences: Sequence[Tokens], device: torch.device | str = "cpu") -> Tensor:
+    """Pad sequences with zeros on the right, and return tokens (B, T)."""
+    longest = max(len(sequence) for sequence in sequences)
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in sequences], device=device)
 
 
 def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

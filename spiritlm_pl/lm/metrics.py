@@ -35,7 +35,10 @@ def _codebooks(vocabulary: Vocabulary) -> dict[str, tuple[int, int]]:
 
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Sum losses (M,) of target tokens (M,) by kind to (2K,), fp32."""
+    """Sum losses (M,) of target tokens (M,) by kind; return K pairs of sum and count (2K,), fp32.
+
+    The kinds are all tokens, text, speech, each stream of speech, and ends of documents.
+    """
     ranges = [(0, vocabulary.num_rows), (0, vocabulary.num_text), vocabulary.speech_bounds]
     ranges += [vocabulary.bounds(stream.name) for stream in vocabulary.streams]
     ranges += _codebooks(vocabulary).values()
@@ -55,7 +58,8 @@ def loss_metrics(sums: Tensor, vocabulary: Vocabulary, units_per_second: float |
     Codebooks have a loss alone.
 
     Args:
-        sums: sums and counts (2K,). Streams of speech get values of their own only where there are several.
+        sums: sum and count of each kind of token (2K,), from `loss_sums`. Streams of speech get values of their own
+            only if there are several.
         vocabulary: layout of the token ids.
         units_per_second: speech tokens per second after deduplication; None, where it is unknown, leaves out the bits
             per second.

@@ -57,7 +57,7 @@ class WeightedStreams:
         """Refuse a vocabulary that lacks a stream which has a weight, and weights that are all 0.
 
         Raises:
-            ValueError: naming the streams.
+            ValueError: if the vocabulary does not fit; the message names its streams.
         """
         known = (TEXT, *vocabulary.layout.names)
         if not any(self.weights.get(name, 1.0) for name in known):
@@ -67,7 +67,7 @@ class WeightedStreams:
                 raise ValueError(f"weights must name some of {', '.join(known)}, but one is of {name!r} instead")
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        """Weights (V,) of all ids."""
+        """Return the weight of each token id (V,), V embedding rows."""
         found = torch.ones(vocabulary.num_rows)
         for name, weight in self.weights.items():
             first, end = (0, vocabulary.num_text) if name == TEXT else vocabulary.bounds(name)

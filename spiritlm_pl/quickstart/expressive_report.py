@@ -6,15 +6,25 @@ from typing import Any
 
 from spiritlm_pl.evaluation.expressivity_report import STYLE_ROWS
 from spiritlm_pl.evaluation.interval import Estimate
+from spiritlm_pl.evaluation.prosody import ALL
 from spiritlm_pl.evaluation.resyntheses import ORIGINAL
 from spiritlm_pl.evaluation.tables import cell
-from spiritlm_pl.quickstart.expressive import BASE, CONTRASTS, EXPRESSIVE, MEASURED
-from spiritlm_pl.quickstart.report import DIRECTIONS, SHORT, Row, corpus_title, ending_rows, markdown, read_json
+from spiritlm_pl.quickstart.report import (
+    DIRECTIONS,
+    REPORTS,
+    SHORT,
+    Row,
+    corpus_title,
+    ending_rows,
+    markdown,
+    read_json,
+)
 from spiritlm_pl.quickstart.stage import ROOT
-from spiritlm_pl.quickstart.stages import REPORTS
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, METRICS_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
 
+BASE, EXPRESSIVE = "Base", "Expressive"  # vocoders without and with pitch and style, as the plan calls them
+MEASURED = ("dialogue", "prompts", "styles")  # corpora whose resynthesis the plan measures
 SYSTEMS = (ORIGINAL, BASE, EXPRESSIVE)
 COMMONEST = "the commonest label, always"
 MEASURES = (
@@ -74,9 +84,9 @@ def expressivity_rows() -> list[Row]:
         if gain:
             figure = cell(Estimate(**gain), "+.0f")
             rows.append(Row(title, "style, points more than Base", figure, "utterance by utterance"))
-        for judge in systems[ORIGINAL]["recognition"]:
-            wer = {system: found["recognition"][judge]["word_error_rate"] for system, found in systems.items()}
-            rows += _row(title, f"words heard wrong, {judge}, %", ".0f", wer)
+        for recogniser in systems[ORIGINAL]["recognition"]:
+            wer = {system: found["recognition"][recogniser]["word_error_rate"] for system, found in systems.items()}
+            rows += _row(title, f"words heard wrong, {recogniser}, %", ".0f", wer)
     return rows
 
 
@@ -94,9 +104,8 @@ def prosody_rows() -> list[Row]:
     """Build rows that compare one text in two styles, in which units should agree and the melody should follow."""
     report = read_json(REPORTS / "prosody.json")
     rows = []
-    for contrast in (" / ".join(sorted(styles)) for styles in CONTRASTS):
-        found = report.get("contrasts", {}).get(contrast)
-        if not found:
+    for contrast, found in report.get("contrasts", {}).items():
+        if contrast == ALL:
             continue
         pairs = f"{contrast} ({found['num_pairs']})"
         made, base = found["systems"][EXPRESSIVE], found["systems"][BASE]

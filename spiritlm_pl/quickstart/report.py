@@ -9,11 +9,13 @@ from rich.table import Table
 
 from spiritlm_pl.corpora.manifest import read_info
 from spiritlm_pl.corpora.synthetic.spoken import SYNTHESIZER
+from spiritlm_pl.quickstart.plan import variables
 from spiritlm_pl.quickstart.stage import ROOT
-from spiritlm_pl.quickstart.stages import CORPORA, MODEL, REPORTS, SEPARATE_LM
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
 
+REPORTS, MODEL = (Path(variables("base")[name]) for name in ("reports", "model"))
+CORPORA = ROOT / "corpora"
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
 TITLES = {
     "prompts": "real prompts",
@@ -108,7 +110,7 @@ def loss_rows() -> list[Row]:
     """Build rows of held-out losses on the kinds of data that both language models were trained on."""
     rows = []
     interleaved = read_json(MODEL / "lm" / METRICS_FILE)
-    separate = read_json(Path(SEPARATE_LM) / METRICS_FILE)
+    separate = read_json(ROOT / "lm_separate" / METRICS_FILE)
     for key, title in (("val/text/loss", "text"), ("val/speech/loss", "speech")):
         if key in interleaved and key in separate:
             value, other = f"{interleaved[key]:.2f}", f"not interleaved {separate[key]:.2f}"
@@ -153,16 +155,33 @@ def ending_line(report: str = "endings") -> str:
     return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
 
 
+def similarity_rows() -> list[Row]:
+    """Build rows of how alike the spoken and the written form of words are, in the layer where they are most."""
+    report = read_json(REPORTS / "word_similarity.json")
+    rows = []
+    for name, layers in report.items():
+        best = max(layers, key=lambda layer: layer["same"]["value"] - layer["other"]["value"])
+        rows.append(
+            Row(
+                "language model",
+                f"similarity of spoken and written words, {name}, layer {best['layer']}",
+                f"{best['same']['value']:.2f}",
+                f"other words {best['other']['value']:.2f}",
+            )
+        )
+    return rows
+
+
 def resynthesis_rows() -> list[Row]:
     """Build rows of resynthesised recordings beside the originals."""
     report = read_json(REPORTS / "resynthesis.json")
     rows = []
-    for judge, scores in report.get("recognition", {}).items():
+    for recogniser, scores in report.get("recognition", {}).items():
         made, original = scores["resynthesis"], scores["original"]
         rows.append(
             Row(
                 "vocoder",
-                f"words that {judge} hears right, %",
+                f"words that {recogniser} hears right, %",
                 f"{made['word_accuracy']:.0f}",
                 f"originals {original['word_accuracy']:.0f}",
             )
@@ -170,7 +189,7 @@ def resynthesis_rows() -> list[Row]:
         rows.append(
             Row(
                 "vocoder",
-                f"character error rate, {judge}, %",
+                f"character error rate, {recogniser}, %",
                 f"{made['character_error_rate']:.0f}",
                 f"originals {original['character_error_rate']:.0f}",
             )
@@ -182,7 +201,7 @@ def resynthesis_rows() -> list[Row]:
 
 def all_rows() -> list[Row]:
     """Build all rows of the table."""
-    language_model = [*loss_rows(), *choice_rows(), *ending_rows()]
+    language_model = [*loss_rows(), *choice_rows(), *similarity_rows(), *ending_rows()]
     return [*corpus_rows(), *hubert_rows(), *unit_rows(), *language_model, *resynthesis_rows()]
 
 

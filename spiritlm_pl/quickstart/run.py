@@ -5,24 +5,21 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
-from spiritlm_pl.quickstart import expressive
-from spiritlm_pl.quickstart.expressive import expressive_stages
 from spiritlm_pl.quickstart.expressive_report import write_expressive_report
+from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
-from spiritlm_pl.quickstart.stages import BEGINNINGS, MODEL, SAMPLES, VOICE, quickstart_stages
 from spiritlm_pl.runtime.devices import num_cores
 
 DEFAULT_STORIES = 2500
 
 
 def quickstart(
-    variant: Literal["base", "expressive"] = "base",
+    variant: Variant = "base",
     source: str = "auto",
     budget: float = 1.0,
     stories: int = DEFAULT_STORIES,
@@ -60,8 +57,7 @@ def quickstart(
         raise ValueError(f"cores must be at least 1, but is {cores} instead")
     console = Console()
     start = time.monotonic()
-    plan = expressive_stages if variant == "expressive" else quickstart_stages
-    runner = Runner(plan(source, budget, stories), cores or num_cores())
+    runner = Runner(quickstart_stages(variant, source, budget, stories), cores or num_cores())
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:
         console.print(
@@ -73,7 +69,10 @@ def quickstart(
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
     console.print()
     console.print(rich_table(rows))
-    drawn = [name for name in (f"{report}.png", f"{report}_style.png") if Path(name).is_file()]
+    pictures = [f"{report}.png", f"{report}_style.png"]
+    if variant == "base":
+        pictures.append(f"{variables(variant)['reports']}/word_similarity.png")
+    drawn = [name for name in pictures if Path(name).is_file()]
     minutes = (time.monotonic() - start) / 60
     kept = f", besides {earlier:.1f} of stages kept from earlier runs" if earlier else ""
     console.print(
@@ -85,22 +84,22 @@ def quickstart(
     console.print(what_next(variant, programs), markup=False, soft_wrap=True)
 
 
-def what_next(variant: str, programs: str) -> str:
+def what_next(variant: Variant, programs: str) -> str:
     """Return a text on what to look at, hear and try.
 
     Args:
         variant: variant that was trained: base or expressive.
         programs: prefix of the commands in the text.
     """
-    model = MODEL if variant == "base" else expressive.MODEL
-    sounds = f"{SAMPLES}/resynthesis/" if variant == "base" else f"{expressive.SAMPLES}/"
-    recording = f"{SAMPLES if variant == 'base' else expressive.SAMPLES}/{BEGINNINGS}/beginning_1.wav"
+    folders = variables(variant)
+    model, samples = folders["model"], folders["samples"]
+    sounds = f"{samples}/resynthesis/" if variant == "base" else f"{samples}/"
     option = "" if variant == "base" else f" --model {model}"
-    speech = f"--output speech --speaker {VOICE}{option}"
+    speech = f"--output speech --speaker {folders['voice']}{option}"
     return (
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
         f"\nHear:  {sounds}   (recordings beside their resynthesis)"
         f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' {speech}"
-        f"\n       {programs}spiritlm generate --speech {recording} --output text{option}"
+        f"\n       {programs}spiritlm generate --speech {folders['beginnings']}/beginning_1.wav --output text{option}"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"
     )

@@ -17,7 +17,9 @@ def check_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"device must be one that is here, but is {str(device)!r} instead ({reason})") from error
+        raise ValueError(
+            f"device must be available on this machine, but is {str(device)!r} instead ({reason})"
+        ) from error
     return torch.device(device)
 
 

@@ -26,7 +26,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         if not isinstance(description, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:
-        raise ValueError(f"{path} must be as it was written here, but is damaged: {error}") from error
+        raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error}") from error
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description
@@ -38,9 +38,10 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     Raises:
         ValueError: as by `read_description`, and if this version cannot read the vocabulary.
     """
+    description = read_description(folder)
     try:
-        return Vocabulary.from_dict(read_description(folder)["vocabulary"])
-    except (KeyError, TypeError) as error:
+        return Vocabulary.from_dict(description["vocabulary"])
+    except (KeyError, TypeError, ValueError) as error:
         path = Path(folder) / DESCRIPTION_FILE
         raise ValueError(f"{path} must hold a vocabulary as this version writes it, but does not: {error}") from error
 

@@ -109,12 +109,17 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens.stream": ("data.stream",),
     "tokens.widen": ("data.collate",),
 }
-# Earlier name -> present name, where more than the module has changed.
+# Earlier name -> present name, where more than the module has changed. A module that has kept its own name calls
+# `look_up_older_names` for such names.
 RENAMED: dict[str, str] = {
     "callbacks.bystander.bystander": "callbacks.evaluation_context.evaluation_context",
     "corpora.lhotse_source.Piece": "corpora.sources.lhotse_source.CutUtterance",
+    "evaluation.expressivity.Judged": "evaluation.expressivity.WaveformFigures",
+    "evaluation.expressivity.Judges": "evaluation.expressivity.ExpressivityModels",
+    "evaluation.expressivity.judge": "evaluation.expressivity.measure_waveform",
     "evaluation.renditions.Rendition": "evaluation.resyntheses.Resynthesis",
     "evaluation.renditions.renditions": "evaluation.resyntheses.resyntheses",
+    "evaluation.stored_speech.judged_vocoder": "evaluation.stored_speech.load_evaluated_vocoder",
     "evaluation.voice_judges.VoiceJudge": "evaluation.classifiers.VoiceClassifier",
     "evaluation.voice_judges.load_judge": "evaluation.classifiers.load_classifier",
     "inference.KINDS": "runtime.inference.CHANNELS_LAST",
@@ -122,6 +127,7 @@ RENAMED: dict[str, str] = {
     "tokens.blocks.KINDS": "data.blocks.STREAM_KINDS",
     "tokens.documents.Word": "data.documents.WordIds",
     "tokens.widen.widen": "data.collate.collate",
+    "vocoder.losses.Judgement": "vocoder.losses.DiscriminatorOutput",
 }
 
 
@@ -161,17 +167,26 @@ class OlderNames(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Make the module look up its names when they are asked for."""
+        look_up_older_names(module.__name__)
 
-        def get(name: str) -> Any:
-            older = f"{module.__name__}.{name}"
-            path = older if name.startswith("__") else todays_name(older)  # tools ask every module for such names
-            if path == older:
-                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-            warnings.warn(f"{older} is now {path}", DeprecationWarning, stacklevel=2)
-            home, _, attribute = path.rpartition(".")
-            return getattr(import_module(home), attribute)
 
-        module.__getattr__ = get  # type: ignore[method-assign]
+def look_up_older_names(module: str) -> None:
+    """Make an imported module return what it does not define itself, but the tables have an earlier name for.
+
+    Args:
+        module: dotted name of the module, its `__name__`.
+    """
+
+    def get(name: str) -> Any:
+        older = f"{module}.{name}"
+        path = older if name.startswith("__") else todays_name(older)  # tools ask every module for such names
+        if path == older:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{older} is now {path}", DeprecationWarning, stacklevel=2)
+        home, _, attribute = path.rpartition(".")
+        return getattr(import_module(home), attribute)
+
+    sys.modules[module].__getattr__ = get  # type: ignore[method-assign]
 
 
 def _has_children(name: str) -> bool:

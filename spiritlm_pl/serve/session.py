@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
+from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.generation.synthesis import NO_DURATIONS
@@ -186,7 +188,7 @@ class Session:
         with self._model:
             (pieces,) = spirit_lm.generate(prompt, output, replace(settings, num_samples=1), progress)
         read = spirit_lm.encode_prompt(prompt)
-        return Answer(pieces, read.tokens, self._written(pieces, read.last), pieces.finish_reason)
+        return Answer(pieces, read.tokens, self._written(pieces, read), pieces.finish_reason)
 
     def vocode(
         self, tokens: Sequence[int], durations: Sequence[int] | None = None, voice: Voice | None = None
@@ -207,6 +209,7 @@ class Session:
             synthesis = spirit_lm.synthesis
             if synthesis is None:
                 raise ValueError("a vocoder must be in the model's folder, but there is none")
+            tokens = joined_speech([tokens], spirit_lm.vocabulary)
             units = synthesis.units(tokens)
             if not len(units):
                 raise nothing_to_speak(spirit_lm.vocabulary.layout)
@@ -214,7 +217,7 @@ class Session:
             if len(frames) != len(units):
                 if spirit_lm.vocabulary.layout.framewise:
                     raise ValueError(NO_DURATIONS)
-                raise ValueError(f"durations must be {len(units)}, one a unit, but are {len(frames)} instead")
+                raise ValueError(f"durations must be {len(units)}, one for each unit, but are {len(frames)} instead")
             seconds, most = int(frames.sum()) * synthesis.hop_length / synthesis.sample_rate, self.limits.max_seconds
             if seconds > most:
                 raise ValueError(f"speech must last at most {most:g} s, but would last {seconds:.1f} s instead")
@@ -226,15 +229,18 @@ class Session:
         """Return the same model with another voice."""
         return self.spirit_lm if voice is None else self.spirit_lm.in_voice(voice.speaker, voice.style)
 
-    def _written(self, pieces: Sequence[Piece], last: Modality) -> list[int]:
-        """Return the ids of an answer to a prompt that ends in a modality, with modality tokens at changes."""
+    def _written(self, pieces: Sequence[Piece], prompt: Prompt) -> list[int]:
+        """Return the ids of an answer behind those of its prompt, with modality tokens at changes."""
         segments = [_segment(piece) for piece in pieces]
         segments = [segment for segment in segments if segment.tokens]
         if not segments:
             return []
         first, vocabulary = segments[0].modality, self.spirit_lm.vocabulary
-        _, *tokens = encode_segments(segments, vocabulary)
-        return tokens if first is last else [vocabulary.change_marker(first), *tokens]
+        if prompt.stretch and vocabulary.layout.delays:  # whose closing steps come behind the prompt
+            whole = encode_segments([Segment(Modality.SPEECH, prompt.stretch), *segments], vocabulary, closed=True)
+            return whole[1 + len(prompt.open_stretch(vocabulary)) :]
+        _, *tokens = encode_segments(segments, vocabulary, closed=True)
+        return tokens if first is prompt.last else [vocabulary.change_marker(first), *tokens]
 
 
 def _segment(piece: Piece) -> Segment:

@@ -137,7 +137,7 @@ class TextTokenizer:
 
     @property
     def prefixes(self) -> bool:
-        """Whether the tokenizer puts a space before every text; if not, only before one that follows something."""
+        """Whether every text is encoded with a space before it; if not, only text that follows other pieces."""
         return self.backend.prefixes
 
     @property

@@ -124,7 +124,7 @@ class CoarseFeatures(nn.Module):
 
 
 def segment_numbers(frames: Tensor, similarity: float, longest: int) -> Tensor:
-    """Number the segments of like frames.
+    """Number the segments of similar frames.
 
     Args:
         frames: frames of one utterance (T, D).

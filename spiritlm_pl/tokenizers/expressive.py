@@ -83,7 +83,7 @@ class ExpressiveTokenizer(nn.Module):
             ("style", STYLE_RATE, style.frame_rate),
         ):
             if rate != wanted:
-                raise ValueError(f"{name} must give {wanted:g} codes a second, but gives {rate:g} instead")
+                raise ValueError(f"{name} must give {wanted:g} codes per second, but gives {rate:g} instead")
         if phonetic.frame_rate <= STYLE_RATE:
             raise ValueError(
                 f"phonetic must give more than {STYLE_RATE:g} unit a second, but gives {phonetic.frame_rate:g}: "
@@ -92,7 +92,7 @@ class ExpressiveTokenizer(nn.Module):
         for name, rate in (("phonetic", phonetic.sample_rate), ("style", style.sample_rate)):
             if rate != SAMPLE_RATE:
                 raise ValueError(
-                    f"{name} must take {SAMPLE_RATE} samples a second, as F0 does, but takes {rate} instead"
+                    f"{name} must take {SAMPLE_RATE} samples per second, as F0 does, but takes {rate} instead"
                 )
         self.phonetic, self.pitch, self.style, self.together = phonetic, pitch, style, together
 

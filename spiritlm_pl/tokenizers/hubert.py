@@ -99,7 +99,7 @@ class HubertConfig:
         """Check values for which the errors of the layers themselves would be unclear."""
         if len(self.kernels) != len(self.strides):
             raise ValueError(
-                f"strides must be as many as kernels {len(self.kernels)}, but are {len(self.strides)} instead"
+                f"strides must be {len(self.kernels)}, one for each kernel, but are {len(self.strides)} instead"
             )
         if self.extractor_mode not in EXTRACTOR_MODES:
             raise ValueError(f"extractor_mode must be one of {EXTRACTOR_MODES}, but is {self.extractor_mode!r} instead")

@@ -103,7 +103,7 @@ class LinearQuantizerConfig:
 
 
 class LinearQuantizer(nn.Module):
-    """Quantizer that takes the best class of one linear layer, as the release's style encoder ends."""
+    """Quantizer that takes the best class of one linear layer, as at the end of the published style encoder."""
 
     config_class = LinearQuantizerConfig
 

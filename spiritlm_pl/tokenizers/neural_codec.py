@@ -102,7 +102,8 @@ class NeuralCodec(nn.Module):
         codec: the codec; None builds it from the configuration with random weights.
 
     Raises:
-        ValueError: if the codec lacks a method or a number, or has fewer codebooks than are asked for.
+        ValueError: if the codec has no encode, decode, sample rate, frame rate or codebook size, or has fewer codebooks
+            than are asked for.
     """
 
     config_class = NeuralCodecConfig

@@ -1,6 +1,6 @@
 """Discriminators of waveforms: multi-period and multi-scale (HiFi-GAN), and small ones over spectrograms.
 
-Each maps waveforms (B, S) to a list of judgements, one per period, scale or resolution.
+Each maps waveforms (B, S) to a list of `DiscriminatorOutput`, one per period, scale or resolution.
 
 Shapes: B batch, C channels, S samples, P period, K frequency bins, F frames.
 """
@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from spiritlm_pl.vocoder.losses import Judgement
+from spiritlm_pl.vocoder.losses import DiscriminatorOutput
 
 SLOPE = 0.1
 
 
 class Discriminator(nn.Module, ABC):
-    """Base class of discriminators, from waveforms (B, S) to judgements."""
+    """Base class of discriminators, from waveforms (B, S) to scores and activations."""
 
     @abstractmethod
-    def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S)."""
+    def forward(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        """Score waveforms (B, S); see `DiscriminatorOutput`."""
 
 
 class ConvStack(nn.Module):
@@ -39,14 +39,14 @@ class ConvStack(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.last = last
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge an input of any shape that the first layer accepts."""
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        """Score an input of any shape that the first layer accepts."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
             features.append(x)
         scores = self.last(x)
-        return Judgement(scores.flatten(1), [*features, scores])
+        return DiscriminatorOutput(scores.flatten(1), [*features, scores])
 
 
 class MultiPeriodDiscriminator(Discriminator):
@@ -73,13 +73,13 @@ class MultiPeriodDiscriminator(Discriminator):
             layers.append(weight_norm(nn.Conv2d(sizes[-1], sizes[-1], (5, 1), padding=(2, 0))))
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))))
 
-    def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per period."""
-        judgements = []
+    def forward(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        """Score waveforms (B, S); return one output per period."""
+        outputs = []
         for period, stack in zip(self.periods, self.stacks, strict=True):
             padded = F.pad(waveforms[:, None], (0, -waveforms.shape[1] % period), mode="reflect")
-            judgements.append(stack(padded.unflatten(-1, (-1, period))))  # (B, 1, S / P, P)
-        return judgements
+            outputs.append(stack(padded.unflatten(-1, (-1, period))))  # (B, 1, S / P, P)
+        return outputs
 
 
 class MultiScaleDiscriminator(Discriminator):
@@ -110,15 +110,15 @@ class MultiScaleDiscriminator(Discriminator):
             layers = [norm(nn.Conv1d(a, b, k, s, padding=k // 2, groups=g)) for a, b, k, s, g in plan]
             self.stacks.append(ConvStack(layers, norm(nn.Conv1d(c, 1, 3, padding=1))))
 
-    def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per scale."""
+    def forward(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        """Score waveforms (B, S); return one output per scale."""
         x = waveforms[:, None]
-        judgements = []
+        outputs = []
         for scale, stack in enumerate(self.stacks):
             if scale:
                 x = F.avg_pool1d(x, 4, 2, padding=2)
-            judgements.append(stack(x))
-        return judgements
+            outputs.append(stack(x))
+        return outputs
 
 
 class SpectrogramDiscriminator(Discriminator):
@@ -142,12 +142,12 @@ class SpectrogramDiscriminator(Discriminator):
             ]
             self.stacks.append(ConvStack(layers, weight_norm(nn.Conv2d(channels, 1, 3, padding=1))))
 
-    def forward(self, waveforms: Tensor) -> list[Judgement]:
-        """Judge waveforms (B, S); one judgement per resolution."""
-        judgements = []
+    def forward(self, waveforms: Tensor) -> list[DiscriminatorOutput]:
+        """Score waveforms (B, S); return one output per resolution."""
+        outputs = []
         for n_fft, stack in zip(self.n_ffts, self.stacks, strict=True):
             window: Tensor = getattr(self, f"window{n_fft}")
             spectrum = torch.stft(waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True)
             power = spectrum.real.square() + spectrum.imag.square()
-            judgements.append(stack((power + 1e-7).log()[:, None] / 5))  # (B, 1, K, F)
-        return judgements
+            outputs.append(stack((power + 1e-7).log()[:, None] / 5))  # (B, 1, K, F)
+        return outputs

@@ -28,7 +28,7 @@ class InverseSTFTConfig(VocoderConfig):
         unit_blocks: number of blocks at the unit rate, which see the context of a unit.
         frame_blocks: number of blocks at the spectrogram's frame rate.
         upsampling: number of spectrogram frames per unit frame.
-        n_fft: number of samples in a spectrogram frame, at least 2 hops of it.
+        n_fft: number of samples in a spectrogram frame, at least twice the number between frames.
         kernel_size: taps of the depthwise convolutions, an odd number.
     """
 

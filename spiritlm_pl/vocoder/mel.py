@@ -64,7 +64,7 @@ class MelLoss(nn.Module):
         self.log_mel = LogMel(sample_rate)
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Compare waveforms (B, S) and (B, S), and return the mean."""
+        """Return the mean absolute difference of the log-mel spectrograms of two batches of waveforms (B, S)."""
         return F.l1_loss(self.log_mel(predicted), self.log_mel(target))
 
     def differences(self, predicted: Tensor, target: Tensor, lengths: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.cli.configs import config_folder, find_config, resolve_configs, shipped_configs
+from spiritlm_pl.cli.configs import OLDER_CONFIGS, config_folder, find_config, resolve_configs, shipped_configs
 from spiritlm_pl.cli.main import COMMANDS, find_command, guarded, run, told, usage, without_trust
 from spiritlm_pl.registry import TRUST
 
@@ -50,6 +50,22 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: 
         "--x",
         "lm/base_7b",
     ]
+
+
+@pytest.mark.parametrize(("older", "present"), OLDER_CONFIGS.items())
+def test_configs_are_found_by_their_older_names(
+    older: str, present: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = find_config(present)
+    assert not (config_folder() / f"{older}.yaml").exists()
+    for name in (older, f"{older}.yaml", f"conf/{older}.yaml"):
+        with pytest.warns(FutureWarning, match=f"configuration {older} is now {present}, and the folders"):
+            assert resolve_configs(["fit", "--config", name]) == ["fit", "--config", str(expected)]
+    monkeypatch.chdir(tmp_path)
+    mine = Path(f"{older}.yaml")
+    mine.parent.mkdir()
+    mine.write_text("seed_everything: 1\n")
+    assert find_config(str(mine)) == mine
 
 
 def test_parts_are_not_offered_as_runnable() -> None:

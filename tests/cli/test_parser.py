@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command, guarded, main, run, without_trust
-from spiritlm_pl.cli.parser import CommandParser, command_parser, parsed, run_command
+from spiritlm_pl.cli.parser import OLDER_OPTIONS, CommandParser, command_parser, parsed, run_command
 from spiritlm_pl.cli.training import HELP
 from spiritlm_pl.registry import TRUST
 
@@ -164,6 +164,21 @@ def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
     with pytest.raises(ArgumentError) as error:
         values(*words)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(("older", "present"), OLDER_OPTIONS.items())
+def test_the_present_name_of_an_older_option_is_told(older: str, present: str, tmp_path: Path) -> None:
+    program = "spiritlm evaluate expressivity"
+    (tmp_path / "options.yaml").write_text(f"{older[2:].replace('-', '_')}: folder\n")
+    for word, message in (
+        (f"{older}=folder", f"{older} is not an option of {program}; it is now {present}"),
+        (f"--{older[2:].replace('-', '_')}=folder", f"is not an option of {program}; it is now {present}"),
+        (f"--config={tmp_path}/options.yaml", f"is not accepted; it is now {present[2:].replace('-', '_')}"),
+    ):
+        with pytest.raises(ArgumentError, match=f"{message}$"):
+            parse(shlex.join([*program.split(), "{a: b}", "units", "corpus", "out.json", word]))
+    with pytest.raises(ArgumentError, match=f"{older} is not an option of spiritlm do; .* --help lists them"):
+        values("c", older)  # a command that never had it
 
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

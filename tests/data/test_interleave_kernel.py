@@ -1,6 +1,7 @@
 """The numpy kernel against the plain-Python rule, bit for bit."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode, visit
 from spiritlm_pl.data.interleave_reference import visit_document
 from spiritlm_pl.data.packing import PackedBlock, rows_needed, shortest_row
-from spiritlm_pl.streams import UNIT
+from spiritlm_pl.streams import UNIT, Stream, delayed
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=50, num_units=20, num_tasks=2, multiple_of=1)
@@ -20,10 +21,24 @@ DELIMITERS = ((None, None), (None, 2), (1, None), (1, 2), (2, 2))  # some tokeni
 vocabularies = st.sampled_from(
     [replace(VOCABULARY, begin_of_document=begin, end_of_document=end) for begin, end in DELIMITERS]
 )
+CODEC = Stream(name="codec", prefix="Co", size=8, rate=12.5, num_codebooks=3, deduplicated=False)
+DELAYED = [
+    Vocabulary(num_text=50, streams=delayed([CODEC], delay), num_tasks=2, multiple_of=1, end_of_document=end)
+    for delay, end in ((1, None), (2, 2))
+]
 
 words = st.builds(WordIds, st.lists(st.integers(0, 49), max_size=4), st.lists(st.integers(52, 71), max_size=6))
 documents = st.lists(st.builds(Document, st.integers(0, 2**64 - 1), st.lists(words, max_size=25)), max_size=8)
 spans = st.tuples(st.integers(1, 6), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+frames = st.lists(st.tuples(*[st.integers(52 + 8 * book, 59 + 8 * book) for book in range(3)]), max_size=5)
+codec_words = st.builds(
+    WordIds,
+    st.lists(st.integers(0, 49), max_size=4),
+    frames.map(lambda found: [code for frame in found for code in frame]),
+)
+codec_documents = st.lists(
+    st.builds(Document, st.integers(0, 2**64 - 1), st.lists(codec_words, max_size=15)), max_size=6
+)
 options = st.builds(Interleaving, mode=st.sampled_from(MODES), text_span=spans, speech_span=spans)
 
 
@@ -83,6 +98,65 @@ def test_visit_and_rows_equal_the_reference(documents, key, how, longer, vocabul
     first = data.draw(st.integers(0, block.num_rows - 1))
     end = data.draw(st.integers(first + 1, block.num_rows))
     assert block.rows(first, end).tokens.tolist() == tokens[first:end]
+
+
+MARKERS_OF_CODEC = DELAYED[0].opened_by()
+
+
+def steps_of(tokens: list[int], delays: tuple[int, ...]) -> list[int]:
+    """Tokens of a part of a row with each stretch of speech in steps, one at a time."""
+    out: list[int] = []
+    stretch: list[int] = []
+    for token in [*tokens, -1]:
+        if 52 <= token < 76:
+            stretch.append(token)
+            continue
+        assert len(stretch) % 3 == 0  # no frame is cut
+        held = [stretch[place : place + 3] for place in range(0, len(stretch), 3)]
+        for step in range(len(held) + max(delays)):
+            out += [held[step - d][book] for book, d in enumerate(delays) if 0 <= step - d < len(held)]
+        stretch = []
+        out.append(token)
+    return out[:-1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(codec_documents, st.integers(0, 2**64 - 1), options, st.integers(0, 30), st.sampled_from(DELAYED), st.data())
+def test_each_stretch_in_each_row_has_its_own_steps(documents, key, how, longer, vocabulary, data) -> None:
+    plain = replace(vocabulary, streams=delayed([CODEC], 0))
+    row_length = shortest_row(vocabulary) + longer
+    table = Documents.from_documents(documents, np.uint16)
+    order = np.random.default_rng(key % 2**32).permutation(len(documents))
+    block = packed(table, order, key, how, row_length, vocabulary)
+    rows = block.rows(0, block.num_rows)
+    bounds, said = rows.cu_seqlens.tolist(), rows.tokens.reshape(-1).tolist()
+    segments = [said[a:b] for a, b, pad in zip(bounds, bounds[1:], rows.padding, strict=False) if not pad]
+    # Without delays the same sequence, cut between frames: opened again, and each stretch in steps of its own.
+    sequences = [visit_document(documents[index], key, how, plain) for index in order]
+    stream = [(token, number, place) for number, one in enumerate(sequences) for place, token in enumerate(one)]
+    cuts = block.cuts(0, block.num_rows).tolist()
+    even = [row * len(stream) // block.num_rows for row in range(block.num_rows + 1)]
+    assert all(0 <= late - early < 3 for late, early in zip(even, cuts, strict=True))
+    expected = []
+    for a, b in zip(cuts, cuts[1:], strict=False):
+        for number, group in groupby(stream[a:b], key=lambda item: item[1]):
+            part = list(group)
+            opening = []
+            if part[0][2] > 0:
+                opening = [*vocabulary.opening]
+                if part[0][0] not in MARKERS_OF_CODEC:
+                    before = [token for token in sequences[number][: part[0][2]] if token in MARKERS_OF_CODEC][-1]
+                    opening.append(vocabulary.marker(vocabulary.opened_by()[before]))
+            expected.append(steps_of([*opening, *(token for token, _, _ in part)], vocabulary.layout.delays))
+    assert segments == expected
+    first = data.draw(st.integers(0, block.num_rows - 1))
+    assert block.rows(first, block.num_rows).tokens.tolist() == rows.tokens[first:].tolist()
+
+
+def test_parts_of_frames_are_refused_where_codebooks_are_delayed() -> None:
+    table = Documents.from_documents([Document(1, [WordIds([1], [52, 60])])])
+    with pytest.raises(ValueError, match="must hold whole frames of speech, but hold parts of some"):
+        packed(table, np.arange(1), 1, Interleaving(mode="speech"), 20, DELAYED[0])
 
 
 def test_spans_alternate_and_keep_to_their_lengths() -> None:

@@ -116,7 +116,7 @@ def originals(corpus: Path) -> list[Tensor]:
     return [load_waveform(cut) for cut in load_cuts(corpus, "test")]
 
 
-def judge_network(labels: Sequence[str]) -> StyleEncoder:
+def classifier_network(labels: Sequence[str]) -> StyleEncoder:
     """Random weights, MFCCs without the utterance's mean left in."""
     torch.manual_seed(0)
     settings = {"frame_rate": 50.0, "normalize": False}
@@ -131,8 +131,8 @@ class Mini:
     units: Path
     base: Path
     expressive: Path
-    style_judge: Path
-    speaker_judge: Path
+    style_classifier: Path
+    speaker_classifier: Path
 
     def vocoders(self) -> str:
         return f'{{"Base": "{self.base}", "Expressive": "{self.expressive}"}}'
@@ -156,7 +156,7 @@ class Kit:
     corpus = staticmethod(write_corpus)
     vocoder = staticmethod(vocoder)
     originals = staticmethod(originals)
-    judge = staticmethod(judge_network)
+    classifier = staticmethod(classifier_network)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -169,8 +169,8 @@ class Kit:
             write_units(folder / "units", [tokens_of(one) for one in said] if rows is None else rows),
             save_network(folder / "base", vocoder(BASE), "vocoder"),
             save_network(folder / "expressive", vocoder(EXPRESSIVE), "vocoder"),
-            save_network(folder / "style", judge_network(("high", "low")), "style"),
-            save_network(folder / "speaker", judge_network(("ann", "bob")), "style"),
+            save_network(folder / "style", classifier_network(("high", "low")), "style"),
+            save_network(folder / "speaker", classifier_network(("ann", "bob")), "style"),
         )
 
 

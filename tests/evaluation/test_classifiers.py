@@ -1,4 +1,4 @@
-"""Judges of style and voice: what they say of whole utterances, and what similarities mean."""
+"""Classifiers of style and speaker: what they say of whole utterances, and what similarities mean."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,22 +11,22 @@ from spiritlm_pl.evaluation.classifiers import VoiceClassifier, load_classifier,
 from spiritlm_pl.runtime.checkpoint import save_network
 
 
-def test_a_judge_says_what_its_network_says_of_a_batch(kit: Any) -> None:
-    network = kit.judge(("high", "low"))
-    judge = VoiceClassifier(network)
+def test_a_classifier_says_what_its_network_says_of_a_batch(kit: Any) -> None:
+    network = kit.classifier(("high", "low"))
+    classifier = VoiceClassifier(network)
     waveforms = [kit.Said("a", f0).waveform()[: 16_000 + 5_000 * i] for i, f0 in enumerate((100.0, 150.0, 230.0))]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     with torch.no_grad():
         features, counts = network(pad_sequence(waveforms, batch_first=True), lengths)
         whole = network.utterances(features, counts)
-        labels = [judge.labels[index] for index in network.classify(whole).argmax(-1).tolist()]
-    assert [judge.label(waveform) for waveform in waveforms] == labels
+        labels = [classifier.labels[index] for index in network.classify(whole).argmax(-1).tolist()]
+    assert [classifier.label(waveform) for waveform in waveforms] == labels
     for waveform, expected in zip(waveforms, whole, strict=True):
-        torch.testing.assert_close(judge.features(waveform), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(classifier.features(waveform), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_waveforms_of_another_rate_are_resampled(kit: Any) -> None:
-    network, waveform = kit.judge(("a", "b")), kit.Said("a").waveform()
+    network, waveform = kit.classifier(("a", "b")), kit.Said("a").waveform()
     half = VoiceClassifier(network, sample_rate=8_000).features(waveform[::2])
     whole = VoiceClassifier(network).features(waveform)
     assert similarity(half, whole) > 0.9
@@ -45,23 +45,25 @@ def test_the_scale_is_of_all_pairs() -> None:
     assert similarity_scale([]).same_speaker is None
 
 
-def test_a_judge_has_labels(kit: Any) -> None:
-    folder = save_network(kit.folder / "judge", kit.judge(("high", "low")), "style")
-    assert load_classifier("style_judge", folder, "style").labels == ("high", "low")
-    save_network(folder, kit.judge(()), "style")
-    with pytest.raises(ValueError, match="style_judge must be a network that tells labels apart, but .* has no labels"):
-        load_classifier("style_judge", folder, "style")
+def test_a_classifier_has_labels(kit: Any) -> None:
+    folder = save_network(kit.folder / "classifier", kit.classifier(("high", "low")), "style")
+    assert load_classifier("style_classifier", folder, "style").labels == ("high", "low")
+    save_network(folder, kit.classifier(()), "style")
+    with pytest.raises(
+        ValueError, match="style_classifier must be a network that tells labels apart, but .* has no labels"
+    ):
+        load_classifier("style_classifier", folder, "style")
     save_network(folder, kit.vocoder(kit.base), "vocoder")
     with pytest.raises(ValueError, match="must be of stage 'style'"):
-        load_classifier("speaker_judge", folder, "speaker")
+        load_classifier("speaker_classifier", folder, "speaker")
 
 
-def test_a_judge_tells_what_it_was_trained_for(kit: Any) -> None:
-    network = kit.judge(("ann", "bob"))
+def test_a_classifier_tells_what_it_was_trained_for(kit: Any) -> None:
+    network = kit.classifier(("ann", "bob"))
     network.config = replace(network.config, target="speaker")
     folder = save_network(kit.folder / "speakers", network, "style")
-    assert load_classifier("speaker_judge", folder, "speaker").labels == ("ann", "bob")
+    assert load_classifier("speaker_classifier", folder, "speaker").labels == ("ann", "bob")
     with pytest.raises(
-        ValueError, match="style_judge must be a network that tells styles apart, but .* tells speakers"
+        ValueError, match="style_classifier must be a network that tells styles apart, but .* tells speakers"
     ):
-        load_classifier("style_judge", folder, "style")
+        load_classifier("style_classifier", folder, "style")

@@ -14,9 +14,9 @@ from spiritlm_pl.streams import SpeechLayout
 def test_expressivity_in_one_table(kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     mini = kit.mini()
     out, audio = tmp_path / "reports" / "tones.json", tmp_path / "audio"
-    judges = [f"--style_judge={mini.style_judge}", f"--speaker_judge={mini.speaker_judge}"]
+    classifiers = [f"--style_classifier={mini.style_classifier}", f"--speaker_classifier={mini.speaker_classifier}"]
     command = ["evaluate", "expressivity", mini.vocoders(), str(mini.units), str(mini.corpus), str(out)]
-    run([*command, *judges, "--f0=yin", f"--audio={audio}", "--utterances=6"])
+    run([*command, *classifiers, "--f0=yin", f"--audio={audio}", "--utterances=6"])
     report = json.loads(out.read_text())
     assert report["num_utterances"] == 6 and report["f0"] == "yin" and report["codes"] == "stream"
     assert set(report["systems"]) == {"original", "Base", "Expressive"}
@@ -62,8 +62,11 @@ def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Pat
         ([f'{{"x": "{tmp_path}/fewer"}}', *paths], "vocoder 'x' does not fit: .*num_units must be at least .*12"),
         ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: units must have pitch"),
         ([mini.vocoders(), str(foreign), *paths[1:]], "units must be those of the corpus"),
-        ([mini.vocoders(), *paths, f"--style_judge={mini.base}"], "style_judge: checkpoint must be of stage 'style'"),
-        ([mini.vocoders(), *paths, "--device=nowhere"], "device must be one that is here, but is 'nowhere'"),
+        (
+            [mini.vocoders(), *paths, f"--style_classifier={mini.base}"],
+            "style_classifier: checkpoint must be of stage 'style'",
+        ),
+        ([mini.vocoders(), *paths, "--device=nowhere"], "device must be available on this machine, but is 'nowhere'"),
         (["{}", *paths], "vocoders must have names"),
     ):
         with pytest.raises(ValueError, match=message):

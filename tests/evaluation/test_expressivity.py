@@ -10,7 +10,7 @@ import torch
 
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.evaluation.classifiers import VoiceClassifier
-from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
+from spiritlm_pl.evaluation.expressivity import Expressivity, ExpressivityModels
 from spiritlm_pl.evaluation.expressivity_report import ExpressivityReport
 from spiritlm_pl.evaluation.recognition import Recogniser
 from spiritlm_pl.evaluation.resyntheses import resyntheses
@@ -18,10 +18,12 @@ from spiritlm_pl.evaluation.stored_speech import stored_speech
 from spiritlm_pl.f0.extractors import YIN
 
 
-def measured(kit: Any, mini: Any, vocoders: Mapping[str, Any], **judges: Any) -> ExpressivityReport:
+def measured(kit: Any, mini: Any, vocoders: Mapping[str, Any], **models: Any) -> ExpressivityReport:
     stored = stored_speech(mini.units, mini.corpus)
     measure = Expressivity(
-        Judges(extractor=YIN(), **judges), stored.layout, {name: one.expressive for name, one in vocoders.items()}
+        ExpressivityModels(extractor=YIN(), **models),
+        stored.layout,
+        {name: one.expressive for name, one in vocoders.items()},
     )
     for resynthesis in resyntheses(vocoders, stored):
         measure.add(resynthesis)
@@ -50,11 +52,11 @@ def plain(report: ExpressivityReport) -> dict[str, Any]:
 
 def test_the_original_is_perfect_and_silence_is_not(kit: Any) -> None:
     mini = kit.mini()
-    judges = {
-        "style": VoiceClassifier(kit.judge(("high", "low"))),
-        "speaker": VoiceClassifier(kit.judge(("ann", "bob"))),
+    models = {
+        "style": VoiceClassifier(kit.classifier(("high", "low"))),
+        "speaker": VoiceClassifier(kit.classifier(("ann", "bob"))),
     }
-    report = plain(measured(kit, mini, parrots(kit, mini), **judges, recognisers={"ear": by_energy(["press", "one"])}))
+    report = plain(measured(kit, mini, parrots(kit, mini), **models, recognisers={"ear": by_energy(["press", "one"])}))
     original, same, silent, other = (report["systems"][name] for name in ("original", "same", "silent", "other"))
     assert report["num_utterances"] == 8 and report["seconds"] == pytest.approx(8 * 1.6)
     assert same["f0_frame_error"] == {"value": 0.0, "low": None, "high": None, "count": 8}  # all alike
@@ -108,11 +110,11 @@ def test_bitrates_are_those_of_what_a_vocoder_is_given(kit: Any) -> None:
     units = sum(len(row.units) for row in rows) * math.log2(12) / (8 * 1.6)
     assert other["bitrate"] == pytest.approx(units) and units < other["nominal_bitrate"]
     assert units < same["bitrate"] < same["nominal_bitrate"]
-    assert systems["original"]["style"] is None and same["style"] is None  # no judge
+    assert systems["original"]["style"] is None and same["style"] is None  # no classifier
 
 
 class Ear:
-    """A judge of style that hears how high a voice is."""
+    """A classifier of styles that hears how high a voice is."""
 
     labels = ("high", "low")
 
@@ -148,7 +150,9 @@ def test_speakers_that_nobody_knows_give_no_scale(kit: Any) -> None:
     stored = stored_speech(mini.units, mini.corpus)
     vocoder = kit.Parrot(kit.originals(mini.corpus), speakers=("unknown",))
     measure = Expressivity(
-        Judges(extractor=YIN(), speaker=VoiceClassifier(kit.judge(("ann", "bob")))), stored.layout, {"x": True}
+        ExpressivityModels(extractor=YIN(), speaker=VoiceClassifier(kit.classifier(("ann", "bob")))),
+        stored.layout,
+        {"x": True},
     )
     for resynthesis in resyntheses({"x": vocoder}, stored):
         measure.add(resynthesis)
@@ -164,7 +168,7 @@ def test_utterances_without_voice_count_for_what_they_can(kit: Any) -> None:
     hiss = 0.05 * torch.randn(len(said[1]))
     stored = stored_speech(mini.units, mini.corpus)
     save_wav(mini.corpus / "audio" / "hiss.wav", hiss)
-    measure = Expressivity(Judges(extractor=YIN()), stored.layout, {"x": True})
+    measure = Expressivity(ExpressivityModels(extractor=YIN()), stored.layout, {"x": True})
     for resynthesis in resyntheses({"x": kit.Parrot([said[0], hiss])}, stored):
         measure.add(resynthesis)
     found = plain(measure.report())["systems"]["x"]
@@ -201,4 +205,4 @@ def test_wrong_vocoders_are_refused(kit: Any) -> None:
     with pytest.raises(ValueError, match="vocoder 'x' does not fit: speaker must be one of ann, bob"):
         resyntheses({"x": kit.vocoder(kit.base)}, stored, speaker="carol")
     with pytest.raises(ValueError, match="resyntheses must be at least one"):
-        Expressivity(Judges(extractor=YIN()), stored.layout, {}).report()
+        Expressivity(ExpressivityModels(extractor=YIN()), stored.layout, {}).report()

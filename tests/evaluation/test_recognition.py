@@ -1,4 +1,4 @@
-"""Recognisers as judges: rates are pooled, the language model is a distribution, text is compared as words."""
+"""Recognisers: rates are pooled, the language model is a distribution, text is compared as words."""
 
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def test_pocketsphinx_knows_the_words_of_numbers() -> None:
     assert list(recognisers(["42"])) == ["pocketsphinx"]
 
 
-def test_judges_by_name(tmp_path: Path) -> None:
+def test_recognisers_by_name(tmp_path: Path) -> None:
     assert list(recognisers(["press one"])) == ["pocketsphinx"]
     assert recognisers(["press one"], pocketsphinx=False) == {} and recognisers(["", "..."]) == {}
     with pytest.warns(UserWarning, match="pocketsphinx knows none of these words and is left out"):

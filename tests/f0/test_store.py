@@ -160,7 +160,9 @@ def test_a_corpus_that_has_grown_is_told(corpus: Path, monkeypatch: pytest.Monke
     extract(corpus)
     write_cuts(corpus, "train", cuts)
     data = F0DataModule([str(corpus)], "yin")
-    with pytest.raises(ValueError, match=f"F0 must be of the corpus as it is, but lacks {cuts[-1].id} of split train"):
+    with pytest.raises(
+        ValueError, match=f"F0 must be that of the present corpus, but lacks {cuts[-1].id} of split train"
+    ):
         data.setup("fit")
     written: list[object] = []
 

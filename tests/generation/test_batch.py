@@ -138,7 +138,10 @@ def test_what_was_done_before_is_told(run, recordings):
         ),
         (["tokenize", "empty"], "INPUT must be a folder with audio, but empty holds none"),
         (["vocode", "latin.jsonl"], "lines of latin.jsonl must be UTF-8"),
-        (["tokenize", "t.jsonl", "--device", "banana"], "device must be one that is here, but is 'banana' instead"),
+        (
+            ["tokenize", "t.jsonl", "--device", "banana"],
+            "device must be available on this machine, but is 'banana' instead",
+        ),
         (["tokenize", "a.wav", "--variant", "base"], "variant must be left out for a model folder, but is base"),
     ],
 )

@@ -1,10 +1,9 @@
-"""A model exported for Hugging Face tools: opened, prompted and judged without code of ours."""
+"""A model exported for Hugging Face tools: opened, prompted and scored without code of ours."""
 
 import json
 import math
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -13,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from spiritlm_pl.cli.consolidate import consolidate
 from spiritlm_pl.cli.export_lm import export_lm as command
-from spiritlm_pl.data.merge import speech_stream
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codebooks import stretch_tokens
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.interop.export import export_lm
@@ -233,7 +232,7 @@ def test_readers_of_the_sentencepiece_model_are_told_of_the_speech_tokens(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other libraries
-def test_lm_eval_judges_an_export(tmp_path, text, monkeypatch):
+def test_lm_eval_scores_an_export(tmp_path, text, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -282,9 +281,8 @@ def test_the_card_of_a_codec_model_tells_the_order_of_codebooks(text, delay):
     )
     vocabulary = Vocabulary(num_text=text.vocab_size, streams=delayed(streams, delay))
     card = model_card({"vocabulary": vocabulary.to_dict()}, SimpleNamespace(encode=lambda _: [7]), text)
-    acoustic = {"acoustic": np.array([[1, 1], [2, 2]])}
-    stream = speech_stream(np.array([1, 2]), np.arange(2), acoustic, vocabulary.layout, vocabulary)
-    spoken = "".join(str(vocabulary.name(token)) for token in stream.ids(vocabulary).tolist())
+    stretch = stretch_tokens(torch.tensor([[1, 1, 1], [2, 2, 2]]), vocabulary)
+    spoken = "".join(str(vocabulary.name(token)) for token in stretch)
     assert f"`[Speech]{spoken}[Text]the cat` has the ids 7." in card and spoken.count("[") == 6
     assert "Speech is 12.5 frames a second, " in card and "in this order: `[Se..]` `[Ac0_..]` `[Ac1_..]`." in card
     assert ("stand some frames late, `[Se..]` 0, `[Ac0_..]` 1, `[Ac1_..]` 2." in card) == bool(delay)

@@ -41,8 +41,8 @@ OWN_CODE = {"AutoConfig": "configuration_moon.MoonConfig", "AutoModelForCausalLM
             r"\(gemma3\) wraps one for images or sound; save its text model first",
         ),
         ("config.json", {"model_type": "llama4"}, r"\(llama4\) wraps one for images or sound"),
-        ("config.json", {"model_type": "t5"}, r"must be a causal language model, but '.*' \(t5\) is none"),
-        ("config.json", {"model_type": "bart"}, r"must be a causal language model, but '.*' \(bart\) is none"),
+        ("config.json", {"model_type": "t5"}, r"must be a causal language model, but '.*' \(t5\) is not"),
+        ("config.json", {"model_type": "bart"}, r"must be a causal language model, but '.*' \(bart\) is not"),
         ("config.json", {}, "must have a readable config.json"),
         ("other.json", {}, "must have a readable config.json"),
     ],
@@ -151,5 +151,5 @@ def test_trained_tokens_are_not_lost_and_folders_not_overwritten(tmp_path):
     save_lm(tmp_path / "base", AutoModelForCausalLM.from_config(config), vocabulary, text)
     with pytest.raises(ValueError, match="num_units must be at least the 20 of .*, whose trained tokens are kept, but"):
         extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=10)
-    with pytest.raises(ValueError, match="output must be a new folder, but .*base holds something"):
+    with pytest.raises(ValueError, match="output must be a new folder, but .*base is not empty"):
         extend_vocab(str(tmp_path / "base"), tmp_path / "base", num_units=20)

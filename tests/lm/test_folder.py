@@ -70,7 +70,7 @@ def test_other_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"stage": "language', "spiritlm.json must be as it was written here, but is damaged"),
+        ('{"stage": "language', "spiritlm.json must be as this package wrote it, but is damaged"),
         ("[]", "but is damaged: it is no JSON object"),
         ('{"stage": "language_model"}', "must hold a vocabulary as this version writes it, but does not: 'vocabulary'"),
         ('{"stage": "language_model", "vocabulary": {"num_colours": 3}}', "but does not: .*'num_colours'"),
@@ -136,7 +136,7 @@ def test_a_model_of_the_hub_is_downloaded(tmp_path, tokenizer, monkeypatch, caps
 def test_a_model_out_of_reach_is_named(tmp_path, monkeypatch, name):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=f"base must be a folder or a hub model within reach, but is '{name}'"):
+    with pytest.raises(ValueError, match=f"base must be a folder or a reachable model of the hub, but is '{name}'"):
         extend_vocab(name, tmp_path / "new")
 
 
@@ -152,7 +152,9 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, tiny, vocabulary):
         network_config(settings, shifted)
     with pytest.raises(ValueError, match="config must name a model_type"):
         LanguageModelConfig()
-    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub model within reach, but is '/no/where'"):
+    with pytest.raises(
+        ValueError, match="checkpoint must be a folder or a reachable model of the hub, but is '/no/where'"
+    ):
         network_config(LanguageModelConfig(checkpoint="/no/where"), vocabulary)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
+from spiritlm_pl.lm import likelihood
+from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods, token_log_likelihoods
 
 
 @pytest.fixture
@@ -43,20 +44,49 @@ def test_ranks_share_the_batches(model, monkeypatch):
     assert len(calls) - number == 3 * -(-number // 3)  # equally many calls on every rank
 
 
-@pytest.mark.parametrize("batch_tokens", [8192, 20])
-def test_a_shared_context_gives_the_same(model, batch_tokens):
+def some_items():
     generator = torch.Generator().manual_seed(2)
 
     def tokens(length):
         return torch.randint(90, (length,), generator=generator).tolist()
 
-    items = [
+    return [
         (tokens(context), [tokens(length) for length in lengths])
         for context, lengths in ((5, (1, 1)), (9, (3, 7)), (1, (2, 1)), (30, (4, 4, 4)), (12, (6,)), (7, (1, 5)))
     ]
-    items = [(context, ends, [number % len(end) for number, end in enumerate(ends)]) for context, ends in items]
+
+
+@pytest.mark.parametrize("shortest", [0, 8, 100])  # all contexts shared, some, none
+@pytest.mark.parametrize("batch_tokens", [8192, 20])
+def test_a_shared_context_gives_the_same(model, batch_tokens, shortest, monkeypatch):
+    monkeypatch.setattr(likelihood, "SHORTEST_SHARED", shortest)
+    items = [(*item, [number % len(end) for number, end in enumerate(item[1])]) for item in some_items()]
     found = choice_log_likelihoods(model, items, batch_tokens)
     for (context, continuations, unscored), scores in zip(items, found, strict=True):
         ends = zip(continuations, unscored, strict=True)
         alone = log_likelihoods(model, [(context + end, len(end) - left) for end, left in ends])
         torch.testing.assert_close(scores, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("most_logits", [1, 1 << 26])
+@pytest.mark.parametrize("shortest", [0, 8, 100])
+@pytest.mark.parametrize("batch_tokens", [8192, 20])
+@torch.no_grad()
+def test_every_token_is_scored_in_the_whole_and_in_a_part_of_the_vocabulary(
+    model, batch_tokens, shortest, most_logits, monkeypatch
+):
+    monkeypatch.setattr(likelihood, "SHORTEST_SHARED", shortest)
+    monkeypatch.setattr(likelihood, "MOST_LOGITS", most_logits)
+    allowed = torch.arange(96) >= 40
+    items = some_items()
+    found = token_log_likelihoods(model, items, batch_tokens, allowed)
+    without = token_log_likelihoods(model, items, batch_tokens, with_context=False)
+    for (context, continuations), scores, own in zip(items, found, without, strict=True):
+        assert scores.context.shape == (2, len(context) - 1) and own.context.shape == (1, 0)
+        for tokens, values, plain in zip(continuations, scores.continuations, own.continuations, strict=True):
+            logits = model(torch.tensor([context + tokens])).logits[0, :-1]
+            targets = torch.tensor(context + tokens)[1:, None]
+            masked = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1).gather(1, targets)[:, 0]
+            expected = torch.stack([logits.log_softmax(-1).gather(1, targets)[:, 0], masked])
+            torch.testing.assert_close(torch.cat([scores.context, values], 1), expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(plain, expected[:1, len(context) - 1 :], rtol=1e-4, atol=1e-4)

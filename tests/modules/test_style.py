@@ -83,17 +83,18 @@ def train_features(corpus: Path, folder: Path, steps: int = 60, **options: Any) 
     return module, fit(module, data, folder, steps)
 
 
-def test_styles_are_told_apart_and_the_judge_is_exported(corpus: Path, tmp_path: Path) -> None:
+def test_styles_are_told_apart_and_the_classifier_is_exported(corpus: Path, tmp_path: Path) -> None:
     module, figures = train_features(corpus, tmp_path)
     assert figures["val/accuracy_style"] == 1.0 and 0 <= figures["val/accuracy_speaker"] <= 1
     assert figures["val/commonest_speaker"] == 0.5
     module.export(str(tmp_path / "style"))
-    judge = load_network(tmp_path / "style", "style")
-    assert isinstance(judge, StyleEncoder) and judge.config.labels == ("bright", "dark")
-    assert judge.config.target == "style"
+    classifier = load_network(tmp_path / "style", "style")
+    assert isinstance(classifier, StyleEncoder) and classifier.config.labels == ("bright", "dark")
+    assert classifier.config.target == "style"
     tone = 0.2 * torch.sin(2 * math.pi * 200 * torch.arange(16_000) / 16_000)[None]
-    features, counts = judge(tone, torch.tensor([16_000]))
-    assert judge.config.labels[int(judge.classify(judge.utterances(features, counts)).argmax())] == "dark"
+    features, counts = classifier(tone, torch.tensor([16_000]))
+    likeliest = int(classifier.classify(classifier.utterances(features, counts)).argmax())
+    assert classifier.config.labels[likeliest] == "dark"
 
 
 def test_a_corpus_without_labels_is_told(corpus: Path, tmp_path: Path) -> None:

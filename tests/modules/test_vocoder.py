@@ -182,8 +182,8 @@ def test_hifigan_with_its_published_discriminators(tmp_path: Path) -> None:
         resblock_dilations=((1, 3),),
         duration_channels=8,
     )
-    judges = [MultiPeriodDiscriminator((2, 3), channels=(4, 8)), MultiScaleDiscriminator(2, channels=128)]
-    model = module(network=HiFiGANVocoder(config), discriminators=judges, adversarial_start=0)
+    discriminators = [MultiPeriodDiscriminator((2, 3), channels=(4, 8)), MultiScaleDiscriminator(2, channels=128)]
+    model = module(network=HiFiGANVocoder(config), discriminators=discriminators, adversarial_start=0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     fit = trainer(tmp_path, max_steps=2)
     fit.fit(model, loader(2), loader(1))
@@ -265,7 +265,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"speakers must be the data's speakers \['eve'\], but is \['ann', 'bob'\]"):
         model.setup("fit")
     endless = trainer(tmp_path, max_epochs=-1)
-    with pytest.raises(ValueError, match="trainer.max_steps must be given here, but is -1"):
+    with pytest.raises(ValueError, match="trainer.max_steps must be set for this module, but is -1"):
         endless.fit(module(generator_scheduler=OneCycle()), loader(1), loader(1))
     short = module(generator_scheduler=lambda optimizer: OneCycleLR(optimizer, 1e-3, total_steps=3))
     with pytest.raises(ValueError, match="total_steps of OneCycleLR must be at least trainer.max_steps 4, but is 3"):

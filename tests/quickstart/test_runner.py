@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spiritlm_pl.quickstart.plan import fit_options
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import Stage
-from spiritlm_pl.quickstart.stages import fit
 
 
 def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
@@ -33,22 +33,22 @@ def test_a_key_follows_the_parts_of_configs(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_budget_scales_the_steps_of_the_last_overlay() -> None:
-    overlaid = fit(0.1, "hubert/quickstart", "hubert/quickstart_iteration2")
-    assert "--trainer.max_steps=150" in overlaid and overlaid.count("--config") == 2
-    assert "--trainer.max_steps=200" in fit(0.1, "hubert/quickstart")
-    judged = fit(0.1, "style/quickstart_judge")[-2:]  # is measured in the end, however short
-    assert judged == ("--trainer.max_steps=60", "--trainer.val_check_interval=60")
-    assert fit(0.5, "style/quickstart_judge")[-1] == "--trainer.max_steps=300"
-    assert fit(1.0, "hubert/quickstart") == ("fit", "--config", "hubert/quickstart")
-    assert fit(0.1, "quantizer/quickstart") == ("fit", "--config", "quantizer/quickstart")  # counts in epochs
+    overlaid = fit_options(0.1, ("hubert/quickstart", "hubert/quickstart_iteration2"))
+    assert overlaid[0] == "--trainer.max_steps=150"
+    assert fit_options(0.1, ("hubert/quickstart",))[0] == "--trainer.max_steps=200"
+    classifier = fit_options(0.1, ("style/quickstart_classifier",))  # is measured in the end, however short
+    assert classifier == ("--trainer.max_steps=60", "--trainer.val_check_interval=60")
+    assert fit_options(0.5, ("style/quickstart_classifier",)) == ("--trainer.max_steps=300",)
+    assert fit_options(1.0, ("hubert/quickstart",)) == ()
+    assert fit_options(0.1, ("quantizer/quickstart",)) == ()  # counts in epochs
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_bfloat16_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "avx512_bf16": native}, raising=False)
-    named = ("fit", "--config", "vocoder/quickstart", "--config", "vocoder/quickstart_dialogue")
-    assert fit(1.0, *named[2::2]) == named + (() if native else ("--trainer.precision=32-true",))
-    assert "--trainer.precision=32-true" not in fit(1.0, "hubert/quickstart")
+    options = fit_options(1.0, ("vocoder/quickstart", "vocoder/quickstart_dialogue"))
+    assert options == (() if native else ("--trainer.precision=32-true",))
+    assert "--trainer.precision=32-true" not in fit_options(1.0, ("hubert/quickstart",))
 
 
 @pytest.mark.slow

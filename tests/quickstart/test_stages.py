@@ -1,7 +1,6 @@
 """Both plans: every stage after those it needs, every command there, every configuration shipped."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,24 +9,29 @@ from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
 from spiritlm_pl.cli.parser import command_parser, parsed
 from spiritlm_pl.corpora.manifest import save_corpus
-from spiritlm_pl.quickstart.expressive import SHARED, expressive_stages
-from spiritlm_pl.quickstart.expressive_report import expressivity_rows, write_expressive_report
+from spiritlm_pl.quickstart.expressive_report import (
+    BASE,
+    EXPRESSIVE,
+    MEASURED,
+    expressivity_rows,
+    write_expressive_report,
+)
+from spiritlm_pl.quickstart.plan import Variant, plan_file, quickstart_stages, variables
 from spiritlm_pl.quickstart.report import corpus_title, ending_line, write_report
 from spiritlm_pl.quickstart.stage import Stage
-from spiritlm_pl.quickstart.stages import quickstart_stages
 
-Plan = Callable[[str, float, int], list[Stage]]
+VARIANTS = ("base", "expressive")
 
 
-@pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("source", ["synthetic", "apt", "auto"])
-def test_a_plan_can_be_followed(plan: Plan, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_can_be_followed(variant: Variant, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda program: None)  # auto is synthetic here
     done: set[str] = set()
-    stages = plan(source, 0.5, 100)
+    stages = quickstart_stages(variant, source, 0.5, 100)
     if source != "apt":
         assert [stage.key({}) for stage in stages if not stage.needs] == [
-            stage.key({}) for stage in plan("synthetic", 0.5, 100) if not stage.needs
+            stage.key({}) for stage in quickstart_stages(variant, "synthetic", 0.5, 100) if not stage.needs
         ]
         assert not [words for stage in stages for words in stage.commands if "--kind=sentences" in words]
     for stage in stages:
@@ -43,7 +47,9 @@ def test_a_plan_can_be_followed(plan: Plan, source: str, monkeypatch: pytest.Mon
 
 def test_packages_at_hand_are_used(tmp_path: Path) -> None:
     def dialogue() -> Stage:
-        return next(stage for stage in expressive_stages(str(tmp_path), 1.0, 100) if stage.name == "dialogue")
+        return next(
+            stage for stage in quickstart_stages("expressive", str(tmp_path), 1.0, 100) if stage.name == "dialogue"
+        )
 
     assert dialogue().commands[0][:2] == ("prepare", "styles") and "in place of" in dialogue().title
     (tmp_path / "flight-of-the-amazon-queen_1.0.deb").touch()
@@ -51,9 +57,9 @@ def test_packages_at_hand_are_used(tmp_path: Path) -> None:
     assert f"--source={tmp_path}" in dialogue().commands[0] and dialogue().title == "acted speech: fetch, align"
 
 
-@pytest.mark.parametrize("plan", [quickstart_stages, expressive_stages])
-def test_every_command_takes_its_arguments(plan: Plan) -> None:
-    for stage in plan("apt", 1.0, 100):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_command_takes_its_arguments(variant: Variant) -> None:
+    for stage in quickstart_stages(variant, "apt", 1.0, 100):
         for words in stage.commands:
             if words[0] in COMMANDS:
                 target, program, rest = find_command(words)
@@ -62,10 +68,36 @@ def test_every_command_takes_its_arguments(plan: Plan) -> None:
 
 
 def test_the_variants_share_their_first_stages() -> None:
-    base = {stage.name: stage.key(dict.fromkeys(stage.needs, "")) for stage in quickstart_stages("apt", 1.0, 100)}
-    for stage in expressive_stages("apt", 1.0, 100):
-        if stage.name in SHARED:
-            assert stage.key(dict.fromkeys(stage.needs, "")) == base[stage.name]
+    base, expressive = (
+        {stage.name: stage.key(dict.fromkeys(stage.needs, "")) for stage in quickstart_stages(variant, "apt", 1.0, 100)}
+        for variant in VARIANTS
+    )
+    shared = plan_file("expressive")["shared"]
+    assert len(shared) == 4 and list(expressive)[:4] == shared
+    assert [expressive[name] for name in shared] == [base[name] for name in shared]
+
+
+def test_a_change_for_a_source_names_a_stage_and_all_settings_are_known() -> None:
+    known = set(Stage.__dataclass_fields__) - {"name", "configs"}
+    for variant in VARIANTS:
+        plan = plan_file(variant)
+        changes = [change for stages in plan["sources"].values() for change in stages.items()]
+        for name, settings in (*plan["stages"].items(), *changes):
+            assert name in plan["stages"] and set(settings) <= known
+
+
+def test_a_path_with_spaces_and_dollars_stays_one_word(tmp_path: Path) -> None:
+    folder = tmp_path / "my $root ${model} files"
+    folder.mkdir()
+    assert f"--source={folder}" in quickstart_stages("base", str(folder), 1.0, 100)[0].commands[0]
+
+
+def test_the_report_reads_what_the_plan_measures() -> None:
+    words = [words for stage in quickstart_stages("expressive", "apt", 1.0, 100) for words in stage.commands]
+    measured = [one for one in words if one[:2] == ("evaluate", "expressivity")]
+    assert tuple(Path(one[5]).stem.removeprefix("expressivity_") for one in measured) == MEASURED
+    assert all(list(json.loads(one[2])) == [BASE, EXPRESSIVE] for one in measured)
+    assert variables("expressive")["reports"] == variables("base")["reports"] == "quickstart/reports"
 
 
 def test_what_was_not_measured_is_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +130,9 @@ def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: p
     titles = [corpus_title(name) for name in ("prompts", "styles", "dialogue")]
     assert titles == ["synthetic prompts", "spoken styles", "acted dialogue"]
     for source, title in (("apt", "real speech: fetch, align"), ("synthetic", "stories in place of real speech")):
-        assert quickstart_stages(source, 1.0, 100)[0].title == title
+        assert quickstart_stages("base", source, 1.0, 100)[0].title == title
     for source, title in (("apt", "acted speech: fetch, align"), ("synthetic", "styles in place of acted speech")):
-        assert title in [stage.title for stage in expressive_stages(source, 1.0, 100)]
+        assert title in [stage.title for stage in quickstart_stages("expressive", source, 1.0, 100)]
 
 
 def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

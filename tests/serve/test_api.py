@@ -255,7 +255,7 @@ def test_the_speech_of_a_prompt_is_limited_as_a_whole(client, monkeypatch):
         ({"units": [20]}, "unit must be in [0, 20), but is 20"),
         ({"units": [-1]}, "unit must be in [0, 20), but is -1"),
         ({"units": []}, "at least one unit"),
-        ({"units": [1, 2], "durations": [3]}, "durations must be 2, one a unit, but are 1"),
+        ({"units": [1, 2], "durations": [3]}, "durations must be 2, one for each unit, but are 1"),
         ({"units": [1], "durations": [0]}, "durations must be in [1, 10000], but one is 0"),
         ({"units": [1, 2], "durations": [100, 200]}, "at most 3 s, but would last 12.0 s"),
         ({"units": [1, 2] * 200}, "at most 3 s, but would last"),

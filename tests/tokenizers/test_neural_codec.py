@@ -158,7 +158,7 @@ def test_no_codec_is_told(tmp_path: Path) -> None:
         (Units.of_codebooks(torch.full((3, 4), 32)), r"codec must be in \[0, 32\), but is 32"),
         (Units.of_codebooks(torch.zeros(3)), r"codes of codec must have 4 codebooks, but have shape \(3,\)"),
         (Units.of_codebooks(torch.zeros(3, 4), {"more": torch.zeros(3)}), "of the streams codec .* ones are more"),
-        (Units(torch.zeros(3, 4).long(), torch.arange(2), 3), "starts must be 3, one a unit, but are 2"),
+        (Units(torch.zeros(3, 4).long(), torch.arange(2), 3), "starts must be 3, one for each unit, but are 2"),
     ],
 )
 def test_tokens_that_are_not_of_the_layout_are_refused(units: Units, message: str, tmp_path: Path) -> None:

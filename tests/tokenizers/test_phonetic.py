@@ -97,5 +97,5 @@ def test_errors_name_the_argument(tmp_path: Path) -> None:
         PhoneticTokenizer.load(tmp_path)
     with pytest.raises(ValueError, match="frame_rate must divide"):
         MFCCConfig(frame_rate=30.0)
-    with pytest.raises(ValueError, match="strides must be as many"):
+    with pytest.raises(ValueError, match="strides must be .*, one for each kernel"):
         HubertConfig(kernels=(10,), strides=(5, 2))

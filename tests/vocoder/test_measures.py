@@ -7,7 +7,7 @@ import torch
 
 from spiritlm_pl.f0.yin import f0_differences, f0_error, yin_f0
 from spiritlm_pl.vocoder.duration import collapse, duration_loss, durations_from_log
-from spiritlm_pl.vocoder.losses import Judgement, adversarial_loss, discriminator_loss, feature_matching_loss
+from spiritlm_pl.vocoder.losses import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import LogMel, MelLoss, MultiResolutionSTFTLoss
 
 
@@ -53,13 +53,13 @@ def test_durations_are_at_least_one_and_round() -> None:
 
 
 def test_adversarial_losses() -> None:
-    def judged(score: float, activation: float) -> list[Judgement]:
-        return [Judgement(torch.full((2, 3), score), [torch.full((2, 4), activation)])] * 2
+    def outputs(score: float, activation: float) -> list[DiscriminatorOutput]:
+        return [DiscriminatorOutput(torch.full((2, 3), score), [torch.full((2, 4), activation)])] * 2
 
-    assert discriminator_loss(judged(1, 0), judged(0, 0)) == 0
-    assert discriminator_loss(judged(0, 0), judged(1, 0)) == 4
-    assert adversarial_loss(judged(0.5, 0)) == 0.5
-    assert feature_matching_loss(judged(0, 1), judged(0, 3)) == 4
+    assert discriminator_loss(outputs(1, 0), outputs(0, 0)) == 0
+    assert discriminator_loss(outputs(0, 0), outputs(1, 0)) == 4
+    assert adversarial_loss(outputs(0.5, 0)) == 0.5
+    assert feature_matching_loss(outputs(0, 1), outputs(0, 3)) == 4
 
 
 @pytest.mark.parametrize("f0", [80.0, 150.0, 221.0, 400.0])

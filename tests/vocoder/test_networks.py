@@ -212,8 +212,8 @@ def test_head_inverts_a_spectrogram() -> None:
         SpectrogramDiscriminator(channels=4),
     ],
 )
-def test_discriminators_judge_any_length(discriminator: torch.nn.Module) -> None:
+def test_discriminators_score_any_length(discriminator: torch.nn.Module) -> None:
     for samples in (6400, 6401):
-        for judgement in discriminator(torch.randn(2, samples)):
-            assert judgement.scores.shape[0] == 2 and judgement.scores.ndim == 2
-            assert torch.isfinite(judgement.scores).all() and len(judgement.features) > 2
+        for output in discriminator(torch.randn(2, samples)):
+            assert output.scores.shape[0] == 2 and output.scores.ndim == 2
+            assert torch.isfinite(output.scores).all() and len(output.features) > 2

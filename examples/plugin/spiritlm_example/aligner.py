@@ -9,7 +9,7 @@ from spiritlm_pl.corpora.manifest import Word
 
 
 class EvenAligner:
-    """Give each word of an utterance the same share of its time."""
+    """Aligner that gives each word of an utterance the same share of its duration."""
 
     name = "even"
     needs_audio = True

@@ -8,9 +8,9 @@ def run_lengths(units: str, out: str, split: Split = "test") -> None:
     """Measure how long units last, in frames.
 
     Args:
-        units: a tokenised corpus.
+        units: folder of a tokenised corpus.
         out: JSON file to write.
-        split: which split to measure on.
+        split: split to measure on: train, validation or test.
     """
     frames = runs = 0
     for utterance in UnitCorpus(units, split):

@@ -1,4 +1,4 @@
-"""A whole speech tokenizer, which speaks as well: pitch and level of each frame, and sines that sound like them.
+"""A whole speech tokenizer that also decodes: pitch and level of each frame as codes, and sines as speech.
 
 It has nothing to train. Write its folder with
 `spiritlm_pl.runtime.checkpoint.save_network(folder, SineCodec(SineCodecConfig()), "speech_tokenizer")`.
@@ -19,12 +19,12 @@ QUIETEST = -60.0  # dB below full scale; the first code of a level
 
 @dataclass(frozen=True, kw_only=True)
 class SineCodecConfig:
-    """Sizes.
+    """Sizes of the codec.
 
     Args:
-        num_codes: different pitches, and different levels.
-        sample_rate: samples a second.
-        hop_length: samples a frame.
+        num_codes: number of different pitches, and of different levels.
+        sample_rate: sample rate in Hz.
+        hop_length: number of samples per frame.
     """
 
     num_codes: int = 64
@@ -39,7 +39,7 @@ class SineCodec(nn.Module):
     num_codebooks, lookahead = 2, 0
 
     def __init__(self, config: SineCodecConfig) -> None:
-        """Work out the pitches."""
+        """Compute the pitch of each code."""
         super().__init__()
         self.config, self.cardinality = config, config.num_codes
         self.sample_rate, self.hop_length = config.sample_rate, config.hop_length
@@ -49,7 +49,7 @@ class SineCodec(nn.Module):
 
     @property
     def layout(self) -> SpeechLayout:
-        """One stream of both codebooks."""
+        """Both codebooks as one stream of tokens."""
         return SpeechLayout(
             (
                 Stream(
@@ -65,7 +65,7 @@ class SineCodec(nn.Module):
 
     @torch.no_grad()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Codes of waveforms (B, S) with lengths (B,)."""
+        """Encode waveforms (B, S) with lengths (B,) in samples."""
         found = []
         for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
             frames = waveform[: length // self.hop_length * self.hop_length].view(-1, self.hop_length)  # (T, hop)
@@ -79,7 +79,7 @@ class SineCodec(nn.Module):
 
     @torch.no_grad()
     def decode_frames(self, codes: Tensor) -> Tensor:
-        """Waveform (T * hop_length,) of codes (T, 2); the phase goes on from frame to frame."""
+        """Decode codes (T, 2) to a waveform (T * hop_length,), with a phase that is continuous over frames."""
         pitch = self.pitches.cpu()[codes[:, 0]].repeat_interleave(self.hop_length)
         decibels = (codes[:, 1] / (self.cardinality - 1) - 1) * -QUIETEST
         level = (math.sqrt(2) * 10 ** (decibels / 20)).repeat_interleave(self.hop_length)
@@ -87,9 +87,9 @@ class SineCodec(nn.Module):
         return (level * phase.sin()).float().clamp(-1, 1)
 
     def speaker_id(self, speaker: str | int | None) -> int:
-        """There is one voice."""
+        """Return the id of the only voice."""
         return 0
 
     def style_id(self, style: str | int | None) -> int:
-        """There is one style."""
+        """Return the id of the only style."""
         return 0

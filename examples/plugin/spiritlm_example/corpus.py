@@ -16,12 +16,12 @@ SAMPLE_RATE = 16_000
 
 
 def tones(out: str, utterances: int = 40, seed: int = 0) -> None:
-    """Make a corpus of tones that are called by their names, three words an utterance.
+    """Make a corpus of tones whose words are the names of the tones, three in each utterance.
 
     Args:
-        out: the corpus folder to write.
-        utterances: how many.
-        seed: draws the words and the splits.
+        out: corpus folder to write.
+        utterances: number of utterances to make.
+        seed: seed for drawing the words and the splits.
     """
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE

@@ -7,7 +7,7 @@ from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, at_frames, one_by_one
 
 
 class AutocorrelationF0:
-    """Take the lag at which a window of 40 ms resembles itself most."""
+    """F0 from the lag at which the autocorrelation of a window of 40 ms is largest."""
 
     WINDOW, SHORTEST, LONGEST = 640, 32, 320  # samples: lags of 500 to 50 Hz
 
@@ -16,7 +16,7 @@ class AutocorrelationF0:
         return at_frames(one_by_one(self.row), waveforms, lengths)
 
     def row(self, waveform: Tensor) -> Tensor:
-        """Find the F0 (F,) of a waveform (S,), 0 where there is no voice."""
+        """Find the F0 (F,) in Hz of a waveform (S,); 0 for unvoiced frames."""
         padded = torch.nn.functional.pad(waveform, (0, self.WINDOW + HOP_LENGTH))
         windows = padded.unfold(0, self.WINDOW, HOP_LENGTH)[: len(waveform) // HOP_LENGTH + 1]
         spectrum = torch.fft.rfft(windows, 2 * self.WINDOW).abs().square()

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class BandConfig:
-    """Sizes, and the way to the features in configurations of data modules.
+    """Sizes of the features; configurations of data modules name this class to build them.
 
     Args:
-        feature_dim: number of bands.
-        frame_rate: frames a second.
+        feature_dim: number of frequency bands, and size of a feature vector.
+        frame_rate: number of frames per second.
     """
 
     feature_dim: int = 16

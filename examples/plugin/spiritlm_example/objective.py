@@ -10,10 +10,10 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 
 class LateTokens:
-    """Weigh tokens by their place; see `spiritlm_pl.contracts.objective.Objective`.
+    """Next-token loss with weights by place in the document; see `spiritlm_pl.contracts.objective.Objective`.
 
     Args:
-        tokens: places of a document after which a token has its full weight.
+        tokens: number of tokens of a document after which tokens have weight 1; before, the weight grows linearly.
     """
 
     def __init__(self, tokens: int = 8) -> None:
@@ -23,12 +23,12 @@ class LateTokens:
         self.tokens = tokens
 
     def check(self, vocabulary: Vocabulary) -> None:
-        """Take any vocabulary."""
+        """Accept any vocabulary."""
 
     def __call__(
         self, network: Any, batch: TokenBatch, vocabulary: Vocabulary, cross_documents: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the weighted sum, the losses and their tokens."""
+        """Return the weighted sum of the losses, the unweighted losses and their target tokens."""
         wanted = batch.loss_mask[:, 1:] & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
         places = batch.position_ids[:, 1:][wanted]
         return token_losses(network, batch, cross_documents, lambda targets: (places / self.tokens).clamp(max=1))

@@ -1,4 +1,4 @@
-"""A quantizer: the unit of a frame is that of the most similar of some frames that are remembered."""
+"""A quantizer: the unit of a frame is the number of the most similar one among some stored frames."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class NearestConfig:
-    """Sizes.
+    """Sizes of the quantizer.
 
     Args:
-        num_units: number of frames that are remembered.
+        num_units: number of stored frames, one for each unit.
         feature_dim: size of a frame's feature vector.
     """
 
@@ -20,19 +20,19 @@ class NearestConfig:
 
 
 class NearestFrames(nn.Module):
-    """Compare frames by their cosine; see `spiritlm_pl.contracts.speech_tokenizer.Quantizer`."""
+    """Quantizer by cosine similarity to stored frames; see `spiritlm_pl.contracts.speech_tokenizer.Quantizer`."""
 
     config_class = NearestConfig
 
     def __init__(self, config: NearestConfig) -> None:
-        """Remember nothing yet."""
+        """Start with frames of zeros, until `remember` stores some."""
         super().__init__()
         self.config, self.num_units, self.feature_dim = config, config.num_units, config.feature_dim
         self.register_buffer("frames", torch.zeros(config.num_units, config.feature_dim))
 
     @torch.no_grad()
     def remember(self, features: Tensor) -> None:
-        """Choose frames of features (N, D) that are as far from each other as can be."""
+        """Store frames of features (N, D) that are as dissimilar as possible."""
         chosen = [0]
         while len(chosen) < self.num_units:
             likeness = nn.functional.cosine_similarity(features[:, None], features[chosen][None], dim=-1)
@@ -40,5 +40,5 @@ class NearestFrames(nn.Module):
         self.frames.copy_(features[chosen])
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Give the units (B, T) of features (B, T, D) with lengths (B,)."""
+        """Return the units (B, T) of features (B, T, D) with lengths (B,)."""
         return nn.functional.cosine_similarity(features[:, :, None], self.frames, dim=-1).argmax(-1)

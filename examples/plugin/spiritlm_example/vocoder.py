@@ -12,11 +12,11 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 
 @dataclass(frozen=True, kw_only=True)
 class SineConfig(VocoderConfig):
-    """Sizes.
+    """Sizes of the vocoder.
 
     Args:
-        lowest: frequency of the first sine, Hz.
-        num_sines: number of sines, an octave from each to the next.
+        lowest: frequency of the first sine in Hz.
+        num_sines: number of sines, each an octave above the one before.
     """
 
     lowest: float = 200.0
@@ -24,18 +24,18 @@ class SineConfig(VocoderConfig):
 
 
 class SineGenerator(nn.Module):
-    """Turn conditioning into strengths of sines."""
+    """Generator that adds sines, whose amplitudes are computed from the conditioning."""
 
     margin = 0  # frames on either side that a frame's sound depends on
 
     def __init__(self, config: SineConfig) -> None:
-        """Make the layer."""
+        """Build the layer."""
         super().__init__()
         self.config = config
         self.strengths = nn.Conv1d(config.embedding_dim * 2, config.num_sines, 1)
 
     def forward(self, conditioning: Tensor) -> Tensor:
-        """Make waveforms (B, S) of conditioning (B, C, T)."""
+        """Compute waveforms (B, S) from conditioning vectors (B, C, T)."""
         strengths = self.strengths(conditioning).repeat_interleave(self.config.hop_length, dim=2)  # (B, N, S)
         time = torch.arange(strengths.shape[2], device=strengths.device) / self.config.sample_rate
         octaves = 2.0 ** torch.arange(self.config.num_sines, device=strengths.device)
@@ -44,7 +44,7 @@ class SineGenerator(nn.Module):
 
 
 class SineVocoder(Vocoder):
-    """Speak units as sines; embeddings, voices and durations are those of all vocoders."""
+    """Vocoder that synthesises units as sines; embeddings, voices and durations are those of all vocoders."""
 
     config_class = SineConfig
 

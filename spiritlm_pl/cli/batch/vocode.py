@@ -93,6 +93,7 @@ def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool)
     """
     import torch
 
+    from spiritlm_pl.generation.codebooks import joined_speech
     from spiritlm_pl.generation.prompt import not_speech, parse_prompt
     from spiritlm_pl.generation.types import Speech
 
@@ -105,9 +106,10 @@ def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool)
         isinstance(durations, list) and all(type(one) is int and 0 < one <= LONGEST for one in durations)
     ):
         raise ValueError(f"durations must be frames from 1 to {LONGEST}, but are {str(durations)[:60]} instead")
-    ids: list[int] = []
+    parts = []
     for piece in parse_prompt(tokens, codec.vocabulary):
         if not isinstance(piece, Speech):
             raise not_speech(piece.text, codec.vocabulary)
-        ids += piece.tokens or ()
+        parts.append(piece.tokens or ())
+    ids = joined_speech(parts, codec.vocabulary)
     return codec.decode(ids, voice, None if durations is None else torch.tensor(durations))

@@ -2,4 +2,4 @@
 
 from spiritlm_pl.registry import find_all
 
-COMMANDS = find_all("benchmarks")
+COMMANDS = find_all("metrics")

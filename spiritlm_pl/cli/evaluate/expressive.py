@@ -20,8 +20,8 @@ def expressivity(
     out: str,
     split: Split = "test",
     utterances: int | None = None,
-    style_judge: str | None = None,
-    speaker_judge: str | None = None,
+    style_classifier: str | None = None,
+    speaker_classifier: str | None = None,
     pocketsphinx: bool = True,
     whisper: str | None = None,
     language: str = "en",
@@ -40,7 +40,7 @@ def expressivity(
 
     Examples:
         spiritlm evaluate expressivity '{Base: a, Expressive: b}' data/units/mine data/corpora/mine out.json
-        spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-judge FOLDER
+        spiritlm evaluate expressivity '{Base: a}' data/units/mine data/corpora/mine out.json --style-classifier FOLDER
 
     Args:
         vocoders: exported vocoders by the name of their column, such as '{"Base": "a", "Expressive": "b"}'; a Base one
@@ -50,10 +50,11 @@ def expressivity(
         out: JSON file to write; a table is written beside it as Markdown.
         split: split to measure on: train, validation or test.
         utterances: largest number of utterances, spread evenly over the split; all if left out.
-        style_judge: exported network of stage "style" that classifies styles; without it style is not measured. Its
-            verdict is compared with the style of utterances (`custom["style"]`) that it knows; if there are none, with
-            its verdict on the original.
-        speaker_judge: exported network of stage "style" that classifies speakers; without it voices are not compared.
+        style_classifier: exported network of stage "style" that classifies styles; without it style is not measured.
+            Its label is compared with the style of utterances (`custom["style"]`) that it knows; if there are none,
+            with its label of the original.
+        speaker_classifier: exported network of stage "style" that classifies speakers; without it voices are not
+            compared.
         pocketsphinx: whether to use this recogniser; none is used if the corpus has no transcripts.
         whisper: folder of a faster-whisper model, which is used as another recogniser; none if left out.
         language: language of the transcripts, which Whisper expects: en, de, pl, ...
@@ -62,25 +63,29 @@ def expressivity(
             gives each frame its own, for comparison.
         speaker: voice of all resyntheses, by name or number; that of the utterance if left out.
         audio: folder that the first utterances are written to as wav files of 16 kHz; none are written if left out.
-        device: device for vocoders, the judges of style and voice, and F0.
+        device: device for vocoders, the classifiers of style and speaker, and F0.
     """
     trust_given(f0)
     from spiritlm_pl.evaluation.classifiers import load_classifier
-    from spiritlm_pl.evaluation.expressivity import Expressivity, Judges
+    from spiritlm_pl.evaluation.expressivity import Expressivity, ExpressivityModels
     from spiritlm_pl.evaluation.recognition import recognisers
     from spiritlm_pl.evaluation.resyntheses import resyntheses
-    from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech, text_of
+    from spiritlm_pl.evaluation.stored_speech import load_evaluated_vocoder, stored_speech, text_of
     from spiritlm_pl.f0.extractors import make_extractor
     from spiritlm_pl.vocoder.vocoder import Vocoder
 
-    networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
+    networks = {name: load_evaluated_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split, utterances)
     said = resyntheses(networks, stored, codes=codes, speaker=speaker)
     texts = [text_of(cut) for cut in stored.cuts]
-    style = None if style_judge is None else load_classifier("style_judge", style_judge, "style", device)
-    voice = None if speaker_judge is None else load_classifier("speaker_judge", speaker_judge, "speaker", device)
+    style = None if style_classifier is None else load_classifier("style_classifier", style_classifier, "style", device)
+    voice = (
+        None
+        if speaker_classifier is None
+        else load_classifier("speaker_classifier", speaker_classifier, "speaker", device)
+    )
     ears = recognisers(texts, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language)
-    judges = Judges(
+    models = ExpressivityModels(
         extractor=make_extractor(f0, device),
         recognisers=ears,
         style=style,
@@ -89,7 +94,7 @@ def expressivity(
         language=language,
     )
     full = {name: not isinstance(network, Vocoder) or network.expressive for name, network in networks.items()}
-    measure = Expressivity(judges, stored.layout, full)
+    measure = Expressivity(models, stored.layout, full)
     folder = Path(audio) if audio is not None else Path(out).with_suffix("")
     for index, resynthesis in enumerate(followed(said, len(stored), "expressivity")):
         contours = measure.add(resynthesis)
@@ -102,8 +107,8 @@ def expressivity(
         "corpus": corpus,
         "split": split,
         "utterances_without_units": stored.num_without,
-        "style_judge": style_judge,
-        "speaker_judge": speaker_judge,
+        "style_classifier": style_classifier,
+        "speaker_classifier": speaker_classifier,
         "f0": f0,
         "codes": codes,
         "speaker": speaker,
@@ -170,10 +175,10 @@ def prosody(
 
     from spiritlm_pl.evaluation.prosody import find_pairs, other_text_distance, pair_contours, prosody_report
     from spiritlm_pl.evaluation.resyntheses import resyntheses
-    from spiritlm_pl.evaluation.stored_speech import judged_vocoder, stored_speech
+    from spiritlm_pl.evaluation.stored_speech import load_evaluated_vocoder, stored_speech
     from spiritlm_pl.f0.extractors import make_extractor
 
-    networks = {name: judged_vocoder(folder, device) for name, folder in vocoders.items()}
+    networks = {name: load_evaluated_vocoder(folder, device) for name, folder in vocoders.items()}
     stored = stored_speech(units, corpus, split)
     utterances = [utterance for _, utterance in stored]
     pairs = find_pairs(utterances, contrasts or ())

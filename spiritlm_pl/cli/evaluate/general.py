@@ -8,7 +8,7 @@ from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, write_report, write
 def units(
     tokenizers: dict[str, str], corpora: list[str], out: str, split: Split = "test", utterances: int = 100
 ) -> None:
-    """Compare speech tokenizers: codebook use, units a second, phone purity, PNMI, edits under augmentation.
+    """Compare speech tokenizers: codebook use, units per second, phone purity, PNMI, edits under augmentation.
 
     Examples:
         spiritlm evaluate units '{mfcc: tokenizers/mfcc, hubert: tokenizers/hubert}' '[data/corpora/mine]' units.json
@@ -124,7 +124,7 @@ def endings(
     device: str = "cpu",
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
-    """Measure how often answers stop by themselves after beginnings of utterances, in four directions.
+    """Measure how often answers stop by themselves, from text or speech to text or speech.
 
     Examples:
         spiritlm evaluate endings quickstart/model/lm quickstart/units/stories endings.json

@@ -45,7 +45,7 @@ def resynthesis(
     from spiritlm_pl.evaluation.resynthesis import Resynthesis, evaluate_resynthesis
     from spiritlm_pl.evaluation.stored_speech import (
         check_vocoders,
-        judged_vocoder,
+        load_evaluated_vocoder,
         speak_tokens,
         stored_speech,
         text_of,
@@ -53,7 +53,7 @@ def resynthesis(
 
     if whisper is not None:
         check_whisper(whisper)
-    network = judged_vocoder(vocoder, device)
+    network = load_evaluated_vocoder(vocoder, device)
     stored = stored_speech(units, corpus, split, utterances)
     check_vocoders({vocoder: network}, stored)
     pairs = [
@@ -69,9 +69,10 @@ def resynthesis(
         pairs, pocketsphinx=pocketsphinx, whisper_folder=whisper, language=language, sample_rate=network.sample_rate
     )
     write_report(out, report.as_dict())
-    for judge, scores in report.recognition.items():
+    for recogniser, scores in report.recognition.items():
         for name, score in scores.items():
-            print(f"{judge}, {name}: word accuracy {score.word_accuracy:.1f} %, CER {score.character_error_rate:.1f} %")
+            accuracy, errors = score.word_accuracy, score.character_error_rate
+            print(f"{recogniser}, {name}: word accuracy {accuracy:.1f} %, CER {errors:.1f} %")
     for pair in pairs[:EXAMPLES] if audio is not None else ():
         waveforms = {"original": pair.original, "resynthesis": pair.made}
         save_wavs(Path(str(audio)), pair.id, waveforms, network.sample_rate)

@@ -54,7 +54,7 @@ def folder(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -146,7 +146,7 @@ def lhotse_recipe(
         seed: seed of the random splits, used if the corpus has no splits.
         validation_fraction: share of the sentences in the validation split, used if the corpus has no splits.
         test_fraction: share of the sentences in the test split, used if the corpus has no splits.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -224,7 +224,7 @@ def lhotse_manifest(
         seed: seed of the random splits, used if the manifests have no splits.
         validation_fraction: share of the sentences in the validation split, used if the manifests have no splits.
         test_fraction: share of the sentences in the test split, used if the manifests have no splits.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance

@@ -29,7 +29,7 @@ def debian_prompts(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 
@@ -74,7 +74,7 @@ def amazon_queen(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
     from spiritlm_pl.alignment.run import align_corpus
@@ -121,7 +121,7 @@ def expresso(
         max_duration: longest utterance to keep, in seconds.
         spoken_text: whether to keep transcripts as the words that are said, in lower case and without marks of
             emphasis; if false, they are kept as written.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.expresso import prepare_expresso
@@ -163,7 +163,7 @@ def emov_db(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules

@@ -27,7 +27,7 @@ def stories(
         speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_stories
 
@@ -70,7 +70,7 @@ def text(
         speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_text
 
@@ -118,7 +118,7 @@ def styles(
         parallel: say each text in all styles by all voices, to compare them.
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
-        num_jobs: number of processes; if not given, one a core.
+        num_jobs: number of processes; if not given, one per core.
     """
     from spiritlm_pl.corpora.synthetic.styles import speak_styles
 

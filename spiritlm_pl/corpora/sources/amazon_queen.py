@@ -89,7 +89,12 @@ def _strings(body: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 
 def dialogue_lines(name: str, data: bytes) -> Iterator[Line]:
-    """Yield the clips of one dialogue."""
+    """Yield the lines of one dialogue of the package, one for each clip of audio.
+
+    Args:
+        name: name of the dialogue's file in the package.
+        data: content of that file.
+    """
     body = data[_DIALOGUE:]
     if len(body) < _HEADER.size:
         raise PackageError(f"dialogue must be whole, but {name} has {len(data)} bytes instead")
@@ -174,7 +179,7 @@ def prepare_amazon_queen(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
         align: function that adds word times to the corpus in a folder, and gives none to clips that do not align.
 
     Returns:

@@ -150,7 +150,7 @@ def prepare_expresso(
         out: path of the corpus folder to write.
         rules: conditions that an utterance must meet.
         longest_piece: length in seconds above which speech without a text is cut into equal pieces; 15 as in the paper.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.

@@ -80,7 +80,7 @@ def prepare_prompts(
         seed: seed of the random splits.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.

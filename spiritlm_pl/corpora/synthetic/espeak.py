@@ -87,9 +87,13 @@ class Spoken:
 class Speaker:
     """The eSpeak NG library, which can be loaded only once in a process; use `speaker()` to get it."""
 
-    def __init__(self) -> None:
-        """Load the library and its voices."""
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+    def __init__(self, library: str | Path | None = None) -> None:
+        """Load the library and its voices.
+
+        Args:
+            library: path of the shared library; None for that of espeakng-loader. A copy of its own has its own state.
+        """
+        self._library = ctypes.CDLL(str(library or espeakng_loader.get_library_path()))
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         data = espeakng_loader.get_data_path().encode()
         self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 500, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
@@ -236,11 +240,16 @@ def whispering(name: str) -> str:
         ValueError: if there is no such voice.
     """
     speaker().set_voice(Voice(name))
-    base, _, variant = name.partition("+")
-    female = variant and regex.search(
-        r"^\s*gender\s+female", _variant_file(variant).read_text(encoding="utf-8"), regex.MULTILINE
-    )
-    return f"{base}+whisperf" if female else f"{base}+whisper"
+    return f"{name.partition('+')[0]}+whisper{'f' if is_female(name) else ''}"
+
+
+def is_female(name: str) -> bool:
+    """Whether a voice is a woman's, by its variant; voices without a variant are men's."""
+    variant = name.partition("+")[2]
+    if not variant:
+        return False
+    text = _variant_file(variant).read_text(encoding="utf-8")
+    return regex.search(r"^\s*gender\s+female", text, regex.MULTILINE) is not None
 
 
 def partition(phones: Sequence[str], alone: Sequence[Sequence[str]]) -> list[slice]:

@@ -96,7 +96,7 @@ def speak_lines(
         out: path of the corpus folder to write.
         lines: lines to say, one utterance each.
         splits: split of each line.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
         description: name, source, licence and other arguments of `save_corpus`.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def speak_stories(
         speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.
@@ -194,7 +194,7 @@ def speak_text(
         speed: rate of speech in words a minute, 80 to 450.
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.

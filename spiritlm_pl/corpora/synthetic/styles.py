@@ -145,7 +145,7 @@ def speak_styles(
         test_fraction: share of the texts in the test split.
         styles: names of the styles.
         parallel: whether to say each text in all styles by all voices.
-        num_jobs: number of processes; None for one a core.
+        num_jobs: number of processes; None for one per core.
 
     Returns:
         The contents of `corpus.json`.

@@ -134,7 +134,10 @@ def _german() -> list[tuple[regex.Pattern[str], Say]]:
 
 @lru_cache
 def abbreviations(language: str) -> list[tuple[regex.Pattern[str], Say]]:
-    """Return the expressions of a language other than English that come before those of numbers."""
+    """Return the patterns of abbreviations of a language other than English, each with what is said for it.
+
+    They are applied before the patterns of numbers.
+    """
     told = [_REPEATED, _LETTERS]
     if language in _TOLD:
         told.append(rf"(?<![\p{{L}}\p{{M}}.])(?:{_TOLD[language]})")

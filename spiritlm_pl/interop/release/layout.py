@@ -24,7 +24,7 @@ class Release:
 
     @staticmethod
     def is_at(folder: str | Path) -> bool:
-        """Whether a folder is such a directory."""
+        """Whether a folder is a directory of the published release."""
         return (Path(folder) / SPEECH).is_dir() and not (Path(folder) / SPEECH / "config.json").exists()
 
     def lm(self, variant: Variant) -> Path:

@@ -1,0 +1,1 @@
+"""Benchmarks of spoken language models: readers of their files, scores of items, and tables."""

@@ -1,0 +1,109 @@
+"""Paired tests of two models on the same items.
+
+McNemar's exact test (McNemar, 1947) counts the items on which one model has more points than the other: under the
+hypothesis that both are equally good, each model is the better one with probability one half. A tie is one half of a
+point, and an item on which one model ties and the other is right or wrong counts as one of these items, as much as one
+on which one is right and the other wrong. Items with equal points say nothing about the difference and do not count.
+
+Lines of one id, such as a word in several voices, are not independent; with several, the test is a bootstrap over ids
+(Efron, 1979) instead, of the differences of their mean points.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from spiritlm_pl.benchmarks.averages.means import SEED, by_id, check_variant, mean_points, resampled
+from spiritlm_pl.benchmarks.items import ChoiceLine
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference of two models.
+
+    Attributes:
+        difference: points of the first model less those of the second, in percent.
+        low: lower end of the difference's 95 % interval (bootstrap over ids); None if all ids differ equally.
+        high: upper end of the interval; None as for `low`.
+        p_value: probability of so large a difference, in either direction, if the models were equally good.
+        test: "mcnemar" or "bootstrap".
+        better: number of ids on which the first model has more points.
+        worse: number of ids on which it has fewer.
+        count: number of ids.
+        unpaired: number of lines that only one of the models has, which are left out.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float
+    test: Literal["mcnemar", "bootstrap"]
+    better: int
+    worse: int
+    count: int
+    unpaired: int
+
+
+def compare(
+    first: Sequence[ChoiceLine], second: Sequence[ChoiceLine], variant: str, id_labels: Sequence[str] = ()
+) -> Comparison:
+    """Compare two models on the items that both have results of.
+
+    Args:
+        first: results of the first model.
+        second: results of the second model.
+        variant: way of counting, for both.
+        id_labels: labels that together are the id, such as `swuggy.ID`; with none, each line is an id of its own.
+
+    Raises:
+        ValueError: if a line lacks this way of counting, items of one id have other labels or hypotheses, or the models
+            share no item.
+    """
+    check_variant(first, variant)
+    check_variant(second, variant)
+    ours, theirs = ({line.id: line for line in lines} for lines in (first, second))
+    shared = [line_id for line_id in ours if line_id in theirs]
+    if not shared:
+        raise ValueError("two models must have results of the same items to be compared, but share none")
+    for line_id in shared:
+        if ours[line_id].labels != theirs[line_id].labels or ours[line_id].names != theirs[line_id].names:
+            raise ValueError(f"results must be of the same items to be compared, but {line_id} differs in its labels")
+    pairs = [by_id([lines[line_id] for line_id in shared], variant, id_labels) for lines in (ours, theirs)]
+    differences = mean_points(pairs[0]) - mean_points(pairs[1])
+    single = len(pairs[0]) == len(shared)
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    draws = resampled(differences, RESAMPLES, np.random.default_rng(SEED))
+    varied = len(np.unique(differences)) > 1
+    low, high = np.quantile(draws, (0.025, 0.975)) if varied else (None, None)
+    return Comparison(
+        difference=100 * math.fsum(differences) / len(differences),
+        low=None if low is None else 100 * float(low),
+        high=None if high is None else 100 * float(high),
+        p_value=exact_p_value(better, worse) if single else _bootstrap_p_value(draws),
+        test="mcnemar" if single else "bootstrap",
+        better=better,
+        worse=worse,
+        count=len(differences),
+        unpaired=len(ours) + len(theirs) - 2 * len(shared),
+    )
+
+
+def exact_p_value(better: int, worse: int) -> float:
+    """Return the two-sided probability of so unequal numbers by chance, from the binomial distribution in integers."""
+    trials, fewer = better + worse, min(better, worse)
+    term = total = 1  # of outcomes with no success; the sum is over at most `fewer` successes
+    for successes in range(1, fewer + 1):
+        term = term * (trials - successes + 1) // successes
+        total += term
+    return min(1.0, 2 * total / 2**trials)
+
+
+def _bootstrap_p_value(draws: np.ndarray) -> float:
+    """Return twice the smaller share of resamples on either side of zero, which is never 0."""
+    most = 1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * most / (1 + len(draws)))

@@ -1,0 +1,28 @@
+"""Averages of sBLIMP: over voices for each pair of sentences, then over pairs, or over types."""
+
+from collections.abc import Sequence
+
+from spiritlm_pl.benchmarks.averages.means import by_id, check_variant, grouped, mean_of, per_group, share
+from spiritlm_pl.benchmarks.items import ChoiceLine, Figure
+
+ID = ("type", "subtype", "id")
+
+
+def figures(lines: Sequence[ChoiceLine], variant: str) -> list[Figure]:
+    """Return the figures of sBLIMP: "all" as the leaderboard has it, "mean_of_types" as many papers do, by type, voice.
+
+    Figures of labels that no line has are left out.
+
+    Args:
+        lines: results of the pairs.
+        variant: way of counting.
+
+    Raises:
+        ValueError: if a line lacks this way of counting.
+    """
+    check_variant(lines, variant)
+    found = [share("all", by_id(lines, variant, ID))]
+    types = grouped(lines, "type")
+    if types:
+        found.append(mean_of("mean_of_types", [by_id(inner, variant, ID) for inner in types.values()]))
+    return [*found, *per_group("type", lines, "type", variant, ID), *per_group("voice", lines, "voice", variant, ID)]

@@ -1,0 +1,61 @@
+"""Benchmarks that compare the log-likelihoods of a right and a wrong hypothesis."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spiritlm_pl.benchmarks.contract import Info, Line, RunSettings, Scorer
+from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine, Figure, Reading
+from spiritlm_pl.benchmarks.scoring import VARIANTS, ChoiceScorer
+from spiritlm_pl.benchmarks.speech_store import SpeechStore
+
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.spirit_lm import SpiritLM
+
+
+@dataclass(frozen=True)
+class ChoiceBenchmark:
+    """Benchmark of pairs of hypotheses.
+
+    Args:
+        info: facts about the benchmark.
+        reader: function that reads a folder; its keyword arguments are the options.
+        averages: function from lines and a way of counting (see `VARIANTS`) to figures.
+    """
+
+    info: Info
+    reader: Callable[..., Reading]
+    averages: Callable[[Sequence[ChoiceLine], str], list[Figure]]
+
+    def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
+        """Read the pairs of a folder."""
+        return self.reader(folder, **options)
+
+    def scorer(self, model: "SpiritLM", settings: RunSettings) -> Scorer:
+        """Return a function that scores pairs together."""
+        scorer = ChoiceScorer(model, settings.batch_tokens)
+        store = SpeechStore(model.codec, settings.speech_tokens)
+
+        def score(items: Sequence[ChoiceItem]) -> list[Line | Exception]:
+            found: list[Line | Exception] = []
+            encoded = []
+            for item in store.with_tokens(items):
+                try:
+                    if isinstance(item, Exception):
+                        raise item
+                    encoded.append((len(found), scorer.encode(item)))
+                    found.append({})
+                except Exception as error:  # of this item alone: its audio, its text or its length
+                    found.append(error)
+            for (place, _), line in zip(encoded, scorer.score([one for _, one in encoded]), strict=True):
+                found[place] = asdict(line)
+            return found
+
+        return score
+
+    def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
+        """Return the figures of each way of counting that all lines have."""
+        read = [ChoiceLine.from_dict(line) for line in lines]
+        shared = [name for name in VARIANTS if all(name in line.scores for line in read)]
+        return {name: self.averages(read, name) for name in shared}

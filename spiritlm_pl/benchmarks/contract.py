@@ -1,0 +1,94 @@
+"""Contract of a benchmark: what `spiritlm benchmark run` asks of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from spiritlm_pl.benchmarks.items import Figure, Reading
+
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.spirit_lm import SpiritLM
+
+Line: TypeAlias = dict[str, Any]  # result of an item: its `id` and plain values for JSON
+Scorer: TypeAlias = Callable[[Sequence[Any]], Sequence[Line | Exception]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Facts about a benchmark, which `spiritlm benchmark list` shows.
+
+    Attributes:
+        title: full name, as papers write it.
+        measures: what it measures, in one phrase.
+        licence: licence of its data.
+        source: where its data is fetched from.
+        needs: parts of a model that it needs, such as "language model, speech tokenizer".
+        size: amount of data in words, such as "10,000 pairs".
+        sets: named sets that it belongs to, such as "zero_shot" and "paper".
+        data: name of its data in the file of a set, where several benchmarks read one folder; None for its own name.
+        published: way of counting that the published figures use, of those that `figures` returns.
+    """
+
+    title: str
+    measures: str
+    licence: str
+    source: str
+    needs: str
+    size: str
+    sets: tuple[str, ...] = ()
+    data: str | None = None
+    published: str = "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of a run that do not change its results.
+
+    Attributes:
+        batch_tokens: largest number of tokens in a batch, padding included.
+        speech_tokens: folder in which speech tokens of audio files are kept; None to keep none.
+    """
+
+    batch_tokens: int = 4096
+    speech_tokens: Path | None = None
+
+
+class Benchmark(Protocol):
+    """Benchmark of a model.
+
+    The command calls `read` once, `scorer` once for the items that are not done yet, and `figures` at the end with the
+    lines of all items, also of those that an earlier run has scored.
+    """
+
+    info: Info
+
+    def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
+        """Read the items of a folder, each with an `id` of its own.
+
+        Args:
+            folder: folder of the benchmark's data.
+            options: options of the reader by name, such as the split.
+
+        Raises:
+            ValueError: if the folder has no layout that is known; the message names what is missing.
+        """
+        ...
+
+    def scorer(self, model: "SpiritLM", settings: RunSettings) -> Scorer:
+        """Return a function that scores items.
+
+        The function takes a sequence of items, and returns for each a line, or the reason why it has none.
+
+        Args:
+            model: model that is measured.
+            settings: settings of the run.
+
+        Raises:
+            ValueError: if the model lacks a part that the benchmark needs.
+        """
+        ...
+
+    def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
+        """Return figures by way of counting, from the lines of at least one item."""
+        ...

@@ -1,0 +1,1 @@
+"""Miniatures of benchmarks in the layouts of the published ones, spoken by eSpeak NG or listed for recording."""

@@ -1,0 +1,179 @@
+"""Tables of summaries: models side by side, beside the published figures of the same benchmarks."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spiritlm_pl.benchmarks.items import Figure
+from spiritlm_pl.benchmarks.results import SUMMARY_FILE
+from spiritlm_pl.evaluation.tables import NOTHING, Figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Plot
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Summary of one benchmark and one model, as a run has written it.
+
+    Attributes:
+        name: name of the benchmark.
+        model: name of the model.
+        figures: figures by way of counting; the first of each is the benchmark's own.
+        published: way of counting of the published figures.
+        num_scored: number of items that were scored.
+        num_skipped: number of items that could not be scored.
+        folder: folder of the results.
+    """
+
+    name: str
+    model: str
+    figures: dict[str, list[Figure]]
+    published: str
+    num_scored: int
+    num_skipped: int
+    folder: Path
+
+    @classmethod
+    def read(cls, file: Path) -> "Summary":
+        """Read a summary.
+
+        Raises:
+            ValueError: if the file is none.
+        """
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            figures = {way: [Figure(**one) for one in some] for way, some in found["figures"].items()}
+            return cls(
+                found["benchmark"],
+                found["model"],
+                figures,
+                found["published"],
+                found["num_scored"],
+                found["num_skipped"],
+                file.parent,
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} must be a summary of a benchmark, but is not: {error}") from error
+
+    def main(self, way: str | None = None) -> Figure | None:
+        """Return the benchmark's own figure in a way of counting, by default the published one; None without it."""
+        found = self.figures.get(way or self.published)
+        return found[0] if found else None
+
+
+def read_summaries(folders: Iterable[str | Path]) -> list[Summary]:
+    """Read all summaries in folders and below them.
+
+    Raises:
+        ValueError: if a folder holds none.
+    """
+    summaries: list[Summary] = []
+    for folder in map(Path, folders):
+        found = sorted(folder.rglob(SUMMARY_FILE))
+        if not found:
+            raise ValueError(f"RESULTS must be folders that spiritlm benchmark run has written, but {folder} is not")
+        summaries += map(Summary.read, found)
+    return summaries
+
+
+@cache
+def published() -> tuple[dict[str, Any], ...]:
+    """Read the published figures, each row with `model`, `source`, `ways` and `figures`."""
+    text = (files("spiritlm_pl.benchmarks") / "published.yaml").read_text(encoding="utf-8")
+    return tuple(yaml.safe_load(text))
+
+
+def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
+    """Build the table of models by benchmarks, with published rows below.
+
+    Args:
+        summaries: summaries to show.
+        way: way of counting; None for that of the published figures of each benchmark.
+
+    Raises:
+        ValueError: if two folders hold one benchmark of models with one name.
+    """
+    names = list(dict.fromkeys(summary.name for summary in summaries))
+    models = list(dict.fromkeys(summary.model for summary in summaries))
+    found: dict[tuple[str, str], Summary] = {}
+    for summary in summaries:
+        other = found.setdefault((summary.model, summary.name), summary)
+        if other is not summary:
+            raise ValueError(
+                f"models must have names of their own, but {other.folder} and {summary.folder} are both of "
+                f"{summary.model!r}: run one of them with --name"
+            )
+    rows = []
+    for model in models:
+        shown = [found.get((model, name)) for name in names]
+        rows.append([model, *(_cell(one.main(way)) if one is not None else NOTHING for one in shown)])
+    rows += [[f"{row['model']} (published)", *cells] for row in published() if (cells := _published(row, names, way))]
+    skipped = [
+        f"{one.model}, {one.name}: {one.num_skipped} of {one.num_scored + one.num_skipped} items were skipped"
+        for one in summaries
+        if one.num_skipped
+    ]
+    ways = {way or found_way for found_way in (summary.published for summary in summaries)}
+    notes = [f"Accuracy in % with its 95 % interval, chance 50; counted by {', '.join(sorted(ways))}.", *skipped]
+    return Figures("Benchmarks", ["model", *names], rows, notes)
+
+
+def details(summary: Summary) -> Figures:
+    """Build the table of all figures of a summary, a column for each way of counting."""
+    ways = list(summary.figures)
+    names = list(dict.fromkeys(figure.name for figures in summary.figures.values() for figure in figures))
+    by_name = {way: {figure.name: figure for figure in figures} for way, figures in summary.figures.items()}
+    rows = []
+    for name in names:
+        counts = [by_name[way][name].count for way in ways if name in by_name[way]]
+        rows.append([name, str(max(counts)), *(_cell(by_name[way].get(name)) for way in ways)])
+    return Figures(f"{summary.name}: {summary.model}", ["figure", "count", *ways], rows)
+
+
+def plot(summaries: Sequence[Summary], way: str | None = None) -> "Plot":
+    """Draw the accuracy of each model on each benchmark, beside chance."""
+    from spiritlm_pl.evaluation.plots import comparison_figure
+
+    models = list(dict.fromkeys(summary.model for summary in summaries))
+    by_place = {(one.model, one.name): figure for one in summaries if (figure := one.main(way)) is not None}
+    every = dict.fromkeys(one.name for one in summaries)
+    names = [name for name in every if all((model, name) in by_place for model in models)]
+    shown = {model: [by_place[model, name] for name in names] for model in models}
+    return comparison_figure(
+        [name.replace("_", "\n", 1) for name in names],
+        {model: [one.value for one in figures] for model, figures in shown.items()},
+        {model: [(_or(one.low, one), _or(one.high, one)) for one in figures] for model, figures in shown.items()},
+        references=[50.0] * len(names),
+        ylabel="right hypothesis preferred, %",
+        title="Benchmarks",
+    )
+
+
+def _or(end: float | None, figure: Figure) -> float:
+    return figure.value if end is None else end
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return NOTHING
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.1f}"
+    return f"{figure.value:.1f} ({figure.low:.1f} to {figure.high:.1f})"
+
+
+def _published(row: dict[str, Any], names: Sequence[str], way: str | None) -> list[str]:
+    """Return the cells of a published row; nothing if it has none of the benchmarks, or counts in another way."""
+    counted = row["ways"].get("all")
+    if way is not None and counted != way:
+        return []
+    found = [row["figures"].get(name) for name in names]
+    values = [sum(one) / len(one) if isinstance(one, list) else one for one in found]
+    shown = [NOTHING if value is None else f"{value:.1f}" for value in values]
+    return shown if any(one is not None for one in found) else []

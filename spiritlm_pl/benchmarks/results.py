@@ -1,0 +1,121 @@
+"""Results of a benchmark in a folder: a line for each item, and a summary that can be made again from the lines.
+
+Several processes may write into one folder, each to a file of its own. An item that failed has a line with `error`, and
+is tried again by the next run.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from spiritlm_pl.benchmarks.contract import Line
+from spiritlm_pl.runtime.provenance import atomic_path
+
+IDENTITY_FILE, SUMMARY_FILE = "identity.json", "summary.json"
+
+
+class Results:
+    """Results of one benchmark and one model in a folder.
+
+    Args:
+        folder: folder of the results, which is made if it is missing.
+        identity: what the results depend on: the model, the benchmark and its options.
+        rank: number of this process among those that write into the folder.
+
+    Raises:
+        ValueError: if the folder holds results of another model, benchmark or other options.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], rank: int = 0) -> None:
+        """Read the lines of earlier runs."""
+        self.folder, self.rank = folder, rank
+        self.identity = json.loads(json.dumps(identity))  # as it is read again: lists for tuples
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / IDENTITY_FILE
+        if file.is_file():
+            _check_identity(folder, json.loads(file.read_text(encoding="utf-8")), self.identity)
+        else:
+            with atomic_path(file) as path:
+                path.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
+        self.stream: IO[str] | None = None
+
+    @property
+    def file(self) -> Path:
+        """File that this process writes its lines to."""
+        return self.folder / ("items.jsonl" if self.rank == 0 else f"items-{self.rank}.jsonl")
+
+    def lines(self) -> dict[str, Line]:
+        """Read the lines of all processes by id; a line of a result takes precedence over one of an error."""
+        found: dict[str, Line] = {}
+        for file in sorted(self.folder.glob("items*.jsonl")):
+            for line in _whole_lines(file):
+                if "error" not in line or line["id"] not in found:
+                    found[line["id"]] = line
+        return found
+
+    def write(self, lines: Iterable[Line]) -> None:
+        """Append lines of items."""
+        if self.stream is None:
+            _end_last_line(self.file)
+            self.stream = self.file.open("a", encoding="utf-8")
+        self.stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self.stream.flush()
+
+    def summarise(self, summary: Mapping[str, Any]) -> Path:
+        """Write the summary, and return its path."""
+        file = self.folder / SUMMARY_FILE
+        with atomic_path(file) as path:
+            path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return file
+
+    def __enter__(self) -> "Results":
+        """Return the results, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file of this process."""
+        if self.stream is not None:
+            self.stream.close()
+
+
+def _check_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in sorted(stored.keys() | wanted.keys()):
+        if stored.get(key) != wanted.get(key):
+            raise ValueError(
+                f"--out must be empty or of the same run, but {folder} has results with {key} {stored.get(key)!r}, "
+                f"and this run has {wanted.get(key)!r}: choose another folder"
+            )
+
+
+def _whole_lines(file: Path) -> Iterator[Line]:
+    """Yield lines of JSON objects with an id; a last line that was cut off is left out.
+
+    Raises:
+        ValueError: if another line is damaged.
+    """
+    with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                found = json.loads(line)
+                found["id"]
+            except (ValueError, TypeError, KeyError):
+                if not line.endswith("\n"):
+                    return
+                raise ValueError(
+                    f"line {number} of {file} must be the result of an item, but is {line[:40]!r}"
+                ) from None
+            yield found
+
+
+def _end_last_line(file: Path) -> None:
+    """Cut a last line that was not written whole, so that the next one begins a line of its own."""
+    if not file.is_file():
+        return
+    data = file.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with file.open("r+b") as stream:
+            stream.truncate(data.rfind(b"\n") + 1)

@@ -1,0 +1,156 @@
+"""Run of a benchmark: all items that are not done yet, in chunks, then a summary of all lines."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
+from spiritlm_pl.benchmarks.identity import model_identity
+from spiritlm_pl.benchmarks.results import Results
+from spiritlm_pl.runtime.provenance import code_version
+
+if TYPE_CHECKING:
+    from spiritlm_pl.generation.spirit_lm import SpiritLM
+
+CHUNK = 128  # items between two writes
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Items of a benchmark that are run, and the share of them that this process runs.
+
+    Args:
+        limit: largest number of items, drawn at random; None for all.
+        seed: seed of the draw.
+        rank: number of this process.
+        world_size: number of processes that share the items.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the limit."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1, but is {self.limit} instead")
+
+    @classmethod
+    def of_this_process(cls, limit: int | None, seed: int) -> "Selection":
+        """Return a selection whose process number is that of torchrun or SLURM; 0 of 1 without them."""
+        for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+            if rank in os.environ and size in os.environ:
+                return cls(limit=limit, seed=seed, rank=int(os.environ[rank]), world_size=int(os.environ[size]))
+        return cls(limit=limit, seed=seed)
+
+    def of(self, items: Sequence[Any]) -> list[Any]:
+        """Return the selected items in their order; the same seed gives the same ones."""
+        if self.limit is None or self.limit >= len(items):
+            return list(items)
+        chosen = random.Random(self.seed).sample(range(len(items)), self.limit)
+        return [items[place] for place in sorted(chosen)]
+
+
+def run_benchmark(
+    name: str,
+    benchmark: Benchmark,
+    data: Path,
+    options: Mapping[str, Any],
+    model: "SpiritLM",
+    model_name: str,
+    out: Path,
+    selection: Selection | None = None,
+    settings: RunSettings | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any] | None:
+    """Run a benchmark and write lines and a summary to `out/name`; a run that was interrupted goes on.
+
+    Args:
+        name: name of the benchmark.
+        benchmark: benchmark to run.
+        data: folder of its data.
+        options: options of its reader.
+        model: model that is measured.
+        model_name: name that tables show for the model.
+        out: folder of the model's results.
+        selection: items to run; None for all, in this process.
+        settings: batch size and store of speech tokens; None for the defaults.
+        progress: function called after every chunk with the number of items done and to do; None for none.
+
+    Returns:
+        The summary; None if other processes have not finished their share yet, of which the last writes it.
+
+    Raises:
+        ValueError: if the data cannot be read, the folder holds other results, or no item could be scored.
+    """
+    selection, settings = selection or Selection(), settings or RunSettings()
+    reading = benchmark.read(data, options)
+    items = selection.of(reading.items)
+    if not items:
+        why = f": {reading.skipped[0].reason}" if reading.skipped else ""
+        raise ValueError(f"--data must hold items of {name}, but {data} has none that can be read{why}")
+    identity = {"benchmark": name, "layout": reading.layout, "options": dict(options), **model_identity(model)}
+    with Results(out / name, identity, selection.rank) as results:
+        known = results.lines()
+        share = items[selection.rank :: selection.world_size]
+        left = [item for item in share if item.id not in known or "error" in known[item.id]]
+        if left:
+            scorer = benchmark.scorer(model, settings)
+            for start in range(0, len(left), CHUNK):
+                chunk = left[start : start + CHUNK]
+                results.write(_lines(chunk, scorer(chunk)))
+                if progress is not None:
+                    progress(min(start + CHUNK, len(left)), len(left))
+        lines = results.lines()
+        if any(item.id not in lines for item in items):
+            return None
+        unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
+        found = summary(name, benchmark, [lines[item.id] for item in items], [one.reason for one in unread])
+        found |= {"model": model_name, "data": str(data), **identity}
+        results.summarise(found)
+        return found
+
+
+def _lines(items: Sequence[Any], found: Sequence[Line | Exception]) -> list[Line]:
+    return [
+        {"id": item.id, "error": f"{type(one).__name__}: {one}"} if isinstance(one, Exception) else one
+        for item, one in zip(items, found, strict=True)
+    ]
+
+
+def summary(name: str, benchmark: Benchmark, lines: Sequence[Line], unread: Sequence[str]) -> dict[str, Any]:
+    """Return figures in every way of counting, with what was skipped and why.
+
+    Args:
+        name: name of the benchmark.
+        benchmark: benchmark that averages.
+        lines: lines of all items, those of failed ones with `error`.
+        unread: reasons why further items could not be read.
+
+    Raises:
+        ValueError: if every item failed.
+    """
+    good = [line for line in lines if "error" not in line]
+    errors = [line["error"] for line in lines if "error" in line] + list(unread)
+    if not good:
+        raise ValueError(f"at least one item of {name} must be scored, but all failed, the first with: {errors[0]}")
+    figures = benchmark.figures(good)
+    return {
+        "title": benchmark.info.title,
+        "published": benchmark.info.published,
+        "num_scored": len(good),
+        "num_skipped": len(errors),
+        "skipped": dict(Counter(errors).most_common(10)),
+        "figures": {variant: [asdict(figure) for figure in found] for variant, found in figures.items()},
+        # What the first figure would be if the model had been wrong wherever it could not be asked.
+        "skipped_as_wrong": {
+            variant: found[0].value * len(good) / (len(good) + len(errors)) for variant, found in figures.items()
+        },
+        "code_version": code_version(),
+    }

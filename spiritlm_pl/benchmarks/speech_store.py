@@ -1,0 +1,145 @@
+"""Speech tokens of audio files, kept by the content of the file and by the tokenizer, so that none is computed twice.
+
+A benchmark has the same recordings for every model of one speech tokenizer, and many models are measured with it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from spiritlm_pl.benchmarks.items import ChoiceItem
+from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.types import Piece, Speech
+from spiritlm_pl.runtime.provenance import file_sha256
+
+if TYPE_CHECKING:
+    from spiritlm_pl.vocabulary import Vocabulary
+
+DEFAULT_FOLDER = Path("~/.cache/spiritlm-pl/speech-tokens")
+BATCH_SECONDS = 60  # of audio that is tokenized together
+
+
+def network_fingerprint(network: nn.Module, vocabulary: "Vocabulary") -> str:
+    """Hash all that the tokens of a speech tokenizer depend on: its class, its weights and the order of its streams."""
+    kind = type(network)
+    layout = json.dumps(vocabulary.layout.to_dict(), sort_keys=True)
+    digest = sha256(f"{kind.__module__}.{kind.__qualname__} {network!r} {layout}".encode())
+    for name, values in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().view(-1).float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class SpeechStore:
+    """Store of speech tokens in a folder, one file for each speech tokenizer.
+
+    Args:
+        codec: codec with the speech tokenizer; one without reads no audio.
+        folder: folder of the store, shared by all models and benchmarks; None to keep nothing.
+    """
+
+    def __init__(self, codec: SpeechCodec, folder: str | Path | None = DEFAULT_FOLDER) -> None:
+        """Read what is kept for this tokenizer."""
+        self.codec = codec
+        self.first = codec.vocabulary.speech_bounds[0]
+        self.file: Path | None = None
+        self.kept: dict[str, tuple[int, ...]] = {}
+        self.num_computed = 0
+        tokenizer = codec.tokenizer
+        if folder is None or not isinstance(tokenizer, nn.Module):
+            return
+        name = network_fingerprint(tokenizer, codec.vocabulary) + ("-half" if codec.half else "")
+        self.file = Path(folder).expanduser() / f"{name}.jsonl"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.kept.update(self._read())
+
+    def _read(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        if self.file is None or not self.file.is_file():
+            return
+        for line in self.file.read_bytes().splitlines():
+            try:
+                found = json.loads(line)
+                yield found["audio"], tuple(map(int, found["tokens"]))
+            except (ValueError, KeyError, TypeError):  # cut off when a run was killed
+                continue
+
+    def with_tokens(self, items: Sequence[ChoiceItem]) -> list[ChoiceItem | Exception]:
+        """Return items whose speech has tokens, or the reason why an item has none.
+
+        Raises:
+            OSError: if the store cannot be written.
+        """
+        found = self._tokens(piece for item in items for piece in _speech_of(item))
+        return [_filled(item, found) for item in items]
+
+    def _tokens(self, pieces: Iterable[Speech]) -> dict[str, Speech | Exception]:
+        """Return speech with tokens by the path of its audio."""
+        found: dict[str, Speech | Exception] = {}
+        new: dict[str, tuple[str, Speech]] = {}  # audio that is not kept, by its hash
+        same: dict[str, list[str]] = {}
+        for piece in pieces:
+            path = str(piece.audio)
+            if piece.tokens is not None or piece.units is not None or path in found:
+                continue
+            try:
+                if self.codec.tokenizer is None:
+                    raise ValueError("audio needs the model's speech tokenizer, but it has none")
+                name = file_sha256(Path(path))
+                if name in self.kept:
+                    found[path] = Speech(tokens=tuple(self.first + token for token in self.kept[name]))
+                    continue
+                same.setdefault(name, []).append(path)
+                if name not in new:
+                    new[name] = (path, self.codec.checked(piece))
+            except Exception as error:  # whatever a decoder raises is this file's
+                found[path] = error
+        for name, speech in self._computed(new):
+            for path in same[name]:
+                found[path] = speech
+        return found
+
+    def _computed(self, new: dict[str, tuple[str, Speech]]) -> Iterator[tuple[str, Speech | Exception]]:
+        """Tokenize audio in batches of similar lengths, and keep the tokens."""
+        ordered = sorted(new, key=lambda name: len(new[name][1].waveform))
+        while ordered:
+            longest = len(new[ordered[-1]][1].waveform) / new[ordered[-1]][1].sample_rate
+            size = max(1, int(BATCH_SECONDS / longest))
+            batch, ordered = ordered[-size:], ordered[:-size]
+            results = self.codec.encode_batch([new[name][1] for name in batch])
+            self.num_computed += len(batch)
+            lines = []
+            for name, result in zip(batch, results, strict=True):
+                if isinstance(result, Speech):
+                    assert result.tokens is not None
+                    tokens = tuple(token - self.first for token in result.tokens)
+                    self.kept[name] = tokens
+                    lines.append(json.dumps({"audio": name, "tokens": tokens}) + "\n")
+                yield name, Speech(tokens=result.tokens) if isinstance(result, Speech) else result
+            if self.file is not None:
+                with self.file.open("a", encoding="utf-8") as stream:
+                    stream.write("".join(lines))
+
+
+def _speech_of(item: ChoiceItem) -> Iterator[Speech]:
+    for pieces in (item.context, item.right, item.wrong):
+        yield from (piece for piece in pieces if isinstance(piece, Speech))
+
+
+def _filled(item: ChoiceItem, found: dict[str, Speech | Exception]) -> ChoiceItem | Exception:
+    def one(piece: Piece) -> Piece:
+        if not isinstance(piece, Speech) or piece.tokens is not None or piece.units is not None:
+            return piece
+        result = found[str(piece.audio)]
+        if isinstance(result, Exception):
+            raise ValueError(f"{piece.audio}: {result}") from result
+        return result
+
+    try:
+        context, right, wrong = (tuple(map(one, pieces)) for pieces in (item.context, item.right, item.wrong))
+    except ValueError as error:
+        return error
+    return ChoiceItem(item.id, context, right, wrong, item.labels, item.names)

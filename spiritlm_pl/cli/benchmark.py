@@ -1,0 +1,256 @@
+"""`spiritlm benchmark list|run|report`: published benchmarks of spoken language models."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.interop.release.layout import Variant
+from spiritlm_pl.registry import find_all
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from spiritlm_pl.benchmarks.contract import Benchmark
+
+STORE = Path("~/.cache/spiritlm-pl/speech-tokens")
+
+
+def list_benchmarks(name: str | None = None) -> None:
+    """List benchmarks: what each measures, its licence, where its data is fetched from, and what it needs.
+
+    Examples:
+        spiritlm benchmark list
+        spiritlm benchmark list swuggy
+
+    Args:
+        name: benchmark to tell everything about; all, in short, if left out.
+
+    Raises:
+        ValueError: if there is no such benchmark.
+    """
+    known: dict[str, Benchmark] = find_all("benchmarks")
+    if name is not None:
+        info = _found(name, known)[name].info
+        for title, value in (
+            ("title", info.title),
+            ("measures", info.measures),
+            ("data", info.size),
+            ("source", info.source),
+            ("licence", info.licence),
+            ("needs", info.needs),
+            ("sets", ", ".join(info.sets)),
+            ("counted by", info.published),
+        ):
+            print(f"{title:<12}{value}")
+        return
+    for key in sorted(known, key=lambda key: (known[key].info.data or key, key)):
+        info = known[key].info
+        print(f"{key:<28}{info.measures}\n{'':<28}{info.size}; licence: {info.licence}; needs {info.needs}")
+        print(f"{'':<28}from {info.source}")
+    print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
+
+
+def run_benchmarks(
+    name: str,
+    data: Path,
+    out: Path,
+    model: Path = MODEL,
+    variant: Variant | None = None,
+    speech_tokenizer: Path | None = None,
+    options: dict[str, Any] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    model_name: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int = 4096,
+    speech_tokens: Path | None = STORE,
+    track: bool = True,
+) -> None:
+    """Run a benchmark, or a named set of them, on a model; a run that was interrupted goes on.
+
+    Every benchmark has a folder below OUT with a line for each item (items.jsonl), from which its scores can be
+    computed again without the model, and a summary. Several processes (torchrun, SLURM) share the items.
+
+    Examples:
+        spiritlm benchmark run swuggy data/sLM21-dataset results/mine --model runs/mine
+        spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
+        spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
+
+    Args:
+        name: benchmark (see `spiritlm benchmark list`), named set, or "all".
+        data: folder of the benchmark's data; for a set, a YAML file with a folder, or `folder` and options, by name.
+        out: folder of the model's results.
+        model: model folder, folder of a language model alone, or directory of the published release.
+        variant: base or expressive, if the published release holds both.
+        speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
+        options: options of the benchmark's reader, such as split; its defaults if left out.
+        limit: largest number of items of each benchmark, drawn at random; all if left out.
+        seed: seed of the draw.
+        model_name: name of the model in tables; the folder's name if left out.
+        device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
+        dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
+        batch_tokens: largest number of tokens in a batch, padding included.
+        speech_tokens: folder in which speech tokens are kept for the next model; null keeps none.
+        track: whether the figures are logged to the MLflow run that trained the model, if its folder names one.
+
+    Raises:
+        ValueError: if an argument or the model is wrong; errors in an item are written to its line.
+        FileNotFoundError: if the data or the model is missing.
+    """
+    known: dict[str, Benchmark] = find_all("benchmarks")
+    jobs = _jobs(_found(name, known), name in known, data, options or {})
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from transformers.utils.logging import disable_progress_bar
+
+    from spiritlm_pl.benchmarks.contract import RunSettings
+    from spiritlm_pl.benchmarks.report import Summary, details
+    from spiritlm_pl.benchmarks.results import SUMMARY_FILE
+    from spiritlm_pl.benchmarks.run import Selection, run_benchmark
+    from spiritlm_pl.benchmarks.tracking import log_summary
+    from spiritlm_pl.generation import LoadOptions, SpiritLM
+    from spiritlm_pl.generation.loading import ModelFolders
+
+    disable_progress_bar()  # the bar of reading the weights would disturb the output
+    selection = Selection.of_this_process(limit, seed)
+    settings = RunSettings(batch_tokens=batch_tokens, speech_tokens=speech_tokens)
+    folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
+    spirit_lm = SpiritLM.from_pretrained(folders, variant, LoadOptions(device=best_device(device), dtype=dtype))
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    failed = []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        for key, (benchmark, folder, chosen) in jobs.items():
+            task = bar.add_task(key, total=None)
+            try:
+                found = run_benchmark(
+                    key,
+                    benchmark,
+                    folder,
+                    chosen,
+                    spirit_lm,
+                    model_name or _name_of(model),
+                    out,
+                    selection,
+                    settings,
+                    partial(_advance, bar, task),
+                )
+            except (ValueError, OSError) as error:
+                if len(jobs) == 1:
+                    raise
+                failed.append(f"{key}: {error}")  # the others of a set are run all the same
+                continue
+            if found is None:
+                print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
+                continue
+            Console().print(details(Summary.read(out / key / SUMMARY_FILE)).rich())
+            if found["num_skipped"]:
+                print(f"{key}: {found['num_skipped']} items were skipped; summary.json says why", file=sys.stderr)
+            if track:
+                log_summary(model, found)
+    if failed:
+        raise ValueError("these benchmarks could not be run:\n" + "\n".join(failed))
+
+
+def report_benchmarks(
+    *results: str, out: Path | None = None, counted_by: str | None = None, full: bool = False
+) -> None:
+    """Write a table of models side by side with the published rows, and a plot beside it.
+
+    Examples:
+        spiritlm benchmark report results/* --out table.md
+        spiritlm benchmark report results/mine --full
+
+    Args:
+        results: folders that `spiritlm benchmark run` has written, each with one or more models.
+        out: Markdown file to write, with a plot of the same name in PNG; the terminal alone if left out.
+        counted_by: way of counting, such as sum or mean; that of each benchmark's published figures if left out.
+        full: whether all figures in all ways of counting follow, such as those by frequency or type.
+
+    Raises:
+        ValueError: if a folder holds no results.
+    """
+    from rich.console import Console
+
+    from spiritlm_pl.benchmarks.report import details, overview, plot, read_summaries
+    from spiritlm_pl.runtime.provenance import atomic_path
+
+    if not results:
+        raise ValueError("RESULTS must be at least one folder, but none is given")
+    summaries = read_summaries(results)
+    tables = [overview(summaries, counted_by), *(map(details, summaries) if full else ())]
+    for table in tables:
+        Console().print(table.rich())
+    if out is not None:
+        with atomic_path(out) as path:
+            path.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+        plot(summaries, counted_by).savefig(out.with_suffix(".png"), dpi=130)
+
+
+def _found(name: str, known: "dict[str, Benchmark]") -> "dict[str, Benchmark]":
+    """Return the benchmarks that a name stands for.
+
+    Raises:
+        ValueError: if there is no such benchmark or set.
+    """
+    if name in known:
+        return {name: known[name]}
+    found = {key: benchmark for key, benchmark in known.items() if name == "all" or name in benchmark.info.sets}
+    if not found:
+        sets = sorted({one for benchmark in known.values() for one in benchmark.info.sets})
+        names = f"{', '.join(known)}, or of the sets {', '.join(sets)}, all"
+        raise ValueError(f"NAME must be one of {names}, but is {name!r} instead")
+    return found
+
+
+def _jobs(
+    chosen: "dict[str, Benchmark]", alone: bool, data: Path, options: dict[str, Any]
+) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
+    """Return the benchmarks with their folders and options.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if the file of a set has folders for none of its benchmarks.
+    """
+    if not data.exists():
+        raise FileNotFoundError(f"--data must be a folder, or a YAML file of a set, but {data} does not exist")
+    if data.is_dir():
+        if not alone:
+            raise ValueError(f"--data must be a YAML file with the folders of a set, but {data} is a folder")
+        return {name: (benchmark, data, options) for name, benchmark in chosen.items()}
+    try:
+        listed = yaml.safe_load(data.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--data must be a folder or a YAML file, but {data} cannot be read: {error}") from error
+    if not isinstance(listed, dict):
+        raise ValueError(f"--data must be a YAML file with a folder by name, but {data} holds {listed!r}")
+    jobs = {}
+    for name, benchmark in chosen.items():
+        entry = listed.get(name, listed.get(benchmark.info.data or name))
+        if entry is None:
+            print(f"{name}: {data} has no folder for it, so it is left out", file=sys.stderr)
+            continue
+        own = dict(entry) if isinstance(entry, dict) else {"folder": entry}
+        folder = data.parent / Path(str(own.pop("folder", ""))).expanduser()
+        jobs[name] = (benchmark, folder, own | options)
+    if not jobs:
+        raise ValueError(f"--data must have folders for {', '.join(chosen)}, but {data} has none of them")
+    return jobs
+
+
+def _name_of(model: Path) -> str:
+    path = model.resolve()
+    return path.name if path.name not in ("lm", "model", "export") else f"{path.parent.name}/{path.name}"
+
+
+def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
+
+
+COMMANDS = {"list": list_benchmarks, "run": run_benchmarks, "report": report_benchmarks}

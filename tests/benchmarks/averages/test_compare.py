@@ -1,0 +1,78 @@
+"""Paired tests: exact probabilities by hand, and the right rate of false alarms."""
+
+import random
+
+import pytest
+
+from spiritlm_pl.benchmarks.averages import swuggy
+from spiritlm_pl.benchmarks.averages.compare import compare, exact_p_value
+from spiritlm_pl.benchmarks.items import ChoiceLine
+
+
+def lines(points: list[float], voices: int = 1) -> list[ChoiceLine]:
+    score = {1.0: (2.0, 1.0), 0.5: (1.0, 1.0), 0.0: (1.0, 2.0)}
+    return [
+        ChoiceLine(
+            str(number),
+            (f"r{number}", f"w{number}"),
+            {"id": str(number // voices), "voice": str(number % voices)},
+            {"mean": score[one]},
+            (1, 1),
+        )
+        for number, one in enumerate(points)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "wanted"),
+    [(0, 0, 1.0), (5, 0, 2 / 32), (0, 5, 2 / 32), (3, 3, 1.0), (4, 1, 12 / 32), (2, 1, 1.0)],
+)
+def test_exact_probabilities(better: int, worse: int, wanted: float) -> None:
+    assert exact_p_value(better, worse) == wanted
+
+
+def test_large_numbers_are_exact_and_quick() -> None:
+    assert exact_p_value(30_400, 29_600) == pytest.approx(0.00110, rel=0.02)
+    assert exact_p_value(60_000, 0) == 0.0
+
+
+def test_ties_count_as_items_on_which_the_models_differ() -> None:
+    found = compare(lines([1, 1, 0.5, 0.5, 0, 1]), lines([0, 0.5, 0, 0.5, 0, 1]), "mean")
+    assert (found.better, found.worse, found.count, found.test) == (3, 0, 6, "mcnemar")
+    assert found.p_value == 2 / 8
+    assert found.difference == pytest.approx(100 * 2 / 6)
+    turned = compare(lines([0, 0.5, 0, 0.5, 0, 1]), lines([1, 1, 0.5, 0.5, 0, 1]), "mean")
+    assert (turned.difference, turned.p_value) == (-found.difference, found.p_value)
+
+
+def test_equal_models_do_not_differ() -> None:
+    found = compare(lines([1, 0, 0.5]), lines([1, 0, 0.5]), "mean")
+    assert (found.difference, found.p_value, found.low) == (0, 1, None)
+
+
+def test_several_voices_are_tested_by_id() -> None:
+    first, second = lines([1, 1, 1, 0] * 10, voices=2), lines([0, 1, 0, 0] * 10, voices=2)
+    found = compare(first, second, "mean", swuggy.ID)
+    assert (found.test, found.count, found.difference) == ("bootstrap", 20, 50)
+    assert found.p_value < 0.001 and found.low is None  # every id differs by one half
+    mixed = compare(first, lines([1, 1, 0, 0, 1, 1, 1, 1] * 5, voices=2), "mean", swuggy.ID)
+    assert mixed.low is not None and mixed.high is not None and mixed.low < mixed.difference < mixed.high
+
+
+@pytest.mark.parametrize("voices", [1, 4])
+def test_equally_good_models_are_rarely_told_apart(voices: int) -> None:
+    alarms = 0
+    for seed in range(60):
+        draw = random.Random(seed)
+        first, second = (lines([float(draw.random() < 0.7) for _ in range(400)], voices) for _ in range(2))
+        alarms += compare(first, second, "mean", swuggy.ID).p_value < 0.05
+    assert alarms <= 8  # 3 by rights
+
+
+def test_items_of_one_model_alone_are_counted_and_others_refused() -> None:
+    assert compare(lines([1, 1, 0]), lines([1, 0]), "mean").unpaired == 1
+    with pytest.raises(ValueError, match="share none"):
+        compare(lines([1])[:1], lines([1, 0])[1:], "mean")
+    other = ChoiceLine("0", ("r0", "w0"), {"id": "5"}, {"mean": (1.0, 2.0)}, (1, 1))
+    with pytest.raises(ValueError, match="but 0 differs in its labels"):
+        compare(lines([1]), [other], "mean")
