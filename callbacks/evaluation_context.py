@@ -1,7 +1,8 @@
 """Evaluation of a network in the middle of training, which restores modes and random states afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from lightning import LightningModule, Trainer
@@ -10,6 +11,8 @@ from torch import nn
 
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
+
+Made = TypeVar("Made")
 
 
 @contextmanager
@@ -47,3 +50,30 @@ def text_tokenizer_of(pl_module: LightningModule, wanted_by: object) -> str:
             "but is None in both instead"
         )
     return found
+
+
+def on_rank_zero(trainer: Trainer, make: Callable[[], Made]) -> Made | None:
+    """Return what rank zero makes, and None on other ranks; every rank must call it.
+
+    An error on rank zero is raised on all ranks, which would otherwise wait for rank zero until a timeout.
+
+    Args:
+        trainer: trainer whose strategy connects the ranks.
+        make: function that is called on rank zero alone.
+
+    Raises:
+        ValueError: on the other ranks, with the message of rank zero's error.
+    """
+    made: Made | None = None
+    error: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            made = make()
+        except Exception as found:
+            error = found
+    refusal = trainer.strategy.broadcast(None if error is None else str(error))
+    if error is not None:
+        raise error
+    if refusal is not None:
+        raise ValueError(refusal)
+    return made

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, on_rank_zero, text_tokenizer_of
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
@@ -28,7 +28,7 @@ from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.generation.stream import speech_string
-from spiritlm_pl.generation.synthesis import check_synthesis
+from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -211,22 +211,26 @@ class GenerateSamples(Callback):
         path = self.text_tokenizer or text_tokenizer_of(pl_module, self)
         device = trainer.strategy.root_device
         tokenizer = None if self.speech_tokenizer is None else load_tokenizer(self.speech_tokenizer, device)
-        vocoder = None
-        if self.vocoder is not None and trainer.is_global_zero:
-            vocoder = load_speaking_part(self.vocoder)
+        vocoder = None if self.vocoder is None else on_rank_zero(trainer, lambda: self._load_vocoder(vocabulary))
         prompts = [NamedPrompt(f"text{number}", [Text(text)], text) for number, text in enumerate(self.texts)]
         prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
             prompts += corpus_prompts(self.units, self.split, self.num_utterances, vocabulary)
         if tokenizer is not None:
             check_tokenizer(tokenizer.layout, vocabulary, self.speech_tokenizer)
-        if vocoder is not None:
-            check_synthesis(vocoder, vocabulary, self.vocoder)
         self._prompts = prompts
         self._spirit_lm = SpiritLM(
             network, TextTokenizer.load_fitting(path, vocabulary), vocabulary, tokenizer, vocoder, self.speaker
         )
         return self._spirit_lm
+
+    def _load_vocoder(self, vocabulary: Vocabulary) -> AnyVocoder:
+        """Load the vocoder, and check that it speaks the tokens of a vocabulary in the chosen voice."""
+        assert self.vocoder is not None
+        vocoder = load_speaking_part(self.vocoder)
+        check_synthesis(vocoder, vocabulary, self.vocoder)
+        vocoder.speaker_id(self.speaker)
+        return vocoder
 
     def _log(
         self, trainer: Trainer, name: str, prompt: NamedPrompt, samples: list[Answer], spirit_lm: SpiritLM

@@ -43,11 +43,12 @@ class WriteUnits(Callback):
 
     Args:
         folder: folder of all tokenised corpora of this tokenizer.
+        overwrite: whether to replace units of another tokenizer; if False, a folder that holds some is refused.
     """
 
-    def __init__(self, folder: str) -> None:
-        """Keep the folder."""
-        self.folder = Path(folder)
+    def __init__(self, folder: str, overwrite: bool = False) -> None:
+        """Keep the options."""
+        self.folder, self.overwrite = Path(folder), overwrite
         self._plan: CorpusPlan | None = None
         self._sha256 = ""
         self._fingerprints: dict[int, str] = {}
@@ -60,7 +61,7 @@ class WriteUnits(Callback):
 
         Raises:
             ValueError: if the data module has no plan, the module is not a tokenizer, or the folder holds units of
-                another corpus of the same name.
+                another corpus of the same name, or of another tokenizer without `overwrite`.
         """
         if stage != "predict":
             raise ValueError(f"WriteUnits must run in predict, but runs in {stage}")
@@ -101,9 +102,22 @@ class WriteUnits(Callback):
             refusal = of_another_corpus(home, self._plan.sources[home.parent.name])
             if refusal is not None:
                 return finished, refusal
+        refusal = self._of_another_tokenizer() if changing and not self.overwrite else None
+        if refusal is not None:
+            return finished, refusal
         for home in changing:
             (home / MANIFEST).unlink(missing_ok=True)
         return finished, None
+
+    def _of_another_tokenizer(self) -> str | None:
+        """Return why the folder must be left as it is, which is that another tokenizer wrote some of it; else None."""
+        for home in sorted({path.parent for path in self.folder.glob("*/*/*.json")}):
+            if recorded_tokenizers(home) - {self._sha256}:
+                return (
+                    f"folder must not hold units of another speech tokenizer, but {home} does: give another folder, or "
+                    f"replace them with --trainer.callbacks.overwrite=true"
+                )
+        return None
 
     def _homes(self) -> dict[Path, list[int]]:
         """Return the positions of the parts of each folder."""
@@ -146,7 +160,7 @@ class WriteUnits(Callback):
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
                 rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
                 warn_of_one_unit(rows)
-                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped)
+                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped, self._sha256)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the manifests, with the origin of the units, when all ranks are done.
@@ -209,15 +223,15 @@ class WriteUnits(Callback):
         for position in [p for p in self._unreadable if self._plan.parts[p].corpus in readable]:
             part = self._plan.parts[position]
             skipped = self._unreadable.pop(position)
-            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped)
+            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped, self._sha256)
 
 
 def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
-    """Warn if all frames of several utterances are the same unit, which no later stage can learn from."""
-    found = {unit for row in rows for unit in row.units.reshape(-1).tolist()}
-    if len(rows) > 1 and len(found) == 1:
+    """Warn if all frames of several utterances are the same unit or codes, which no later stage can learn from."""
+    first = next((row.units[0] for row in rows if len(row.units)), None)
+    if len(rows) > 1 and first is not None and all((row.units == first).all() for row in rows):
         warnings.warn(
-            f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {found.pop()}: the speech is silent, "
+            f"all frames of {len(rows)} utterances ({rows[0].id}, ...) are unit {first}: the speech is silent, "
             "or the quantizer has learnt too little; train it for more steps (its log has the units' perplexity)",
             stacklevel=2,
         )
@@ -247,6 +261,18 @@ def of_another_corpus(home: Path, sources: Sequence[str]) -> str | None:
         f"folder must not hold units of another corpus of the same name, but {home} was made from {others[0]} "
         f"instead of {', '.join(sources)}: give another folder, or remove {home.parent}"
     )
+
+
+def recorded_tokenizers(folder: Path) -> set[str]:
+    """Return the fingerprints of the tokenizers that wrote a split, finished or not, where they are recorded."""
+    path = folder / MANIFEST
+    if path.is_file():
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = [manifest.get("provenance", {}).get("tokenizer_sha256")]
+    else:
+        entries = sorted(folder.glob("part-*.json"))
+        found = [json.loads(entry.read_text(encoding="utf-8")).get("tokenizer_sha256") for entry in entries]
+    return {name for name in found if name is not None}
 
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:

@@ -19,6 +19,7 @@ from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
 VALIDATION_SEED = 0
@@ -131,9 +132,8 @@ class InterleavedDataModule(LightningDataModule):
         vocabulary = self.vocabulary
         _ = self.text_fingerprint
         if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
-            raise ValueError(
-                f"vocabulary must be that of the blocks, {vocabulary}, but is {self.expected_vocabulary} instead"
-            )
+            own, expected = differences(vocabulary.to_dict(), self.expected_vocabulary.to_dict())
+            raise ValueError(f"vocabulary must be that of the blocks, with {own}, but is with {expected} instead")
 
     def train_dataloader(self) -> TrainingLoader:
         """Make the loader of training batches: as many as `max_steps` needs, or else a pass over the slowest stream."""

@@ -23,7 +23,7 @@ from spiritlm_pl.data.batching import Indices, Visit, fixed_batches, generator
 from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.frames import at_frames, unit_frames
 from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
-from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
+from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, differences
 
 DEFAULT_STYLE = "default"  # style of an utterance without one
 
@@ -112,7 +112,8 @@ class UnitWaveformDataModule(SpeechDataModule):
         """
         self._units[split], layout = load_units(self.units, split)
         if self.layout not in (None, layout):
-            raise ValueError(f"units must come from one tokenizer, but are of {self.layout}; split {split!r}: {layout}")
+            own, other = differences(self.layout.to_dict(), layout.to_dict())
+            raise ValueError(f"units must come from one tokenizer, but are of {own}; split {split!r}: {other}")
         self.layout = layout
         self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 

@@ -24,6 +24,7 @@ from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.streams import differences
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -117,7 +118,10 @@ class LanguageModelModule(FiniteStepsModule):
         if theirs is None and self.given_vocabulary is None:
             raise ValueError("vocabulary must be given if the data module has none, but is None instead")
         if None not in (theirs, self.given_vocabulary) and theirs != self.given_vocabulary:
-            raise ValueError(f"vocabulary must be the data's, {theirs}, but is {self.given_vocabulary} instead")
+            own, given = differences(
+                cast(Vocabulary, theirs).to_dict(), cast(Vocabulary, self.given_vocabulary).to_dict()
+            )
+            raise ValueError(f"vocabulary must be the data's, with {own}, but is with {given} instead")
         self.vocabulary = cast(Vocabulary, self.given_vocabulary or theirs)
         if self.expressive not in (None, self.vocabulary.expressive):
             wanted, found = ("pitch and style tokens", "units alone")[:: 1 if self.expressive else -1]

@@ -6,7 +6,7 @@ from the description here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
@@ -25,6 +25,11 @@ DELAYS_WITHIN = {"delays_within": "stretch"}  # entry of a stream with delays in
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """One stream of speech tokens.
+
+    A speech tokenizer sets `name`, `prefix`, `size`, `rate`, `num_codebooks`, `deduplicated` and `order`, which its
+    shards keep. How a language model places the tokens in time is set by its vocabulary: `delays` by `--codebook-delay`
+    of `build-blocks` and `extend-vocab`, and `clock` by the layout of the published Expressive model alone. A model's
+    `size` may be larger than its tokenizer's, and its `rate` may be unknown.
 
     Args:
         name: name of the stream in metrics and shards: unit, pitch, style, ...
@@ -86,12 +91,17 @@ class Stream:
     @property
     def plural(self) -> str:
         """Plural of the name, which shards and options use: units, pitches, styles; other names stay as they are."""
-        return PLURALS.get(self.name, self.name)
+        return plural(self.name)
 
     @property
     def num_tokens(self) -> int:
         """Number of token ids of all codebooks together."""
         return self.size * self.num_codebooks
+
+    @property
+    def codebook_names(self) -> tuple[str, ...]:
+        """Names of its codebooks in figures: acoustic_0, acoustic_1, ..."""
+        return tuple(f"{self.name}_{codebook}" for codebook in range(self.num_codebooks))
 
     def token_name(self, place: int) -> str:
         """Return the printed form of a token: `[Hu12]`, or `[Co3_12]` with several codebooks.
@@ -101,6 +111,11 @@ class Stream:
         """
         codebook, code = divmod(place, self.size)
         return f"[{self.prefix}{code}]" if self.num_codebooks == 1 else f"[{self.prefix}{codebook}_{code}]"
+
+
+def plural(name: str) -> str:
+    """Return the name of the codes of a stream together, as `Stream.plural` is."""
+    return PLURALS.get(name, name)
 
 
 def spirit_lm_streams(
@@ -140,6 +155,36 @@ def described(found: object, values: Mapping[str, Any]) -> str:
     return f"{type(found).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
+    """Say in what two descriptions differ, for messages.
+
+    Args:
+        one: description of a layout or a vocabulary, as its `to_dict` gives it.
+        other: another description of the same kind.
+
+    Returns:
+        The values of each that the other does not have: `num_units=30`, or `rate of codec=12.5`.
+    """
+    flat = [_flat(one), _flat(other)]
+    of_one_kind = flat[0].get("streams") == flat[1].get("streams")
+    keys = [
+        key
+        for key in {**flat[0], **flat[1]}
+        if flat[0].get(key) != flat[1].get(key) and (of_one_kind or " of " not in key)
+    ]
+    first, second = (", ".join(f"{key}={values[key]}" for key in keys if key in values) for values in flat)
+    return first, second
+
+
+def _flat(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with the values of its streams beside the others."""
+    streams = description.get("streams", ())
+    found = {name: value for name, value in description.items() if name != "streams"}
+    if streams:
+        found["streams"] = " and ".join(stream["name"] for stream in streams)
+    return found | {f"{name} of {stream['name']}": value for stream in streams for name, value in stream.items()}
+
+
 def delayed(streams: Sequence[Stream], delay: int | None) -> tuple[Stream, ...]:
     """Delay every codebook by some frames against the one before it, counted over all streams in their order.
 
@@ -171,7 +216,8 @@ def _stream(description: Mapping[str, Any]) -> Stream:
     """The stream that `SpeechLayout.to_dict` wrote.
 
     Raises:
-        ValueError: if its delays are of the kind that ran through whole utterances, or its values are out of range.
+        ValueError: if its delays are of the kind that ran through whole utterances, its values are out of range, or it
+            has entries that are not known here.
     """
     others = {name: value for name, value in description.items() if name not in DELAYS_WITHIN}
     if any(description.get("delays", ())) and dict(description) != {**others, **DELAYS_WITHIN}:
@@ -179,7 +225,11 @@ def _stream(description: Mapping[str, Any]) -> Stream:
             f"delays of stream {description.get('name')} must be within each stretch of speech, but run through whole "
             "utterances, as an earlier version had them: build the blocks again and train on them anew"
         )
-    return Stream(**others)
+    try:
+        return Stream(**others)
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Stream))
+        raise ValueError(f"streams must be described by some of {known}, but are not: {error}") from error
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,6 +254,9 @@ class SpeechLayout:
             names = [getattr(stream, what) for stream in self.streams]
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}s of streams must differ, but are {names} instead")
+        for stream in self.streams:
+            for name in set(stream.codebook_names) & set(self.names) if stream.num_codebooks > 1 else ():
+                raise ValueError(f"name of a stream must not be that of a codebook of {stream.name}, but is {name!r}")
         delays = list(self.delays)
         if delays and not self.framewise:
             raise ValueError(
@@ -280,10 +333,11 @@ class SpeechLayout:
         """Return the number of frames per second of a tokenizer's stream, whose name is given.
 
         Raises:
-            ValueError: if no stream has this name.
+            ValueError: if no stream has this name, or it has no rate.
         """
         rate = self.stream(name).rate
-        assert rate is not None, "a tokenizer tells its rates"
+        if rate is None:
+            raise ValueError(f"rate of stream {name} must be given by its tokenizer, but is None instead")
         return rate
 
     def size(self, name: str) -> int:
@@ -313,7 +367,8 @@ class SpeechLayout:
         """Make the layout from the dictionary that `to_dict` returned; other keys are ignored.
 
         Raises:
-            ValueError: if a stream is none, or has delays of the kind that ran through whole utterances.
+            ValueError: if a stream is none, has entries that are not known here, as in files of later versions, or has
+                delays of the kind that ran through whole utterances.
             KeyError: if the description is incomplete.
         """
         if "streams" in description:

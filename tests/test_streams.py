@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from spiritlm_pl.streams import RESERVED, SpeechLayout, Stream, delayed, spirit_lm_streams
+from spiritlm_pl.streams import RESERVED, SpeechLayout, Stream, delayed, differences, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 
 CODEC = Stream(name="codec", prefix="Co", size=16, rate=12.5, num_codebooks=3, deduplicated=False)
@@ -81,3 +81,24 @@ def test_files_of_spirit_lm_say_sizes_alone_as_before() -> None:
         repr(SpeechLayout.spirit_lm(9, 25.0))
         == "SpeechLayout(num_units=9, frame_rate=25.0, num_pitches=0, num_styles=0)"
     )
+
+
+def test_a_tokenizer_without_a_rate_is_told() -> None:
+    with pytest.raises(ValueError, match="rate of stream unit must be given by its tokenizer, but is None"):
+        _ = SpeechLayout(spirit_lm_streams(5)).frame_rate
+
+
+def test_a_file_of_a_later_version_is_told() -> None:
+    description = SpeechLayout((CODEC,)).to_dict()
+    description["streams"][0]["colour"] = "blue"
+    with pytest.raises(ValueError, match="streams must be described by some of name, prefix, .* but are not: .*colour"):
+        SpeechLayout.from_dict(description)
+
+
+def test_messages_name_what_differs_and_nothing_else() -> None:
+    one, finer = SpeechLayout((CODEC,)), SpeechLayout((replace(CODEC, rate=75.0),))
+    assert differences(one.to_dict(), finer.to_dict()) == ("rate of codec=12.5", "rate of codec=75.0")
+    other = SpeechLayout((replace(CODEC, name="mimi"), replace(CODEC, name="more", prefix="Mo")))
+    assert differences(one.to_dict(), other.to_dict()) == ("streams=codec", "streams=mimi and more")
+    units = [SpeechLayout.spirit_lm(size, 25.0).to_dict() for size in (5, 6)]
+    assert differences(*units) == ("num_units=5", "num_units=6")

@@ -59,7 +59,7 @@ def add_pieces(group: Any) -> None:
 
 @look(groups=GROUPS, add=add_pieces)
 def generate(
-    prompt: list[dict[str, str]] | None = None,
+    prompt: list[dict[str, str]] | str | None = None,
     jsonl: str | None = None,
     output: Literal["text", "speech", "any"] = "any",
     num_samples: int = 1,
@@ -74,7 +74,7 @@ def generate(
     greedy: bool = False,
     max_new_tokens: int | None = None,
     seed: int = 0,
-    min_speech_units: int = 25,
+    min_speech_units: int | None = None,
     model: Path = MODEL,
     lm: Path | None = None,
     speech_tokenizer: Path | None = None,
@@ -116,10 +116,11 @@ def generate(
         top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
         top_k: sample only from this number of likeliest tokens; 0 samples from all.
         greedy: always take the likeliest token.
-        max_new_tokens: largest number of tokens in an answer; if left out, 50 to text, 200 from text to speech, 300
-            otherwise.
+        max_new_tokens: largest number of tokens in an answer, those of each codebook counted; if left out, 50 to text,
+            200 from text to speech, 300 otherwise, and those of 8 and 12 seconds for codes of a codec.
         seed: seed of the sampling; the same seed gives the same answer.
-        min_speech_units: smallest number of units of a stretch of speech with --output any; shorter ones are dropped.
+        min_speech_units: smallest number of units, or frames of a codec, of a stretch of speech with --output any;
+            shorter ones are dropped. If left out, 25, and the frames of a second for a codec.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
         speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.
@@ -134,6 +135,11 @@ def generate(
         ValueError: if the prompt is empty or longer than the context, or a folder does not hold the expected part.
         FileNotFoundError: if a file or the model is missing.
     """
+    if isinstance(prompt, str):
+        raise ValueError(
+            f"prompt must be a list such as '[{{text: the cat}}, {{audio: a.wav}}]', but is {prompt[:40]!r} instead: "
+            "a string of words and tokens is the prompt of a line of --jsonl"
+        )
     given = prompt_pieces(prompt or [])
     if jsonl is None:
         check_prompt(given)

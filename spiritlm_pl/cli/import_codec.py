@@ -36,6 +36,7 @@ def import_codec(
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
+    from spiritlm_pl.runtime.lineage import write_note
     from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
     if out.exists() and any(out.iterdir()):
@@ -43,6 +44,7 @@ def import_codec(
     disable_progress_bar()
     codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
     save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})
+    write_note(out, "import_codec", [source])
     streams = "; ".join(
         f"{stream.name}: {stream.num_codebooks} x {stream.size} codes at {stream.rate:g} Hz"
         for stream in codec.layout.streams

@@ -81,6 +81,32 @@ class UnitVocoder(Voices, Protocol):
 
 
 @runtime_checkable
+class StreamingVocoder(UnitVocoder, Protocol):
+    """Speaks a window of frames as it would speak them within a longer waveform, so that speech can be streamed."""
+
+    @property
+    def margin(self) -> int:
+        """Frames before and behind a frame on which its waveform depends."""
+        ...
+
+    @property
+    def duration_reach(self) -> int:
+        """Units before and behind a unit on which its duration depends."""
+        ...
+
+    def speak_frames(
+        self,
+        units: Tensor,
+        speaker: str | int | None = None,
+        pitches: Tensor | None = None,
+        styles: Tensor | None = None,
+        style: str | int | None = None,
+    ) -> Tensor:
+        """Speak the unit, and where it is expressive the pitch and style code, of each frame (T,): (S,)."""
+        ...
+
+
+@runtime_checkable
 class CodebookDecoder(Voices, Protocol):
     """Turns frames of codes into a waveform, as the decoder of a neural codec does."""
 

@@ -50,7 +50,8 @@ def block_vocabulary(
         _check_given(vocabulary, folder, given if expressive is None else {**given, "expressive": expressive})
         check_tokenizer(layout, vocabulary, ", ".join(units))
         if codebook_delay is not None and vocabulary.streams != delayed(vocabulary.streams, codebook_delay):
-            raise ValueError(f"codebook_delay must be that of {folder}, but is {codebook_delay} instead")
+            own = next((delay for stream in vocabulary.streams for delay in stream.delays if delay), 0)
+            raise ValueError(f"codebook_delay must be that of {folder}, {own}, but is {codebook_delay} instead")
     elif tokenizer.opening:
         raise ValueError(
             "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "

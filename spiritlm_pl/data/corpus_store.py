@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
-from spiritlm_pl.streams import PLURALS, SpeechLayout
+from spiritlm_pl.streams import SpeechLayout, differences, plural
 
 MANIFEST = "manifest.json"
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
@@ -102,7 +102,12 @@ def _entry_path(path: Path) -> Path:
 
 
 def write_part(
-    folder: Path, index: int, utterances: Sequence[UnitUtterance], fingerprint: str, skipped: Sequence[Skipped] = ()
+    folder: Path,
+    index: int,
+    utterances: Sequence[UnitUtterance],
+    fingerprint: str,
+    skipped: Sequence[Skipped] = (),
+    tokenizer_sha256: str | None = None,
 ) -> Path:
     """Write one part atomically, with its record for the manifest, which tells also what was left out; return its path.
 
@@ -114,13 +119,14 @@ def write_part(
         utterances: tokenised utterances of the part.
         fingerprint: identifies the run by its settings and input.
         skipped: recordings that could not be read.
+        tokenizer_sha256: fingerprint of the speech tokenizer; None leaves it out of the record.
     """
     streams = list(utterances[0].codes) if utterances else []
     assert all(list(u.codes) == streams for u in utterances), "utterances of one tokenizer have the same streams"
-    schema = pa.schema([*SCHEMA, *((PLURALS.get(name, name), pa.list_(pa.uint16())) for name in streams)])
+    schema = pa.schema([*SCHEMA, *((plural(name), pa.list_(pa.uint16())) for name in streams)])
     columns: dict[str, list[Any]] = {name: [getattr(u, name) for u in utterances] for name in SCHEMA.names}
     columns["units"] = [u.units.reshape(-1) for u in utterances]
-    columns |= {PLURALS.get(name, name): [u.codes[name].reshape(-1) for u in utterances] for name in streams}
+    columns |= {plural(name): [u.codes[name].reshape(-1) for u in utterances] for name in streams}
     columns["words"] = [[asdict(word) for word in u.words] for u in utterances]
     columns["custom"] = [json.dumps(u.custom, sort_keys=True) for u in utterances]
     path = folder / part_name(index)
@@ -135,6 +141,7 @@ def write_part(
         "sha256": digest,
         "skipped": left_out,
         "fingerprint": fingerprint,
+        **({} if tokenizer_sha256 is None else {"tokenizer_sha256": tokenizer_sha256}),
     }
     with atomic_path(_entry_path(path)) as temporary:
         temporary.write_text(json.dumps(entry) + "\n", encoding="utf-8")
@@ -215,7 +222,6 @@ def finish_folder(
         files.append(entry)  # as it was written, so that later damage is noticed
     manifest = {
         **layout.to_dict(),
-        "kinds": [stream.plural for stream in layout.streams],
         "rows": sum(file["rows"] for file in files),
         "files": files,
         "code_version": code_version(),
@@ -323,10 +329,11 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     if not corpora:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
     layouts = {str(corpus.folder): corpus.layout for corpus in corpora}
-    if len(set(layouts.values())) > 1:
-        raise ValueError(
-            "units must come from one tokenizer, but are of " + "; ".join(f"{k}: {v}" for k, v in layouts.items())
-        )
+    (first, layout), *rest = layouts.items()
+    other = next((name for name, found in rest if found != layout), None)
+    if other is not None:
+        one, two = differences(layout.to_dict(), layouts[other].to_dict())
+        raise ValueError(f"units must come from one tokenizer, but are of {one} in {first}, and of {two} in {other}")
     made_by = {
         found: str(corpus.folder)
         for corpus in corpora
@@ -337,7 +344,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
             "units must come from one tokenizer, but those of " + " and ".join(made_by.values()) + " come from "
             "tokenizers with other weights"
         )
-    return next(iter(layouts.values()))
+    return layout
 
 
 class UnitIndex(Mapping[str, UnitUtterance]):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.rng import derive, name_key
@@ -134,13 +135,20 @@ def choice_items(
         seed: seed of the order and of the pairs.
 
     Raises:
-        ValueError: if there are fewer than two utterances that can be cut.
+        ValueError: if there are fewer than two utterances that can be cut, or their tokens are not those of the
+            vocabulary.
     """
+    check_tokenizer(corpus.layout, vocabulary, corpus.folder)
     halves = []
+    other = short = 0  # of the other kind; too short, or without times of words
     mute = 0  # it could be cut, but one side would have no words or no speech tokens
     for utterance in corpus:
         cut = cut_place(utterance, continuation_sentences)
-        if cut is None or bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
+        if bool(utterance.custom.get("sentence_ends")) != (kind == "stories"):
+            other += 1
+            continue
+        if cut is None:
+            short += 1
             continue
         half = _cut(utterance, cut, corpus.layout, tokenizer, vocabulary)
         if half is None:
@@ -148,7 +156,13 @@ def choice_items(
         else:
             halves.append(half)
     if len(halves) < 2:
-        reason = f"; {mute} lack words or speech tokens on one side of the cut" if mute else ""
+        others = "have no sentence ends (--kind sentences)" if kind == "stories" else "are stories (--kind stories)"
+        counts = (
+            (other, others),
+            (short, "are too short or lack times of words"),
+            (mute, "lack words or speech tokens on one side of the cut"),
+        )
+        reason = "".join(f"; {count} {why}" for count, why in counts if count)
         raise ValueError(
             f"corpus must hold at least two {kind} that can be cut, but {corpus.folder} has {len(halves)} instead"
             f"{reason}"
@@ -157,10 +171,12 @@ def choice_items(
     halves.sort(key=lambda half: derive(key, name_key(half.id)))
     items = []
     for place, half in enumerate(halves[:num_items]):
-        other = _another(half, halves[place + 1 :] + halves[:place], same_speaker)
-        if other is not None:
+        another = _another(half, halves[place + 1 :] + halves[:place], same_speaker)
+        if another is not None:
             items.append(
-                ChoiceItem(half.id, other.id, half.words[: half.cut], half.words[half.cut :], other.words[other.cut :])
+                ChoiceItem(
+                    half.id, another.id, half.words[: half.cut], half.words[half.cut :], another.words[another.cut :]
+                )
             )
     return items
 

@@ -23,7 +23,7 @@ from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.runtime.older_names import look_up_older_names
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, spirit_lm_streams
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, differences, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -105,7 +105,11 @@ def load_evaluated_vocoder(folder: str | Path, device: str = "cpu") -> Vocoder |
         ValueError: if the folder holds neither, or this machine does not have the device.
     """
     network = load_speaking_part(folder, check_device(device))
-    assert isinstance(network, Vocoder | CodebookDecoder) and isinstance(network, nn.Module)
+    if not isinstance(network, Vocoder | CodebookDecoder) or not isinstance(network, nn.Module):
+        raise ValueError(
+            "vocoder must be one of this package or decode the frames of a codec, to be measured, "
+            f"but {folder} holds a {type(network).__name__} instead"
+        )
     prepare(network, device)
     return network
 
@@ -128,7 +132,8 @@ def check_vocoders(
         try:
             if isinstance(vocoder, CodebookDecoder):
                 if vocoder.layout != stored.layout:
-                    raise ValueError(f"units must be of {vocoder.layout}, but are of {stored.layout} instead")
+                    own, found = differences(vocoder.layout.to_dict(), stored.layout.to_dict())
+                    raise ValueError(f"units must be of {own}, but are of {found} instead")
                 continue
             vocoder.config.check_data(None, None, stored.layout)
             rate = vocoder.sample_rate / vocoder.hop_length

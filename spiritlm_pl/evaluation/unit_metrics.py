@@ -20,6 +20,7 @@ from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import Word, load_cuts, phone_alignment
 from spiritlm_pl.corpora.splitting import spread_evenly
+from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.tokenizers.augment import Augmentation
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
@@ -177,9 +178,14 @@ def unit_report(
         (the same against speakers: lower is better); unit_edit_distance in percent.
 
     Raises:
-        ValueError: if no corpus has utterances in this split.
+        ValueError: if no corpus has utterances in this split, or the folder holds a tokenizer of another kind.
     """
     if not isinstance(tokenizer, PhoneticTokenizer):
+        if is_own_class(tokenizer):
+            raise ValueError(
+                f"tokenizer must be made of features and a quantizer, whose units are measured, but {tokenizer} is of "
+                "one class, such as a neural codec; `spiritlm evaluate codes` measures its tokens"
+            )
         tokenizer = PhoneticTokenizer.load(tokenizer)
     everything = UnitStatistics(tokenizer.cardinality)
     speakers = UnitStatistics(tokenizer.cardinality)

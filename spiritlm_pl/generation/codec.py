@@ -150,10 +150,16 @@ class SpeechCodec:
         tokens = joined_speech([tokens], self.vocabulary)
         units = speaker.units(tokens)
         if not len(units):
-            raise ValueError("tokens must hold at least one unit, but hold none")
+            raise nothing_to_speak(self.vocabulary.layout)
         waveform = speaker.speak(tokens, durations)
         said = units if self.vocabulary.layout.phonetic else None
         return Speech(waveform, speaker.sample_rate, said, durations, tuple(tokens))
+
+
+def nothing_to_speak(layout: SpeechLayout) -> ValueError:
+    """Return the error for tokens without a unit, or without a whole frame of a codec."""
+    frame = f"one whole frame of {layout.tokens_per_frame} codes"
+    return ValueError(f"tokens must hold at least {frame if layout.framewise else 'one unit'}, but hold none")
 
 
 def _waveform(speech: Speech, sample_rate: int) -> Tensor:

@@ -71,19 +71,31 @@ class ModelFolders:
 
     @classmethod
     def find(
-        cls, path: str | Path, lm: Path | None = None, speech_tokenizer: Path | None = None, vocoder: Path | None = None
+        cls,
+        path: str | Path,
+        lm: Path | None = None,
+        speech_tokenizer: Path | None = None,
+        vocoder: Path | None = None,
+        needs_lm: bool = True,
     ) -> "ModelFolders":
         """Find the parts in a model folder, except those given; a language model alone is a model folder, too.
 
+        Args:
+            path: model folder.
+            lm: folder of the language model; None for that in the model folder.
+            speech_tokenizer: folder of the speech tokenizer; None for that in the model folder, if there is one.
+            vocoder: folder of the vocoder; None for that in the model folder, if there is one.
+            needs_lm: whether there must be a language model, even if there is a speech tokenizer or a vocoder.
+
         Raises:
-            FileNotFoundError: if there is no language model.
+            FileNotFoundError: if there is no language model, or nothing at all.
         """
         path = Path(path)
         inside = path / LM if not (path / DESCRIPTION_FILE).is_file() else path
         lm = lm or inside
-        if not lm.is_dir():
-            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
         there = [part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER)]
+        if not lm.is_dir() and (needs_lm or there == [None, None]):
+            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1])
 
 
@@ -141,7 +153,7 @@ def load_speech_tokenizer(
     else:
         from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
-        folders = _folders(path, variant)
+        folders = _folders(path, variant, needs_lm=False)
         if folders.speech_tokenizer is None:
             return None
         tokenizer = load_tokenizer(folders.speech_tokenizer, device)
@@ -162,7 +174,7 @@ def load_vocoder(
         release = Release(Path(path))
         vocoder: AnyVocoder = read_speaker(release, chosen_variant(release, variant)).to(device)
     else:
-        folders = _folders(path, variant)
+        folders = _folders(path, variant, needs_lm=False)
         if folders.vocoder is None:
             return _speaking(load_speech_tokenizer(folders, None, device))
         vocoder = load_speaking_part(folders.vocoder, device)
@@ -184,7 +196,7 @@ def speech_vocabulary_of(path: str | Path | ModelFolders, layout: SpeechLayout) 
     """
     streams = layout.streams
     if isinstance(path, ModelFolders) or not Release.is_at(path):
-        trained = stored_vocabulary(_folders(path, None).lm)
+        trained = stored_vocabulary(_folders(path, None, needs_lm=False).lm)
         delays = {} if trained is None else {stream.name: stream.delays for stream in trained.streams}
         streams = tuple(replace(stream, delays=delays.get(stream.name, stream.delays)) for stream in streams)
     return speech_vocabulary(SpeechLayout(streams))
@@ -211,13 +223,13 @@ def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -
     return found
 
 
-def _folders(path: str | Path | ModelFolders, variant: Variant | None) -> ModelFolders:
+def _folders(path: str | Path | ModelFolders, variant: Variant | None, needs_lm: bool = True) -> ModelFolders:
     """Return the folders of a model that is not the published release.
 
     Raises:
         ValueError: if a variant is given, which only the published release has.
     """
-    folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path)
+    folders = path if isinstance(path, ModelFolders) else ModelFolders.find(path, needs_lm=needs_lm)
     if variant is not None:
         raise ValueError(f"variant must be left out for a model folder, but is {variant} instead")
     return folders

@@ -106,6 +106,15 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
     return pieces
 
 
+def not_speech(text: str, vocabulary: Vocabulary) -> ValueError:
+    """Return the error for text where tokens of speech must stand, which may be tokens of another model."""
+    token = re.match(r"\s*(\[[A-Za-z]+(?:\d+_)?\d+\])", text)
+    if token is None:
+        return ValueError(f"tokens must be those of speech and nothing else, but hold {text[:40]!r}")
+    own = " and ".join(stream.token_name(0) for stream in vocabulary.streams)
+    return ValueError(f"tokens must be those of the model's streams, such as {own}, but one is {token[1]}")
+
+
 def _check_not_speech(opened: str | None, words: str) -> None:
     if opened == "Speech":
         raise ValueError(

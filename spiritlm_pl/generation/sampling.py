@@ -3,6 +3,7 @@
 Shapes: B batch, T tokens.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from spiritlm_pl.generation.types import FinishReason, OutputModality
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.lm.positions import max_positions
+from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 Progress = Callable[[int, int], None]  # given the number of tokens done and the largest number
@@ -37,6 +39,8 @@ Progress = Callable[[int, int], None]  # given the number of tokens done and the
 TEXT_TOKENS = 50
 TEXT_TO_SPEECH_TOKENS = 200
 SPEECH_TOKENS = 300
+MIN_SPEECH_UNITS = 25
+PAPER_RATE = 25.0  # frames a second of the paper's units, Hz: 300 last 12 s, runs not counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,14 @@ class GenerationSettings:
         top_p: sample only from the likeliest tokens that together have this probability; 1 samples from all.
         top_k: sample only from this number of likeliest tokens; 0 samples from all.
         greedy: whether to take always the likeliest token instead of sampling.
-        max_new_tokens: largest number of new tokens; None for 50 of text, 200 from text to speech, 300 otherwise.
+        max_new_tokens: largest number of new tokens of any kind; None for 50 of text, 200 from text to speech, 300
+            otherwise, and for other speech tokens than Spirit LM's for the tokens of 8 and of 12 seconds.
         seed: seed of the sampling; sample i of a prompt uses seed + i.
         num_samples: number of continuations of each prompt.
         batch_size: number of sequences that are continued together.
-        min_speech_units: smallest number of units of a new stretch of speech with output "any"; shorter ones are
-            dropped, see `decode_tokens`.
+        min_speech_units: smallest number of units, or frames of a codec, of a new stretch of speech with output "any";
+            shorter ones are dropped, see `decode_tokens`. None for 25, and for other speech tokens than Spirit LM's for
+            the frames of a second.
     """
 
     temperature: float = 0.8
@@ -64,7 +70,7 @@ class GenerationSettings:
     seed: int = 0
     num_samples: int = 1
     batch_size: int = 16
-    min_speech_units: int = 25
+    min_speech_units: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -72,29 +78,50 @@ class GenerationSettings:
             raise ValueError(f"temperature must be above 0, but is {self.temperature} instead")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], but is {self.top_p} instead")
-        for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1), ("min_speech_units", 0)):
+        for name, lowest in (("top_k", 0), ("seed", 0), ("num_samples", 1), ("batch_size", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
         if self.greedy and self.num_samples > 1:
             raise ValueError(f"num_samples must be 1 with greedy, but is {self.num_samples} instead")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, but is {self.max_new_tokens} instead")
+        for name, lowest in (("max_new_tokens", 1), ("min_speech_units", 0)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
 
-    def limit(self, prompt: Modality, output: OutputModality, tokens_per_frame: int = 1) -> int:
+    def limit(self, prompt: Modality, output: OutputModality, layout: SpeechLayout) -> int:
         """Return the largest number of new tokens.
 
         Args:
             prompt: modality in which the prompt ends.
             output: modality that may be generated.
-            tokens_per_frame: number of tokens in a frame of speech; the paper's numbers for speech are multiplied by
-                it.
+            layout: streams of speech tokens that the model writes.
         """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
         if output == "text":
             return TEXT_TOKENS
         frames = TEXT_TO_SPEECH_TOKENS if output == "speech" and prompt is Modality.TEXT else SPEECH_TOKENS
-        return frames * tokens_per_frame
+        return frames_of_paper(frames, layout) * layout.tokens_per_frame
+
+    def fewest_units(self, layout: SpeechLayout) -> int:
+        """Return the fewest units, or frames of a codec, with which a stretch of an answer of "any" is kept.
+
+        Args:
+            layout: streams of speech tokens that the model writes.
+        """
+        if self.min_speech_units is not None:
+            return self.min_speech_units
+        return frames_of_paper(MIN_SPEECH_UNITS, layout)
+
+
+def frames_of_paper(number: int, layout: SpeechLayout) -> int:
+    """Return how many frames of a layout last as long as a number of frames of the paper's units.
+
+    The number itself is returned for layouts of Spirit LM, whose units are counted as the paper does, and for layouts
+    without a rate.
+    """
+    rate = layout.first.rate
+    return number if layout.spirit_lm_sizes() is not None or rate is None else math.ceil(number * rate / PAPER_RATE)
 
 
 class _OwnLimits(StoppingCriteria):
@@ -317,7 +344,7 @@ def stream_tokens(
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
     """
-    limit = settings.limit(prompt.last, output, vocabulary.layout.tokens_per_frame)
+    limit = settings.limit(prompt.last, output, vocabulary.layout)
     room = context_length(model)
     if room is not None:
         check_room(len(prompt.tokens), room)

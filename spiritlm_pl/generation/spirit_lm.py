@@ -24,9 +24,10 @@ from spiritlm_pl.generation.sampling import (
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
-from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, AnyVocoder, Synthesis, synthesis_of
+from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
 from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
 from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES
 from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
@@ -232,17 +233,18 @@ class SpiritLM:
             self.vocabulary,
             output,
             settings,
-            limits=[settings.limit(prompt.last, output, self.vocabulary.layout.tokens_per_frame) for prompt, _ in jobs],
+            limits=[settings.limit(prompt.last, output, self.vocabulary.layout) for prompt, _ in jobs],
             seeds=[seed for _, seed in jobs],
             eos_id=self.end_token,
             synced=synced,
             progress=progress,
             stretches=[prompt.stretch for prompt, _ in jobs],
         )
+        fewest = settings.fewest_units(self.vocabulary.layout)
         answers = []
         for (prompt, _), new in zip(jobs, continued, strict=True):
             tokens, reason = finished(new, self.end_token)
-            answers.append(Answer(self.decode_answer(prompt, tokens, output, settings.min_speech_units), reason))
+            answers.append(Answer(self.decode_answer(prompt, tokens, output, fewest), reason))
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
     def stream(
@@ -271,7 +273,7 @@ class SpiritLM:
         if settings.num_samples != 1:
             raise ValueError(f"num_samples must be 1 for a stream, but is {settings.num_samples} instead")
         encoded = self.encode_prompt(prompt, output)
-        shortest = settings.min_speech_units if output == "any" else 0
+        shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
         tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token)
         answer: AnswerStream | None = None
         end = StreamEnd("length")
@@ -335,7 +337,7 @@ class SpiritLM:
         return self._encoder.encode(prompt, output)
 
     def decode_answer(
-        self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int = 25
+        self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int | None = None
     ) -> list[Piece]:
         """Decode new tokens to text and speech.
 
@@ -347,9 +349,10 @@ class SpiritLM:
             tokens: token ids that the model has added to the prompt.
             output: modality that the answer was allowed to have.
             min_speech_units: smallest number of units of speech with output "any"; shorter speech is dropped, see
-                `decode_tokens`.
+                `decode_tokens`. None for the default of `GenerationSettings`.
         """
-        shortest = min_speech_units if output == "any" else 0
+        fewest = GenerationSettings(min_speech_units=min_speech_units).fewest_units(self.vocabulary.layout)
+        shortest = fewest if output == "any" else 0
         continues = bool(tokens) and self._continues(prompt, tokens[0], output)
         pieces: list[Piece] = []
         begun = prompt.open_stretch(self.vocabulary)

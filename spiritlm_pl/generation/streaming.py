@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from spiritlm_pl.generation.codebooks import FrameReader, stretch_tokens
-from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, Synthesis, WaveformStream
+from spiritlm_pl.generation.synthesis import Synthesis
 from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
+from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES, WaveformStream
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 
 if TYPE_CHECKING:

@@ -4,39 +4,26 @@ Shapes: R runs of equal units, T frames, C codebooks, S samples.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from spiritlm_pl.contracts.vocoder import CodebookDecoder, UnitVocoder
+from spiritlm_pl.contracts.vocoder import CodebookDecoder, StreamingVocoder, UnitVocoder
 from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
+from spiritlm_pl.generation.waveform_stream import WaveformAtTheEnd, WaveformStream, check_stream
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
 from spiritlm_pl.vocoder.duration import durations_from_log
 
-if TYPE_CHECKING:
-    from spiritlm_pl.vocoder.vocoder import Vocoder
-
-CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of the paper's units
+NO_DURATIONS = "durations must be left out for the codes of a neural codec, whose frames last a frame"
 
 AnyVocoder = UnitVocoder | CodebookDecoder
-
-
-class WaveformStream(Protocol):
-    """Synthesises one stretch of speech piece by piece while its tokens are generated."""
-
-    def add(self, tokens: Iterable[int], ended: bool = False) -> Tensor:
-        """Take new tokens, and return the waveform (S,) that they complete; it is often empty.
-
-        Args:
-            tokens: speech token ids that follow those of earlier calls.
-            ended: whether these are the last tokens, so that all of the waveform is returned.
-        """
-        ...
 
 
 class Synthesis(Protocol):
@@ -122,11 +109,13 @@ class UnitSynthesis:
     def stream(
         self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
     ) -> WaveformStream:
-        """A `UnitStream`."""
-        from spiritlm_pl.generation.unit_stream import UnitStream
-
-        vocoder = cast("Vocoder", self.vocoder)
-        return UnitStream(vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+        """Return a `UnitStream`, or the waveform at the end where the vocoder cannot speak a window of frames."""
+        check_stream(chunk_frames, lookahead)
+        if isinstance(self.vocoder, StreamingVocoder):
+            return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+        if before is None:
+            return WaveformAtTheEnd(self.speak)
+        return WaveformAtTheEnd(partial(self.speak_after, before))
 
 
 class CodebookSynthesis:
@@ -158,7 +147,7 @@ class CodebookSynthesis:
         """
         frames = self.units(tokens)
         if durations is not None and not (len(durations) == len(frames) and bool((durations == 1).all())):
-            raise ValueError("durations must be left out for the codes of a neural codec, whose frames last a frame")
+            raise ValueError(NO_DURATIONS)
         return self.decoder.decode_frames(frames) if len(frames) else torch.zeros(0)
 
     def speak_after(self, before: Speech, tokens: Sequence[int]) -> Tensor:
@@ -224,18 +213,6 @@ class CodebookStream:
         cut = waveform[self.made * hop : ready * hop]
         self.made = ready
         return cut
-
-
-def check_stream(chunk_frames: int, lookahead: int | None) -> None:
-    """Check the numbers of frames of a stream.
-
-    Raises:
-        ValueError: if one is out of its range.
-    """
-    if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
-        raise ValueError(
-            f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
-        )
 
 
 def check_synthesis(vocoder: AnyVocoder, vocabulary: Vocabulary, folder: object) -> None:

@@ -7,20 +7,17 @@ Shapes: R runs of equal units, S samples.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from spiritlm_pl.contracts.vocoder import StreamingVocoder
 from spiritlm_pl.data.merge import NONE
-from spiritlm_pl.generation.synthesis import CHUNK_FRAMES, check_stream
 from spiritlm_pl.generation.types import Speech
-from spiritlm_pl.generation.vocode import SpokenUnits, Voice, spoken_units
+from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, spoken_units
+from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES, check_stream
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.duration import durations_from_log
-
-if TYPE_CHECKING:
-    from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
 class UnitStream:
@@ -39,7 +36,7 @@ class UnitStream:
 
     def __init__(
         self,
-        vocoder: "Vocoder",
+        vocoder: StreamingVocoder,
         vocabulary: Vocabulary,
         voice: Voice,
         before: Speech | None = None,
@@ -62,12 +59,12 @@ class UnitStream:
         self.tokens += tokens
         spoken = self._spoken()
         units = spoken.units
-        settled = len(units) if ended else max(0, len(units) - self.vocoder.duration_predictor.reach)
+        settled = len(units) if ended else max(0, len(units) - self.vocoder.duration_reach)
         waits = self.vocoder.expressive and len(units) > 0 and NONE in (int(spoken.pitches[0]), int(spoken.styles[0]))
         if settled <= self.num_before or (waits and not ended):
             return torch.zeros(0)
-        device = self.vocoder.unit_embedding.weight.device
-        predicted = durations_from_log(self.vocoder.predict_log_durations(units[None].to(device)))[0].cpu()
+        log_durations = self.vocoder.predict_log_durations(units[None].to(device_of(self.vocoder)))
+        predicted = durations_from_log(log_durations)[0].cpu()
         self.durations = torch.cat([self.durations, predicted[len(self.durations) : settled]])
         if self.made is None:
             self.made = int(self.durations[: self.num_before].sum())

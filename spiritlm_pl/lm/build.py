@@ -19,6 +19,7 @@ from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.shrink import with_attention
 from spiritlm_pl.runtime.model_description import stored_vocabulary
+from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -93,8 +94,9 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
         )
     theirs = None if folder is None else stored_vocabulary(folder)
     if theirs is not None and not theirs.grows_into(vocabulary):
+        kept, found = differences(theirs.to_dict(), vocabulary.to_dict())
         raise ValueError(
-            f"vocabulary must be that of {settings.checkpoint}, {theirs}, but is {vocabulary} instead; "
+            f"vocabulary must be that of {settings.checkpoint}, with {kept}, but is with {found} instead; "
             "`spiritlm build-blocks` takes it over where its text_tokenizer is that folder"
         )
     if settings.rope_theta is not None:

@@ -8,7 +8,7 @@ always.
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folde
 from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.model_description import stored_vocabulary
+from spiritlm_pl.streams import differences
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -134,9 +135,10 @@ def _grown(vocabulary: Vocabulary, earlier: Vocabulary, base: str) -> Vocabulary
         sizes.append((f"num_{stream.plural}", vocabulary.size(stream.name), stream.size))
         found = next((new for new in vocabulary.streams if new.name == stream.name), stream)
         if replace(found, size=stream.size, clock=stream.clock) != stream:
+            kept, other = differences(asdict(stream), asdict(replace(found, size=stream.size, clock=stream.clock)))
             raise ValueError(
-                f"stream {stream.name} must be as that of {base}, whose trained tokens are kept, {stream}, "
-                f"but is {found} instead"
+                f"stream {stream.name} must be as that of {base}, whose trained tokens are kept, with {kept}, "
+                f"but is with {other} instead"
             )
     for name, wanted, fewest in sizes:
         if wanted < fewest or (name == "num_text" and wanted != fewest):

@@ -1,9 +1,9 @@
 """Losses by kind of token, as sums and counts that add up over batches and ranks.
 
 Layout of a vector of sums (2K,): pairs of loss and number of tokens, for all predicted tokens, for text, for speech,
-for each stream of speech, and for the ends of documents. The end of a document is a text token that closes speech as
-well. It counts neither as text nor as speech, so that these losses stay those of words and units. Modality markers
-count in the first pair only.
+for each stream of speech, for each codebook of streams with several, and for the ends of documents. The end of a
+document is a text token that closes speech as well. It counts neither as text nor as speech, so that these losses stay
+those of words and units. Modality markers count in the first pair only.
 """
 
 import math
@@ -18,7 +18,20 @@ LARGEST_LOSS = 50.0  # nats; perplexities are computed of at most this loss, sin
 
 def suffixes(vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the K endings that metrics' names have after `loss`, in the order of the pairs."""
-    return ("", "_text", "_speech", *(f"_{stream.name}" for stream in vocabulary.streams), "_end")
+    streams = (f"_{stream.name}" for stream in vocabulary.streams)
+    return ("", "_text", "_speech", *streams, *_codebooks(vocabulary), "_end")
+
+
+def _codebooks(vocabulary: Vocabulary) -> dict[str, tuple[int, int]]:
+    """Return the first id and the end id of each codebook, by its ending; streams with one codebook have none."""
+    found = {}
+    for stream in vocabulary.streams:
+        first, _ = vocabulary.bounds(stream.name)
+        if stream.num_codebooks > 1:
+            for name in stream.codebook_names:
+                found[f"_{name}"] = (first, first + stream.size)
+                first += stream.size
+    return found
 
 
 def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -28,6 +41,7 @@ def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor
     """
     ranges = [(0, vocabulary.num_rows), (0, vocabulary.num_text), vocabulary.speech_bounds]
     ranges += [vocabulary.bounds(stream.name) for stream in vocabulary.streams]
+    ranges += _codebooks(vocabulary).values()
     closing = vocabulary.end_of_document
     ends = torch.zeros_like(targets, dtype=torch.bool) if closing is None else targets == closing
     kinds = [(targets >= first) & (targets < end) for first, end in ranges]
@@ -41,6 +55,8 @@ def loss_sums(losses: Tensor, targets: Tensor, vocabulary: Vocabulary) -> Tensor
 def loss_metrics(sums: Tensor, vocabulary: Vocabulary, units_per_second: float | None) -> dict[str, float]:
     """Compute losses (nats per token), perplexities, and bits per second of speech from sums.
 
+    Codebooks have a loss alone.
+
     Args:
         sums: sum and count of each kind of token (2K,), from `loss_sums`. Streams of speech get values of their own
             only if there are several.
@@ -50,12 +66,14 @@ def loss_metrics(sums: Tensor, vocabulary: Vocabulary, units_per_second: float |
     """
     pairs = dict(zip(suffixes(vocabulary), sums.view(-1, 2).tolist(), strict=True))
     metrics: dict[str, float] = {}
+    codebooks = _codebooks(vocabulary)
     first = f"_{vocabulary.streams[0].name}"
     first_is_all = pairs[first][1] == pairs["_speech"][1]
     for suffix, (total, count) in pairs.items():
         if count and not (suffix == first and first_is_all):
             metrics[f"loss{suffix}"] = total / count
-            metrics[f"perplexity{suffix}"] = math.exp(min(total / count, LARGEST_LOSS))
+            if suffix not in codebooks:
+                metrics[f"perplexity{suffix}"] = math.exp(min(total / count, LARGEST_LOSS))
     if "loss_speech" in metrics and units_per_second is not None:
         metrics["speech_bits_per_second"] = metrics["loss_speech"] / math.log(2) * units_per_second
     return metrics

@@ -78,11 +78,15 @@ class GenerateRequest(VoiceChoice):
         default=None,
         ge=1,
         le=100_000,
-        description="At most; by default 50 to text, 200 from text to speech, 300 otherwise.",
+        description="At most; by default 50 to text, 200 from text to speech, 300 otherwise, and the tokens of 8 and "
+        "12 seconds for the codes of a codec.",
     )
     seed: int = Field(default=DEFAULTS.seed, ge=0, le=LARGEST_SEED, description="The same seed gives the same answer.")
-    min_speech_units: int = Field(
-        default=DEFAULTS.min_speech_units, ge=0, le=100_000, description="With output `any`, shorter speech is dropped."
+    min_speech_units: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="With output `any`, shorter speech is dropped; by default 25 units, and a second of a codec.",
     )
 
     def settings(self) -> GenerationSettings:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
 from spiritlm_pl.generation.codebooks import joined_speech
+from spiritlm_pl.generation.codec import nothing_to_speak
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.spirit_lm import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
+from spiritlm_pl.generation.synthesis import NO_DURATIONS
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
@@ -210,9 +212,11 @@ class Session:
             tokens = joined_speech([tokens], spirit_lm.vocabulary)
             units = synthesis.units(tokens)
             if not len(units):
-                raise ValueError("tokens must hold at least one unit, but hold none")
+                raise nothing_to_speak(spirit_lm.vocabulary.layout)
             frames = torch.tensor(durations) if durations else synthesis.durations(tokens)
             if len(frames) != len(units):
+                if spirit_lm.vocabulary.layout.framewise:
+                    raise ValueError(NO_DURATIONS)
                 raise ValueError(f"durations must be {len(units)}, one for each unit, but are {len(frames)} instead")
             seconds, most = int(frames.sum()) * synthesis.hop_length / synthesis.sample_rate, self.limits.max_seconds
             if seconds > most:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 
-from spiritlm_pl.generation import Speech
-from spiritlm_pl.generation.prompt import parse_prompt
+from spiritlm_pl.generation import Speech, Text
+from spiritlm_pl.generation.prompt import not_speech, parse_prompt
 from spiritlm_pl.streams import PITCH, STYLE, UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
@@ -53,6 +53,9 @@ def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
         or speech.tokens is None
         or not any(vocabulary.counts_frames(token) for token in speech.tokens)
     ):
+        foreign = next((piece for piece in pieces if isinstance(piece, Text)), None)
+        if foreign is not None and foreign.text.lstrip().startswith("["):
+            raise not_speech(foreign.text, vocabulary)
         shown = string if len(string) <= SHOWN else f"{string[:SHOWN]}..."
         raise ValueError(f"tokens must be units such as [Hu12][Hu7] and nothing else, but are {shown!r} instead")
     return speech.tokens

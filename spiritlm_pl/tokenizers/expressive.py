@@ -35,6 +35,7 @@ from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE
 
 EXPRESSIVE_FILE = "expressive.json"
+NEURAL_CODEC = "spiritlm_pl.tokenizers.neural_codec.NeuralCodec"  # class path in folders of `import-codec`
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,11 @@ def speech_fingerprint(folder: str | Path) -> str:
     folder = Path(folder)
     if is_own_class(folder):
         description = read_config(folder, TOKENIZER_STAGE)
-        named = [first_name(description["class_path"]), description["config"]]
+        config = dict(description["config"])
+        if description["class_path"] == NEURAL_CODEC:
+            for name in ("lookahead", "batched"):  # measured at import; codes do not depend on them
+                config.pop(name, None)
+        named = [first_name(description["class_path"]), config]
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
         digest.update(file_sha256(folder / WEIGHTS_FILE).encode())
         return digest.hexdigest()

@@ -7,23 +7,27 @@ Shapes: B batch, S samples, T frames, K codebooks.
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.registry import check_trusted, load_path, path_of
+from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.streams import SpeechLayout, Stream
 
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
 CHUNK_SECONDS = 100.0  # longer audio is cut into chunks of this length, as for other tokenizers
 PROBE_FRAMES, MOST_PROBED = 32, 512
+WHOLE_SPEECH = 1 << 30  # frames of a lookahead that no speech reaches: its waveform is made once all of it is there
 SAME = 1e-5  # change, relative to the largest sample, below which a waveform counts as unchanged
 
 
@@ -38,6 +42,8 @@ class NeuralCodecConfig:
         semantic: whether the first codebook is a stream of its own, beside the acoustic ones.
         lookahead: number of later frames on which a frame's waveform depends; it is measured when the tokenizer is
             made.
+        batched: whether waveforms of equal length are encoded together; it is tried when the tokenizer is made whether
+            that gives the same codes.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -48,6 +54,7 @@ class NeuralCodecConfig:
     num_codebooks: int = 8
     semantic: bool = False
     lookahead: int = 0
+    batched: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -70,13 +77,21 @@ class NeuralCodecConfig:
             )
         if not self.class_path.startswith("transformers."):
             check_trusted(self.class_path, "the configuration of a neural codec")
-        found = load_path(self.class_path, "class_path of a neural codec")
-        if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
-            raise ValueError(
-                f"class_path of a neural codec must be a PreTrainedModel, but is {self.class_path} instead"
-            )
+        found = codec_class(self.class_path)
         config_class: Any = found.config_class
         return found(config_class.from_dict(values))
+
+
+def codec_class(class_path: str) -> type[PreTrainedModel]:
+    """Return the class of a codec by its path, which must be trusted where it is not of `transformers`.
+
+    Raises:
+        ValueError: if there is no such class, or it is not a model of `transformers`.
+    """
+    found = load_path(class_path, "class_path of a neural codec")
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise ValueError(f"class_path of a neural codec must be a PreTrainedModel, but is {class_path} instead")
+    return found
 
 
 class NeuralCodec(nn.Module):
@@ -119,14 +134,7 @@ class NeuralCodec(nn.Module):
         Raises:
             ValueError: if there is no such codec, or it cannot be used as asked.
         """
-        loader = load_path(class_path, "class_path") if class_path else AutoModel
-        try:
-            codec = loader.from_pretrained(source, dtype=torch.float32)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
-            ) from error
+        codec = _pretrained(source, class_path)
         if getattr(codec.config, "audio_channels", 1) != 1:
             raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
         for name in ("normalize", "chunk_length_s"):  # scales beside the codes, and overlapping chunks
@@ -146,14 +154,20 @@ class NeuralCodec(nn.Module):
         )
         found = cls(config, codec).eval()
         generator = torch.Generator().manual_seed(0)
-        noise = 0.1 * torch.randn(1, found.sample_rate, generator=generator).to(codec.device)
-        codes = found.encode(noise, torch.tensor([noise.shape[1]]))[0].values  # raises where it lacks codebooks
-        if int(codes.max()) >= found.cardinality:
-            raise ValueError(
-                f"codes of {source} must be below {found.cardinality}, but one is {int(codes.max())} instead"
-            )
-        found.config = NeuralCodecConfig(**{**vars(config), "lookahead": found.measured_lookahead()})
+        noise = 0.1 * torch.randn(2, found.sample_rate, generator=generator).to(codec.device)
+        codes = found.encode(noise, torch.tensor([noise.shape[1]] * 2))  # raises where it lacks codebooks
+        largest = max(int(part.max()) for one in codes for part in (one.values, *one.codes.values()))
+        if largest >= found.cardinality:
+            raise ValueError(f"codes of {source} must be below {found.cardinality}, but one is {largest} instead")
+        found.config = replace(config, lookahead=found.measured_lookahead(), batched=found._batches_alike(noise))
         return found
+
+    @torch.inference_mode()
+    def _batches_alike(self, waveforms: Tensor) -> bool:
+        """Whether waveforms (B, S) have the same codes together as one by one."""
+        whole = waveforms[:, : waveforms.shape[1] // self.hop_length * self.hop_length]
+        alone = torch.cat([self._codes(waveform[None]) for waveform in whole])
+        return torch.equal(self._codes(whole), alone)
 
     @property
     def sample_rate(self) -> int:
@@ -217,44 +231,73 @@ class NeuralCodec(nn.Module):
 
     @torch.inference_mode()
     def encode(self, waveforms: Tensor, lengths: Tensor) -> list[Units]:
-        """Encode waveforms (B, S) with lengths (B,), each by itself, so that codes do not depend on the batch.
+        """Encode waveforms (B, S) with lengths (B,), so that codes do not depend on the batch.
 
-        The last frame is filled up with silence.
+        The last frame is filled up with silence. Only waveforms with the same number of frames are encoded together.
         """
-        found = []
-        for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
-            size = round(CHUNK_SECONDS * self.frame_rate) * self.hop_length
-            chunks = [self._codes(chunk) for chunk in waveform[:length].split(size)] if length else []
-            empty = torch.zeros(0, self.num_codebooks, dtype=torch.long)
-            codes = torch.cat([empty, *chunks])  # (T, K)
-            if not self.config.semantic:
-                found.append(Units.of_codebooks(codes if self.num_codebooks > 1 else codes[:, 0]))
-            else:
-                acoustic = codes[:, 1:] if self.num_codebooks > 2 else codes[:, 1]
-                found.append(Units.of_codebooks(codes[:, 0], {ACOUSTIC: acoustic}))
-        return found
+        rows = [
+            chunk
+            for waveform, length in zip(waveforms, lengths.tolist(), strict=True)
+            for chunk in self._whole_frames(waveform[:length])
+        ]
+        counts = [-(-length // self.hop_length) for length in lengths.tolist()]  # frames of each waveform
+        codes = self._codes_of(rows).split(counts)  # B of (T, K)
+        return [self._units(found) for found in codes]
 
-    def _codes(self, waveform: Tensor) -> Tensor:
-        """Encode one waveform (S,), S above 0, to codes (T, K)."""
-        hop = self.hop_length
-        padded = functional.pad(waveform.float(), (0, -len(waveform) % hop))[None, None]
+    def _whole_frames(self, waveform: Tensor) -> Sequence[Tensor]:
+        """Cut a waveform (S,) into chunks of whole frames; none for S = 0."""
+        if not len(waveform):
+            return ()
+        padded = functional.pad(waveform.float(), (0, -len(waveform) % self.hop_length))
+        return padded.split(round(CHUNK_SECONDS * self.frame_rate) * self.hop_length)
+
+    def _units(self, codes: Tensor) -> Units:
+        """Distribute codes (T, K) over the streams."""
+        if not self.config.semantic:
+            return Units.of_codebooks(codes if self.num_codebooks > 1 else codes[:, 0])
+        acoustic = codes[:, 1:] if self.num_codebooks > 2 else codes[:, 1]
+        return Units.of_codebooks(codes[:, 0], {ACOUSTIC: acoustic})
+
+    def _codes_of(self, rows: Sequence[Tensor]) -> Tensor:
+        """Encode waveforms of whole frames, and return their codes (all frames, K) on the CPU, in the same order."""
+        places: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(len(row), []).append(place)
+        found: dict[int, Tensor] = {}
+        for samples, alike in places.items():
+            # No more audio at once than in the longest chunk, which bounds the memory.
+            number = max(1, int(CHUNK_SECONDS * self.sample_rate) // samples) if self.config.batched else 1
+            for first in range(0, len(alike), number):
+                chosen = alike[first : first + number]
+                found |= dict(zip(chosen, self._codes(torch.stack([rows[place] for place in chosen])), strict=True))
+        if not rows:
+            return torch.zeros(0, self.num_codebooks, dtype=torch.long)
+        return torch.cat([found[place] for place in range(len(rows))]).cpu()
+
+    def _codes(self, waveforms: Tensor) -> Tensor:
+        """Encode waveforms (B, S) of whole frames to codes (B, T, K)."""
+        parameters = inspect.signature(self.codec.encode).parameters
         options: dict[str, Any] = {}
-        if "bandwidth" in inspect.signature(self.codec.encode).parameters:
+        if "bandwidth" in parameters:
             options["bandwidth"] = self.codec.config.target_bandwidths[-1]  # EnCodec's default is the lowest
+        for name in ("num_quantizers", "n_quantizers"):  # later codebooks need not be computed
+            if name in parameters:
+                options[name] = self.num_codebooks
         try:
-            codes: Tensor = self.codec.encode(padded, **options).audio_codes
-        except (IndexError, RuntimeError) as error:
+            codes: Tensor = self.codec.encode(waveforms[:, None], **options).audio_codes
+        except (IndexError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"a codec must encode a waveform, but {type(self.codec).__name__} does not: {error}"
             ) from error
-        codes = codes.reshape(-1, codes.shape[-1])  # without dimensions of batch and chunk
-        expected = padded.shape[-1] // hop
-        if len(codes) < self.num_codebooks or codes.shape[1] != expected:
+        codes = codes.reshape(len(waveforms), -1, codes.shape[-1])  # (B, K, T), without a dimension of chunks
+        expected = waveforms.shape[1] // self.hop_length
+        if codes.shape[1] < self.num_codebooks or codes.shape[2] != expected:
             raise ValueError(
                 f"a codec must give {expected} frames of at least {self.num_codebooks} codes for {expected} times "
-                f"{hop} samples, but {type(self.codec).__name__} gives {codes.shape[1]} of {len(codes)} instead"
+                f"{self.hop_length} samples, but {type(self.codec).__name__} gives {codes.shape[2]} of "
+                f"{codes.shape[1]} instead"
             )
-        return codes[: self.num_codebooks].T.cpu()
+        return codes[:, : self.num_codebooks].transpose(1, 2)
 
     @torch.inference_mode()
     def decode_frames(self, codes: Tensor) -> Tensor:
@@ -279,6 +322,9 @@ class NeuralCodec(nn.Module):
     def measured_lookahead(self) -> int:
         """Measure the lookahead: decode random frames with and without a change of the last, and compare.
 
+        Returns:
+            The number of frames; `WHOLE_SPEECH` where even the first of `MOST_PROBED` frames depends on the last.
+
         Raises:
             ValueError: if the change does not change the waveform.
         """
@@ -299,7 +345,7 @@ class NeuralCodec(nn.Module):
                 f"a codec must decode other codes to another waveform, but {type(self.codec).__name__} does not: check "
                 "that its weights are trained"
             )
-        return len(codes) - 1 - first
+        return len(codes) - 1 - first if first else WHOLE_SPEECH
 
     def _number(self, *names: str) -> float:
         """Return the first of these numbers that the codec's configuration has."""
@@ -310,6 +356,33 @@ class NeuralCodec(nn.Module):
                 f"but that of {type(self.codec).__name__} does not"
             )
         return float(found)
+
+
+def _pretrained(source: str, class_path: str) -> Any:
+    """Load a pretrained codec; arguments and errors are those of `NeuralCodec.load_pretrained`."""
+    if is_own_class(source):
+        raise ValueError(f"codec must be one of transformers, but {source} is a speech tokenizer of ours already")
+    loader: Any = codec_class(class_path) if class_path else AutoModel
+    shown = get_verbosity()
+    set_verbosity_error()  # weights that do not fit are told in one line below
+    try:
+        codec, found = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not Path(source).exists():
+            reason = f"there is no such folder, and {reason}"
+        raise ValueError(
+            f"codec must be a folder or hub name of transformers, but {source} is not: {reason}"
+        ) from error
+    finally:
+        set_verbosity(shown)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"codec must have all weights of {type(codec).__name__}, but {source} lacks {len(missing)} of them, such "
+            f"as {missing[0]}: is it a codec of another class?"
+        )
+    return codec
 
 
 def _nothing(name: str, value: str | int | None) -> int:

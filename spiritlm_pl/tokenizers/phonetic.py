@@ -179,5 +179,6 @@ def _description(folder: Path) -> dict[str, Any]:
     config = folder / CONFIG_FILE
     description: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if description.get("stage") != STAGE:
-        raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead")
+        hint = "; `spiritlm import-codec` makes one of a codec of transformers" if "model_type" in description else ""
+        raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead{hint}")
     return description

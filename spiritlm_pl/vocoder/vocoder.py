@@ -69,6 +69,11 @@ class Vocoder(nn.Module):
         return int(cast(Any, self.generator).margin)
 
     @property
+    def duration_reach(self) -> int:
+        """Number of units on either side of a unit on which its duration depends."""
+        return self.duration_predictor.reach
+
+    @property
     def num_speakers(self) -> int:
         """Number of voices."""
         return len(self.config.speakers)

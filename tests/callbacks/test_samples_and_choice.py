@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,8 +133,7 @@ def samples(**options):
         num_utterances=1,
         vocoder="vocoder",
         settings=SETTINGS,
-        every_n_steps=2,
-        **options,
+        **{"every_n_steps": 2, **options},
     )
 
 
@@ -254,3 +254,25 @@ def test_wrong_options_and_modules_are_named(folder):
         GenerateSamples()
     with pytest.raises(ValueError, match="for GenerateSamples, but LightningModule has no network"):
         GenerateSamples(texts=["a"]).run(Trainer(accelerator="cpu", logger=False), LightningModule())
+
+
+def test_every_rank_ends_where_rank_zero_refuses_the_vocoder(folder):
+    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=30)
+    module = TinyModule(vocabulary, "text")
+    module.configure_model()
+    told = []
+
+    def rank(number, broadcast):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"), broadcast=broadcast)
+        return SimpleNamespace(is_global_zero=number == 0, strategy=strategy)
+
+    with pytest.raises(ValueError, match="num_units .* must be"):
+        samples().on_fit_start(rank(0, told.append), module)
+    assert len(told) == 1 and "num_units" in told[0]
+    with pytest.raises(ValueError, match="num_units"):  # and does not wait for rank zero
+        samples().on_fit_start(rank(1, lambda _: told[0]), module)
+
+
+def test_an_unknown_voice_is_told_before_training(folder):
+    with pytest.raises(ValueError, match="speaker must be"):
+        train([samples(speaker="nobody", every_n_steps=None, on_validation=False, at_end=False)])

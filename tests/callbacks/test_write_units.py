@@ -2,13 +2,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
 
-from spiritlm_pl.callbacks.write_units import WriteUnits
+from spiritlm_pl.callbacks.write_units import WriteUnits, warn_of_one_unit
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.tokenizers.features import MFCCConfig
@@ -32,9 +33,8 @@ def tokenizer(tmp_path: Path) -> Path:
 
 def predict(tokenizer: Path, corpus: Path, folder: Path, **settings: object) -> None:
     values = {"devices": 1, **settings}
-    trainer = Trainer(
-        accelerator="cpu", logger=False, callbacks=[WriteUnits(str(folder))], enable_progress_bar=False, **values
-    )
+    writer = WriteUnits(str(folder), overwrite=bool(values.pop("overwrite", False)))
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, **values)
     data = WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
     trainer.predict(TokenizeModule(str(tokenizer)), data)
 
@@ -102,7 +102,7 @@ def test_audio_that_is_not_there_replaces_nothing(tokenizer: Path, own_corpus: P
     (own_corpus / "audio").rename(tmp_path / "elsewhere")
     before = contents(tmp_path / "units")
     with pytest.raises(FileNotFoundError, match="by this run, but was not: no utterance of the corpus could be read"):
-        predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units")
+        predict(changed.save(tmp_path / "changed"), own_corpus, tmp_path / "units", overwrite=True)
     assert contents(tmp_path / "units") == before
 
 
@@ -182,15 +182,42 @@ def test_two_ranks_write_the_same_shards(tokenizer: Path, tone_corpus: Path, tmp
     assert contents(tmp_path / "two") == whole and manifest.is_file()
 
 
-def test_another_tokenizer_redoes_all(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def changed(tokenizer: Path, tmp_path: Path) -> Path:
+    """Another tokenizer."""
+    other = PhoneticTokenizer.load(tokenizer)
+    other.chunk_seconds = 50.0
+    return other.save(tmp_path / "changed")
+
+
+def test_another_tokenizer_replaces_units_only_when_told(
+    tokenizer: Path, changed: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    units = tmp_path / "units"
+    predict(tokenizer, tone_corpus, units)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")}
+    with pytest.raises(
+        ValueError, match="must not hold units of another speech tokenizer, but .*tones/test does: give"
+    ):
+        predict(changed, tone_corpus, units)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in units.rglob("*.*")} == before
+    predict(changed, tone_corpus, units, overwrite=True)
+    after = {path: path.stat().st_mtime_ns for path in units.rglob("part-*.parquet")}
+    assert after and all(before[path][1] != time for path, time in after.items())
+    assert UnitCorpus(units / "tones", "train").manifest["provenance"]["tokenizer"] == str(changed)
+
+
+def test_units_that_another_tokenizer_has_begun_are_kept(
+    tokenizer: Path, changed: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):  # cut short
+        predict(tokenizer, tone_corpus, tmp_path / "units", limit_predict_batches=3)
+    begun = contents(tmp_path / "units")
+    with pytest.raises(ValueError, match="must not hold units of another speech tokenizer"):
+        predict(changed, tone_corpus, tmp_path / "units")
+    assert begun and contents(tmp_path / "units") == begun
     predict(tokenizer, tone_corpus, tmp_path / "units")
-    changed = PhoneticTokenizer.load(tokenizer)
-    changed.chunk_seconds = 50.0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("part-*.parquet")}
-    predict(changed.save(tmp_path / "changed"), tone_corpus, tmp_path / "units")
-    assert before and all(path.stat().st_mtime_ns != time for path, time in before.items())
-    corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
-    assert corpus.manifest["provenance"]["tokenizer"] == str(tmp_path / "changed")
+    assert begun.items() <= contents(tmp_path / "units").items()
 
 
 def test_training_with_it_is_refused(tokenizer: Path, tmp_path: Path) -> None:
@@ -203,3 +230,14 @@ def test_one_unit_for_everything_is_told(tone_corpus: Path, tmp_path: Path) -> N
     alike = KMeans(KMeansConfig(num_units=12, feature_dim=39))  # its centroids are all zero: the first is the nearest
     with pytest.warns(UserWarning, match=r"all frames of \d utterances \(tone.*\) are unit 0: .* train it for more"):
         predict(PhoneticTokenizer(MFCCConfig().build(), alike).save(tmp_path / "one"), tone_corpus, tmp_path / "units")
+
+
+def test_the_same_codes_for_everything_are_told() -> None:
+    def row(name: str, codes: list[list[int]]) -> UnitUtterance:
+        found = np.array(codes, dtype=np.uint16)
+        return UnitUtterance(id=name, units=found, unit_starts=np.arange(len(found)), num_frames=len(found))
+
+    alike = [row("a", [[3, 5], [3, 5]]), row("b", [[3, 5]])]
+    with pytest.warns(UserWarning, match=r"all frames of 2 utterances \(a, ...\) are unit \[3 5\]"):
+        warn_of_one_unit(alike)
+    warn_of_one_unit([*alike, row("c", [[3, 3]])])

@@ -15,7 +15,7 @@ from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, 
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
-from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.streams import SpeechLayout, spirit_lm_streams
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=50, multiple_of=32)
@@ -266,13 +266,16 @@ def test_beginnings_end_where_the_last_sentence_begins(corpus, tmp_path):
 
 
 def test_errors_name_what_is_missing(corpus, model, tmp_path):
-    with pytest.raises(ValueError, match="at least two stories that can be cut, but .* has 0"):
+    with pytest.raises(ValueError, match=r"at least two stories .*; 3 have no sentence ends .*; 12 are too short"):
         choice_items(corpus, Letters(), VOCABULARY, continuation_sentences=2)
     one_unit = {"units": np.array([7], np.uint16), "unit_starts": np.array([0], np.uint32)}
     write_part(tmp_path / "mute" / "test", 0, [replace(utterance, **one_unit) for utterance in corpus], "f")
     finish_folder(tmp_path / "mute" / "test", ["f"], layout=corpus.layout, provenance={})
-    with pytest.raises(ValueError, match="has 0 instead; 12 lack words or speech tokens on one side of the cut"):
+    with pytest.raises(ValueError, match="has 0 instead; .*12 lack words or speech tokens on one side of the cut"):
         choice_items(UnitCorpus(tmp_path / "mute", "test"), Letters(), VOCABULARY)
+    fewer = replace(VOCABULARY, streams=spirit_lm_streams(corpus.num_units - 1))
+    with pytest.raises(ValueError, match="num_units of the speech tokenizer must be at most the language model's"):
+        choice_items(corpus, Letters(), fewer)
     with pytest.raises(ValueError, match="one is 'song_to_text'"):
         evaluate_choice(model, choice_items(corpus, Letters(), VOCABULARY), VOCABULARY, ["song_to_text"])
 

@@ -1,5 +1,6 @@
 """Prompts to answers, with a tiny Llama of random weights and stand-in tokenizers."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.sampling import batches_within
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout
+from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, Stream
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=30, num_units=20, multiple_of=64)
@@ -198,10 +199,25 @@ def test_a_repeated_last_unit_of_the_prompt_is_no_answer(spirit_lm, monkeypatch)
 
 def test_settings_of_the_paper():
     settings = GenerationSettings()
-    assert (settings.temperature, settings.top_p, settings.min_speech_units) == (0.8, 0.95, 25)
-    assert settings.limit(Modality.TEXT, "text") == 50
-    assert settings.limit(Modality.TEXT, "speech") == 200
-    assert settings.limit(Modality.SPEECH, "speech") == 300
+    assert (settings.temperature, settings.top_p) == (0.8, 0.95)
+    for layout in (SpeechLayout.spirit_lm(501), SpeechLayout.spirit_lm(501, 50.0, 64, 100)):
+        assert settings.fewest_units(layout) == 25
+        assert settings.limit(Modality.TEXT, "text", layout) == 50
+        assert settings.limit(Modality.TEXT, "speech", layout) == 200
+        assert settings.limit(Modality.SPEECH, "speech", layout) == 300
+        assert settings.limit(Modality.TEXT, "any", layout) == 300
+
+
+@pytest.mark.parametrize("rate", [12.5, 75.0])
+def test_answers_of_codecs_last_as_long_whatever_their_rate(rate):
+    stream = Stream(name="codec", prefix="Co", size=8, rate=rate, num_codebooks=4, deduplicated=False)
+    layout, settings = SpeechLayout((stream,)), GenerationSettings()
+    assert settings.limit(Modality.TEXT, "speech", layout) == 8 * rate * 4
+    assert settings.limit(Modality.SPEECH, "any", layout) == 12 * rate * 4
+    assert settings.limit(Modality.SPEECH, "text", layout) == 50
+    assert settings.fewest_units(layout) == math.ceil(rate)
+    given = GenerationSettings(max_new_tokens=7, min_speech_units=3)
+    assert (given.limit(Modality.TEXT, "speech", layout), given.fewest_units(layout)) == (7, 3)
 
 
 @pytest.mark.parametrize(

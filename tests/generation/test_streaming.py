@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.contracts.vocoder import StreamingVocoder, UnitVocoder
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
 from spiritlm_pl.generation.unit_stream import UnitStream
@@ -152,3 +153,28 @@ def test_less_lookahead_is_sooner(words):
     assert sum(len(new.piece.waveform) for new in soon) == sum(len(new.piece.waveform) for new in exact)
     with pytest.raises(ValueError, match="lookahead at least 0, but are 4 and -1 instead"):
         list(model.stream([Text("the cat")], "speech", settings, 4, -1))
+
+
+class ContractVocoder:
+    """Keeps the contract of unit vocoders, and nothing else: a vocoder of another package."""
+
+    def __init__(self, vocoder):
+        for name in ("layout", "sample_rate", "hop_length", "expressive", "num_units"):
+            setattr(self, name, getattr(vocoder, name))
+        for name in ("speaker_id", "style_id", "predict_log_durations", "synthesize"):
+            setattr(self, name, getattr(vocoder, name))
+
+
+def test_a_vocoder_that_speaks_no_window_is_heard_at_the_end_of_a_stretch(words):
+    own = spirit_lm(words, "inverse_stft", expressive=False)
+    assert isinstance(own.vocoder, StreamingVocoder)
+    other = ContractVocoder(own.vocoder)
+    assert isinstance(other, UnitVocoder) and not isinstance(other, StreamingVocoder)
+    model = SpiritLM(own.model, words, own.vocabulary, None, other)
+    settings = GenerationSettings(max_new_tokens=30, min_speech_units=1)
+    speech = Speech(units=torch.tensor([3, 1, 4, 1, 5]))
+    for prompt in ([Text("the cat")], [speech]):
+        (answer,) = model.generate(prompt, "speech", settings)
+        *told, end = model.stream(prompt, "speech", settings)
+        assert end == StreamEnd("length") and len(told) == 1
+        assert torch.equal(told[0].piece.waveform, answer[0].waveform) and len(answer[0].waveform)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from spiritlm_pl.cli.consolidate import consolidate
 from spiritlm_pl.cli.export_lm import export_lm as command
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
+from spiritlm_pl.generation.codebooks import stretch_tokens
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.interop.export import export_lm
+from spiritlm_pl.interop.model_card import model_card
 from spiritlm_pl.lm.folder import load_lm, save_lm
-from spiritlm_pl.streams import UNIT
+from spiritlm_pl.streams import UNIT, Stream, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -267,3 +270,20 @@ def test_lm_eval_scores_an_export(tmp_path, text, monkeypatch):
     assert tuple(asked) == ("[Text]the cat sat on", " the mat")
     accuracy = results["results"]["tiny_choice"]["acc,none"]
     assert math.isfinite(accuracy) and any(accuracy == pytest.approx(right / 3) for right in range(4))
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_the_card_of_a_codec_model_tells_the_order_of_codebooks(text, delay):
+    shared = {"size": 8, "rate": 12.5, "deduplicated": False}
+    streams = (
+        Stream(name="semantic", prefix="Se", order=1, **shared),
+        Stream(name="acoustic", prefix="Ac", num_codebooks=2, order=2, **shared),
+    )
+    vocabulary = Vocabulary(num_text=text.vocab_size, streams=delayed(streams, delay))
+    card = model_card({"vocabulary": vocabulary.to_dict()}, SimpleNamespace(encode=lambda _: [7]), text)
+    stretch = stretch_tokens(torch.tensor([[1, 1, 1], [2, 2, 2]]), vocabulary)
+    spoken = "".join(str(vocabulary.name(token)) for token in stretch)
+    assert f"`[Speech]{spoken}[Text]the cat` has the ids 7." in card and spoken.count("[") == 6
+    assert "Speech is 12.5 frames a second, " in card and "in this order: `[Se..]` `[Ac0_..]` `[Ac1_..]`." in card
+    assert ("stand some frames late, `[Se..]` 0, `[Ac0_..]` 1, `[Ac1_..]` 2." in card) == bool(delay)
+    assert "--lm FOLDER --speech-tokenizer CODEC --speech" in card and "--vocoder" not in card

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.testing import assert_close
 
 from spiritlm_pl.lm.loss import HAS_TORCH_FUSED, LossSettings, next_token_loss
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
-from spiritlm_pl.streams import UNIT
+from spiritlm_pl.streams import UNIT, SpeechLayout, Stream
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -127,3 +128,20 @@ def test_the_end_of_a_document_counts_neither_as_text_nor_as_speech() -> None:
     endless = replace(vocabulary, end_of_document=None)
     without = loss_metrics(loss_sums(torch.ones(5), targets, endless), endless, None)
     assert "loss_end" not in without and without["loss_text"] == 1.0
+
+
+def test_every_codebook_has_a_loss_of_its_own() -> None:
+    rest: dict[str, Any] = {"size": 4, "rate": 12.5, "deduplicated": False}
+    streams = (
+        Stream(name="semantic", prefix="Se", **rest),
+        Stream(name="acoustic", prefix="Ac", num_codebooks=2, **rest),
+    )
+    vocabulary = Vocabulary(num_text=10, streams=streams, multiple_of=1)
+    first, _ = vocabulary.bounds("acoustic")
+    targets = torch.tensor([3, vocabulary.bounds("semantic")[0], first, first + 3, first + 4, first + 7])
+    metrics = loss_metrics(loss_sums(torch.arange(6.0), targets, vocabulary), vocabulary, None)
+    assert metrics["loss_acoustic"] == 3.5 and metrics["loss_semantic"] == 1.0 and metrics["loss_speech"] == 3.0
+    assert metrics["loss_acoustic_0"] == 2.5 and metrics["loss_acoustic_1"] == 4.5
+    assert not [name for name in metrics if name.startswith(("perplexity_acoustic_", "loss_semantic_"))]
+    with pytest.raises(ValueError, match="must not be that of a codebook of acoustic, but is 'acoustic_1'"):
+        SpeechLayout((*streams, Stream(name="acoustic_1", prefix="Xx", **rest)))

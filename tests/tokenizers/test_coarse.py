@@ -1,11 +1,15 @@
 """Coarser frames: exact means, exact segments, and a tokenizer of syllable-like units that is written and read."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
+from transformers import HubertConfig, HubertModel
 
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, FeatureSource
 from spiritlm_pl.tokenizers.coarse import CoarseFeatures, CoarseSource, segment_numbers
 from spiritlm_pl.tokenizers.features import MFCCConfig
@@ -37,6 +41,23 @@ def test_segments_begin_where_a_frame_is_unlike_those_before() -> None:
     assert segment_numbers(frames, 0.9, 2).tolist() == [0, 0, 1, 2, 2, 3]
     assert segment_numbers(frames, -1.0, 50).tolist() == [0] * 6
     assert segment_numbers(frames[:0], 0.9, 50).tolist() == []
+
+
+def test_segments_are_those_of_cosine_similarities_and_soon_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(2000, 64, generator=generator).cumsum(0)
+    frames[100:105] = 0.0
+    for similarity, longest in ((0.9, 50), (0.99, 7), (-0.2, 30), (0.0, 50)):
+        expected: list[int] = []
+        total, size = torch.zeros(64), 0
+        for frame in frames.double():
+            alike = 0 < size < longest and float(cosine_similarity(frame, total, dim=0)) >= similarity
+            total, size = (total + frame, size + 1) if alike else (frame, 1)
+            expected.append((expected or [-1])[-1] + (not alike))
+        assert segment_numbers(frames, similarity, longest).tolist() == expected and expected[-1] > 30
+    with torch.profiler.profile() as profile:
+        segment_numbers(frames, 0.9, 50)
+    assert sum(event.count for event in profile.key_averages()) < 100  # nothing of torch for each frame
 
 
 def test_a_segment_is_one_token_with_the_time_of_its_frames(tmp_path: Path) -> None:
@@ -90,3 +111,28 @@ def test_weights_of_the_inner_network_are_kept(tmp_path: Path) -> None:
     waveforms, lengths = noise(16_000), torch.tensor([16_000, 16_000])
     assert coarse.frame_rate == 25.0
     assert torch.equal(coarse(waveforms, lengths)[0], again(waveforms, lengths)[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_the_configuration_on_the_page_trains_units(tmp_path: Path, tone_corpus: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "codecs.md").read_text(encoding="utf-8")
+    command, shown = re.search(r"```yaml\n# spiritlm (fit .*?) syllables.yaml\n(.*?)```", page, re.DOTALL).groups()  # type: ignore[union-attr]
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    HubertModel(HubertConfig(**sizes, conv_dim=(8,) * 7, num_conv_pos_embedding_groups=2)).save_pretrained(
+        tmp_path / "h"
+    )
+    config = tmp_path / "syllables.yaml"
+    config.write_text(shown.replace("facebook/hubert-base-ls960, layer: 9", f"{tmp_path}/h, layer: 1"))
+    run(
+        [
+            *(*command.split(), str(config), f"--data.init_args.corpora=[{tone_corpus}]"),
+            "--model.init_args.config={num_units: 4, feature_dim: 16}",
+            *("--model.init_args.start_frames=200", "--data.init_args.num_workers=0", "--trainer.max_epochs=1"),
+            *("--trainer.accelerator=cpu", "--trainer.strategy=auto", "--trainer.devices=1", "--trainer.logger=false"),
+            *(f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"),
+            f"--trainer.callbacks.dirpath={tmp_path}/out",
+        ]
+    )
+    found = PhoneticTokenizer.load(tmp_path / "out")
+    assert isinstance(found.extractor, CoarseFeatures) and found.extractor.config.similarity == 0.8

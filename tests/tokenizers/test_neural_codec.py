@@ -1,15 +1,25 @@
 """Importing codecs of transformers: what they give, and what is refused at once."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
 from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
+from spiritlm_pl.evaluation.unit_metrics import unit_report
+from spiritlm_pl.generation import SpiritLM
+from spiritlm_pl.generation.codec import speech_vocabulary
+from spiritlm_pl.generation.loading import load_speech_tokenizer, load_vocoder, speech_vocabulary_of
+from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE, save_network
+from spiritlm_pl.runtime.lineage import read_note
+from spiritlm_pl.tokenizers import neural_codec
 from spiritlm_pl.tokenizers.expressive import load_tokenizer, speech_fingerprint
 from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
@@ -31,7 +41,11 @@ def test_a_codec_hears_and_speaks_and_is_the_same_wherever_it_came_from(tmp_path
     prints = [
         speech_fingerprint(save_network(tmp_path / f"{n}", codec, TOKENIZER_STAGE)) for n, codec in enumerate(made)
     ]
-    assert prints[0] == prints[1]
+    made[1].config = replace(made[1].config, lookahead=3, batched=False)  # as another machine may measure it
+    prints.append(speech_fingerprint(save_network(tmp_path / "1", made[1], TOKENIZER_STAGE)))
+    made[1].config = replace(made[1].config, num_codebooks=3)
+    assert speech_fingerprint(save_network(tmp_path / "1", made[1], TOKENIZER_STAGE)) != prints[0]
+    assert prints[0] == prints[1] == prints[2]
     codec = load_tokenizer(tmp_path / "0")
     assert isinstance(codec, SpeechTokenizer) and isinstance(codec, CodebookDecoder)
     assert (codec.sample_rate, codec.hop_length, codec.frame_rate, codec.lookahead) == (24_000, 320, 75.0, 0)
@@ -57,6 +71,61 @@ def test_the_lookahead_of_a_decoder_that_is_not_causal_is_measured(tmp_path: Pat
     whole, hop = codec.decode_frames(codes), codec.hop_length
     part = codec.decode_frames(codes[: 20 + codec.lookahead])
     assert torch.allclose(part[: 20 * hop], whole[: 20 * hop], atol=1e-5)
+
+
+def test_a_decoder_that_hears_everything_waits_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = NeuralCodec.decode_frames
+    monkeypatch.setattr(NeuralCodec, "decode_frames", lambda self, codes: decode(self, codes) + codes[-1].sum())
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=2)
+    assert codec.lookahead == neural_codec.WHOLE_SPEECH
+    codes = torch.randint(32, (600, 2), generator=torch.Generator().manual_seed(2))
+    vocabulary = speech_vocabulary(codec.layout)
+    tokens = [vocabulary.token("codec", code, book) for frame in codes.tolist() for book, code in enumerate(frame)]
+    synthesis = CodebookSynthesis(codec, vocabulary)
+    stream = synthesis.stream(None, 10, None)
+    assert len(stream.add(tokens[:1190])) == 0  # more than was probed
+    assert torch.equal(stream.add(tokens[1190:], ended=True), synthesis.speak(tokens))
+
+
+def test_waveforms_of_as_many_frames_are_encoded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=4, semantic=True)
+    monkeypatch.setattr(neural_codec, "CHUNK_SECONDS", 0.5)
+    waveforms = 0.1 * torch.randn(7, 20_000, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([3_200, 3_199, 20_000, 0, 2_881, 5_000, 3_200])  # 10 frames, and 63 in chunks of 38
+    sizes: list[int] = []
+    encode = codec.codec.encode
+
+    def counted(batch: torch.Tensor, bandwidth: float) -> object:
+        sizes.append(len(batch))
+        return encode(batch, bandwidth=bandwidth)
+
+    monkeypatch.setattr(codec.codec, "encode", counted)
+    together = codec.encode(waveforms, lengths)
+    assert codec.config.batched and sorted(sizes) == [1, 1, 1, 1, 3]
+    for waveform, length, units in zip(waveforms, lengths.tolist(), together, strict=True):
+        alone = codec.encode(waveform[None, :length], torch.tensor([length]))[0]
+        assert units.num_frames == -(-length // 320) == alone.num_frames
+        assert torch.equal(units.values, alone.values) and torch.equal(units.codes["acoustic"], alone.codes["acoustic"])
+
+
+def test_a_codec_that_mixes_up_a_batch_encodes_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = EncodecModel.encode
+
+    def codebooks_first(self: EncodecModel, batch: torch.Tensor, bandwidth: float) -> object:
+        found = encode(self, batch, bandwidth=bandwidth)
+        found.audio_codes = found.audio_codes[0].transpose(0, 1)
+        return found
+
+    source = encodec(tmp_path)
+    as_it_is = NeuralCodec.load_pretrained(source, num_codebooks=4)
+    monkeypatch.setattr(EncodecModel, "encode", codebooks_first)
+    other = NeuralCodec.load_pretrained(source, num_codebooks=4)
+    assert as_it_is.config.batched and not other.config.batched
+    waveforms = 0.1 * torch.randn(4, 9_600, generator=torch.Generator().manual_seed(1))
+    found = other.encode(waveforms, torch.tensor([9_600] * 4))
+    monkeypatch.undo()
+    expected = as_it_is.encode(waveforms, torch.tensor([9_600] * 4))
+    assert all(torch.equal(one.values, two.values) for one, two in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -96,3 +165,45 @@ def test_tokens_that_are_not_of_the_layout_are_refused(units: Units, message: st
     codec = NeuralCodec.load_pretrained(encodec(tmp_path), num_codebooks=4)
     with pytest.raises(ValueError, match=message):
         check_units(units, codec.layout)
+
+
+def test_what_is_no_codec_of_transformers_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = encodec(tmp_path / "source")
+    out = save_network(tmp_path / "own", NeuralCodec.load_pretrained(source, num_codebooks=2), TOKENIZER_STAGE)
+    with pytest.raises(
+        ValueError, match="must be one of transformers, but .*own is a speech tokenizer of ours already"
+    ):
+        NeuralCodec.load_pretrained(str(out))
+    capsys.readouterr()
+    caplog.clear()
+    with pytest.raises(ValueError, match=r"all weights of DacModel, but .* lacks \d+ of them, such as decoder"):
+        NeuralCodec.load_pretrained(source, class_path="transformers.DacModel")
+    assert "MISSING" not in caplog.text + "".join(capsys.readouterr())
+    with pytest.raises(ValueError, match="class_path of a neural codec must be a PreTrainedModel, but is tr"):
+        NeuralCodec.load_pretrained(source, class_path="transformers.DacConfig")
+    with pytest.raises(ValueError, match="is not: there is no such folder, and"):
+        NeuralCodec.load_pretrained(str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="'speech_tokenizer', but is .*; `spiritlm import-codec` makes one"):
+        load_tokenizer(source)
+    with pytest.raises(ValueError, match="made of features and a quantizer, .* but .*own is of one class"):
+        unit_report(out, [])
+
+
+def test_import_leaves_a_note_and_replaces_nothing(tmp_path: Path) -> None:
+    source = encodec(tmp_path / "source")
+    run(["import-codec", source, str(tmp_path / "out"), "--num-codebooks=2"])
+    note = read_note(tmp_path / "out")
+    assert note is not None and note["stage"] == "import_codec"
+    alone = tmp_path / "alone"  # a model folder without a language model
+    shutil.copytree(tmp_path / "out", alone / "speech_tokenizer")
+    assert load_vocoder(alone) is not None and load_speech_tokenizer(alone) is not None
+    assert speech_vocabulary_of(alone, load_tokenizer(tmp_path / "out").layout).streams[0].num_codebooks == 2
+    with pytest.raises(FileNotFoundError, match="language model must be a folder"):
+        SpiritLM.from_pretrained(alone)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for out in (source, str(tmp_path / "out")):
+        with pytest.raises(ValueError, match="out must be a new folder, but .* holds something"):
+            run(["import-codec", source, out, "--num-codebooks=1"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

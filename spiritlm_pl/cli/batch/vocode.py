@@ -94,10 +94,12 @@ def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool)
     import torch
 
     from spiritlm_pl.generation.codebooks import joined_speech
-    from spiritlm_pl.generation.prompt import parse_prompt
+    from spiritlm_pl.generation.prompt import not_speech, parse_prompt
     from spiritlm_pl.generation.types import Speech
 
     tokens, durations = item.get("tokens"), None if predict else item.get("durations")
+    if tokens is None and "error" in item:
+        raise ValueError(f"tokens are missing, as the item could not be tokenised: {item['error']}")
     if not isinstance(tokens, str):
         raise ValueError(f"tokens must be a string such as [Hu3][Hu7], but is {tokens!r} instead")
     if durations is not None and not (
@@ -107,7 +109,7 @@ def spoken_item(codec: "SpeechCodec", item: Item, voice: "Voice", predict: bool)
     parts = []
     for piece in parse_prompt(tokens, codec.vocabulary):
         if not isinstance(piece, Speech):
-            raise ValueError(f"tokens must be those of speech and nothing else, but hold {piece.text[:40]!r}")
+            raise not_speech(piece.text, codec.vocabulary)
         parts.append(piece.tokens or ())
     ids = joined_speech(parts, codec.vocabulary)
     return codec.decode(ids, voice, None if durations is None else torch.tensor(durations))
