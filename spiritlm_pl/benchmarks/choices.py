@@ -22,11 +22,14 @@ class ChoiceBenchmark:
         info: facts about the benchmark.
         reader: function that reads a folder; its keyword arguments are the options.
         averages: function from lines and a way of counting (see `VARIANTS`) to figures.
+        id_labels: labels that together tell which lines are of one item, such as those of a word in several voices;
+            empty if each line is an item of its own.
     """
 
     info: Info
     reader: Callable[..., Reading]
     averages: Callable[[Sequence[ChoiceLine], str], list[Figure]]
+    id_labels: tuple[str, ...] = ()
 
     def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
         """Read the pairs of a folder."""

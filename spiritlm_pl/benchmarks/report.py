@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spiritlm_pl.benchmarks.items import Figure
-from spiritlm_pl.benchmarks.results import SUMMARY_FILE
+from spiritlm_pl.benchmarks.averages.compare import compare
+from spiritlm_pl.benchmarks.items import ChoiceLine, Figure
+from spiritlm_pl.benchmarks.results import SUMMARY_FILE, read_lines
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
+from spiritlm_pl.registry import find_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
@@ -125,16 +127,50 @@ def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
     return Figures("Benchmarks", ["model", *names], rows, notes)
 
 
-def details(summary: Summary) -> Figures:
-    """Build the table of all figures of a summary, a column for each way of counting."""
-    ways = list(summary.figures)
-    names = list(dict.fromkeys(figure.name for figures in summary.figures.values() for figure in figures))
+def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
+    """Build the table of all figures of a summary, a column for each way of counting.
+
+    Args:
+        summary: summary of a benchmark and a model.
+        ways: ways of counting to show, as far as the summary has them; None for all.
+    """
+    ways = [way for way in summary.figures if ways is None or way in ways]
+    names = list(dict.fromkeys(figure.name for way in ways for figure in summary.figures[way]))
     by_name = {way: {figure.name: figure for figure in figures} for way, figures in summary.figures.items()}
     rows = []
     for name in names:
         counts = [by_name[way][name].count for way in ways if name in by_name[way]]
         rows.append([name, str(max(counts)), *(_cell(by_name[way].get(name)) for way in ways)])
     return Figures(f"{summary.name}: {summary.model}", ["figure", "count", *ways], rows)
+
+
+def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures:
+    """Build the table of paired tests of the first model against the others, on the items that both have.
+
+    Args:
+        summaries: summaries of at least two models.
+        way: way of counting; None for that of the published figures of each benchmark.
+    """
+    first = summaries[0].model
+    rows = []
+    for one in (summary for summary in summaries if summary.model == first):
+        for other in (summary for summary in summaries if summary.model != first and summary.name == one.name):
+            counted = way or one.published
+            if counted not in one.figures or counted not in other.figures:
+                continue
+            pair = (_choice_lines(one), _choice_lines(other))
+            found = compare(*pair, counted, getattr(find_all("benchmarks").get(one.name), "id_labels", ()))
+            difference = Figure("difference", found.difference, found.low, found.high, found.count)
+            how = f"{found.better} better, {found.worse} worse of {found.count}"
+            rows.append([one.name, other.model, _cell(difference), how, f"{found.p_value:.2g}", found.test])
+    columns = ["benchmark", "beside", "points more", "items", "p", "test"]
+    notes = ["Points are percent of the items; mcnemar is McNemar's exact test, bootstrap one over items."]
+    return Figures(f"{first} beside the others", columns, rows, notes)
+
+
+def _choice_lines(summary: Summary) -> list[ChoiceLine]:
+    lines = read_lines(summary.folder).values()
+    return [ChoiceLine.from_dict(line) for line in lines if "error" not in line]
 
 
 def plot(summaries: Sequence[Summary], way: str | None = None) -> "Plot":

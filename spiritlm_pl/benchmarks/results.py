@@ -35,7 +35,7 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / IDENTITY_FILE
         if file.is_file():
-            _check_identity(folder, json.loads(file.read_text(encoding="utf-8")), self.identity)
+            _check_identity(folder, read_identity(folder), self.identity)
         else:
             with atomic_path(file) as path:
                 path.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
@@ -47,13 +47,8 @@ class Results:
         return self.folder / ("items.jsonl" if self.rank == 0 else f"items-{self.rank}.jsonl")
 
     def lines(self) -> dict[str, Line]:
-        """Read the lines of all processes by id; a line of a result takes precedence over one of an error."""
-        found: dict[str, Line] = {}
-        for file in sorted(self.folder.glob("items*.jsonl")):
-            for line in _whole_lines(file):
-                if "error" not in line or line["id"] not in found:
-                    found[line["id"]] = line
-        return found
+        """Read the lines of all processes by id."""
+        return read_lines(self.folder)
 
     def write(self, lines: Iterable[Line]) -> None:
         """Append lines of items."""
@@ -80,6 +75,26 @@ class Results:
         """Close the file of this process."""
         if self.stream is not None:
             self.stream.close()
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """Read what the results of a folder depend on."""
+    found: dict[str, Any] = json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def read_lines(folder: Path) -> dict[str, Line]:
+    """Read the lines of a folder by id; a line of a result takes precedence over one of an error.
+
+    Raises:
+        ValueError: if a line is damaged.
+    """
+    found: dict[str, Line] = {}
+    for file in sorted(folder.glob("items*.jsonl")):
+        for line in _whole_lines(file):
+            if "error" not in line or line["id"] not in found:
+                found[line["id"]] = line
+    return found
 
 
 def _check_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

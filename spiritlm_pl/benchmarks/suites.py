@@ -34,7 +34,7 @@ def _slm21(words: bool, text: bool) -> ChoiceBenchmark:
     )
     reader = read_swuggy if words else read_sblimp
     averages = swuggy_averages if words else sblimp_averages
-    return ChoiceBenchmark(info, partial(reader, mode="text") if text else reader, averages.figures)
+    return ChoiceBenchmark(info, partial(reader, mode="text") if text else reader, averages.figures, averages.ID)
 
 
 def _stories(topic: bool, direction: str) -> ChoiceBenchmark:
@@ -49,7 +49,8 @@ def _stories(topic: bool, direction: str) -> ChoiceBenchmark:
         sets=(*ZERO_SHOT, *(("quick",) if direction == "speech_to_speech" else ())),
         data="tstorycloze" if topic else "storycloze",
     )
-    return ChoiceBenchmark(info, partial(storycloze_reader.read, direction=direction), storycloze_averages.figures)
+    reader = partial(storycloze_reader.read, direction=direction)
+    return ChoiceBenchmark(info, reader, storycloze_averages.figures, storycloze_averages.ID)
 
 
 SWUGGY, SWUGGY_TEXT = _slm21(True, False), _slm21(True, True)
@@ -73,6 +74,7 @@ SALMON = ChoiceBenchmark(
     ),
     salmon_reader.read,
     salmon_averages.figures,
+    salmon_averages.ID,
 )
 PROSAUDIT = ChoiceBenchmark(
     Info(
@@ -86,4 +88,5 @@ PROSAUDIT = ChoiceBenchmark(
     ),
     prosaudit_reader.read,
     prosaudit_averages.figures,
+    prosaudit_averages.ID,
 )

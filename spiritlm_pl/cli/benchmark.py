@@ -149,7 +149,8 @@ def run_benchmarks(
             if found is None:
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
                 continue
-            Console().print(details(Summary.read(out / key / SUMMARY_FILE)).rich())
+            shown = (benchmark.info.published, "mean", "sum")
+            Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
             if found["num_skipped"]:
                 print(f"{key}: {found['num_skipped']} items were skipped; summary.json says why", file=sys.stderr)
             if track:
@@ -162,6 +163,8 @@ def report_benchmarks(
     *results: str, out: Path | None = None, counted_by: str | None = None, full: bool = False
 ) -> None:
     """Write a table of models side by side with the published rows, and a plot beside it.
+
+    The first model is compared with each other one by a paired test on the items that both have.
 
     Examples:
         spiritlm benchmark report results/* --out table.md
@@ -178,19 +181,61 @@ def report_benchmarks(
     """
     from rich.console import Console
 
-    from spiritlm_pl.benchmarks.report import details, overview, plot, read_summaries
+    from spiritlm_pl.benchmarks.report import comparisons, details, overview, plot, read_summaries
     from spiritlm_pl.runtime.provenance import atomic_path
 
     if not results:
         raise ValueError("RESULTS must be at least one folder, but none is given")
     summaries = read_summaries(results)
-    tables = [overview(summaries, counted_by), *(map(details, summaries) if full else ())]
+    several = len({summary.model for summary in summaries}) > 1
+    tables = [
+        overview(summaries, counted_by),
+        *([comparisons(summaries, counted_by)] if several else ()),
+        *(map(details, summaries) if full else ()),
+    ]
     for table in tables:
         Console().print(table.rich())
     if out is not None:
         with atomic_path(out) as path:
             path.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
         plot(summaries, counted_by).savefig(out.with_suffix(".png"), dpi=130)
+
+
+def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None:
+    """Write the score files of the official sLM21 toolkit, so that `zrc benchmarks:run sLM21 OUT` can confirm figures.
+
+    Examples:
+        spiritlm benchmark submission results/mine submission
+
+    Args:
+        results: folder of a model's results, with swuggy, sblimp or both, run on the layout sLM21.
+        out: folder to write.
+        counted_by: way of counting, such as sum or mean.
+
+    Raises:
+        ValueError: if the results hold neither, are of another layout, or lack a pair that could not be scored.
+    """
+    from spiritlm_pl.benchmarks.items import ChoiceLine
+    from spiritlm_pl.benchmarks.official import write_submission
+    from spiritlm_pl.benchmarks.report import read_summaries
+    from spiritlm_pl.benchmarks.results import read_identity, read_lines
+
+    lines = {}
+    for summary in read_summaries([results]):
+        part = {"swuggy": "lexical", "sblimp": "syntactic"}.get(summary.name)
+        if part is None:
+            continue
+        identity = read_identity(summary.folder)
+        if identity["layout"] != "sLM21":
+            raise ValueError(f"results must be of the layout sLM21, but {summary.folder} is of {identity['layout']}")
+        if summary.num_skipped:
+            raise ValueError(f"every pair must be scored, but {summary.num_skipped} of {summary.folder} were skipped")
+        found = read_lines(summary.folder).values()
+        lines[f"{part}/{identity['options'].get('split', 'dev')}"] = [ChoiceLine.from_dict(line) for line in found]
+    if not lines:
+        raise ValueError(f"RESULTS must hold swuggy or sblimp, but {results} has neither")
+    write_submission(out, lines, counted_by)
+    print(f"{out}: {', '.join(lines)}")
 
 
 def _found(name: str, known: "dict[str, Benchmark]") -> "dict[str, Benchmark]":
@@ -253,4 +298,4 @@ def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
     bar.update(task, completed=done, total=total)
 
 
-COMMANDS = {"list": list_benchmarks, "run": run_benchmarks, "report": report_benchmarks}
+COMMANDS = {"list": list_benchmarks, "run": run_benchmarks, "report": report_benchmarks, "submission": write_submission}
