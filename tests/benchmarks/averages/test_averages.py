@@ -62,7 +62,7 @@ def test_swuggy_by_hand() -> None:
         line("b", 0, {"id": "0", "voice": "B", "frequency": 12, "length": 5}),
         line("c", 0.5, {"id": "1", "voice": "A", "frequency": 0, "length": 4}),
         line("d", 1, {"id": "2", "voice": "A", "frequency": 5, "length": 4}),
-        line("e", 0, {"id": "3", "voice": "A", "frequency": 4, "length": 4}),
+        line("e", 0, {"id": "3", "voice": "A", "frequency": 1, "length": 4}),
         line("f", 1, {"id": "4", "voice": "A", "frequency": None, "length": 4}),
         line("g", 1, {"id": "5", "voice": "A", "frequency": 1000, "length": 4}),
     ]
