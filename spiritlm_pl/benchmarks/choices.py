@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from spiritlm_pl.benchmarks.speech_store import SpeechStore
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
+
+CACHE = Path("~/.cache/spiritlm-pl/benchmark-audio")  # of recordings in Parquet files, and of stories that are cut
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,19 @@ class ChoiceBenchmark:
     id_labels: tuple[str, ...] = ()
 
     def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
-        """Read the pairs of a folder."""
-        return self.reader(folder, **options)
+        """Read the pairs of a folder; audio that must be taken out of other files goes to `CACHE` unless told.
+
+        Raises:
+            ValueError: if an option is not one of the reader's, or the folder has no layout that is known.
+        """
+        known = [*signature(self.reader).parameters][1:]
+        unknown = options.keys() - known
+        if unknown:
+            raise ValueError(
+                f"options must be among {', '.join(known) or 'none'}, but are {', '.join(sorted(unknown))}"
+            )
+        cache = {"cache": CACHE.expanduser()} if "cache" in known else {}
+        return self.reader(folder, **(cache | dict(options)))
 
     def scorer(self, model: "SpiritLM", settings: RunSettings) -> Scorer:
         """Return a function that scores pairs together."""

@@ -112,7 +112,7 @@ def run_benchmark(
             return None
         unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
         found = summary(name, benchmark, [lines[item.id] for item in items], [one.reason for one in unread])
-        found |= {"model": model_name, "data": str(data), **identity}
+        found |= {"model": model_name, "data": str(data), "notes": list(reading.notes), **identity}
         results.summarise(found)
         return found
 

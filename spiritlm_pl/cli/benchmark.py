@@ -19,38 +19,26 @@ if TYPE_CHECKING:
 STORE = Path("~/.cache/spiritlm-pl/speech-tokens")
 
 
-def list_benchmarks(name: str | None = None) -> None:
+def list_benchmarks(*names: str) -> None:
     """List benchmarks: what each measures, its licence, where its data is fetched from, and what it needs.
 
     Examples:
         spiritlm benchmark list
-        spiritlm benchmark list swuggy
+        spiritlm benchmark list swuggy salmon
 
     Args:
-        name: benchmark to tell everything about; all, in short, if left out.
+        names: benchmarks or sets to list; all if left out.
 
     Raises:
         ValueError: if there is no such benchmark.
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
-    if name is not None:
-        info = _found(name, known)[name].info
-        for title, value in (
-            ("title", info.title),
-            ("measures", info.measures),
-            ("data", info.size),
-            ("source", info.source),
-            ("licence", info.licence),
-            ("needs", info.needs),
-            ("sets", ", ".join(info.sets)),
-            ("counted by", info.published),
-        ):
-            print(f"{title:<12}{value}")
-        return
-    for key in sorted(known, key=lambda key: (known[key].info.data or key, key)):
+    shown = {key: one for name in names for key, one in _found(name, known).items()} if names else known
+    for key in sorted(shown, key=lambda key: (known[key].info.data or key, key)):
         info = known[key].info
-        print(f"{key:<28}{info.measures}\n{'':<28}{info.size}; licence: {info.licence}; needs {info.needs}")
-        print(f"{'':<28}from {info.source}")
+        print(f"{key:<28}{info.title}: {info.measures}\n{'':<28}{info.size}; needs {info.needs}")
+        print(f"{'':<28}licence: {info.licence}; from {info.source}")
+        print(f"{'':<28}published figures count by {info.published}; sets: {', '.join(info.sets) or 'none'}")
     print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
 
 
@@ -151,6 +139,8 @@ def run_benchmarks(
                 continue
             shown = (benchmark.info.published, "mean", "sum")
             Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
+            for note in found["notes"]:
+                print(f"{key}: {note}", file=sys.stderr)
             if found["num_skipped"]:
                 print(f"{key}: {found['num_skipped']} items were skipped; summary.json says why", file=sys.stderr)
             if track:

@@ -9,6 +9,8 @@ from spiritlm_pl.benchmarks.readers.files import listed
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.generation.types import Speech
 
+_STORY = re.compile(r"_(mutual|correct|incorrect)$")
+
 
 def read_numbered(folder: Path, files: Mapping[Path, Sequence[Path]], sign: str) -> Reading:
     """Read pairs of neighbours, in each folder by itself.
@@ -22,9 +24,13 @@ def read_numbered(folder: Path, files: Mapping[Path, Sequence[Path]], sign: str)
         sign: character after the number.
 
     Raises:
-        ValueError: if a number is given twice in a folder, or it cannot be told which neighbours are pairs.
+        ValueError: if a number is given twice in a folder, it cannot be told which neighbours are pairs, or the files
+            are those of a StoryCloze, which begin with a number, too.
     """
     pattern = re.compile(rf"(\d+){re.escape(sign)}")
+    stories = [path for inner in files.values() for path in inner if _STORY.search(path.stem)]
+    if stories:
+        raise ValueError(f"{folder} must hold pairs by their numbers, but {stories[0].name} is of a StoryCloze")
     numbered: dict[Path, dict[int, Path]] = {}
     extra: list[str] = []
     for place, inner in files.items():
