@@ -160,6 +160,8 @@ def _staged(out: Path, entries: Sequence[str]) -> Iterator[Path]:
         yield folder
         for made in sorted(folder.iterdir()):
             made.rename(out / made.name)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("nothing was written, run the same command again") from interrupt
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

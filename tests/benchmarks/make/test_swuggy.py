@@ -157,3 +157,11 @@ def test_nothing_is_overwritten_and_nothing_is_left_after_an_error(
     with pytest.raises(OSError, match="No space"):
         make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
     assert list(tmp_path.iterdir()) == []
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spiritlm_pl.benchmarks.make.miniature.save_wav", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="nothing was written, run the same command again"):
+        make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
+    assert list(tmp_path.iterdir()) == []
