@@ -71,7 +71,7 @@ class Miniature:
         kind: kind of benchmark, such as "swuggy".
         recordings: files of audio.
         files: contents of the text files, by their paths below the benchmark's folder.
-        index: entries to be added to `index.json`; empty for none.
+        index: subsets to be added to `index.json`; empty for none.
         notes: sentences for the README: where words and texts come from, and what was left out.
     """
 
@@ -126,6 +126,7 @@ def write_miniature(
         FileExistsError: if the folder already holds a file or folder that would be written.
     """
     out = Path(out)
+    index = _read_index(out / INDEX)
     readme, table = f"README-{miniature.kind}.md", f"{miniature.kind}-{TABLE}"
     with _staged(out, [*miniature.entries, readme, table]) as folder:
         (folder / table).write_text(as_csv([_row(one) for one in miniature.recordings]), encoding="utf-8")
@@ -138,7 +139,8 @@ def write_miniature(
             (folder / path).write_text(content, encoding="utf-8")
         (folder / readme).write_text(_readme(miniature, arguments, lines, text_only), encoding="utf-8")
     if miniature.index:
-        _add_to_index(out / INDEX, miniature.index)
+        index["subsets"] = index.get("subsets", {}) | dict(miniature.index)
+        (out / INDEX).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return lines
 
 
@@ -158,6 +160,8 @@ def _staged(out: Path, entries: Sequence[str]) -> Iterator[Path]:
         yield folder
         for made in sorted(folder.iterdir()):
             made.rename(out / made.name)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("nothing was written, run the same command again") from interrupt
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -219,6 +223,14 @@ def _readme(miniature: Miniature, arguments: Mapping[str, Any], lines: Sequence[
     )
 
 
-def _add_to_index(path: Path, entries: Mapping[str, Any]) -> None:
-    index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    path.write_text(json.dumps(index | dict(entries), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def _read_index(path: Path) -> dict[str, Any]:
+    """Read the index that another benchmark has left in the folder."""
+    if not path.is_file():
+        return {}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, but is not ({error}): remove it or choose another folder") from error
+    if not isinstance(index, dict) or not isinstance(index.get("subsets", {}), dict):
+        raise ValueError(f"{path} must hold subsets by their names, but holds other values: choose another folder")
+    return index

@@ -2,7 +2,7 @@
 
 `{dev,test}/<stem>.wav` beside `gold.csv`. Protosyntax: between two clauses, or inside a group of words. Lexical:
 between two words, or inside a word. The speech itself has no pause, and both recordings of a pair are the same but for
-its place; the wrong place comes before the right one as often as after it.
+its place; the wrong place comes before the right one about as often as after it.
 """
 
 import random

@@ -14,13 +14,13 @@ from spiritlm_pl.benchmarks.make.grammars import FOLDER
 from spiritlm_pl.benchmarks.make.lexicon import phones_of
 from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as_csv
 from spiritlm_pl.benchmarks.make.settings import Settings, read_yaml
+from spiritlm_pl.benchmarks.make.slm21 import SPLITS, index_entry
 from spiritlm_pl.benchmarks.make.speaking import check_sayable
 from spiritlm_pl.benchmarks.make.templates import Template, read_lists
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
 COLUMNS = ("filename", "id", "voice", "type", "subtype", "transcription", "correct")
-SPLITS = ("dev", "test")
 BUILT_IN = FOLDER / "pairs.yaml"
 
 
@@ -98,11 +98,11 @@ def make_sblimp(settings: Settings) -> Miniature:
                     recordings.append(recording)
                     rows[split].append(row)
     files = {f"syntactic/{split}/gold.csv": as_csv(rows[split], COLUMNS) for split in SPLITS}
-    numbers = {"syntactic": {split: len(found) // 2 // len(settings.voices) for split, found in rows.items()}}
+    entries = {name: entry for split in SPLITS for name, entry in index_entry("syntactic", split, rows[split]).items()}
     source = "built in (Apache-2.0)" if settings.grammar is None else f"{settings.grammar.name}, under its own licence"
     types = len({one.type for one in templates})
     notes = [f"{types} types with {number} subtypes; grammar: {source}"]
-    return Miniature("sblimp", recordings, files, numbers, notes)
+    return Miniature("sblimp", recordings, files, entries, notes)
 
 
 def _check_pair(one: PairTemplate, right: str, wrong: str, verdicts: dict[str, bool], voices: Sequence[Voice]) -> None:

@@ -129,12 +129,15 @@ def choose_voices(
 
 
 def _check_language(language: str) -> None:
+    wrong = ValueError(
+        f"language must be one that eSpeak NG speaks, such as en, de or pt-br, but is {language!r} instead"
+    )
+    if "+" in language:
+        raise wrong
     try:
         speaker().set_voice(Voice(language))
     except ValueError as error:
-        raise ValueError(
-            f"language must be one that eSpeak NG speaks, such as en, de or pt-br, but is {language!r} instead"
-        ) from error
+        raise wrong from error
 
 
 def check_sayable(text: str, language: str, where: str) -> None:

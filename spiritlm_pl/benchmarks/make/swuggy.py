@@ -7,12 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from spiritlm_pl.alignment.pronunciation import to_arpabet
+from spiritlm_pl.benchmarks.items import Labels
 from spiritlm_pl.benchmarks.make.lexicon import Phones, phones_of, read_lexicon
 from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as_csv
 from spiritlm_pl.benchmarks.make.nonwords import SHORTEST, Sound, match_nonwords, sounds_of
 from spiritlm_pl.benchmarks.make.settings import Settings, count_words, read_file
+from spiritlm_pl.benchmarks.make.slm21 import SPLITS, index_entry
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 from spiritlm_pl.corpora.synthetic.stories import write_stories
 
@@ -20,7 +23,6 @@ COLUMNS = ("filename", "id", "voice", "frequency", "word", "phones", "length", "
 BANDS = (1, 5, 20, 100)  # least frequency of each band above the words that do not occur
 COUNTED_STORIES = 100  # of the built-in grammar, if no text is given
 SPARE = 1.25  # words to look for non-words for, for each that is wanted
-SPLITS = ("dev", "test")
 
 
 def make_swuggy(settings: Settings) -> Miniature:
@@ -42,21 +44,23 @@ def make_swuggy(settings: Settings) -> Miniature:
     matched = match_nonwords(wanted, words, near, is_word, voice, settings.seed)
     pairs = [(word, matched[word.spelling]) for word in wanted if word.spelling in matched][: settings.count]
     settings.check_count(len(pairs), "pairs that this lexicon gives; more words give more", least=2)
-    recordings, files = [], {}
+    recordings: list[Recording] = []
+    files: dict[str, str] = {}
+    index: dict[str, Any] = {}
     for start, split in enumerate(SPLITS):
         made, rows = _split(split, pairs[start :: len(SPLITS)], counts, settings.voices)
         recordings += made
         files[f"lexical/{split}/gold.csv"] = as_csv(rows, COLUMNS)
+        index |= index_entry("lexical", split, rows)
     notes = [*_match_notes(pairs), f"words: {_source(settings)}; frequencies: {_counted(settings)}"]
     if left_out:
         notes.append(f"{left_out} lines of the lexicon hold no single word and were left out")
-    index = {"lexical": {split: len(pairs[start :: len(SPLITS)]) for start, split in enumerate(SPLITS)}}
     return Miniature("swuggy", recordings, files, index, notes)
 
 
 def _split(
     split: str, pairs: Sequence[tuple[Sound, Sound]], counts: Counter[str] | None, voices: Sequence[Voice]
-) -> tuple[list[Recording], list[dict[str, object]]]:
+) -> tuple[list[Recording], list[Labels]]:
     recordings, rows = [], []
     for number, (word, other) in enumerate(pairs):
         frequency = None if counts is None else counts[word.spelling]
@@ -65,7 +69,7 @@ def _split(
                 name = voice.name.replace("+", "-")
                 stem = f"{number:05d}-{name}-{'word' if correct else 'nonword'}"
                 phones, length = " ".join(phones_of(sound.spelling, voice)), len(word.phones)
-                row = {
+                row: Labels = {
                     "filename": stem,
                     "id": number,
                     "voice": name,

@@ -1,4 +1,5 @@
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ def test_a_grammar_of_another_language_beside_words(tmp_path: Path) -> None:
     grammar.write_text(yaml.safe_dump(POLISH, allow_unicode=True, sort_keys=False))
     out = tmp_path / "out"
     (out / "lexical").mkdir(parents=True)
-    (out / "index.json").write_text('{"lexical": {"dev": 1}}')
+    (out / "index.json").write_text('{"subsets": {"lexical_dev": {}}}')
     lines = make_benchmark("sblimp", out, voices=("pl",), count=8, files={"grammar": str(grammar)}, num_jobs=1)
     assert any("8 pairs" in line for line in lines)
-    assert (out / "index.json").read_text().count("dev") == 2
+    subsets = json.loads((out / "index.json").read_text())["subsets"]
+    assert set(subsets) == {"lexical_dev", "syntactic_dev", "syntactic_test"}
     rows = rows_of((out / "syntactic/test/gold.csv").read_text())
     assert {row["transcription"] for row in rows} <= {
         f"{who} {does} {where}."

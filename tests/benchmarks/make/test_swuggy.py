@@ -28,7 +28,11 @@ def test_layout_levels_and_matches(tmp_path: Path, capsys: pytest.CaptureFixture
     benchmark("swuggy", str(tmp_path), voices=("en-us", "en-gb+f2"), count=6, num_jobs=1)
     said = capsys.readouterr().out
     assert "24 recordings" in said and "12 pairs" in said
-    assert json.loads((tmp_path / "index.json").read_text()) == {"lexical": {"dev": 3, "test": 3}}
+    subsets = json.loads((tmp_path / "index.json").read_text())["subsets"]
+    for split in ("dev", "test"):
+        items = subsets[f"lexical_{split}"]["items"]
+        assert all((tmp_path / name).is_file() for name in [*items["wav_list"]["files_list"], items["gold"]["file"]])
+        assert len(items["wav_list"]["files_list"]) == 12
     assert "eSpeak NG" in (tmp_path / "README-swuggy.md").read_text()
     for split in ("dev", "test"):
         rows = rows_of(tmp_path / "lexical" / split / "gold.csv")
@@ -111,6 +115,7 @@ def test_bad_input(tmp_path: Path) -> None:
     few.write_text("woda\nrzeka\nksiążka")
     cases: list[tuple[dict[str, object], str]] = [
         ({"language": "xx"}, "language must be one that eSpeak NG speaks"),
+        ({"language": "de+f2"}, "language must be one that eSpeak NG speaks"),
         ({"language": "pl"}, "lexicon must be given for language pl"),
         ({"language": "pl", "voices": ("en-us",)}, "voices must be of language pl, but one is en-us"),
         ({"voices": ("de", "en-us")}, "voices must be of one language"),
@@ -140,10 +145,23 @@ def test_nothing_is_overwritten_and_nothing_is_left_after_an_error(
         make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
     (tmp_path / "lexical").rmdir()
 
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(ValueError, match="index.json must be JSON, but is not"):
+        make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
+    (tmp_path / "index.json").unlink()
+
     def full(*arguments: object) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr("spiritlm_pl.benchmarks.make.miniature.save_wav", full)
     with pytest.raises(OSError, match="No space"):
+        make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
+    assert list(tmp_path.iterdir()) == []
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spiritlm_pl.benchmarks.make.miniature.save_wav", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="nothing was written, run the same command again"):
         make_benchmark("swuggy", tmp_path, count=2, num_jobs=1)
     assert list(tmp_path.iterdir()) == []
