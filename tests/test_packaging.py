@@ -121,8 +121,9 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
         names = archive.namelist()
         archive.extractall(site)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"spiritlm_pl"}
-    sources = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
-    assert {name.removeprefix("spiritlm_pl/conf/") for name in names if name.endswith(".yaml")} == sources
+    configurations = {f"spiritlm_pl/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
+    others = {str(path.relative_to(ROOT)) for path in (ROOT / "spiritlm_pl").rglob("*.yaml")}
+    assert {name for name in names if name.endswith(".yaml")} == configurations | others
     result = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
         capture_output=True,
