@@ -196,6 +196,7 @@ def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None
 
     Examples:
         spiritlm benchmark submission results/mine submission
+        spiritlm benchmark submission results/mine submission --counted-by sum
 
     Args:
         results: folder of a model's results, with swuggy, sblimp or both, run on the layout sLM21.
