@@ -30,6 +30,7 @@ PATH_TO_A_MODEL = [
     ["train-text-tokenizer", "text_tokenizer", "--corpora=[tones]", "--vocab_size=280"],
     ["build-blocks", "[units/tones]", "text_tokenizer", "blocks", "--multiple_of=8"],
     ["fit", f"--config={PLUGIN}/conf/lm.yaml"],
+    ["benchmark", "run", "tone_pairs", "pairs", "results", "--model=model", "--device=cpu"],
     ["generate", "--text", "low high", "--output", "speech", "--model", "model", "--out", "generated"],
 ]
 
@@ -59,6 +60,8 @@ def run(environment: dict[str, str], folder: Path, *commands: list[str]) -> "sub
 
 @pytest.mark.slow
 def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "pairs.tsv").write_text("low high\tw w w w\nhigh low\tq x q x\n")
     done = run(environment, tmp_path, *PATH_TO_A_MODEL)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "40 utterances aligned (40 now), 120 words; 0 could not be" in done.stdout
@@ -69,6 +72,8 @@ def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str
     assert json.loads((tmp_path / "run_lengths.json").read_text())["frames_per_run"] > 2  # a tone lasts 12.5 frames
     config = json.loads((tmp_path / "model" / "vocoder" / "config.json").read_text())
     assert config["class_path"] == "spiritlm_example.vocoder.SineVocoder"
+    summary = json.loads((tmp_path / "results" / "tone_pairs" / "summary.json").read_text())
+    assert summary["num_scored"] == 2 and summary["figures"]["mean"][0]["value"] in (0, 50, 100)
     assert list((tmp_path / "generated").glob("*.wav"))
 
     without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}

@@ -33,7 +33,8 @@ def list_benchmarks(*names: str) -> None:
         ValueError: if there is no such benchmark.
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
-    shown = {key: one for name in names for key, one in _found(name, known).items()} if names else known
+    wanted = [name.replace("-", "_") for name in names] or ["all"]
+    shown = {key: one for name in wanted for key, one in _found(name, known).items()}
     for key in sorted(shown, key=lambda key: (known[key].info.data or key, key)):
         info = known[key].info
         print(f"{key:<28}{info.title}: {info.measures}\n{'':<28}{info.size}; needs {info.needs}")
@@ -91,6 +92,7 @@ def run_benchmarks(
         FileNotFoundError: if the data or the model is missing.
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
+    name = name.replace("-", "_")
     jobs = _jobs(_found(name, known), name in known, data, options or {})
 
     from rich.console import Console

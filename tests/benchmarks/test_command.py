@@ -84,7 +84,7 @@ def test_a_set_of_two_models_becomes_a_table(run, data, tmp_path, capsys):
 
 
 def test_texts_need_no_speech_tokenizer(run, data, models, tmp_path):
-    out, _ = run("swuggy_text", data / "slm21", "results", "first/lm")
+    out, _ = run("swuggy-text", data / "slm21", "results", "first/lm")
     assert "swuggy_text: first/lm" in out
 
 

@@ -122,6 +122,19 @@ def test_answers_that_stop_are_in_the_report(tmp_path: Path, monkeypatch: pytest
         assert "| 23 (after 9 tokens) |" in Path(f"quickstart/{name}.md").read_text()
 
 
+def test_the_layer_where_words_are_most_alike_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart/reports").mkdir(parents=True)
+    layers = [
+        {"layer": layer, "same": {"value": same}, "other": {"value": other}}
+        for layer, same, other in ((0, 0.3, 0.2), (1, 0.6, 0.2), (2, 0.9, 0.8))
+    ]
+    Path("quickstart/reports/word_similarity.json").write_text(json.dumps({"interleaved": layers}))
+    assert [(row.measure, row.value, row.baseline) for row in write_report("quickstart/report")] == [
+        ("similarity of spoken and written words, interleaved, layer 1", "0.60", "other words 0.20")
+    ]
+
+
 def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert corpus_title("prompts") == "real prompts"

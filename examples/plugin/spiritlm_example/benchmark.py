@@ -1,19 +1,39 @@
-"""A measurement: `spiritlm evaluate run_lengths UNITS OUT`."""
+"""A benchmark: `spiritlm benchmark run tone_pairs PAIRS OUT`, of texts of which the first of each line is right."""
 
-from spiritlm_pl.cli.evaluate.report import Split, write_report
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from collections.abc import Sequence
+from pathlib import Path
+
+from spiritlm_pl.benchmarks.averages.means import by_id, share
+from spiritlm_pl.benchmarks.choices import ChoiceBenchmark
+from spiritlm_pl.benchmarks.contract import Info
+from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine, Figure, Reading
+from spiritlm_pl.generation.types import Text
 
 
-def run_lengths(units: str, out: str, split: Split = "test") -> None:
-    """Measure how long units last, in frames.
+def read_pairs(folder: str | Path) -> Reading:
+    """Read the lines of `pairs.tsv`, each with a right and a wrong text between which a tab stands."""
+    lines = (Path(folder) / "pairs.tsv").read_text(encoding="utf-8").splitlines()
+    texts = [line.split("\t") for line in lines]
+    items = [
+        ChoiceItem(str(number), (), (Text(right),), (Text(wrong),)) for number, (right, wrong) in enumerate(texts, 1)
+    ]
+    return Reading(items, "pairs")
 
-    Args:
-        units: folder of a tokenised corpus.
-        out: JSON file to write.
-        split: split to measure on: train, validation or test.
-    """
-    frames = runs = 0
-    for utterance in UnitCorpus(units, split):
-        frames += utterance.num_frames
-        runs += len(utterance.units)
-    write_report(out, {"frames_per_run": frames / max(runs, 1), "runs": runs})
+
+def average(lines: Sequence[ChoiceLine], variant: str) -> list[Figure]:
+    """Return the share of lines whose right text is the likelier one, with its interval."""
+    return [share("all", by_id(lines, variant, ()))]
+
+
+TONE_PAIRS = ChoiceBenchmark(
+    Info(
+        title="Pairs of tones",
+        measures="texts of tones that the corpus has",
+        licence="Apache-2.0",
+        source="a file of yours",
+        needs="language model",
+        size="any",
+    ),
+    read_pairs,
+    average,
+)
