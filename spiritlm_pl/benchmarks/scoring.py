@@ -90,8 +90,8 @@ class ChoiceScorer:
     def speech_tokens(self) -> Tensor:
         """Tokens (V,) of speech, as a mask, True = speech."""
         first, end = self.vocabulary.speech_bounds
-        rows = self.model.model.get_output_embeddings().weight.shape[0]
-        found = torch.zeros(int(rows), dtype=torch.bool)
+        # Not the rows of the output layer, which are elsewhere where parameters are sharded.
+        found = torch.zeros(self.model.model.config.get_text_config().vocab_size, dtype=torch.bool)
         found[first:end] = True
         return found
 

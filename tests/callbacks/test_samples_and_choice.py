@@ -20,7 +20,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
+from spiritlm_pl.callbacks.run_benchmarks import RunBenchmarks
 from spiritlm_pl.cli.main import run
+from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
@@ -28,6 +30,9 @@ from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
@@ -147,6 +152,37 @@ def test_training_is_the_same_bit_for_bit_with_samples_and_choice(folder):
         assert 0 <= metrics[f"val/accuracy_{direction}"] <= 1
     written = json.loads(Path("choice.json").read_text())
     assert written["step"] == 4 and written["results"]["speech_to_text"]["num_items"] == 4
+
+
+@pytest.fixture
+def benchmark_folder(folder):
+    features = MFCCFeatures(MFCCConfig())
+    quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))
+    torch.nn.init.normal_(quantizer.centroids, generator=torch.Generator().manual_seed(2))
+    PhoneticTokenizer(features, quantizer).save("speech_tokenizer")
+    for number in range(6):
+        generator = torch.Generator().manual_seed(number)
+        save_wav(folder / "words" / "anna" / f"{number}_w.wav", 0.1 * torch.randn(8000, generator=generator))
+    return folder
+
+
+def test_benchmarks_are_run_during_training_which_does_not_notice(benchmark_folder, monkeypatch):
+    _, plain = train([])
+    encoded, encode = [], PhoneticTokenizer.encode
+    monkeypatch.setattr(PhoneticTokenizer, "encode", lambda *given: encoded.append(1) or encode(*given))
+    callback = RunBenchmarks({"swuggy": "words"}, "speech_tokenizer", limit=2)
+    trainer, watched = train([callback])
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, watched.state_dict()[name]), name
+    assert float(trainer.callback_metrics["val/benchmark_swuggy"]) in (0.0, 0.5, 1.0)
+    assert len(encoded) <= 4  # once, though there were two validations
+
+
+def test_benchmarks_that_cannot_be_run_are_told_before_training(benchmark_folder):
+    with pytest.raises(ValueError, match="data must be of benchmarks among .*swuggy.*, but has 'wuggy'"):
+        RunBenchmarks({"wuggy": "words"})
+    with pytest.raises(ValueError, match="lexical/dev/gold.csv"):
+        train([RunBenchmarks({"swuggy": {"folder": "units", "split": "dev"}}, "speech_tokenizer")])
 
 
 def test_samples_are_made_after_whole_steps(folder, monkeypatch):
