@@ -1,8 +1,9 @@
-"""Identity of a model in results, so that results of two models never end in one table row."""
+"""Identity of a model and of data in results, so that results of two of them never end in one table row."""
 
 import json
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -24,6 +25,14 @@ def model_identity(model: "SpiritLM") -> dict[str, str | None]:
         "speech_tokenizer": _hash(tokenizer, "") if isinstance(tokenizer, nn.Module) else None,
         "dtype": str(model.model.dtype).removeprefix("torch."),
     }
+
+
+def items_hash(items: Iterable[Any]) -> str:
+    """Hash the ids, names and labels of items; their audio may be mended in the middle of a run."""
+    digest = sha256()
+    for item in items:
+        digest.update(json.dumps([item.id, getattr(item, "names", ()), getattr(item, "labels", {})]).encode())
+    return digest.hexdigest()[:16]
 
 
 def _hash(network: nn.Module, description: str) -> str:

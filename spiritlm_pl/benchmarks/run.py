@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
-from spiritlm_pl.benchmarks.identity import model_identity
+from spiritlm_pl.benchmarks.identity import items_hash, model_identity
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -95,7 +95,14 @@ def run_benchmark(
     if not items:
         why = f": {reading.skipped[0].reason}" if reading.skipped else ""
         raise ValueError(f"--data must hold items of {name}, but {data} has none that can be read{why}")
-    identity = {"benchmark": name, "layout": reading.layout, "options": dict(options), **model_identity(model)}
+    identity = {
+        "benchmark": name,
+        "data": str(data.resolve()),  # items of another language may have the same ids
+        "layout": reading.layout,
+        "options": dict(options),
+        "items": items_hash(reading.items),
+        **model_identity(model),
+    }
     with Results(out / name, identity, selection.rank) as results:
         known = results.lines()
         share = items[selection.rank :: selection.world_size]
@@ -112,7 +119,7 @@ def run_benchmark(
             return None
         unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
         found = summary(name, benchmark, [lines[item.id] for item in items], [one.reason for one in unread])
-        found |= {"model": model_name, "data": str(data), "notes": list(reading.notes), **identity}
+        found |= {"model": model_name, "notes": list(reading.notes), **identity}
         results.summarise(found)
         return found
 

@@ -1,6 +1,7 @@
 """A run from recordings to a summary: resumed, limited, shared, with broken items, and never mixed with another's."""
 
 import json
+import shutil
 from copy import deepcopy
 
 import pytest
@@ -102,8 +103,11 @@ def test_results_of_another_model_are_not_continued(pairs, recordings, model, ti
     other = type(network)(network.config).eval()
     with pytest.raises(ValueError, match="--out must be empty or of the same run, .* choose another folder"):
         start(pairs, recordings, SpiritLM(other, text, vocabulary, model.speech_tokenizer), tmp_path)
-    with pytest.raises(ValueError, match="results with options"):
+    with pytest.raises(ValueError, match="results with (items|options)"):
         start(pairs, recordings, model, tmp_path, broken=("0.wav",))
+    shutil.copytree(recordings, tmp_path / "others")  # the same names, perhaps in another language
+    with pytest.raises(ValueError, match="results with data"):
+        start(pairs, tmp_path / "others", model, tmp_path)
 
 
 def test_audio_is_tokenized_once_for_all_runs(pairs, recordings, model, tiny_lm, tmp_path, tokenizer_calls):
