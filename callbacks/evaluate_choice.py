@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal, cast
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
 from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
+from spiritlm_pl.callbacks.held_out_measurement import HeldOutMeasurement
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.data.corpus_store import UnitCorpus
@@ -20,7 +20,7 @@ from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 
-class EvaluateChoice(Callback):
+class EvaluateChoice(HeldOutMeasurement):
     """Callback that measures at every validation and test how often the right of two continuations is preferred.
 
     The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`.
@@ -64,20 +64,12 @@ class EvaluateChoice(Callback):
         self._items: list[ChoiceItem] | None = None
         self._opening: tuple[int, ...] = ()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the items, so that errors in them appear before training."""
+    def prepare_items(self, pl_module: LightningModule) -> None:
+        """Read the items, if they have not been read yet."""
         self._load(pl_module, checked(pl_module, WritingModule, "module", self).vocabulary)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at validation, but not in the sanity check."""
-        if not trainer.sanity_checking:
-            self._run(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at the end of a test."""
-        self._run(trainer, pl_module, "test")
-
-    def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def measure(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Measure and log the figures."""
         network = cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
         vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
         with evaluation_context(trainer, network):

@@ -69,7 +69,7 @@ def on_rank_zero(trainer: Trainer, make: Callable[[], Made]) -> Made | None:
     if trainer.is_global_zero:
         try:
             made = make()
-        except Exception as found:
+        except Exception as found:  # whatever it is, it is raised again below, once the other ranks know
             error = found
     refusal = trainer.strategy.broadcast(None if error is None else str(error))
     if error is not None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from transformers import PreTrainedModel
 
 from spiritlm_pl.benchmarks.contract import Benchmark, RunSettings, Scorer
 from spiritlm_pl.benchmarks.run import CHUNK, Selection
 from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
+from spiritlm_pl.callbacks.held_out_measurement import HeldOutMeasurement
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -20,7 +20,7 @@ from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 
 
-class RunBenchmarks(Callback):
+class RunBenchmarks(HeldOutMeasurement):
     """Callback that runs benchmarks at every validation and test, and logs the first figure of each.
 
     The module must have a `network` (a causal language model of `transformers`) and a `vocabulary`. Every rank scores
@@ -62,20 +62,12 @@ class RunBenchmarks(Callback):
         )
         self._jobs: dict[str, tuple[Benchmark, list[Any], Scorer]] | None = None
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the items, so that errors in them appear before training."""
+    def prepare_items(self, pl_module: LightningModule) -> None:
+        """Read the items, if they have not been read yet."""
         self._load(pl_module)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at validation, but not in the sanity check."""
-        if not trainer.sanity_checking:
-            self._run(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at the end of a test."""
-        self._run(trainer, pl_module, "test")
-
-    def _run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def measure(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Measure and log the figures."""
         jobs = self._load(pl_module)
         network = cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
         with evaluation_context(trainer, network):
@@ -104,7 +96,9 @@ class RunBenchmarks(Callback):
     def _job(self, name: str, entry: Any, model: SpiritLM) -> "tuple[Benchmark, list[Any], Scorer]":
         benchmark: Benchmark = find_all("benchmarks")[name]
         options = dict(entry) if isinstance(entry, Mapping) else {"folder": entry}
-        items = self.selection.of(benchmark.read(Path(str(options.pop("folder", ""))), options).items)
+        if not isinstance(options.get("folder"), str):
+            raise ValueError(f"data of {name} must be a folder, or have one, but is {entry!r}")
+        items = self.selection.of(benchmark.read(Path(options.pop("folder")), options).items)
         if not items:
             raise ValueError(f"data of {name} must hold items that can be read, but {entry} has none")
         return benchmark, items, benchmark.scorer(model, self.settings)

@@ -1,5 +1,6 @@
 """Benchmarks that compare the log-likelihoods of a right and a wrong hypothesis."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from inspect import signature
@@ -66,13 +67,20 @@ class ChoiceBenchmark:
                 except Exception as error:  # of this item alone: its audio, its text or its length
                     found.append(error)
             for (place, _), line in zip(encoded, scorer.score([one for _, one in encoded]), strict=True):
-                found[place] = asdict(line)
+                if any(math.isnan(score) for pair in line.scores.values() for score in pair):
+                    found[place] = ValueError("scores must be numbers, but some of the model's are not")
+                else:
+                    found[place] = asdict(line)
             return found
 
         return score
 
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
-        """Return the figures of each way of counting that all lines have."""
+        """Return the figures of each way of counting, over the lines that have it, as the figures' counts tell."""
         read = [ChoiceLine.from_dict(line) for line in lines]
-        shared = [name for name in VARIANTS if all(name in line.scores for line in read)]
-        return {name: self.averages(read, name) for name in shared}
+        counted = {name: [line for line in read if name in line.scores] for name in VARIANTS}
+        return {name: self.averages(some, name) for name, some in counted.items() if some}
+
+    def as_wrong(self, item: ChoiceItem, ways: Sequence[str]) -> Line:
+        """Return the line that an item would have if the model had been wrong, in each of some ways of counting."""
+        return asdict(ChoiceLine(item.id, item.names, item.labels, dict.fromkeys(ways, (-1.0, 0.0)), (1, 1)))

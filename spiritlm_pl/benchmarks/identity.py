@@ -1,42 +1,85 @@
-"""Identity of a model and of data in results, so that results of two of them never end in one table row."""
+"""Identity of models in results and in the store of speech tokens, so that those of two models never mix."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+from spiritlm_pl.generation.types import Text
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
 SAMPLE = 64  # values at both ends of a weight that its hash is made from
+FORMAT = 1  # of lines and of kept tokens; another number if code gives others for the same model and audio
+PLAIN = (bool, int, float, str, type(None))
+UNTIED = ("_name_or_path", "transformers_version", "name_or_path")  # of configurations; nothing depends on them
 
 
-def model_identity(model: "SpiritLM") -> dict[str, str | None]:
-    """Return hashes of the language model and of the speech tokenizer (None for none).
+def model_identity(model: "SpiritLM") -> dict[str, str | int | None]:
+    """Return hashes of the language model, the text tokenizer and the speech tokenizer (None for none).
 
-    Both are made from the vocabulary, the names and shapes of all weights, and some values of each: quick for 7B, and
-    different for any two models that were trained.
+    Those of networks are made from all settings, the names and shapes of all weights, and some values of each: quick
+    for 7B, and different for any two models that were trained.
     """
     tokenizer = model.speech_tokenizer
     return {
         "language_model": _hash(model.model, json.dumps(model.vocabulary.to_dict(), sort_keys=True)),
+        "text_tokenizer": model.text_tokenizer.fingerprint[:16],
         "speech_tokenizer": _hash(tokenizer, "") if isinstance(tokenizer, nn.Module) else None,
         "dtype": str(model.model.dtype).removeprefix("torch."),
+        "format": FORMAT,
     }
 
 
-def items_hash(items: Iterable[Any]) -> str:
-    """Hash the ids, names and labels of items; their audio may be mended in the middle of a run."""
-    digest = sha256()
-    for item in items:
-        digest.update(json.dumps([item.id, getattr(item, "names", ()), getattr(item, "labels", {})]).encode())
-    return digest.hexdigest()[:16]
+def content_of(item: Any) -> str:
+    """Hash what an item is made of: names, labels, texts, and sizes and times of its audio files.
+
+    A line of results is of use as long as this is the same.
+    """
+    parts: list[Any] = [getattr(item, "names", ()), getattr(item, "labels", {})]
+    for piece in (*getattr(item, "context", ()), *getattr(item, "right", ()), *getattr(item, "wrong", ())):
+        if isinstance(piece, Text):
+            parts.append(piece.text)
+        elif isinstance(piece.audio, str | Path):
+            path = Path(piece.audio)
+            state = path.stat() if path.is_file() else None
+            parts.append((path.name, state and (state.st_size, state.st_mtime_ns)))
+    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def settings_of(network: nn.Module) -> Iterator[str]:
+    """Yield all that a network's output depends on beside its weights: classes, configurations and plain attributes."""
+    for name, module in network.named_modules():
+        yield f"{name} {type(module).__module__}.{type(module).__qualname__}"
+        for key, value in sorted(vars(module).items()):
+            if key == "training" or key.startswith("_"):
+                continue
+            if hasattr(value, "to_dict") and not isinstance(value, nn.Module):  # a configuration of transformers
+                value = {one: other for one, other in value.to_dict().items() if one not in UNTIED}
+            if is_plain(value):
+                yield f"{name}.{key} {value!r}"
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a text, a data class, or a collection of these."""
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return " at 0x" not in repr(value)  # else it holds an object that is another one in each process
+    return isinstance(value, PLAIN)
 
 
 def _hash(network: nn.Module, description: str) -> str:
     digest = sha256(description.encode())
+    for setting in settings_of(network):
+        digest.update(setting.encode())
     for name, values in sorted(network.state_dict().items()):
         flat = values.detach().reshape(-1)
         some = [*flat[:SAMPLE].tolist(), *flat[-SAMPLE:].tolist()]

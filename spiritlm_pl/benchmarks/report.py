@@ -31,6 +31,8 @@ class Summary:
         published: way of counting of the published figures.
         num_scored: number of items that were scored.
         num_skipped: number of items that could not be scored.
+        num_read: number of items that the data has, of which a run with a limit scores only some.
+        options: options of the reader, such as the split.
         folder: folder of the results.
     """
 
@@ -40,6 +42,8 @@ class Summary:
     published: str
     num_scored: int
     num_skipped: int
+    num_read: int
+    options: dict[str, Any]
     folder: Path
 
     @classmethod
@@ -59,6 +63,8 @@ class Summary:
                 found["published"],
                 found["num_scored"],
                 found["num_skipped"],
+                found["num_read"],
+                found["options"],
                 file.parent,
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -123,6 +129,16 @@ def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
         if one.num_skipped
     ]
     ways = {way or found_way for found_way in (summary.published for summary in summaries)}
+    for name in names:  # figures of other items are no comparison
+        runs = {
+            one.model: f"{one.num_scored} of {one.num_read} items, options {one.options}"
+            for one in summaries
+            if one.name == name
+        }
+        if len(set(runs.values())) > 1:
+            skipped.append(
+                f"{name} is not of the same items: {'; '.join(f'{model}: {run}' for model, run in runs.items())}"
+            )
     notes = [f"Accuracy in % with its 95 % interval, chance 50; counted by {', '.join(sorted(ways))}.", *skipped]
     return Figures("Benchmarks", ["model", *names], rows, notes)
 
@@ -158,8 +174,12 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
             counted = way or one.published
             if counted not in one.figures or counted not in other.figures:
                 continue
-            pair = (_choice_lines(one), _choice_lines(other))
-            found = compare(*pair, counted, getattr(find_all("benchmarks").get(one.name), "id_labels", ()))
+            ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
+            try:
+                found = compare(_choice_lines(one, counted), _choice_lines(other, counted), counted, ids)
+            except ValueError as error:  # the models have no item in common, say
+                rows.append([one.name, other.model, NOTHING, str(error), NOTHING, NOTHING])
+                continue
             difference = Figure("difference", found.difference, found.low, found.high, found.count)
             how = f"{found.better} better, {found.worse} worse of {found.count}"
             rows.append([one.name, other.model, _cell(difference), how, f"{found.p_value:.2g}", found.test])
@@ -168,9 +188,10 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
     return Figures(f"{first} beside the others", columns, rows, notes)
 
 
-def _choice_lines(summary: Summary) -> list[ChoiceLine]:
+def _choice_lines(summary: Summary, way: str) -> list[ChoiceLine]:
+    """Return the lines of pairs that have a way of counting; those of other kinds of benchmarks are left out."""
     lines = read_lines(summary.folder).values()
-    return [ChoiceLine.from_dict(line) for line in lines if "error" not in line]
+    return [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())]
 
 
 def plot(summaries: Sequence[Summary], way: str | None = None) -> "Plot":

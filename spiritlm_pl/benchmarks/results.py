@@ -46,9 +46,13 @@ class Results:
         """File that this process writes its lines to."""
         return self.folder / ("items.jsonl" if self.rank == 0 else f"items-{self.rank}.jsonl")
 
-    def lines(self) -> dict[str, Line]:
-        """Read the lines of all processes by id."""
-        return read_lines(self.folder)
+    def lines(self, contents: Mapping[str, str]) -> dict[str, Line]:
+        """Read the lines of all processes by id, of the items whose content is still the same.
+
+        Args:
+            contents: hash of what each item is made of, by its id; lines of other items are left out.
+        """
+        return read_lines(self.folder, contents)
 
     def write(self, lines: Iterable[Line]) -> None:
         """Append lines of items."""
@@ -83,8 +87,12 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return found
 
 
-def read_lines(folder: Path) -> dict[str, Line]:
+def read_lines(folder: Path, contents: Mapping[str, str] | None = None) -> dict[str, Line]:
     """Read the lines of a folder by id; a line of a result takes precedence over one of an error.
+
+    Args:
+        folder: folder of results.
+        contents: hash of what each item is made of, by its id; lines that differ are left out. None for all lines.
 
     Raises:
         ValueError: if a line is damaged.
@@ -92,6 +100,8 @@ def read_lines(folder: Path) -> dict[str, Line]:
     found: dict[str, Line] = {}
     for file in sorted(folder.glob("items*.jsonl")):
         for line in _whole_lines(file):
+            if contents is not None and contents.get(line["id"]) != line.get("content"):
+                continue
             if "error" not in line or line["id"] not in found:
                 found[line["id"]] = line
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
-from spiritlm_pl.benchmarks.identity import items_hash, model_identity
+from spiritlm_pl.benchmarks.identity import content_of, model_identity
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -43,8 +43,8 @@ class Selection:
 
     @classmethod
     def of_this_process(cls, limit: int | None, seed: int) -> "Selection":
-        """Return a selection whose process number is that of torchrun or SLURM; 0 of 1 without them."""
-        for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        """Return a selection whose process number is that of torchrun or of SLURM's srun; 0 of 1 without them."""
+        for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
             if rank in os.environ and size in os.environ:
                 return cls(limit=limit, seed=seed, rank=int(os.environ[rank]), world_size=int(os.environ[size]))
         return cls(limit=limit, seed=seed)
@@ -100,44 +100,49 @@ def run_benchmark(
         "data": str(data.resolve()),  # items of another language may have the same ids
         "layout": reading.layout,
         "options": dict(options),
-        "items": items_hash(reading.items),
         **model_identity(model),
     }
     with Results(out / name, identity, selection.rank) as results:
-        known = results.lines()
+        contents = {item.id: content_of(item) for item in items}  # lines of data that has changed are of no use
+        known = results.lines(contents)
         share = items[selection.rank :: selection.world_size]
         left = [item for item in share if item.id not in known or "error" in known[item.id]]
         if left:
             scorer = benchmark.scorer(model, settings)
             for start in range(0, len(left), CHUNK):
                 chunk = left[start : start + CHUNK]
-                results.write(_lines(chunk, scorer(chunk)))
+                results.write(_lines(chunk, scorer(chunk), contents))
                 if progress is not None:
                     progress(min(start + CHUNK, len(left)), len(left))
-        lines = results.lines()
+        lines = results.lines(contents)
         if any(item.id not in lines for item in items):
             return None
         unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
-        found = summary(name, benchmark, [lines[item.id] for item in items], [one.reason for one in unread])
-        found |= {"model": model_name, "notes": list(reading.notes), **identity}
+        found = summary(name, benchmark, items, [lines[item.id] for item in items], [one.reason for one in unread])
+        found |= {"model": model_name, "notes": list(reading.notes), "num_read": len(reading.items), **identity}
         results.summarise(found)
         return found
 
 
-def _lines(items: Sequence[Any], found: Sequence[Line | Exception]) -> list[Line]:
+def _lines(items: Sequence[Any], found: Sequence[Line | Exception], contents: Mapping[str, str]) -> list[Line]:
     return [
-        {"id": item.id, "error": f"{type(one).__name__}: {one}"} if isinstance(one, Exception) else one
+        {"id": item.id, "error": f"{type(one).__name__}: {one}"} | {"content": contents[item.id]}
+        if isinstance(one, Exception)
+        else one | {"content": contents[item.id]}
         for item, one in zip(items, found, strict=True)
     ]
 
 
-def summary(name: str, benchmark: Benchmark, lines: Sequence[Line], unread: Sequence[str]) -> dict[str, Any]:
+def summary(
+    name: str, benchmark: Benchmark, items: Sequence[Any], lines: Sequence[Line], unread: Sequence[str]
+) -> dict[str, Any]:
     """Return figures in every way of counting, with what was skipped and why.
 
     Args:
         name: name of the benchmark.
         benchmark: benchmark that averages.
-        lines: lines of all items, those of failed ones with `error`.
+        items: items of the run.
+        lines: lines of the items in their order, those of failed ones with `error`.
         unread: reasons why further items could not be read.
 
     Raises:
@@ -155,9 +160,22 @@ def summary(name: str, benchmark: Benchmark, lines: Sequence[Line], unread: Sequ
         "num_skipped": len(errors),
         "skipped": dict(Counter(errors).most_common(10)),
         "figures": {variant: [asdict(figure) for figure in found] for variant, found in figures.items()},
-        # What the first figure would be if the model had been wrong wherever it could not be asked.
-        "skipped_as_wrong": {
-            variant: found[0].value * len(good) / (len(good) + len(errors)) for variant, found in figures.items()
-        },
+        "skipped_as_wrong": _skipped_as_wrong(benchmark, items, lines, len(unread)),
         "code_version": code_version(),
     }
+
+
+def _skipped_as_wrong(
+    benchmark: Benchmark, items: Sequence[Any], lines: Sequence[Line], num_unread: int
+) -> dict[str, float] | None:
+    """Return what the first figures would be if the model had been wrong wherever it could not be asked.
+
+    Items that could not even be read count as items of their own; None for a benchmark that cannot tell.
+    """
+    as_wrong = getattr(benchmark, "as_wrong", None)
+    if as_wrong is None:
+        return None
+    ways = list(benchmark.figures([line for line in lines if "error" not in line]))
+    whole = [as_wrong(item, ways) if "error" in line else line for item, line in zip(items, lines, strict=True)]
+    figures = {way: found[0] for way, found in benchmark.figures(whole).items()}
+    return {way: figure.value * figure.count / (figure.count + num_unread) for way, figure in figures.items()}

@@ -107,10 +107,13 @@ class ChoiceScorer:
             raise ValueError("both hypotheses must be text or both speech, but one is text and one is speech")
         opener = [*self.model.text_tokenizer.opening, *self.vocabulary.opening]
         if item.context:
-            before = self.model.encode_prompt(item.context, MODALITIES[modality]).tokens
+            before = self.model.encode_prompt(item.context, MODALITIES[modality], closed=True).tokens
         else:
             before = [*opener, self.vocabulary.marker(modality)]
-        right, wrong = (self.model.encode_prompt([*item.context, *one]).tokens for one in (item.right, item.wrong))
+        right, wrong = (
+            self.model.encode_prompt([*item.context, *self._apart(item.context, one)], closed=True).tokens
+            for one in (item.right, item.wrong)
+        )
         starts = (_common(before, right), _common(before, wrong))
         most = context_length(self.model.model)
         for name, tokens, start in zip(item.names, (right, wrong), starts, strict=True):
@@ -122,6 +125,15 @@ class ChoiceScorer:
                 )
         shared = len(right) - 1 if right == wrong else min(_common(right, wrong), len(right) - 1, len(wrong) - 1)
         return EncodedItem(item, (right, wrong), starts, len(opener) + 1, shared)
+
+    def _apart(self, context: Sequence[Piece], hypothesis: Sequence[Piece]) -> Sequence[Piece]:
+        """Put a space before a text that follows a text, where the tokenizer joins texts without one (as published)."""
+        first, last = hypothesis[0], context[-1] if context else None
+        if not isinstance(first, Text) or not isinstance(last, Text) or self.model.text_tokenizer.joint:
+            return hypothesis
+        if last.text[-1:].isspace() or first.text[:1].isspace():
+            return hypothesis
+        return [Text(f" {first.text}"), *hypothesis[1:]]
 
     def score(self, encoded: Sequence[EncodedItem]) -> list[ChoiceLine]:
         """Score items together, each as it would be scored alone."""

@@ -9,8 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
+from spiritlm_pl.benchmarks.identity import FORMAT, settings_of
 from spiritlm_pl.benchmarks.items import ChoiceItem
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.types import Piece, Speech
@@ -24,10 +27,11 @@ BATCH_SECONDS = 60  # of audio that is tokenized together
 
 
 def network_fingerprint(network: nn.Module, vocabulary: "Vocabulary") -> str:
-    """Hash all that the tokens of a speech tokenizer depend on: its class, its weights and the order of its streams."""
-    kind = type(network)
+    """Hash all that the tokens of a speech tokenizer depend on: settings, weights, and the order of its streams."""
     layout = json.dumps(vocabulary.layout.to_dict(), sort_keys=True)
-    digest = sha256(f"{kind.__module__}.{kind.__qualname__} {network!r} {layout}".encode())
+    digest = sha256(f"{FORMAT} {layout}".encode())
+    for setting in settings_of(network):
+        digest.update(setting.encode())
     for name, values in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(values.detach().cpu().contiguous().view(-1).float().numpy().tobytes())
@@ -47,7 +51,7 @@ class SpeechStore:
         self.codec = codec
         self.first = codec.vocabulary.speech_bounds[0]
         self.file: Path | None = None
-        self.kept: dict[str, tuple[int, ...]] = {}
+        self.kept: dict[str, npt.NDArray[np.int32]] = {}  # compact, as all recordings of a benchmark are kept
         self.num_computed = 0
         tokenizer = codec.tokenizer
         if folder is None or not isinstance(tokenizer, nn.Module):
@@ -57,13 +61,13 @@ class SpeechStore:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.kept.update(self._read())
 
-    def _read(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def _read(self) -> Iterator[tuple[str, npt.NDArray[np.int32]]]:
         if self.file is None or not self.file.is_file():
             return
         for line in self.file.read_bytes().splitlines():
             try:
                 found = json.loads(line)
-                yield found["audio"], tuple(map(int, found["tokens"]))
+                yield found["audio"], np.array(found["tokens"], dtype=np.int32)
             except (ValueError, KeyError, TypeError):  # cut off when a run was killed
                 continue
 
@@ -90,7 +94,7 @@ class SpeechStore:
                     raise ValueError("audio needs the model's speech tokenizer, but it has none")
                 name = file_sha256(Path(path))
                 if name in self.kept:
-                    found[path] = Speech(tokens=tuple(self.first + token for token in self.kept[name]))
+                    found[path] = Speech(tokens=tuple((self.first + self.kept[name]).tolist()))
                     continue
                 same.setdefault(name, []).append(path)
                 if name not in new:
@@ -109,19 +113,26 @@ class SpeechStore:
             longest = len(new[ordered[-1]][1].waveform) / new[ordered[-1]][1].sample_rate
             size = max(1, int(BATCH_SECONDS / longest))
             batch, ordered = ordered[-size:], ordered[:-size]
-            results = self.codec.encode_batch([new[name][1] for name in batch])
+            results = self._encoded([new[name][1] for name in batch])
             self.num_computed += len(batch)
             lines = []
             for name, result in zip(batch, results, strict=True):
                 if isinstance(result, Speech):
                     assert result.tokens is not None
-                    tokens = tuple(token - self.first for token in result.tokens)
-                    self.kept[name] = tokens
+                    tokens = [token - self.first for token in result.tokens]
+                    self.kept[name] = np.array(tokens, dtype=np.int32)
                     lines.append(json.dumps({"audio": name, "tokens": tokens}) + "\n")
                 yield name, Speech(tokens=result.tokens) if isinstance(result, Speech) else result
             if self.file is not None:
                 with self.file.open("a", encoding="utf-8") as stream:
                     stream.write("".join(lines))
+
+    def _encoded(self, batch: Sequence[Speech]) -> list[Speech | Exception]:
+        """Tokenize a batch; if one of it breaks the tokenizer, each by itself, so that the others have their tokens."""
+        try:
+            return list(self.codec.encode_batch(batch))
+        except Exception as error:  # whatever a tokenizer raises is that of a recording
+            return [error] if len(batch) == 1 else [one for speech in batch for one in self._encoded([speech])]
 
 
 def _speech_of(item: ChoiceItem) -> Iterator[Speech]:

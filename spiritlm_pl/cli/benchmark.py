@@ -1,5 +1,6 @@
 """`spiritlm benchmark list|run|report`: published benchmarks of spoken language models."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,8 @@ def run_benchmarks(
     selection = Selection.of_this_process(limit, seed)
     settings = RunSettings(batch_tokens=batch_tokens, speech_tokens=speech_tokens)
     folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
-    spirit_lm = SpiritLM.from_pretrained(folders, variant, LoadOptions(device=best_device(device), dtype=dtype))
+    loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
+    spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failed = []
@@ -221,10 +223,16 @@ def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None
         identity = read_identity(summary.folder)
         if identity["layout"] != "sLM21":
             raise ValueError(f"results must be of the layout sLM21, but {summary.folder} is of {identity['layout']}")
-        if summary.num_skipped:
-            raise ValueError(f"every pair must be scored, but {summary.num_skipped} of {summary.folder} were skipped")
-        found = read_lines(summary.folder).values()
-        lines[f"{part}/{identity['options'].get('split', 'dev')}"] = [ChoiceLine.from_dict(line) for line in found]
+        found = [line for line in read_lines(summary.folder).values() if "error" not in line]
+        if summary.num_skipped or not len(found) == summary.num_scored == summary.num_read:
+            raise ValueError(
+                f"every pair must be scored, but {summary.folder} has {summary.num_scored} of "
+                f"{summary.num_read + summary.num_skipped}: run it without --limit into a new folder"
+            )
+        place = f"{part}/{identity['options'].get('split', 'dev')}"
+        if place in lines:
+            raise ValueError(f"RESULTS must be of one model, but {results} has several for {place}")
+        lines[place] = [ChoiceLine.from_dict(line) for line in found]
     if not lines:
         raise ValueError(f"RESULTS must hold swuggy or sblimp, but {results} has neither")
     write_submission(out, lines, counted_by)
@@ -275,7 +283,9 @@ def _jobs(
             print(f"{name}: {data} has no folder for it, so it is left out", file=sys.stderr)
             continue
         own = dict(entry) if isinstance(entry, dict) else {"folder": entry}
-        folder = data.parent / Path(str(own.pop("folder", ""))).expanduser()
+        if not isinstance(own.get("folder"), str):
+            raise ValueError(f"{name} must have a folder in {data}, but has {entry!r}")
+        folder = data.parent / Path(own.pop("folder")).expanduser()
         jobs[name] = (benchmark, folder, own | options)
     if not jobs:
         raise ValueError(f"--data must have folders for {', '.join(chosen)}, but {data} has none of them")
@@ -285,6 +295,15 @@ def _jobs(
 def _name_of(model: Path) -> str:
     path = model.resolve()
     return path.name if path.name not in ("lm", "model", "export") else f"{path.parent.name}/{path.name}"
+
+
+def _own_gpu() -> str | None:
+    """Return the GPU of this process among those that a launcher has started on this machine; None without one."""
+    import torch
+
+    number = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID"))
+    several = number is not None and torch.cuda.is_available() and torch.cuda.device_count() > 1
+    return f"cuda:{number}" if several else None
 
 
 def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:

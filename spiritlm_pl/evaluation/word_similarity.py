@@ -67,8 +67,11 @@ def word_similarity(
         max_utterances: largest number of utterances; None for all.
 
     Raises:
-        ValueError: if no utterance has two words with text and speech tokens that fit into the model's context.
+        ValueError: if the vocabulary delays codebooks, or no utterance has two words with text and speech tokens that
+            fit into the model's context.
     """
+    if vocabulary.layout.delays:
+        raise ValueError("codebooks must have no delay for words to have tokens of their own, but they are delayed")
     sums: list[tuple[Tensor, Tensor, int]] = []
     most = context_length(model)
     for words in _utterances(corpus, tokenizer, vocabulary):

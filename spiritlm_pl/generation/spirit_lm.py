@@ -328,13 +328,18 @@ class SpiritLM:
         """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""
         return scores(self.model, encoded, batch_tokens)
 
-    def encode_prompt(self, prompt: Prompting, output: OutputModality = "any") -> Prompt:
+    def encode_prompt(self, prompt: Prompting, output: OutputModality = "any", closed: bool = False) -> Prompt:
         """Encode a prompt as token ids, with the speech at its end that an answer may continue.
+
+        Args:
+            prompt: text and speech in their order, or a string of words and tokens, as in `generate`.
+            output: modality of the answer: "text", "speech", or "any" for both.
+            closed: whether nothing follows, so that delayed codebooks have their closing steps.
 
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
         """
-        return self._encoder.encode(prompt, output)
+        return self._encoder.encode(prompt, output, closed)
 
     def decode_answer(
         self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int | None = None

@@ -175,7 +175,8 @@ def _alone(
     for batch in _batches([len(row) for row, _ in rows], batch_tokens):
         tokens = right_pad([rows[place][0] for place in batch], model.device)
         first = 1 if with_context else min(len(items[rows[place][1]][0]) for place in batch)
-        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=tokens.shape[1] - first + 1).logits[:, :-1]
+        # Without the last token, behind which nothing is predicted, and which may be beyond the model's positions.
+        logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=tokens.shape[1] - first).logits
         found = _values(logits, tokens[:, first:], allowed).cpu()  # (W, B, K)
         for place, row in zip(batch, found.unbind(1), strict=True):
             values[place] = torch.cat([row.new_zeros(len(row), first - 1), row], 1)[:, : len(rows[place][0]) - 1]

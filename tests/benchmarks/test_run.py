@@ -8,10 +8,21 @@ import pytest
 import torch
 
 from spiritlm_pl.benchmarks import run
-from spiritlm_pl.benchmarks.contract import RunSettings
+from spiritlm_pl.benchmarks.averages import swuggy
+from spiritlm_pl.benchmarks.choices import ChoiceBenchmark
+from spiritlm_pl.benchmarks.contract import Info, RunSettings
+from spiritlm_pl.benchmarks.identity import model_identity
+from spiritlm_pl.benchmarks.items import ChoiceItem, Reading
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
+from spiritlm_pl.benchmarks.scoring import ChoiceScorer
+from spiritlm_pl.benchmarks.speech_store import network_fingerprint
+from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.spirit_lm import SpiritLM
+from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
 
 def start(pairs, recordings, model, out, selection=None, settings=None, **options):
@@ -25,7 +36,7 @@ def test_a_run_leaves_lines_from_which_its_summary_follows(pairs, recordings, mo
     right = sum(line["scores"]["mean"][0] > line["scores"]["mean"][1] for line in lines)
     assert found["figures"]["mean"][0]["value"] == pytest.approx(100 * right / 7)
     assert found["num_scored"] == 7 and found["num_skipped"] == 0
-    assert "masked_mean" not in found["figures"]  # the text has none
+    assert found["figures"]["masked_mean"][0]["count"] == 6  # the text has none
     assert json.loads((tmp_path / "pairs" / "summary.json").read_text()) == found
     assert found["model"] == "tiny" and found["layout"] == "pairs"
 
@@ -80,7 +91,7 @@ def test_several_processes_share_the_items(pairs, recordings, model, tmp_path):
 def test_ranks_are_those_of_the_launcher(monkeypatch):
     assert Selection.of_this_process(None, 0) == Selection()
     monkeypatch.setenv("SLURM_PROCID", "3")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert Selection.of_this_process(5, 1) == Selection(limit=5, seed=1, rank=3, world_size=4)
 
 
@@ -103,11 +114,84 @@ def test_results_of_another_model_are_not_continued(pairs, recordings, model, ti
     other = type(network)(network.config).eval()
     with pytest.raises(ValueError, match="--out must be empty or of the same run, .* choose another folder"):
         start(pairs, recordings, SpiritLM(other, text, vocabulary, model.speech_tokenizer), tmp_path)
-    with pytest.raises(ValueError, match="results with (items|options)"):
+    with pytest.raises(ValueError, match="results with options"):
         start(pairs, recordings, model, tmp_path, broken=("0.wav",))
     shutil.copytree(recordings, tmp_path / "others")  # the same names, perhaps in another language
     with pytest.raises(ValueError, match="results with data"):
         start(pairs, tmp_path / "others", model, tmp_path)
+
+
+def test_settings_that_are_no_weights_are_another_model(model, tiny_lm):
+    network, text, vocabulary = tiny_lm
+    plain, smoothed = (
+        PhoneticTokenizer(MFCCFeatures(MFCCConfig(normalize=normalize)), model.speech_tokenizer.quantizer)
+        for normalize in (False, True)
+    )
+    assert network_fingerprint(plain, vocabulary) != network_fingerprint(smoothed, vocabulary)
+    assert network_fingerprint(plain, vocabulary) == network_fingerprint(deepcopy(plain), vocabulary)
+    one, other = (model_identity(SpiritLM(network, text, vocabulary, tokenizer)) for tokenizer in (plain, smoothed))
+    assert one["speech_tokenizer"] != other["speech_tokenizer"] and one["language_model"] == other["language_model"]
+    turned = type(network)(type(network.config).from_dict(network.config.to_dict() | {"rms_norm_eps": 1e-3}))
+    turned.load_state_dict(network.state_dict())
+    changed = model_identity(SpiritLM(turned, text, vocabulary, plain))
+    assert changed["language_model"] != one["language_model"]
+
+
+def test_items_that_have_changed_are_scored_again(pairs, recordings, model, tmp_path):
+    data = shutil.copytree(recordings, tmp_path / "data")
+    start(pairs, data, model, tmp_path)
+    save_wav(data / "6.wav", 0.1 * torch.randn(9000))  # of pair 5 alone
+    file = tmp_path / "pairs" / "items.jsonl"
+    before = file.read_text().splitlines()
+    start(pairs, data, model, tmp_path)
+    again = [json.loads(line)["id"] for line in file.read_text().splitlines()[len(before) :]]
+    assert again == ["pair-5"]
+
+
+def test_skipped_items_are_wrong_ones_of_their_id(recordings, model, tmp_path):
+    """Two of four recordings of word a cannot be heard: it has 1/2 and not 1, and word b keeps its own weight."""
+
+    def reader(folder):
+        names = {"a": ("0.wav", "0.wav", "gone.wav", "gone.wav"), "b": ("1.wav",)}
+        items = [
+            ChoiceItem(f"{word}{number}", (), (Speech(folder / name),), (Speech(folder / name),), {"id": word})
+            for word, recorded in names.items()
+            for number, name in enumerate(recorded)
+        ]
+        return Reading(items, "words", [Skipped("c", "c.wav", "row 9 is broken")])
+
+    info = Info(**dict.fromkeys(("title", "measures", "licence", "source", "needs", "size"), ""))
+    words = ChoiceBenchmark(info, reader, swuggy.figures, swuggy.ID)
+    found = start(words, recordings, model, tmp_path)
+    assert found["figures"]["mean"][0]["value"] == 50  # ties
+    assert found["skipped_as_wrong"]["mean"] == pytest.approx((25 + 50 + 0) / 3)
+
+
+def test_a_score_that_is_no_number_is_an_error_of_its_item(pairs, recordings, model, tiny_lm, tmp_path, monkeypatch):
+    score = ChoiceScorer.score
+
+    def broken(self, encoded):
+        lines = score(self, encoded)
+        lines[0].scores["mean"] = (float("nan"), 0.0)
+        return lines
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChoiceScorer, "score", broken)
+        assert start(pairs, recordings, model, tmp_path)["num_skipped"] == 1
+    assert start(pairs, recordings, model, tmp_path)["num_skipped"] == 0
+
+
+def test_a_recording_that_breaks_the_tokenizer_costs_itself_alone(pairs, recordings, model, tmp_path, monkeypatch):
+    encode_batch = SpeechCodec.encode_batch
+
+    def broken(self, batch):
+        if any(speech.tokens is None and len(speech.waveform) == 8000 for speech in batch):
+            raise RuntimeError("out of memory")
+        return encode_batch(self, batch)
+
+    monkeypatch.setattr(SpeechCodec, "encode_batch", broken)
+    found = start(pairs, recordings, model, tmp_path)
+    assert 0 < found["num_skipped"] < 4 and "out of memory" in next(iter(found["skipped"]))
 
 
 def test_audio_is_tokenized_once_for_all_runs(pairs, recordings, model, tiny_lm, tmp_path, tokenizer_calls):

@@ -2,13 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from spiritlm_pl.benchmarks.items import ChoiceItem
 from spiritlm_pl.benchmarks.scoring import ChoiceScorer
+from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.types import Speech, Text
+from spiritlm_pl.streams import Stream, delayed
+from spiritlm_pl.vocabulary import Vocabulary
 
 
 def units(model, *codes):
@@ -89,8 +94,6 @@ def test_equal_hypotheses_tie(model):
 
 @torch.no_grad()
 def test_units_alone_are_counted_among_the_tokens_of_all_streams(tiny_lm):
-    from spiritlm_pl.vocabulary import Vocabulary
-
     network, text, _ = tiny_lm
     vocabulary = Vocabulary.spirit_lm(
         num_text=text.vocab_size, num_units=10, num_pitches=4, num_styles=4, multiple_of=network.config.vocab_size
@@ -110,6 +113,52 @@ def test_units_alone_are_counted_among_the_tokens_of_all_streams(tiny_lm):
     assert line.scores["sum"][0] == pytest.approx(wanted["sum"], abs=1e-4)
     without = scorer.score([scorer.encode(item)])[0]
     assert "units_sum" not in without.scores  # a hypothesis has none
+
+
+def test_a_text_after_a_text_of_the_published_model_has_a_space_before_it(model, monkeypatch):
+    monkeypatch.setattr(type(model.text_tokenizer), "joint", "")
+    scorer = ChoiceScorer(model)
+
+    def whole(context, hypothesis):
+        return scorer.encode(ChoiceItem("a", (Text(context),), (Text(hypothesis),), (Text(" a dog"),))).wholes[0]
+
+    apart = model.encode_prompt([Text("the cat sat on the mat")]).tokens
+    assert whole("the cat sat", "on the mat") == whole("the cat sat ", "on the mat") == apart
+    assert whole("the cat sat", " on the mat") == apart
+
+
+@torch.no_grad()
+def test_all_steps_of_delayed_codebooks_are_scored(tiny_lm):
+    network, text, _ = tiny_lm
+    stream = Stream(name="codec", prefix="Co", size=6, num_codebooks=3, rate=12.5, deduplicated=False)
+    vocabulary = Vocabulary(
+        num_text=text.vocab_size, streams=delayed((stream,), 1), multiple_of=network.config.vocab_size
+    )
+    model = SpiritLM(network, text, vocabulary)
+    frames = [[1, 2, 3], [4, 5, 0], [2, 1, 4]]
+
+    def spoken(last):
+        codes = [*frames[:-1], [*frames[-1][:2], last]]
+        return [vocabulary.token("codec", code, book) for row in codes for book, code in enumerate(row)]
+
+    steps = [tuple(in_steps(np.array(spoken(last)), vocabulary).tolist()) for last in (4, 5)]
+    item = ChoiceItem("a", (), (Speech(tokens=steps[0]),), (Speech(tokens=steps[1]),))
+    scorer = ChoiceScorer(model)
+    line = scorer.score([scorer.encode(item)])[0]
+    assert line.num_tokens == (9, 9) and line.points("sum") != 0.5  # they differ in the very last code alone
+
+
+@torch.no_grad()
+def test_an_end_may_stand_right_behind_the_last_position(tiny_lm):
+    _, text, vocabulary = tiny_lm
+    vocabulary = dataclasses.replace(vocabulary, end_of_document=2)
+    shape = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 12, "bos_token_id": None, "eos_token_id": None}
+    network = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary.num_rows, **shape)).eval()
+    model = SpiritLM(network, text, vocabulary)
+    scorer = ChoiceScorer(model)
+    codes = range(11)  # after [Speech], so that they fill all positions
+    line = scorer.score([scorer.encode(ChoiceItem("a", (), (units(model, *codes),), (units(model, 3),)))])[0]
+    assert line.num_tokens == (11, 1) and line.scores["sum_end"][0] < line.scores["sum"][0]
 
 
 def test_what_cannot_be_scored_is_told(model):
