@@ -176,6 +176,8 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
                 continue
             ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
             try:
+                if one.options != other.options:  # items of two splits may have the same ids
+                    raise ValueError(f"not the same items: options {one.options} and {other.options}")
                 found = compare(_choice_lines(one, counted), _choice_lines(other, counted), counted, ids)
             except ValueError as error:  # the models have no item in common, say
                 rows.append([one.name, other.model, NOTHING, str(error), NOTHING, NOTHING])

@@ -100,6 +100,31 @@ def test_score_files_of_the_official_toolkit(run, data, tmp_path, capsys):
     assert "RESULTS must hold swuggy or sblimp" in error
 
 
+def test_score_files_need_every_pair_of_one_model(run, data, tmp_path, capsys):
+    run("swuggy", data / "slm21", "results/drawn", "first", "--limit", "3")
+    _, error = spiritlm(capsys, "benchmark", "submission", "results/drawn", "submission", code=2)
+    assert "every pair must be scored" in error and "without --limit into a new folder" in error
+    for name in ("a", "b"):
+        run("swuggy", data / "slm21", f"results/whole/{name}", "first")
+    _, error = spiritlm(capsys, "benchmark", "submission", "results/whole", "submission", code=2)
+    assert "RESULTS must be of one model" in error and not (tmp_path / "submission").exists()
+
+
+def test_figures_of_other_items_are_noted(run, data, tmp_path, capsys):
+    run("sblimp", data / "slm21", "results/first", "first", "--limit", "2")
+    run("sblimp", data / "slm21", "results/second", "second", "--options", "{split: test}")
+    spiritlm(capsys, "benchmark", "report", "results", "--out", "t.md")
+    table = (tmp_path / "t.md").read_text()
+    assert "sblimp is not of the same items: first: 2 of" in table and "second:" in table
+    assert "not the same items: options {} and {'split': 'test'}" in table and "mcnemar |" not in table
+
+
+def test_an_entry_without_a_folder_is_refused(run, tmp_path):
+    (tmp_path / "sets.yaml").write_text("slm21: {split: test}\n")
+    _, error = run("swuggy", tmp_path / "sets.yaml", "results", code=2)
+    assert "swuggy must have a folder in" in error
+
+
 def test_a_limit_and_options_are_told(run, data, tmp_path):
     run("sblimp", data / "slm21", "results", "first", "--limit", "2", "--options", "{split: test}")
     summary = json.loads((tmp_path / "results/sblimp/summary.json").read_text())

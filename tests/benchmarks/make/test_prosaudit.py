@@ -9,6 +9,7 @@ import soundfile
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 from spiritlm_pl.benchmarks.make.prosaudit import Sentence, make_prosaudit, read_sentence
 from spiritlm_pl.benchmarks.make.settings import Settings
+from spiritlm_pl.benchmarks.make.treatments import Paused
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
 
@@ -46,7 +47,8 @@ def test_wrong_pauses_come_before_and_after() -> None:
     for one in made.recordings:
         assert "|" not in one.text and "_" not in one.text
         if one.labels["type"] == "protosyntax":
-            pairs.setdefault(one.pair, {})[one.correct] = one.treatment.word  # type: ignore[attr-defined]
+            assert isinstance(one.treatment, Paused)
+            pairs.setdefault(one.pair, {})[one.correct] = one.treatment.word
     sides = Counter(found[False] < found[True] for found in pairs.values())
     assert sum(sides.values()) == 30 and abs(sides[True] - sides[False]) <= 10
     assert make_prosaudit(Settings(voices=(Voice("en-us"),), count=60)).files == made.files

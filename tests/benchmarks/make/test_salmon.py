@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import yaml
 
+from spiritlm_pl.benchmarks.make.acoustics import OverBackground
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 from spiritlm_pl.benchmarks.make.salmon import make_salmon
 from spiritlm_pl.benchmarks.make.settings import Settings
@@ -64,7 +65,8 @@ def test_families_of_backgrounds_and_genders() -> None:
         if one.labels["task"] == "speaker_consistency" and not one.correct:
             assert len(set(names)) == 2 and len({"+f" in name for name in names}) == 1
         if "bg_" in one.pair and "consistency" in one.pair and not one.correct:
-            first, second = one.treatment.backgrounds  # type: ignore[attr-defined]
+            assert isinstance(one.treatment, OverBackground)
+            first, second = one.treatment.backgrounds
             assert (families[first] == families[second]) == ("domain" in one.pair) and first != second
         if one.correct:
             assert len(set(names)) == 1

@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_bad_input(tmp_path: Path) -> None:
     empty, few = tmp_path / "empty.txt", tmp_path / "few.txt"
     empty.write_text("# nothing\n12\n")
     few.write_text("woda\nrzeka\nksiążka")
-    cases: list[tuple[dict[str, object], str]] = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"language": "xx"}, "language must be one that eSpeak NG speaks"),
         ({"language": "de+f2"}, "language must be one that eSpeak NG speaks"),
         ({"language": "pl"}, "lexicon must be given for language pl"),
@@ -131,7 +132,7 @@ def test_bad_input(tmp_path: Path) -> None:
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
-            make_benchmark("swuggy", tmp_path / "out", **arguments)  # type: ignore[arg-type]
+            make_benchmark("swuggy", tmp_path / "out", **arguments)
     with pytest.raises(ValueError, match="kind must be one of"):
         make_benchmark("nothing", tmp_path / "out")
     assert not (tmp_path / "out").exists()
