@@ -100,8 +100,8 @@ class Figure:
     count: int
 
 
-def check_unique(items: Iterable[ChoiceItem], folder: Path) -> None:
-    """Raise a ValueError if two items have one id."""
+def check_unique(items: Iterable[Any], folder: Path) -> None:
+    """Raise a ValueError if two items have one id, of which only one would have a line in the results."""
     seen: set[str] = set()
     for item in items:
         if item.id in seen:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
 from spiritlm_pl.benchmarks.identity import content_of, model_identity
+from spiritlm_pl.benchmarks.items import check_unique
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -91,6 +92,7 @@ def run_benchmark(
     """
     selection, settings = selection or Selection(), settings or RunSettings()
     reading = benchmark.read(data, options)
+    check_unique(reading.items, data)
     items = selection.of(reading.items)
     if not items:
         why = f": {reading.skipped[0].reason}" if reading.skipped else ""

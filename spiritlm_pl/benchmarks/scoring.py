@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine
 from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.generation.scoring import common_beginning
 from spiritlm_pl.generation.types import OutputModality, Piece, Text
 from spiritlm_pl.lm.likelihood import token_log_likelihoods
 from spiritlm_pl.streams import UNIT
@@ -114,7 +115,7 @@ class ChoiceScorer:
             self.model.encode_prompt([*item.context, *self._apart(item.context, one)], closed=True).tokens
             for one in (item.right, item.wrong)
         )
-        starts = (_common(before, right), _common(before, wrong))
+        starts = (common_beginning(before, right), common_beginning(before, wrong))
         most = context_length(self.model.model)
         for name, tokens, start in zip(item.names, (right, wrong), starts, strict=True):
             if len(tokens) <= start:
@@ -123,7 +124,9 @@ class ChoiceScorer:
                 raise ValueError(
                     f"context and hypothesis must have at most {most} tokens, but {name} has {len(tokens)}"
                 )
-        shared = len(right) - 1 if right == wrong else min(_common(right, wrong), len(right) - 1, len(wrong) - 1)
+        shared = (
+            len(right) - 1 if right == wrong else min(common_beginning(right, wrong), len(right) - 1, len(wrong) - 1)
+        )
         return EncodedItem(item, (right, wrong), starts, len(opener) + 1, shared)
 
     def _apart(self, context: Sequence[Piece], hypothesis: Sequence[Piece]) -> Sequence[Piece]:
@@ -178,9 +181,3 @@ class ChoiceScorer:
         first, end = self.vocabulary.bounds(UNIT)
         found = torch.tensor(tokens)
         return (found >= first) & (found < end)
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the beginning that two sequences share."""
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -22,7 +22,6 @@ from spiritlm_pl.runtime.provenance import file_sha256
 if TYPE_CHECKING:
     from spiritlm_pl.vocabulary import Vocabulary
 
-DEFAULT_FOLDER = Path("~/.cache/spiritlm-pl/speech-tokens")
 BATCH_SECONDS = 60  # of audio that is tokenized together
 
 
@@ -46,7 +45,7 @@ class SpeechStore:
         folder: folder of the store, shared by all models and benchmarks; None to keep nothing.
     """
 
-    def __init__(self, codec: SpeechCodec, folder: str | Path | None = DEFAULT_FOLDER) -> None:
+    def __init__(self, codec: SpeechCodec, folder: str | Path | None = None) -> None:
         """Read what is kept for this tokenizer."""
         self.codec = codec
         self.first = codec.vocabulary.speech_bounds[0]

@@ -64,7 +64,7 @@ def encode_choice(
     before = encoder.encode(context, closed=True).tokens
     whole = [encoder.encode(_joined(context, one), closed=True).tokens for one in hypotheses]
     # Shorter than the context if a text token spans its end, or a stretch of delayed codebooks.
-    own = [_common(before, tokens) for tokens in whole]
+    own = [common_beginning(before, tokens) for tokens in whole]
     for hypothesis, tokens, shared in zip(hypotheses, whole, own, strict=True):
         if len(tokens) <= shared:
             raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
@@ -100,7 +100,7 @@ def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
     return [*context, *cast("Sequence[Piece]", hypothesis)]
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def common_beginning(one: Sequence[int], other: Sequence[int]) -> int:
     """Return the length of the beginning that two sequences share."""
     pairs = zip(one, other, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

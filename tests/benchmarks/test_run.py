@@ -108,6 +108,11 @@ def test_a_limit_draws_the_same_items_again(pairs, recordings, model, tmp_path):
         Selection(limit=0)
 
 
+def test_two_items_of_one_id_are_refused(pairs, recordings, model, tmp_path):
+    with pytest.raises(ValueError, match="ids must be unique, but .* holds 0.wav twice"):
+        start(pairs, recordings, model, tmp_path, broken=("0.wav", "0.wav"))
+
+
 def test_results_of_another_model_are_not_continued(pairs, recordings, model, tiny_lm, tmp_path):
     start(pairs, recordings, model, tmp_path, Selection(limit=3))
     network, text, vocabulary = tiny_lm
