@@ -31,7 +31,7 @@ def memory() -> float:
 
 def run(benchmark: ChoiceBenchmark, model: SpiritLM, items: list, store: Path) -> tuple[float, list, float]:
     """Return seconds a pair, lines, and the memory after a tenth of them."""
-    scorer = benchmark.scorer(model, RunSettings(speech_tokens=store))
+    scorer = benchmark.scorer(model, RunSettings(speech_tokens=store), {})
     start, lines, early = time.perf_counter(), [], 0.0
     for first in range(0, len(items), CHUNK):
         lines += scorer(items[first : first + CHUNK])

@@ -78,7 +78,8 @@ class RunBenchmarks(HeldOutMeasurement):
                     raise ValueError(f"at least one item of {name} must be scored, but all failed: {found[0]}")
                 figures = benchmark.figures(lines)
                 way = benchmark.info.published if benchmark.info.published in figures else next(iter(figures))
-                pl_module.log(f"{stage}/benchmark_{name}", figures[way][0].value / 100)
+                scale = 100 if benchmark.info.unit.endswith("%") else 1  # shares are logged as shares
+                pl_module.log(f"{stage}/benchmark_{name}", figures[way][0].value / scale)
 
     def _load(self, pl_module: LightningModule) -> "dict[str, tuple[Benchmark, list[Any], Scorer]]":
         if self._jobs is None:
@@ -101,4 +102,4 @@ class RunBenchmarks(HeldOutMeasurement):
         items = self.selection.of(benchmark.read(Path(options.pop("folder")), options).items)
         if not items:
             raise ValueError(f"data of {name} must hold items that can be read, but {entry} has none")
-        return benchmark, items, benchmark.scorer(model, self.settings)
+        return benchmark, items, benchmark.scorer(model, self.settings, options)

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spiritlm_pl.benchmarks.contract import Info, Line, RunSettings, Scorer
+from spiritlm_pl.benchmarks.contract import Info, Line, RunSettings, Scorer, check_options
 from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine, Figure, Reading
 from spiritlm_pl.benchmarks.scoring import VARIANTS, ChoiceScorer
 from spiritlm_pl.benchmarks.speech_store import SpeechStore
@@ -35,22 +35,22 @@ class ChoiceBenchmark:
     averages: Callable[[Sequence[ChoiceLine], str], list[Figure]]
     id_labels: tuple[str, ...] = ()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options, which are those of the reader."""
+        return tuple(signature(self.reader).parameters)[1:]
+
     def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
         """Read the pairs of a folder; audio that must be taken out of other files goes to `CACHE` unless told.
 
         Raises:
             ValueError: if an option is not one of the reader's, or the folder has no layout that is known.
         """
-        known = [*signature(self.reader).parameters][1:]
-        unknown = options.keys() - known
-        if unknown:
-            raise ValueError(
-                f"options must be among {', '.join(known) or 'none'}, but are {', '.join(sorted(unknown))}"
-            )
-        cache = {"cache": CACHE.expanduser()} if "cache" in known else {}
+        check_options(options, self.options)
+        cache = {"cache": CACHE.expanduser()} if "cache" in self.options else {}
         return self.reader(folder, **(cache | dict(options)))
 
-    def scorer(self, model: "SpiritLM", settings: RunSettings) -> Scorer:
+    def scorer(self, model: "SpiritLM", settings: RunSettings, options: Mapping[str, Any]) -> Scorer:
         """Return a function that scores pairs together."""
         scorer = ChoiceScorer(model, settings.batch_tokens)
         store = SpeechStore(model.codec, settings.speech_tokens)

@@ -28,6 +28,9 @@ class Info:
         sets: named sets that it belongs to, such as "zero_shot" and "paper".
         data: name of its data in the file of a set, where several benchmarks read one folder; None for its own name.
         published: way of counting that the published figures use, of those that `figures` returns.
+        unit: what the figures are, such as "accuracy, %".
+        chance: figure of a model that guesses; None if there is none.
+        higher_is_better: whether a higher figure is a better one.
     """
 
     title: str
@@ -39,6 +42,9 @@ class Info:
     sets: tuple[str, ...] = ()
     data: str | None = None
     published: str = "mean"
+    unit: str = "accuracy, %"
+    chance: float | None = 50.0
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +53,15 @@ class RunSettings:
 
     Attributes:
         batch_tokens: largest number of tokens in a batch, padding included.
+        batch_size: number of answers that are generated together.
         speech_tokens: folder in which speech tokens of audio files are kept; None to keep none.
+        answers: folder to which spoken answers are written as audio; None to write none.
     """
 
     batch_tokens: int = 4096
+    batch_size: int = 16
     speech_tokens: Path | None = None
+    answers: Path | None = None
 
 
 class Benchmark(Protocol):
@@ -63,19 +73,25 @@ class Benchmark(Protocol):
 
     info: Info
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that `read` and `scorer` take."""
+        ...
+
     def read(self, folder: Path, options: Mapping[str, Any]) -> Reading:
         """Read the items of a folder, each with an `id` of its own.
 
         Args:
             folder: folder of the benchmark's data.
-            options: options of the reader by name, such as the split.
+            options: options by name, such as the split.
 
         Raises:
-            ValueError: if the folder has no layout that is known; the message names what is missing.
+            ValueError: if an option is not one of the benchmark's, or the folder has no layout that is known; the
+                message names what is missing.
         """
         ...
 
-    def scorer(self, model: "SpiritLM", settings: RunSettings) -> Scorer:
+    def scorer(self, model: "SpiritLM", settings: RunSettings, options: Mapping[str, Any]) -> Scorer:
         """Return a function that scores items.
 
         The function takes a sequence of items, and returns for each a line, or the reason why it has none.
@@ -83,6 +99,7 @@ class Benchmark(Protocol):
         Args:
             model: model that is measured.
             settings: settings of the run.
+            options: options by name, the same that `read` was given.
 
         Raises:
             ValueError: if the model lacks a part that the benchmark needs.
@@ -92,3 +109,10 @@ class Benchmark(Protocol):
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
         """Return figures by way of counting, from the lines of at least one item."""
         ...
+
+
+def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise a ValueError if an option is not one of those that a benchmark knows."""
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ValueError(f"options must be among {', '.join(known) or 'none'}, but are {', '.join(unknown)}")

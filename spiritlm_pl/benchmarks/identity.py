@@ -1,15 +1,15 @@
 """Identity of models in results and in the store of speech tokens, so that those of two models never mix."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from spiritlm_pl.generation.types import Text
+from spiritlm_pl.generation.types import Speech, Text
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -37,19 +37,28 @@ def model_identity(model: "SpiritLM") -> dict[str, str | int | None]:
 
 
 def content_of(item: Any) -> str:
-    """Hash what an item is made of: names, labels, texts, and sizes and times of its audio files.
+    """Hash what an item is made of: all its fields, and sizes and times of its audio files.
 
     A line of results is of use as long as this is the same.
     """
-    parts: list[Any] = [getattr(item, "names", ()), getattr(item, "labels", {})]
-    for piece in (*getattr(item, "context", ()), *getattr(item, "right", ()), *getattr(item, "wrong", ())):
-        if isinstance(piece, Text):
-            parts.append(piece.text)
-        elif isinstance(piece.audio, str | Path):
-            path = Path(piece.audio)
-            state = path.stat() if path.is_file() else None
-            parts.append((path.name, state and (state.st_size, state.st_mtime_ns)))
-    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return sha256(json.dumps(_parts_of(item)).encode()).hexdigest()[:16]
+
+
+def _parts_of(value: Any) -> Any:
+    if isinstance(value, Speech) and isinstance(value.audio, str | Path) and value.tokens is None:
+        return _parts_of(Path(value.audio))
+    if isinstance(value, Speech | Text):
+        return [getattr(value, "text", None), value.tokens]
+    if isinstance(value, Path):
+        state = value.stat() if value.is_file() else None
+        return [value.name, state and (state.st_size, state.st_mtime_ns)]
+    if is_dataclass(value):
+        return [_parts_of(getattr(value, field.name)) for field in fields(value)]
+    if isinstance(value, Mapping):
+        return [[str(key), _parts_of(one)] for key, one in value.items()]
+    if isinstance(value, list | tuple):
+        return [_parts_of(one) for one in value]
+    return value if isinstance(value, PLAIN) else repr(value)
 
 
 def settings_of(network: nn.Module) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Items of benchmarks that compare log-likelihoods: a context, possibly empty, and hypotheses that may follow it."""
+"""Items and results of benchmarks.
+
+Some compare log-likelihoods of hypotheses after a context, possibly empty; others have a model answer a prompt.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.generation.types import Piece
+from spiritlm_pl.generation.types import OutputModality, Piece
 
 Labels: TypeAlias = dict[str, str | int | float | None]
 
@@ -37,13 +40,13 @@ class Reading:
     """Items of a benchmark as they lie in a folder.
 
     Attributes:
-        items: items that can be scored, in the order of the files.
+        items: items that can be scored, each with an `id` of its own, in the order of the files.
         layout: name of the layout that the folder was found to have, such as "sLM21".
         skipped: items that the folder names but that cannot be read, each with its reason.
         notes: sentences about what was found besides, such as files that no table names.
     """
 
-    items: Sequence[ChoiceItem]
+    items: Sequence[Any]
     layout: str
     skipped: Sequence[Skipped] = ()
     notes: Sequence[str] = ()
@@ -81,16 +84,70 @@ class ChoiceLine:
         return cls(values["id"], (right, wrong), values["labels"], scores, (first, second))
 
 
+@dataclass(frozen=True, eq=False)
+class PromptItem:
+    """Prompt that a model answers.
+
+    Attributes:
+        id: id that no other item of the benchmark has.
+        prompt: pieces that the model continues.
+        output: modality of the answer.
+        shots: solved examples before the prompt, each with pieces of its own; the first ones are left out if all of
+            them do not fit into the model's context.
+        reference: right answer as text; empty if the benchmark has none.
+        labels: groups of the item that figures are told for, such as its split, or what a judge needs, such as the
+            sentiment.
+    """
+
+    id: str
+    prompt: tuple[Piece, ...]
+    output: OutputModality
+    shots: tuple[tuple[Piece, ...], ...] = ()
+    reference: str = ""
+    labels: Labels = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AnswerLine:
+    """Result of an answered prompt, as it is written to `items.jsonl`.
+
+    Attributes:
+        id: id of the item.
+        labels: labels of the item.
+        counts: for each way of counting, what counts and out of how much, such as 2 wrong words out of 10 words, or 1
+            right answer out of 1; figures are ratios of their sums.
+        texts: texts by name, such as the reference, the answer and what a judge has made of it.
+        tokens: token ids of the answer.
+        finish_reason: "stop" if the model ended by itself, "length" if it reached the largest number of tokens.
+        num_shots: number of solved examples that fitted before the prompt.
+    """
+
+    id: str
+    labels: Labels
+    counts: dict[str, tuple[float, float]]
+    texts: dict[str, str]
+    tokens: tuple[int, ...] = ()
+    finish_reason: str = "stop"
+    num_shots: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "AnswerLine":
+        """Read a line of `items.jsonl`."""
+        known = {name: values[name] for name in cls.__dataclass_fields__}
+        counts = {way: (part, whole) for way, (part, whole) in values["counts"].items()}
+        return cls(**(known | {"counts": counts, "tokens": tuple(values["tokens"])}))
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure of a summary, such as the accuracy over all pairs.
 
     Attributes:
         name: name of the figure, such as "all", "in_vocab" or "by_type".
-        value: measured value in percent.
-        low: lower end of the 95 % interval in percent; None if it cannot be told.
-        high: upper end of the 95 % interval in percent; None if it cannot be told.
-        count: number of independent items (pairs, ids or stories) that the figure is measured on.
+        value: measured value, in percent unless the benchmark has another unit.
+        low: lower end of the 95 % interval, in the unit of the value; None if it cannot be told.
+        high: upper end of the 95 % interval, in the unit of the value; None if it cannot be told.
+        count: number of independent items (pairs, ids, stories or prompts) that the figure is measured on.
     """
 
     name: str

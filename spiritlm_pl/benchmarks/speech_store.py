@@ -5,6 +5,7 @@ A benchmark has the same recordings for every model of one speech tokenizer, and
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,8 +77,27 @@ class SpeechStore:
         Raises:
             OSError: if the store cannot be written.
         """
-        found = self._tokens(piece for item in items for piece in _speech_of(item))
-        return [_filled(item, found) for item in items]
+        parts = [part for item in items for part in (item.context, item.right, item.wrong)]
+        filled = iter(self.pieces_with_tokens(parts))
+        found: list[ChoiceItem | Exception] = []
+        for item in items:
+            own = [next(filled) for _ in range(3)]
+            good = [part for part in own if not isinstance(part, Exception)]
+            if len(good) == len(own):
+                context, right, wrong = good
+                found.append(replace(item, context=context, right=right, wrong=wrong))
+            else:
+                found.append(next(part for part in own if isinstance(part, Exception)))
+        return found
+
+    def pieces_with_tokens(self, sequences: Sequence[Sequence[Piece]]) -> list[tuple[Piece, ...] | Exception]:
+        """Return sequences of pieces whose speech has tokens, or the reason why a sequence has none.
+
+        Raises:
+            OSError: if the store cannot be written.
+        """
+        found = self._tokens(piece for pieces in sequences for piece in pieces if isinstance(piece, Speech))
+        return [_filled(pieces, found) for pieces in sequences]
 
     def _tokens(self, pieces: Iterable[Speech]) -> dict[str, Speech | Exception]:
         """Return speech with tokens by the path of its audio."""
@@ -134,22 +154,16 @@ class SpeechStore:
             return [error] if len(batch) == 1 else [one for speech in batch for one in self._encoded([speech])]
 
 
-def _speech_of(item: ChoiceItem) -> Iterator[Speech]:
-    for pieces in (item.context, item.right, item.wrong):
-        yield from (piece for piece in pieces if isinstance(piece, Speech))
-
-
-def _filled(item: ChoiceItem, found: dict[str, Speech | Exception]) -> ChoiceItem | Exception:
-    def one(piece: Piece) -> Piece:
+def _filled(pieces: Sequence[Piece], found: dict[str, Speech | Exception]) -> tuple[Piece, ...] | Exception:
+    filled: list[Piece] = []
+    for piece in pieces:
         if not isinstance(piece, Speech) or piece.tokens is not None or piece.units is not None:
-            return piece
+            filled.append(piece)
+            continue
         result = found[str(piece.audio)]
         if isinstance(result, Exception):
-            raise ValueError(f"{piece.audio}: {result}") from result
-        return result
-
-    try:
-        context, right, wrong = (tuple(map(one, pieces)) for pieces in (item.context, item.right, item.wrong))
-    except ValueError as error:
-        return error
-    return ChoiceItem(item.id, context, right, wrong, item.labels, item.names)
+            error = ValueError(f"{piece.audio}: {result}")
+            error.__cause__ = result
+            return error
+        filled.append(result)
+    return tuple(filled)

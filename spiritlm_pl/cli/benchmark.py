@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ def list_benchmarks(*names: str) -> None:
         info = known[key].info
         print(f"{key:<28}{info.title}: {info.measures}\n{'':<28}{info.size}; needs {info.needs}")
         print(f"{'':<28}licence: {info.licence}; from {info.source}")
+        if len(shown) <= len(names):
+            print(f"{'':<28}options: {', '.join(known[key].options) or 'none'}")
         print(f"{'':<28}published figures count by {info.published}; sets: {', '.join(info.sets) or 'none'}")
     print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
 
@@ -58,7 +61,9 @@ def run_benchmarks(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int = 4096,
+    batch_size: int = 16,
     speech_tokens: Path | None = STORE,
+    save_answers: bool = False,
     track: bool = True,
 ) -> None:
     """Run a benchmark, or a named set of them, on a model; a run that was interrupted goes on.
@@ -78,14 +83,16 @@ def run_benchmarks(
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.
         speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
-        options: options of the benchmark's reader, such as split; its defaults if left out.
+        options: options of the benchmark, such as split (see `spiritlm benchmark list NAME`); defaults if left out.
         limit: largest number of items of each benchmark, drawn at random; all if left out.
         seed: seed of the draw.
         model_name: name of the model in tables; the folder's name if left out.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
-        batch_tokens: largest number of tokens in a batch, padding included.
+        batch_tokens: largest number of tokens in a batch that is scored, padding included.
+        batch_size: number of answers that are generated together.
         speech_tokens: folder in which speech tokens are kept for the next model; null keeps none.
+        save_answers: whether spoken answers are written as audio, below OUT/NAME/answers.
         track: whether the figures are logged to the MLflow run that trained the model, if its folder names one.
 
     Raises:
@@ -110,7 +117,7 @@ def run_benchmarks(
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
-    settings = RunSettings(batch_tokens=batch_tokens, speech_tokens=speech_tokens)
+    settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
     folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
     loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
     spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
@@ -130,7 +137,7 @@ def run_benchmarks(
                     model_name or _name_of(model),
                     out,
                     selection,
-                    settings,
+                    replace(settings, answers=out / key / "answers" if save_answers else None),
                     partial(_advance, bar, task),
                 )
             except (ValueError, OSError) as error:
