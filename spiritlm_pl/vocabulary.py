@@ -237,6 +237,10 @@ class Vocabulary:
         stream = self.stream_of(token)
         return None if stream is None else stream.token_name(token - self.bounds(stream.name)[0])
 
+    def names(self) -> dict[int, str]:
+        """Return the printed forms of all speech and modality tokens by their ids, in ascending order."""
+        return {token: self.name(token) or "" for token in range(self.num_text, self.num_tokens)}
+
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON, which is stored beside tokens and checkpoints; see `SpeechLayout.to_dict`."""
         others = {name: value for name, value in asdict(self).items() if name not in ("num_text", "streams")}

@@ -84,13 +84,14 @@ def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | 
             "speech tokenizer must give the pitch and style codes of the language model, "
             f"but {folder} gives units alone"
         )
+    given = {stream.name: stream for stream in layout.streams}
     for wanted in vocabulary.streams:
-        if wanted.name not in layout.names:
+        found = given.get(wanted.name)
+        if found is None:
             raise ValueError(
                 f"speech tokenizer must give the language model's streams {', '.join(vocabulary.layout.names)}, "
                 f"but {folder} gives {', '.join(layout.names)} instead"
             )
-        found = layout.stream(wanted.name)
         if found.size > wanted.size:
             raise ValueError(
                 f"num_{wanted.plural} of the speech tokenizer must be at most the language model's {wanted.size}, "

@@ -45,31 +45,34 @@ def block_vocabulary(
     """
     sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
     given = {name: value for name, value in sizes.items() if value is not None}
-    vocabulary = stored_vocabulary(folder)
-    if vocabulary is not None:
-        _check_given(vocabulary, folder, given if expressive is None else {**given, "expressive": expressive})
-        check_tokenizer(layout, vocabulary, ", ".join(units))
-        if codebook_delay is not None and vocabulary.streams != delayed(vocabulary.streams, codebook_delay):
-            own = next((delay for stream in vocabulary.streams for delay in stream.delays if delay), 0)
-            raise ValueError(f"codebook_delay must be that of {folder}, {own}, but is {codebook_delay} instead")
-    elif tokenizer.opening:
-        raise ValueError(
-            "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "
-            f"but is {folder} instead"
-        )
+    stored = stored_vocabulary(folder)
+    if stored is None:
+        if tokenizer.opening:
+            raise ValueError(
+                "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "
+                f"but is {folder} instead"
+            )
+        vocabulary = vocabulary_of(layout, expressive, codebook_delay, num_text=tokenizer.vocab_size, **given)
     else:
-        vocabulary = vocabulary_of(layout, expressive, num_text=tokenizer.vocab_size, **given)
-        vocabulary = replace(vocabulary, streams=delayed(vocabulary.streams, codebook_delay))
-        check_tokenizer(layout, vocabulary, ", ".join(units))
-    return delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
+        _check_given(stored, folder, given if expressive is None else {**given, "expressive": expressive})
+        if codebook_delay is not None and stored.streams != delayed(stored.streams, codebook_delay):
+            own = next((delay for stream in stored.streams for delay in stream.delays if delay), 0)
+            raise ValueError(f"codebook_delay must be that of {folder}, {own}, but is {codebook_delay} instead")
+        vocabulary = stored
+    vocabulary = delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
+    check_tokenizer(layout, vocabulary, ", ".join(units))
+    return vocabulary
 
 
-def vocabulary_of(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
+def vocabulary_of(
+    layout: SpeechLayout, expressive: bool | None, codebook_delay: int | None, **sizes: int
+) -> Vocabulary:
     """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
     if expressive and not layout.expressive:
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
+    streams = delayed(layout.streams, codebook_delay)
     if layout.spirit_lm_sizes() is None:
-        return Vocabulary(streams=layout.streams, **sizes)
+        return Vocabulary(streams=streams, **sizes)
     codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
     return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)
 

@@ -23,7 +23,7 @@ from spiritlm_pl.data.corpus_store import UnitCorpus, common_layout
 from spiritlm_pl.data.documents import Document
 from spiritlm_pl.data.rng import between, name_key
 from spiritlm_pl.data.shuffling import Shuffler
-from spiritlm_pl.data.utterances import aligned_document, speech_document, spoken_text, text_document
+from spiritlm_pl.data.utterances import documents_of, text_document
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.provenance import file_sha256
@@ -190,14 +190,8 @@ def _documents(
     """Yield the documents of utterances: stream, document and seconds of speech."""
     for corpus in corpora:
         for utterance in corpus:
-            found = {
-                "speech": speech_document(utterance, corpus.layout, vocabulary),
-                "aligned": aligned_document(utterance, corpus.layout, tokenizer, vocabulary),
-                "text": text_document(utterance.id, spoken_text(utterance), tokenizer) if transcripts else None,
-            }
-            for kind, document in found.items():
-                if document is not None:
-                    yield kind, document, utterance.duration
+            for kind, document in documents_of(utterance, corpus.layout, tokenizer, vocabulary, transcripts):
+                yield kind, document, utterance.duration
 
 
 def _corpora(units: list[str], split: str) -> list[UnitCorpus]:

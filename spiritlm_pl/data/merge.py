@@ -158,7 +158,9 @@ def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Intege
     return streams, ids - starts[streams]
 
 
-def split(names: Sequence[str], streams: AnyIntegers, values: AnyIntegers) -> tuple[Integers, Integers, Integers]:
+def units_with_expression(
+    names: Sequence[str], streams: AnyIntegers, values: AnyIntegers
+) -> tuple[Integers, Integers, Integers]:
     """Return the units of Spirit LM, and the pitch and style of each.
 
     A unit gets the latest pitch and style before it; units before the first pitch or style get that first one.

@@ -5,6 +5,7 @@ What is said before the first word goes to the first word, and a pause to the wo
 stand frame by frame, so that words have whole frames; delays are applied to stretches (`spiritlm_pl.data.steps`).
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,10 @@ def speech_of(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabu
 def speech_of_words(
     utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary
 ) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-    """Return the speech token ids of each word of an aligned utterance; tokens go to the word in which they start."""
+    """Return the speech token ids of each word, or of the whole if the utterance has no word times.
+
+    Tokens go to the word in which they start.
+    """
     tokens = speech_of(utterance, layout, vocabulary)
     starts = np.array([word.start for word in utterance.words])
     # In long speech, a pitch or style token may stand before units that start earlier. It goes to their word.
@@ -51,12 +55,35 @@ def spoken_text(utterance: UnitUtterance) -> str:
     return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
 
 
-def speech_document(utterance: UnitUtterance, layout: SpeechLayout, vocabulary: Vocabulary) -> Document | None:
-    """Make a speech-only document of an utterance; None if it has no units."""
-    if not len(utterance.units):
-        return None
-    ids = speech_of(utterance, layout, vocabulary).ids(vocabulary).tolist()
-    return Document(name_key(utterance.id), [WordIds([], ids)])
+def documents_of(
+    utterance: UnitUtterance,
+    layout: SpeechLayout,
+    tokenizer: TextTokenizer,
+    vocabulary: Vocabulary,
+    transcripts: bool = True,
+) -> Iterator[tuple[str, Document]]:
+    """Yield the documents that an utterance gives, by kind: speech, aligned and text, in this order.
+
+    Args:
+        utterance: tokenised utterance of a corpus.
+        layout: streams of its tokenizer.
+        tokenizer: text tokenizer for its words.
+        vocabulary: layout of the token ids.
+        transcripts: whether its text is a document, too.
+
+    Raises:
+        ValueError: if the utterance lacks a stream of the vocabulary.
+    """
+    if len(utterance.units):
+        parts = [ids.tolist() for ids in speech_of_words(utterance, layout, vocabulary)]
+        yield "speech", Document(name_key(utterance.id), [WordIds([], [token for part in parts for token in part])])
+        if (aligned := _aligned(utterance, parts, tokenizer)) is not None:
+            yield "aligned", aligned
+    if not transcripts:
+        return
+    written = spoken_text(utterance)
+    if (text := text_document(utterance.id, written, tokenizer)) is not None:
+        yield "text", text
 
 
 def aligned_document(
@@ -70,11 +97,16 @@ def aligned_document(
         tokenizer: text tokenizer for its words.
         vocabulary: layout of the token ids.
     """
-    if not len(utterance.units) or not utterance.words:
+    if not len(utterance.units):
         return None
-    parts = speech_of_words(utterance, layout, vocabulary)
+    return _aligned(utterance, [ids.tolist() for ids in speech_of_words(utterance, layout, vocabulary)], tokenizer)
+
+
+def _aligned(utterance: UnitUtterance, parts: Sequence[list[int]], tokenizer: TextTokenizer) -> Document | None:
+    if not utterance.words:
+        return None
     texts = tokenizer.encode_words([word.word for word in utterance.words])
-    words = [WordIds(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
+    words = [WordIds(text, ids) for text, ids in zip(texts, parts, strict=True)]
     return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
 
 

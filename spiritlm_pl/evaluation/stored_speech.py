@@ -18,7 +18,7 @@ from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.frames import at_frames, unit_frames
-from spiritlm_pl.data.merge import SpeechTokens, speech_stream, split
+from spiritlm_pl.data.merge import SpeechTokens, speech_stream, units_with_expression
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
@@ -188,7 +188,9 @@ def speak_tokens(
         frames = torch.from_numpy(unit_frames(utterance).astype(np.int64))
         return vocoder.speak_frames(frames, speaker, pitches, styles)
     stream = token_stream(utterance, layout, vocoder.expressive)
-    units, *latest = (torch.from_numpy(part) for part in split(layout.names, stream.streams, stream.values))
+    units, *latest = (
+        torch.from_numpy(part) for part in units_with_expression(layout.names, stream.streams, stream.values)
+    )
     durations = np.diff(utterance.unit_starts.astype(np.int64), append=utterance.num_frames)
     return vocoder.synthesize(units, speaker, torch.from_numpy(durations), *(latest if vocoder.expressive else ()))
 

@@ -14,7 +14,7 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from spiritlm_pl.data.merge import speech_places, split
+from spiritlm_pl.data.merge import speech_places, units_with_expression
 from spiritlm_pl.generation.codebooks import codebook_frames, joined_speech, open_stretch, stretch_tokens
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
@@ -143,7 +143,7 @@ def speech_codes(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Tensor,
     Raises:
         ValueError: if an id is not of speech.
     """
-    found = split(vocabulary.layout.names, *speech_places(tokens, vocabulary))
+    found = units_with_expression(vocabulary.layout.names, *speech_places(tokens, vocabulary))
     units, pitches, styles = (torch.from_numpy(part) for part in found)
     return units, pitches, styles
 

@@ -20,8 +20,9 @@ from spiritlm_pl.lm.folder import load_lm, write_model
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, read_description, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
-from spiritlm_pl.text_tokenizers.check import check_export, special_ids
+from spiritlm_pl.text_tokenizers.check import check_export, check_ids, special_ids
 from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 EXPORT_KEY = "exported_by"  # key in spiritlm.json by which an export is told from a folder of training
@@ -76,7 +77,9 @@ def _write(
     source: Path, new: Path, dtype: torch.dtype | None, max_shard_size: str, padding: bool, fresh_process: bool
 ) -> None:
     description = read_description(source)
-    tokenizer = fast_tokenizer(source, read_vocabulary(source))
+    text, own = TextTokenizer.load(source), read_vocabulary(source)
+    tokenizer = fast_tokenizer(text, own)
+    check_ids(tokenizer, text, own)  # before the weights are read, which takes longer
     network, text, vocabulary = load_lm(source, dtype=dtype)
     if not padding:
         vocabulary = replace(vocabulary, multiple_of=1)

@@ -5,6 +5,7 @@ depends on the model's type, and some classes ignore parts of a `tokenizer.json`
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
-from spiritlm_pl.text_tokenizers.fast_tokenizer import check_probe, fast_tokenizer, probes
+from spiritlm_pl.text_tokenizers.backends import SPACE, SentencePiece
+from spiritlm_pl.text_tokenizers.fast_tokenizer import ModelProto, fast_tokenizer, user_defined
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
+MOST_ADDED = 32  # number of added tokens that are tried
 SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 FRESH = """
 import json, sys
@@ -55,13 +58,57 @@ def check_text_tokenizer(
         (kept / DESCRIPTION_FILE).write_text(
             "{}\n", encoding="utf-8"
         )  # the file marks the folder of a model of this package
-        TextTokenizer.load_fitting(kept, vocabulary, text.fingerprint)
-        tokenizer = fast_tokenizer(kept, vocabulary)
+        saved = TextTokenizer.load_fitting(kept, vocabulary, text.fingerprint)
+        tokenizer = fast_tokenizer(saved, vocabulary)
+        check_ids(tokenizer, text, vocabulary)
         tokenizer.save_pretrained(export)
         if config is not None:
             (export / CONFIG_FILE).write_text(config, encoding="utf-8")
         check_export(export, tokenizer, text, vocabulary)
     return text
+
+
+def check_ids(tokenizer: PreTrainedTokenizerFast, text: TextTokenizer, vocabulary: Vocabulary) -> None:
+    """Check that a tokenizer of `fast_tokenizer` gives the same ids as the text tokenizer that it was made from.
+
+    Args:
+        tokenizer: tokenizer of text and speech tokens.
+        text: text tokenizer of this package that it was made from.
+        vocabulary: vocabulary of the model.
+
+    Raises:
+        ValueError: if it gives other ids; the message names the first such string with both ids.
+    """
+    for string, ids in probes(text, vocabulary).items():
+        _check_probe(string, ids, tokenizer.encode(string))
+
+
+def probes(text: TextTokenizer, vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Return prompts for checking an export, each with the ids that it must give."""
+    added = text.added
+    if isinstance(text.backend, SentencePiece) and not text.opening:
+        symbols = user_defined(ModelProto.FromString(text.backend.model))
+        added = tuple(symbol for symbol in symbols if SPACE not in symbol and not re.search(r"\s", symbol))
+    texts = [*PROBES, *(f"a{token}b {token} c{token}{token}" for token in added[:MOST_ADDED])]
+    opening = [*text.opening, *vocabulary.opening, vocabulary.text_marker]
+    found = {f"[Text]{probe}": [*opening, *text.encode(probe)] for probe in texts}
+    if not text.opening:
+        unit, _ = vocabulary.speech_bounds
+        spoken = [*vocabulary.opening, vocabulary.speech_marker, unit, vocabulary.text_marker]
+        found |= {
+            f"[Speech]{vocabulary.name(unit)}[Text]{probe}": [*spoken, *text.encode(probe)]
+            for probe in (" the mat", "the mat")
+        }
+    return found
+
+
+def _check_probe(string: str, expected: list[int], found: list[int]) -> None:
+    """Refuse other ids than the expected ones; the message names the string and both ids."""
+    if found != expected:
+        raise ValueError(
+            f"text tokenizer must give the ids {expected} for {string!r} when it is exported, but gives {found}: "
+            "take another tokenizer, or a model_type that transformers reads it for"
+        )
 
 
 def check_export(
@@ -86,7 +133,7 @@ def check_export(
     expected = probes(text, vocabulary)
     found, special = (_ids_in_fresh_process if fresh_process else _ids)(folder, list(expected))
     for (string, ids), read in zip(expected.items(), found, strict=True):
-        check_probe(string, ids, read)
+        _check_probe(string, ids, read)
     for name, read in zip(SPECIAL_IDS, special, strict=True):
         if read != getattr(tokenizer, name):
             raise ValueError(f"{name} must be {getattr(tokenizer, name)} when the model is exported, but is {read}")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.data.merge import merge, run_starts, split
+from spiritlm_pl.data.merge import merge, run_starts, units_with_expression
 from spiritlm_pl.streams import PITCH, PITCH_RATE, STYLE, UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -51,7 +51,7 @@ def test_published_strings_back(case: dict[str, Any]) -> None:
     tokens = re.findall(r"\[(Hu|Pi|St)(\d+)\]", case["string"])
     names = list(PREFIXES.values())
     streams = np.array([names.index(PREFIXES[prefix]) for prefix, _ in tokens])
-    units, pitches, styles = split(names, streams, np.array([int(value) for _, value in tokens]))
+    units, pitches, styles = units_with_expression(names, streams, np.array([int(value) for _, value in tokens]))
     assert units.tolist() == integers(case["units"]["hubert"]).tolist()
     if "pitch" in case["units"]:
         assert pitches.tolist() == integers(case["units"]["pitch"]).tolist()
@@ -72,7 +72,7 @@ def test_every_unit_keeps_its_pitch_and_style(frames: list[int], pitches: list[i
     codes = {PITCH: np.array(pitches, dtype=np.int64), STYLE: np.array(styles, dtype=np.int64)}
     found = merge(units[starts], starts, codes, LAYOUT, EXPRESSIVE.streams)
     assert (np.diff(found.times) >= 0).all()
-    back, unit_pitches, unit_styles = split(EXPRESSIVE.layout.names, found.streams, found.values)
+    back, unit_pitches, unit_styles = units_with_expression(EXPRESSIVE.layout.names, found.streams, found.values)
     assert back.tolist() == units[starts].tolist()
     for values, rate, kept in ((pitches, PITCH_RATE, unit_pitches), (styles, 1.0, unit_styles)):
         for start, code in zip(starts, kept.tolist(), strict=True):

@@ -190,7 +190,7 @@ def test_symbols_of_a_sentencepiece_model_stay_whole_and_controls_are_text(tmp_p
         **options,
     )
     vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load(tmp_path).vocab_size, **SIZES)
-    text, fast = check_text_tokenizer(tmp_path, vocabulary), fast_tokenizer(tmp_path, vocabulary)
+    text, fast = check_text_tokenizer(tmp_path, vocabulary), fast_tokenizer(TextTokenizer.load(tmp_path), vocabulary)
     first_symbol = 3  # after the unknown, the begin and the end
     assert (first_symbol in text.encode("a<b>c")) is bool(symbols)
     for string in ("a<b>c", "<b>>the **cat** <b>", "<b></s>", "</s>", "the <s>cat</s>", "<0x41>", "<b><0x41>"):

@@ -79,7 +79,11 @@ def pair(request, tmp_path_factory):
     make(folder)
     text = TextTokenizer.load(folder)
     vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, **kinds)
-    return text, vocabulary, reopened(fast_tokenizer(folder, vocabulary), tmp_path_factory.mktemp("fast"))
+    return (
+        text,
+        vocabulary,
+        reopened(fast_tokenizer(TextTokenizer.load(folder), vocabulary), tmp_path_factory.mktemp("fast")),
+    )
 
 
 # No combining marks: `tokenizers` takes the charsmap of SentencePiece a grapheme at a time, and loses some.
@@ -138,7 +142,7 @@ def test_markers_of_tasks(tmp_path):
     sentencepiece_folder(tmp_path)
     text = TextTokenizer.load(tmp_path)
     vocabulary = Vocabulary.spirit_lm(num_text=text.vocab_size, num_tasks=2, **SPEECH)
-    fast = fast_tokenizer(tmp_path, vocabulary)
+    fast = fast_tokenizer(TextTokenizer.load(tmp_path), vocabulary)
     parts = [
         Segment(Modality.SPEECH, (vocabulary.token(UNIT, 3),)),
         Segment(Modality.TEXT, tuple(text.encode("a dog"))),
@@ -153,7 +157,7 @@ def test_tokenizers_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=f"must have the 50 text tokens of the vocabulary, but .*bpe has {text.vocab_size} instead"
     ):
-        fast_tokenizer(tmp_path / "bpe", Vocabulary(num_text=50))
+        TextTokenizer.load_fitting(tmp_path / "bpe", Vocabulary(num_text=50))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +181,12 @@ def published_kind(tmp_path_factory):
         proto.pieces.add(piece=vocabulary.name(token), score=0.0, type=ModelProto.SentencePiece.USER_DEFINED)
     (folder / "tokenizer.model").write_bytes(proto.SerializeToString())
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    return folder, processor, vocabulary, reopened(fast_tokenizer(folder, vocabulary), folder / "fast")
+    return (
+        folder,
+        processor,
+        vocabulary,
+        reopened(fast_tokenizer(TextTokenizer.load(folder), vocabulary), folder / "fast"),
+    )
 
 
 STRINGS = st.one_of(
@@ -201,4 +210,4 @@ def test_whole_strings_are_decoded_and_other_orders_refused(published_kind):
     assert fast.decode(ids) == f"<s>{string}" and fast.decode(ids, skip_special_tokens=True) == string
     for kinds in ({"num_units": 19, "num_pitches": 5, "num_styles": 3}, {"num_units": 20}):
         with pytest.raises(ValueError, match="speech tokens must follow the text in their order"):
-            fast_tokenizer(folder, Vocabulary.spirit_lm(num_text=vocabulary.num_text, **kinds))
+            fast_tokenizer(TextTokenizer.load(folder), Vocabulary.spirit_lm(num_text=vocabulary.num_text, **kinds))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from math import log
 
 from spiritlm_pl.benchmarks.make.lexicon import Neighbourhood, Phones, phones_of
-from spiritlm_pl.benchmarks.make.speaking import new_speaker
-from spiritlm_pl.corpora.synthetic.espeak import Voice
+from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker
 
 END = ""
 SHORTEST = 3  # phones; shorter non-words are nearly always words

@@ -1,27 +1,17 @@
 """Speech whose samples depend on its text and voice alone, at one level and with as much silence around it.
 
-eSpeak NG goes on from one text to the next with the phase, the flutter and the random numbers of its last one. Each
-text is therefore said by a copy of the library that has not spoken before.
-
 Shapes: S samples.
 """
 
-import _ctypes
-import ctypes
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import espeakng_loader
 import torch
 from torch import Tensor
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, to_mono
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.synthetic.espeak import Speaker, Voice, speaker
+from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
 from spiritlm_pl.corpora.synthetic.spoken import DEFAULT_VOICES
 from spiritlm_pl.corpora.text.transcripts import spoken_words, unreadable
 
@@ -29,7 +19,6 @@ LEVEL = 0.06  # root mean square of every file; eSpeak's peaks are 5 to 10 times
 PEAK = 0.95
 MARGIN = 0.03  # seconds of silence kept before and after the speech
 QUIET = 0.02  # share of the peak below which the ends count as silence
-RANDOM_SEED = 1  # of the breath in eSpeak's voices
 VARIANTS = ("", "+f2", "+m3")
 MORE_VARIANTS = ("", "+m3", "+m7", "+f1", "+f2", "+f4")  # of both sexes, more than one of each
 
@@ -45,22 +34,6 @@ class Utterance:
 
     waveform: Tensor
     words: Sequence[Word]
-
-
-@contextmanager
-def new_speaker() -> Iterator[Speaker]:
-    """Give a speaker that has not spoken before: the same texts in the same order always give the same samples."""
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "libespeak-ng.so"
-        shutil.copyfile(espeakng_loader.get_library_path(), copy)
-        new = Speaker(copy)
-    library = new._library
-    library.espeak_ng_SetRandSeed(ctypes.c_long(RANDOM_SEED))
-    try:
-        yield new
-    finally:
-        library.espeak_Terminate()
-        _ctypes.dlclose(library._handle)
 
 
 def say(text: str, voice: Voice) -> Utterance:

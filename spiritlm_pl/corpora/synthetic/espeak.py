@@ -6,11 +6,15 @@ separated at the place where the phones fit best those of each word said alone.
 Shapes: S samples.
 """
 
+import _ctypes
 import ctypes
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import espeakng_loader
@@ -26,6 +30,7 @@ _LIST_END, _WORD, _PHONE = 0, 1, 7
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _STRESS = "',%=|;"
 _PAUSE = "_"
+_RANDOM_SEED = 1  # of the breath in voices
 _ALIASES = {"en-gb": "en"}  # the library knows British English by its file name only
 
 
@@ -85,7 +90,7 @@ class Spoken:
 
 
 class Speaker:
-    """The eSpeak NG library, which can be loaded only once in a process; use `speaker()` to get it."""
+    """The eSpeak NG library; `new_speaker` gives one to say a text, `speaker` one to ask for phones and voices."""
 
     def __init__(self, library: str | Path | None = None) -> None:
         """Load the library and its voices.
@@ -293,5 +298,25 @@ def _is_vowel(phone: str) -> bool:
 
 @lru_cache(maxsize=1)
 def speaker() -> Speaker:
-    """Return the speaker of this process; there is only one, since the library keeps global state."""
+    """Return a speaker to ask for phones and voices; what it says depends on what it has said, see `new_speaker`."""
     return Speaker()
+
+
+@contextmanager
+def new_speaker() -> Iterator[Speaker]:
+    """Give a speaker that has not spoken before: the same texts in the same order always give the same samples.
+
+    The library goes on from one text to the next with the phase, the flutter and the random numbers of its last one, so
+    what it says of a text depends on all that the process has said. A copy of it has a state of its own.
+    """
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "libespeak-ng.so"
+        shutil.copyfile(espeakng_loader.get_library_path(), copy)
+        new = Speaker(copy)
+    library = new._library
+    library.espeak_ng_SetRandSeed(ctypes.c_long(_RANDOM_SEED))
+    try:
+        yield new
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)

@@ -16,7 +16,7 @@ from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
-from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
+from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
 from spiritlm_pl.corpora.synthetic.stories import write_stories
 from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -49,8 +49,9 @@ class Line:
 
 
 def speak_line(line: Line) -> MonoCut:
-    """Say a line, write its audio at 16 kHz, and describe it as a cut."""
-    spoken = speaker().speak(line.text, line.voice)
+    """Say a line, write its audio at 16 kHz, and describe it as a cut; the same line always has the same samples."""
+    with new_speaker() as one:
+        spoken = one.speak(line.text, line.voice)
     waveform = torch.from_numpy(spoken.samples).float()[None] / 32768
     num_samples = save_wav(line.path, to_mono(waveform, spoken.sample_rate))
     return make_cut(

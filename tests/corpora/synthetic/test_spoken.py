@@ -1,11 +1,13 @@
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.cli.prepare.synthetic import stories, text
+from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
 from spiritlm_pl.corpora.synthetic.espeak import Voice, partition, speaker
+from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line
 from spiritlm_pl.corpora.synthetic.stories import vocabulary, write_stories
 
 
@@ -109,3 +111,22 @@ def test_foreign_voices_say_no_english_numbers(tmp_path: Path, capsys: pytest.Ca
     file.write_text("Mam 42 koty.")
     with pytest.raises(ValueError, match="all were skipped .*voice pl, but has '42'"):
         text(str(file), str(tmp_path / "out"), voices=("pl",), num_jobs=1)
+
+
+@pytest.mark.parametrize("make", [stories, styles])
+def test_audio_is_the_same_for_any_number_of_processes(make, tmp_path: Path) -> None:
+    size = {"count": 6} if make is stories else {"sentences": 6}
+    for jobs in (1, 2):
+        make(str(tmp_path / str(jobs)), **size, num_jobs=jobs)
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / jobs / "audio").rglob("*.wav")} for jobs in "12"
+    )
+    assert len(first) == 6 and first == second
+
+
+def test_a_line_sounds_the_same_whatever_was_said_before(tmp_path: Path) -> None:
+    last = Line("last", "The brown fox sat in the woods.", Voice("en-us+whisper"), tmp_path / "alone.wav")
+    speak_line(last)
+    speak_line(Line("first", "A horse saw it.", Voice("en-gb+m3"), tmp_path / "first.wav"))
+    speak_line(replace(last, path=tmp_path / "after.wav"))
+    assert (tmp_path / "alone.wav").read_bytes() == (tmp_path / "after.wav").read_bytes()
