@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from spiritlm_pl.benchmarks.averages.compare import compare
-from spiritlm_pl.benchmarks.items import ChoiceLine, Figure
+from spiritlm_pl.benchmarks.averages.compare import Comparison, compare, compare_ratios
+from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine, Figure
 from spiritlm_pl.benchmarks.results import SUMMARY_FILE, read_lines
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.registry import find_all
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Plot
+REFERENCE = "Spirit LM Base 7B"  # the published model that ours are shown beside
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Summary:
         num_read: number of items that the data has, of which a run with a limit scores only some.
         options: options of the reader, such as the split.
         folder: folder of the results.
+        unit: what the figures are, such as "accuracy, %".
+        chance: figure of a model that guesses; None if there is none.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Summary:
     num_read: int
     options: dict[str, Any]
     folder: Path
+    unit: str = "accuracy, %"
+    chance: float | None = 50.0
 
     @classmethod
     def read(cls, file: Path) -> "Summary":
@@ -66,6 +69,8 @@ class Summary:
                 found["num_read"],
                 found["options"],
                 file.parent,
+                found.get("unit", cls.unit),  # the first summaries had neither
+                found.get("chance", cls.chance),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} must be a summary of a benchmark, but is not: {error}") from error
@@ -74,6 +79,10 @@ class Summary:
         """Return the benchmark's own figure in a way of counting, by default the published one; None without it."""
         found = self.figures.get(way or self.published)
         return found[0] if found else None
+
+    def measure(self, way: str | None = None) -> str:
+        """Return what the figure is and how it is counted, such as "accuracy, % (mean)"."""
+        return f"{self.unit} ({way or self.published})"
 
 
 def read_summaries(folders: Iterable[str | Path]) -> list[Summary]:
@@ -99,7 +108,7 @@ def published() -> tuple[dict[str, Any], ...]:
 
 
 def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
-    """Build the table of models by benchmarks, with published rows below.
+    """Build the table of benchmarks by models, with the published figures of each benchmark.
 
     Args:
         summaries: summaries to show.
@@ -108,39 +117,64 @@ def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
     Raises:
         ValueError: if two folders hold one benchmark of models with one name.
     """
-    names = list(dict.fromkeys(summary.name for summary in summaries))
-    models = list(dict.fromkeys(summary.model for summary in summaries))
     found: dict[tuple[str, str], Summary] = {}
     for summary in summaries:
-        other = found.setdefault((summary.model, summary.name), summary)
+        other = found.setdefault((summary.name, summary.model), summary)
         if other is not summary:
             raise ValueError(
                 f"models must have names of their own, but {other.folder} and {summary.folder} are both of "
-                f"{summary.model!r}: run one of them with --name"
+                f"{summary.model!r}: run one of them with --model-name"
             )
+    models = list(dict.fromkeys(summary.model for summary in summaries))
+    first = {summary.name: summary for summary in reversed(summaries)}
+    names = list(dict.fromkeys(summary.name for summary in summaries))
     rows = []
-    for model in models:
-        shown = [found.get((model, name)) for name in names]
-        rows.append([model, *(_cell(one.main(way)) if one is not None else NOTHING for one in shown)])
-    rows += [[f"{row['model']} (published)", *cells] for row in published() if (cells := _published(row, names, way))]
-    skipped = [
+    for name in names:
+        shown = [found.get((name, model)) for model in models]
+        cells = [NOTHING if one is None else _cell(one.main(way)) for one in shown]
+        guessed = first[name].chance
+        chance = NOTHING if guessed is None else f"{guessed:.3g}"
+        reference = next((figure for model, figure in published_figures(name, way) if model == REFERENCE), None)
+        paper = NOTHING if reference is None else f"{reference:.1f}"
+        rows.append([name, *cells, chance, paper, first[name].measure(way)])
+    columns = ["benchmark", *models, "chance", f"{REFERENCE}*", "figure"]
+    return Figures("Benchmarks", columns, rows, _notes(summaries))
+
+
+def published_table(summaries: Sequence[Summary], way: str | None = None) -> Figures:
+    """Build the table of all published figures of the benchmarks that summaries are of.
+
+    Args:
+        summaries: summaries of the benchmarks.
+        way: way of counting; None for all of them.
+    """
+    rows = []
+    for name in dict.fromkeys(summary.name for summary in summaries):
+        found = published_figures(name, way)
+        if found:
+            rows.append([name, "; ".join(f"{figure:.1f} {model}" for model, figure in found)])
+    sources = [f"{row['model']}: {row['source']}" for row in published()]
+    return Figures("Published figures", ["benchmark", "figure and model"], rows, sources)
+
+
+def _notes(summaries: Sequence[Summary]) -> list[str]:
+    """Return sentences on what a reader must know of the figures: intervals, skipped items, different items."""
+    notes = ["Figures have their 95 % intervals; * is published, of the benchmark's own data."]
+    notes += [
         f"{one.model}, {one.name}: {one.num_skipped} of {one.num_scored + one.num_skipped} items were skipped"
         for one in summaries
         if one.num_skipped
     ]
-    ways = {way or found_way for found_way in (summary.published for summary in summaries)}
-    for name in names:  # figures of other items are no comparison
+    for name in dict.fromkeys(summary.name for summary in summaries):  # figures of other items are no comparison
         runs = {
             one.model: f"{one.num_scored} of {one.num_read} items, options {one.options}"
             for one in summaries
             if one.name == name
         }
         if len(set(runs.values())) > 1:
-            skipped.append(
-                f"{name} is not of the same items: {'; '.join(f'{model}: {run}' for model, run in runs.items())}"
-            )
-    notes = [f"Accuracy in % with its 95 % interval, chance 50; counted by {', '.join(sorted(ways))}.", *skipped]
-    return Figures("Benchmarks", ["model", *names], rows, notes)
+            described = "; ".join(f"{model}: {run}" for model, run in runs.items())
+            notes.append(f"{name} is not of the same items: {described}")
+    return notes
 
 
 def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
@@ -174,49 +208,41 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
             counted = way or one.published
             if counted not in one.figures or counted not in other.figures:
                 continue
-            ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
             try:
-                if one.options != other.options:  # items of two splits may have the same ids
-                    raise ValueError(f"not the same items: options {one.options} and {other.options}")
-                found = compare(_choice_lines(one, counted), _choice_lines(other, counted), counted, ids)
+                found = _compared(one, other, counted)
             except ValueError as error:  # the models have no item in common, say
                 rows.append([one.name, other.model, NOTHING, str(error), NOTHING, NOTHING])
                 continue
             difference = Figure("difference", found.difference, found.low, found.high, found.count)
-            how = f"{found.better} better, {found.worse} worse of {found.count}"
+            how = f"{found.better} higher, {found.worse} lower of {found.count}"
             rows.append([one.name, other.model, _cell(difference), how, f"{found.p_value:.2g}", found.test])
-    columns = ["benchmark", "beside", "points more", "items", "p", "test"]
-    notes = ["Points are percent of the items; mcnemar is McNemar's exact test, bootstrap one over items."]
+    columns = ["benchmark", "beside", "more", "items", "p", "test"]
+    notes = [
+        "How much more the first model has, in percentage points; mcnemar is McNemar's exact test, bootstrap one over "
+        "items."
+    ]
     return Figures(f"{first} beside the others", columns, rows, notes)
 
 
-def _choice_lines(summary: Summary, way: str) -> list[ChoiceLine]:
-    """Return the lines of pairs that have a way of counting; those of other kinds of benchmarks are left out."""
-    lines = read_lines(summary.folder).values()
-    return [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())]
+def _compared(one: Summary, other: Summary, way: str) -> Comparison:
+    """Compare two models on one benchmark.
 
-
-def plot(summaries: Sequence[Summary], way: str | None = None) -> "Plot":
-    """Draw the accuracy of each model on each benchmark, beside chance."""
-    from spiritlm_pl.evaluation.plots import comparison_figure
-
-    models = list(dict.fromkeys(summary.model for summary in summaries))
-    by_place = {(one.model, one.name): figure for one in summaries if (figure := one.main(way)) is not None}
-    every = dict.fromkeys(one.name for one in summaries)
-    names = [name for name in every if all((model, name) in by_place for model in models)]
-    shown = {model: [by_place[model, name] for name in names] for model in models}
-    return comparison_figure(
-        [name.replace("_", "\n", 1) for name in names],
-        {model: [one.value for one in figures] for model, figures in shown.items()},
-        {model: [(_or(one.low, one), _or(one.high, one)) for one in figures] for model, figures in shown.items()},
-        references=[50.0] * len(names),
-        ylabel="right hypothesis preferred, %",
-        title="Benchmarks",
-    )
-
-
-def _or(end: float | None, figure: Figure) -> float:
-    return figure.value if end is None else end
+    Raises:
+        ValueError: if the figures are of other items, or of a kind that is not compared.
+    """
+    if one.options != other.options:  # items of two splits may have the same ids
+        raise ValueError(f"not the same items: options {one.options} and {other.options}")
+    ours, theirs = ([*read_lines(summary.folder).values()] for summary in (one, other))
+    if any(way in line.get("scores", ()) for line in ours):
+        ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
+        first, second = (
+            [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())] for lines in (ours, theirs)
+        )
+        return compare(first, second, way, ids)
+    if one.unit.endswith("%") and any(way in line.get("counts", ()) for line in ours):
+        mine, others = ([AnswerLine.from_dict(line) for line in lines if "counts" in line] for lines in (ours, theirs))
+        return compare_ratios(mine, others, way)
+    raise ValueError(f"figures of {one.unit} are not tested")
 
 
 def _cell(figure: Figure | None) -> str:
@@ -227,12 +253,11 @@ def _cell(figure: Figure | None) -> str:
     return f"{figure.value:.1f} ({figure.low:.1f} to {figure.high:.1f})"
 
 
-def _published(row: dict[str, Any], names: Sequence[str], way: str | None) -> list[str]:
-    """Return the cells of a published row; nothing if it has none of the benchmarks, or counts in another way."""
-    counted = row["ways"].get("all")
-    if way is not None and counted != way:
-        return []
-    found = [row["figures"].get(name) for name in names]
-    values = [sum(one) / len(one) if isinstance(one, list) else one for one in found]
-    shown = [NOTHING if value is None else f"{value:.1f}" for value in values]
-    return shown if any(one is not None for one in found) else []
+def published_figures(name: str, way: str | None) -> list[tuple[str, float]]:
+    """Return models with their published figures of a benchmark; those that count in another way are left out."""
+    found = []
+    for row in published():
+        value = row["figures"].get(name)
+        if value is not None and way in (None, row["ways"].get("all")):
+            found.append((str(row["model"]), sum(value) / len(value) if isinstance(value, list) else float(value)))
+    return found

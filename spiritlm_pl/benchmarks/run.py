@@ -158,6 +158,9 @@ def summary(
     return {
         "title": benchmark.info.title,
         "published": benchmark.info.published,
+        "unit": benchmark.info.unit,
+        "chance": benchmark.info.chance,
+        "higher_is_better": benchmark.info.higher_is_better,
         "num_scored": len(good),
         "num_skipped": len(errors),
         "skipped": dict(Counter(errors).most_common(10)),

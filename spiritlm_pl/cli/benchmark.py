@@ -182,7 +182,8 @@ def report_benchmarks(
     """
     from rich.console import Console
 
-    from spiritlm_pl.benchmarks.report import comparisons, details, overview, plot, read_summaries
+    from spiritlm_pl.benchmarks.plot import plot
+    from spiritlm_pl.benchmarks.report import comparisons, details, overview, published_table, read_summaries
     from spiritlm_pl.runtime.provenance import atomic_path
 
     if not results:
@@ -192,6 +193,7 @@ def report_benchmarks(
     tables = [
         overview(summaries, counted_by),
         *([comparisons(summaries, counted_by)] if several else ()),
+        published_table(summaries, counted_by),
         *(map(details, summaries) if full else ()),
     ]
     for table in tables:

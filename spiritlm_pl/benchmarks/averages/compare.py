@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from spiritlm_pl.benchmarks.averages.means import SEED, by_id, check_variant, mean_points, resampled
-from spiritlm_pl.benchmarks.items import ChoiceLine
+from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
 
 RESAMPLES = 10_000
 
@@ -27,13 +27,13 @@ class Comparison:
     """Difference of two models.
 
     Attributes:
-        difference: points of the first model less those of the second, in percent.
+        difference: figure of the first model less that of the second, in percent.
         low: lower end of the difference's 95 % interval (bootstrap over ids); None if all ids differ equally.
         high: upper end of the interval; None as for `low`.
         p_value: probability of so large a difference, in either direction, if the models were equally good.
         test: "mcnemar" or "bootstrap".
-        better: number of ids on which the first model has more points.
-        worse: number of ids on which it has fewer.
+        better: number of ids on which the first model has more points, or a higher share.
+        worse: number of ids on which it has fewer, or a lower share.
         count: number of ids.
         unpaired: number of lines that only one of the models has, which are left out.
     """
@@ -91,6 +91,52 @@ def compare(
         count=len(differences),
         unpaired=len(ours) + len(theirs) - 2 * len(shared),
     )
+
+
+def compare_ratios(first: Sequence[AnswerLine], second: Sequence[AnswerLine], way: str) -> Comparison:
+    """Compare two models by ratios of sums, such as word error rates, on the items that both have results of.
+
+    Args:
+        first: results of the first model.
+        second: results of the second model.
+        way: way of counting, a key of `AnswerLine.counts`; items without it in one of the models are left out.
+
+    Raises:
+        ValueError: if items of one id have other labels, or the models share no item.
+    """
+    ours, theirs = ({line.id: line for line in lines if way in line.counts} for lines in (first, second))
+    shared = [line_id for line_id in ours if line_id in theirs]
+    if not shared:
+        raise ValueError("two models must have results of the same items to be compared, but share none")
+    differing = next((line_id for line_id in shared if ours[line_id].labels != theirs[line_id].labels), None)
+    if differing is not None:
+        raise ValueError(f"results must be of the same items to be compared, but {differing} differs in its labels")
+    counts = np.array([(*ours[line_id].counts[way], *theirs[line_id].counts[way]) for line_id in shared])  # (I, 4)
+    shares = counts[:, [0, 2]] / np.maximum(counts[:, [1, 3]], 1e-9)
+    higher, lower = int((shares[:, 0] > shares[:, 1]).sum()), int((shares[:, 0] < shares[:, 1]).sum())
+    single = bool((counts[:, [1, 3]] == 1).all() and np.isin(counts[:, [0, 2]], (0, 1)).all())
+    generator = np.random.default_rng(SEED)
+    sums = generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES) @ counts  # (R, 4)
+    draws = _difference(sums)
+    varied = len(np.unique(draws)) > 1
+    low, high = np.quantile(draws, (0.025, 0.975)) if varied else (None, None)
+    return Comparison(
+        difference=float(_difference(counts.sum(0)[None])[0]),
+        low=None if low is None else float(low),
+        high=None if high is None else float(high),
+        p_value=exact_p_value(higher, lower) if single else _bootstrap_p_value(draws),
+        test="mcnemar" if single else "bootstrap",
+        better=higher,
+        worse=lower,
+        count=len(shared),
+        unpaired=len(ours) + len(theirs) - 2 * len(shared),
+    )
+
+
+def _difference(sums: np.ndarray) -> np.ndarray:
+    """Return the difference in percent of two ratios, from sums (R, 4) of both parts and wholes."""
+    ours, theirs = (sums[:, place] / np.maximum(sums[:, place + 1], 1e-9) for place in (0, 2))
+    return np.asarray(100 * (ours - theirs), dtype=np.float64)
 
 
 def exact_p_value(better: int, worse: int) -> float:

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from spiritlm_pl.benchmarks.averages import swuggy
-from spiritlm_pl.benchmarks.averages.compare import compare, exact_p_value
-from spiritlm_pl.benchmarks.items import ChoiceLine
+from spiritlm_pl.benchmarks.averages.compare import compare, compare_ratios, exact_p_value
+from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
 
 
 def lines(points: list[float], voices: int = 1) -> list[ChoiceLine]:
@@ -76,3 +76,33 @@ def test_items_of_one_model_alone_are_counted_and_others_refused() -> None:
     other = ChoiceLine("0", ("r0", "w0"), {"id": "5"}, {"mean": (1.0, 2.0)}, (1, 1))
     with pytest.raises(ValueError, match="but 0 differs in its labels"):
         compare(lines([1]), [other], "mean")
+
+
+def answers(counts: list[tuple[float, float]]) -> list[AnswerLine]:
+    return [AnswerLine(str(number), {}, {"plain": pair}, {}) for number, pair in enumerate(counts)]
+
+
+def test_right_answers_are_tested_as_right_choices_are() -> None:
+    points = [1, 1, 0, 1, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 0, 0]
+    found = compare_ratios(*(answers([(one, 1) for one in some]) for some in points), "plain")
+    wanted = compare(*(lines(list(map(float, some))) for some in points), "mean")
+    assert (found.difference, found.p_value, found.test) == (wanted.difference, wanted.p_value, "mcnemar")
+    assert (found.better, found.worse, found.count) == (wanted.better, wanted.worse, 8)
+
+
+def test_error_rates_differ_by_the_ratios_of_their_sums() -> None:
+    first, second = [(2, 10), (0, 4), (5, 6), (1, 3)], [(1, 10), (2, 4), (0, 6), (1, 3)]
+    found = compare_ratios(answers(first), answers(second), "plain")
+    assert found.difference == pytest.approx(100 * (8 / 23 - 4 / 23)) and found.test == "bootstrap"
+    assert (found.better, found.worse) == (2, 1)
+    assert found.low is not None and found.high is not None and found.low < found.difference < found.high
+    with pytest.raises(ValueError, match="share none"):
+        compare_ratios(answers(first), [], "plain")
+
+
+def test_equal_error_rates_are_rarely_told_apart() -> None:
+    generator, alarms = random.Random(4), 0
+    for _ in range(200):
+        pair = [[(generator.randint(0, 4), 8) for _ in range(40)] for _ in range(2)]
+        alarms += compare_ratios(answers(pair[0]), answers(pair[1]), "plain").p_value < 0.05
+    assert 2 <= alarms <= 22  # 10 are expected
