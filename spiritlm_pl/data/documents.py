@@ -10,6 +10,7 @@ Shapes: D documents, W words, N tokens (all text tokens first, then all speech t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from spiritlm_pl.data.rng import Keys
 
 Integers = npt.NDArray[np.int64]
+COUNTS = ("text_counts", "speech_counts", "word_counts", "keys")  # arrays of a table beside the tokens
+TAKEN_AT_ONCE = 1 << 20  # values whose places are in memory together
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,27 @@ class Documents:
             keys=np.array([document.key for document in documents], dtype=np.uint64),
         )
 
+    @classmethod
+    def concatenate(cls, tables: Sequence["Documents"]) -> "Documents":
+        """Join tables, of which there must be at least one, in their order."""
+        ends = [int(table.text_bounds[-1]) for table in tables]
+        texts = [table.tokens[:end] for table, end in zip(tables, ends, strict=True)]
+        speech = [table.tokens[end:] for table, end in zip(tables, ends, strict=True)]
+        joined = (np.concatenate([getattr(table, name) for table in tables]) for name in COUNTS)
+        return cls(np.concatenate([*texts, *speech]), *joined)
+
+    def take(self, places: Integers) -> "Documents":
+        """Return the documents at these places (n,), in this order."""
+        words = self.word_bounds
+        text, speech = (spans[words] for spans in (self.text_bounds, self.speech_bounds))  # spans of each document
+        return Documents(
+            tokens=np.concatenate([ragged_take(self.tokens, spans, places) for spans in (text, speech)]),
+            text_counts=ragged_take(self.text_counts, words, places),
+            speech_counts=ragged_take(self.speech_counts, words, places),
+            word_counts=self.word_counts[places],
+            keys=self.keys[places],
+        )
+
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self.word_counts)
@@ -107,3 +131,23 @@ def bounds(counts: npt.NDArray[np.unsignedinteger] | Integers) -> Integers:
     result = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=result[1:], dtype=np.int64)
     return result
+
+
+def ragged_take(values: npt.NDArray[Any], spans: Integers, places: Integers) -> npt.NDArray[Any]:
+    """Return parts of an array, one after the other.
+
+    Args:
+        values: array (N,) that is made of parts.
+        spans: start of each part, and the end (P + 1,).
+        places: numbers of the parts to return, in this order (n,).
+    """
+    starts, counts = spans[:-1][places], np.diff(spans)[places]
+    ends = bounds(counts)
+    found = np.empty(int(ends[-1]), dtype=values.dtype)
+    first = 0
+    while first < len(places):  # some at a time, since their places take more memory than the values
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + TAKEN_AT_ONCE, side="right")) - 1)
+        shift = np.repeat(starts[first:last] - ends[first:last], counts[first:last])
+        found[ends[first] : ends[last]] = values[np.arange(ends[first], ends[last]) + shift]
+        first = last
+    return found

@@ -66,6 +66,24 @@ def run_starts(codes: AnyIntegers) -> Integers:
     return np.flatnonzero(np.diff(codes.astype(np.int64), prepend=NONE)) if len(codes) else np.zeros(0, np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Codes of several utterances, one after the other.
+
+    Attributes:
+        values: codes of all utterances, (R,) or (R, K).
+        counts: number of codes, or frames of K codes, of each utterance (U,).
+    """
+
+    values: AnyIntegers
+    counts: Integers
+
+    @property
+    def rows(self) -> Integers:
+        """Place of the utterance that each of the codes belongs to (R,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
 def merge(
     units: AnyIntegers,
     unit_starts: AnyIntegers,
@@ -73,29 +91,47 @@ def merge(
     layout: SpeechLayout,
     streams: Sequence[Stream],
 ) -> SpeechTokens:
-    """Sort the tokens of several streams into one sequence.
+    """Sort the tokens of several streams of one utterance into one sequence; see `merge_many`."""
+    further = {name: Ragged(found, np.array([len(found)])) for name, found in codes.items()}
+    return merge_many(Ragged(units, np.array([len(units)])), unit_starts, further, layout, streams)[0]
+
+
+def merge_many(
+    units: Ragged,
+    unit_starts: AnyIntegers,
+    codes: Mapping[str, Ragged],
+    layout: SpeechLayout,
+    streams: Sequence[Stream],
+) -> tuple[SpeechTokens, Integers]:
+    """Sort the tokens of several streams into one sequence for each utterance.
 
     Args:
-        units: codes of the layout's first stream, (R,) or (R, K); neighbours differ where it is deduplicated.
-        unit_starts: frame at which each of them starts (R,).
-        codes: codes of each further stream by its name, (F,) or (F, K), at its rate; streams that are not asked for may
-            be missing.
+        units: codes of the layout's first stream, (R,) or (R, K) in all; neighbours within an utterance differ where it
+            is deduplicated.
+        unit_starts: frame at which each of them starts in its utterance (R,).
+        codes: codes of each further stream by its name, (F,) or (F, K) in all, at its rate; streams that are not asked
+            for may be missing.
         layout: streams of the tokenizer, with their rates.
         streams: streams of the vocabulary, which are the ones to merge.
+
+    Returns:
+        The tokens of all utterances, one after the other, and the number of tokens of each utterance (U,).
 
     Raises:
         ValueError: if a code is out of the range of its stream.
     """
-    indices, values, times, starts = [], [], [], []
+    indices, values, times, starts, rows = [], [], [], [], []
     for index in sorted(range(len(streams)), key=lambda index: streams[index].order):
         stream = streams[index]
         rate = layout.rate(stream.name)
         if stream.name == layout.first.name:
-            found, frames = units, unit_starts
+            found, frames, row = units.values, unit_starts, units.rows
         else:
-            found = codes[stream.name]
-            frames = run_starts(found) if stream.deduplicated else np.arange(len(found))
-            found = found[frames]
+            found, row = codes[stream.name].values, codes[stream.name].rows
+            begins = np.concatenate([[0], np.cumsum(codes[stream.name].counts)])[:-1]
+            kept = _run_starts(found, begins) if stream.deduplicated else np.arange(len(found))
+            found, row = found[kept], row[kept]
+            frames = kept - begins[row]
         table = found.reshape(len(found), stream.num_codebooks).astype(np.int64)
         if table.size and not 0 <= table.min() <= table.max() < stream.size:
             wrong = next(int(value) for value in table.flat if not 0 <= value < stream.size)
@@ -105,10 +141,23 @@ def merge(
             values.append(table[:, codebook] + codebook * stream.size)
             times.append(frames / (rate * stream.clock))
             starts.append(frames / rate)
+            rows.append(row)
     time, start = (np.concatenate(parts).astype(np.float64) for parts in (times, starts))
-    place, value = (np.concatenate(parts).astype(np.int64) for parts in (indices, values))
-    order = np.argsort(time, kind="stable")  # stable, since at equal times the streams are in their order already
-    return SpeechTokens(tuple(streams), place[order], value[order], time[order], start[order])
+    place, value, owner = (np.concatenate(parts).astype(np.int64) for parts in (indices, values, rows))
+    counts = np.bincount(owner, minlength=len(units.counts))
+    if len(values) == 1:  # in order already
+        return SpeechTokens(tuple(streams), place, value, time, start), counts
+    order = np.lexsort((time, owner))  # stable, since at equal times the streams are in their order already
+    return SpeechTokens(tuple(streams), place[order], value[order], time[order], start[order]), counts
+
+
+def _run_starts(codes: AnyIntegers, begins: Integers) -> Integers:
+    """Return the first frame of every run of equal codes; a run also ends where an utterance begins."""
+    if not len(codes):
+        return np.zeros(0, np.int64)
+    changed = np.diff(codes.astype(np.int64), prepend=NONE) != 0
+    changed[begins[begins < len(codes)]] = True
+    return np.flatnonzero(changed)
 
 
 def speech_stream(
@@ -130,7 +179,13 @@ def speech_stream(
     Raises:
         ValueError: if the speech lacks a stream of the vocabulary, or a code is out of the range of its stream.
     """
-    missing = [name for name in vocabulary.layout.names if name not in (layout.first.name, *codes)]
+    check_streams((layout.first.name, *codes), vocabulary)
+    return merge(units, unit_starts, codes, layout, vocabulary.streams)
+
+
+def check_streams(names: Sequence[str], vocabulary: Vocabulary) -> None:
+    """Raise a ValueError if speech with streams of these names lacks one that a vocabulary has."""
+    missing = [name for name in vocabulary.layout.names if name not in names]
     if missing and vocabulary.expressive:
         raise ValueError(
             f"speech must have pitch and style codes for a vocabulary with {vocabulary.size(PITCH)} pitches and "
@@ -138,7 +193,6 @@ def speech_stream(
         )
     if missing:
         raise ValueError(f"speech must have the streams of the vocabulary, but {', '.join(missing)} is missing")
-    return merge(units, unit_starts, codes, layout, vocabulary.streams)
 
 
 def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:

@@ -52,7 +52,7 @@ def speech_of_words(
 
 def spoken_text(utterance: UnitUtterance) -> str:
     """Return the text of an utterance: its aligned words, or else its transcript."""
-    return " ".join(word.word for word in utterance.words) or " ".join(utterance.text.split())
+    return " ".join(word.word for word in utterance.words).strip() or " ".join(utterance.text.split())
 
 
 def documents_of(

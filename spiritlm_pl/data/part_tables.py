@@ -1,0 +1,216 @@
+"""Documents of a whole part of a tokenised corpus at once, from Arrow columns to flat arrays.
+
+They are the documents that `spiritlm_pl.data.utterances` makes of one utterance after the other.
+
+Shapes: U utterances, W words, N tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spiritlm_pl.data.documents import Documents, Integers, bounds, ragged_take
+from spiritlm_pl.data.merge import Ragged, check_streams, merge_many
+from spiritlm_pl.data.rng import name_key
+from spiritlm_pl.data.utterances import ROUNDING
+from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Token ids of texts, one after the other.
+
+    Attributes:
+        ids: token ids of all texts (N,).
+        counts: number of tokens of each text.
+    """
+
+    ids: Integers
+    counts: Integers
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> "Texts":
+        """Join lists of token ids."""
+        counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        ids = np.fromiter((token for one in lists for token in one), dtype=np.int64, count=int(counts.sum()))
+        return cls(ids, counts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lists:
+    """Values of a column of lists (Arrow), one list after the other, and the length of each list (U,)."""
+
+    values: pa.Array
+    counts: Integers
+
+
+class PartTables:
+    """Maker of the documents of parts.
+
+    Args:
+        tokenizer: text tokenizer for words and transcripts.
+        vocabulary: layout of the token ids.
+        transcripts: whether texts of utterances are documents, too.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool = True) -> None:
+        """Keep the settings; words are encoded when they are first met."""
+        self.tokenizer, self.vocabulary, self.transcripts = tokenizer, vocabulary, transcripts
+        self.first_words: dict[str, list[int]] = {}  # words that begin an utterance have no space before them
+        self.other_words: dict[str, list[int]] = {}
+
+    def documents(self, table: pa.Table, layout: SpeechLayout) -> dict[str, tuple[Documents, float]]:
+        """Return the documents of each kind with their seconds of speech; kinds without documents are left out.
+
+        Args:
+            table: rows of a part, as `UnitCorpus` reads them.
+            layout: streams of its tokenizer.
+
+        Raises:
+            ValueError: if the part lacks a stream of the vocabulary.
+        """
+        keys = np.array([name_key(name) for name in table["id"].to_pylist()], dtype=np.uint64)
+        seconds = table["duration"].to_numpy()
+        words = _lists(table["words"])
+        texts = self._words(words)
+        per_word = bounds(words.counts)
+        text_of = bounds(texts.counts)[per_word]  # (U + 1,) place of each utterance's first text token
+        ids, starts, counts = self._speech(table, layout)
+        found: dict[str, tuple[Documents, float]] = {}
+
+        spoken = np.flatnonzero(counts)
+        if len(spoken):
+            one = np.ones(len(spoken), dtype=np.int64)
+            speech = _documents(Texts(ids[:0], 0 * one), Texts(ids, counts[spoken]), one, keys[spoken])
+            found["speech"] = speech, float(seconds[spoken].sum())
+        aligned = np.flatnonzero((counts > 0) & (np.diff(text_of) > 0))
+        if len(aligned):
+            spoken_words = self._speech_of_words(starts, bounds(counts), words, per_word)
+            chosen = Texts(ragged_take(texts.ids, text_of, aligned), ragged_take(texts.counts, per_word, aligned))
+            said = Texts(ragged_take(ids, bounds(counts), aligned), ragged_take(spoken_words, per_word, aligned))
+            found["aligned"] = _documents(chosen, said, words.counts[aligned], keys[aligned]), float(
+                seconds[aligned].sum()
+            )
+        if self.transcripts:
+            written = self._transcripts(table, texts, text_of, words)
+            kept = np.flatnonzero(written.counts)
+            if len(kept):
+                one = np.ones(len(kept), dtype=np.int64)
+                chosen = Texts(written.ids, written.counts[kept])
+                found["text"] = _documents(chosen, Texts(ids[:0], 0 * one), one, keys[kept]), 0.0
+        return found
+
+    def _words(self, words: _Lists) -> Texts:
+        """Encode all words, each different one once."""
+        begins = np.zeros(len(words.values), dtype=bool)
+        ends = bounds(words.counts)
+        begins[ends[:-1][words.counts > 0]] = True
+        encoded = pc.dictionary_encode(pc.struct_field(words.values, "word"))
+        names, places = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+        lists: list[list[int]] = []
+        spots = np.zeros((2, max(1, len(names))), dtype=np.int64)  # place in `lists` of a word that goes on or begins
+        for kind, known in enumerate((self.other_words, self.first_words)):
+            used = np.unique(places[begins == bool(kind)]) if len(places) else ()
+            spots[kind, used] = len(lists) + np.arange(len(used))
+            lists += [self._word(names[place], known) for place in used]
+        table = Texts.of(lists)
+        which = spots[begins.astype(np.int64), places] if len(places) else np.zeros(0, dtype=np.int64)
+        return Texts(ragged_take(table.ids, bounds(table.counts), which), table.counts[which])
+
+    def _word(self, word: str, known: dict[str, list[int]]) -> list[int]:
+        ids = known.get(word)
+        if ids is None:
+            first = known is self.first_words
+            ids = self.tokenizer.encode_words([word])[0] if first else self.tokenizer.encode_words(["", word])[1]
+            if len(known) < 1 << 18:
+                known[word] = ids
+        return ids
+
+    def _speech(
+        self, table: pa.Table, layout: SpeechLayout
+    ) -> tuple[Integers, npt.NDArray[np.float64], Integers]:
+        """Return token ids and starts in seconds of all utterances (N,), and the number of tokens of each (U,)."""
+        check_streams((layout.first.name, *(stream.name for stream in layout.streams[1:])), self.vocabulary)
+        streams = {stream.name: stream for stream in layout.streams}
+        units = _codes(table["units"], layout.first.num_codebooks)
+        further = {
+            name: _codes(table[stream.plural], stream.num_codebooks)
+            for name, stream in streams.items()
+            if name != layout.first.name and name in self.vocabulary.layout.names
+        }
+        spoken = units.counts > 0  # codes of an utterance without units do not count
+        further = {name: _where(one, spoken) for name, one in further.items()}
+        starts = _lists(table["unit_starts"]).values.to_numpy(zero_copy_only=False)
+        tokens, counts = merge_many(units, starts, further, layout, self.vocabulary.streams)
+        return tokens.ids(self.vocabulary), tokens.starts, counts
+
+    @staticmethod
+    def _speech_of_words(
+        starts: npt.NDArray[np.float64], ends: Integers, words: _Lists, per_word: Integers
+    ) -> Integers:
+        """Return the number of speech tokens of each word (W,), as `utterances.speech_of_words` shares them out."""
+        found = np.zeros(int(per_word[-1]), dtype=np.int64)
+        word_starts = pc.struct_field(words.values, "start").to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(words.counts):
+            first, last = per_word[place], per_word[place + 1]
+            own = starts[ends[place] : ends[place + 1]]
+            begun = np.minimum.accumulate(own[::-1])[::-1] + ROUNDING
+            cuts = np.maximum.accumulate(np.searchsorted(begun, word_starts[first + 1 : last], side="left"))
+            found[first:last] = np.diff(cuts, prepend=0, append=len(own))
+        return found
+
+    def _transcripts(self, table: pa.Table, texts: Texts, text_of: Integers, words: _Lists) -> Texts:
+        """Return the texts of all utterances: of their words, or else their transcripts."""
+        names = pc.utf8_trim_whitespace(pc.struct_field(words.values, "word"))
+        filled = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
+        owners = np.repeat(np.arange(len(words.counts)), words.counts)
+        wordless = np.flatnonzero(np.bincount(owners[filled], minlength=len(words.counts)) == 0)
+        written = table["text"].take(pa.array(wordless)).to_pylist()
+        others = Texts.of([self.tokenizer.encode(" ".join((text or "").split())) for text in written])
+        joined = np.concatenate([texts.ids, others.ids])
+        spans = np.diff(text_of)
+        spans[wordless] = others.counts
+        begins = text_of[:-1].copy()
+        begins[wordless] = len(texts.ids) + bounds(others.counts)[:-1]
+        return Texts(_slices(joined, begins, spans), spans)
+
+
+def _slices(values: Integers, begins: Integers, counts: Integers) -> Integers:
+    """Return the slices of an array that begin at some places (n,) and have some lengths (n,), one after the other."""
+    ends = bounds(counts)
+    return values[np.arange(ends[-1]) + np.repeat(begins - ends[:-1], counts)]
+
+
+def _documents(texts: Texts, speech: Texts, words: Integers, keys: npt.NDArray[np.uint64]) -> Documents:
+    return Documents(
+        tokens=np.concatenate([texts.ids, speech.ids]).astype(np.uint32),
+        text_counts=texts.counts.astype(np.uint32),
+        speech_counts=speech.counts.astype(np.uint32),
+        word_counts=words.astype(np.uint32),
+        keys=keys,
+    )
+
+
+def _lists(column: pa.ChunkedArray) -> "_Lists":
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return _Lists(lists.flatten(), counts)
+
+
+def _codes(column: pa.ChunkedArray, num_codebooks: int) -> Ragged:
+    found = _lists(column)
+    values = found.values.to_numpy(zero_copy_only=False)
+    return Ragged(
+        values if num_codebooks == 1 else values.reshape(-1, num_codebooks), found.counts // num_codebooks
+    )
+
+
+def _where(codes: Ragged, kept: npt.NDArray[np.bool_]) -> Ragged:
+    return Ragged(codes.values[np.repeat(kept, codes.counts)], np.where(kept, codes.counts, 0))
