@@ -156,15 +156,19 @@ class PartTables:
         starts: npt.NDArray[np.float64], ends: Integers, words: _Lists, per_word: Integers
     ) -> Integers:
         """Return the number of speech tokens of each word (W,), as `utterances.speech_of_words` shares them out."""
-        found = np.zeros(int(per_word[-1]), dtype=np.int64)
+        begins = np.zeros(int(per_word[-1]) + 1, dtype=np.int64)  # first token of each word
         word_starts = pc.struct_field(words.values, "start").to_numpy(zero_copy_only=False)
-        for place in np.flatnonzero(words.counts):
-            first, last = per_word[place], per_word[place + 1]
-            own = starts[ends[place] : ends[place + 1]]
-            begun = np.minimum.accumulate(own[::-1])[::-1] + ROUNDING
-            cuts = np.maximum.accumulate(np.searchsorted(begun, word_starts[first + 1 : last], side="left"))
-            found[first:last] = np.diff(cuts, prepend=0, append=len(own))
-        return found
+        spans = ends.tolist()
+        for place in np.flatnonzero(words.counts > 1).tolist():
+            first, last = per_word[place] + 1, per_word[place + 1]
+            begun = np.minimum.accumulate(starts[spans[place] : spans[place + 1]][::-1])[::-1] + ROUNDING
+            begins[first:last] = np.maximum.accumulate(begun.searchsorted(word_starts[first:last]))
+            begins[first:last] += spans[place]
+        worded = words.counts > 0
+        begins[per_word[:-1][worded]] = ends[:-1][worded]
+        following = begins[1:].copy()
+        following[per_word[1:][worded] - 1] = ends[1:][worded]
+        return following - begins[:-1]
 
     def _transcripts(self, table: pa.Table, texts: Texts, text_of: Integers, words: _Lists) -> Texts:
         """Return the texts of all utterances: of their words, or else their transcripts."""
