@@ -13,14 +13,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.data.blocks import (
-    MANIFEST,
-    STREAM_KINDS,
-    TEXT_FINGERPRINT,
-    Manifest,
-    read_manifest,
-    stream_folder,
-)
+from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, Manifest, read_manifest, stream_folder
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoader

@@ -163,8 +163,8 @@ class TrainingLoader:
         saved = state["identity"]
         if TURNS in self.identity and TURNS not in saved and saved:
             raise ValueError(
-                "the checkpoint must have been trained with the shares that the streams' weights ask for, but an earlier "
-                "version mixed these weights in other shares: begin a new training with its model as the checkpoint"
+                "the checkpoint must have been trained with the shares that the streams' weights ask for, but an "
+                "earlier version mixed them in others: begin a new training with its model as the checkpoint"
             )
         for name in sorted({*saved, *self.identity}):
             if saved.get(name) != self.identity.get(name):

@@ -39,7 +39,9 @@ def test_weights_must_be_positive(weights: list[float]) -> None:
 
 
 def test_weights_too_far_apart_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"within 0.1% \(each at least 2e-07 of the sum\), but are \[1, 3e-11\] instead"):
+    with pytest.raises(
+        ValueError, match=r"within 0.1% \(each at least 2e-07 of the sum\), but are \[1, 3e-11\] instead"
+    ):
         quotas([1, 3e-11])
 
 
