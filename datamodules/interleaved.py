@@ -13,12 +13,13 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, Manifest, read_manifest
+from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, Manifest, read_manifest, stream_folder
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.interleave import Interleaving
-from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.data.turns import LONGEST_TABLE
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -33,12 +34,15 @@ class StreamConfig:
         folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`.
         weight: share of the tokens, on any positive scale.
         kind: kind of the documents: text, speech or aligned; None takes the stream's name.
+        source: name of the text source whose documents these are, where `spiritlm build-blocks` was given several;
+            None for the documents of the kind that have no such name.
         interleaving: how aligned documents of this stream become sequences; None for the data module's setting.
     """
 
     folder: str
     weight: float = 1.0
     kind: str | None = None
+    source: str | None = None
     interleaving: Interleaving | None = None
 
 
@@ -147,7 +151,7 @@ class InterleavedDataModule(LightningDataModule):
             length = -(-mixture.rows_until_all_read() // (share.rows_per_batch * accumulate)) * accumulate
         passes = zip(self.streams, mixture.passes(length * share.rows_per_batch), strict=True)
         rank_zero_info("passes over the streams: " + ", ".join(f"{name} {count:.3g}" for name, count in passes))
-        identity = {
+        identity: dict[str, Any] = {
             "seed": self.seed,
             "row_length": self.row_length,
             "loss_on": repr(self.loss_on),
@@ -161,6 +165,8 @@ class InterleavedDataModule(LightningDataModule):
                 for name, stream in zip(self.streams, mixture.streams, strict=True)
             },
         }
+        if mixture.turns.length > LONGEST_TABLE:  # an earlier version gave the streams other shares and turns
+            identity[TURNS] = f"a cycle of {mixture.turns.length} rows"
         return TrainingLoader(
             mixture,
             share,
@@ -213,7 +219,8 @@ class InterleavedDataModule(LightningDataModule):
         return [name for name in self.streams if (self._folder(name, split) / MANIFEST).is_file()]
 
     def _folder(self, name: str, split: str) -> Path:
-        return Path(self.streams[name].folder) / split / self._kind(name)
+        stream = self.streams[name]
+        return Path(stream.folder) / split / stream_folder(self._kind(name), stream.source)
 
     def _kind(self, name: str) -> str:
         kind = self.streams[name].kind or name

@@ -80,6 +80,16 @@ class Manifest:
         return sum(block.text_tokens + block.speech_tokens for block in self.blocks)
 
 
+def stream_folder(kind: str, source: str | None = None) -> str:
+    """Return the name of the folder of a stream's blocks within a split.
+
+    Args:
+        kind: kind of the documents: text, speech or aligned.
+        source: name of the text source whose documents these are; None for those without a source of their own.
+    """
+    return kind if source is None else f"{kind}-{source}"
+
+
 def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
     """Return uint16 where all ids fit, else uint32."""
     return np.dtype(np.uint16 if vocabulary.num_rows <= 1 << 16 else np.uint32)

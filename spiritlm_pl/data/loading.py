@@ -22,6 +22,7 @@ from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
 
+TURNS = "turns"  # key in the identity of data whose streams take turns that earlier versions did not know
 VALIDATION_STEP = -1  # `TokenBatch.step` of batches that belong to no optimizer step
 
 
@@ -160,6 +161,11 @@ class TrainingLoader:
             ValueError: if the data, the seed or an option of the data differ from those of the saved run.
         """
         saved = state["identity"]
+        if TURNS in self.identity and TURNS not in saved and saved:
+            raise ValueError(
+                "the checkpoint must have been trained with the shares that the streams' weights ask for, but an "
+                "earlier version mixed them in others: begin a new training with its model as the checkpoint"
+            )
         for name in sorted({*saved, *self.identity}):
             if saved.get(name) != self.identity.get(name):
                 raise ValueError(

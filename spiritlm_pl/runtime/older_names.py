@@ -101,7 +101,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens.interleave_reference": ("data.interleave_reference",),
     "tokens.loading": ("data.loading",),
     "tokens.merge": ("data.merge",),
-    "tokens.mixture": ("data.mixture",),
+    "tokens.mixture": ("data.mixture", "data.turns"),
     "tokens.packing": ("data.packing",),
     "tokens.plan": ("data.parts",),
     "tokens.rng": ("data.rng",),

@@ -4,43 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spiritlm_pl.data.collate import LossOn, collate
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import EvaluationLoader, Share, TrainingLoader
-from spiritlm_pl.data.mixture import Mixture, cycle, quotas
+from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
-
-
-@pytest.mark.parametrize(
-    ("weights", "expected"),
-    [([1, 1, 1], [1, 1, 1]), ([0.5, 0.3, 0.2], [5, 3, 2]), ([1 / 3] * 3, [1, 1, 1]), ([2.0], [1]), ([98, 1, 1], None)],
-)
-def test_quotas(weights: list[float], expected: list[int] | None) -> None:
-    assert quotas(weights) == (expected or [98, 1, 1])
-
-
-def test_weights_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="weights must be positive"):
-        quotas([1.0, 0.0])
-
-
-def test_weights_too_far_apart_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"cycle of 1000 rows .*above 1/2000 of the sum.*, but are \[1, 10000\]"):
-        quotas([1, 10_000])
-    assert quotas([1, 1500]) == [1, 999]
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_a_cycle_spreads_its_streams(counts: list[int]) -> None:
-    slots = cycle(counts)
-    assert [slots.count(stream) for stream in range(len(counts))] == counts
-    for stream, count in enumerate(counts):  # never more than a row away from its share
-        have = np.cumsum(np.array(slots) == stream)
-        assert np.abs(have - count * np.arange(1, len(slots) + 1) / len(slots)).max() < len(counts)
 
 
 @pytest.fixture
@@ -61,7 +31,7 @@ def test_passes_over_streams_are_told(mixture: Mixture) -> None:
 
 def test_streams_are_read_in_order(mixture: Mixture) -> None:
     rows = mixture.rows(0, 40)
-    slots = np.array(mixture.slots)[np.arange(40) % 4]
+    slots = np.array([0, 1, 2, 0] * 10)
     for number, stream in enumerate(mixture.streams):
         mine = np.flatnonzero(slots == number)
         alone = stream.rows(0, len(mine))

@@ -68,3 +68,23 @@ def test_held_out_blocks_alone_can_be_validated(tmp_path: Path) -> None:
     assert [next(iter(loader)).tokens.shape for loader in data.val_dataloader()] == [(2, 32)] * 3
     with pytest.raises(FileNotFoundError, match="train/text"):
         data.setup("fit")
+
+
+def test_states_of_weights_that_were_mixed_in_other_shares_are_refused(tmp_path: Path) -> None:
+    """Earlier versions rounded all weights to a cycle of 1,000 rows, and did not write turns into the state."""
+    write_split(tmp_path, "train")
+    for weights, goes_on in (((1.0, 1.0, 1.0), True), ((0.7, 0.2995, 0.0005), False)):
+        streams = {
+            kind: StreamConfig(folder=str(tmp_path), weight=weight)
+            for kind, weight in zip(STREAM_KINDS, weights, strict=True)
+        }
+        loader = InterleavedDataModule(streams, row_length=32, batch_size=2, num_workers=0).train_dataloader()
+        state = loader.state_dict()
+        loader.load_state_dict(state)
+        assert ("turns" in state["identity"]) is not goes_on
+        state = {**state, "identity": {key: value for key, value in state["identity"].items() if key != "turns"}}
+        if goes_on:
+            loader.load_state_dict(state)
+        else:
+            with pytest.raises(ValueError, match="shares that the streams' weights ask for, but an earlier version"):
+                loader.load_state_dict(state)

@@ -1,0 +1,135 @@
+"""A source of texts: files of one kind of text, which a language model reads as one stream."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from spiritlm_pl.corpora.text_files.files import Piece, TextFile, find_files
+from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
+from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.pieces import PIECE_BYTES, pieces
+from spiritlm_pl.corpora.text_files.readers import Text, texts_of
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.tables import check_column
+
+TRIED_LINES = 100  # lines of a file of JSON lines, one of which must have the field
+WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of UTF-16 and UTF-32
+SIGNS: dict[str | None, bytes | tuple[bytes, ...]] = {  # first bytes of compressed files
+    None: b"",
+    "gzip": b"\x1f\x8b",
+    "bz2": b"BZh",
+    "xz": b"\xfd7zXZ",
+    "zstd": (b"\x28\xb5\x2f\xfd", *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))),
+}
+LONGEST_SIGN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSource:
+    """Files that were found and looked into, and what their documents are.
+
+    Attributes:
+        name: paths and patterns of the files, for messages.
+        files: the files, in order of their paths.
+        options: what a document is.
+    """
+
+    name: str
+    files: tuple[TextFile, ...]
+    options: TextOptions
+
+    def pieces(self, piece_bytes: int = PIECE_BYTES) -> list[Piece]:
+        """Cut the files into pieces of about equal size, each of which can be read alone by `texts`."""
+        return pieces(self.files, self.options, piece_bytes)
+
+    def texts(self, piece: Piece, skipped: Skipped) -> Iterator[Text]:
+        """Yield key and text of every document of a piece; count what is left out in `skipped`."""
+        return texts_of(piece, self.options, skipped)
+
+    def all_texts(self, skipped: Skipped) -> Iterator[Text]:
+        """Yield key and text of all documents, one file after the other.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        empty = True
+        for file in self.files:
+            for text in self.texts(Piece(file=file), skipped):
+                empty = False
+                yield text
+        if empty:
+            self.raise_empty(skipped)
+
+    def raise_empty(self, skipped: Skipped) -> None:
+        """Raise the error of a source without documents.
+
+        Raises:
+            ValueError: always.
+        """
+        why = f" (left out: {'; '.join(skipped.lines())})" if skipped.total else ""
+        raise ValueError(f"text must hold words, but {self.name} is empty instead{why}")
+
+
+def open_source(patterns: Sequence[str], options: TextOptions) -> TextSource:
+    """Find the files of a source, and look into each whether it is what its name says.
+
+    Args:
+        patterns: paths of files and folders, and patterns, as for `find_files`.
+        options: what a document is.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or a pattern or folder has none.
+        ValueError: if a file is of another format than its name says, or has no such field.
+    """
+    files = find_files(patterns)
+    for file in files:
+        if file.kind in ("parquet", "arrow"):
+            check_column(file, options.field)
+        else:
+            _check_beginning(file, options.field)
+    return TextSource(name=", ".join(patterns), files=tuple(files), options=options)
+
+
+def _check_beginning(file: TextFile, field: str) -> None:
+    """Check the first lines of a file.
+
+    Raises:
+        ValueError: if they show that it is no text, is compressed otherwise, or has no such field.
+    """
+    with file.path.open("rb") as raw:
+        beginning = raw.read(LONGEST_SIGN)
+    if beginning and not beginning.startswith(SIGNS[file.compression]):
+        raise ValueError(f"text must be a {file.compression} file as its name says, but {file.path} is not")
+    number = TRIED_LINES if file.kind == "json" else 1
+    try:
+        with opened(file) as stream:
+            lines = [line for _, line in islice(lines_between(stream, 0, None), number)]
+    except DAMAGE:  # which readers count
+        return
+    first = lines[0] if lines else b""
+    if first is not None and (first.startswith(WIDE_MARKS) or b"\0" in first):
+        raise ValueError(f"text must be UTF-8, but {file.path} is binary or in another encoding instead")
+    if file.kind == "json":
+        _check_field(file, [line for line in lines if line and not line.isspace()], field)
+
+
+def _check_field(file: TextFile, lines: list[bytes], field: str) -> None:
+    """Check that some of the first lines of JSON lines have the field."""
+    if lines and lines[0].lstrip().startswith(b"["):
+        raise ValueError(
+            f"text must be JSON with one object a line, but {file.path} is one list: write a line for each"
+        )
+    found: set[str] = set()
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.update(value)
+    if lines and not found:
+        raise ValueError(f"text must be JSON with one object a line, but the first lines of {file.path} have none")
+    if lines and field not in found:
+        names = ", ".join(sorted(found))
+        raise ValueError(f"text_field must be a field of the data, but {file.path} has {names}, not {field!r}")
