@@ -6,7 +6,7 @@ names only when they are complete, the manifest last.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 TEXT_FINGERPRINT = "text_fingerprint"  # key in the sources, for the value of `TextTokenizer.fingerprint`
 STREAM_KINDS = ("text", "speech", "aligned")
+DTYPES = {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
 ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 
 
@@ -95,7 +96,9 @@ def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocabulary.num_rows <= 1 << 16 else np.uint32)
 
 
-def write_block(folder: Path, number: int, documents: list[Document], vocabulary: Vocabulary) -> BlockEntry:
+def write_block(
+    folder: Path, number: int, documents: Documents | Sequence[Document], vocabulary: Vocabulary
+) -> BlockEntry:
     """Write documents as one block, a file of training data, and return its entry for the manifest.
 
     Args:
@@ -104,10 +107,11 @@ def write_block(folder: Path, number: int, documents: list[Document], vocabulary
         documents: tokenised documents of the block.
         vocabulary: layout of the token ids.
     """
-    table = Documents.from_documents(documents, token_dtype(vocabulary))
+    table = documents if isinstance(documents, Documents) else Documents.from_documents(documents)
     path = folder / f"block-{number:05d}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({name: getattr(table, name) for name in ARRAYS}, temporary)
+        arrays = {name: getattr(table, name) for name in ARRAYS}
+        save_file(arrays | {"tokens": table.tokens.astype(token_dtype(vocabulary))}, temporary)
     return BlockEntry(
         file=path.name,
         bytes=path.stat().st_size,
@@ -194,21 +198,21 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
             f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
         )
     try:
-        return Documents(**_mapped(path))
+        return Documents(**mapped(path))
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"block {path} must be a safetensors file of {', '.join(ARRAYS)}: {error}") from None
 
 
-def _mapped(path: Path) -> dict[str, Any]:
-    """Map the arrays of a safetensors file into memory, read-only."""
+def mapped(path: Path, names: Sequence[str] = ARRAYS) -> dict[str, Any]:
+    """Map arrays of a safetensors file, given by their names, into memory, read-only."""
     with safe_open(path, framework="numpy"):  # opening checks the header
         pass
     memory = np.memmap(path, dtype=np.uint8, mode="r")
     header_bytes = int(memory[:8].view(np.uint64)[0])
     header = json.loads(memory[8 : 8 + header_bytes].tobytes())
     arrays = {}
-    for name in ARRAYS:
+    for name in names:
         begin, end = header[name]["data_offsets"]
         raw = memory[8 + header_bytes + begin : 8 + header_bytes + end]
-        arrays[name] = raw.view({"U16": np.uint16, "U32": np.uint32, "U64": np.uint64}[header[name]["dtype"]])
+        arrays[name] = raw.view(DTYPES[header[name]["dtype"]])
     return arrays

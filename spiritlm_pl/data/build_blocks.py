@@ -3,91 +3,57 @@
 - speech: every utterance with units.
 - aligned: every utterance with units and word times. A token belongs to the word in which its unit or code starts.
   Tokens before the first word go to the first word, and those of a pause to the word before it.
-- text: lines of text files, and the transcripts of the corpora.
+- text: documents of text files, and the transcripts of the corpora. Sources of texts that have names give a stream
+  each, text-NAME.
 
 Every document ends with the text tokenizer's end token, and may open with its begin token. The vocabulary of the blocks
 records both, and the tokens are inserted when documents are cut into rows.
 
-Documents are shuffled once over all blocks, by a hash of their ids and the seed.
+Documents are shuffled once over all blocks, by a hash of their ids and the seed. Inputs are read in tasks, and blocks
+are made of what the tasks have sorted; both in any number of processes and machines, with the same result, and an
+interrupted build goes on.
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
-from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
+from spiritlm_pl.data.blocks import (
+    MANIFEST,
+    STREAM_KINDS,
+    TEXT_FINGERPRINT,
+    read_manifest,
+    stream_folder,
+    write_manifest,
+)
+from spiritlm_pl.data.build_plan import identity_of, plan_tasks
+from spiritlm_pl.data.build_tasks import BuildSettings, run_task
 from spiritlm_pl.data.corpus_store import UnitCorpus, common_layout
-from spiritlm_pl.data.documents import Document
-from spiritlm_pl.data.rng import between, name_key
-from spiritlm_pl.data.shuffling import Shuffler
-from spiritlm_pl.data.utterances import documents_of, text_document
+from spiritlm_pl.data.shuffling import groups_of, write_group
+from spiritlm_pl.data.text_streams import described, hashes, open_sources
+from spiritlm_pl.data.workplace import Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.provenance import file_sha256
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
-from spiritlm_pl.vocabulary import Vocabulary
 
-PARTS_IN_10_000 = 10_000
-
-
-def file_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield names and contents of the documents of a text file, one per line; empty lines are skipped.
-
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if the file is not UTF-8 or holds no text.
-    """
-    _check_file(path)
-    empty = True
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream):
-                if text := line.strip():
-                    empty = False
-                    yield f"{path.name}:{number}", text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"text must be UTF-8, but {path} is not: {error}") from None
-    if empty:
-        raise ValueError(f"text must hold words, but {path} is empty instead")
-
-
-def write_stream(
-    folder: Path, kind: str, documents: Shuffler, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]
-) -> None:
-    """Write shuffled documents as blocks of about equal size.
-
-    Args:
-        folder: folder of the stream's blocks.
-        kind: kind of the documents: text, speech or aligned.
-        documents: documents to shuffle and write.
-        vocabulary: layout of the token ids.
-        block_tokens: largest number of tokens in a block, roughly.
-        sources: names and hashes of the inputs, for the manifest.
-    """
-    parts = enumerate(documents.blocks(block_tokens))
-    entries = [write_block(folder, number, part, vocabulary) for number, part in parts]
-    write_manifest(folder, kind, vocabulary, entries, sources)
-
-
-def put_in_place(fresh: Path, folder: Path) -> None:
-    """Replace the folder of a stream by the one that was built, or remove it if none was."""
-    stale = fresh.with_name(f"{fresh.name}.old")
-    if folder.exists():
-        stale.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(stale)
-    if fresh.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh.rename(folder)
+FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
 
 
 def build_blocks(
     units: list[str],
     text_tokenizer: str,
     out: str,
-    text: list[str] | None = None,
+    text: list[str] | dict[str, list[str]] | None = None,
+    text_field: str | dict[str, str] = "text",
+    text_documents: str | dict[str, str] = "line",
     splits: tuple[str, ...] = ("train", "validation", "test"),
     transcripts: bool = True,
     text_validation: float = 0.01,
@@ -99,11 +65,16 @@ def build_blocks(
     codebook_delay: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
+    num_jobs: int | None = 1,
+    skipped: Skipped | None = None,
 ) -> dict[str, dict[str, int]]:
     """Build training blocks; `spiritlm_pl.cli.build_blocks` describes the arguments.
 
+    Besides, `skipped` is where to count what is left out of the text files; None forgets it, but for the manifests.
+
     Returns:
-        For each "split/stream" its numbers of blocks, documents, text tokens and speech tokens.
+        For each "split/stream" its numbers of blocks, documents, text tokens and speech tokens; nothing in a process
+        that a launcher has started as another than the first.
 
     Raises:
         FileNotFoundError: if an input file or folder is missing.
@@ -131,85 +102,133 @@ def build_blocks(
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
     check_text_tokenizer(text_tokenizer, vocabulary)
-    files = [Path(name) for name in text or []]
-    for path in files:
-        _check_file(path)
-    fresh = Path(out) / ".new"  # an earlier build stays until this one is complete
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    texts = open_sources(text, text_field, text_documents)
+    tasks = plan_tasks(corpora, texts)
+    settings = BuildSettings(
+        text_tokenizer=text_tokenizer,
+        vocabulary=vocabulary,
+        splits=splits,
+        transcripts=transcripts,
+        text_validation=text_validation,
+        seed=seed,
+    )
+    work = Workplace(Path(out) / FRESH, len(tasks))
+    if not work.begin(identity_of(settings, tasks, tokenizer.fingerprint, block_tokens=block_tokens)):
+        return {}
+    records = work.shared(
+        tasks, lambda task: task.record(work.records), partial(run_task, work.records, settings), num_jobs, "reading"
+    )
+    made = _streams(records)
+    if not made:
+        work.remove()
+        raise ValueError("units and text must hold documents, but hold none")
+    groups = [
+        group
+        for name, stream in made.items()
+        for group in groups_of(name, [work.records / file for file in stream.runs], stream.tokens, block_tokens)
+    ]
+    write = partial(write_group, work.folder, work.records, vocabulary)
+    entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
+    if work.rank:
+        return {}
+    common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
+    of_texts = {stream_folder("text", name): source for name, source in texts.items()}
+    for name, stream in made.items():
+        split, _, folder = name.partition("/")
+        own = [entry for group, some in zip(groups, entries, strict=True) if group.stream == name for entry in some]
+        facts = common | _sources(corpora[split], folder, stream, of_texts.get(folder), _skipped(records, folder))
+        write_manifest(work.folder / name, folder.partition("-")[0], vocabulary, own, facts)
+    _put_in_place(work, Path(out), splits, units)
+    if skipped is not None:
+        for folder in of_texts:
+            skipped.merge(_skipped(records, folder))
+    return {name: _summary(Path(out) / name) for name in made}
+
+
+@dataclass
+class _Stream:
+    """What the tasks have made of a stream."""
+
+    runs: list[str]
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def _streams(records: Sequence[dict[str, Any]]) -> dict[str, _Stream]:
+    """Return the streams that have documents, in the order of splits and of names."""
+    found: dict[str, _Stream] = {}
+    for record in records:
+        for run in record["runs"]:
+            stream = found.setdefault(run["stream"], _Stream([]))
+            stream.runs.append(run["file"])
+            stream.tokens += run["tokens"]
+    for record in records:
+        for name, seconds in record["seconds"].items():
+            found[name].seconds += seconds
+    return dict(sorted(found.items(), key=lambda pair: _place(pair[0])))
+
+
+def _place(name: str) -> tuple[int, str, int, str]:
+    """Return the place of a stream among others: by split, then texts before speech and aligned."""
+    split, _, folder = name.partition("/")
+    orders = [list(SPLITS), [*STREAM_KINDS]]
+    split_place, kind_place = (
+        order.index(value) if value in order else len(order)
+        for order, value in zip(orders, (split, folder.partition("-")[0]), strict=True)
+    )
+    return split_place, split, kind_place, folder
+
+
+def _sources(
+    corpora: Sequence[UnitCorpus], folder: str, stream: _Stream, source: TextSource | None, skipped: Skipped
+) -> dict[str, Any]:
+    """Return what a manifest says of the inputs of a stream."""
+    found: dict[str, Any] = {"text": {} if source is None else hashes(source.files)}
+    if source is not None:
+        found["text_options"] = described(source, skipped)
+    if folder in STREAM_KINDS:  # not a source of texts with a name
+        found["units"] = {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora}
+    if folder != "text" and source is None:
+        found["seconds"] = stream.seconds
+    return found
+
+
+def _skipped(records: Sequence[dict[str, Any]], folder: str) -> Skipped:
+    """Add up what the tasks have left out of a source of texts."""
+    found = Skipped()
+    for record in records:
+        if folder in record["skipped"]:
+            found.merge(Skipped(*record["skipped"][folder]))
+    return found
+
+
+def _put_in_place(work: Workplace, out: Path, splits: Sequence[str], units: Sequence[str]) -> None:
+    """Replace the streams of all splits by those that were built, and remove those that were not built again."""
+    shutil.rmtree(work.records)
+    with interrupts_held():  # so that all splits have one vocabulary
         for split in splits:
-            sources = {
-                "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
-                "text": {str(path): file_sha256(path) for path in files},
-                "seed": seed,
-                TEXT_FINGERPRINT: tokenizer.fingerprint,
-            }
-            with ExitStack() as stack:
-                streams = {
-                    kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed))
-                    for kind in STREAM_KINDS
-                }
-                seconds = dict.fromkeys(STREAM_KINDS, 0.0)
-                for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
-                    streams[kind].add(document)
-                    seconds[kind] += duration
-                for path in files:
-                    for document in _file_documents(path, tokenizer, split, text_validation):
-                        streams["text"].add(document)
-                for kind, documents in streams.items():
-                    if documents.num_documents:
-                        spoken = {} if kind == "text" else {"seconds": seconds[kind]}
-                        write_stream(
-                            fresh / split / kind, kind, documents, vocabulary, block_tokens, {**sources, **spoken}
-                        )
-        built = [(split, kind) for split in splits for kind in STREAM_KINDS if (fresh / split / kind).is_dir()]
-        if not built:
-            raise ValueError("units and text must hold documents, but hold none")
-        with interrupts_held():  # so that all splits have one vocabulary
-            for split in splits:
-                for kind in STREAM_KINDS:
-                    put_in_place(fresh / split / kind, Path(out) / split / kind)
-            write_note(out, "build_blocks", units)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return {f"{split}/{kind}": _summary(Path(out) / split / kind) for split, kind in built}
+            for name in {*_stream_names(work.folder / split), *_stream_names(out / split)}:
+                fresh, folder = work.folder / split / name, out / split / name
+                if folder.exists():
+                    folder.rename(work.folder / f"{split}-{name}.old")
+                if fresh.exists():
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    fresh.rename(folder)
+        write_note(out, "build_blocks", units)
+    work.remove()
 
 
-def _file_documents(path: Path, tokenizer: TextTokenizer, split: str, text_validation: float) -> Iterator[Document]:
-    """Yield the lines of a text file that belong to a split, as documents."""
-    for name, line in file_texts(path):
-        if _text_split(line, text_validation) == split:
-            document = text_document(name, line, tokenizer)
-            if document is not None:  # None for a line of control characters only
-                yield document
+def _stream_names(folder: Path) -> list[str]:
+    """Return the names of the streams that a split has."""
+    named = (path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    return sorted(name for name in named if name.partition("-")[0] in STREAM_KINDS)
 
 
-def _documents(
-    corpora: list[UnitCorpus], tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool
-) -> Iterator[tuple[str, Document, float]]:
-    """Yield the documents of utterances: stream, document and seconds of speech."""
-    for corpus in corpora:
-        for utterance in corpus:
-            for kind, document in documents_of(utterance, corpus.layout, tokenizer, vocabulary, transcripts):
-                yield kind, document, utterance.duration
-
-
-def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
+def _corpora(units: Sequence[str], split: str) -> list[UnitCorpus]:
     """Open the corpora that have this split; each must have a training split."""
     return [
         UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
     ]
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"text must be a file, but {path} is not there")
-
-
-def _text_split(line: str, validation: float) -> str:
-    """Assign a line to a split by its hash, so that equal lines fall into the same split."""
-    drawn = between(name_key(" ".join(line.split())), 0, PARTS_IN_10_000 - 1)
-    return "validation" if drawn < validation * PARTS_IN_10_000 else "train"
 
 
 def _summary(folder: Path) -> dict[str, int]:

@@ -259,7 +259,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self.verify = verify
         rows = [file["rows"] for file in self.manifest["files"]]
         self._ends = np.cumsum([0, *rows])
-        self._read = lru_cache(maxsize=4)(self._open)
+        self._read = lru_cache(maxsize=4)(self.table)
 
     @cached_property
     def layout(self) -> SpeechLayout:
@@ -294,7 +294,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
     def __iter__(self) -> Iterator[UnitUtterance]:
         """Yield all utterances, part by part."""
         for part in range(len(self.manifest["files"])):
-            table = self._open(part)
+            table = self.table(part)
             for row in range(table.num_rows):
                 yield _utterance(table, row, self.layout)
 
@@ -307,9 +307,15 @@ class UnitCorpus(Sequence[UnitUtterance]):
         return UnitIndex(self)
 
     def _table_ids(self, part: int) -> list[Any]:
-        return list(self._open(part)["id"].to_pylist())
+        return list(self.table(part)["id"].to_pylist())
 
-    def _open(self, part: int) -> pa.Table:
+    def table(self, part: int) -> pa.Table:
+        """Return the rows of a part.
+
+        Raises:
+            FileNotFoundError: if the part is missing.
+            ValueError: if it is damaged.
+        """
         file = self.manifest["files"][part]
         path = self.folder / file["name"]
         if self.verify:

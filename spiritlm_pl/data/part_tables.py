@@ -7,7 +7,6 @@ Shapes: U utterances, W words, N tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +94,9 @@ class PartTables:
             spoken_words = self._speech_of_words(starts, bounds(counts), words, per_word)
             chosen = Texts(ragged_take(texts.ids, text_of, aligned), ragged_take(texts.counts, per_word, aligned))
             said = Texts(ragged_take(ids, bounds(counts), aligned), ragged_take(spoken_words, per_word, aligned))
-            found["aligned"] = _documents(chosen, said, words.counts[aligned], keys[aligned]), float(
-                seconds[aligned].sum()
+            found["aligned"] = (
+                _documents(chosen, said, words.counts[aligned], keys[aligned]),
+                float(seconds[aligned].sum()),
             )
         if self.transcripts:
             written = self._transcripts(table, texts, text_of, words)
@@ -133,9 +133,7 @@ class PartTables:
                 known[word] = ids
         return ids
 
-    def _speech(
-        self, table: pa.Table, layout: SpeechLayout
-    ) -> tuple[Integers, npt.NDArray[np.float64], Integers]:
+    def _speech(self, table: pa.Table, layout: SpeechLayout) -> tuple[Integers, npt.NDArray[np.float64], Integers]:
         """Return token ids and starts in seconds of all utterances (N,), and the number of tokens of each (U,)."""
         check_streams((layout.first.name, *(stream.name for stream in layout.streams[1:])), self.vocabulary)
         streams = {stream.name: stream for stream in layout.streams}
@@ -211,9 +209,7 @@ def _lists(column: pa.ChunkedArray) -> "_Lists":
 def _codes(column: pa.ChunkedArray, num_codebooks: int) -> Ragged:
     found = _lists(column)
     values = found.values.to_numpy(zero_copy_only=False)
-    return Ragged(
-        values if num_codebooks == 1 else values.reshape(-1, num_codebooks), found.counts // num_codebooks
-    )
+    return Ragged(values if num_codebooks == 1 else values.reshape(-1, num_codebooks), found.counts // num_codebooks)
 
 
 def _where(codes: Ragged, kept: npt.NDArray[np.bool_]) -> Ragged:

@@ -1,111 +1,85 @@
-"""Shuffling of documents that need not fit in memory.
+"""Blocks of shuffled documents, made from sorted runs in any number of processes.
 
-Documents are sorted by a hash of seed and key. Once more tokens have been added than memory should hold, they are moved
-to files by the first bits of that hash. Afterwards the files are sorted one by one, in order.
+A block has the documents of a range of places (see `spiritlm_pl.data.runs`). The ranges are equally wide, so that
+blocks are of about equal size, and which documents a block has depends on their keys, the seed and the number of blocks
+alone.
 """
 
-import pickle
-import shutil
-from collections.abc import Iterator
-from itertools import islice
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from spiritlm_pl.data.documents import Document
-from spiritlm_pl.data.rng import derive
+from spiritlm_pl.data.blocks import BlockEntry, write_block
+from spiritlm_pl.data.runs import Sorted, place_bounds, read_run
+from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.vocabulary import Vocabulary
 
-BUCKET_BITS = 8
-TOKENS_IN_MEMORY = 1 << 23
+TOKENS_IN_MEMORY = 1 << 24  # of the blocks that are made together
 
 
-class Shuffler:
-    """Collector of documents that returns them in an order that depends on their keys and the seed only.
+@dataclass(frozen=True)
+class BlockGroup:
+    """Neighbouring blocks of a stream, which are made together, so that runs are opened less often.
 
-    It is used as a context, which owns the folder.
+    Attributes:
+        stream: folder of the stream below that of all: its split and its name, such as train/text.
+        runs: files of its runs.
+        number: number of blocks of the whole stream.
+        first: number of the first block of this group.
+        last: number of the block after its last one.
     """
 
-    def __init__(self, folder: Path, seed: int, tokens_in_memory: int = TOKENS_IN_MEMORY) -> None:
-        """Store the settings; nothing is written before it is necessary.
+    stream: str
+    runs: tuple[Path, ...]
+    number: int
+    first: int
+    last: int
 
-        Args:
-            folder: folder for the files of a shuffle that exceeds memory; removed on entry and on exit.
-            seed: seed of the order.
-            tokens_in_memory: number of tokens to keep in memory before files are written.
-        """
-        self.folder, self.key, self.tokens_in_memory = folder, derive(0, seed), tokens_in_memory
-        self.num_documents = self.num_tokens = 0
-        self._kept: list[Document] = []
-        self._kept_tokens = 0
+    def record(self, folder: Path) -> Path:
+        """Return the path of the file that tells that the blocks are complete."""
+        return folder / f"blocks-{self.stream.replace('/', '-')}-{self.first:06d}.json"
 
-    def __enter__(self) -> Self:
-        """Remove the files that an earlier, killed shuffle may have left."""
-        self._remove_files()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the files."""
-        self._remove_files()
+def groups_of(stream: str, runs: Sequence[Path], num_tokens: int, block_tokens: int) -> list[BlockGroup]:
+    """Divide the blocks of a stream into groups.
 
-    def add(self, document: Document) -> None:
-        """Add one document."""
-        self._kept.append(document)
-        self._kept_tokens += document.num_tokens
-        self.num_documents += 1
-        self.num_tokens += document.num_tokens
-        if self._kept_tokens > self.tokens_in_memory:
-            self._spill()
+    Args:
+        stream: split and name of the stream, such as train/text.
+        runs: files of its runs.
+        num_tokens: number of tokens of all its documents.
+        block_tokens: approximate number of tokens in one block.
+    """
+    number = max(1, -(-num_tokens // block_tokens))
+    together = max(1, TOKENS_IN_MEMORY // block_tokens)
+    return [
+        BlockGroup(stream, tuple(runs), number, first, min(first + together, number))
+        for first in range(0, number, together)
+    ]
 
-    def __iter__(self) -> Iterator[Document]:
-        """Yield all documents in their order; none may be added after that."""
-        if not self.folder.exists():
-            yield from sorted(self._kept, key=self._place)
-            return
-        self._spill()
-        for bucket in range(1 << BUCKET_BITS):
-            yield from sorted(self._read(bucket), key=self._place)
 
-    def blocks(self, block_tokens: int) -> Iterator[list[Document]]:
-        """Yield the documents in lists of about equal size, of about `block_tokens` tokens at most."""
-        number = max(1, -(-self.num_tokens // block_tokens))
-        documents, done = iter(self), 0
-        for block in range(1, number + 1):
-            part: list[Document] = []
-            while done * number < self.num_tokens * block and (following := next(documents, None)) is not None:
-                part.append(following)
-                done += following.num_tokens
-            if part:
-                yield part
-        assert not list(islice(documents, 1))
+def write_group(folder: Path, records: Path, vocabulary: Vocabulary, group: BlockGroup) -> list[BlockEntry]:
+    """Write the blocks of a group and its record; return their entries, at once if they are complete already.
 
-    def _remove_files(self) -> None:
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-
-    def _place(self, document: Document) -> tuple[int, int]:
-        return derive(self.key, document.key), document.key
-
-    def _path(self, bucket: int) -> Path:
-        return self.folder / f"{bucket:03d}"
-
-    def _spill(self) -> None:
-        """Move the documents in memory to the files of their buckets."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        buckets: dict[int, list[Document]] = {}
-        for document in self._kept:
-            buckets.setdefault(self._place(document)[0] >> (64 - BUCKET_BITS), []).append(document)
-        for bucket, documents in buckets.items():
-            with self._path(bucket).open("ab") as stream:
-                pickle.dump(documents, stream, protocol=pickle.HIGHEST_PROTOCOL)
-        self._kept, self._kept_tokens = [], 0
-
-    def _read(self, bucket: int) -> Iterator[Document]:
-        path = self._path(bucket)
-        if not path.exists():
-            return
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            while stream.tell() < size:
-                yield from pickle.load(stream)
+    Args:
+        folder: folder of all streams.
+        records: folder of the record.
+        vocabulary: layout of the token ids.
+        group: blocks to write; one that gets no document is left out.
+    """
+    path = group.record(records)
+    if path.is_file():
+        return [BlockEntry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    bounds = place_bounds(group.number)
+    found = [read_run(run, bounds[group.first], bounds[group.last]) for run in group.runs]
+    parts = [part for part in found if len(part.table)]
+    entries = []
+    if parts:
+        merged = Sorted.merge(parts)
+        for number in range(group.first, group.last):
+            table = merged.between(bounds[number], bounds[number + 1]).table
+            if len(table):
+                entries.append(write_block(folder / group.stream, number, table, vocabulary))
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps([asdict(entry) for entry in entries]) + "\n", encoding="utf-8")
+    return entries

@@ -73,7 +73,7 @@ def test_parts_give_the_documents_of_their_utterances(tmp_path: Path, tokenizer,
         for kind, document in documents_of(one, layout, tokenizer, vocabulary):
             one_by_one.setdefault(kind, []).append(document)
             seconds[kind] = seconds.get(kind, 0.0) + (0.0 if kind == "text" else one.duration)
-    found = PartTables(tokenizer, vocabulary).documents(corpus._open(0), layout)
+    found = PartTables(tokenizer, vocabulary).documents(corpus.table(0), layout)
     assert found.keys() == one_by_one.keys()
     for kind, (table, length) in found.items():
         expected = Documents.from_documents(one_by_one[kind])

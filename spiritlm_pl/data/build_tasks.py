@@ -1,0 +1,217 @@
+"""Work of building blocks in tasks, each of which reads some inputs and writes sorted runs of their documents.
+
+A task depends on its inputs alone. One that is complete has a record beside its runs, so that an interrupted build goes
+on with those that are left, in any number of processes.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from spiritlm_pl.corpora.text_files.files import Piece
+from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.readers import texts_of
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.documents import Documents
+from spiritlm_pl.data.part_tables import PartTables
+from spiritlm_pl.data.runs import Sorted, write_run
+from spiritlm_pl.data.text_documents import EncodedTexts, encoded_texts
+from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+TOKENS_IN_MEMORY = 1 << 24  # of a stream, before they are sorted and written
+Stream: TypeAlias = tuple[str, str]  # split and name of the stream, such as train and text
+Made: TypeAlias = Iterator[tuple[Stream, Documents, float]]  # documents of a stream, with their seconds of speech
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Settings of a build that its tasks need.
+
+    Attributes:
+        text_tokenizer: file or folder of the text tokenizer.
+        vocabulary: layout of the token ids.
+        splits: splits to build.
+        transcripts: whether texts of utterances are documents.
+        text_validation: share of the documents of text files that goes to validation.
+        seed: seed of the order of the documents.
+    """
+
+    text_tokenizer: str
+    vocabulary: Vocabulary
+    splits: tuple[str, ...]
+    transcripts: bool
+    text_validation: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class UnitPart:
+    """A part of a tokenised corpus.
+
+    Attributes:
+        number: number of this input among all.
+        size: size in bytes.
+        folder: folder of the tokenised corpus.
+        split: split of the corpus.
+        part: number of the part.
+    """
+
+    number: int
+    size: int
+    folder: str
+    split: str
+    part: int
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """A piece of a text file, whose documents are divided into training and validation.
+
+    Attributes:
+        number: number of this input among all.
+        size: size in bytes.
+        stream: name of the stream that its documents go to: text, or text-NAME for a source with a name.
+        piece: the piece.
+        options: what a document is.
+    """
+
+    number: int
+    size: int
+    stream: str
+    piece: Piece
+    options: TextOptions
+
+
+Input: TypeAlias = UnitPart | TextPiece
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs that one process reads together.
+
+    Attributes:
+        number: number of the task.
+        inputs: the inputs, in order.
+    """
+
+    number: int
+    inputs: tuple[Input, ...]
+
+    def record(self, folder: Path) -> Path:
+        """Return the path of the file that tells that the task is complete."""
+        return folder / f"task-{self.number:06d}.json"
+
+
+def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any]:
+    """Write the runs of a task and its record; return the record, at once if the task is complete already.
+
+    The record has the names of the runs with their streams and numbers of documents and tokens, the seconds of speech
+    of each stream, and what was left out of each, by reason.
+
+    Args:
+        folder: folder of runs and records.
+        settings: settings of the build.
+        task: inputs to read.
+
+    Raises:
+        OSError: if an input cannot be read, or the disk is full.
+        ValueError: if a part of a corpus is damaged or does not fit the vocabulary.
+    """
+    path = task.record(folder)
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    collector = _Collector(folder, settings.seed, task.number)
+    skipped: dict[str, Skipped] = {}
+    for one in task.inputs:
+        if isinstance(one, UnitPart):
+            made = _of_part(one, settings)
+        else:
+            made = _of_piece(one, settings, skipped.setdefault(one.stream, Skipped()))
+        for stream, table, seconds in made:
+            collector.add(stream, table, seconds, one.number)
+    collector.flush()
+    record = {
+        "runs": collector.runs,
+        "seconds": {"/".join(stream): seconds for stream, seconds in collector.seconds.items()},
+        "skipped": {stream: [dict(found.counts), found.examples] for stream, found in skipped.items()},
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return record
+
+
+class _Collector:
+    """Documents of a task by stream, which become runs when there are many."""
+
+    def __init__(self, folder: Path, seed: int, task: int) -> None:
+        self.folder, self.seed, self.task = folder, seed, task
+        self.runs: list[dict[str, Any]] = []
+        self.seconds: dict[Stream, float] = {}
+        self._kept: dict[Stream, list[tuple[Documents, int]]] = {}
+        self._tokens: dict[Stream, int] = {}
+
+    def add(self, stream: Stream, table: Documents, seconds: float, number: int) -> None:
+        self._kept.setdefault(stream, []).append((table, number))
+        self._tokens[stream] = self._tokens.get(stream, 0) + len(table.tokens)
+        self.seconds[stream] = self.seconds.get(stream, 0.0) + seconds
+        if self._tokens[stream] > TOKENS_IN_MEMORY:
+            self._write(stream)
+
+    def flush(self) -> None:
+        for stream in list(self._kept):
+            self._write(stream)
+
+    def _write(self, stream: Stream) -> None:
+        kept = self._kept.pop(stream)
+        numbers = [np.full(len(table), number, dtype=np.uint32) for table, number in kept]
+        table = Documents.concatenate([table for table, _ in kept])
+        split, folder = stream
+        name = f"{split}-{folder}-{self.task:06d}-{len(self.runs):03d}.safetensors"
+        write_run(self.folder / name, Sorted.of(table, np.concatenate(numbers), self.seed))
+        tokens = self._tokens.pop(stream)
+        self.runs.append({"stream": "/".join(stream), "file": name, "documents": len(table), "tokens": tokens})
+
+
+def _of_part(part: UnitPart, settings: BuildSettings) -> Made:
+    corpus = _corpus(part.folder, part.split)
+    maker = _maker(settings.text_tokenizer, settings.vocabulary, settings.transcripts)
+    for kind, (table, seconds) in maker.documents(corpus.table(part.part), corpus.layout).items():
+        yield (part.split, kind), table, seconds
+
+
+def _of_piece(piece: TextPiece, settings: BuildSettings, skipped: Skipped) -> Made:
+    texts = texts_of(piece.piece, piece.options, skipped)
+    tokenizer = _tokenizer(settings.text_tokenizer)
+    for batch in encoded_texts(texts, tokenizer, settings.text_validation, skipped):
+        for split, chosen in (("train", ~batch.held_out), ("validation", batch.held_out)):
+            if split in settings.splits and chosen.any():
+                yield (split, piece.stream), _text_table(batch).take(np.flatnonzero(chosen)), 0.0
+
+
+def _text_table(batch: EncodedTexts) -> Documents:
+    ones = np.ones(len(batch.keys), dtype=np.uint32)
+    return Documents(batch.tokens, batch.counts, 0 * ones, ones, batch.keys)
+
+
+@lru_cache(maxsize=4)
+def _corpus(folder: str, split: str) -> UnitCorpus:
+    return UnitCorpus(folder, split)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: str) -> TextTokenizer:
+    return TextTokenizer.load(path)
+
+
+@lru_cache(maxsize=1)
+def _maker(path: str, vocabulary: Vocabulary, transcripts: bool) -> PartTables:
+    return PartTables(_tokenizer(path), vocabulary, transcripts)
