@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.blocks import read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks as build
 
@@ -10,7 +11,9 @@ def build_blocks(
     units: list[str],
     text_tokenizer: str,
     out: str,
-    text: list[str] | None = None,
+    text: list[str] | dict[str, list[str]] | None = None,
+    text_field: str | dict[str, str] = "text",
+    text_documents: str | dict[str, str] = "line",
     splits: tuple[str, ...] = ("train", "validation", "test"),
     transcripts: bool = True,
     text_validation: float = 0.01,
@@ -26,11 +29,13 @@ def build_blocks(
     """Turn tokenised corpora and text into training blocks, OUT/SPLIT/{text,speech,aligned}.
 
     All utterances go into the speech stream, those with word times into the aligned stream, text files and
-    transcripts into the text stream. Blocks that were there before are replaced once the new ones are
-    complete.
+    transcripts into the text stream. Sources of text with names of their own get a stream each, text-NAME, which a
+    training can weigh by itself. Documents that cannot be read are left out, counted and reported. Blocks that were
+    there before are replaced once the new ones are complete.
 
     Examples:
         spiritlm build-blocks '[data/units/mine]' data/base_lm/llama-2-7b data/blocks --text '[texts.txt]'
+        spiritlm build-blocks '[data/units/mine]' lm data/blocks --text '{web: [web/*.jsonl.zst], books: [books]}'
         spiritlm build-blocks '[data/units/a, data/units/b]' data/text_tokenizer data/blocks --end-of-document false
 
     Args:
@@ -39,10 +44,15 @@ def build_blocks(
             AutoTokenizer reads it; one whose ids an export could not keep is refused. The folder of a language model
             with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.
         out: folder to write the blocks to.
-        text: text files for the text stream, one document per line.
+        text: files, folders and patterns of text for the text stream; or several such lists by names, each for a stream
+            of its own. Plain text, JSON lines (.jsonl, .ndjson, .json), both also compressed (.gz, .bz2, .xz, .zst),
+            Parquet, Arrow, and folders of Dataset.save_to_disk. Of a folder, all files with such endings are read.
+        text_field: field or column of the text in JSON lines, Parquet and Arrow files; for all sources, or by name.
+        text_documents: what a document of a plain text file is: "line"; "blank_line", the lines up to the next blank
+            one; or "file"; for all sources, or by name.
         splits: splits to build; a corpus that has no validation or test split is left out of that split.
         transcripts: whether the transcripts of the corpora also go into the text stream.
-        text_validation: share of the lines of text files that goes to validation.
+        text_validation: share of the documents of text files that goes to validation.
         expressive: false drops pitch and style codes of shards that have them; left out, as the language model, or else
             all of them are kept.
         num_tasks: number of task markers, 2 for ASR and TTS pairs; left out, as the language model, or else 0.
@@ -59,11 +69,14 @@ def build_blocks(
         block_tokens: approximate number of tokens in one block.
         seed: seed of the shuffle of the documents.
     """
+    skipped = Skipped()
     summary = build(
         units,
         text_tokenizer,
         out,
         text,
+        text_field=text_field,
+        text_documents=text_documents,
         splits=splits,
         transcripts=transcripts,
         text_validation=text_validation,
@@ -75,6 +88,7 @@ def build_blocks(
         codebook_delay=codebook_delay,
         block_tokens=block_tokens,
         seed=seed,
+        skipped=skipped,
     )
     ending = read_manifest(Path(out) / next(iter(summary))).vocabulary.end_of_document
     if ending is None:
@@ -86,3 +100,5 @@ def build_blocks(
         print(
             f"{name:<20}{row['blocks']:>8,}{row['documents']:>12,}{row['text_tokens']:>14,}{row['speech_tokens']:>15,}"
         )
+    for line in skipped.lines():
+        print(f"Left out: {line}")

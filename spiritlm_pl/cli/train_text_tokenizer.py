@@ -1,9 +1,10 @@
 """`spiritlm train-text-tokenizer`: a SentencePiece model from text files and transcripts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from spiritlm_pl.data.build_blocks import file_texts
+from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import open_source
 from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.data.utterances import spoken_text
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -14,6 +15,7 @@ def train(
     corpora: list[str] | None = None,
     units: list[str] | None = None,
     text: list[str] | None = None,
+    text_field: str = "text",
     vocab_size: int | None = None,
 ) -> None:
     """Train a SentencePiece tokenizer (BPE with byte fallback) on training transcripts and text files.
@@ -26,14 +28,12 @@ def train(
         out: folder to write tokenizer.model to.
         corpora: corpus folders, as written by spiritlm prepare.
         units: tokenised corpora, as written by spiritlm predict.
-        text: text files with one sentence or paragraph per line.
+        text: files, folders and patterns of text, as for build-blocks.
+        text_field: field or column of the text in JSON lines, Parquet and Arrow files.
         vocab_size: number of pieces; if left out, as many as the text gives, at most 1,000.
     """
-    lines = [
-        *_corpus_texts(corpora or []),
-        *_unit_texts(units or []),
-        *(line for name in text or [] for _, line in file_texts(Path(name))),
-    ]
+    skipped = Skipped()
+    lines = [*_corpus_texts(corpora or []), *_unit_texts(units or []), *_file_texts(text or [], text_field, skipped)]
     tokenizer = train_text_tokenizer(lines, vocab_size)
     tokenizer.save(out)
     words = sum(len(line.split()) for line in lines)
@@ -42,6 +42,14 @@ def train(
         f"{out}: {tokenizer.vocab_size:,} pieces from {len(lines):,} texts, "
         f"{words:,} words, {pieces / max(words, 1):.2f} pieces a word"
     )
+    for line in skipped.lines():
+        print(f"Left out: {line}")
+
+
+def _file_texts(patterns: list[str], field: str, skipped: Skipped) -> Iterator[str]:
+    if patterns:
+        for _, text in open_source(patterns, TextOptions(field=field)).all_texts(skipped):
+            yield from text.splitlines()
 
 
 def _corpus_texts(folders: list[str]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 - speech: every utterance with units.
 - aligned: every utterance with units and word times. A token belongs to the word in which its unit or code starts.
   Tokens before the first word go to the first word, and those of a pause to the word before it.
-- text: lines of text files, and the transcripts of the corpora.
+- text: documents of text files, and the transcripts of the corpora. Sources of texts that have names give a stream
+  each, text-NAME.
 
 Every document ends with the text tokenizer's end token, and may open with its begin token. The vocabulary of the blocks
 records both, and the tokens are inserted when documents are cut into rows.
@@ -15,43 +16,31 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
-from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, read_manifest, write_block, write_manifest
+from spiritlm_pl.data.blocks import (
+    MANIFEST,
+    STREAM_KINDS,
+    TEXT_FINGERPRINT,
+    read_manifest,
+    stream_folder,
+    write_block,
+    write_manifest,
+)
 from spiritlm_pl.data.corpus_store import UnitCorpus, common_layout
 from spiritlm_pl.data.documents import Document
-from spiritlm_pl.data.rng import between, name_key
 from spiritlm_pl.data.shuffling import Shuffler
-from spiritlm_pl.data.utterances import documents_of, text_document
+from spiritlm_pl.data.text_documents import encoded_texts
+from spiritlm_pl.data.text_streams import described, hashes, open_sources
+from spiritlm_pl.data.utterances import documents_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.provenance import file_sha256
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
-
-PARTS_IN_10_000 = 10_000
-
-
-def file_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield names and contents of the documents of a text file, one per line; empty lines are skipped.
-
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if the file is not UTF-8 or holds no text.
-    """
-    _check_file(path)
-    empty = True
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream):
-                if text := line.strip():
-                    empty = False
-                    yield f"{path.name}:{number}", text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"text must be UTF-8, but {path} is not: {error}") from None
-    if empty:
-        raise ValueError(f"text must hold words, but {path} is empty instead")
 
 
 def write_stream(
@@ -87,7 +76,9 @@ def build_blocks(
     units: list[str],
     text_tokenizer: str,
     out: str,
-    text: list[str] | None = None,
+    text: list[str] | dict[str, list[str]] | None = None,
+    text_field: str | dict[str, str] = "text",
+    text_documents: str | dict[str, str] = "line",
     splits: tuple[str, ...] = ("train", "validation", "test"),
     transcripts: bool = True,
     text_validation: float = 0.01,
@@ -99,8 +90,11 @@ def build_blocks(
     codebook_delay: int | None = None,
     block_tokens: int = 4_194_304,
     seed: int = 0,
+    skipped: Skipped | None = None,
 ) -> dict[str, dict[str, int]]:
     """Build training blocks; `spiritlm_pl.cli.build_blocks` describes the arguments.
+
+    Besides, `skipped` is where to count what is left out of the text files; None forgets it, but for the manifests.
 
     Returns:
         For each "split/stream" its numbers of blocks, documents, text tokens and speech tokens.
@@ -131,57 +125,97 @@ def build_blocks(
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
     check_text_tokenizer(text_tokenizer, vocabulary)
-    files = [Path(name) for name in text or []]
-    for path in files:
-        _check_file(path)
+    text_sources = open_sources(text, text_field, text_documents)
     fresh = Path(out) / ".new"  # an earlier build stays until this one is complete
     shutil.rmtree(fresh, ignore_errors=True)
+    common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
     try:
-        for split in splits:
-            sources = {
-                "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
-                "text": {str(path): file_sha256(path) for path in files},
-                "seed": seed,
-                TEXT_FINGERPRINT: tokenizer.fingerprint,
-            }
-            with ExitStack() as stack:
-                streams = {
-                    kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed))
-                    for kind in STREAM_KINDS
+        for name in text_sources:
+            if name is not None:
+                with _TextStreams(fresh, splits, name, seed) as texts:
+                    texts.read(text_sources[name], tokenizer, text_validation, skipped)
+                    for split in splits:
+                        texts.write(split, vocabulary, block_tokens, common)
+        with _TextStreams(fresh, splits, None, seed) as texts:
+            if None in text_sources:
+                texts.read(text_sources[None], tokenizer, text_validation, skipped)
+            for split in splits:
+                sources = {
+                    **common,
+                    "units": {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora[split]},
                 }
-                seconds = dict.fromkeys(STREAM_KINDS, 0.0)
-                for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
-                    streams[kind].add(document)
-                    seconds[kind] += duration
-                for path in files:
-                    for document in _file_documents(path, tokenizer, split, text_validation):
-                        streams["text"].add(document)
-                for kind, documents in streams.items():
-                    if documents.num_documents:
-                        spoken = {} if kind == "text" else {"seconds": seconds[kind]}
-                        write_stream(
-                            fresh / split / kind, kind, documents, vocabulary, block_tokens, {**sources, **spoken}
-                        )
-        built = [(split, kind) for split in splits for kind in STREAM_KINDS if (fresh / split / kind).is_dir()]
+                with ExitStack() as stack:
+                    spoken = {
+                        kind: stack.enter_context(Shuffler(fresh / split / f".{kind}.shuffle", seed))
+                        for kind in STREAM_KINDS
+                        if kind != "text"
+                    }
+                    streams = {**spoken, "text": texts.shufflers[split]}
+                    seconds = dict.fromkeys(STREAM_KINDS, 0.0)
+                    for kind, document, duration in _documents(corpora[split], tokenizer, vocabulary, transcripts):
+                        streams[kind].add(document)
+                        seconds[kind] += duration
+                    for kind, documents in spoken.items():
+                        if documents.num_documents:
+                            facts = {**sources, "seconds": seconds[kind]}
+                            write_stream(fresh / split / kind, kind, documents, vocabulary, block_tokens, facts)
+                texts.write(split, vocabulary, block_tokens, sources)
+        built = [(split, name) for split in splits for name in _stream_names(fresh / split)]
         if not built:
             raise ValueError("units and text must hold documents, but hold none")
         with interrupts_held():  # so that all splits have one vocabulary
             for split in splits:
-                for kind in STREAM_KINDS:
-                    put_in_place(fresh / split / kind, Path(out) / split / kind)
+                for name in {*_stream_names(fresh / split), *_stream_names(Path(out) / split)}:
+                    put_in_place(fresh / split / name, Path(out) / split / name)
             write_note(out, "build_blocks", units)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return {f"{split}/{kind}": _summary(Path(out) / split / kind) for split, kind in built}
+    return {f"{split}/{name}": _summary(Path(out) / split / name) for split, name in built}
 
 
-def _file_documents(path: Path, tokenizer: TextTokenizer, split: str, text_validation: float) -> Iterator[Document]:
-    """Yield the lines of a text file that belong to a split, as documents."""
-    for name, line in file_texts(path):
-        if _text_split(line, text_validation) == split:
-            document = text_document(name, line, tokenizer)
-            if document is not None:  # None for a line of control characters only
-                yield document
+class _TextStreams:
+    """Documents of one text stream in all splits, from a source of texts and from transcripts."""
+
+    def __init__(self, folder: Path, splits: tuple[str, ...], name: str | None, seed: int) -> None:
+        """Take the folder of the build, and the name of the source, or None for the stream without a name."""
+        self.folder, self.stream = folder, stream_folder("text", name)
+        self.shufflers = {split: Shuffler(folder / split / f".{self.stream}.shuffle", seed) for split in splits}
+        self.facts: dict[str, Any] = {"text": {}}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        for shuffler in self.shufflers.values():
+            self._stack.enter_context(shuffler)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def read(
+        self, source: TextSource, tokenizer: TextTokenizer, validation: float, skipped: Skipped | None = None
+    ) -> None:
+        """Read the documents of a source into the splits to which they belong; add to `skipped` what is left out."""
+        own = Skipped()
+        for batch in encoded_texts(source.all_texts(own), tokenizer, validation, own):
+            for split, held_out in (("train", False), ("validation", True)):
+                if split in self.shufflers:
+                    for document in batch.documents(held_out):
+                        self.shufflers[split].add(document)
+        self.facts = {"text": hashes(source.files), "text_options": described(source, own)}
+        if skipped is not None:
+            skipped.merge(own)
+
+    def write(self, split: str, vocabulary: Vocabulary, block_tokens: int, sources: dict[str, Any]) -> None:
+        """Write the documents of a split as blocks, if there are any."""
+        documents, folder = self.shufflers[split], self.folder / split / self.stream
+        if documents.num_documents:
+            write_stream(folder, "text", documents, vocabulary, block_tokens, {**sources, **self.facts})
+
+
+def _stream_names(folder: Path) -> list[str]:
+    """Return the names of the streams that a split has, in a fixed order."""
+    texts = sorted(path.parent.name for path in folder.glob(f"{stream_folder('text', '*')}/{MANIFEST}"))
+    return [name for name in ("text", *texts, *STREAM_KINDS[1:]) if (folder / name).is_dir()]
 
 
 def _documents(
@@ -199,17 +233,6 @@ def _corpora(units: list[str], split: str) -> list[UnitCorpus]:
     return [
         UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
     ]
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"text must be a file, but {path} is not there")
-
-
-def _text_split(line: str, validation: float) -> str:
-    """Assign a line to a split by its hash, so that equal lines fall into the same split."""
-    drawn = between(name_key(" ".join(line.split())), 0, PARTS_IN_10_000 - 1)
-    return "validation" if drawn < validation * PARTS_IN_10_000 else "train"
 
 
 def _summary(folder: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from spiritlm_pl.runtime.provenance import atomic_path
 MODEL_FILE = "tokenizer.model"
 SPACE = "\u2581"  # SentencePiece's character for a space
 TEXT_MARKER = "[Text]"
+MOST_WORDS = 1 << 18  # words whose ids are kept
 SPECIAL = ("<s>", "</s>", "<unk>")
 
 
@@ -43,6 +44,10 @@ class Backend(ABC):
     @abstractmethod
     def encode(self, text: str, continuing: bool) -> list[int]:
         """Encode a text as token ids, with a space before it if it is `continuing` after something."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode whole texts, each as `encode` does it on its own."""
+        return [self.encode(text, False) for text in texts]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text."""
@@ -92,7 +97,7 @@ class SentencePiece(Backend):
         ids = self.words.get(word)
         if ids is None:
             ids = self.with_space.encode(word)
-            if len(self.words) < 1 << 18:
+            if len(self.words) < MOST_WORDS:
                 self.words[word] = ids
         return ids
 
@@ -153,6 +158,7 @@ class HuggingFace(Backend):
     def __init__(self, folder: Path) -> None:
         """Open the tokenizer of a folder."""
         self.tokenizer: Any = _opened(folder)
+        self.words: dict[tuple[str, bool], list[int]] = {}
         ids = self.tokenizer.get_vocab()
         self.vocab_size = ids.get(TEXT_MARKER, max(ids.values()) + 1)  # ids may have gaps; an export has speech tokens
         self.own_size = max(self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()) + 1
@@ -170,6 +176,26 @@ class HuggingFace(Backend):
         """Encode a text as it is, including its white space."""
         apart = continuing and text != "" and not text[0].isspace()
         return self._encode(self.space + text if apart else text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode whole texts, in several threads if the process may use them, without the places of the tokens."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True  # names of special tokens in a text are text
+        return [found.ids for found in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode each word of a text; words are kept, because few of them are most of a corpus."""
+        return [self._word(word.strip(), place > 0) for place, word in enumerate(words)]
+
+    def _word(self, word: str, continuing: bool) -> list[int]:
+        ids = self.words.get((word, continuing))
+        if ids is None:
+            ids = self.encode(word, continuing)
+            if len(self.words) < MOST_WORDS:
+                self.words[word, continuing] = ids
+        return list(ids)
 
     def decode(self, ids: list[int]) -> str:
         """Decode token ids to text, without the space before it."""

@@ -197,6 +197,15 @@ class TextTokenizer:
         """
         return list(self.backend.encode(text, continuing))
 
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode whole texts, each with the ids that `encode` gives it."""
+        return self.backend.encode_batch(texts)
+
+    @property
+    def keeps_line_breaks(self) -> bool:
+        """Whether line breaks of a text are among its tokens; a SentencePiece model is given words alone."""
+        return self.encode("a\nb") != self.encode("a b")
+
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text; joined, the ids are those of the text with single spaces."""
         return self.backend.encode_words(words)

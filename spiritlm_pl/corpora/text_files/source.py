@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from spiritlm_pl.corpora.text_files.files import Piece, TextFile, find_files
 from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
@@ -89,6 +90,16 @@ def open_source(patterns: Sequence[str], options: TextOptions) -> TextSource:
         else:
             _check_beginning(file, options.field)
     return TextSource(name=", ".join(patterns), files=tuple(files), options=options)
+
+
+def file_texts(path: Path) -> Iterator[Text]:
+    """Yield keys and texts of the documents of one file, a line each where it is plain text.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not what its name says or holds no text.
+    """
+    yield from open_source([str(path)], TextOptions()).all_texts(Skipped())
 
 
 def _check_beginning(file: TextFile, field: str) -> None:

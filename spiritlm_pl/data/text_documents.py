@@ -1,0 +1,96 @@
+"""Texts as documents of token ids, many at a time, and their division into training and validation.
+
+Shapes: D documents, N tokens of all of them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spiritlm_pl.corpora.text_files.readers import Text
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.data.documents import Document, WordIds, bounds
+from spiritlm_pl.data.rng import Keys, name_key
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+
+BATCH_CHARACTERS = 1 << 20  # of texts that are encoded together
+BATCH_TEXTS = 1_024
+PARTS = 1 << 32  # of which a text is drawn into one
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTexts:
+    """Documents of text alone.
+
+    Attributes:
+        keys: 64-bit name of each document (D,).
+        held_out: whether each document belongs to the validation split (D,), bool.
+        counts: number of tokens of each document (D,), at least 1.
+        tokens: token ids of all documents (N,).
+    """
+
+    keys: Keys
+    held_out: npt.NDArray[np.bool_]
+    counts: npt.NDArray[np.uint32]
+    tokens: npt.NDArray[np.uint32]
+
+    def documents(self, held_out: bool) -> Iterator[Document]:
+        """Yield the documents of the validation split, or those of the training split."""
+        starts = bounds(self.counts)
+        for number in np.flatnonzero(self.held_out == held_out):
+            ids = self.tokens[starts[number] : starts[number + 1]].tolist()
+            yield Document(int(self.keys[number]), [WordIds(ids, [])])
+
+
+def encoded_texts(
+    texts: Iterable[Text], tokenizer: TextTokenizer, validation: float, skipped: Skipped
+) -> Iterator[EncodedTexts]:
+    """Encode whole texts, as many at a time as memory should hold.
+
+    Args:
+        texts: keys and texts of the documents.
+        tokenizer: tokenizer of the language model.
+        validation: share of the documents that goes to validation, in [0, 1).
+        skipped: where to count texts without a token, such as control characters alone, and those whose line breaks the
+            tokenizer does not keep.
+    """
+    keeps_line_breaks = tokenizer.keeps_line_breaks
+    for batch in _batches(texts):
+        found = tokenizer.encode_batch([text for _, text in batch])
+        for (key, text), ids in zip(batch, found, strict=True):
+            if not ids:
+                skipped.add("text without tokens", key)
+            elif not keeps_line_breaks and "\n" in text:
+                skipped.add("line breaks of a document, which the text tokenizer makes spaces", key)
+        kept = [(key, text, ids) for (key, text), ids in zip(batch, found, strict=True) if ids]
+        yield EncodedTexts(
+            keys=np.array([name_key(key) for key, _, _ in kept], dtype=np.uint64),
+            held_out=np.array([is_held_out(text, validation) for _, text, _ in kept], dtype=bool),
+            counts=np.array([len(ids) for _, _, ids in kept], dtype=np.uint32),
+            tokens=np.array([token for _, _, ids in kept for token in ids], dtype=np.uint32),
+        )
+
+
+def is_held_out(text: str, validation: float) -> bool:
+    """Assign a text to training or validation by its hash, so that equal texts fall into the same split.
+
+    Args:
+        text: text of a document; its white space does not count.
+        validation: share of the texts that goes to validation.
+    """
+    return validation > 0 and name_key(" ".join(text.split())) >> 32 < validation * PARTS
+
+
+def _batches(texts: Iterable[Text]) -> Iterator[Sequence[Text]]:
+    batch: list[Text] = []
+    size = 0
+    for text in texts:
+        if batch and (size + len(text[1]) > BATCH_CHARACTERS or len(batch) == BATCH_TEXTS):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text[1])
+    if batch:
+        yield batch

@@ -1,0 +1,74 @@
+"""Text streams of training blocks: which sources of texts they come from, and what their manifests say about them."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spiritlm_pl.corpora.text_files.files import TextFile
+from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import TextSource, open_source
+from spiritlm_pl.runtime.provenance import file_sha256
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+MOST_FILES = 1_000  # files that a manifest names one by one
+
+Paths = Sequence[str] | Mapping[str, Sequence[str]] | None
+Setting = str | Mapping[str, str]  # for all sources, or for each by its name
+
+
+def open_sources(text: Paths, field: Setting = "text", documents: Setting = "line") -> dict[str | None, TextSource]:
+    """Find the files of all text streams.
+
+    Args:
+        text: paths and patterns of one source, or of several by their names.
+        field: field of the text in JSON lines and tables.
+        documents: what a document of a plain text file is: line, blank_line or file.
+
+    Returns:
+        The sources by name; the name is None where there is one source without a name.
+
+    Raises:
+        FileNotFoundError: if files are missing.
+        ValueError: if a name or an option is wrong, or files are not what they should be.
+    """
+    named: dict[str | None, Sequence[str]] = {}
+    if isinstance(text, Mapping):
+        named.update(text)
+    elif text:
+        named[None] = text
+    for name, paths in named.items():
+        if name is not None and not NAME.fullmatch(name):
+            raise ValueError(f"text must name sources with a-z, 0-9 and _, but one is {name!r} instead")
+        if not paths:
+            raise ValueError(f"text must name files of each source, but {name} has none")
+    options = {"text_field": field, "text_documents": documents}
+    for option, value in options.items():
+        if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(map(str, named)))):
+            raise ValueError(f"{option} must be of sources that text names, but is of {', '.join(unknown)}")
+    return {
+        name: open_source(
+            list(paths), TextOptions(field=_of(field, name, "text"), documents=_of(documents, name, "line"))
+        )
+        for name, paths in named.items()
+    }
+
+
+def _of(setting: Setting, name: str | None, default: str) -> str:
+    return setting.get(str(name), default) if isinstance(setting, Mapping) else setting
+
+
+def hashes(files: Sequence[TextFile]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
+    found = {str(file.path): file_sha256(file.path) for file in files}
+    if len(found) <= MOST_FILES:
+        return found
+    joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()
+    return {f"{len(found)} files, {next(iter(found))} and so on": joined}
+
+
+def described(source: TextSource, skipped: Skipped) -> dict[str, Any]:
+    """Describe for a manifest how a source was read, and what was left out, by reason."""
+    kept = {"field": source.options.field, "documents": source.options.documents}
+    return {**kept, "left_out": dict(sorted(skipped.counts.items()))}
