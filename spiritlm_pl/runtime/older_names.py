@@ -94,7 +94,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "text_backends": ("text_tokenizers.backends",),
     "tokens": (),
     "tokens.blocks": ("data.blocks",),
-    "tokens.build_blocks": ("data.build_blocks", "data.utterances", "data.block_vocabulary"),
+    "tokens.build_blocks": (
+        "data.build_blocks",
+        "data.utterances",
+        "data.block_vocabulary",
+        "corpora.text_files.source",
+    ),
     "tokens.corpus_store": ("data.corpus_store", "data.frames"),
     "tokens.documents": ("data.documents",),
     "tokens.interleave": ("data.interleave",),

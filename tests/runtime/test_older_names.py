@@ -27,6 +27,7 @@ GONE = {
     "generation.streaming.SpeechStream",
     "lm.kinds.SUFFIXES",
     "speech.contract.SIZES",
+    "tokens.build_blocks.PARTS_IN_10_000",
     "tokens.corpus_store.CODES",
     "tokens.corpus_store.EXPRESSIVE_SCHEMA",
     "tokens.merge.BASE_RATE",
