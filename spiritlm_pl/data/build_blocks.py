@@ -118,6 +118,11 @@ def build_blocks(
     records = work.shared(
         tasks, lambda task: task.record(work.records), partial(run_task, work.records, settings), num_jobs, "reading"
     )
+    of_texts = {stream_folder("text", name): source for name, source in texts.items()}
+    for folder, source in of_texts.items():
+        if not any(record["texts"].get(folder) for record in records):
+            work.remove()
+            source.raise_empty(_skipped(records, folder))
     made = _streams(records)
     if not made:
         work.remove()
@@ -132,7 +137,6 @@ def build_blocks(
     if work.rank:
         return {}
     common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
-    of_texts = {stream_folder("text", name): source for name, source in texts.items()}
     for name, stream in made.items():
         split, _, folder = name.partition("/")
         own = [entry for group, some in zip(groups, entries, strict=True) if group.stream == name for entry in some]

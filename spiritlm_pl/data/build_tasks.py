@@ -114,7 +114,7 @@ def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any
     """Write the runs of a task and its record; return the record, at once if the task is complete already.
 
     The record has the names of the runs with their streams and numbers of documents and tokens, the seconds of speech
-    of each stream, and what was left out of each, by reason.
+    of each stream, the number of documents from text files, and what was left out of them, by reason.
 
     Args:
         folder: folder of runs and records.
@@ -131,17 +131,22 @@ def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any
         return found
     collector = _Collector(folder, settings.seed, task.number)
     skipped: dict[str, Skipped] = {}
+    texts: dict[str, int] = {}
     for one in task.inputs:
         if isinstance(one, UnitPart):
             made = _of_part(one, settings)
         else:
             made = _of_piece(one, settings, skipped.setdefault(one.stream, Skipped()))
+            texts.setdefault(one.stream, 0)
         for stream, table, seconds in made:
             collector.add(stream, table, seconds, one.number)
+            if isinstance(one, TextPiece):
+                texts[one.stream] += len(table)
     collector.flush()
     record = {
         "runs": collector.runs,
         "seconds": {"/".join(stream): seconds for stream, seconds in collector.seconds.items()},
+        "texts": texts,
         "skipped": {stream: [dict(found.counts), found.examples] for stream, found in skipped.items()},
     }
     with atomic_path(path) as temporary:

@@ -1,6 +1,9 @@
 """Unit shards and text to blocks: what belongs to which word, splits, sources, and the commands."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +19,6 @@ from spiritlm_pl.data.block_vocabulary import delimited
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.documents import Document, WordIds
-from spiritlm_pl.data.shuffling import Shuffler
 from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -151,8 +152,63 @@ def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("spiritlm_pl.data.blocks.save_file", full_at_the_fourth)
     with pytest.raises(OSError, match="No space left"):
         build_blocks(*arguments, seed=1)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in before} == before
+    monkeypatch.undo()
+    build_blocks(*arguments, seed=1)  # goes on with what was sorted
     assert not list(folder.glob(".*"))
+    build_blocks(*arguments[:2], str(tmp_path / "whole"), seed=1)
+    assert _blocks(folder) == _blocks(tmp_path / "whole")
+
+
+def _blocks(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def test_what_was_sorted_for_another_build_is_not_used(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    for seed, told in ((1, True), (2, False)):
+        monkeypatch.setattr("spiritlm_pl.data.build_blocks.write_manifest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_blocks(*arguments, seed=1)
+        monkeypatch.undo()
+        capsys.readouterr()
+        build_blocks(*arguments, seed=seed)
+        assert ("going on where an earlier run was interrupted" in capsys.readouterr().err) == told
+        build_blocks(*arguments[:2], str(tmp_path / f"whole{seed}"), seed=seed)
+        assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / f"whole{seed}")
+
+
+def test_the_blocks_are_the_same_for_any_number_of_processes(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name in ("a", "b"):
+        lines = [f"{name} cat ran to mat number {number} and back again" for number in range(400)]
+        (texts / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    script = (
+        "from spiritlm_pl.data.build_blocks import build_blocks\n"
+        "from spiritlm_pl.data import build_plan\n"
+        "if __name__ == '__main__':\n"
+        "    build_plan.SMALLEST_TASK = 2_000\n"
+        f"    build_blocks([{str(units)!r}], {str(tmp_path / 'tokenizer')!r}, OUT, [{str(texts)!r}], num_jobs=JOBS,"
+        " block_tokens=400)\n"
+    )
+    for name, jobs, size in (("one", 1, 1), ("two", 2, 1), ("ranks", 1, 2)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(script.replace("OUT", repr(str(tmp_path / name))).replace("JOBS", str(jobs)), encoding="utf-8")
+        ranks = [{"RANK": str(rank), "WORLD_SIZE": str(size)} for rank in range(size)]
+        running = [subprocess.Popen([sys.executable, file], env={**os.environ, **rank}) for rank in ranks]
+        assert [process.wait(120) for process in running] == [0] * size
+    found = [_blocks(tmp_path / name) for name in ("one", "two", "ranks")]
+    assert found[0] == found[1] == found[2] and len(found[0]) > 10
+    assert not (tmp_path / "ranks/.new").exists()
 
 
 def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
@@ -264,40 +320,6 @@ def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -
         build_blocks(*arguments)
     with pytest.raises(ValueError, match="expressive must be True for .*lm, but is False instead"):
         build_blocks(*arguments, expressive=False)
-
-
-@pytest.mark.parametrize("block_tokens", [10**9, 300, 7])
-def test_a_shuffle_on_disk_is_the_shuffle_in_memory(tmp_path: Path, block_tokens: int) -> None:
-    documents = [Document(number * 7919, [WordIds([number] * (number % 9 + 1), [number])]) for number in range(200)]
-
-    def blocks(order: list[Document], memory: int) -> list[list[int]]:
-        with Shuffler(tmp_path / "spill", 3, memory) as shuffler:
-            for document in order:
-                shuffler.add(document)
-            assert (tmp_path / "spill").exists() == (memory < 10_000)
-            found = [[document.key for document in part] for part in shuffler.blocks(block_tokens)]
-        assert not (tmp_path / "spill").exists()
-        return found
-
-    whole = blocks(documents, 10**9)
-    assert whole == blocks(documents[::-1], 100)
-    keys = [key for part in whole for key in part]
-    assert sorted(keys) == [document.key for document in documents] != keys
-    sizes = [sum(documents[key // 7919].num_tokens for key in part) for part in whole]
-    assert max(sizes) < block_tokens + 11
-
-
-def test_a_shuffle_does_not_take_in_what_a_killed_one_left(tmp_path: Path) -> None:
-    for memory in (10, 10**9):
-        killed = Shuffler(tmp_path / "spill", 0, tokens_in_memory=10)
-        for number in range(50):
-            killed.add(Document(number, [WordIds([1, 2, 3], [])]))
-        assert any((tmp_path / "spill").iterdir())
-        with Shuffler(tmp_path / "spill", 0, memory) as shuffler:
-            for number in range(100, 120):
-                shuffler.add(Document(number, [WordIds([1], [])]))
-            keys = [document.key for part in shuffler.blocks(8) for document in part]
-        assert sorted(keys) == list(range(100, 120))
 
 
 def test_a_tokenizer_whose_pieces_reach_over_spaces_is_refused(units: Path, tmp_path: Path) -> None:
