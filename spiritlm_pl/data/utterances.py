@@ -1,11 +1,10 @@
-"""Utterances of a tokenised corpus as documents: text alone, speech alone, or words in both.
+"""Speech tokens of one utterance of a tokenised corpus, and its words in both modalities as a document.
 
 A token of speech belongs to the word in which it starts; a run of units or of pitch codes starts with its first frame.
 What is said before the first word goes to the first word, and a pause to the word before it. Codes of a neural codec
 stand frame by frame, so that words have whole frames; delays are applied to stretches (`spiritlm_pl.data.steps`).
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,37 +54,6 @@ def spoken_text(utterance: UnitUtterance) -> str:
     return " ".join(word.word for word in utterance.words).strip() or " ".join(utterance.text.split())
 
 
-def documents_of(
-    utterance: UnitUtterance,
-    layout: SpeechLayout,
-    tokenizer: TextTokenizer,
-    vocabulary: Vocabulary,
-    transcripts: bool = True,
-) -> Iterator[tuple[str, Document]]:
-    """Yield the documents that an utterance gives, by kind: speech, aligned and text, in this order.
-
-    Args:
-        utterance: tokenised utterance of a corpus.
-        layout: streams of its tokenizer.
-        tokenizer: text tokenizer for its words.
-        vocabulary: layout of the token ids.
-        transcripts: whether its text is a document, too.
-
-    Raises:
-        ValueError: if the utterance lacks a stream of the vocabulary.
-    """
-    if len(utterance.units):
-        parts = [ids.tolist() for ids in speech_of_words(utterance, layout, vocabulary)]
-        yield "speech", Document(name_key(utterance.id), [WordIds([], [token for part in parts for token in part])])
-        if (aligned := _aligned(utterance, parts, tokenizer)) is not None:
-            yield "aligned", aligned
-    if not transcripts:
-        return
-    written = spoken_text(utterance)
-    if (text := text_document(utterance.id, written, tokenizer)) is not None:
-        yield "text", text
-
-
 def aligned_document(
     utterance: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary
 ) -> Document | None:
@@ -97,20 +65,9 @@ def aligned_document(
         tokenizer: text tokenizer for its words.
         vocabulary: layout of the token ids.
     """
-    if not len(utterance.units):
+    if not len(utterance.units) or not utterance.words:
         return None
-    return _aligned(utterance, [ids.tolist() for ids in speech_of_words(utterance, layout, vocabulary)], tokenizer)
-
-
-def _aligned(utterance: UnitUtterance, parts: Sequence[list[int]], tokenizer: TextTokenizer) -> Document | None:
-    if not utterance.words:
-        return None
+    parts = speech_of_words(utterance, layout, vocabulary)
     texts = tokenizer.encode_words([word.word for word in utterance.words])
-    words = [WordIds(text, ids) for text, ids in zip(texts, parts, strict=True)]
+    words = [WordIds(text, ids.tolist()) for text, ids in zip(texts, parts, strict=True)]
     return Document(name_key(utterance.id), words) if any(word.text for word in words) else None
-
-
-def text_document(name: str, text: str, tokenizer: TextTokenizer) -> Document | None:
-    """Make a text-only document of a text; None if it is empty."""
-    ids = tokenizer.encode(text)
-    return Document(name_key(name), [WordIds(ids, [])]) if ids else None

@@ -185,29 +185,33 @@ def test_what_was_sorted_for_another_build_is_not_used(
         assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / f"whole{seed}")
 
 
-def test_the_blocks_are_the_same_for_any_number_of_processes(units: Path, tmp_path: Path) -> None:
+def test_the_blocks_are_the_same_for_any_number_of_processes(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
     texts = tmp_path / "texts"
     texts.mkdir()
     for name in ("a", "b"):
         lines = [f"{name} cat ran to mat number {number} and back again" for number in range(400)]
         (texts / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
-    script = (
-        "from spiritlm_pl.data.build_blocks import build_blocks\n"
-        "from spiritlm_pl.data import build_plan\n"
+    monkeypatch.setattr("spiritlm_pl.data.build_plan.SMALLEST_TASK", 2_000)
+    given = f"[{str(units)!r}], {str(tmp_path / 'tokenizer')!r}, {str(tmp_path / 'ranks')!r}, [{str(texts)!r}]"
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os\n"
+        "from spiritlm_pl.data import build_blocks, build_plan\n"
         "if __name__ == '__main__':\n"
         "    build_plan.SMALLEST_TASK = 2_000\n"
-        f"    build_blocks([{str(units)!r}], {str(tmp_path / 'tokenizer')!r}, OUT, [{str(texts)!r}], num_jobs=JOBS,"
-        " block_tokens=400)\n"
+        f"    build_blocks.build_blocks({given}, block_tokens=400, num_jobs=2 - int(os.environ['RANK']))\n",
+        encoding="utf-8",
     )
-    for name, jobs, size in (("one", 1, 1), ("two", 2, 1), ("ranks", 1, 2)):
-        file = tmp_path / f"{name}.py"
-        file.write_text(script.replace("OUT", repr(str(tmp_path / name))).replace("JOBS", str(jobs)), encoding="utf-8")
-        ranks = [{"RANK": str(rank), "WORLD_SIZE": str(size)} for rank in range(size)]
-        running = [subprocess.Popen([sys.executable, file], env={**os.environ, **rank}) for rank in ranks]
-        assert [process.wait(120) for process in running] == [0] * size
-    found = [_blocks(tmp_path / name) for name in ("one", "two", "ranks")]
-    assert found[0] == found[1] == found[2] and len(found[0]) > 10
+    ranks = [{"RANK": str(rank), "WORLD_SIZE": "2"} for rank in range(2)]
+    running = [subprocess.Popen([sys.executable, script], env={**os.environ, **rank}) for rank in ranks]
+    tokenizer, out = str(tmp_path / "tokenizer"), tmp_path / "one"
+    build_blocks([str(units)], tokenizer, str(out), [str(texts)], block_tokens=400)
+    assert [process.wait(120) for process in running] == [0, 0]
+    found = _blocks(out)
+    assert found == _blocks(tmp_path / "ranks") and len(found) > 10
     assert not (tmp_path / "ranks/.new").exists()
 
 

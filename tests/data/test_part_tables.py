@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.documents import Documents
+from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.merge import run_starts
 from spiritlm_pl.data.part_tables import PartTables
-from spiritlm_pl.data.utterances import documents_of
+from spiritlm_pl.data.rng import name_key
+from spiritlm_pl.data.utterances import aligned_document, speech_of, spoken_text
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, Stream
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -43,6 +44,18 @@ def utterance(name: str, frames: list[int], words: list[tuple[str, float]], layo
         num_frames=len(frames),
         codes=codes if layout.expressive else {},
     )
+
+
+def documents_of(one: UnitUtterance, layout: SpeechLayout, tokenizer: TextTokenizer, vocabulary: Vocabulary):
+    """Yield the documents of one utterance by kind, the plain way."""
+    if len(one.units):
+        yield "speech", Document(name_key(one.id), [WordIds([], speech_of(one, layout, vocabulary).ids(vocabulary))])
+    aligned = aligned_document(one, layout, tokenizer, vocabulary)
+    if aligned is not None:
+        yield "aligned", aligned
+    ids = tokenizer.encode(spoken_text(one))
+    if ids:
+        yield "text", Document(name_key(one.id), [WordIds(ids, [])])
 
 
 UTTERANCES = st.lists(
@@ -84,8 +97,6 @@ def test_parts_give_the_documents_of_their_utterances(tmp_path: Path, tokenizer,
 
 @given(counts=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), seed=st.integers(0, 9))
 def test_documents_are_taken_and_joined(counts: list[tuple[int, int]], seed: int) -> None:
-    from spiritlm_pl.data.documents import Document, WordIds
-
     rng = np.random.default_rng(seed)
     documents = [
         Document(n, [WordIds(rng.integers(0, 9, texts).tolist(), rng.integers(9, 20, speech).tolist())] * (1 + n % 3))
