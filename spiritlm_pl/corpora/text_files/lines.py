@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from spiritlm_pl.corpora.text_files.files import TextFile
-from spiritlm_pl.corpora.text_files.options import LONGEST_DOCUMENT
 
-Line = tuple[int, bytes | None]  # place; None for a line that is longer than a document may be
+Line = tuple[int, bytes | None]  # place; None for a line that is too long
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 BUFFER = 1 << 20
 SMALL_BUFFER = 1 << 16  # where all that is read at once is lost if the file is cut off within it
@@ -47,7 +46,7 @@ _OPEN: dict[str | None, Callable[[TextFile], IO[bytes]]] = {
 }
 
 
-def lines_between(stream: IO[bytes], begin: int, end: int | None, longest: int = LONGEST_DOCUMENT) -> Iterator[Line]:
+def lines_between(stream: IO[bytes], begin: int, end: int | None, longest: int) -> Iterator[Line]:
     """Yield the lines that start in a range, with their places and their line breaks.
 
     Args:
