@@ -21,6 +21,11 @@ from spiritlm_pl.vocabulary import Vocabulary
 LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TEXTS = (*PROBES, "a  b   c", "x\n\ny\n", "\tz", "1,234.5", "don't  <tool_call>\nrun </tool_call>!", "a<table>b")
 END = "<|endoftext|>"
 SIZES = {"num_units": 20, "multiple_of": 16}
@@ -32,12 +37,13 @@ def written(folder: Path, tokenizer: Tokenizer, model_type: str, **special: str)
     return folder
 
 
-def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290):
-    """As GPT-2's; with a regular expression as Qwen's and Llama 3's."""
+def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290, digits=False):
+    """As GPT-2's; with a regular expression as Qwen's, Llama 3's and later Mistral's; with digits as SmolLM's."""
     tokenizer = Tokenizer(models.BPE())
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     cut = [] if regex is None else [pre_tokenizers.Split(Regex(regex), "isolated")]
+    cut += [pre_tokenizers.Digits(individual_digits=True)] * digits
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, bytes_of])
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,7 +59,7 @@ def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama"
     return written(folder, tokenizer, model_type, eos_token=END)
 
 
-def pieces_with_spaces(folder, own, added=()):
+def pieces_with_spaces(folder, own, added=(), model_type="llama"):
     """As Gemma's and Llama 2's: `own` are the values of normalizer, pre-tokenizer and decoder."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -67,7 +73,7 @@ def pieces_with_spaces(folder, own, added=()):
     for name, value in own.items():
         setattr(tokenizer, name, value)
     tokenizer.add_tokens(list(added))
-    return written(folder, tokenizer, "llama", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    return written(folder, tokenizer, model_type, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def metaspace(scheme):
@@ -83,16 +89,25 @@ def as_it_stands(*contents, normalized=False):
 
 
 GEMMA = {"normalizer": normalizers.Replace(" ", "▁"), "decoder": metaspace("never")["decoder"]}
+PREPEND = {  # as Llama 2's first fast one
+    "normalizer": normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+    "decoder": metaspace("first")["decoder"],
+}
 SPACES = as_it_stands(*(" " * number for number in range(8, 1, -1)), normalized=True)
 TOOLS = as_it_stands("<tool_call>", "</tool_call>")
 MAKERS = {
     "gpt2": lambda folder: byte_level(folder),
     "qwen2": lambda folder: byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2"),
+    "qwen3": lambda folder: byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen3"),
+    "smollm2": lambda folder: byte_level(folder, digits=True),
+    "mistral_tekken": lambda folder: byte_level(folder, TEKKEN, model_type="mistral"),
     "llama3": lambda folder: byte_level(folder, LLAMA3),
     "gpt_neox": lambda folder: byte_level(folder, None, normalizers.NFC(), SPACES, "gpt_neox"),
     "holes": lambda folder: byte_level(folder, hole=7),
     "gemma": lambda folder: pieces_with_spaces(folder, GEMMA, as_it_stands("\n\n", "<table>")),
     "llama2": lambda folder: pieces_with_spaces(folder, metaspace("first")),
+    "llama2_prepend": lambda folder: pieces_with_spaces(folder, PREPEND),
+    "mistral": lambda folder: pieces_with_spaces(folder, metaspace("first"), model_type="mistral"),
     "always": lambda folder: pieces_with_spaces(folder, metaspace("always"), as_it_stands("<table>")),
 }
 
@@ -110,6 +125,57 @@ def test_ids_are_those_of_the_base_models_own_tokenizer(tmp_path, kind):
     check_text_tokenizer(folder, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
     text.save(tmp_path / "copy")
     assert TextTokenizer.load(tmp_path / "copy").fingerprint == text.fingerprint
+
+
+DOCUMENTS = (
+    "def f(x):\n    if x > 1:\n        return [x, 2 ** 10]\n\n\n    return None\n",
+    "# Title\n\n* one\n* two  \n\n1. first\r\n2. second\n\n\tcode\n\n  \n",
+    "\n\n  begins with space, ends with it \n ",
+    "a" * 500 + " " * 33 + "1234567890" * 9 + "\n" * 7,
+    "naïve café 你好，世界。\nПривет 😀👩‍👩‍👧 don't WE'LL I'm",
+)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_batches_of_whole_documents_have_the_ids_of_the_base_models_own_tokenizer(tmp_path, kind):
+    """Line breaks, runs of spaces and indentation included, whatever else is in the batch."""
+    folder = MAKERS[kind](tmp_path / "base")
+    base, text = AutoTokenizer.from_pretrained(folder), TextTokenizer.load(folder)
+    documents = [*DOCUMENTS, *TEXTS, "\n\n".join(DOCUMENTS)]
+    expected = base(documents, add_special_tokens=False)["input_ids"]
+    assert text.encode_batch(documents) == expected == [text.encode(document) for document in documents]
+    assert text.keeps_line_breaks and text.encode_batch([]) == []
+    words = " ".join(DOCUMENTS).split()
+    whole = base.encode(" ".join(words), add_special_tokens=False)
+    for _ in range(2):  # words are kept for the second time
+        assert sum(text.encode_words(words), []) == whole
+    assert (
+        sum(text.encode_words(words[:40]), []) + [token for word in words[40:] for token in text.encode_word(word)]
+        == whole
+    )  # cut at a word, and gone on with
+
+
+def test_a_tokenizer_that_cuts_texts_off_does_not_cut_documents_off(tmp_path):
+    folder = byte_level(tmp_path)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    values["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": END,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    text = TextTokenizer.load(folder)
+    assert text.encode_batch([DOCUMENTS[0], "a"]) == [text.encode(DOCUMENTS[0]), text.encode("a")]
+    assert len(text.encode_batch([DOCUMENTS[0]])[0]) > 20 and len(text.encode_batch(["a"])[0]) == 1
+
+
+def test_names_of_special_tokens_in_a_document_are_text(tmp_path):
+    text = TextTokenizer.load(byte_level(tmp_path))
+    assert text.eos_id not in text.encode_batch([f"a{END}b"])[0]
 
 
 def test_a_hole_is_no_unit(tmp_path):
