@@ -39,6 +39,7 @@ from spiritlm_pl.data.utterances import documents_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -125,7 +126,7 @@ def build_blocks(
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
     check_text_tokenizer(text_tokenizer, vocabulary)
-    text_sources = open_sources(text, text_field, text_documents)
+    text_sources, encoder = open_sources(text, text_field, text_documents), FlatEncoder(tokenizer)
     fresh = Path(out) / ".new"  # an earlier build stays until this one is complete
     shutil.rmtree(fresh, ignore_errors=True)
     common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
@@ -133,12 +134,12 @@ def build_blocks(
         for name in text_sources:
             if name is not None:
                 with _TextStreams(fresh, splits, name, seed) as texts:
-                    texts.read(text_sources[name], tokenizer, text_validation, skipped)
+                    texts.read(text_sources[name], encoder, text_validation, skipped)
                     for split in splits:
                         texts.write(split, vocabulary, block_tokens, common)
         with _TextStreams(fresh, splits, None, seed) as texts:
             if None in text_sources:
-                texts.read(text_sources[None], tokenizer, text_validation, skipped)
+                texts.read(text_sources[None], encoder, text_validation, skipped)
             for split in splits:
                 sources = {
                     **common,
@@ -191,12 +192,10 @@ class _TextStreams:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def read(
-        self, source: TextSource, tokenizer: TextTokenizer, validation: float, skipped: Skipped | None = None
-    ) -> None:
+    def read(self, source: TextSource, encoder: FlatEncoder, validation: float, skipped: Skipped | None = None) -> None:
         """Read the documents of a source into the splits to which they belong; add to `skipped` what is left out."""
         own = Skipped()
-        for batch in encoded_texts(source.all_texts(own), tokenizer, validation, own):
+        for batch in encoded_texts(source.all_texts(own), encoder, validation, own):
             for split, held_out in (("train", False), ("validation", True)):
                 if split in self.shufflers:
                     for document in batch.documents(held_out):

@@ -18,6 +18,7 @@ from spiritlm_pl.data.text_documents import encoded_texts, is_held_out
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 
 CODE = [f"def f{number}(x):\n    if x:\n\n        return {number}\n" for number in range(40)]
@@ -127,25 +128,25 @@ def test_sources_that_are_not_right_are_named(inputs: Path) -> None:
 
 def test_a_tokenizer_of_words_tells_of_line_breaks_that_it_loses() -> None:
     skipped = Skipped()
-    tokenizer = train_text_tokenizer(["the cat sat on the mat"] * 4)
-    batches = list(encoded_texts([("a", "the\ncat"), ("b", "the cat"), ("c", "\x02")], tokenizer, 0.0, skipped))
+    encoder = FlatEncoder(train_text_tokenizer(["the cat sat on the mat"] * 4))
+    batches = list(encoded_texts([("a", "the\ncat"), ("b", "the cat"), ("c", "\x02")], encoder, 0.0, skipped))
     assert batches[0].counts.tolist()[0] == batches[0].counts.tolist()[1]
     assert skipped.counts["line breaks of a document, which the text tokenizer makes spaces"] == 1
 
 
 def test_batches_are_bounded_and_change_nothing(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = TextTokenizer.load(inputs / "tokenizer")
+    encoder = FlatEncoder(TextTokenizer.load(inputs / "tokenizer"))
     texts = [(str(number), text) for number, text in enumerate([*CODE, *WEB])]
 
     def documents() -> list[tuple[int, list[int]]]:
-        batches = encoded_texts(iter(texts), tokenizer, 0.3, Skipped())
+        batches = encoded_texts(iter(texts), encoder, 0.3, Skipped())
         found = [(batch, held_out) for batch in batches for held_out in (False, True)]
         return sorted((one.key, list(one.words[0].text)) for batch, held in found for one in batch.documents(held))
 
     whole = documents()
     for limit, value in (("BATCH_CHARACTERS", 100), ("BATCH_TEXTS", 3)):
         monkeypatch.setattr(f"spiritlm_pl.data.text_documents.{limit}", value)
-        assert documents() == whole and len(list(encoded_texts(iter(texts), tokenizer, 0.0, Skipped()))) > 9
+        assert documents() == whole and len(list(encoded_texts(iter(texts), encoder, 0.0, Skipped()))) > 9
 
 
 def test_any_share_can_be_held_out() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
 
@@ -15,6 +17,7 @@ from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -153,6 +156,83 @@ def test_batches_of_whole_documents_have_the_ids_of_the_base_models_own_tokenize
         sum(text.encode_words(words[:40]), []) + [token for word in words[40:] for token in text.encode_word(word)]
         == whole
     )  # cut at a word, and gone on with
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    return {kind: TextTokenizer.load(MAKERS[kind](tmp_path_factory.mktemp(kind))) for kind in MAKERS}
+
+
+PIECES = ["the", "cat", "a", "Don't,", "it's", "1984", "3.14!", " ", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000"]
+PIECES += [
+    "é",
+    "e\u0301",
+    "\u0301",
+    "你好",
+    "😀",
+    "<table>",
+    "<tool_call>",
+    "<s>",
+    END,
+    "▁",
+    "_",
+    "(",
+    ".",
+    "\x1c",
+    "\u180e",
+    "\u200b",
+    "Ω",
+    "½",
+]
+ANY = st.lists(st.one_of(st.sampled_from(PIECES), st.characters(codec="utf-8")), max_size=20).map("".join)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(ANY, max_size=4))
+def test_texts_that_are_cut_at_spaces_have_the_ids_of_whole_texts(tokenizers, texts):
+    for kind, text in tokenizers.items():
+        encoder = ENCODERS.setdefault(kind, FlatEncoder(text))
+        counts, ids = encoder.encode(texts)
+        whole = text.encode_batch(texts)
+        assert [len(one) for one in whole] == counts.tolist(), kind
+        assert sum(whole, []) == ids.tolist(), kind
+
+
+ENCODERS: dict[str, FlatEncoder] = {}  # with the words of earlier examples
+
+
+def test_texts_are_cut_where_nothing_reaches_over_a_space(tokenizers, tmp_path):
+    cut = {kind for kind, text in tokenizers.items() if FlatEncoder(text).cuts}
+    assert cut == set(MAKERS)
+    lost = pieces_with_spaces(tmp_path / "lost", PREPEND, as_it_stands("<table>"))  # a space before the added token
+    assert not FlatEncoder(TextTokenizer.load(lost)).cuts
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.Replace(" ", "▁"), decoders.Replace("▁", " ")
+    tokenizer.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    assert not FlatEncoder(TextTokenizer.load(written(tmp_path / "over", tokenizer, "llama"))).cuts
+    other = byte_level(tmp_path / "other", r"\w+ \w+|.")
+    assert not FlatEncoder(TextTokenizer.load(other)).cuts
+    spaced = byte_level(tmp_path / "spaced", LLAMA3, added=[AddedToken("a b")])
+    assert not FlatEncoder(TextTokenizer.load(spaced)).cuts
+    greedy = byte_level(tmp_path / "greedy", LLAMA3, added=[AddedToken("<x>", lstrip=True)])
+    assert not FlatEncoder(TextTokenizer.load(greedy)).cuts
+
+
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
+def test_sentencepiece_models_give_flat_ids(tmp_path, prefix, monkeypatch):
+    options = {"model_type": "bpe", "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
+    )
+    text = TextTokenizer.load(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.MOST_WORDS", 3)
+    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.LONGEST_WORD", 4)
+    encoder, texts = FlatEncoder(text), [*DOCUMENTS, *TEXTS]
+    for _ in range(2):
+        counts, ids = encoder.encode(texts)
+        assert encoder.cuts and ids.tolist() == [token for one in texts for token in text.encode(one)]
+        assert counts.tolist() == [len(text.encode(one)) for one in texts]
+    assert all(len(word) <= 4 for word in encoder._words)
 
 
 def test_a_tokenizer_that_cuts_texts_off_does_not_cut_documents_off(tmp_path):
