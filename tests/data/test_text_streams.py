@@ -185,5 +185,19 @@ def test_a_mixture_of_sources_goes_on_exactly(inputs: Path) -> None:
     assert first.mixture.rows(1_000, 1_001).tokens.tolist() == first.mixture.rows(990, 1_010).tokens[10:11].tolist()
 
 
+def test_a_stream_that_is_short_for_its_rows_is_told(inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its share of rows is then no share of tokens."""
+    build(inputs, text={"web": [str(inputs / "web.txt")]})
+    blocks = str(inputs / "blocks")
+    streams = {
+        "web": StreamConfig(folder=blocks, kind="text", source="web"),
+        "text": StreamConfig(folder=blocks),  # one transcript
+    }
+    with caplog.at_level("INFO"):
+        InterleavedDataModule(streams, row_length=64, batch_size=2, num_workers=0).train_dataloader()
+    assert "rows of text are 94% padding, since it has few tokens for such rows" in caplog.text
+    assert "rows of web" not in caplog.text
+
+
 def test_one_source_keeps_its_name_of_none(inputs: Path) -> None:
     assert list(open_sources([str(inputs / "web.txt")])) == [None] and open_sources(None) == {}
