@@ -91,7 +91,7 @@ def write_tokenizer(folder: Path, layout: str, documents: list[str]) -> None:
 def write_files(folder: Path, documents: list[str]) -> list[Path]:
     """Write the documents in several formats."""
     lines = folder / "lines.txt"
-    lines.write_text("\n".join(text.replace("\n", " ") for text in documents))
+    lines.write_text("\n".join(text.replace("\n", " ") for text in documents), encoding="utf-8")
     objects = "".join(json.dumps({"text": text}) + "\n" for text in documents).encode()
     plain, packed, zstd, table = (folder / name for name in ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet"))
     plain.write_bytes(objects)

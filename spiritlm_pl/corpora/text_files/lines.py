@@ -38,10 +38,10 @@ def _zstd(file: TextFile) -> IO[bytes]:
 
 
 _OPEN: dict[str | None, Callable[[TextFile], IO[bytes]]] = {
-    None: lambda file: file.path.open("rb", BUFFER),
-    "gzip": lambda file: io.BufferedReader(gzip.open(file.path), BUFFER),  # type: ignore[arg-type]
-    "bz2": lambda file: io.BufferedReader(bz2.open(file.path), BUFFER),
-    "xz": lambda file: io.BufferedReader(lzma.open(file.path), BUFFER),
+    None: lambda file: io.BufferedReader(io.FileIO(file.path), BUFFER),
+    "gzip": lambda file: io.BufferedReader(gzip.GzipFile(file.path), BUFFER),  # type: ignore[arg-type]
+    "bz2": lambda file: io.BufferedReader(bz2.BZ2File(file.path), BUFFER),
+    "xz": lambda file: io.BufferedReader(lzma.LZMAFile(file.path), BUFFER),
     "zstd": _zstd,
 }
 
