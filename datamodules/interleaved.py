@@ -24,6 +24,7 @@ from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
 VALIDATION_SEED = 0
+MOSTLY = 0.9  # part of the rows of a stream that is no padding; a smaller one is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +152,9 @@ class InterleavedDataModule(LightningDataModule):
             length = -(-mixture.rows_until_all_read() // (share.rows_per_batch * accumulate)) * accumulate
         passes = zip(self.streams, mixture.passes(length * share.rows_per_batch), strict=True)
         rank_zero_info("passes over the streams: " + ", ".join(f"{name} {count:.3g}" for name, count in passes))
+        for name, stream in zip(self.streams, mixture.streams, strict=True):
+            if stream.manifest.kind != "aligned" and (filled := stream.filled) < MOSTLY:
+                rank_zero_info(f"rows of {name} are {1 - filled:.0%} padding, since it has few tokens for such rows")
         identity: dict[str, Any] = {
             "seed": self.seed,
             "row_length": self.row_length,

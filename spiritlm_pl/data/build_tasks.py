@@ -21,8 +21,9 @@ from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.part_tables import PartTables
 from spiritlm_pl.data.runs import Sorted, write_run
-from spiritlm_pl.data.text_documents import EncodedTexts, encoded_texts
+from spiritlm_pl.data.text_documents import encoded_texts
 from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -195,16 +196,11 @@ def _of_part(part: UnitPart, settings: BuildSettings) -> Made:
 
 def _of_piece(piece: TextPiece, settings: BuildSettings, skipped: Skipped) -> Made:
     texts = texts_of(piece.piece, piece.options, skipped)
-    tokenizer = _tokenizer(settings.text_tokenizer)
-    for batch in encoded_texts(texts, tokenizer, settings.text_validation, skipped):
-        for split, chosen in (("train", ~batch.held_out), ("validation", batch.held_out)):
-            if split in settings.splits and chosen.any():
-                yield (split, piece.stream), _text_table(batch).take(np.flatnonzero(chosen)), 0.0
-
-
-def _text_table(batch: EncodedTexts) -> Documents:
-    ones = np.ones(len(batch.keys), dtype=np.uint32)
-    return Documents(batch.tokens, batch.counts, 0 * ones, ones, batch.keys)
+    for batch in encoded_texts(texts, _encoder(settings.text_tokenizer), settings.text_validation, skipped):
+        for split, held_out in (("train", False), ("validation", True)):
+            table = batch.table(held_out) if split in settings.splits else None
+            if table:
+                yield (split, piece.stream), table, 0.0
 
 
 @lru_cache(maxsize=4)
@@ -215,6 +211,11 @@ def _corpus(folder: str, split: str) -> UnitCorpus:
 @lru_cache(maxsize=1)
 def _tokenizer(path: str) -> TextTokenizer:
     return TextTokenizer.load(path)
+
+
+@lru_cache(maxsize=1)
+def _encoder(path: str) -> FlatEncoder:
+    return FlatEncoder(_tokenizer(path))
 
 
 @lru_cache(maxsize=1)

@@ -94,6 +94,13 @@ class TokenStream:
         """Number of rows in one pass over the stream."""
         return int(self.block_rows.sum())
 
+    @property
+    def filled(self) -> float:
+        """Part of the rows that is no padding, where every document has one marker and rows hold all its tokens."""
+        markers = len(self.vocabulary.opening) + 1 + (self.vocabulary.end_of_document is not None)
+        tokens = self.manifest.num_tokens + markers * self.manifest.num_documents
+        return tokens / (self.rows_per_epoch * self.row_length)
+
     def rows(self, first: int, end: int) -> Rows:
         """Return rows [first, end) of the run.
 

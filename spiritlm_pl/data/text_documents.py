@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from spiritlm_pl.corpora.text_files.readers import Text
 from spiritlm_pl.corpora.text_files.skipped import Skipped
-from spiritlm_pl.data.documents import Document, WordIds, bounds
+from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.rng import Keys, name_key
-from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 
 BATCH_CHARACTERS = 1 << 20  # of texts that are encoded together
 BATCH_TEXTS = 1_024
@@ -36,40 +36,39 @@ class EncodedTexts:
     counts: npt.NDArray[np.uint32]
     tokens: npt.NDArray[np.uint32]
 
-    def documents(self, held_out: bool) -> Iterator[Document]:
-        """Yield the documents of the validation split, or those of the training split."""
-        starts = bounds(self.counts)
-        for number in np.flatnonzero(self.held_out == held_out):
-            ids = self.tokens[starts[number] : starts[number + 1]].tolist()
-            yield Document(int(self.keys[number]), [WordIds(ids, [])])
+    def table(self, held_out: bool) -> Documents:
+        """Return the documents of the validation split, or those of the training split."""
+        ones = np.ones(len(self.keys), dtype=np.uint32)
+        table = Documents(self.tokens, self.counts, 0 * ones, ones, self.keys)
+        return table.take(np.flatnonzero(self.held_out == held_out))
 
 
 def encoded_texts(
-    texts: Iterable[Text], tokenizer: TextTokenizer, validation: float, skipped: Skipped
+    texts: Iterable[Text], encoder: FlatEncoder, validation: float, skipped: Skipped
 ) -> Iterator[EncodedTexts]:
     """Encode whole texts, as many at a time as memory should hold.
 
     Args:
         texts: keys and texts of the documents.
-        tokenizer: tokenizer of the language model.
+        encoder: encoder of the language model's tokenizer; it is faster the more it has encoded.
         validation: share of the documents that goes to validation, in [0, 1).
         skipped: where to count texts without a token, such as control characters alone, and those whose line breaks the
             tokenizer does not keep.
     """
-    keeps_line_breaks = tokenizer.keeps_line_breaks
+    keeps_line_breaks = encoder.tokenizer.keeps_line_breaks
     for batch in _batches(texts):
-        found = tokenizer.encode_batch([text for _, text in batch])
-        for (key, text), ids in zip(batch, found, strict=True):
-            if not ids:
+        counts, tokens = encoder.encode([text for _, text in batch])
+        kept = counts > 0
+        for (key, text), has_tokens in zip(batch, kept, strict=True):
+            if not has_tokens:
                 skipped.add("text without tokens", key)
             elif not keeps_line_breaks and "\n" in text:
                 skipped.add("line breaks of a document, which the text tokenizer makes spaces", key)
-        kept = [(key, text, ids) for (key, text), ids in zip(batch, found, strict=True) if ids]
         yield EncodedTexts(
-            keys=np.array([name_key(key) for key, _, _ in kept], dtype=np.uint64),
-            held_out=np.array([is_held_out(text, validation) for _, text, _ in kept], dtype=bool),
-            counts=np.array([len(ids) for _, _, ids in kept], dtype=np.uint32),
-            tokens=np.array([token for _, _, ids in kept for token in ids], dtype=np.uint32),
+            keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
+            held_out=np.array([is_held_out(text, validation) for _, text in batch], dtype=bool)[kept],
+            counts=counts[kept],
+            tokens=tokens,
         )
 
 

@@ -49,6 +49,10 @@ class Backend(ABC):
         """Encode whole texts, each as `encode` does it on its own."""
         return [self.encode(text, False) for text in texts]
 
+    def encode_following(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode words that begin with no space, each as one that follows something."""
+        return [self.encode(word, True) for word in words]
+
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text."""
         return [self.encode(word.strip(), continuing=place > 0) for place, word in enumerate(words)]
@@ -92,6 +96,11 @@ class SentencePiece(Backend):
             return [token for word in words for token in self._encode_word(word)]
         ids: list[int] = self.processor.encode(words[0]) if words else []
         return ids + [token for word in words[1:] for token in self._encode_word(word)]
+
+    def encode_following(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode words that begin with no space, each as one that follows something; none of them is kept."""
+        ids: list[list[int]] = self.with_space.encode(list(words), num_threads=1)
+        return ids
 
     def _encode_word(self, word: str) -> list[int]:
         ids = self.words.get(word)
@@ -184,6 +193,10 @@ class HuggingFace(Backend):
         backend.no_padding()
         backend.encode_special_tokens = True  # names of special tokens in a text are text
         return [found.ids for found in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_following(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode words that begin with no space, each as one that follows something."""
+        return self.encode_batch([self.space + word for word in words])
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text; words are kept, because few of them are most of a corpus."""

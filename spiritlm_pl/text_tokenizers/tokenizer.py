@@ -201,6 +201,10 @@ class TextTokenizer:
         """Encode whole texts, each with the ids that `encode` gives it."""
         return self.backend.encode_batch(texts)
 
+    def encode_following(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode words that begin with no space, each as one that follows something, with the space before it."""
+        return self.backend.encode_following(words)
+
     @property
     def keeps_line_breaks(self) -> bool:
         """Whether line breaks of a text are among its tokens; a SentencePiece model is given words alone."""

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
 
@@ -14,13 +15,18 @@ from spiritlm_pl.cli.export_lm import export_lm
 from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
-from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TEXTS = (*PROBES, "a  b   c", "x\n\ny\n", "\tz", "1,234.5", "don't  <tool_call>\nrun </tool_call>!", "a<table>b")
 END = "<|endoftext|>"
 SIZES = {"num_units": 20, "multiple_of": 16}
@@ -32,12 +38,13 @@ def written(folder: Path, tokenizer: Tokenizer, model_type: str, **special: str)
     return folder
 
 
-def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290):
-    """As GPT-2's; with a regular expression as Qwen's and Llama 3's."""
+def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290, digits=False):
+    """As GPT-2's; with a regular expression as Qwen's, Llama 3's and later Mistral's; with digits as SmolLM's."""
     tokenizer = Tokenizer(models.BPE())
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     cut = [] if regex is None else [pre_tokenizers.Split(Regex(regex), "isolated")]
+    cut += [pre_tokenizers.Digits(individual_digits=True)] * digits
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, bytes_of])
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,7 +60,7 @@ def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama"
     return written(folder, tokenizer, model_type, eos_token=END)
 
 
-def pieces_with_spaces(folder, own, added=()):
+def pieces_with_spaces(folder, own, added=(), model_type="llama"):
     """As Gemma's and Llama 2's: `own` are the values of normalizer, pre-tokenizer and decoder."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -67,7 +74,7 @@ def pieces_with_spaces(folder, own, added=()):
     for name, value in own.items():
         setattr(tokenizer, name, value)
     tokenizer.add_tokens(list(added))
-    return written(folder, tokenizer, "llama", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    return written(folder, tokenizer, model_type, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def metaspace(scheme):
@@ -83,16 +90,25 @@ def as_it_stands(*contents, normalized=False):
 
 
 GEMMA = {"normalizer": normalizers.Replace(" ", "▁"), "decoder": metaspace("never")["decoder"]}
+PREPEND = {  # as Llama 2's first fast one
+    "normalizer": normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+    "decoder": metaspace("first")["decoder"],
+}
 SPACES = as_it_stands(*(" " * number for number in range(8, 1, -1)), normalized=True)
 TOOLS = as_it_stands("<tool_call>", "</tool_call>")
 MAKERS = {
     "gpt2": lambda folder: byte_level(folder),
     "qwen2": lambda folder: byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen2"),
+    "qwen3": lambda folder: byte_level(folder, QWEN, normalizers.NFC(), TOOLS, "qwen3"),
+    "smollm2": lambda folder: byte_level(folder, digits=True),
+    "mistral_tekken": lambda folder: byte_level(folder, TEKKEN, model_type="mistral"),
     "llama3": lambda folder: byte_level(folder, LLAMA3),
     "gpt_neox": lambda folder: byte_level(folder, None, normalizers.NFC(), SPACES, "gpt_neox"),
     "holes": lambda folder: byte_level(folder, hole=7),
     "gemma": lambda folder: pieces_with_spaces(folder, GEMMA, as_it_stands("\n\n", "<table>")),
     "llama2": lambda folder: pieces_with_spaces(folder, metaspace("first")),
+    "llama2_prepend": lambda folder: pieces_with_spaces(folder, PREPEND),
+    "mistral": lambda folder: pieces_with_spaces(folder, metaspace("first"), model_type="mistral"),
     "always": lambda folder: pieces_with_spaces(folder, metaspace("always"), as_it_stands("<table>")),
 }
 
@@ -110,6 +126,117 @@ def test_ids_are_those_of_the_base_models_own_tokenizer(tmp_path, kind):
     check_text_tokenizer(folder, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
     text.save(tmp_path / "copy")
     assert TextTokenizer.load(tmp_path / "copy").fingerprint == text.fingerprint
+
+
+DOCUMENTS = (
+    "def f(x):\n    if x > 1:\n        return [x, 2 ** 10]\n\n\n    return None\n",
+    "# Title\n\n* one\n* two  \n\n1. first\r\n2. second\n\n\tcode\n\n  \n",
+    "\n\n  begins with space, ends with it \n ",
+    "a" * 500 + " " * 33 + "1234567890" * 9 + "\n" * 7,
+    "naïve café 你好，世界。\nПривет 😀👩‍👩‍👧 don't WE'LL I'm",
+)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_batches_of_whole_documents_have_the_ids_of_the_base_models_own_tokenizer(tmp_path, kind):
+    """Line breaks, runs of spaces and indentation included, whatever else is in the batch."""
+    folder = MAKERS[kind](tmp_path / "base")
+    base, text = AutoTokenizer.from_pretrained(folder), TextTokenizer.load(folder)
+    documents = [*DOCUMENTS, *TEXTS, "\n\n".join(DOCUMENTS)]
+    expected = base(documents, add_special_tokens=False)["input_ids"]
+    assert text.encode_batch(documents) == expected == [text.encode(document) for document in documents]
+    assert text.keeps_line_breaks and text.encode_batch([]) == []
+    words = " ".join(DOCUMENTS).split()
+    whole = base.encode(" ".join(words), add_special_tokens=False)
+    for _ in range(2):  # words are kept for the second time
+        assert sum(text.encode_words(words), []) == whole
+    assert (
+        sum(text.encode_words(words[:40]), []) + [token for word in words[40:] for token in text.encode_word(word)]
+        == whole
+    )  # cut at a word, and gone on with
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    return {kind: TextTokenizer.load(MAKERS[kind](tmp_path_factory.mktemp(kind))) for kind in MAKERS}
+
+
+PIECES = ["the", "cat", "a", "Don't,", "it's", "1984", "3.14!", " ", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000"]
+PIECES += [
+    "é",
+    "e\u0301",
+    "\u0301",
+    "你好",
+    "😀",
+    "<table>",
+    "<tool_call>",
+    "<s>",
+    END,
+    "▁",
+    "_",
+    "(",
+    ".",
+    "\x1c",
+    "\u180e",
+    "\u200b",
+    "Ω",
+    "½",
+]
+ANY = st.lists(st.one_of(st.sampled_from(PIECES), st.characters(codec="utf-8")), max_size=20).map("".join)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(ANY, max_size=4))
+def test_texts_that_are_cut_at_spaces_have_the_ids_of_whole_texts(tokenizers, texts):
+    for kind, text in tokenizers.items():
+        encoder = ENCODERS.setdefault(kind, FlatEncoder(text))
+        counts, ids = encoder.encode(texts)
+        whole = text.encode_batch(texts)
+        assert [len(one) for one in whole] == counts.tolist(), kind
+        assert sum(whole, []) == ids.tolist(), kind
+
+
+ENCODERS: dict[str, FlatEncoder] = {}  # with the words of earlier examples
+
+
+def test_texts_are_cut_where_nothing_reaches_over_a_space(tokenizers, tmp_path):
+    cut = {kind for kind, text in tokenizers.items() if FlatEncoder(text).cuts}
+    assert cut == set(MAKERS)
+    lost = pieces_with_spaces(tmp_path / "lost", PREPEND, as_it_stands("<table>"))  # a space before the added token
+    assert not FlatEncoder(TextTokenizer.load(lost)).cuts
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.Replace(" ", "▁"), decoders.Replace("▁", " ")
+    tokenizer.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    assert not FlatEncoder(TextTokenizer.load(written(tmp_path / "over", tokenizer, "llama"))).cuts
+    other = byte_level(tmp_path / "other", r"\w+ \w+|.")
+    assert not FlatEncoder(TextTokenizer.load(other)).cuts
+    spaced = byte_level(tmp_path / "spaced", LLAMA3, added=[AddedToken("a b")])
+    assert not FlatEncoder(TextTokenizer.load(spaced)).cuts
+    greedy = byte_level(tmp_path / "greedy", LLAMA3, added=[AddedToken("<x>", lstrip=True)])
+    assert not FlatEncoder(TextTokenizer.load(greedy)).cuts
+
+
+def test_a_tokenizer_that_cuts_texts_off_does_not_cut_documents_off(tmp_path):
+    folder = byte_level(tmp_path)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    values["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": END,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    text = TextTokenizer.load(folder)
+    assert text.encode_batch([DOCUMENTS[0], "a"]) == [text.encode(DOCUMENTS[0]), text.encode("a")]
+    assert len(text.encode_batch([DOCUMENTS[0]])[0]) > 20 and len(text.encode_batch(["a"])[0]) == 1
+
+
+def test_names_of_special_tokens_in_a_document_are_text(tmp_path):
+    text = TextTokenizer.load(byte_level(tmp_path))
+    assert text.eos_id not in text.encode_batch([f"a{END}b"])[0]
 
 
 def test_a_hole_is_no_unit(tmp_path):
@@ -154,87 +281,6 @@ def test_what_lies_beside_tokenizer_json_does_not_count(tmp_path):
     (tmp_path / "alone" / "tokenizer.model").write_bytes(model)
     with pytest.raises(ValueError, match="must be a SentencePiece model, but .*alone/tokenizer.model is not"):
         TextTokenizer.load(tmp_path / "alone")
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
-def test_sentencepiece_models_keep_their_spaces_and_export(tmp_path, kind, prefix):
-    model = tmp_path / "tokenizer"
-    options = {"model_type": kind, "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
-    size = 340 if kind == "bpe" else 290
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_prefix=str(model), vocab_size=size, **options
-    )
-    own = sentencepiece.SentencePieceProcessor(model_file=f"{model}.model")
-    text = TextTokenizer.load(tmp_path)
-    for string in ("the cat sat on the mat", "a dog ran, didn't it?", "naïve 你好 1984"):
-        words = text.encode_words(string.split())
-        assert text.encode(string) == own.encode(string) == sum(words, [])
-        assert text.decode(text.encode(string)) == string
-        assert text.encode(string, continuing=True)[-len(words[-1]) :] == words[-1]
-    assert own.decode(text.encode("the cat") + text.encode("sat", continuing=True)) == "the cat sat"
-    check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
-@pytest.mark.parametrize("symbols", [[], ["<b>", "<b>>", "**"]], ids=["plain", "symbols"])
-def test_symbols_of_a_sentencepiece_model_stay_whole_and_controls_are_text(tmp_path, kind, prefix, symbols):
-    lines = [*LINES, "a <b>dog<b>> ran **off**", "x<s> </s>y <0x41>"]
-    options = {"model_type": kind, "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_prefix=str(tmp_path / "tokenizer"),
-        vocab_size=340 if kind == "bpe" else 295,
-        user_defined_symbols=symbols,
-        **options,
-    )
-    vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load(tmp_path).vocab_size, **SIZES)
-    text, fast = check_text_tokenizer(tmp_path, vocabulary), fast_tokenizer(TextTokenizer.load(tmp_path), vocabulary)
-    first_symbol = 3  # after the unknown, the begin and the end
-    assert (first_symbol in text.encode("a<b>c")) is bool(symbols)
-    for string in ("a<b>c", "<b>>the **cat** <b>", "<b></s>", "</s>", "the <s>cat</s>", "<0x41>", "<b><0x41>"):
-        assert fast.encode(string, split_special_tokens=True) == text.encode(string), string
-
-
-@pytest.mark.parametrize("model_type", ["gemma", "llama"])
-@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no_prefix"])
-def test_a_lone_sentencepiece_model_is_read_as_its_models_type_reads_it(tmp_path, model_type, prefix):
-    options = {"model_type": "bpe", "add_dummy_prefix": prefix, "byte_fallback": True, "minloglevel": 2}
-    options |= {"remove_extra_whitespaces": False, "normalization_rule_name": "identity", "pad_id": 3}
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
-    )
-    alone = TextTokenizer.load(tmp_path)
-    assert alone.library == "sentencepiece"
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    base, text = AutoTokenizer.from_pretrained(tmp_path), TextTokenizer.load(tmp_path)
-    for string in TEXTS:
-        assert text.encode(string) == base.encode(string, add_special_tokens=False)
-    check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=text.vocab_size, **SIZES))
-
-
-def test_a_lone_sentencepiece_model_whose_spaces_its_models_type_loses_is_refused(tmp_path):
-    text = train_text_tokenizer(LINES)
-    text.save(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "eos_token_id": 2}))
-    read = TextTokenizer.load(tmp_path)
-    with pytest.raises(
-        ValueError, match="must keep the spaces of a text, but .* makes 'thecatsatonthemat' of 'the cat"
-    ):
-        check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=read.vocab_size, **SIZES))
-
-
-@pytest.mark.parametrize(("given", "end"), [(2, 2), ([2, 7], 2), ([10**6], None), (None, None)])
-def test_texts_end_as_the_model_of_the_folder_ends_them(tmp_path, given, end):
-    options = {"model_type": "bpe", "add_dummy_prefix": False, "byte_fallback": True, "minloglevel": 2, "pad_id": 3}
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
-    )
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma", "eos_token_id": given}))
-    added = AutoTokenizer.from_pretrained(tmp_path).eos_token_id
-    assert added >= 340  # <eos>, where the SentencePiece model has </s>
-    assert TextTokenizer.load(tmp_path).eos_id == (added if end is None else end)
 
 
 def make_base(folder, rows=None):

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from spiritlm_pl.corpora.text_files.files import TextFile
-from spiritlm_pl.corpora.text_files.options import LONGEST_DOCUMENT
 
-Line = tuple[int, bytes | None]  # place; None for a line that is longer than a document may be
+Line = tuple[int, bytes | None]  # place; None for a line that is too long
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 BUFFER = 1 << 20
 SMALL_BUFFER = 1 << 16  # where all that is read at once is lost if the file is cut off within it
@@ -39,15 +38,15 @@ def _zstd(file: TextFile) -> IO[bytes]:
 
 
 _OPEN: dict[str | None, Callable[[TextFile], IO[bytes]]] = {
-    None: lambda file: file.path.open("rb", BUFFER),
-    "gzip": lambda file: io.BufferedReader(gzip.open(file.path), BUFFER),  # type: ignore[arg-type]
-    "bz2": lambda file: io.BufferedReader(bz2.open(file.path), BUFFER),
-    "xz": lambda file: io.BufferedReader(lzma.open(file.path), BUFFER),
+    None: lambda file: io.BufferedReader(io.FileIO(file.path), BUFFER),
+    "gzip": lambda file: io.BufferedReader(gzip.GzipFile(file.path), BUFFER),  # type: ignore[arg-type]
+    "bz2": lambda file: io.BufferedReader(bz2.BZ2File(file.path), BUFFER),
+    "xz": lambda file: io.BufferedReader(lzma.LZMAFile(file.path), BUFFER),
     "zstd": _zstd,
 }
 
 
-def lines_between(stream: IO[bytes], begin: int, end: int | None, longest: int = LONGEST_DOCUMENT) -> Iterator[Line]:
+def lines_between(stream: IO[bytes], begin: int, end: int | None, longest: int) -> Iterator[Line]:
     """Yield the lines that start in a range, with their places and their line breaks.
 
     Args:

@@ -70,7 +70,7 @@ def _objects(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[t
 
 def _lines(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file, without white space around them; empty lines are not documents."""
-    for place, line in _whole_lines(piece, skipped):
+    for place, line in _whole_lines(piece, skipped, LONGEST_DOCUMENT):
         start = place
         for part in line.split(b"\r"):  # a lone carriage return ends a line as well
             text = _decoded(part, f"{piece.file.path}:{start}", skipped)
@@ -84,7 +84,7 @@ def _paragraphs(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterato
     paragraph = _Paragraph(piece, skipped)
     with opened(piece.file) as stream:
         earlier = piece.begin > 0 and not follows_blank_line(stream, piece.begin)  # in one that an earlier piece has
-        for place, line in lines_between(stream, piece.begin, None):
+        for place, line in lines_between(stream, piece.begin, None, LONGEST_DOCUMENT):
             if piece.end is not None and place >= piece.end and not paragraph.length:
                 return
             if line is not None and not line.strip():
@@ -135,7 +135,7 @@ def _whole(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tup
         yield 0, text
 
 
-def _whole_lines(piece: Piece, skipped: Skipped, longest: int = LONGEST_DOCUMENT) -> Iterator[tuple[int, bytes]]:
+def _whole_lines(piece: Piece, skipped: Skipped, longest: int) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a piece that are not too long."""
     with opened(piece.file) as stream:
         for place, line in lines_between(stream, piece.begin, piece.end, longest):

@@ -10,7 +10,7 @@ from spiritlm_pl.corpora.text_files.files import Piece, TextFile, find_files
 from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.pieces import PIECE_BYTES, pieces
-from spiritlm_pl.corpora.text_files.readers import Text, texts_of
+from spiritlm_pl.corpora.text_files.readers import LONGEST_OBJECT, Text, texts_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import check_column
 
@@ -115,7 +115,7 @@ def _check_beginning(file: TextFile, field: str) -> None:
     number = TRIED_LINES if file.kind == "json" else 1
     try:
         with opened(file) as stream:
-            lines = [line for _, line in islice(lines_between(stream, 0, None), number)]
+            lines = [line for _, line in islice(lines_between(stream, 0, None, LONGEST_OBJECT), number)]
     except DAMAGE:  # which readers count
         return
     first = lines[0] if lines else b""
