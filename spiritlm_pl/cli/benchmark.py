@@ -11,6 +11,7 @@ import yaml
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
 from spiritlm_pl.interop.release.layout import Variant
+from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.registry import find_all
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def run_benchmarks(
     model: Path = MODEL,
     variant: Variant | None = None,
     speech_tokenizer: Path | None = None,
+    unit_layout: UnitLayout | None = None,
     options: dict[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -75,6 +77,7 @@ def run_benchmarks(
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --model runs/mine
         spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
+        spiritlm benchmark run salmon data/salmon results/slam --model slam --speech-tokenizer tokenizers/mhubert
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
@@ -83,6 +86,8 @@ def run_benchmarks(
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.
         speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
+        unit_layout: ids of a language model of units alone that others have trained, inline or a YAML file; those that
+            its folder tells if left out (slamkit, TWIST).
         options: options of the benchmark, such as split (see `spiritlm benchmark list NAME`); defaults if left out.
         limit: largest number of items of each benchmark, drawn at random; all if left out.
         seed: seed of the draw.
@@ -118,7 +123,10 @@ def run_benchmarks(
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
     settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
-    folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
+    if speech_tokenizer is not None or unit_layout is not None:
+        folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=unit_layout)
+    else:
+        folders = model
     loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
     spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
     console = Console(stderr=True)

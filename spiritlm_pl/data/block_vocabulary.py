@@ -64,7 +64,7 @@ def block_vocabulary(
     return delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
 
 
-def vocabulary_of(layout: SpeechLayout, expressive: bool | None, **sizes: int) -> Vocabulary:
+def vocabulary_of(layout: SpeechLayout, expressive: bool | None, **sizes: Any) -> Vocabulary:
     """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
     if expressive and not layout.expressive:
         raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
