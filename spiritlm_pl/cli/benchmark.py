@@ -78,6 +78,7 @@ def run_benchmarks(
         spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
         spiritlm benchmark run salmon data/salmon results/slam --model slam --speech-tokenizer tokenizers/mhubert
+        spiritlm benchmark run lm_eval data/tasks results/mine --options '{tasks: [hellaswag, arc_easy], shots: 0}'
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
@@ -106,7 +107,7 @@ def run_benchmarks(
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
     name = name.replace("-", "_")
-    jobs = _jobs(_found(name, known), name in known, data, options or {})
+    jobs = _parts(_jobs(_found(name, known), name in known, data, options or {}))
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -305,6 +306,18 @@ def _jobs(
     if not jobs:
         raise ValueError(f"--data must have folders for {', '.join(chosen)}, but {data} has none of them")
     return jobs
+
+
+def _parts(
+    jobs: "dict[str, tuple[Benchmark, Path, dict[str, Any]]]",
+) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
+    """Return jobs with those that stand for several benchmarks, such as tasks of lm-eval, each by a name of its own."""
+    found: dict[str, tuple[Benchmark, Path, dict[str, Any]]] = {}
+    for name, (benchmark, folder, options) in jobs.items():
+        parts = getattr(benchmark, "parts", None)
+        split = {name: (benchmark, options)} if parts is None else parts(name, options)
+        found |= {key: (one, folder, own) for key, (one, own) in split.items()}
+    return found
 
 
 def _name_of(model: Path) -> str:
