@@ -111,7 +111,7 @@ def run_benchmark(
         share = items[selection.rank :: selection.world_size]
         left = [item for item in share if item.id not in known or "error" in known[item.id]]
         if left:
-            check_modalities(name, left, model.vocabulary)
+            check_modalities(name, left, model)
             scorer = benchmark.scorer(model, settings, options)
             for start in range(0, len(left), CHUNK):
                 chunk = left[start : start + CHUNK]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interop.release.layout import Variant
-from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.registry import find_all
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_benchmarks(
     model: Path = MODEL,
     variant: Variant | None = None,
     speech_tokenizer: Path | None = None,
-    unit_layout: UnitLayout | None = None,
+    unit_layout: dict[str, Any] | Path | None = None,
     options: dict[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -78,7 +78,6 @@ def run_benchmarks(
         spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
         spiritlm benchmark run salmon data/salmon results/slam --model slam --speech-tokenizer tokenizers/mhubert
-        spiritlm benchmark run lm_eval data/tasks results/mine --options '{tasks: [hellaswag, arc_easy], shots: 0}'
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
@@ -120,12 +119,14 @@ def run_benchmarks(
     from spiritlm_pl.benchmarks.tracking import log_summary
     from spiritlm_pl.generation import LoadOptions, SpiritLM
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
     settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
     if speech_tokenizer is not None or unit_layout is not None:
-        folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=unit_layout)
+        layout = None if unit_layout is None else UnitLayout.given(unit_layout)
+        folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=layout)
     else:
         folders = model
     loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
@@ -149,10 +150,11 @@ def run_benchmarks(
                     replace(settings, answers=out / key / "answers" if save_answers else None),
                     partial(_advance, bar, task),
                 )
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, ModuleNotFoundError) as error:
                 if len(jobs) == 1:
                     raise
-                failed.append(f"{key}: {error}")  # the others of a set are run all the same
+                why = installation_advice(error) if isinstance(error, ModuleNotFoundError) else error
+                failed.append(f"{key}: {why}")  # the others of a set are run all the same
                 continue
             if found is None:
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)

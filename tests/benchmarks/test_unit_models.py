@@ -145,6 +145,12 @@ def test_a_layout_may_be_a_file(run, data, tmp_path):
     assert "sum_end" not in json.loads((run.out / "swuggy" / "summary.json").read_text())["figures"]
 
 
+def test_audio_needs_a_speech_tokenizer(run, data, monkeypatch):
+    error = run("swuggy", data / "slm21", *GIVEN, "--speech-tokenizer", "null", code=2)
+    assert "must have a speech tokenizer for swuggy, or --speech-tokenizer beside it, but has none" in error
+    assert not (run.out / "swuggy" / "items.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "options", "message"),
     [
@@ -152,7 +158,9 @@ def test_a_layout_may_be_a_file(run, data, tmp_path):
         ("swuggy", "slm21", (), "has none: give the ids of another model of units by --unit-layout"),
         ("swuggy", "slm21", ("--unit-layout", "{first_unit: 2, num_units: 22}"), "num_units of the speech tokenizer"),
         ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5, num_units: 20}"), "must be below the 24 rows"),
-        ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5}"), "the following arguments are required: num_units"),
+        ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5}"), "begin, end, deduplicated, but lacks num_units"),
+        ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5, units: 3}"), "deduplicated, but has units"),
+        ("swuggy", "slm21", ("--unit-layout", "nowhere.yaml"), "YAML file, but nowhere.yaml does not exist"),
         ("swuggy", "slm21", (*GIVEN, "--variant", "base"), "variant must be left out"),
     ],
 )

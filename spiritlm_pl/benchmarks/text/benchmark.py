@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +133,17 @@ def task_names(given: Any) -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let lm-eval tell errors alone."""
+    """Let lm-eval tell errors alone, and its data library draw no bars."""
+    import_module("lm_eval.tasks")  # first: a message about it names the extra that brings both
+    import datasets
+
     logger = logging.getLogger("lm_eval")
-    level = logger.level
+    level, bars = logger.level, datasets.utils.are_progress_bars_disabled()
     logger.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()

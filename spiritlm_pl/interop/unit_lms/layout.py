@@ -7,9 +7,12 @@ the user, since a wrong one would give scores that look like right ones.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from spiritlm_pl.runtime.model_description import CONFIG_FILE
 from spiritlm_pl.streams import UNIT, Stream, spirit_lm_streams
@@ -50,6 +53,35 @@ class UnitLayout:
                 raise ValueError(f"{name} of a unit layout must be a number from {lowest} on, but is {value!r} instead")
         if not isinstance(self.deduplicated, bool):
             raise ValueError(f"deduplicated of a unit layout must be true or false, but is {self.deduplicated!r}")
+
+    @classmethod
+    def given(cls, values: Mapping[str, Any] | Path) -> "UnitLayout":
+        """Make a layout of what a user gives.
+
+        Args:
+            values: values by name, or a YAML file with them.
+
+        Raises:
+            ValueError: if a value is missing, unknown or out of its range, or the file cannot be read.
+            FileNotFoundError: if there is no such file.
+        """
+        if isinstance(values, Path):
+            if not values.is_file():
+                raise FileNotFoundError(f"--unit-layout must be {EXAMPLE}, or a YAML file, but {values} does not exist")
+            try:
+                read = yaml.safe_load(values.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise ValueError(f"--unit-layout must be a YAML file, but {values} cannot be read: {error}") from error
+            if not isinstance(read, dict):
+                raise ValueError(f"--unit-layout must be as {EXAMPLE}, but {values} holds {read!r}")
+            values = read
+        known = [field.name for field in fields(cls)]
+        unknown = [str(name) for name in values if name not in known]
+        lacking = [name for name in known[:2] if name not in values]
+        if unknown or lacking:
+            what = f"has {', '.join(unknown)}" if unknown else f"lacks {', '.join(lacking)}"
+            raise ValueError(f"--unit-layout must be as {EXAMPLE}, with {', '.join(known)}, but {what}")
+        return cls(**values)
 
     def vocabulary(self, num_rows: int) -> Vocabulary:
         """Return the vocabulary of a model.

@@ -51,13 +51,16 @@ def read_unit_lm(
 def _inner(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of the model within slamkit's wrapper, with the number of rows that it was resized to.
 
+    Its number format is left out: that of the base model, which the weights need not have.
+
     Raises:
         ValueError: if the configuration has none.
     """
     inner = values.get("base_config")
     if not isinstance(inner, dict):
         raise ValueError(f"base_config of {folder / CONFIG_FILE} must be a model's configuration, but is {inner!r}")
-    return inner | {name: values[name] for name in ("vocab_size",) if isinstance(values.get(name), int)}
+    kept = {name: value for name, value in inner.items() if name not in ("dtype", "torch_dtype")}
+    return kept | {name: values[name] for name in ("vocab_size",) if isinstance(values.get(name), int)}
 
 
 def _config(folder: Path, values: dict[str, Any]) -> PreTrainedConfig:

@@ -64,7 +64,7 @@ def write_slamkit(folder, rows=NUM_UNITS + 2, **tokeniser):
         "model_type": "speech_language_model",
         "architectures": ["UnitLM"],
         "base_model_name": "Qwen/Qwen2.5-0.5B",
-        "base_config": config.to_dict() | {"vocab_size": 999},
+        "base_config": config.to_dict() | {"vocab_size": 999, "dtype": "bfloat16"},
         "vocab_size": rows,
     }
     (folder / "config.json").write_text(json.dumps(wrapper))
