@@ -123,6 +123,8 @@ class ChoiceScorer:
         starts = (max(1, common_beginning(before, right)), max(1, common_beginning(before, wrong)))
         most = context_length(self.model.model)
         for name, tokens, start in zip(item.names, (right, wrong), starts, strict=True):
+            if len(tokens) <= start and not before:
+                raise ValueError(f"a hypothesis must have two units where nothing stands before it, but {name} has one")
             if len(tokens) <= start:
                 raise ValueError(f"a hypothesis must add tokens to its context, but {name} does not")
             if most is not None and len(tokens) > most:

@@ -97,7 +97,7 @@ def test_one_unit_with_nothing_before_it_has_no_score():
     rows, layout = LAYOUTS["twist"]
     scorer = ChoiceScorer(SpiritLM(opt(rows), NoText(), layout.vocabulary(rows)))
     one, two = (Speech(units=torch.tensor([7])),), (Speech(units=torch.tensor([7, 8])),)
-    with pytest.raises(ValueError, match="a hypothesis must add tokens to its context, but right does not"):
+    with pytest.raises(ValueError, match="must have two units where nothing stands before it, but right has one"):
         scorer.encode(ChoiceItem("0", (), one, two))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import HubertConfig, HubertModel, OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders
@@ -13,6 +13,7 @@ from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.interop.unit_lms.reading import read_unit_lm
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.tokenizers.encoders import TransformersSource
 from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
@@ -222,3 +223,25 @@ def test_missing_weights_are_named(tmp_path):
     save_file(weights, tmp_path / "slam" / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match="lacks model.norm.weight"):
         read_unit_lm(tmp_path / "slam")
+
+
+def test_units_are_those_of_a_published_network_and_its_kmeans(tmp_path):
+    """The tokenizer that slamkit's models need: a layer of a HuBERT, audio as it is, and the nearest centroid."""
+    torch.manual_seed(5)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    convolutions = {"conv_dim": (8,) * 8, "conv_kernel": (10, 3, 3, 3, 3, 2, 2, 2), "conv_stride": (5, *(2,) * 7)}
+    HubertModel(HubertConfig(**sizes, **convolutions, num_conv_pos_embeddings=16)).save_pretrained(tmp_path / "hubert")
+    extractor = TransformersSource(transformers=str(tmp_path / "hubert"), layer=2, normalize=False).build()
+    quantizer = KMeans(KMeansConfig(num_units=NUM_UNITS, feature_dim=16))
+    waveform = 0.1 * torch.randn(1, 16_000)
+    network = HubertModel.from_pretrained(tmp_path / "hubert").eval()
+    with torch.no_grad():
+        features = network(waveform, output_hidden_states=True).hidden_states[2][0]
+    centers = features[torch.randperm(len(features))[:NUM_UNITS]]
+    quantizer.centroids.copy_(centers)
+    PhoneticTokenizer(extractor, quantizer).eval().save(tmp_path / "tokenizer")
+    write_slamkit(tmp_path / "slam")
+    model = SpiritLM.from_pretrained(ModelFolders(tmp_path / "slam", tmp_path / "tokenizer"))
+    wanted = torch.cdist(features, centers).argmin(1).unique_consecutive()
+    assert model.codec.encode(Speech(waveform[0], 16_000)).units.tolist() == wanted.tolist()
+    assert model.speech_tokenizer.frame_rate == 25
