@@ -80,7 +80,9 @@ class TaskBenchmark:
                 number = set_shots(task, shots)
                 if shots not in (None, number):
                     notes.append(f"{name} says itself that it has {number} solved examples, so it has no others")
-                left_out = metrics_of(task)[1]
+                told, left_out = metrics_of(task)
+                if self.info.published not in told:
+                    notes.append(f"{name} has no {self.info.published}: see {', '.join(told)} by --counted-by")
                 if left_out:
                     notes.append(f"{', '.join(left_out)} of {name} is left out, as it is no mean over documents")
                 items += items_of(name, task, groups.get(name, ""), number)

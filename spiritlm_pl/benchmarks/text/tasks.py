@@ -36,15 +36,7 @@ def load_tasks(names: Sequence[str], folder: Path) -> tuple[dict[str, Any], dict
             raise ValueError(f"tasks must be names of tasks of lm-eval, but one is {name!r}")
     folder = folder.resolve()
     with _within(folder):
-        manager = _manager(names, folder)
-        try:
-            found = manager.load(list(names))
-        except Exception as error:  # whatever a library of data raises, or a function of a task
-            what = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"data of the tasks {', '.join(names)} must be in {folder} (OWNER/NAME, a copy of the repository of "
-                f"the data set), in the cache of Hugging Face or on its hub, but cannot be read: {what}"
-            ) from error
+        found = _found(names, folder)
     groups = {
         child: group
         for group, children in found.get("group_map", {}).items()
@@ -62,12 +54,31 @@ def _within(folder: Path) -> Iterator[None]:
         yield
 
 
-def _manager(names: Sequence[str], folder: Path) -> Any:
-    """Return lm-eval's index of the first of these places that has all names, as the whole of it takes long to read.
+def _found(names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Load tasks from the first place that has all of them, as all of lm-eval takes long to look through.
 
     Raises:
-        ValueError: if none of them has all names.
+        ValueError: if none of them has all, or the data of a task cannot be read.
     """
+    for own, manager in _managers(names, folder):
+        unknown = [name for name in names if name not in manager.all_tasks]
+        if unknown:
+            continue
+        try:
+            return dict(manager.load(list(names)))
+        except Exception as error:  # whatever a library of data raises, or a function of a task
+            if own and isinstance(error, KeyError):  # a group of tasks that are elsewhere
+                continue
+            what = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"data of the tasks {', '.join(names)} must be in {folder} (OWNER/NAME, a copy of the repository of "
+                f"the data set), in the cache of Hugging Face or on its hub, but cannot be read: {what}"
+            ) from error
+    raise ValueError(f"tasks must be tasks of lm-eval or YAML files in {folder}, but {', '.join(unknown)} is none")
+
+
+def _managers(names: Sequence[str], folder: Path) -> Iterator[tuple[bool, Any]]:
+    """Yield lm-eval's indexes of the folder's tasks alone (True), of those that are likely meant, and of all."""
     import lm_eval.tasks
     from lm_eval.tasks import TaskManager
 
@@ -75,14 +86,11 @@ def _manager(names: Sequence[str], folder: Path) -> Any:
     home = Path(lm_eval.tasks.__file__).parent
     parts = dict.fromkeys(part for name in names for part in (name, name.partition("_")[0]))
     near = [str(home / part) for part in parts if part and (home / part).is_dir()]
-    for places, everything in ((own, False), ([*near, *own], False), (own, True)):
-        if not places and not everything:
-            continue
-        manager = TaskManager(include_path=list(places) or None, include_defaults=everything)
-        unknown = [name for name in names if name not in manager.all_tasks]
-        if not unknown:
-            return manager
-    raise ValueError(f"tasks must be tasks of lm-eval or YAML files in {folder}, but {', '.join(unknown)} is none")
+    if own:
+        yield True, TaskManager(include_path=list(own), include_defaults=False)
+    if near:
+        yield True, TaskManager(include_path=[*near, *own], include_defaults=False)
+    yield False, TaskManager(include_path=own or None)
 
 
 def set_shots(task: Any, shots: int | None) -> int:

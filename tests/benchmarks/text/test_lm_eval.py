@@ -305,6 +305,28 @@ def test_a_missing_lm_eval_is_named_with_its_extra(run, tasks, tmp_path, monkeyp
     assert run("all", tmp_path / "set.yaml", code=2).count('pip install "spiritlm-pl[lm-eval]"') == 2
 
 
+def test_files_that_are_no_tasks_are_passed_over(tasks, tmp_path):
+    for path in tasks.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "set.yaml").write_text("swuggy: data/slm21\nlm_eval: {folder: here, tasks: [a, b]}\n")
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "empty.yaml").write_text("")
+    assert len(TaskBenchmark(MMLU.info, "tiny_dogs", 0).read(tmp_path, {}).items) == 9
+
+
+def test_a_task_without_accuracy_says_what_it_has(tasks, tmp_path):
+    task = json.loads((tasks / "last.yaml").read_text()) | {"task": "other", "metric_list": [{"metric": "perplexity"}]}
+    (tmp_path / "other.yaml").write_text(json.dumps(task))
+    (tmp_path / "last.jsonl").write_bytes((tasks / "last.jsonl").read_bytes())
+    with pytest.raises(ValueError, match="must have a metric that is a mean over documents, but other has none"):
+        TaskBenchmark(MMLU.info, "other").read(tmp_path, {})
+    task = json.loads((tasks / "cats.yaml").read_text()) | {"metric_list": [{"metric": "acc_norm"}]}
+    (tasks / "normed.yaml").write_text(json.dumps(task | {"task": "normed"}))
+    assert TaskBenchmark(MMLU.info, "normed").read(tasks, {}).notes == [
+        "normed has no acc: see acc_norm by --counted-by"
+    ]
+
+
 def test_missing_data_is_named(tmp_path):
     task = CHOICE | {"task": "lost", "dataset_kwargs": {"data_files": {"test": "nowhere.jsonl"}}}
     (tmp_path / "lost.yaml").write_text(json.dumps(task))
