@@ -67,7 +67,7 @@ def _found(names: Sequence[str], folder: Path) -> dict[str, Any]:
         try:
             return dict(manager.load(list(names)))
         except Exception as error:  # whatever a library of data raises, or a function of a task
-            if own and isinstance(error, KeyError):  # a group of tasks that are elsewhere
+            if own and isinstance(error, KeyError | TypeError):  # a group has tasks that are elsewhere
                 continue
             what = " ".join(str(error).split())[:300]
             raise ValueError(
