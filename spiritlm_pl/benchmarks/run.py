@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
 from spiritlm_pl.benchmarks.identity import content_of, model_identity
 from spiritlm_pl.benchmarks.items import check_unique
+from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -110,6 +111,7 @@ def run_benchmark(
         share = items[selection.rank :: selection.world_size]
         left = [item for item in share if item.id not in known or "error" in known[item.id]]
         if left:
+            check_modalities(name, left, model)
             scorer = benchmark.scorer(model, settings, options)
             for start in range(0, len(left), CHUNK):
                 chunk = left[start : start + CHUNK]

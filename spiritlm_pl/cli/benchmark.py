@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.registry import find_all
 
@@ -54,6 +55,7 @@ def run_benchmarks(
     model: Path = MODEL,
     variant: Variant | None = None,
     speech_tokenizer: Path | None = None,
+    unit_layout: dict[str, Any] | Path | None = None,
     options: dict[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -75,6 +77,7 @@ def run_benchmarks(
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --model runs/mine
         spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
+        spiritlm benchmark run salmon data/salmon results/slam --model slam --speech-tokenizer tokenizers/mhubert
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
@@ -83,6 +86,8 @@ def run_benchmarks(
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.
         speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
+        unit_layout: ids of a language model of units alone that others have trained, inline or a YAML file; those that
+            its folder tells if left out (slamkit, TWIST).
         options: options of the benchmark, such as split (see `spiritlm benchmark list NAME`); defaults if left out.
         limit: largest number of items of each benchmark, drawn at random; all if left out.
         seed: seed of the draw.
@@ -101,7 +106,7 @@ def run_benchmarks(
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
     name = name.replace("-", "_")
-    jobs = _jobs(_found(name, known), name in known, data, options or {})
+    jobs = _parts(_jobs(_found(name, known), name in known, data, options or {}))
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -114,11 +119,16 @@ def run_benchmarks(
     from spiritlm_pl.benchmarks.tracking import log_summary
     from spiritlm_pl.generation import LoadOptions, SpiritLM
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
     settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
-    folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
+    if speech_tokenizer is not None or unit_layout is not None:
+        layout = None if unit_layout is None else UnitLayout.given(unit_layout)
+        folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=layout)
+    else:
+        folders = model
     loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
     spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
     console = Console(stderr=True)
@@ -140,10 +150,11 @@ def run_benchmarks(
                     replace(settings, answers=out / key / "answers" if save_answers else None),
                     partial(_advance, bar, task),
                 )
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, ModuleNotFoundError) as error:
                 if len(jobs) == 1:
                     raise
-                failed.append(f"{key}: {error}")  # the others of a set are run all the same
+                why = installation_advice(error) if isinstance(error, ModuleNotFoundError) else error
+                failed.append(f"{key}: {why}")  # the others of a set are run all the same
                 continue
             if found is None:
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
@@ -299,6 +310,18 @@ def _jobs(
     if not jobs:
         raise ValueError(f"--data must have folders for {', '.join(chosen)}, but {data} has none of them")
     return jobs
+
+
+def _parts(
+    jobs: "dict[str, tuple[Benchmark, Path, dict[str, Any]]]",
+) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
+    """Return jobs with those that stand for several benchmarks, such as tasks of lm-eval, each by a name of its own."""
+    found: dict[str, tuple[Benchmark, Path, dict[str, Any]]] = {}
+    for name, (benchmark, folder, options) in jobs.items():
+        parts = getattr(benchmark, "parts", None)
+        split = {name: (benchmark, options)} if parts is None else parts(name, options)
+        found |= {key: (one, folder, own) for key, (one, own) in split.items()}
+    return found
 
 
 def _name_of(model: Path) -> str:
