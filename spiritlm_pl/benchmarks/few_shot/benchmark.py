@@ -9,6 +9,7 @@ from spiritlm_pl.benchmarks.contract import Line, RunSettings, Scorer
 from spiritlm_pl.benchmarks.few_shot.judges import wrong_counts
 from spiritlm_pl.benchmarks.few_shot.template import load_template
 from spiritlm_pl.benchmarks.items import AnswerLine, PromptItem
+from spiritlm_pl.generation.sampling import context_length
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -45,6 +46,12 @@ class FewShotBenchmark(AnswerBenchmark):
         change = options.get("ends_at_change", self.sampling.ends_at_change)
         if not isinstance(change, bool):
             raise ValueError(f"ends_at_change must be true or false, but is {change!r} instead")
+        room = options.get("max_new_tokens", self.sampling.max_new_tokens)
+        most = min((one for one in (context, context_length(model.model)) if one is not None), default=None)
+        if most is not None and isinstance(room, int) and room >= most:
+            raise ValueError(
+                f"max_new_tokens must leave room for shots in the context of {most} tokens, but is {room} instead"
+            )
         template = load_template(self.task, self.answer, options.get("template"))
         stop = (template.after,) if template.after else ()
         sampling = replace(self.sampling, stop=stop, ends_at_change=change)

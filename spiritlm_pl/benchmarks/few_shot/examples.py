@@ -23,12 +23,14 @@ class Example:
         audio: file of its recording, or a cut of one.
         text: what is said; empty if it is not known.
         label: what is meant; empty if it is not known.
+        language: language of what is said, as a code such as "en"; empty if it is not known.
     """
 
     id: str
     audio: Path | MonoCut
     text: str = ""
     label: str = ""
+    language: str = ""
 
     def seconds(self) -> float | None:
         """Return how long the recording lasts; None if its file does not tell."""

@@ -7,6 +7,7 @@ Shapes: R resamples (and the items as they are), N items, C labels.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from spiritlm_pl.benchmarks.items import AnswerLine, Figure
 from spiritlm_pl.evaluation.interval import RESAMPLES, wilson_interval
 
 PERCENT = 100.0
+RECORDING = "recording_"  # before the names of ways of counting that are of recordings, not of answers
 SEED = 0  # of the resamples
 PART = 100  # resamples that are computed together
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -23,24 +25,33 @@ Measure: TypeAlias = Callable[[Sequence[AnswerLine], Array], Array]  # lines (N)
 
 
 def error_figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
-    """Return rates of errors in every way of counting: over all draws, by split and by draw."""
-    ways = dict.fromkeys(way for line in lines for way in line.counts)
-    return {way: [*_of_way(lines, way, ratio_of(way)), *_prompts(lines)] for way in ways}
+    """Return rates of errors in every way of counting: over all draws, by draw, by split, and of the recordings."""
+    ways = [way for way in dict.fromkeys(way for line in lines for way in line.counts) if not way.startswith(RECORDING)]
+    found = {}
+    for way in ways:
+        own = RECORDING + way
+        heard = [line for line in lines if own in line.counts]
+        beside = [replace(_of_way(heard, own, ratio_of(own))[0], name="recordings")] if heard else []
+        found[way] = [*_of_way(lines, way, ratio_of(way)), *beside, *_prompts(lines)]
+    return found
 
 
 def intent_figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
-    """Return the share of right labels and the macro-F1, with what guessing would give beside them."""
-    known = sorted({plain for line in lines if (plain := _reference(line))})
-    commonest = Counter(_reference(line) for line in lines).most_common(1)[0][1]
+    """Return the share of right labels and the macro-F1, with what guessing would give beside them.
+
+    "labels_among_shots" is the share of items whose label the shots show: no more can be right by copying.
+    """
+    meant = Counter(map(_reference, lines))
     count = len({line.labels["item"] for line in lines})
-    labelled = sum(line.texts.get("prediction", "") in known for line in lines)
-    beside = [
-        Figure("answers_that_are_labels", PERCENT * labelled / len(lines), None, None, count),
-        Figure("chance", PERCENT / len(known), None, None, count),
-        Figure("commonest_label", PERCENT * commonest / len(lines), None, None, count),
-    ]
+    shares = {
+        "answers_that_are_labels": [line.counts["is_label"][0] for line in lines],
+        "labels_among_shots": [float(line.labels["label_in_shots"] or 0) for line in lines],
+        "chance": [1 / float(line.labels["num_labels"] or 1) for line in lines],
+        "commonest_label": [meant.most_common(1)[0][1] / len(lines)],
+    }
+    beside = [Figure(name, PERCENT * float(np.mean(found)), None, None, count) for name, found in shares.items()]
     exact = _of_way(lines, "exact_match", ratio_of("exact_match"))
-    f1 = _of_way(lines, "exact_match", macro_f1(known))
+    f1 = _of_way(lines, "exact_match", macro_f1(sorted(meant)))
     return {"exact_match": [*exact, *beside, *_prompts(lines)], "macro_f1": [*f1, *_prompts(lines)]}
 
 

@@ -71,13 +71,16 @@ def find_slurp(folder: Path, microphone: Microphone = "near") -> Corpus | None:
     """
     if microphone not in get_args(Microphone):
         raise ValueError(f"microphone must be one of {', '.join(get_args(Microphone))}, but is {microphone!r} instead")
-    for texts, root in ((folder / "dataset/slurp", folder), (folder, folder), (folder, folder.parent.parent)):
+    for texts, roots in ((folder / "dataset/slurp", [folder]), (folder, [folder, folder.resolve().parent.parent])):
         files = {split: texts / f"{split}.jsonl" for split in SLURP_SPLITS}
         present = {split: path for split, path in files.items() if path.is_file()}
         if present:
-            audio = next((root / name for name in SLURP_AUDIO if (root / name).is_dir()), None)
+            places = [root / name for root in roots for name in SLURP_AUDIO]
+            audio = next((place for place in places if place.is_dir()), None)
             if audio is None:
-                raise FileNotFoundError(f"SLURP must have its recordings in slurp_real/, but {root} has no such folder")
+                raise FileNotFoundError(
+                    f"SLURP must have its recordings in slurp_real/, but {folder} has no such folder"
+                )
             read = {split: partial(_slurp, path, audio, microphone) for split, path in present.items()}
             return _corpus("SLURP", read)
     return None

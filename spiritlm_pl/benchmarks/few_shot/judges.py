@@ -8,8 +8,8 @@ from torch import Tensor
 from torchaudio.functional import edit_distance
 
 from spiritlm_pl.benchmarks.answers import Judge, Judged, check_speaks, spoken_answer, written_answer
+from spiritlm_pl.benchmarks.few_shot.drawing import check_texts
 from spiritlm_pl.benchmarks.few_shot.shots import ShotItem
-from spiritlm_pl.benchmarks.few_shot.template import load_template
 from spiritlm_pl.benchmarks.few_shot.whisper_text import whisper_normaliser
 from spiritlm_pl.benchmarks.items import PromptItem
 from spiritlm_pl.corpora.audio import load_waveform, to_mono
@@ -31,25 +31,28 @@ if TYPE_CHECKING:
 Counts = dict[str, tuple[float, float]]
 
 
-def judge_asr(
-    model: "SpiritLM", template: str | None = None, language: str = "en", spellings: str | None = None
-) -> Judge:
+def judge_asr(model: "SpiritLM", language: str | None = None, spellings: str | None = None) -> Judge:
     """Make the judge of transcripts.
 
     Args:
         model: model that answers; not used.
-        template: path of the template of the prompts; None for the published one.
-        language: language of the transcripts, as a code such as "en".
+        language: language of the transcripts, as a code such as "en"; None for that of the corpus, or else English.
         spellings: path of Whisper's `normalizer.json`; None to leave British spellings as they are.
 
     Returns:
         A judge that counts word errors plain ("wer") and after Whisper's normaliser ("wer_whisper"), and character
         errors plain ("cer").
     """
-    form, whisper = load_template("asr", "text", template), whisper_normaliser(language, spellings)
+    check_texts(language=language, spellings=spellings)
+    normalisers: dict[str, Callable[[str], str]] = {}
+    if language or spellings:  # errors in options come before the work
+        normalisers[language or "en"] = whisper_normaliser(language or "en", spellings)
 
-    def judge(item: PromptItem, answer: Answer) -> Judged:
-        said = form.answered(written_answer(answer))
+    def judge(item: ShotItem, answer: Answer) -> Judged:
+        code = language or item.language or "en"
+        if code not in normalisers:
+            normalisers[code] = whisper_normaliser(code, spellings)
+        whisper, said = normalisers[code], item.template.answered(written_answer(answer))
         plain, theirs = Heard(normalise(item.reference), normalise(said)), Heard(whisper(item.reference), whisper(said))
         counts = {"wer_whisper": _words(theirs), "wer": _words(plain), "cer": _characters(plain)}
         return Judged(counts, {"transcript": said})
@@ -57,41 +60,36 @@ def judge_asr(
     return _each(judge)
 
 
-def judge_intents(model: "SpiritLM", template: str | None = None) -> Judge:
+def judge_intents(model: "SpiritLM") -> Judge:
     """Make the judge of labels, of which case and spaces make no difference.
 
     Args:
         model: model that answers; not used.
-        template: path of the template of the prompts; None for the published one.
 
     Returns:
-        A judge that counts labels that are the right ones ("exact_match").
+        A judge that counts labels that are the right ones ("exact_match") and answers that are any label ("is_label").
     """
-    form = load_template("intents", "label", template)
+    labels: dict[str, set[str]] = {}
 
-    def judge(item: PromptItem, answer: Answer) -> Judged:
-        found = plain_label(form.answered(written_answer(answer)))
-        right = found == plain_label(item.reference)
-        return Judged({"exact_match": (float(right), 1.0)}, {"prediction": found})
+    def judge(item: ShotItem, answer: Answer) -> Judged:
+        found = plain_label(item.template.answered(written_answer(answer)))
+        known = labels.setdefault(item.texts.digest, set(map(plain_label, item.texts.texts)))
+        right = float(found == plain_label(item.reference))
+        return Judged({"exact_match": (right, 1.0), "is_label": (float(found in known), 1.0)}, {"prediction": found})
 
     return _each(judge)
 
 
 def judge_tts(
-    model: "SpiritLM",
-    template: str | None = None,
-    whisper: str | None = None,
-    language: str = "en",
-    recordings: bool = True,
+    model: "SpiritLM", whisper: str | None = None, language: str | None = None, recordings: bool = True
 ) -> Judge:
     """Make the judge of spoken answers, by the words that a recogniser hears.
 
     Args:
         model: model that answers, which must have a vocoder.
-        template: path of the template of the prompts; None for the published one.
         whisper: folder of a faster-whisper model; None for pocketsphinx, which knows English only, and expects the
             words of the texts that may be asked for.
-        language: language of the texts, as a code such as "en".
+        language: language of the texts, as a code such as "en"; None for that of the corpus, or else English.
         recordings: whether the recordings of the same texts are heard, too, for comparison.
 
     Returns:
@@ -99,50 +97,58 @@ def judge_tts(
         of the recordings ("recording_cer", "recording_wer").
 
     Raises:
-        ValueError: if the model has no vocoder, or the folder of Whisper is none.
+        ValueError: if the model has no vocoder, or an option is wrong.
         ModuleNotFoundError: if faster-whisper is not installed.
     """
+    check_texts(whisper=whisper, language=language)
+    if not isinstance(recordings, bool):
+        raise ValueError(f"recordings must be true or false, but is {recordings!r} instead")
     check_speaks(model)
-    form = load_template("tts", "audio", template)
-    stop = said_words(form.stop, language) if form.speaks_stop else ""
     if whisper is not None:
         check_whisper(whisper)
-    elif not language.lower().startswith("en"):
-        raise ValueError(f"whisper must be given for language {language}, as pocketsphinx knows English only")
-    ears: dict[str, Recogniser] = {}
+    ears: dict[tuple[str, str], Recogniser] = {}
     heard: dict[Path, Counts] = {}
 
-    def ear_of(item: ShotItem) -> Recogniser:
-        key = whisper or item.texts.digest
-        if key not in ears:
-            found = (
-                pocketsphinx_recogniser([*item.texts.texts, *([stop] if stop else [])])
-                if whisper is None
-                else whisper_recogniser(whisper, language)
-            )
-            if found is None:
-                raise ValueError("whisper must be given, as pocketsphinx knows none of the words of these texts")
-            ears[key] = found
-        return ears[key]
-
-    def judge(item: PromptItem, answer: Answer) -> Judged:
-        assert isinstance(item, ShotItem)
-        said = said_words(item.reference, language)
+    def judge(item: ShotItem, answer: Answer) -> Judged:
+        code = language or item.language or "en"
+        said, stop = said_words(item.reference, code), _stop_word(item, code)
         if not said:
             raise ValueError(f"text must have words to hear, but is {item.reference!r} instead")
-        ear, spoken = ear_of(item), spoken_answer(answer)
-        words = ""
+        key = (whisper or item.texts.digest, code)
+        if key not in ears:
+            ears[key] = _ear(item, whisper, code, stop)
+        ear, spoken, words = ears[key], spoken_answer(answer), ""
         if spoken is not None and spoken.audio is not None and len(spoken.waveform):
-            words = said_words(ear(to_mono(spoken.waveform[None], spoken.sample_rate)), language)
+            words = said_words(ear(to_mono(spoken.waveform[None], spoken.sample_rate)), code)
         found = Heard(said, without_stop(words, stop))
         counts = {"cer": _characters(found), "wer": _words(found)}
         if recordings and item.recording is not None:
             if item.recording not in heard:
-                heard[item.recording] = _of_recording(item.recording, said, ear, language)
+                heard[item.recording] = _of_recording(item.recording, said, ear, code)
             counts |= heard[item.recording]
         return Judged(counts, {"transcript": found.heard})
 
     return _each(judge)
+
+
+def _stop_word(item: ShotItem, language: str) -> str:
+    return said_words(item.template.stop, language) if item.template.speaks_stop else ""
+
+
+def _ear(item: ShotItem, whisper: str | None, language: str, stop: str) -> Recogniser:
+    """Load the recogniser for the texts of an item's corpus.
+
+    Raises:
+        ValueError: if it must be Whisper, and is not given.
+    """
+    if whisper is not None:
+        return whisper_recogniser(whisper, language)
+    if language.lower().partition("-")[0] != "en":
+        raise ValueError(f"whisper must be given for language {language}, as pocketsphinx knows English only")
+    found = pocketsphinx_recogniser([*item.texts.texts, *([stop] if stop else [])])
+    if found is None:
+        raise ValueError("whisper must be given, as pocketsphinx knows none of the words of these texts")
+    return found
 
 
 def _of_recording(path: Path, said: str, ear: Callable[[Tensor], str], language: str) -> Counts:
@@ -174,13 +180,10 @@ def wrong_counts(item: PromptItem, ways: Sequence[str]) -> Counts:
         ways: ways of counting that are wanted; those that are not of answers are left out.
     """
     said = normalise(item.reference)
-    all_wrong = {
-        "wer": float(len(said.split())),
-        "wer_whisper": float(len(said.split())),
-        "cer": float(len(said)),
-        "exact_match": 1.0,
-    }
-    return {way: (0.0 if way == "exact_match" else all_wrong[way], all_wrong[way]) for way in all_wrong if way in ways}
+    words, letters = float(len(said.split())), float(len(said))
+    errors = {"wer": words, "wer_whisper": words, "cer": letters}
+    found = {way: (whole, whole) for way, whole in errors.items() if way in ways}
+    return found | ({"exact_match": (0.0, 1.0), "is_label": (0.0, 1.0)} if "exact_match" in ways else {})
 
 
 def _words(pair: Heard) -> tuple[float, float]:
@@ -191,12 +194,13 @@ def _characters(pair: Heard) -> tuple[float, float]:
     return float(edit_distance(pair.heard, pair.said)), float(len(pair.said))
 
 
-def _each(judge: Callable[[PromptItem, Answer], Judged]) -> Judge:
+def _each(judge: Callable[[ShotItem, Answer], Judged]) -> Judge:
     """Judge answers one by one; an answer that cannot be judged costs itself alone."""
 
     def judge_all(items: Sequence[PromptItem], answers: Sequence[Answer]) -> list[Judged | Exception]:
         found: list[Judged | Exception] = []
         for item, answer in zip(items, answers, strict=True):
+            assert isinstance(item, ShotItem)
             try:
                 found.append(judge(item, answer))
             except ValueError as error:

@@ -17,7 +17,7 @@ TRAIN = "train-clean-100"
 
 def find_librispeech(folder: Path) -> Corpus | None:
     """Return the corpus in a folder, or in its folder LibriSpeech; None if there is none."""
-    for root in (folder, folder / LAYOUT):
+    for root in (folder / LAYOUT, folder):
         places = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         splits = {path.name: partial(read_split, path) for path in places if any(path.glob("*/*/*.trans.txt"))}
         if splits:
@@ -48,7 +48,7 @@ def read_split(folder: Path) -> Split:
             elif name not in recordings:
                 skipped.append(Skipped(name, str(path), f"{path.parent} must hold {name}.flac, but does not"))
             else:
-                found[name] = Example(name, recordings[name], text.strip().lower())
+                found[name] = Example(name, recordings[name], text.strip().lower(), language="en")
         extra += sorted(recordings.keys() - named)
     notes = [f"{len(extra)} recordings of {folder.name} have no transcript: {listed(extra)}"] if extra else []
     return Split(list(found.values()), skipped, notes)

@@ -25,7 +25,7 @@ def _of_cuts(folder: Path, split: str) -> Split:
     for cut in load_cuts(folder, split):
         text = (cut.supervisions[0].text or "").strip() if cut.supervisions else ""
         if text:
-            examples.append(Example(cut.id, cut, text))
+            examples.append(Example(cut.id, cut, text, language=cut.supervisions[0].language or ""))
         else:
             skipped.append(Skipped(cut.id, str(folder), f"cut {cut.id} must have a text, but has none"))
     return Split(examples, skipped)

@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.benchmarks.few_shot.drawing import Drawing, check_texts
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus
 from spiritlm_pl.benchmarks.few_shot.intent_corpora import Microphone, find_fluent, find_slurp
 from spiritlm_pl.benchmarks.few_shot.librispeech import find_librispeech
 from spiritlm_pl.benchmarks.few_shot.prepared import find_prepared, find_table
-from spiritlm_pl.benchmarks.few_shot.shots import Drawing, read_prompts
+from spiritlm_pl.benchmarks.few_shot.shots import read_prompts
 from spiritlm_pl.benchmarks.few_shot.stop_word import spoken_word
 from spiritlm_pl.benchmarks.few_shot.template import load_template
 from spiritlm_pl.benchmarks.items import Reading
@@ -59,6 +60,7 @@ def read_tts(
         ValueError: if an option is wrong, or the folder has no layout that is known.
         FileNotFoundError: if the folder, the template or the recording of the stop word is missing.
     """
+    check_texts(whisper=whisper)
     drawing, form = Drawing.of(locals()), load_template("tts", "audio", template)
     stop = partial(spoken_word, form.stop, stop_audio, stop_voice, drawing.cache)
     found = read_prompts(_transcribed(folder), drawing, form, stop, "text")

@@ -3,6 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
+from spiritlm_pl.benchmarks.few_shot.drawing import check_texts
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.generation.types import Speech
@@ -19,8 +20,9 @@ def spoken_word(word: str, recording: str | None, voice: str, cache: Path) -> Sp
 
     Raises:
         FileNotFoundError: if there is no such recording.
-        ValueError: if there is no such voice.
+        ValueError: if there is no such voice, or one of the two is no text.
     """
+    check_texts(stop_audio=recording, stop_voice=voice)
     if recording is not None:
         path = Path(recording).expanduser()
         if not path.is_file():

@@ -105,6 +105,8 @@ def load_template(task: str, answer: str, source: str | Path | None = None) -> T
         FileNotFoundError: if there is no such file.
         ValueError: if it is not as a template of this task must be.
     """
+    if not isinstance(source, str | Path | None):
+        raise ValueError(f"template must be the path of a YAML file, but is {source!r} instead")
     path = FOLDER / f"{task}.yaml" if source is None else Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"template must be a YAML file, but {path} does not exist")
