@@ -304,7 +304,7 @@ class SpiritLM:
     def _stops(self, output: OutputModality, settings: GenerationSettings) -> Stops:
         """Return what ends an answer beside its end token."""
         ids = change_tokens(self.vocabulary, output) if settings.ends_at_change else frozenset()
-        return Stops(ids, settings.stop, self.text_tokenizer.decode, self.vocabulary)
+        return Stops(ids, settings.stop, self.text_tokenizer.decode, self.vocabulary.num_text)
 
     def score(self, context: Prompting, hypotheses: Sequence[Prompting], batch_tokens: int = 4096) -> list[Score]:
         """Compute the log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""

@@ -12,7 +12,7 @@ from transformers import StoppingCriteria
 
 from spiritlm_pl.generation.stream import FORCED
 from spiritlm_pl.generation.types import FinishReason, OutputModality
-from spiritlm_pl.vocabulary import TokenKind, Vocabulary
+from spiritlm_pl.vocabulary import Vocabulary
 
 Decode = Callable[[list[int]], str]
 Progress = Callable[[int, int], None]  # given the number of tokens done and the largest number
@@ -26,20 +26,20 @@ class Stops:
         ids: ids that end an answer and are no part of it; they are allowed in every modality.
         texts: texts that end an answer as soon as it holds one of them, which stays in it.
         decode: function from text ids to text, needed for `texts`; None without them.
-        vocabulary: layout of the ids, needed for `texts`; None without them.
+        num_text: number of text ids, which are the first ones.
     """
 
     ids: frozenset[int] = frozenset()
     texts: tuple[str, ...] = ()
     decode: Decode | None = None
-    vocabulary: Vocabulary | None = None
+    num_text: int = 0
 
     def holds_text(self, tokens: Sequence[int]) -> bool:
         """Whether new tokens hold one of the texts."""
         if not self.texts:
             return False
-        assert self.decode is not None and self.vocabulary is not None
-        said = self.decode([token for token in tokens if self.vocabulary.kind(token) is TokenKind.TEXT])
+        assert self.decode is not None
+        said = self.decode([token for token in tokens if token < self.num_text])
         return any(text in said for text in self.texts)
 
     def until(self, tokens: list[int]) -> list[int]:
