@@ -24,10 +24,12 @@ class FewShotBenchmark(AnswerBenchmark):
     Args:
         task: name of the task, for its template.
         answer: field of the template that is asked for: text, audio or label.
+        id_labels: labels that tell which item a line is of; lines of several draws share it.
     """
 
     task: str
     answer: str
+    id_labels: tuple[str, ...] = ("item",)
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -48,8 +48,7 @@ def test_an_oracle_makes_no_errors(monkeypatch, librispeech, fluent, model, tmp_
     found = start("intents", INTENTS, fluent, model, tmp_path / "out", **SMALL)
     assert value(found, "exact_match") == value(found, "macro_f1") == 100
     table = overview(read_summaries([tmp_path / "out"]))
-    (row,) = (row for row in table.rows if row[0] == "Spirit LM Expressive 7B, few-shot (published)")
-    assert row == ["Spirit LM Expressive 7B, few-shot (published)", *("44.0", "66.2")]
+    assert "100.0 (61.0 to 100.0)" in table.markdown()
 
 
 def test_a_spoken_oracle_makes_no_errors(monkeypatch, librispeech, model, tmp_path):
@@ -159,7 +158,8 @@ def test_a_template_that_changes_makes_other_items(librispeech, tmp_path):
 
 
 def test_the_published_figures_are_those_of_the_paper():
-    rows = {row["model"]: row["figures"] for row in published()}
-    assert rows["Spirit LM Base 7B, few-shot"] == {"asr": [21.9, 29.2], "tts": [45.5, 43.8], "intents": 71.9}
+    rows = [(row["model"], row["figures"]) for row in published() if "asr" in row["figures"]]
+    assert rows[0] == ("Spirit LM Base 7B", {"asr": [21.9, 29.2], "tts": [45.5, 43.8], "intents": 71.9})
+    assert rows[2] == ("Spirit LM Expressive 7B", {"asr": [37.9, 50.0], "tts": [52.0, 53.6], "intents": 66.2})
     assert not ASR.info.higher_is_better and not TTS.info.higher_is_better and INTENTS.info.higher_is_better
     assert ASR.context == 1024 and TTS.context == 2048 and replace(ASR).task == "asr"
