@@ -172,7 +172,7 @@ def test_guessing_gives_chance_and_its_interval_holds_it(draw_seed):
     found = intent_figures(lines)
     whole = by_name(found["exact_match"])
     assert whole["chance"].value == 25 and whole["all"].low < 25 < whole["all"].high
-    assert whole["all"].high - whole["all"].low < 15
+    assert whole["all"].high - whole["all"].low < 18
     f1 = by_name(found["macro_f1"])["all"]
     assert f1.low < 25 < f1.high
 
@@ -183,3 +183,25 @@ def test_perfect_answers_give_100_with_an_honest_interval():
     all_right = by_name(found["exact_match"])["all"]
     assert all_right.value == 100 and 80 < all_right.low < 90 and all_right.high == 100
     assert by_name(found["macro_f1"])["all"].value == 100
+
+
+def test_texts_without_words_give_no_figure():
+    lines = [errors(0, "a", 0, 0), errors(0, "b", 1, 2)]
+    lines[0].counts["cer"] = (0.0, 0.0)
+    found = error_figures(lines)
+    assert list(found) == ["wer"] and by_name(found["wer"])["all"].value == 50
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says():
+    """Items of different difficulty after shots of different use: 95 % is asked, three draws give nearly that."""
+    draw, held = random.Random(0), 0
+    for _ in range(60):
+        hard, use = [draw.gauss(0, 0.15) for _ in range(40)], [draw.gauss(0, 0.05) for _ in range(3)]
+        lines = []
+        for seed in range(3):
+            for number in range(40):
+                chance = min(max(0.4 + hard[number] + use[seed], 0), 1)
+                lines.append(errors(seed, str(number), sum(draw.random() < chance for _ in range(10)), 10))
+        found = error_figures(lines)["wer"][0]
+        held += found.low < 40 < found.high
+    assert held >= 51
