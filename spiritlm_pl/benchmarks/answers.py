@@ -48,6 +48,7 @@ class AnswerBenchmark:
             ValueError if the model or an option does not allow to judge.
         sampling: options of sampling, of which those in `SAMPLING` can be given as options.
         figures_of: function from lines to figures by way of counting.
+        context: largest number of tokens of a prompt with its shots and its answer; None for the model's context.
     """
 
     info: Info
@@ -55,6 +56,7 @@ class AnswerBenchmark:
     judge: Callable[..., Judge]
     sampling: GenerationSettings
     figures_of: Callable[[Sequence[AnswerLine]], dict[str, list[Figure]]] = ratios
+    context: int | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ class AnswerBenchmark:
             for place, item in enumerate(items):
                 shots, own = [next(filled) for _ in item.shots], next(filled)
                 try:
-                    ready.append((place, *fitting(model, shots, own, item.output, sampling)))
+                    ready.append((place, *fitting(model, shots, own, item.output, sampling, self.context)))
                 except Exception as error:  # of this item alone: its audio, its text or its length
                     found[place] = error
             for output in dict.fromkeys(items[place].output for place, _, _ in ready):
@@ -115,8 +117,9 @@ def fitting(
     prompt: tuple[Piece, ...] | Exception,
     output: OutputModality,
     sampling: GenerationSettings,
+    context: int | None = None,
 ) -> "tuple[Prompt, int]":
-    """Encode a prompt after as many of its last shots as leave room for the answer in the model's context.
+    """Encode a prompt after as many of its last shots as leave room for the answer in the context.
 
     Args:
         model: model that is asked.
@@ -124,6 +127,7 @@ def fitting(
         prompt: pieces of the prompt.
         output: modality of the answer.
         sampling: options of sampling, which tell how long an answer may be.
+        context: largest number of tokens of all together; None for the model's context, which it never exceeds.
 
     Returns:
         The encoded prompt and the number of its shots.
@@ -133,7 +137,8 @@ def fitting(
     """
     if isinstance(prompt, Exception):
         raise prompt
-    context = context_length(model.model)
+    own = context_length(model.model)
+    context = own if context is None else min(context, own or context)
     good = [shot for shot in shots if not isinstance(shot, Exception)]
     while True:
         encoded = model.encode_prompt([piece for shot in (*good, prompt) for piece in shot], output)

@@ -233,15 +233,15 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
     if one.options != other.options:  # items of two splits may have the same ids
         raise ValueError(f"not the same items: options {one.options} and {other.options}")
     ours, theirs = ([*read_lines(summary.folder).values()] for summary in (one, other))
+    ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
     if any(way in line.get("scores", ()) for line in ours):
-        ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
         first, second = (
             [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())] for lines in (ours, theirs)
         )
         return compare(first, second, way, ids)
     if one.unit.endswith("%") and any(way in line.get("counts", ()) for line in ours):
         mine, others = ([AnswerLine.from_dict(line) for line in lines if "counts" in line] for lines in (ours, theirs))
-        return compare_ratios(mine, others, way)
+        return compare_ratios(mine, others, way, ids)
     raise ValueError(f"figures of {one.unit} are not tested")
 
 
@@ -258,6 +258,6 @@ def published_figures(name: str, way: str | None) -> list[tuple[str, float]]:
     found = []
     for row in published():
         value = row["figures"].get(name)
-        if value is not None and way in (None, row["ways"].get("all")):
+        if value is not None and way in (None, row["ways"].get(name, row["ways"].get("all"))):
             found.append((str(row["model"]), sum(value) / len(value) if isinstance(value, list) else float(value)))
     return found

@@ -18,6 +18,7 @@ from spiritlm_pl.runtime.provenance import code_version
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
+PERCENT = 100.0
 CHUNK = 128  # items between two writes
 Progress = Callable[[int, int], None]
 
@@ -185,4 +186,8 @@ def _skipped_as_wrong(
     ways = list(benchmark.figures([line for line in lines if "error" not in line]))
     whole = [as_wrong(item, ways) if "error" in line else line for item, line in zip(items, lines, strict=True)]
     figures = {way: found[0] for way, found in benchmark.figures(whole).items()}
-    return {way: figure.value * figure.count / (figure.count + num_unread) for way, figure in figures.items()}
+    worst = 0.0 if benchmark.info.higher_is_better else PERCENT
+    return {
+        way: (figure.value * figure.count + worst * num_unread) / (figure.count + num_unread)
+        for way, figure in figures.items()
+    }
