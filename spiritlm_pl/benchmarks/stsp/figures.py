@@ -58,7 +58,8 @@ def figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
             found.append(share(f"corpus/{corpus}", [label == pred for label, pred in own]))
     if any(line.labels["shots"] for line in lines):
         fitted = [line.num_shots for line in lines]
-        found.append(Figure("shots_that_fitted", sum(fitted) / len(fitted), min(fitted), max(fitted), len(fitted)))
+        found.append(Figure("mean_of_shots_that_fitted", sum(fitted) / len(fitted), None, None, len(fitted)))
+        found.append(Figure("fewest_shots_that_fitted", min(fitted), None, None, len(fitted)))
     found += _on_originals(lines)
     return {WAY: found}
 
