@@ -159,6 +159,7 @@ class _ReadingJudge:
 
         self.classes, self.device = source.classes, device
         self.network = _network(source, AutoModelForSequenceClassification, device)
+        _check_tokenizer(source.folder)
         self.tokenizer: Any = _part(source, AutoTokenizer, "a tokenizer")
         places = getattr(self.network.config, "max_position_embeddings", None) or 514
         self.longest = min(self.tokenizer.model_max_length, places - 2)  # RoBERTa has two places that no token has
@@ -193,6 +194,17 @@ def _network(source: JudgeSource, loader: Any, device: str) -> Any:
             f"{source.side}_judge must have all weights of a classifier, but {source.folder} lacks {missing[0]}"
         )
     return network.to(device).eval()
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Raise a ValueError if a folder has no words of a tokenizer: `transformers` would make one that knows none."""
+    names = {path.name for path in folder.iterdir()}
+    whole = names & {"tokenizer.json", "vocab.txt"} or {"vocab.json", "merges.txt"} <= names
+    if not whole and not any(name.endswith(".model") for name in names):
+        raise ValueError(
+            "text_judge must have a tokenizer (tokenizer.json, vocab.txt, vocab.json with merges.txt, or *.model), "
+            f"but {folder} has none"
+        )
 
 
 def _part(source: JudgeSource, loader: Any, name: str) -> Any:

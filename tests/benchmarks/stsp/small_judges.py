@@ -46,10 +46,7 @@ def hearing_judge(folder: Path, classes: Sequence[str] = ("angry", "default", "h
 
 
 def reading_judge(
-    folder: Path,
-    texts: Sequence[tuple[str, str]],
-    classes: Sequence[str] = SENTIMENTS,
-    steps: int = 60,
+    folder: Path, texts: Sequence[tuple[str, str]], classes: Sequence[str] = SENTIMENTS, steps: int = 60
 ) -> Path:
     """A text classifier of these classes that is trained on texts with their classes."""
     torch.manual_seed(2)

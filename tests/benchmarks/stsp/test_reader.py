@@ -139,7 +139,9 @@ def make_styled_corpus(folder):
             style = ("happy", "sad", "default", "whisper")[number % 4 if split == "test" else number % 3]
             path = folder / "audio" / f"{split}{number}.wav"
             samples = save_wav(path, 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(number)))
-            words = [Word(word, 0.2 * place, 0.2 * place + 0.2) for place, word in enumerate("the cat sat here".split())]
+            words = [
+                Word(word, 0.2 * place, 0.2 * place + 0.2) for place, word in enumerate("the cat sat here".split())
+            ]
             cuts[split].append(
                 make_cut(
                     f"{split}-{number}",
