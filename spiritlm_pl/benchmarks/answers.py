@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -92,9 +93,9 @@ class AnswerBenchmark:
                     found[place] = error
             for output in dict.fromkeys(items[place].output for place, _, _ in ready):
                 same = [one for one in ready if items[one[0]].output == output]
-                samples = model.generate_encoded([prompt for _, prompt, _ in same], output, sampling)
-                answers = [answer for (answer,) in samples]
-                judgements = judge([items[place] for place, _, _ in same], answers)
+                asked = [items[place] for place, _, _ in same]
+                answers = self.answers(model, asked, [prompt for _, prompt, _ in same], output, sampling, options)
+                judgements = judge(asked, answers)
                 for (place, _, kept), answer, judged in zip(same, answers, judgements, strict=True):
                     if settings.answers is not None:
                         save_answer(settings.answers, items[place].id, answer)
@@ -105,6 +106,28 @@ class AnswerBenchmark:
             return found
 
         return score
+
+    def answers(
+        self,
+        model: "SpiritLM",
+        items: Sequence[PromptItem],
+        prompts: "Sequence[Prompt]",
+        output: OutputModality,
+        sampling: GenerationSettings,
+        options: Mapping[str, Any],
+    ) -> list[Answer]:
+        """Answer prompts, each with a stream of random numbers of its own, so that answers do not depend on each other.
+
+        Args:
+            model: model that is asked.
+            items: prompts to answer, which have one modality of answers.
+            prompts: the same, encoded with their shots.
+            output: modality of the answers.
+            sampling: options of sampling.
+            options: options of the benchmark.
+        """
+        seeds = [stream_of(item.id, sampling.seed) for item in items]
+        return [answer for (answer,) in model.generate_encoded(prompts, output, sampling, seeds=seeds)]
 
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
         """Return the figures by way of counting."""
@@ -148,6 +171,11 @@ def fitting(
         good = good[1:]
     model.check_room(encoded)
     return encoded, len(good)
+
+
+def stream_of(name: str, seed: int) -> int:
+    """Return a seed for the item of a name, the same in every run and every order of items."""
+    return int(sha256(f"{seed} {name}".encode()).hexdigest()[:15], 16)
 
 
 def line_of(item: PromptItem, answer: Answer, judged: Judged, num_shots: int) -> Line:

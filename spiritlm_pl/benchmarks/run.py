@@ -126,6 +126,9 @@ def run_benchmark(
         found = summary(name, benchmark, items, [lines[item.id] for item in items], [one.reason for one in unread])
         found |= {"model": model_name, "notes": list(reading.notes), "num_read": len(reading.items), **identity}
         results.summarise(found)
+        write_files = getattr(benchmark, "write_files", None)  # such as predictions, of benchmarks that have more
+        if write_files is not None:
+            write_files(results.folder, [lines[item.id] for item in items if "error" not in lines[item.id]])
         return found
 
 

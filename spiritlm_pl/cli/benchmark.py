@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.benchmark_stsp import score_stsp
 from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.registry import find_all
@@ -342,4 +343,10 @@ def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
     bar.update(task, completed=done, total=total)
 
 
-COMMANDS = {"list": list_benchmarks, "run": run_benchmarks, "report": report_benchmarks, "submission": write_submission}
+COMMANDS = {
+    "list": list_benchmarks,
+    "run": run_benchmarks,
+    "report": report_benchmarks,
+    "submission": write_submission,
+    "stsp-score": score_stsp,
+}

@@ -223,11 +223,13 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
         synced: bool = False,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Answer]]:
-        """Continue prompts that `encode_prompt` returned, as `generate_batch` does."""
+        """Continue prompts that `encode_prompt` returned, as `generate_batch` does; `seeds` has one for each prompt."""
         settings = settings or GenerationSettings()
         size, stops = settings.num_samples, self._stops(output, settings)
-        jobs = [(prompt, settings.seed + sample) for prompt in encoded for sample in range(size)]
+        own = [settings.seed] * len(encoded) if seeds is None else seeds
+        jobs = [(prompt, seed + sample) for prompt, seed in zip(encoded, own, strict=True) for sample in range(size)]
         continued = continue_tokens(
             self.model,
             [prompt.tokens for prompt, _ in jobs],
