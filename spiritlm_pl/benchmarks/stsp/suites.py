@@ -29,9 +29,8 @@ def _stsp(direction: Direction, num_shots: int = 0) -> SentimentBenchmark:
         chance=CHANCE,
     )
     sampling = GenerationSettings(temperature=0.8, top_p=0.95)
-    return SentimentBenchmark(
-        info, SentimentReader(direction, num_shots), SentimentJudging(direction), sampling, figures, direction
-    )
+    reader, judging = SentimentReader(direction, num_shots), SentimentJudging(direction)
+    return SentimentBenchmark(info, reader, judging, sampling, figures, direction=direction)
 
 
 TEXT, SPEECH = Direction("text", "text"), Direction("speech", "speech")
