@@ -5,7 +5,7 @@ Shapes: N texts, L labels.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ class TextClassifier:
         """Read the labels in the order of the classes."""
         self.network = network
         self.tokenizer = tokenizer
-        self.labels = tuple(str(network.config.id2label[index]) for index in range(network.config.num_labels))
+        names: dict[int, str] = cast(Any, network.config).id2label
+        self.labels = tuple(str(names[index]) for index in sorted(names))
         self.longest = longest_text(network, tokenizer)
 
     @property
