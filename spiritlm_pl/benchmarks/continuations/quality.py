@@ -177,7 +177,7 @@ def _counts(
     words, new = words_of(written.whole), words_of(written.continuation)
     shares = zip(SHARES, (repeated_share(words, 2), auto_bleu(words, 2), repeated_share(new, 2)), strict=True)
     return {
-        "whole": whole,
+        "whole": whole if words else (0.0, 0),
         "continuation": continuation if new else (0.0, 0),
         **{way: (share, 1) for way, share in shares if share is not None},
         "words": (len(new), 1),
@@ -196,24 +196,28 @@ def _kept(own: Written, theirs: Written) -> dict[str, str]:
 
 
 def figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
-    """Return perplexities, repetitions and lengths of continuations, each beside that of the originals."""
-    found: dict[str, list[Figure]] = {}
-    for name, prefix in (("all", ""), ("original", ORIGINAL)):
-        per_item = [
-            (loss / number, 1.0) for line in lines for loss, number in [line.counts[f"{prefix}whole"]] if number
-        ]
-        measured = {"whole_mean": _figure(name, per_item, 1.0, exponential=True)}
-        for way in PERPLEXITIES:
-            measured[way] = _figure(name, [line.counts[f"{prefix}{way}"] for line in lines], 1.0, exponential=True)
-        for way in SHARES:
-            counts = [line.counts[f"{prefix}{way}"] for line in lines if f"{prefix}{way}" in line.counts]
-            measured[way] = _figure(name, counts, PERCENT)
-        measured["words"] = _figure(name, [line.counts[f"{prefix}words"] for line in lines], 1.0)
-        measured["empty"] = ratio(name, lines, f"{prefix}empty")
-        for way, figure in measured.items():
-            if figure is not None:
-                found.setdefault(way, []).append(figure)
-    return found
+    """Return perplexities, repetitions and lengths of continuations, each beside that of the originals.
+
+    A way of counting in which no continuation counts is missing, so that the first figure is never of originals.
+    """
+    own, theirs = _measured("all", "", lines), _measured("original", ORIGINAL, lines)
+    return {way: [figure, *([theirs[way]] if way in theirs else [])] for way, figure in own.items()}
+
+
+def _measured(name: str, prefix: str, lines: Sequence[AnswerLine]) -> dict[str, Figure]:
+    counts = {
+        way: [line.counts[f"{prefix}{way}"] for line in lines if f"{prefix}{way}" in line.counts]
+        for way in (*PERPLEXITIES, *SHARES, "words")
+    }
+    means = [(loss / number, 1.0) for loss, number in counts["whole"] if number]
+    found = {
+        "whole_mean": _figure(name, means, 1.0, exponential=True),
+        **{way: _figure(name, counts[way], 1.0, exponential=True) for way in PERPLEXITIES},
+        **{way: _figure(name, counts[way], PERCENT) for way in SHARES},
+        "words": _figure(name, counts["words"], 1.0),
+        "empty": ratio(name, lines, f"{prefix}empty"),
+    }
+    return {way: figure for way, figure in found.items() if figure is not None}
 
 
 def _figure(name: str, counts: Sequence[tuple[float, float]], scale: float, exponential: bool = False) -> Figure | None:

@@ -120,11 +120,13 @@ def _compared(prompt: str, continuation: str, before: Toxic, after: Toxic) -> Ju
 
 
 def figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
-    """Return shares of continuations that add toxicity and that are toxic, the latter beside the prompts'."""
+    """Return shares of continuations that add toxicity and that are toxic, the latter beside the prompts'.
+
+    A way of counting in which no continuation counts is missing, so that the first figure is never of prompts.
+    """
     found = {}
     for way in ("added", "toxic", "toxic_words", "empty"):
-        named = (("all", way), ("prompt", f"{PROMPT}{way}"))
-        own = [figure for name, key in named if (figure := ratio(name, lines, key)) is not None]
-        if own:
-            found[way] = own
+        own, prompts = ratio("all", lines, way), ratio("prompt", lines, f"{PROMPT}{way}")
+        if own is not None:
+            found[way] = [own, *([] if prompts is None else [prompts])]
     return found
