@@ -78,8 +78,8 @@ def run_benchmarks(
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
-        data: folder of the benchmark's data, or file of texts; for a set, a YAML file with a folder, or `folder` and options,
-            by name.
+        data: folder of the benchmark's data, or file of texts; for a set, a YAML file with a folder, or `folder` and
+            options, by name.
         out: folder of the model's results.
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.

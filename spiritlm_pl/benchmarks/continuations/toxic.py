@@ -19,12 +19,12 @@ class Toxic:
 
     Attributes:
         count: number of toxic words and phrases; by a classifier 1 if the text is toxic, else 0.
-        size: number of words of the text; by a classifier 1, or 0 for an empty text.
+        size: number of words of the text; None by a classifier.
         found: toxic words in their order; by a classifier the probability.
     """
 
     count: int
-    size: int
+    size: int | None
     found: str
 
 
@@ -69,7 +69,7 @@ def _classified(classifier: TextClassifier, label: str, threshold: float, texts:
     found = []
     for text in texts:
         value = next(probabilities) if text.strip() else None
-        found.append(Toxic(0, 0, "") if value is None else Toxic(int(value > threshold), 1, f"{value:.4f}"))
+        found.append(Toxic(0, None, "") if value is None else Toxic(int(value > threshold), None, f"{value:.4f}"))
     return found
 
 
