@@ -11,7 +11,7 @@ from spiritlm_pl.benchmarks import run
 from spiritlm_pl.benchmarks.averages import swuggy
 from spiritlm_pl.benchmarks.choices import ChoiceBenchmark
 from spiritlm_pl.benchmarks.contract import Info, RunSettings
-from spiritlm_pl.benchmarks.identity import model_identity
+from spiritlm_pl.benchmarks.identity import model_identity, named_content
 from spiritlm_pl.benchmarks.items import ChoiceItem, Reading
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.benchmarks.scoring import ChoiceScorer
@@ -217,3 +217,20 @@ def test_a_model_without_a_speech_tokenizer_says_so(pairs, recordings, model, tm
     mute = SpiritLM(model.model, model.text_tokenizer, model.vocabulary)
     found = start(pairs, recordings, mute, tmp_path)
     assert found["num_scored"] == 1 and "audio needs the model's speech tokenizer" in next(iter(found["skipped"]))
+
+
+def test_what_a_judge_reads_is_told_apart_by_what_it_holds(tmp_path):
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "weights").write_bytes(bytes(1 << 20))
+    (judge / "a.wav").write_bytes(b"x")
+    options = {"classifier": str(judge), "label": str(tmp_path), "language_model": "some/name", "split": None}
+    first = named_content(options)
+    assert list(first) == ["classifier"]
+    (judge / "weights").write_bytes(bytes((1 << 20) - 1) + b"x")
+    second = named_content(options)
+    assert first != second
+    (judge / "a.wav").write_bytes(b"y")
+    assert named_content(options) == second
+    (judge / "a.wav").write_bytes(b"yy")
+    assert named_content(options) != second

@@ -11,6 +11,7 @@ from spiritlm_pl.benchmarks.continuations.prompts import (
     read_text_beginnings,
     read_written_prompts,
 )
+from spiritlm_pl.benchmarks.identity import content_of
 from spiritlm_pl.corpora.audio import save_wav
 
 
@@ -31,6 +32,11 @@ def test_the_first_seconds_of_right_stories_are_prompts(stories, tmp_path):
     expected, _ = soundfile.read(stories / "006_03_correct.wav", dtype="float32")
     torch.testing.assert_close(whole, torch.from_numpy(expected))
     assert torch.equal(after, whole[4000:])
+
+
+def test_prompts_that_are_cut_again_are_the_same_items(stories, tmp_path):
+    first, second = (read_beginnings(stories, 0.25, cache=tmp_path / str(place)) for place in (1, 2))
+    assert [*map(content_of, first.items)] == [*map(content_of, second.items)]
 
 
 def test_the_first_ones_are_taken_and_the_rest_is_told(stories, tmp_path):
