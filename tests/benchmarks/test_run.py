@@ -113,6 +113,30 @@ def test_two_items_of_one_id_are_refused(pairs, recordings, model, tmp_path):
         start(pairs, recordings, model, tmp_path, broken=("0.wav", "0.wav"))
 
 
+def test_a_run_that_is_refused_leaves_the_folder_to_the_next(pairs, recordings, model, tiny_lm, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no judge"):
+        patch.setattr(ChoiceBenchmark, "scorer", lambda *_: (_ for _ in ()).throw(ValueError("no judge")))
+        start(pairs, recordings, model, tmp_path)
+    assert not list((tmp_path / "pairs").iterdir())
+    assert start(pairs, recordings, model, tmp_path, broken=("x.wav",))["num_scored"] == 7
+
+
+def test_an_error_after_the_first_items_keeps_them(pairs, recordings, model, tmp_path, monkeypatch):
+    start(pairs, recordings, model, tmp_path, Selection(limit=3))
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no judge"):
+        patch.setattr(ChoiceBenchmark, "scorer", lambda *_: (_ for _ in ()).throw(ValueError("no judge")))
+        start(pairs, recordings, model, tmp_path)
+    with pytest.raises(ValueError, match="results with options"):
+        start(pairs, recordings, model, tmp_path, broken=("x.wav",))
+
+
+def test_lines_of_nobody_knows_what_are_not_continued(pairs, recordings, model, tmp_path):
+    start(pairs, recordings, model, tmp_path)
+    (tmp_path / "pairs" / "identity.json").unlink()
+    with pytest.raises(ValueError, match="has results without identity.json, which says of what: choose another"):
+        start(pairs, recordings, model, tmp_path)
+
+
 def test_results_of_another_model_are_not_continued(pairs, recordings, model, tiny_lm, tmp_path):
     start(pairs, recordings, model, tmp_path, Selection(limit=3))
     network, text, vocabulary = tiny_lm
