@@ -18,6 +18,8 @@ from spiritlm_pl.registry import find_all
 
 REFERENCE = "Spirit LM Base 7B"  # the published model that ours are shown beside
 
+MOST_COLUMNS = 4  # ways of counting that stand side by side if there are fewer figures
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -180,6 +182,8 @@ def _notes(summaries: Sequence[Summary]) -> list[str]:
 def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
     """Build the table of all figures of a summary, a column for each way of counting.
 
+    Few figures in many ways have a row for each way instead.
+
     Args:
         summary: summary of a benchmark and a model.
         ways: ways of counting to show, as far as the summary has them; None for all.
@@ -188,6 +192,11 @@ def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
     names = list(dict.fromkeys(figure.name for way in ways for figure in summary.figures[way]))
     by_name = {way: {figure.name: figure for figure in figures} for way, figures in summary.figures.items()}
     rows = []
+    if len(names) < len(ways) > MOST_COLUMNS:
+        for way in ways:
+            count = max(figure.count for figure in by_name[way].values())
+            rows.append([way, str(count), *(_cell(by_name[way].get(name)) for name in names)])
+        return Figures(f"{summary.name}: {summary.model}", ["counted by", "count", *names], rows)
     for name in names:
         counts = [by_name[way][name].count for way in ways if name in by_name[way]]
         rows.append([name, str(max(counts)), *(_cell(by_name[way].get(name)) for way in ways)])

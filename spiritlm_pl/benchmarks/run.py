@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
-from spiritlm_pl.benchmarks.identity import content_of, model_identity
+from spiritlm_pl.benchmarks.identity import content_of, model_identity, named_content
 from spiritlm_pl.benchmarks.items import check_unique
 from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
@@ -104,6 +104,7 @@ def run_benchmark(
         "data": str(data.resolve()),  # items of another language may have the same ids
         "layout": reading.layout,
         "options": dict(options),
+        "judges": named_content(options),
         **model_identity(model),
     }
     with Results(out / name, identity, selection.rank) as results:

@@ -82,7 +82,8 @@ def run_benchmarks(
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
-        data: folder of the benchmark's data; for a set, a YAML file with a folder, or `folder` and options, by name.
+        data: folder of the benchmark's data, or file of texts; for a set, a YAML file with a folder, or `folder` and
+            options, by name.
         out: folder of the model's results.
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.
@@ -160,7 +161,7 @@ def run_benchmarks(
             if found is None:
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
                 continue
-            shown = (benchmark.info.published, "mean", "sum")
+            shown = (benchmark.info.published, "mean", "sum") if "mean" in found["figures"] else None
             Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
             for note in found["notes"]:
                 print(f"{key}: {note}", file=sys.stderr)
@@ -286,10 +287,10 @@ def _jobs(
         ValueError: if the file of a set has folders for none of its benchmarks.
     """
     if not data.exists():
-        raise FileNotFoundError(f"--data must be a folder, or a YAML file of a set, but {data} does not exist")
-    if data.is_dir():
+        raise FileNotFoundError(f"--data must be a folder or file, or a YAML file of a set, but {data} does not exist")
+    if data.is_dir() or (alone and data.suffix not in (".yaml", ".yml")):
         if not alone:
-            raise ValueError(f"--data must be a YAML file with the folders of a set, but {data} is a folder")
+            raise ValueError(f"--data must be a YAML file with the folders of a set, but is {data}")
         return {name: (benchmark, data, options) for name, benchmark in chosen.items()}
     try:
         listed = yaml.safe_load(data.read_text(encoding="utf-8"))
