@@ -7,14 +7,19 @@ strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+from spiritlm_pl.modules.elastic import make_universal, ranks_of, restore_rest
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -123,6 +128,40 @@ class Zero3Strategy(DeepSpeedStrategy):
         self._alive = HfDeepSpeedConfig(self.config)  # transformers looks for a live object of this class
         with super().model_sharded_context():
             yield
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint to train on, on any number of ranks, or its weights to be measured.
+
+        Raises:
+            ValueError: if another number of ranks wrote the checkpoint, and it cannot be converted.
+        """
+        checkpoint = Path(checkpoint_path)
+        ranks = ranks_of(checkpoint)
+        fitting = self.lightning_module is not None and self.lightning_module.trainer.state.fn == TrainerFn.FITTING
+        if not fitting or ranks in (0, self.world_size):
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        self._convert(checkpoint, ranks)
+        settings: Any = self.deepspeed_engine._config
+        settings.load_universal_checkpoint = True
+        try:
+            state = super().load_checkpoint(checkpoint_path, weights_only)
+        finally:
+            settings.load_universal_checkpoint = False
+        restore_rest(self.deepspeed_engine, checkpoint)
+        return state
+
+    def _convert(self, checkpoint: Path, ranks: int) -> None:
+        """Convert a checkpoint on rank zero while the others wait; a failure is one on every rank."""
+        failure: str | None = None
+        if self.is_global_zero:
+            rank_zero_info(f"{ranks} ranks wrote {checkpoint}: it is converted for {self.world_size}")
+            try:
+                make_universal(checkpoint)
+            except ValueError as error:
+                failure = str(error)
+        failure = self.broadcast(failure)
+        if failure is not None:
+            raise ValueError(failure)
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
