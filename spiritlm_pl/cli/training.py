@@ -20,7 +20,7 @@ from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
-from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
+from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.foreign_texts import ADVERT
 
 CHECKPOINTS = "checkpoints"
@@ -136,7 +136,7 @@ class SpiritCLI(LightningCLI):
 
     def _newest_checkpoint(self) -> Path | None:
         found = [path for path in map(newest_checkpoint, self._checkpoint_folders()) if path is not None]
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+        return max(found, key=saved_at, default=None)
 
     def _find_last(self, needed: bool) -> None:
         options = self.config_init[self.subcommand]

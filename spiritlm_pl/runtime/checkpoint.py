@@ -33,8 +33,19 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     Lightning's `last.ckpt` is a broken link if the run was stopped between removing a checkpoint and linking the next.
     """
     found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
-    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
-    return max(whole, key=lambda path: path.stat().st_mtime, default=None)
+    whole = [path for path in found if zipfile.is_zipfile(path) or _last_file(path).is_file()]
+    return max(whole, key=saved_at, default=None)
+
+
+def saved_at(checkpoint: Path) -> float:
+    """Return the time at which a complete checkpoint was saved, in seconds of the file system's clock."""
+    last = _last_file(checkpoint)  # a folder's own time changes when the checkpoint is converted for other ranks
+    return (last if last.is_file() else checkpoint).stat().st_mtime
+
+
+def _last_file(checkpoint: Path) -> Path:
+    """Return the path of the file that DeepSpeed writes last into a checkpoint folder."""
+    return checkpoint / "latest"
 
 
 def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:

@@ -150,3 +150,6 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == tmp_path / "step=16.ckpt"
     (sharded / "latest").write_text("checkpoint")
     assert newest_checkpoint(tmp_path) == sharded
+    os.utime(sharded / "latest", (0.5, 0.5))
+    (sharded / "universal").mkdir()  # of a conversion, long after it was saved
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=16.ckpt"

@@ -72,7 +72,7 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[6:])
     lightning.seed_everything(1)
     module = Partly(
-        LanguageModelConfig(checkpoint=str(base)),
+        LanguageModelConfig(checkpoint=str(base), dtype="bfloat16" if "precision" in options else "float32"),
         optimizer=AdamWSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
         schedule=Cosine(total_steps=20, warmup_steps=3),
     )
