@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
+from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
@@ -103,12 +104,13 @@ class SpiritCLI(LightningCLI):
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Build the trainer with our progress bar, unless the configuration has another one or disables it."""
+        """Build the trainer with a watch over its ranks, and our progress bar unless another or none is asked for."""
         given = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(
             isinstance(callback, ProgressBar) for callback in (given if isinstance(given, list) else [given])
         ):
             callbacks = [*callbacks, StepProgressBar()]
+        callbacks = [*callbacks, WatchRanks()]
         try:
             return super()._instantiate_trainer(config, callbacks)
         except MisconfigurationException as error:

@@ -3,10 +3,13 @@
 Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE ...]
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
-fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time).
+fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
+die=RANK:STEP (the rank is killed before the step).
 """
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
@@ -45,6 +49,17 @@ class Losses(Callback):
             self.values.setdefault(trainer.global_step, pair)
 
     on_train_end = on_train_batch_start
+
+
+class Death(Callback):
+    """Kills a rank before a step: die=RANK:STEP."""
+
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
+
+    def on_train_batch_start(self, trainer, *args):
+        if (trainer.global_rank, trainer.global_step) == (self.rank, self.step):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Beginning(Callback):
@@ -97,8 +112,10 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        callbacks=[losses, saves, Beginning()],
+        callbacks=[losses, saves, Beginning(), WatchRanks(grace=5)],
     )
+    if "die" in options:
+        trainer.callbacks.append(Death(*map(int, options["die"].split(":"))))
     streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "aligned")}
     data = InterleavedDataModule(streams, row_length=64, batch_size=ROWS // ranks, num_workers=0)
     trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))

@@ -30,7 +30,6 @@ LLAMA = {
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
 }
-# Frozen weights, some parameters whole on every rank, several groups of state for each parameter group.
 OPTIONS = ("freeze=layers.0", "below=1000", "group=3000")
 
 
@@ -83,7 +82,7 @@ def whole_state(checkpoint: Path) -> dict[str, object]:
     return {
         "tensors": tensors,
         "groups": groups,
-        "steps": {int(state["step"]) for state in optimizer["state"].values()},
+        "steps": sorted({int(state["step"]) for state in optimizer["state"].values()}),
     }
 
 
