@@ -5,7 +5,8 @@ strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 """
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from spiritlm_pl.modules.elastic import make_universal, ranks_of, restore_rest
+from spiritlm_pl.modules.elastic import SHARDS, make_universal, ranks_of, restore_rest
+from spiritlm_pl.modules.sharded_saving import failures_noted, put_in_place, temporary_folder
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -129,6 +131,54 @@ class Zero3Strategy(DeepSpeedStrategy):
         with super().model_sharded_context():
             yield
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Save the shards of all ranks; the folder takes its name when it is whole.
+
+        Raises:
+            OSError: on every rank, if one of them cannot write its part. A folder of this name is unchanged then.
+        """
+        target = Path(self.broadcast(filepath))
+        temporary = temporary_folder(target)
+        self._on_rank_zero(lambda: _make_anew(temporary))
+        engine: Any = self.deepspeed_engine
+        state = {name: value for name, value in checkpoint.items() if name not in ("state_dict", "optimizer_states")}
+        with failures_noted(engine) as failures:
+            engine.save_checkpoint(
+                str(temporary),
+                client_state=state,
+                tag=SHARDS,
+                save_latest=False,
+                exclude_frozen_parameters=self.exclude_frozen_parameters,
+            )
+        failure = next(filter(None, self._from_all(failures[0] if failures else None)), None)
+        if failure is None:
+            self._on_rank_zero(lambda: put_in_place(temporary, target, SHARDS))
+            return
+        if self.is_global_zero:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(failure)
+
+    def _from_all(self, value: str | None) -> list[str | None]:
+        values: list[str | None] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def _on_rank_zero(self, action: Callable[[], object]) -> None:
+        """Let rank zero do something while the others wait; if it fails, it fails on every rank.
+
+        Raises:
+            OSError, ValueError: whatever rank zero met with.
+        """
+        failure: OSError | ValueError | None = None
+        if self.is_global_zero:
+            try:
+                action()
+            except (OSError, ValueError) as error:
+                failure = error
+        failure = self.broadcast(failure)
+        if failure is not None:
+            raise failure
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint to train on, on any number of ranks, or its weights to be measured.
 
@@ -140,7 +190,8 @@ class Zero3Strategy(DeepSpeedStrategy):
         fitting = self.lightning_module is not None and self.lightning_module.trainer.state.fn == TrainerFn.FITTING
         if not fitting or ranks in (0, self.world_size):
             return super().load_checkpoint(checkpoint_path, weights_only)
-        self._convert(checkpoint, ranks)
+        rank_zero_info(f"{ranks} ranks wrote {checkpoint}: it is converted for {self.world_size}, if it was not before")
+        self._on_rank_zero(lambda: make_universal(checkpoint))
         settings: Any = self.deepspeed_engine._config
         settings.load_universal_checkpoint = True
         try:
@@ -150,18 +201,10 @@ class Zero3Strategy(DeepSpeedStrategy):
         restore_rest(self.deepspeed_engine, checkpoint)
         return state
 
-    def _convert(self, checkpoint: Path, ranks: int) -> None:
-        """Convert a checkpoint on rank zero while the others wait; a failure is one on every rank."""
-        failure: str | None = None
-        if self.is_global_zero:
-            rank_zero_info(f"{ranks} ranks wrote {checkpoint}: it is converted for {self.world_size}")
-            try:
-                make_universal(checkpoint)
-            except ValueError as error:
-                failure = str(error)
-        failure = self.broadcast(failure)
-        if failure is not None:
-            raise ValueError(failure)
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / SHARDS).mkdir(parents=True)
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:

@@ -16,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
@@ -99,7 +100,10 @@ class SpiritCLI(LightningCLI):
         """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            if not isinstance(callback, ModelCheckpoint):
+                continue
+            made_patient(callback)
+            if callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
         return trainer
 

@@ -75,7 +75,7 @@ def own_logits(network: PreTrainedModel) -> Logits:
         ValueError: if that is more than a factor and a cap, or if the layer is not given the decoder's output
             unchanged.
     """
-    # By way of numpy: within ZeRO-3's sharding context, torch.tensor and torch.arange give tensors in the weights' dtype.
+    # By way of numpy: within ZeRO-3's sharding context, torch.tensor and torch.arange give the weights' dtype.
     ruler = torch.from_numpy(np.array(RULER, dtype=np.float32)).view(1, 1, -1)
     size = network.get_output_embeddings().in_features
     hidden = torch.from_numpy(np.arange(size, dtype=np.float32) % 7 - 3).view(1, 1, -1)  # exact in half precision too

@@ -23,6 +23,7 @@ CONFIG_FILE = "config.json"
 TOKENIZER_STAGE = "speech_tokenizer"
 METRICS_FILE = "metrics.json"  # last metrics of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
+WRITER = ("PytorchStreamWriter", "inline_container")  # words of torch's RuntimeError where a disk is full
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -46,6 +47,11 @@ def saved_at(checkpoint: Path) -> float:
 def _last_file(checkpoint: Path) -> Path:
     """Return the path of the file that DeepSpeed writes last into a checkpoint folder."""
     return checkpoint / "latest"
+
+
+def is_of_writing(error: Exception) -> bool:
+    """Whether an error says that a file cannot be written, as on a full disk."""
+    return isinstance(error, OSError) or any(word in str(error) for word in WRITER)
 
 
 def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:

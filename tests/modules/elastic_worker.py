@@ -4,9 +4,10 @@ Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE 
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
 fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
-die=RANK:STEP (the rank is killed before the step).
+die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step).
 """
 
+import errno
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
@@ -62,6 +64,23 @@ class Death(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class FullDisk(Death):
+    """Lets a rank find no room for its shards after a step: full=RANK:STEP."""
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_rank != self.rank or trainer.global_step != self.step - 1:
+            return
+        save = torch.save
+
+        def no_room(content, path, **settings):
+            if trainer.global_step == self.step:
+                Path(path).write_bytes(b"PK")
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            save(content, path, **settings)
+
+        torch.save = no_room
+
+
 class Beginning(Callback):
     """Changes frozen weights when training begins anew, so that they are not those of the base model.
 
@@ -93,7 +112,7 @@ def main() -> None:
     )
     module.frozen = options.get("freeze")
     losses = Losses()
-    saves = ModelCheckpoint(
+    saves = PatientCheckpoint(
         folder, filename="{step}", every_n_train_steps=3, save_top_k=3, monitor="step", mode="max", save_last="link"
     )
     trainer = lightning.Trainer(
@@ -116,6 +135,8 @@ def main() -> None:
     )
     if "die" in options:
         trainer.callbacks.append(Death(*map(int, options["die"].split(":"))))
+    if "full" in options:
+        trainer.callbacks.append(FullDisk(*map(int, options["full"].split(":"))))
     streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "aligned")}
     data = InterleavedDataModule(streams, row_length=64, batch_size=ROWS // ranks, num_workers=0)
     trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))
