@@ -28,12 +28,16 @@ WRITER = ("PytorchStreamWriter", "inline_container")  # words of torch's Runtime
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def newest_checkpoint(folder: str | Path) -> Path | None:
+def newest_checkpoint(folder: str | Path, pattern: str = "*.ckpt") -> Path | None:
     """Return the newest complete checkpoint of a trainer in a folder, None where there is none; links are followed.
 
     Lightning's `last.ckpt` is a broken link if the run was stopped between removing a checkpoint and linking the next.
+
+    Args:
+        folder: folder to look in; it may be missing.
+        pattern: pattern of the names that count.
     """
-    found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
+    found = {path.resolve() for path in Path(folder).glob(pattern) if path.exists()}
     whole = [path for path in found if zipfile.is_zipfile(path) or _last_file(path).is_file()]
     return max(whole, key=saved_at, default=None)
 
