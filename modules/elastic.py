@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiritlm_pl.interop.deepspeed import readable
+
 SHARDS = "checkpoint"  # name that Lightning gives to the shards in a checkpoint folder
 WHOLE = "universal"
 POINTER = "latest_universal"  # DeepSpeed's file that names the folder of whole tensors; it is written last
@@ -78,6 +80,42 @@ def _single_process() -> dict[str, str]:
     return {**kept, "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Read all weights of a checkpoint folder in float32, by name, whatever number of ranks wrote it.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    with readable(checkpoint):
+        weights: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag=SHARDS)
+    return weights
+
+
+def load_weights(module: nn.Module, checkpoint: Path, weights: dict[str, Tensor] | None) -> dict[str, Any]:
+    """Load weights into a network that ZeRO-3 has sharded, to be measured; every rank calls.
+
+    Args:
+        module: the network.
+        checkpoint: checkpoint folder, from which buffers are read.
+        weights: all weights by name on rank zero, None on the others.
+
+    Returns:
+        What the trainer saved in the checkpoint beside weights and optimizer state.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    file = min((checkpoint / SHARDS).glob(MODEL_STATES), key=_rank_of)
+    with readable(file):
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
+    for name, parameter in module.named_parameters():
+        _fill(parameter, None if weights is None else weights[name])
+    _restore_buffers(module, saved)
+    return {name: value for name, value in saved.items() if name != "module"}
+
+
 def restore_rest(engine: Any, checkpoint: Path) -> None:
     """Restore what DeepSpeed leaves out when it loads whole tensors; every rank calls.
 
@@ -108,18 +146,23 @@ def _restore_groups(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
 
 
 def _restore_frozen(module: nn.Module, checkpoint: Path) -> None:
-    """Restore weights that are not trained from the shards of all ranks, one weight after the other, and buffers."""
+    """Restore weights that are not trained, one after the other, from the shards of all ranks, and buffers."""
     files = sorted((checkpoint / SHARDS).glob(MODEL_STATES), key=_rank_of)
     loaded = [torch.load(file, map_location="cpu", weights_only=False, mmap=True) for file in files]
     shapes: dict[str, torch.Size] = loaded[0].get(FROZEN_SHAPES) or {}
-    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    parameters = dict(module.named_parameters())
     first = torch.distributed.get_rank() == 0
     for name, shape in shapes.items():
         shards = [part[FROZEN_SHARDS][name].flatten() for part in loaded] if first else []
         _fill(parameters[name], torch.cat(shards)[: shape.numel()] if first else None)
-    for name in loaded[0].get(BUFFERS, []):
+    _restore_buffers(module, loaded[0])
+
+
+def _restore_buffers(module: nn.Module, saved: dict[str, Any]) -> None:
+    buffers = dict(module.named_buffers())
+    for name in saved.get(BUFFERS, []):
         if name in buffers:
-            buffers[name].copy_(loaded[0]["module"][name])
+            buffers[name].copy_(saved["module"][name])
 
 
 def _rank_of(file: Path) -> int:
@@ -127,10 +170,10 @@ def _rank_of(file: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _fill(parameter: Any, flat: Tensor | None) -> None:
-    """Copy a whole weight, which rank zero gives flat, into a parameter that ZeRO-3 has sharded."""
+def _fill(parameter: Any, whole: Tensor | None) -> None:
+    """Copy a whole weight, which rank zero gives in any shape, into a parameter that ZeRO-3 has sharded."""
     import deepspeed
 
     with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-        if flat is not None:
-            parameter.copy_(flat.view(parameter.shape))
+        if whole is not None:
+            parameter.copy_(whole.view(parameter.shape))

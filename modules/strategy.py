@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from spiritlm_pl.modules.elastic import SHARDS, make_universal, ranks_of, restore_rest
+from spiritlm_pl.modules.elastic import SHARDS, load_weights, make_universal, ranks_of, read_weights, restore_rest
 from spiritlm_pl.modules.sharded_saving import failures_noted, put_in_place, temporary_folder
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
@@ -185,20 +185,23 @@ class Zero3Strategy(DeepSpeedStrategy):
         Raises:
             ValueError: if another number of ranks wrote the checkpoint, and it cannot be converted.
         """
-        checkpoint = Path(checkpoint_path)
+        checkpoint, engine = Path(checkpoint_path), cast(Any, self.deepspeed_engine)
         ranks = ranks_of(checkpoint)
         fitting = self.lightning_module is not None and self.lightning_module.trainer.state.fn == TrainerFn.FITTING
-        if not fitting or ranks in (0, self.world_size):
+        if ranks == 0 or (fitting and ranks == self.world_size):
             return super().load_checkpoint(checkpoint_path, weights_only)
+        if not fitting:
+            weights: list[dict[str, Tensor]] = []
+            self._on_rank_zero(lambda: weights.append(read_weights(checkpoint)))
+            return load_weights(engine.module, checkpoint, weights[0] if weights else None)
         rank_zero_info(f"{ranks} ranks wrote {checkpoint}: it is converted for {self.world_size}, if it was not before")
         self._on_rank_zero(lambda: make_universal(checkpoint))
-        settings: Any = self.deepspeed_engine._config
-        settings.load_universal_checkpoint = True
+        engine._config.load_universal_checkpoint = True
         try:
             state = super().load_checkpoint(checkpoint_path, weights_only)
         finally:
-            settings.load_universal_checkpoint = False
-        restore_rest(self.deepspeed_engine, checkpoint)
+            engine._config.load_universal_checkpoint = False
+        restore_rest(engine, checkpoint)
         return state
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -222,8 +222,8 @@ def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:
         wrote, is_now = ("DeepSpeed's", "another")[:: 1 if of_zero else -1]
         raise ValueError(
             f"trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
-            f"{is_now} ({type(trainer.strategy).__name__}); `spiritlm consolidate` makes a model folder of either, with "
-            "which as --model.init_args.network.checkpoint another training can begin"
+            f"{is_now} ({type(trainer.strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
+            "with which as --model.init_args.network.checkpoint another training can begin"
         )
 
 

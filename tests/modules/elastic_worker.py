@@ -4,7 +4,8 @@ Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE 
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
 fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
-die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step).
+die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
+measure=1 (validate the newest checkpoint instead, and print the loss).
 """
 
 import errno
@@ -130,7 +131,7 @@ def main() -> None:
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
+        limit_val_batches=1 if "measure" in options else 0,
         callbacks=[losses, saves, Beginning(), WatchRanks(grace=5)],
     )
     if "die" in options:
@@ -139,6 +140,11 @@ def main() -> None:
         trainer.callbacks.append(FullDisk(*map(int, options["full"].split(":"))))
     streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "aligned")}
     data = InterleavedDataModule(streams, row_length=64, batch_size=ROWS // ranks, num_workers=0)
+    if "measure" in options:
+        trainer.validate(module, data, ckpt_path=newest_checkpoint(folder), verbose=False)
+        if trainer.is_global_zero:
+            print("measured:", float(trainer.callback_metrics["val/loss"]))
+        return
     trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))
     if trainer.is_global_zero:
         (folder / f"losses-{ranks}.json").write_text(json.dumps(losses.values))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -43,14 +44,15 @@ def prepare(folder: Path) -> None:
             )
             for number in range(30)
         ]
-        blocks = folder / "blocks" / "train" / kind
-        write_manifest(blocks, kind, VOCABULARY, [write_block(blocks, 0, documents, VOCABULARY)], {})
+        for split in ("train", "validation"):
+            blocks = folder / "blocks" / split / kind
+            write_manifest(blocks, kind, VOCABULARY, [write_block(blocks, 0, documents, VOCABULARY)], {})
     torch.manual_seed(0)
     save_lm(folder / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
 
 
-def train(folder: Path, run: str, ranks: int, last: int, *more: str, told: str = "") -> dict[int, list[float]]:
-    """Loss and gradient norm after every step."""
+def start(folder: Path, run: str, ranks: int, last: int, *more: str, code: int = 0) -> str:
+    """Run the worker, and return what it prints."""
     (folder / run).mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, WORKER, run, "blocks", "base", str(ranks), str(last), *OPTIONS, *more],
@@ -66,9 +68,21 @@ def train(folder: Path, run: str, ranks: int, last: int, *more: str, told: str =
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert process.returncode == 0, printed
+    assert process.returncode == code, printed
+    return printed
+
+
+def train(folder: Path, run: str, ranks: int, last: int, *more: str, told: str = "") -> dict[int, list[float]]:
+    """Loss and gradient norm after every step."""
+    printed = start(folder, run, ranks, last, *more)
     assert "rows from here on" not in printed and told in printed
     return {int(step): pair for step, pair in json.loads((folder / run / f"losses-{ranks}.json").read_text()).items()}
+
+
+def measure(folder: Path, run: str, ranks: int) -> float:
+    """Loss of the newest checkpoint on the first validation rows."""
+    (found,) = re.findall(r"measured: (\S+)", start(folder, run, ranks, 9, "measure=1"))
+    return float(found)
 
 
 def whole_state(checkpoint: Path) -> dict[str, object]:
@@ -108,6 +122,15 @@ def test_other_numbers_of_ranks_go_on_exactly(tmp_path: Path) -> None:
         before, after = whole_state(run / saved), whole_state(run / loaded)
         assert [group["weight_decay"] for group in before["groups"]] == [0.9, 0.0]
         torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert measure(tmp_path, "run", 2) == pytest.approx(measure(tmp_path, "run", 1), rel=1e-6)  # one rank wrote it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "code"), [(1, 1), (0, -signal.SIGKILL)])
+def test_a_dead_rank_is_named_and_the_others_end(tmp_path: Path, rank: int, code: int) -> None:
+    prepare(tmp_path)
+    printed = start(tmp_path, "run", 2, 1000, f"die={rank}:3", code=code)
+    assert re.search(rf"spiritlm: error: rank {rank}\b.* is dead, so that the others cannot go on", printed)
 
 
 def test_shards_that_cannot_be_joined_are_named(tmp_path: Path) -> None:
