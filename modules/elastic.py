@@ -30,8 +30,18 @@ FROZEN_SHAPES, FROZEN_SHARDS, BUFFERS = "frozen_param_shapes", "frozen_param_fra
 
 
 def ranks_of(checkpoint: Path) -> int:
-    """Return the number of ranks that wrote a checkpoint folder; 0 if it holds no optimizer state."""
-    return len(list((checkpoint / SHARDS).glob(OPTIMIZER_STATES)))
+    """Return the number of ranks that wrote a checkpoint folder; 0 if it holds no shards.
+
+    Raises:
+        ValueError: if a file is missing.
+    """
+    models, states = (len(list((checkpoint / SHARDS).glob(kind))) for kind in (MODEL_STATES, OPTIMIZER_STATES))
+    if models != states:
+        raise ValueError(
+            f"checkpoint must hold two files of each rank, but {checkpoint} holds {models} {MODEL_STATES} and "
+            f"{states} {OPTIMIZER_STATES} instead"
+        )
+    return states
 
 
 def make_universal(checkpoint: Path) -> Path:

@@ -178,7 +178,8 @@ def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "one.ckpt")
     shards = tmp_path / "sharded.ckpt" / "checkpoint"
     shards.mkdir(parents=True)
-    (shards / "zero_pp_rank_0_mp_rank_00_optim_states.pt").touch()
+    for kind in ("model", "optim"):
+        (shards / f"zero_pp_rank_0_mp_rank_00_{kind}_states.pt").touch()
     plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     check_strategy(None, plain)
     check_strategy(str(tmp_path / "one.ckpt"), plain)

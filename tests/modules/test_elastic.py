@@ -143,3 +143,6 @@ def test_shards_that_cannot_be_joined_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"than the 2 that wrote it, but .*step=\[4\].ckpt cannot be converted: \w+"):
         make_universal(checkpoint)
     assert [path.name for path in checkpoint.iterdir()] == ["checkpoint"]
+    next(checkpoint.glob("checkpoint/*_1_*optim_states.pt")).unlink()
+    with pytest.raises(ValueError, match=r"two files of each rank, but .* holds 2 .*_model_states.pt and 1 .*_optim"):
+        ranks_of(checkpoint)
