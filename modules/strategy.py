@@ -5,16 +5,23 @@ strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 """
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+from spiritlm_pl.modules.elastic import SHARDS, load_weights, make_universal, ranks_of, read_weights, restore_rest
+from spiritlm_pl.modules.sharded_saving import failures_noted, put_in_place, temporary_folder
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -123,6 +130,84 @@ class Zero3Strategy(DeepSpeedStrategy):
         self._alive = HfDeepSpeedConfig(self.config)  # transformers looks for a live object of this class
         with super().model_sharded_context():
             yield
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Save the shards of all ranks; the folder takes its name when it is whole.
+
+        Raises:
+            OSError: on every rank, if one of them cannot write its part. A folder of this name is unchanged then.
+        """
+        target = Path(self.broadcast(filepath))
+        temporary = temporary_folder(target)
+        self._on_rank_zero(lambda: _make_anew(temporary))
+        engine: Any = self.deepspeed_engine
+        state = {name: value for name, value in checkpoint.items() if name not in ("state_dict", "optimizer_states")}
+        with failures_noted(engine) as failures:
+            engine.save_checkpoint(
+                str(temporary),
+                client_state=state,
+                tag=SHARDS,
+                save_latest=False,
+                exclude_frozen_parameters=self.exclude_frozen_parameters,
+            )
+        failure = next(filter(None, self._from_all(failures[0] if failures else None)), None)
+        if failure is None:
+            self._on_rank_zero(lambda: put_in_place(temporary, target, SHARDS))
+            return
+        if self.is_global_zero:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(failure)
+
+    def _from_all(self, value: str | None) -> list[str | None]:
+        values: list[str | None] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def _on_rank_zero(self, action: Callable[[], object]) -> None:
+        """Let rank zero do something while the others wait; if it fails, it fails on every rank.
+
+        Raises:
+            OSError, ValueError: whatever rank zero met with.
+        """
+        failure: OSError | ValueError | None = None
+        if self.is_global_zero:
+            try:
+                action()
+            except (OSError, ValueError) as error:
+                failure = error
+        failure = self.broadcast(failure)
+        if failure is not None:
+            raise failure
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint to train on, on any number of ranks, or its weights to be measured.
+
+        Raises:
+            ValueError: if another number of ranks wrote the checkpoint, and it cannot be converted.
+        """
+        checkpoint, engine = Path(checkpoint_path), cast(Any, self.deepspeed_engine)
+        ranks = ranks_of(checkpoint)
+        fitting = self.lightning_module is not None and self.lightning_module.trainer.state.fn == TrainerFn.FITTING
+        if ranks == 0 or (fitting and ranks == self.world_size):
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        if not fitting:
+            weights: list[dict[str, Tensor]] = []
+            self._on_rank_zero(lambda: weights.append(read_weights(checkpoint)))
+            return load_weights(engine.module, checkpoint, weights[0] if weights else None)
+        rank_zero_info(f"{ranks} ranks wrote {checkpoint}: it is converted for {self.world_size}, if it was not before")
+        self._on_rank_zero(lambda: make_universal(checkpoint))
+        engine._config.load_universal_checkpoint = True
+        try:
+            state = super().load_checkpoint(checkpoint_path, weights_only)
+        finally:
+            engine._config.load_universal_checkpoint = False
+        restore_rest(engine, checkpoint)
+        return state
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / SHARDS).mkdir(parents=True)
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:

@@ -41,6 +41,9 @@ class Vocabulary:
         begin_of_document: id of the text token that opens every document, such as Llama's `<s>`; None for nothing.
         end_of_document: id of the text token that ends every document, such as Llama's `</s>`; None for nothing, as
             in the paper: a model that has never seen an end never stops by itself.
+        speech_alone: whether there is neither text nor [Text] and [Speech], as in language models of units that others
+            have trained. The `num_text` ids before the units, possibly none, are special tokens then; documents may
+            begin and end with any id that is not of speech.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -52,6 +55,7 @@ class Vocabulary:
     multiple_of: int = 256
     begin_of_document: int | None = None
     end_of_document: int | None = None
+    speech_alone: bool = False
 
     @classmethod
     def spirit_lm(cls, num_units: int = 501, num_pitches: int = 0, num_styles: int = 0, **others: Any) -> "Vocabulary":
@@ -70,18 +74,29 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("num_text", "multiple_of"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
-        if self.num_tasks not in (0, 2):
-            raise ValueError(f"num_tasks must be 0 or 2, but is {self.num_tasks} instead")
+        for name, lowest in (("num_text", 0 if self.speech_alone else 1), ("multiple_of", 1)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
+        if self.num_tasks not in ((0,) if self.speech_alone else (0, 2)):
+            allowed = "0 without text" if self.speech_alone else "0 or 2"
+            raise ValueError(f"num_tasks must be {allowed}, but is {self.num_tasks} instead")
         for name in ("begin_of_document", "end_of_document"):
-            token = getattr(self, name)
-            if token is not None and not 0 <= token < self.num_text:
-                raise ValueError(f"{name} must be a text token below {self.num_text}, but is {token} instead")
+            self._check_delimiter(name, getattr(self, name))
         sizes = SpeechLayout(tuple(self.streams)).spirit_lm_sizes()  # checks the names
         # Units may have any rate, which is their tokenizer's affair: layouts of equal ids are equal.
         object.__setattr__(self, "streams", tuple(self.streams) if sizes is None else spirit_lm_streams(**sizes))
+
+    def _check_delimiter(self, name: str, token: int | None) -> None:
+        if token is None:
+            return
+        if not self.speech_alone and not 0 <= token < self.num_text:
+            raise ValueError(f"{name} must be a text token below {self.num_text}, but is {token} instead")
+        first, end = self.speech_bounds
+        if not 0 <= token < self.num_rows or first <= token < end:
+            raise ValueError(
+                f"{name} must be an id below {self.num_rows} that is not of speech [{first}, {end}), but is {token} "
+                "instead"
+            )
 
     @property
     def layout(self) -> SpeechLayout:
@@ -96,17 +111,17 @@ class Vocabulary:
     @property
     def text_marker(self) -> int:
         """Id of [Text]."""
-        return self.num_text
+        return self.marker(Modality.TEXT)
 
     @property
     def speech_marker(self) -> int:
         """Id of [Speech]."""
-        return self.num_text + 1
+        return self.marker(Modality.SPEECH)
 
     @property
     def speech_bounds(self) -> tuple[int, int]:
         """First id and end id (exclusive) of all speech tokens."""
-        first = self.num_text + 2
+        first = self.num_text + (0 if self.speech_alone else len(Modality))
         return first, first + sum(stream.num_tokens for stream in self.streams)
 
     @property
@@ -170,8 +185,26 @@ class Vocabulary:
         return self.bounds(name)[0] + codebook * stream.size + code
 
     def marker(self, modality: Modality) -> int:
-        """Return the id of a modality's own token, [Text] or [Speech]."""
-        return self.text_marker if modality is Modality.TEXT else self.speech_marker
+        """Return the id of a modality's own token, [Text] or [Speech].
+
+        Raises:
+            ValueError: if there is speech alone, and so no such token.
+        """
+        if self.speech_alone:
+            raise ValueError(
+                f"language model must have the tokens [Text] and [Speech] for {modality.name.lower()} here, but has "
+                "speech tokens alone"
+            )
+        return self.num_text + modality
+
+    def opened(self, modality: Modality) -> tuple[int, ...]:
+        """Return the ids that open the first stretch of a document: [Text] or [Speech]; none where speech is alone.
+
+        Raises:
+            ValueError: if there is speech alone, and the modality is text.
+        """
+        alone = self.speech_alone and modality is Modality.SPEECH
+        return () if alone else (self.marker(modality),)
 
     def change_marker(self, modality: Modality) -> int:
         """Return the id of the token at a change to a modality: [ASR] or [TTS] with task markers, else `marker`."""
@@ -193,6 +226,8 @@ class Vocabulary:
 
     def opened_by(self) -> dict[int, Modality]:
         """Return the modality that follows each modality token or task marker, by token id."""
+        if self.speech_alone:
+            return {}
         return {token(modality): modality for modality in Modality for token in (self.marker, self.change_marker)}
 
     def kind(self, token: int) -> TokenKind:
@@ -243,7 +278,8 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON, which is stored beside tokens and checkpoints; see `SpeechLayout.to_dict`."""
-        others = {name: value for name, value in asdict(self).items() if name not in ("num_text", "streams")}
+        left_out = ("num_text", "streams", *(() if self.speech_alone else ("speech_alone",)))
+        others = {name: value for name, value in asdict(self).items() if name not in left_out}
         streams = self.layout.to_dict()
         streams.pop("frame_rate", None)
         return {"num_text": self.num_text, **streams, **others}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,6 +49,7 @@ class AnswerBenchmark:
             ValueError if the model or an option does not allow to judge.
         sampling: options of sampling, of which those in `SAMPLING` can be given as options.
         figures_of: function from lines to figures by way of counting.
+        context: largest number of tokens of a prompt with its shots and its answer; None for the model's context.
     """
 
     info: Info
@@ -55,6 +57,7 @@ class AnswerBenchmark:
     judge: Callable[..., Judge]
     sampling: GenerationSettings
     figures_of: Callable[[Sequence[AnswerLine]], dict[str, list[Figure]]] = ratios
+    context: int | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -85,14 +88,14 @@ class AnswerBenchmark:
             for place, item in enumerate(items):
                 shots, own = [next(filled) for _ in item.shots], next(filled)
                 try:
-                    ready.append((place, *fitting(model, shots, own, item.output, sampling)))
+                    ready.append((place, *fitting(model, shots, own, item.output, sampling, self.context)))
                 except Exception as error:  # of this item alone: its audio, its text or its length
                     found[place] = error
             for output in dict.fromkeys(items[place].output for place, _, _ in ready):
                 same = [one for one in ready if items[one[0]].output == output]
-                samples = model.generate_encoded([prompt for _, prompt, _ in same], output, sampling)
-                answers = [answer for (answer,) in samples]
-                judgements = judge([items[place] for place, _, _ in same], answers)
+                asked = [items[place] for place, _, _ in same]
+                answers = self.answers(model, asked, [prompt for _, prompt, _ in same], output, sampling, options)
+                judgements = judge(asked, answers)
                 for (place, _, kept), answer, judged in zip(same, answers, judgements, strict=True):
                     if settings.answers is not None:
                         save_answer(settings.answers, items[place].id, answer)
@@ -103,6 +106,28 @@ class AnswerBenchmark:
             return found
 
         return score
+
+    def answers(
+        self,
+        model: "SpiritLM",
+        items: Sequence[PromptItem],
+        prompts: "Sequence[Prompt]",
+        output: OutputModality,
+        sampling: GenerationSettings,
+        options: Mapping[str, Any],
+    ) -> list[Answer]:
+        """Answer prompts, each with a stream of random numbers of its own, so that answers do not depend on each other.
+
+        Args:
+            model: model that is asked.
+            items: prompts to answer, which have one modality of answers.
+            prompts: the same, encoded with their shots.
+            output: modality of the answers.
+            sampling: options of sampling.
+            options: options of the benchmark.
+        """
+        seeds = [stream_of(item.id, sampling.seed) for item in items]
+        return [answer for (answer,) in model.generate_encoded(prompts, output, sampling, seeds=seeds)]
 
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
         """Return the figures by way of counting."""
@@ -115,8 +140,9 @@ def fitting(
     prompt: tuple[Piece, ...] | Exception,
     output: OutputModality,
     sampling: GenerationSettings,
+    context: int | None = None,
 ) -> "tuple[Prompt, int]":
-    """Encode a prompt after as many of its last shots as leave room for the answer in the model's context.
+    """Encode a prompt after as many of its last shots as leave room for the answer in the context.
 
     Args:
         model: model that is asked.
@@ -124,6 +150,7 @@ def fitting(
         prompt: pieces of the prompt.
         output: modality of the answer.
         sampling: options of sampling, which tell how long an answer may be.
+        context: largest number of tokens of all together; None for the model's context, which it never exceeds.
 
     Returns:
         The encoded prompt and the number of its shots.
@@ -133,7 +160,8 @@ def fitting(
     """
     if isinstance(prompt, Exception):
         raise prompt
-    context = context_length(model.model)
+    own = context_length(model.model)
+    context = own if context is None else min(context, own or context)
     good = [shot for shot in shots if not isinstance(shot, Exception)]
     while True:
         encoded = model.encode_prompt([piece for shot in (*good, prompt) for piece in shot], output)
@@ -143,6 +171,11 @@ def fitting(
         good = good[1:]
     model.check_room(encoded)
     return encoded, len(good)
+
+
+def stream_of(name: str, seed: int) -> int:
+    """Return a seed for the item of a name, the same in every run and every order of items."""
+    return int(sha256(f"{seed} {name}".encode()).hexdigest()[:15], 16)
 
 
 def line_of(item: PromptItem, answer: Answer, judged: Judged, num_shots: int) -> Line:

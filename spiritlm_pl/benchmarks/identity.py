@@ -9,13 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from spiritlm_pl.benchmarks.readers.files import AUDIO_SUFFIXES
+from spiritlm_pl.corpora.files import files_below
 from spiritlm_pl.generation.types import Speech, Text
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
 SAMPLE = 64  # values at both ends of a weight that its hash is made from
+ENDS = 1 << 16  # bytes at either end of a file that its hash is made from
 FORMAT = 1  # of lines and of kept tokens; another number if code gives others for the same model and audio
+# Options that name what judges and shots are read from.
+JUDGES = (
+    "language_model",
+    "classifier",
+    "word_list",
+    "whisper",
+    "vocabulary",
+    "speech_judge",
+    "text_judge",
+    "stop_audio",
+    "template",
+)
 PLAIN = (bool, int, float, str, type(None))
 UNTIED = ("_name_or_path", "transformers_version", "name_or_path")  # of configurations; nothing depends on them
 
@@ -34,6 +49,30 @@ def model_identity(model: "SpiritLM") -> dict[str, str | int | None]:
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "format": FORMAT,
     }
+
+
+def named_content(options: Mapping[str, Any]) -> dict[str, str]:
+    """Hash the files and folders that options name for judging, by the option.
+
+    Names and sizes of all files count, and both ends of those that are no audio: quick, and different for any two
+    models. A judge on the Hugging Face hub has its name alone.
+    """
+    paths = {name: Path(str(options[name])).expanduser() for name in JUDGES if options.get(name)}
+    return {name: _content(path) for name, path in paths.items() if path.exists()}
+
+
+def _content(path: Path) -> str:
+    digest = sha256()
+    for file in files_below(path) if path.is_dir() else [path]:
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(path)} {size}".encode(errors="surrogateescape"))
+        if file.suffix.lower() in AUDIO_SUFFIXES:
+            continue
+        with file.open("rb") as stream:
+            digest.update(stream.read(ENDS))
+            stream.seek(max(0, size - ENDS))
+            digest.update(stream.read(ENDS))
+    return digest.hexdigest()[:16]
 
 
 def content_of(item: Any) -> str:

@@ -18,6 +18,8 @@ from spiritlm_pl.registry import find_all
 
 REFERENCE = "Spirit LM Base 7B"  # the published model that ours are shown beside
 
+MOST_COLUMNS = 4  # ways of counting that stand side by side if there are fewer figures
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -180,6 +182,8 @@ def _notes(summaries: Sequence[Summary]) -> list[str]:
 def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
     """Build the table of all figures of a summary, a column for each way of counting.
 
+    Few figures in many ways have a row for each way instead.
+
     Args:
         summary: summary of a benchmark and a model.
         ways: ways of counting to show, as far as the summary has them; None for all.
@@ -188,6 +192,11 @@ def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
     names = list(dict.fromkeys(figure.name for way in ways for figure in summary.figures[way]))
     by_name = {way: {figure.name: figure for figure in figures} for way, figures in summary.figures.items()}
     rows = []
+    if len(names) < len(ways) > MOST_COLUMNS:
+        for way in ways:
+            count = max(figure.count for figure in by_name[way].values())
+            rows.append([way, str(count), *(_cell(by_name[way].get(name)) for name in names)])
+        return Figures(f"{summary.name}: {summary.model}", ["counted by", "count", *names], rows)
     for name in names:
         counts = [by_name[way][name].count for way in ways if name in by_name[way]]
         rows.append([name, str(max(counts)), *(_cell(by_name[way].get(name)) for way in ways)])
@@ -233,15 +242,15 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
     if one.options != other.options:  # items of two splits may have the same ids
         raise ValueError(f"not the same items: options {one.options} and {other.options}")
     ours, theirs = ([*read_lines(summary.folder).values()] for summary in (one, other))
+    ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
     if any(way in line.get("scores", ()) for line in ours):
-        ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
         first, second = (
             [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())] for lines in (ours, theirs)
         )
         return compare(first, second, way, ids)
     if one.unit.endswith("%") and any(way in line.get("counts", ()) for line in ours):
         mine, others = ([AnswerLine.from_dict(line) for line in lines if "counts" in line] for lines in (ours, theirs))
-        return compare_ratios(mine, others, way)
+        return compare_ratios(mine, others, way, ids)
     raise ValueError(f"figures of {one.unit} are not tested")
 
 
@@ -258,6 +267,6 @@ def published_figures(name: str, way: str | None) -> list[tuple[str, float]]:
     found = []
     for row in published():
         value = row["figures"].get(name)
-        if value is not None and way in (None, row["ways"].get("all")):
+        if value is not None and way in (None, row["ways"].get(name, row["ways"].get("all"))):
             found.append((str(row["model"]), sum(value) / len(value) if isinstance(value, list) else float(value)))
     return found

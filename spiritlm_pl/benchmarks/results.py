@@ -34,8 +34,14 @@ class Results:
         self.identity = json.loads(json.dumps(identity))  # as it is read again: lists for tuples
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / IDENTITY_FILE
-        if file.is_file():
+        self.begun = not file.is_file()  # by this run
+        if not self.begun:
             _check_identity(folder, read_identity(folder), self.identity)
+        elif self._written():
+            raise ValueError(
+                f"--out must be empty or of the same run, but {folder} has results without {IDENTITY_FILE}, which says "
+                "of what: choose another folder"
+            )
         else:
             with atomic_path(file) as path:
                 path.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
@@ -76,9 +82,15 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file of this process."""
+        """Close the file of this process; a run that was refused before its first item leaves an empty folder."""
         if self.stream is not None:
             self.stream.close()
+        if error is not None and self.begun and not self._written():
+            (self.folder / IDENTITY_FILE).unlink(missing_ok=True)
+
+    def _written(self) -> bool:
+        """Return whether any process has written a line."""
+        return any(file.stat().st_size for file in self.folder.glob("items*.jsonl"))
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
-from spiritlm_pl.benchmarks.identity import content_of, model_identity
+from spiritlm_pl.benchmarks.identity import content_of, model_identity, named_content
 from spiritlm_pl.benchmarks.items import check_unique
+from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.provenance import code_version
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
+PERCENT = 100.0
 CHUNK = 128  # items between two writes
 Progress = Callable[[int, int], None]
 
@@ -102,6 +104,7 @@ def run_benchmark(
         "data": str(data.resolve()),  # items of another language may have the same ids
         "layout": reading.layout,
         "options": dict(options),
+        "judges": named_content(options),
         **model_identity(model),
     }
     with Results(out / name, identity, selection.rank) as results:
@@ -110,6 +113,7 @@ def run_benchmark(
         share = items[selection.rank :: selection.world_size]
         left = [item for item in share if item.id not in known or "error" in known[item.id]]
         if left:
+            check_modalities(name, left, model)
             scorer = benchmark.scorer(model, settings, options)
             for start in range(0, len(left), CHUNK):
                 chunk = left[start : start + CHUNK]
@@ -123,6 +127,9 @@ def run_benchmark(
         found = summary(name, benchmark, items, [lines[item.id] for item in items], [one.reason for one in unread])
         found |= {"model": model_name, "notes": list(reading.notes), "num_read": len(reading.items), **identity}
         results.summarise(found)
+        write_files = getattr(benchmark, "write_files", None)  # such as predictions, of benchmarks that have more
+        if write_files is not None:
+            write_files(results.folder, [lines[item.id] for item in items if "error" not in lines[item.id]])
         return found
 
 
@@ -183,4 +190,8 @@ def _skipped_as_wrong(
     ways = list(benchmark.figures([line for line in lines if "error" not in line]))
     whole = [as_wrong(item, ways) if "error" in line else line for item, line in zip(items, lines, strict=True)]
     figures = {way: found[0] for way, found in benchmark.figures(whole).items()}
-    return {way: figure.value * figure.count / (figure.count + num_unread) for way, figure in figures.items()}
+    worst = 0.0 if benchmark.info.higher_is_better else PERCENT
+    return {
+        way: (figure.value * figure.count + worst * num_unread) / (figure.count + num_unread)
+        for way, figure in figures.items()
+    }

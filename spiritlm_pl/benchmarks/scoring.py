@@ -16,7 +16,7 @@ from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.generation.scoring import common_beginning
 from spiritlm_pl.generation.types import OutputModality, Piece, Text
-from spiritlm_pl.lm.likelihood import token_log_likelihoods
+from spiritlm_pl.lm.likelihood import Branches, token_log_likelihoods
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Modality
 
@@ -34,6 +34,7 @@ VARIANTS = {
     "units_mean": "log-likelihood per phonetic unit of the hypothesis, in the stream of all tokens",
     "sum_end": "log-likelihood of the hypothesis and the end of the document",
     "mean_end": "log-likelihood per token of the hypothesis and the end of the document",
+    "whole_mean_end": "log-likelihood per token of context, hypothesis and the end of the document",
 }
 MODALITIES: dict[Modality, OutputModality] = {Modality.TEXT: "text", Modality.SPEECH: "speech"}
 
@@ -46,8 +47,10 @@ class EncodedItem:
         item: item that was encoded.
         wholes: token ids of context and hypothesis, for the right and for the wrong one.
         starts: place of the first token of each hypothesis in its `wholes`.
-        opening: number of tokens before the first word or unit, which are never scored.
-        shared: number of tokens at the beginning that both have in common, and that are computed once.
+        opening: number of tokens at the beginning that are never scored: those before the first word or unit, or that
+            unit itself where nothing stands before it.
+        shared: number of tokens at the beginning that both have in common, and that are computed once; 0 where nothing
+            stands before two hypotheses of different first units.
     """
 
     item: ChoiceItem
@@ -110,14 +113,18 @@ class ChoiceScorer:
         if item.context:
             before = self.model.encode_prompt(item.context, MODALITIES[modality], closed=True).tokens
         else:
-            before = [*opener, self.vocabulary.marker(modality)]
+            before = [*opener, *self.vocabulary.opened(modality)]
         right, wrong = (
             self.model.encode_prompt([*item.context, *self._apart(item.context, one)], closed=True).tokens
             for one in (item.right, item.wrong)
         )
-        starts = (common_beginning(before, right), common_beginning(before, wrong))
+        # Nothing predicts the first token of all, which is a unit where nothing stands before it.
+        first = max(1, len(opener) + len(self.vocabulary.opened(Modality.SPEECH)))
+        starts = (max(1, common_beginning(before, right)), max(1, common_beginning(before, wrong)))
         most = context_length(self.model.model)
         for name, tokens, start in zip(item.names, (right, wrong), starts, strict=True):
+            if len(tokens) <= start and not before:
+                raise ValueError(f"a hypothesis must have two units where nothing stands before it, but {name} has one")
             if len(tokens) <= start:
                 raise ValueError(f"a hypothesis must add tokens to its context, but {name} does not")
             if most is not None and len(tokens) > most:
@@ -127,7 +134,7 @@ class ChoiceScorer:
         shared = (
             len(right) - 1 if right == wrong else min(common_beginning(right, wrong), len(right) - 1, len(wrong) - 1)
         )
-        return EncodedItem(item, (right, wrong), starts, len(opener) + 1, shared)
+        return EncodedItem(item, (right, wrong), starts, first, shared)
 
     def _apart(self, context: Sequence[Piece], hypothesis: Sequence[Piece]) -> Sequence[Piece]:
         """Put a space before a text that follows a text, where the tokenizer joins texts without one (as published)."""
@@ -142,15 +149,13 @@ class ChoiceScorer:
         """Score items together, each as it would be scored alone."""
         end = self.vocabulary.end_of_document
         tail = [] if end is None else [end]
-        branches = []
-        for one in encoded:
-            right, wrong = ([*tokens[one.shared :], *tail] for tokens in one.wholes)
-            # Equal hypotheses are scored once, since rounding could tell them apart.
-            branches.append((one.wholes[0][: one.shared], [right] if right == wrong else [right, wrong]))
-        found = token_log_likelihoods(self.model.model, branches, self.batch_tokens, self.speech_tokens)
+        groups = [_branches(one, tail) for one in encoded]
+        branches = [branch for group in groups for branch in group]
+        found = iter(token_log_likelihoods(self.model.model, branches, self.batch_tokens, self.speech_tokens))
         lines = []
-        for one, scores in zip(encoded, found, strict=True):
-            values = [torch.cat([scores.context, branch], 1).double() for branch in scores.continuations]
+        for one, group in zip(encoded, groups, strict=True):
+            scored = [next(found) for _ in group]
+            values = [torch.cat([part.context, own], 1).double() for part in scored for own in part.continuations]
             ways = [self._ways(one, which, values[min(which, len(values) - 1)], bool(tail)) for which in range(2)]
             pairs = {name: (ways[0][name], ways[1][name]) for name in ways[0] if name in ways[1]}
             counts = tuple(len(tokens) - start for tokens, start in zip(one.wholes, one.starts, strict=True))
@@ -175,9 +180,19 @@ class ChoiceScorer:
         if ended:
             with_end = values[0, start - 1 :]
             found |= {"sum_end": with_end.sum(), "mean_end": with_end.mean()}
+            found["whole_mean_end"] = values[0, one.opening - 1 :].mean()
         return {name: float(value) for name, value in found.items()}
 
     def _are_units(self, tokens: Sequence[int]) -> Tensor:
         first, end = self.vocabulary.bounds(UNIT)
         found = torch.tensor(tokens)
         return (found >= first) & (found < end)
+
+
+def _branches(one: EncodedItem, tail: Sequence[int]) -> list[Branches]:
+    """Return what both hypotheses share with what each of them adds; or each with its first token before it."""
+    if not one.shared:
+        return [(tokens[:1], [[*tokens[1:], *tail]]) for tokens in one.wholes]
+    right, wrong = ([*tokens[one.shared :], *tail] for tokens in one.wholes)
+    # Equal hypotheses are scored once, since rounding could tell them apart.
+    return [(one.wholes[0][: one.shared], [right] if right == wrong else [right, wrong])]

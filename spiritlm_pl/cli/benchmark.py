@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.benchmark_stsp import score_stsp
+from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.registry import find_all
 
@@ -54,6 +56,7 @@ def run_benchmarks(
     model: Path = MODEL,
     variant: Variant | None = None,
     speech_tokenizer: Path | None = None,
+    unit_layout: dict[str, Any] | Path | None = None,
     options: dict[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -75,14 +78,18 @@ def run_benchmarks(
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --model runs/mine
         spiritlm benchmark run zero_shot BENCHMARKS.yaml results/mine --model runs/mine --limit 200
         spiritlm benchmark run swuggy data/sLM21-dataset results/mine --options '{split: test}'
+        spiritlm benchmark run salmon data/salmon results/slam --model slam --speech-tokenizer tokenizers/mhubert
 
     Args:
         name: benchmark (see `spiritlm benchmark list`), named set, or "all".
-        data: folder of the benchmark's data; for a set, a YAML file with a folder, or `folder` and options, by name.
+        data: folder of the benchmark's data, or file of texts; for a set, a YAML file with a folder, or `folder` and
+            options, by name.
         out: folder of the model's results.
         model: model folder, folder of a language model alone, or directory of the published release.
         variant: base or expressive, if the published release holds both.
         speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
+        unit_layout: ids of a language model of units alone that others have trained, inline or a YAML file; those that
+            its folder tells if left out (slamkit, TWIST).
         options: options of the benchmark, such as split (see `spiritlm benchmark list NAME`); defaults if left out.
         limit: largest number of items of each benchmark, drawn at random; all if left out.
         seed: seed of the draw.
@@ -101,7 +108,7 @@ def run_benchmarks(
     """
     known: dict[str, Benchmark] = find_all("benchmarks")
     name = name.replace("-", "_")
-    jobs = _jobs(_found(name, known), name in known, data, options or {})
+    jobs = _parts(_jobs(_found(name, known), name in known, data, options or {}))
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -114,11 +121,16 @@ def run_benchmarks(
     from spiritlm_pl.benchmarks.tracking import log_summary
     from spiritlm_pl.generation import LoadOptions, SpiritLM
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
     settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
-    folders = model if variant or speech_tokenizer is None else ModelFolders.find(model, None, speech_tokenizer)
+    if speech_tokenizer is not None or unit_layout is not None:
+        layout = None if unit_layout is None else UnitLayout.given(unit_layout)
+        folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=layout)
+    else:
+        folders = model
     loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
     spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
     console = Console(stderr=True)
@@ -140,15 +152,16 @@ def run_benchmarks(
                     replace(settings, answers=out / key / "answers" if save_answers else None),
                     partial(_advance, bar, task),
                 )
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, ModuleNotFoundError) as error:
                 if len(jobs) == 1:
                     raise
-                failed.append(f"{key}: {error}")  # the others of a set are run all the same
+                why = installation_advice(error) if isinstance(error, ModuleNotFoundError) else error
+                failed.append(f"{key}: {why}")  # the others of a set are run all the same
                 continue
             if found is None:
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
                 continue
-            shown = (benchmark.info.published, "mean", "sum")
+            shown = (benchmark.info.published, "mean", "sum") if "mean" in found["figures"] else None
             Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
             for note in found["notes"]:
                 print(f"{key}: {note}", file=sys.stderr)
@@ -274,10 +287,10 @@ def _jobs(
         ValueError: if the file of a set has folders for none of its benchmarks.
     """
     if not data.exists():
-        raise FileNotFoundError(f"--data must be a folder, or a YAML file of a set, but {data} does not exist")
-    if data.is_dir():
+        raise FileNotFoundError(f"--data must be a folder or file, or a YAML file of a set, but {data} does not exist")
+    if data.is_dir() or (alone and data.suffix not in (".yaml", ".yml")):
         if not alone:
-            raise ValueError(f"--data must be a YAML file with the folders of a set, but {data} is a folder")
+            raise ValueError(f"--data must be a YAML file with the folders of a set, but is {data}")
         return {name: (benchmark, data, options) for name, benchmark in chosen.items()}
     try:
         listed = yaml.safe_load(data.read_text(encoding="utf-8"))
@@ -301,6 +314,18 @@ def _jobs(
     return jobs
 
 
+def _parts(
+    jobs: "dict[str, tuple[Benchmark, Path, dict[str, Any]]]",
+) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
+    """Return jobs with those that stand for several benchmarks, such as tasks of lm-eval, each by a name of its own."""
+    found: dict[str, tuple[Benchmark, Path, dict[str, Any]]] = {}
+    for name, (benchmark, folder, options) in jobs.items():
+        parts = getattr(benchmark, "parts", None)
+        split = {name: (benchmark, options)} if parts is None else parts(name, options)
+        found |= {key: (one, folder, own) for key, (one, own) in split.items()}
+    return found
+
+
 def _name_of(model: Path) -> str:
     path = model.resolve()
     return path.name if path.name not in ("lm", "model", "export") else f"{path.parent.name}/{path.name}"
@@ -319,4 +344,10 @@ def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
     bar.update(task, completed=done, total=total)
 
 
-COMMANDS = {"list": list_benchmarks, "run": run_benchmarks, "report": report_benchmarks, "submission": write_submission}
+COMMANDS = {
+    "list": list_benchmarks,
+    "run": run_benchmarks,
+    "report": report_benchmarks,
+    "submission": write_submission,
+    "stsp-score": score_stsp,
+}

@@ -1,6 +1,8 @@
 """`spiritlm fit | validate | test | predict`: LightningCLI over this project's modules and data."""
 
 import logging
+import math
+import os
 import re
 import signal
 import sys
@@ -10,20 +12,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DeepSpeedStrategy
 
+from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
+from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
-from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
+from spiritlm_pl.modules.elastic import ranks_of
+from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.foreign_texts import ADVERT
 
 CHECKPOINTS = "checkpoints"
+SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
     "fit": (
         "Train a stage.",
@@ -98,17 +107,21 @@ class SpiritCLI(LightningCLI):
         """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            if not isinstance(callback, ModelCheckpoint):
+                continue
+            made_patient(callback)
+            if callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Build the trainer with our progress bar, unless the configuration has another one or disables it."""
+        """Build the trainer with a watch over its ranks, and our progress bar unless another or none is asked for."""
         given = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(
             isinstance(callback, ProgressBar) for callback in (given if isinstance(given, list) else [given])
         ):
             callbacks = [*callbacks, StepProgressBar()]
+        callbacks = [*callbacks, WatchRanks()]
         try:
             return super()._instantiate_trainer(config, callbacks)
         except MisconfigurationException as error:
@@ -116,27 +129,37 @@ class SpiritCLI(LightningCLI):
             raise ValueError(f"{error}{advice}") from error
 
     def before_fit(self) -> None:
-        """Resume from the newest complete checkpoint if the last one is asked for and one exists."""
+        """Resume from the newest complete checkpoint, if there is one, where the last is asked for or was interrupted.
+
+        A job of SLURM or torchrun that was started again by itself goes on from what it has saved before.
+        """
         self._find_last(needed=False)
-        path = self._newest_checkpoint()
-        if path is not None and not self.config_init[self.subcommand].get("ckpt_path"):
-            print(f"spiritlm: begins anew beside {path}; --ckpt-path=last would go on from it", file=sys.stderr)
+        path, options = self._newest_checkpoint(), self.config_init[self.subcommand]
+        if path is not None and not options.get("ckpt_path"):
+            if saved_at(path) >= own_checkpoints_since(Path(self.trainer.default_root_dir)):
+                options["ckpt_path"] = str(path)
+            else:
+                print(f"spiritlm: begins anew beside {path}; --ckpt-path=last would go on from it", file=sys.stderr)
+        check_strategy(options.get("ckpt_path"), self.trainer)
 
     def before_validate(self) -> None:
         """Find the last checkpoint if it is asked for; raise an error if there is none."""
         self._find_last(needed=True)
+        check_strategy(self.config_init[self.subcommand].get("ckpt_path"), self.trainer)
 
     def before_test(self) -> None:
         """Find the last checkpoint as before validation."""
-        self._find_last(needed=True)
+        self.before_validate()
 
     def _checkpoint_folders(self) -> list[str]:
         callbacks = self.trainer.checkpoint_callbacks
         return [str(c.dirpath) for c in callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
 
     def _newest_checkpoint(self) -> Path | None:
-        found = [path for path in map(newest_checkpoint, self._checkpoint_folders()) if path is not None]
-        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+        places = [newest_checkpoint(folder) for folder in self._checkpoint_folders()]
+        places.append(newest_checkpoint(self.trainer.default_root_dir, SIGNAL_CHECKPOINTS))
+        found = [path for path in places if path is not None]
+        return max(found, key=saved_at, default=None)
 
     def _find_last(self, needed: bool) -> None:
         options = self.config_init[self.subcommand]
@@ -180,6 +203,43 @@ class SpiritCLI(LightningCLI):
 def _is_no_advert(record: logging.LogRecord) -> bool:
     """Whether a log record is anything other than Lightning's advertisement, which appears in every run."""
     return ADVERT not in record.getMessage()
+
+
+def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:
+    """Refuse to go on from a checkpoint that another kind of strategy wrote.
+
+    Args:
+        checkpoint: path of the checkpoint; None for none.
+        trainer: the trainer, whose strategy will load it.
+
+    Raises:
+        ValueError: if the checkpoint is a folder of ZeRO's shards and the strategy is not DeepSpeed's, or the opposite.
+    """
+    if checkpoint is None or not Path(checkpoint).exists():
+        return
+    of_zero, with_zero = ranks_of(Path(checkpoint)) > 0, isinstance(trainer.strategy, DeepSpeedStrategy)
+    if of_zero != with_zero:
+        wrote, is_now = ("DeepSpeed's", "another")[:: 1 if of_zero else -1]
+        raise ValueError(
+            f"trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
+            f"{is_now} ({type(trainer.strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
+            "with which as --model.init_args.network.checkpoint another training can begin"
+        )
+
+
+def own_checkpoints_since(root: Path) -> float:
+    """Return the time since when checkpoints are this job's own, if it was started again by itself; infinity if not.
+
+    The job is older than its processes: torchrun has started them anew, or SLURM has put the job back into its queue
+    after a signal on which Lightning saved a checkpoint.
+
+    Args:
+        root: the trainer's `default_root_dir`.
+    """
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:
+        return psutil.Process(os.getppid()).create_time()  # torchrun's
+    saved = newest_checkpoint(root, SIGNAL_CHECKPOINTS) if SLURMEnvironment.detect() else None
+    return math.inf if saved is None else saved_at(saved)
 
 
 def num_gpus() -> int:

@@ -97,6 +97,11 @@ def check_tokenizer(layout: SpeechLayout, vocabulary: Vocabulary, folder: str | 
                 f"num_{wanted.plural} of the speech tokenizer must be at most the language model's {wanted.size}, "
                 f"but of {folder} is {found.size} instead"
             )
+        if found.size < wanted.size and vocabulary.speech_alone:  # units of another tokenizer, whatever their number
+            raise ValueError(
+                f"num_{wanted.plural} of the speech tokenizer must be the language model's {wanted.size}, but of "
+                f"{folder} is {found.size} instead; if the model has fewer, give its ids by --unit-layout"
+            )
         for what in ("num_codebooks", "rate", "deduplicated"):
             own, other = getattr(wanted, what), getattr(found, what)
             if own != other and own is not None:

@@ -65,7 +65,7 @@ def block_vocabulary(
 
 
 def vocabulary_of(
-    layout: SpeechLayout, expressive: bool | None, codebook_delay: int | None, **sizes: int
+    layout: SpeechLayout, expressive: bool | None, codebook_delay: int | None, **sizes: Any
 ) -> Vocabulary:
     """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
     if expressive and not layout.expressive:

@@ -9,6 +9,7 @@ unfinished step are lost with the process, so the step is repeated.
 Shapes: B rows of a rank's batch, W ranks, T row length.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,11 @@ class TrainingLoader:
         self.handed_out = 0  # batches since the base row
         self._processed_before = self._processed() if self._processed else 0
 
+    @property
+    def rows_per_step(self) -> int:
+        """Number of rows of all ranks together in one optimizer step."""
+        return self.share.accumulate * self.share.rows_per_batch
+
     def __len__(self) -> int:
         """Return the number of batches in one epoch."""
         return self.length
@@ -149,13 +155,14 @@ class TrainingLoader:
         batches = self._processed() - self._processed_before if self._processed else self.handed_out
         steps = batches // self.share.accumulate
         return {
-            "rows": self.base_row + steps * self.share.accumulate * self.share.rows_per_batch,
+            "rows": self.base_row + steps * self.rows_per_step,
             "step": self.base_step + steps,
+            "rows_per_step": self.rows_per_step,
             "identity": self.identity,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the whole steps of a saved state.
+        """Continue after the whole steps of a saved state; rank zero warns if a step has another number of rows now.
 
         Raises:
             ValueError: if the data, the seed or an option of the data differ from those of the saved run.
@@ -172,6 +179,13 @@ class TrainingLoader:
                     f"{name} must be what the checkpoint was trained with, {saved.get(name)!r}, "
                     f"but is {self.identity.get(name)!r} instead"
                 )
+        before = state.get("rows_per_step", self.rows_per_step)  # absent in older checkpoints
+        if before != self.rows_per_step and self.share.rank == 0:
+            warnings.warn(
+                f"a step has {self.rows_per_step} rows from here on, but had {before} before: ranks x batch_size x "
+                "accumulate_grad_batches is their number",
+                stacklevel=2,
+            )
         self._start(row=state["rows"], step=state["step"])
 
 

@@ -11,10 +11,18 @@ from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.generation.codec import speech_vocabulary
 from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
 from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
+from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER, stored_vocabulary
+from spiritlm_pl.runtime.model_description import (
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    LM,
+    SPEECH_TOKENIZER,
+    VOCODER,
+    stored_vocabulary,
+)
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -63,11 +71,13 @@ class ModelFolders:
         lm: folder of the language model.
         speech_tokenizer: folder of the speech tokenizer; None for none.
         vocoder: folder of the vocoder; None for none.
+        unit_layout: ids of a language model of units alone that others have trained; None to tell them by its files.
     """
 
     lm: Path
     speech_tokenizer: Path | None = None
     vocoder: Path | None = None
+    unit_layout: UnitLayout | None = None
 
     @classmethod
     def find(
@@ -77,6 +87,7 @@ class ModelFolders:
         speech_tokenizer: Path | None = None,
         vocoder: Path | None = None,
         needs_lm: bool = True,
+        unit_layout: UnitLayout | None = None,
     ) -> "ModelFolders":
         """Find the parts in a model folder, except those given; a language model alone is a model folder, too.
 
@@ -86,17 +97,19 @@ class ModelFolders:
             speech_tokenizer: folder of the speech tokenizer; None for that in the model folder, if there is one.
             vocoder: folder of the vocoder; None for that in the model folder, if there is one.
             needs_lm: whether there must be a language model, even if there is a speech tokenizer or a vocoder.
+            unit_layout: ids of a language model of units alone; None to tell them by its files.
 
         Raises:
             FileNotFoundError: if there is no language model, or nothing at all.
         """
         path = Path(path)
-        inside = path / LM if not (path / DESCRIPTION_FILE).is_file() else path
+        alone = (path / DESCRIPTION_FILE).is_file() or ((path / CONFIG_FILE).is_file() and not (path / LM).is_dir())
+        inside = path if alone else path / LM
         lm = lm or inside
         there = [part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER)]
         if not lm.is_dir() and (needs_lm or there == [None, None]):
             raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
-        return cls(lm, speech_tokenizer or there[0], vocoder or there[1])
+        return cls(lm, speech_tokenizer or there[0], vocoder or there[1], unit_layout)
 
 
 Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
@@ -125,14 +138,28 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         folder = Release(Path(path)).lm(chosen_variant(Release(Path(path)), variant))
         loaded = read_lm(folder, options.device, options.torch_dtype(), options.bits)
     else:
-        from spiritlm_pl.lm.folder import load_lm
-
-        loaded = load_lm(_folders(path, variant).lm, options.device, options.torch_dtype(), options.bits)
+        loaded = _load_lm(_folders(path, variant), options)
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:
         check_synthesis(vocoder, loaded[2], _named(path, VOCODER))
     return loaded, tokenizer, vocoder
+
+
+def _load_lm(folders: ModelFolders, options: LoadOptions) -> "LoadedLM":
+    """Load a language model of ours, or one of units alone that others have trained.
+
+    Raises:
+        ValueError: if a layout is given for a model of ours, which has its own, or the folder holds no such model.
+    """
+    from spiritlm_pl.interop.unit_lms.reading import read_unit_lm
+    from spiritlm_pl.lm.folder import load_lm
+
+    how = options.device, options.torch_dtype(), options.bits
+    own = (folders.lm / DESCRIPTION_FILE).is_file() or not (folders.lm / CONFIG_FILE).is_file()
+    if own and folders.unit_layout is not None:
+        raise ValueError(f"unit_layout must be left out for {folders.lm}, which is no language model of units alone")
+    return load_lm(folders.lm, *how) if own else read_unit_lm(folders.lm, folders.unit_layout, *how)
 
 
 def load_speech_tokenizer(

@@ -22,12 +22,14 @@ def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int
     the sequence stays allowed. Rows that only pad the embedding are always banned.
 
     Raises:
-        ValueError: if the output modality is unknown.
+        ValueError: if the output modality is unknown, or text of a model of speech alone.
     """
     if output not in OUTPUT_MODALITIES:
         raise ValueError(f"output must be one of {', '.join(OUTPUT_MODALITIES)}, but is {output!r} instead")
+    if output == "text" and vocabulary.speech_alone:
+        raise ValueError("output must be speech of a language model of speech alone, but is 'text' instead")
     mask = torch.zeros(num_rows, dtype=torch.bool)
-    if output == "any":
+    if output == "any" and not vocabulary.speech_alone:
         mask[: vocabulary.num_tokens] = True
     elif output == "text":
         mask[: vocabulary.num_text] = True

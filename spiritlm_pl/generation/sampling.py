@@ -4,9 +4,9 @@ Shapes: B batch, T tokens.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,6 @@ from transformers import (
     GenerationConfig,
     LogitsProcessorList,
     PreTrainedModel,
-    StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -25,6 +24,7 @@ from transformers import (
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.generation.stopping import OwnEnds, Progress, Stops
 from spiritlm_pl.generation.turns import CodebooksInTurn
 from spiritlm_pl.generation.types import FinishReason, OutputModality
 from spiritlm_pl.lm import probe
@@ -32,8 +32,6 @@ from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.lm.positions import max_positions
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Modality, Vocabulary
-
-Progress = Callable[[int, int], None]  # given the number of tokens done and the largest number
 
 # Largest number of new tokens by direction (arXiv 2402.05755, appendix D).
 TEXT_TOKENS = 50
@@ -60,6 +58,9 @@ class GenerationSettings:
         min_speech_units: smallest number of units, or frames of a codec, of a new stretch of speech with output "any";
             shorter ones are dropped, see `decode_tokens`. None for 25, and for other speech tokens than Spirit LM's for
             the frames of a second.
+        stop: texts that end an answer as soon as it holds one of them; the answer keeps it.
+        ends_at_change: whether a token that opens another modality ends an answer of text or of speech, as at the next
+            example of a prompt with several; else such tokens are banned there. Not for output "any".
     """
 
     temperature: float = 0.8
@@ -71,6 +72,8 @@ class GenerationSettings:
     num_samples: int = 1
     batch_size: int = 16
     min_speech_units: int | None = None
+    stop: tuple[str, ...] = ()
+    ends_at_change: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -87,6 +90,8 @@ class GenerationSettings:
             value = getattr(self, name)
             if value is not None and value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {value} instead")
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            raise ValueError(f"stop must be texts that are not empty, but is {self.stop!r} instead")
 
     def limit(self, prompt: Modality, output: OutputModality, layout: SpeechLayout) -> int:
         """Return the largest number of new tokens.
@@ -124,19 +129,6 @@ def frames_of_paper(number: int, layout: SpeechLayout) -> int:
     return number if layout.spirit_lm_sizes() is not None or rate is None else math.ceil(number * rate / PAPER_RATE)
 
 
-class _OwnLimits(StoppingCriteria):
-    """Stopping criterion that ends every row at its own limit and reports progress."""
-
-    def __init__(self, prompt_length: int, limits: Sequence[int], progress: Progress | None) -> None:
-        self.prompt_length, self.limits, self.progress = prompt_length, torch.tensor(limits), progress
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
-        done = input_ids.shape[1] - self.prompt_length
-        if self.progress:
-            self.progress(done, int(self.limits.max()))
-        return (self.limits <= done).to(input_ids.device)
-
-
 def context_length(model: PreTrainedModel) -> int | None:
     """Return the number of tokens in the model's context; None if its configuration does not tell."""
     return max_positions(model.config)
@@ -156,12 +148,15 @@ def _processors(
     eos_id: int | None,
     settings: GenerationSettings,
     seeds: Sequence[int],
-    stretches: Sequence[Sequence[int]] | None = None,
+    stretches: Sequence[Sequence[int]] | None,
+    stops: Stops,
 ) -> LogitsProcessorList:
     allowed = allowed_tokens(vocabulary, output, vocabulary.num_rows, eos_id)
+    allowed[list(stops.ids)] = True
     processors = LogitsProcessorList([AllowOnly(allowed)])
     if vocabulary.layout.framewise:
-        ends = eos_id is not None and vocabulary.end_of_document is not None  # else speech that is forced has no end
+        trained = eos_id is not None and vocabulary.end_of_document is not None
+        ends = trained or bool(stops.ids - {eos_id})  # else speech that is forced has no end
         processors.append(CodebooksInTurn(vocabulary, vocabulary.num_rows, output != "speech" or ends, stretches))
     if settings.greedy:
         return processors
@@ -210,6 +205,7 @@ def continue_tokens(
     synced: bool = False,
     progress: Progress | None = None,
     stretches: Sequence[Sequence[int]] | None = None,
+    stops: Stops | None = None,
 ) -> list[list[int]]:
     """Continue prompts; the continuation of one does not depend on the others.
 
@@ -227,13 +223,16 @@ def continue_tokens(
             None for none.
         stretches: whole stretch of speech at the end of each prompt (`Prompt.stretch`), which the prompt holds up to
             its closing steps; None if they are not known.
+        stops: what else ends a sequence; None for nothing.
 
     Returns:
-        B lists of new token ids; the last id is `eos_id` if the model has ended by itself (see `finished`).
+        B lists of new token ids; the last id is `eos_id` if the model has ended by itself (see `finished`), or one of
+        `stops`.
 
     Raises:
         ValueError: if a prompt leaves no room in the model's context.
     """
+    stops = with_end(stops, eos_id)
     context = context_length(model)
     if context is not None:
         longest = max((len(prompt) for prompt in prompts), default=0)
@@ -243,9 +242,20 @@ def continue_tokens(
     padded = len(set(map(len, prompts))) < 2 or probe.outcome(model.config, "padded", _padding_difference).right
     for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
         ends = None if stretches is None else stretches[rows]
-        processors = _processors(vocabulary, output, eos_id, settings, seeds[rows], ends)
-        continued += _continue_batch(model, prompts[rows], limits[rows], processors, eos_id, synced, progress)
+        processors = _processors(vocabulary, output, eos_id, settings, seeds[rows], ends, stops)
+        continued += _continue_batch(model, prompts[rows], limits[rows], processors, stops, synced, progress)
     return continued
+
+
+def with_end(stops: Stops | None, eos_id: int | None) -> Stops:
+    """Return what ends an answer together with the id that ends a sequence.
+
+    Args:
+        stops: what else ends an answer; None for nothing.
+        eos_id: id that ends a sequence; None if no id does.
+    """
+    stops = stops or Stops()
+    return stops if eos_id is None else replace(stops, ids=stops.ids | {eos_id})
 
 
 @torch.no_grad()
@@ -254,14 +264,19 @@ def _continue_batch(
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     processors: LogitsProcessorList,
-    eos_id: int | None,
+    stops: Stops,
     synced: bool,
     progress: Progress | None,
 ) -> list[list[int]]:
     tokens, attention_mask = left_pad(prompts, model.device)
     length = tokens.shape[1]
     config = GenerationConfig(
-        max_new_tokens=max(limits), do_sample=False, num_beams=1, use_cache=True, pad_token_id=0, eos_token_id=eos_id
+        max_new_tokens=max(limits),
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        pad_token_id=0,
+        eos_token_id=sorted(stops.ids) or None,
     )
     with _without_defaults(model):
         generated: Tensor = cast(Any, model).generate(
@@ -269,11 +284,11 @@ def _continue_batch(
             attention_mask=attention_mask.long(),
             generation_config=config,
             logits_processor=processors,
-            stopping_criteria=StoppingCriteriaList([_OwnLimits(length, limits, progress)]),
+            stopping_criteria=StoppingCriteriaList([OwnEnds(length, limits, stops, progress)]),
             synced_gpus=synced,
         )
     rows = zip(generated[:, length:].tolist(), limits, strict=True)
-    return [_until(row[:limit], eos_id) for row, limit in rows]
+    return [stops.until(row[:limit]) for row, limit in rows]
 
 
 @contextmanager
@@ -314,20 +329,15 @@ def _padding_difference(model: PreTrainedModel) -> float:
     return float((found - torch.stack(expected)).abs().max())
 
 
-def _until(tokens: list[int], eos_id: int | None) -> list[int]:
-    return tokens[: tokens.index(eos_id) + 1] if eos_id is not None and eos_id in tokens else tokens
-
-
-def finished(tokens: Sequence[int], eos_id: int | None) -> tuple[list[int], FinishReason]:
+def finished(tokens: Sequence[int], eos_id: int | None, stops: Stops | None = None) -> tuple[list[int], FinishReason]:
     """Return new tokens without the end of the sequence, and whether it was there.
 
     Args:
         tokens: new tokens that `continue_tokens` returned, or all those of `stream_tokens`.
         eos_id: id that ends a sequence, as given to that function; None if no id does.
+        stops: what else ends a sequence, as given to that function; None for nothing.
     """
-    if eos_id is not None and list(tokens[-1:]) == [eos_id]:
-        return list(tokens[:-1]), "stop"
-    return list(tokens), "length"
+    return with_end(stops, eos_id).finished(tokens)
 
 
 @torch.no_grad()
@@ -338,6 +348,7 @@ def stream_tokens(
     output: OutputModality,
     settings: GenerationSettings,
     eos_id: int | None = None,
+    stops: Stops | None = None,
 ) -> Iterator[int]:
     """Yield the tokens that `continue_tokens` returns for one prompt, one by one, including the end of the sequence.
 
@@ -349,7 +360,8 @@ def stream_tokens(
     if room is not None:
         check_room(len(prompt.tokens), room)
         limit = min(limit, room - len(prompt.tokens))
-    processors = _processors(vocabulary, output, eos_id, settings, [settings.seed], [prompt.stretch])
+    stops = with_end(stops, eos_id)
+    processors = _processors(vocabulary, output, eos_id, settings, [settings.seed], [prompt.stretch], stops)
     tokens = torch.tensor([prompt.tokens], device=model.device)
     cached = probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens
@@ -358,9 +370,9 @@ def stream_tokens(
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
         yield int(new)
-        if int(new) == eos_id:
-            return
         tokens = torch.cat([tokens, new], 1)
+        if stops.finished(tokens[0, len(prompt.tokens) :].tolist())[1] == "stop":
+            return
 
 
 def _last_logits(model: PreTrainedModel, tokens: Tensor, cache: DynamicCache | None) -> Tensor:

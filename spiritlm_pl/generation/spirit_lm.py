@@ -22,6 +22,7 @@ from spiritlm_pl.generation.sampling import (
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
+from spiritlm_pl.generation.stopping import Stops, change_tokens
 from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
@@ -222,11 +223,13 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         progress: Progress | None = None,
         synced: bool = False,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Answer]]:
-        """Continue prompts that `encode_prompt` returned, as `generate_batch` does."""
+        """Continue prompts that `encode_prompt` returned, as `generate_batch` does; `seeds` has one for each prompt."""
         settings = settings or GenerationSettings()
-        size = settings.num_samples
-        jobs = [(prompt, settings.seed + sample) for prompt in encoded for sample in range(size)]
+        size, stops = settings.num_samples, self._stops(output, settings)
+        own = [settings.seed] * len(encoded) if seeds is None else seeds
+        jobs = [(prompt, seed + sample) for prompt, seed in zip(encoded, own, strict=True) for sample in range(size)]
         continued = continue_tokens(
             self.model,
             [prompt.tokens for prompt, _ in jobs],
@@ -239,11 +242,12 @@ class SpiritLM:
             synced=synced,
             progress=progress,
             stretches=[prompt.stretch for prompt, _ in jobs],
+            stops=stops,
         )
         fewest = settings.fewest_units(self.vocabulary.layout)
         answers = []
         for (prompt, _), new in zip(jobs, continued, strict=True):
-            tokens, reason = finished(new, self.end_token)
+            tokens, reason = finished(new, self.end_token, stops)
             answers.append(Answer(self.decode_answer(prompt, tokens, output, fewest), reason))
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
@@ -274,12 +278,13 @@ class SpiritLM:
             raise ValueError(f"num_samples must be 1 for a stream, but is {settings.num_samples} instead")
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
-        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token)
+        stops = self._stops(output, settings)
+        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token, stops)
         answer: AnswerStream | None = None
-        end = StreamEnd("length")
+        new: list[int] = []
         for token in tokens:
-            if token == self.end_token:
-                end = StreamEnd("stop")
+            new.append(token)
+            if len(finished(new, self.end_token, stops)[0]) < len(new):  # an id that is no part of the answer
                 break
             if answer is None:
                 continues = self._continues(encoded, token, output)
@@ -296,7 +301,12 @@ class SpiritLM:
             yield from answer.add(token)
         if answer is not None:
             yield from answer.end()
-        yield end
+        yield StreamEnd(finished(new, self.end_token, stops)[1])
+
+    def _stops(self, output: OutputModality, settings: GenerationSettings) -> Stops:
+        """Return what ends an answer beside its end token."""
+        ids = change_tokens(self.vocabulary, output) if settings.ends_at_change else frozenset()
+        return Stops(ids, settings.stop, self.text_tokenizer.decode, self.vocabulary.num_text)
 
     def score(self, context: Prompting, hypotheses: Sequence[Prompting], batch_tokens: int = 4096) -> list[Score]:
         """Compute the log-likelihood of each hypothesis after a context, which is computed once; see `score_batch`."""

@@ -76,8 +76,8 @@ def encode_segments(
     last, wanted = segments[-1], FORCED.get(output)
     tokens: list[int] = []
     for number, segment in enumerate(segments):
-        opening = vocabulary.change_marker if number else vocabulary.marker
-        tokens.append(opening(segment.modality))
+        modality = segment.modality
+        tokens.extend([vocabulary.change_marker(modality)] if number else vocabulary.opened(modality))
         goes_on = segment is last and wanted in (None, segment.modality) and not closed
         is_open = goes_on and segment.modality is Modality.SPEECH
         tokens.extend(open_stretch(segment.tokens, vocabulary) if is_open else segment.tokens)

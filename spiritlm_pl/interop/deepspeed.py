@@ -54,7 +54,7 @@ def consolidate_checkpoint(
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"{NOT_OURS}, but {path} does not exist")
-    with _readable(path):
+    with readable(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(loaded, dict) or "language_model" not in loaded:
         raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
@@ -67,16 +67,16 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{NOT_OURS}, but {path} holds no {TAG}/*model_states.pt")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    with _readable(states[0]):
+    with readable(states[0]):
         loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # from our own run; it holds classes
     if "language_model" not in loaded:
         raise ValueError(f"{NOT_OURS}, but {path} is of another stage")
-    with _readable(path):
+    with readable(path):
         return loaded["language_model"], get_fp32_state_dict_from_zero_checkpoint(str(path), tag=TAG)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn errors of torch and DeepSpeed over damaged files into a ValueError that names the file."""
     try:
         yield

@@ -114,6 +114,7 @@ def load_causal_lm(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     bits: int | None = None,
+    **options: Any,
 ) -> PreTrainedModel:
     """Load a causal language model in evaluation mode; weights go to the device shard by shard.
 
@@ -123,6 +124,7 @@ def load_causal_lm(
         device: device on which the model is placed.
         dtype: type of the parameters; None keeps that of the files.
         bits: 8 or 4 to quantize the weights with bitsandbytes, which must be installed; None to leave them whole.
+        options: further arguments of `from_pretrained`, such as a configuration in place of the folder's.
 
     Raises:
         ValueError: if the weights are damaged or incomplete, the embedding does not fit the vocabulary, or `bits` has
@@ -132,7 +134,7 @@ def load_causal_lm(
     quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized
+            folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized, **options
         )
     except OSError as error:
         if error.errno is None:  # this is how transformers reports missing files

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -74,9 +75,10 @@ def own_logits(network: PreTrainedModel) -> Logits:
         ValueError: if that is more than a factor and a cap, or if the layer is not given the decoder's output
             unchanged.
     """
-    ruler = torch.tensor(RULER, dtype=torch.float32).view(1, 1, -1)
+    # By way of numpy: within ZeRO-3's sharding context, torch.tensor and torch.arange give the weights' dtype.
+    ruler = torch.from_numpy(np.array(RULER, dtype=np.float32)).view(1, 1, -1)
     size = network.get_output_embeddings().in_features
-    hidden = (torch.arange(size, dtype=torch.float32) % 7 - 3).view(1, 1, -1)  # exact in half precision too
+    hidden = torch.from_numpy(np.arange(size, dtype=np.float32) % 7 - 3).view(1, 1, -1)  # exact in half precision too
     told: list[Tensor] = []  # by the decoder's stand-in; empty where a forward calls a part of it (OPT)
     given: list[Tensor] = []
 

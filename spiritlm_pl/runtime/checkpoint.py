@@ -23,18 +23,39 @@ CONFIG_FILE = "config.json"
 TOKENIZER_STAGE = "speech_tokenizer"
 METRICS_FILE = "metrics.json"  # last metrics of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
+WRITER = ("PytorchStreamWriter", "inline_container")  # words of torch's RuntimeError where a disk is full
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def newest_checkpoint(folder: str | Path) -> Path | None:
+def newest_checkpoint(folder: str | Path, pattern: str = "*.ckpt") -> Path | None:
     """Return the newest complete checkpoint of a trainer in a folder, None where there is none; links are followed.
 
     Lightning's `last.ckpt` is a broken link if the run was stopped between removing a checkpoint and linking the next.
+
+    Args:
+        folder: folder to look in; it may be missing.
+        pattern: pattern of the names that count.
     """
-    found = {path.resolve() for path in Path(folder).glob("*.ckpt") if path.exists()}
-    whole = [path for path in found if zipfile.is_zipfile(path) or (path / "latest").is_file()]  # DeepSpeed's last file
-    return max(whole, key=lambda path: path.stat().st_mtime, default=None)
+    found = {path.resolve() for path in Path(folder).glob(pattern) if path.exists()}
+    whole = [path for path in found if zipfile.is_zipfile(path) or _last_file(path).is_file()]
+    return max(whole, key=saved_at, default=None)
+
+
+def saved_at(checkpoint: Path) -> float:
+    """Return the time at which a complete checkpoint was saved, in seconds of the file system's clock."""
+    last = _last_file(checkpoint)  # a folder's own time changes when the checkpoint is converted for other ranks
+    return (last if last.is_file() else checkpoint).stat().st_mtime
+
+
+def _last_file(checkpoint: Path) -> Path:
+    """Return the path of the file that DeepSpeed writes last into a checkpoint folder."""
+    return checkpoint / "latest"
+
+
+def is_of_writing(error: Exception) -> bool:
+    """Whether an error says that a file cannot be written, as on a full disk."""
+    return isinstance(error, OSError) or any(word in str(error) for word in WRITER)
 
 
 def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict[str, Any] | None = None) -> Path:

@@ -182,7 +182,7 @@ def test_figures_are_logged_to_the_run_that_trained_the_model(run, data, models,
 def test_every_benchmark_is_listed_and_every_published_figure_is_of_one(capsys):
     out, _ = spiritlm(capsys, "benchmark", "list")
     names = registered("benchmarks")
-    assert all(name in out for name in names) and "sets: paper, quick, zero_shot, all" in out
+    assert all(name in out for name in names) and "sets: few_shot, paper, quick, zero_shot, all" in out
     assert all(set(row["figures"]) <= set(names) for row in published())
     out, _ = spiritlm(capsys, "benchmark", "list", "salmon")
-    assert "CC BY-NC 4.0" in out and set(COMMANDS) == {"list", "run", "report", "submission"}
+    assert "CC BY-NC 4.0" in out and set(COMMANDS) == {"list", "run", "report", "submission", "stsp-score"}

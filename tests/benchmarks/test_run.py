@@ -11,7 +11,7 @@ from spiritlm_pl.benchmarks import run
 from spiritlm_pl.benchmarks.averages import swuggy
 from spiritlm_pl.benchmarks.choices import ChoiceBenchmark
 from spiritlm_pl.benchmarks.contract import Info, RunSettings
-from spiritlm_pl.benchmarks.identity import model_identity
+from spiritlm_pl.benchmarks.identity import model_identity, named_content
 from spiritlm_pl.benchmarks.items import ChoiceItem, Reading
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.benchmarks.scoring import ChoiceScorer
@@ -111,6 +111,30 @@ def test_a_limit_draws_the_same_items_again(pairs, recordings, model, tmp_path):
 def test_two_items_of_one_id_are_refused(pairs, recordings, model, tmp_path):
     with pytest.raises(ValueError, match="ids must be unique, but .* holds 0.wav twice"):
         start(pairs, recordings, model, tmp_path, broken=("0.wav", "0.wav"))
+
+
+def test_a_run_that_is_refused_leaves_the_folder_to_the_next(pairs, recordings, model, tiny_lm, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no judge"):
+        patch.setattr(ChoiceBenchmark, "scorer", lambda *_: (_ for _ in ()).throw(ValueError("no judge")))
+        start(pairs, recordings, model, tmp_path)
+    assert not list((tmp_path / "pairs").iterdir())
+    assert start(pairs, recordings, model, tmp_path, broken=("x.wav",))["num_scored"] == 7
+
+
+def test_an_error_after_the_first_items_keeps_them(pairs, recordings, model, tmp_path, monkeypatch):
+    start(pairs, recordings, model, tmp_path, Selection(limit=3))
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no judge"):
+        patch.setattr(ChoiceBenchmark, "scorer", lambda *_: (_ for _ in ()).throw(ValueError("no judge")))
+        start(pairs, recordings, model, tmp_path)
+    with pytest.raises(ValueError, match="results with options"):
+        start(pairs, recordings, model, tmp_path, broken=("x.wav",))
+
+
+def test_lines_of_nobody_knows_what_are_not_continued(pairs, recordings, model, tmp_path):
+    start(pairs, recordings, model, tmp_path)
+    (tmp_path / "pairs" / "identity.json").unlink()
+    with pytest.raises(ValueError, match="has results without identity.json, which says of what: choose another"):
+        start(pairs, recordings, model, tmp_path)
 
 
 def test_results_of_another_model_are_not_continued(pairs, recordings, model, tiny_lm, tmp_path):
@@ -217,3 +241,20 @@ def test_a_model_without_a_speech_tokenizer_says_so(pairs, recordings, model, tm
     mute = SpiritLM(model.model, model.text_tokenizer, model.vocabulary)
     found = start(pairs, recordings, mute, tmp_path)
     assert found["num_scored"] == 1 and "audio needs the model's speech tokenizer" in next(iter(found["skipped"]))
+
+
+def test_what_a_judge_reads_is_told_apart_by_what_it_holds(tmp_path):
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "weights").write_bytes(bytes(1 << 20))
+    (judge / "a.wav").write_bytes(b"x")
+    options = {"classifier": str(judge), "label": str(tmp_path), "language_model": "some/name", "split": None}
+    first = named_content(options)
+    assert list(first) == ["classifier"]
+    (judge / "weights").write_bytes(bytes((1 << 20) - 1) + b"x")
+    second = named_content(options)
+    assert first != second
+    (judge / "a.wav").write_bytes(b"y")
+    assert named_content(options) == second
+    (judge / "a.wav").write_bytes(b"yy")
+    assert named_content(options) != second

@@ -65,6 +65,7 @@ def expected(model, item, hypothesis):
     if end is not None:
         found["sum_end"] = found["sum"] + value(len(whole))
         found["mean_end"] = found["sum_end"] / (len(own) + 1)
+        found["whole_mean_end"] = (sum(map(value, both)) + value(len(whole))) / (len(both) + 1)
     return found
 
 

@@ -1,6 +1,7 @@
 """Trainer commands as they are typed: several devices, resuming, checkpoints that do not fit."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
 
-from spiritlm_pl.cli.training import device_advice, raised_in, run_trainer
+from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in, run_trainer
+from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
@@ -150,3 +153,39 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == tmp_path / "step=16.ckpt"
     (sharded / "latest").write_text("checkpoint")
     assert newest_checkpoint(tmp_path) == sharded
+    os.utime(sharded / "latest", (0.5, 0.5))
+    (sharded / "universal").mkdir()  # of a conversion, long after it was saved
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=16.ckpt"
+
+
+def test_a_job_that_starts_again_knows_its_own_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_NTASKS", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    torch.save({}, tmp_path / "hpc_ckpt_1.ckpt")
+    assert own_checkpoints_since(tmp_path) == math.inf
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert own_checkpoints_since(tmp_path) == math.inf
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert 0 < own_checkpoints_since(tmp_path) < time.time()
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    assert own_checkpoints_since(tmp_path) == (tmp_path / "hpc_ckpt_1.ckpt").stat().st_mtime
+    assert own_checkpoints_since(tmp_path / "empty") == math.inf
+
+
+def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "one.ckpt")
+    shards = tmp_path / "sharded.ckpt" / "checkpoint"
+    shards.mkdir(parents=True)
+    for kind in ("model", "optim"):
+        (shards / f"zero_pp_rank_0_mp_rank_00_{kind}_states.pt").touch()
+    plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    check_strategy(None, plain)
+    check_strategy(str(tmp_path / "one.ckpt"), plain)
+    with pytest.raises(ValueError, match=r"must be .*, DeepSpeed's for .*sharded.ckpt, but is another \(Single"):
+        check_strategy(str(tmp_path / "sharded.ckpt"), plain)
+    zero = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, strategy=Zero3Strategy())
+    check_strategy(str(tmp_path / "sharded.ckpt"), zero)
+    with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is DeepSpeed's \(Zero3Strategy\)"):
+        check_strategy(str(tmp_path / "one.ckpt"), zero)

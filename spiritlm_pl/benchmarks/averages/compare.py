@@ -12,7 +12,7 @@ Lines of one id, such as a word in several voices, are not independent; with sev
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -93,13 +93,17 @@ def compare(
     )
 
 
-def compare_ratios(first: Sequence[AnswerLine], second: Sequence[AnswerLine], way: str) -> Comparison:
+def compare_ratios(
+    first: Sequence[AnswerLine], second: Sequence[AnswerLine], way: str, id_labels: Sequence[str] = ()
+) -> Comparison:
     """Compare two models by ratios of sums, such as word error rates, on the items that both have results of.
 
     Args:
         first: results of the first model.
         second: results of the second model.
         way: way of counting, a key of `AnswerLine.counts`; items without it in one of the models are left out.
+        id_labels: labels that together are the id, such as that of an item which is asked after several draws of solved
+            examples; with none, each line is an id of its own.
 
     Raises:
         ValueError: if items of one id have other labels, or the models share no item.
@@ -111,7 +115,12 @@ def compare_ratios(first: Sequence[AnswerLine], second: Sequence[AnswerLine], wa
     differing = next((line_id for line_id in shared if ours[line_id].labels != theirs[line_id].labels), None)
     if differing is not None:
         raise ValueError(f"results must be of the same items to be compared, but {differing} differs in its labels")
-    counts = np.array([(*ours[line_id].counts[way], *theirs[line_id].counts[way]) for line_id in shared])  # (I, 4)
+    by_key: dict[Any, list[tuple[float, ...]]] = {}
+    for line_id in shared:
+        values = tuple(ours[line_id].labels.get(label) for label in id_labels)
+        key = (None, line_id) if None in values or not values else values
+        by_key.setdefault(key, []).append((*ours[line_id].counts[way], *theirs[line_id].counts[way]))
+    counts = np.array([np.sum(some, axis=0) for some in by_key.values()])  # (I, 4)
     shares = counts[:, [0, 2]] / np.maximum(counts[:, [1, 3]], 1e-9)
     higher, lower = int((shares[:, 0] > shares[:, 1]).sum()), int((shares[:, 0] < shares[:, 1]).sum())
     single = bool((counts[:, [1, 3]] == 1).all() and np.isin(counts[:, [0, 2]], (0, 1)).all())
@@ -128,7 +137,7 @@ def compare_ratios(first: Sequence[AnswerLine], second: Sequence[AnswerLine], wa
         test="mcnemar" if single else "bootstrap",
         better=higher,
         worse=lower,
-        count=len(shared),
+        count=len(counts),
         unpaired=len(ours) + len(theirs) - 2 * len(shared),
     )
 

@@ -157,6 +157,8 @@ def _write(folder: Path, name: str, cell: Any, source: Path) -> dict[str, str]:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync, which is slow for many files
         try:
             temporary.write_bytes(content)
+            state = source.stat()  # its time makes it the same item whichever process writes it
+            os.utime(temporary, ns=(state.st_atime_ns, state.st_mtime_ns))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -97,20 +97,35 @@ def read_stories(folder: Path, files: _Files, wanted: frozenset[Modality], cache
     Raises:
         ValueError: if it has no known layout, or texts are wanted that it has not.
     """
-    plain = {place: [one for one in inner if is_audio(one) or one.suffix == ".txt"] for place, inner in files.items()}
-    stems = [path.stem for inner in plain.values() for path in inner]
-    if any(_PART.fullmatch(stem) and stem.endswith("_mutual") for stem in stems):
-        return _files_of(folder, plain, "cross-modal", wanted)
-    if any(_WHOLE.fullmatch(stem) for stem in stems):
-        return _files_of(folder, plain, "flat", wanted)
-    columns = {path: parquet.parquet_columns(path) for path in parquet.parquet_files(files)}
-    if hub := [path for path, names in columns.items() if {*_TEXTS, *_AUDIO}.intersection(names)]:
-        return _parquet_of(folder, hub, wanted, cache)
+    layout = layout_of(files)
+    if layout in ("cross-modal", "flat"):
+        return _files_of(folder, _plain(files), layout, wanted)
+    if layout == "hub":
+        return _parquet_of(folder, _hub(files), wanted, cache)
     raise ValueError(
         f"{folder} must hold files <n>_<story>_correct.wav and <n>_<story>_incorrect.wav with .txt beside them, files "
         f"<base>_mutual, _correct and _incorrect, or Parquet files with columns {', '.join((*_TEXTS, *_AUDIO))}, but "
         f"has none of them among {sum(map(len, files.values()))} files"
     )
+
+
+def layout_of(files: _Files) -> str | None:
+    """Return the name of the layout that the files of a folder have; None if they are no stories."""
+    stems = [path.stem for inner in _plain(files).values() for path in inner]
+    if any(_PART.fullmatch(stem) and stem.endswith("_mutual") for stem in stems):
+        return "cross-modal"
+    if any(_WHOLE.fullmatch(stem) for stem in stems):
+        return "flat"
+    return "hub" if _hub(files) else None
+
+
+def _plain(files: _Files) -> dict[Path, list[Path]]:
+    return {place: [one for one in inner if is_audio(one) or one.suffix == ".txt"] for place, inner in files.items()}
+
+
+def _hub(files: _Files) -> list[Path]:
+    columns = {path: parquet.parquet_columns(path) for path in parquet.parquet_files(files)}
+    return [path for path, names in columns.items() if {*_TEXTS, *_AUDIO}.intersection(names)]
 
 
 def _check_one_kind(folder: Path, places: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 A cut of a recording is written once to a folder that the caller gives, as audio from Parquet files is.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,8 @@ def _cuts(source: Path) -> Iterable[MonoCut]:
 def cut_audio(audio: Path, start: float, end: float | None, cache: Path) -> Path:
     """Write a part of a recording, mixed to mono at its own rate, or find it there from an earlier time.
 
+    The file has the recording's time, so that it is the same item whichever process writes it, and whenever.
+
     Args:
         audio: path of the recording.
         start: beginning of the part in seconds.
@@ -180,5 +183,8 @@ def cut_audio(audio: Path, start: float, end: float | None, cache: Path) -> Path
     path = cache / f"{plain_name(audio.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
     if not path.is_file():
         waveform, rate = load_audio_file(audio, start, None if end is None else end - start)
-        save_wav(path, to_mono(waveform, rate, rate), rate)
+        temporary = path.with_name(f"{os.getpid()}-{path.name}")
+        save_wav(temporary, to_mono(waveform, rate, rate), rate)
+        os.utime(temporary, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        temporary.replace(path)
     return path

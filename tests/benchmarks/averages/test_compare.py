@@ -106,3 +106,17 @@ def test_equal_error_rates_are_rarely_told_apart() -> None:
         pair = [[(generator.randint(0, 4), 8) for _ in range(40)] for _ in range(2)]
         alarms += compare_ratios(answers(pair[0]), answers(pair[1]), "plain").p_value < 0.05
     assert 2 <= alarms <= 22  # 10 are expected
+
+
+def test_draws_of_one_item_count_once() -> None:
+    labelled = [
+        [
+            AnswerLine(f"seed{d}/{n}", {"item": str(n)}, {"plain": (float(right), 1)}, {})
+            for n in range(9)
+            for d in range(3)
+        ]
+        for right in (True, False)
+    ]
+    found = compare_ratios(*labelled, "plain", ("item",))
+    assert (found.count, found.better, found.difference, found.test) == (9, 9, 100, "bootstrap")
+    assert compare_ratios(*labelled, "plain").count == 27

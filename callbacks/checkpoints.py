@@ -1,0 +1,97 @@
+"""Checkpoint callback that trains on where a checkpoint cannot be written, and keeps the last good ones then."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+
+from spiritlm_pl.runtime.checkpoint import is_of_writing
+
+STATE = (  # what Lightning changes before it saves
+    "best_k_models",
+    "best_model_path",
+    "best_model_score",
+    "current_score",
+    "kth_best_model_path",
+    "kth_value",
+    "last_model_path",
+)
+
+
+class NotSavedError(OSError):
+    """Error of a checkpoint that some rank could not write."""
+
+
+class PatientCheckpoint(ModelCheckpoint):
+    """`ModelCheckpoint` that warns where a checkpoint cannot be written, as on a full disk, and tries again next time.
+
+    Earlier checkpoints stay, as none is removed before another one is whole.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Key of Lightning's own callback, so that checkpoints fit both."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_train_batch_end(self, trainer: Trainer, *batch: Any, **named: Any) -> None:
+        """Save if it is time, and go on in any case."""
+        self._try(super().on_train_batch_end, trainer, *batch, **named)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if it is time, and go on in any case."""
+        self._try(super().on_train_epoch_end, trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if it is time, and go on in any case."""
+        self._try(super().on_validation_end, trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last checkpoint if there is none yet, and go on in any case."""
+        self._try(super().on_train_end, trainer, pl_module)
+
+    def _try(self, save: Callable[..., None], trainer: Trainer, *given: Any, **named: Any) -> None:
+        before = {name: copy.copy(getattr(self, name)) for name in STATE}
+        try:
+            save(trainer, *given, **named)
+        except NotSavedError as error:
+            for name, value in before.items():
+                setattr(self, name, value)
+            rank_zero_warn(str(error))
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Save on all ranks, or raise `NotSavedError` on all of them."""
+        failure = ""
+        try:
+            trainer.save_checkpoint(filepath, self.save_weights_only)
+        except (OSError, RuntimeError) as error:
+            if not is_of_writing(error):
+                raise
+            failure = str(error)
+            trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait
+        if not trainer.strategy.reduce_boolean_decision(not failure, all=True):
+            raise NotSavedError(
+                f"no checkpoint was saved at step {trainer.global_step}, training goes on and earlier ones stay: "
+                f"{filepath} cannot be written ({failure or 'another rank says why'})"
+            )
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = filepath
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)
+
+    @staticmethod
+    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
+        """Link the newest checkpoint; it is found without the link, too, so that a failure does no harm."""
+        try:
+            ModelCheckpoint._link_checkpoint(trainer, filepath, linkpath)
+        except OSError:
+            trainer.strategy.barrier()  # where the other ranks wait
+
+
+def made_patient(callback: ModelCheckpoint) -> None:
+    """Let Lightning's own checkpoint callback, as configurations name it, go on where it cannot write."""
+    if type(callback) is ModelCheckpoint:
+        callback.__class__ = PatientCheckpoint

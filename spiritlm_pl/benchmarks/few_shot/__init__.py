@@ -1,0 +1,1 @@
+"""Few-shot benchmarks: recognition, synthesis and intents after solved examples (Spirit LM, appendix B)."""

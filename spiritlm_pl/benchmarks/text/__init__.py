@@ -1,0 +1,1 @@
+"""Tasks of the LM Evaluation Harness (lm-eval), asked as text."""

@@ -1,0 +1,1 @@
+"""Language models of units alone that others have trained, such as TWIST's and slamkit's."""

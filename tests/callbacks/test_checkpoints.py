@@ -1,0 +1,92 @@
+"""Training goes on where a checkpoint cannot be written, and the last good ones stay."""
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint, made_patient
+
+
+class FullDisk(TorchCheckpointIO):
+    """Has no room for the checkpoints of some steps."""
+
+    def __init__(self, steps: set[int], error: Exception) -> None:
+        super().__init__()
+        self.steps, self.error = steps, error
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if checkpoint["global_step"] in self.steps:
+            raise self.error
+        super().save_checkpoint(checkpoint, path, storage_options)
+
+
+def checkpoint(folder: Path) -> ModelCheckpoint:
+    callback = ModelCheckpoint(
+        folder, filename="{step}", every_n_train_steps=1, save_top_k=2, monitor="step", mode="max", save_last="link"
+    )
+    before = callback.state_key
+    made_patient(callback)
+    assert type(callback) is PatientCheckpoint and callback.state_key == before
+    return callback
+
+
+def trainer(folder: Path, steps: int, full: set[int], error: Exception) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        limit_val_batches=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[checkpoint(folder)],
+        plugins=[FullDisk(full, error)],
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+)
+def test_a_full_disk_stops_only_saving(tmp_path: Path, error: Exception) -> None:
+    with pytest.warns(UserWarning) as warned:
+        trainer(tmp_path, 6, {3, 4, 5, 6}, error).fit(BoringModel())
+    told = [str(one.message) for one in warned if "no checkpoint was saved" in str(one.message)]
+    assert [message.partition(",")[0] for message in told] == [
+        f"no checkpoint was saved at step {n}" for n in (3, 4, 5, 6)
+    ]
+    assert all(str(error) in message for message in told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "step=1.ckpt", "step=2.ckpt"]
+    assert (tmp_path / "last.ckpt").resolve().name == "step=2.ckpt"
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 2
+
+    trainer(tmp_path, 4, set(), error).fit(BoringModel(), ckpt_path=tmp_path / "step=2.ckpt", weights_only=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "last.ckpt",
+        "step=2.ckpt",  # from which it goes on
+        "step=3.ckpt",
+        "step=4.ckpt",
+    ]
+
+
+def test_other_errors_end_the_training(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="something else"):
+        trainer(tmp_path, 3, {2}, RuntimeError("something else")).fit(BoringModel())
+
+
+def test_links_that_cannot_be_made_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.symlink", no_room)
+    monkeypatch.setattr(shutil, "copy", no_room)
+    trainer(tmp_path, 2, set(), OSError()).fit(BoringModel())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step=1.ckpt", "step=2.ckpt"]

@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
+
+WORDS = ["<s>", "<pad>", "<unk>", "the", "cat", "sat", "down", "again"]
+
+
+def save_tokenizer(folder, **names):
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **names).save_pretrained(folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        initializer_range=0.8,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, bos_token="<s>")
+    return tmp_path
+
+
+def expected(folder, tokens):
+    """Losses of the tokens after the first one by a plain call of the model."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        log_probs = model(torch.tensor([tokens])).logits[0].log_softmax(-1)
+    return [-float(log_probs[place, token]) for place, token in enumerate(tokens[1:])]
+
+
+def test_losses_are_those_of_the_model_in_any_batch(folder):
+    texts = [("", "the cat sat"), ("the cat", "the cat sat down again"), ("", "down")]
+    found = load_text_likelihood("language_model", folder).losses(texts)
+    first, second = expected(folder, [0, 3, 4, 5]), expected(folder, [0, 3, 4, 5, 6, 7])
+    assert [count for _, count in found] == [3, 3, 1]
+    assert found[0][0] == pytest.approx(sum(first), abs=1e-4)
+    assert found[1][0] == pytest.approx(sum(second[2:]), abs=1e-4)
+
+
+def test_the_first_token_is_not_scored_where_nothing_begins_a_text(folder):
+    save_tokenizer(folder)
+    ((loss, count), (_, none)) = load_text_likelihood("language_model", folder).losses(
+        [("", "the cat sat"), ("", "the")]
+    )
+    assert (count, none) == (2, 0)
+    assert loss == pytest.approx(sum(expected(folder, [3, 4, 5])), abs=1e-4)
+
+
+def test_a_model_that_knows_nothing_has_the_size_of_its_vocabulary_as_perplexity(folder):
+    judge = load_text_likelihood("language_model", folder)
+    torch.nn.init.zeros_(judge.network.lm_head.weight)
+    ((loss, count),) = judge.losses([("", "the cat sat down")])
+    assert math.exp(loss / count) == pytest.approx(len(WORDS))
+
+
+def test_nothing_said_has_no_tokens(folder):
+    judge = load_text_likelihood("language_model", folder)
+    assert judge.losses([("", ""), ("the cat", "the cat"), ("", " ")]) == [(0.0, 0)] * 3
+    assert judge.losses([]) == []
+
+
+def test_a_text_beyond_the_context_is_an_error_of_its_own(folder):
+    long, good = load_text_likelihood("language_model", folder).losses([("", "cat " * 20), ("", "cat")])
+    assert str(long) == "a text must have at most 12 tokens of the language model, but has 21"
+    assert good[1] == 1
+
+
+def test_broken_weights_are_told(folder):
+    judge = load_text_likelihood("language_model", folder)
+    torch.nn.init.constant_(judge.network.lm_head.weight, float("nan"))
+    with pytest.raises(ValueError, match="must be finite"):
+        judge.losses([("", "cat")])
+
+
+def test_a_model_that_sees_what_follows_is_refused(folder):
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    config = BertConfig(vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    BertForMaskedLM(config).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"language_model must be a causal language model, but .* \(bert\) also sees"):
+        load_text_likelihood("language_model", folder)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="language_model must be a model folder with config.json, but"):
+        load_text_likelihood("language_model", tmp_path)

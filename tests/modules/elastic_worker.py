@@ -1,0 +1,154 @@
+"""Trains a tiny LM on blocks under ZeRO-3; started on several numbers of ranks by test_elastic.py.
+
+Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE ...]
+Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
+the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
+fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
+die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
+measure=1 (validate the newest checkpoint instead, and print the loss).
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
+from spiritlm_pl.callbacks.watch_ranks import WatchRanks
+from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.lm.build import LanguageModelConfig
+from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.schedule import Cosine
+from spiritlm_pl.modules.lm import LanguageModelModule
+from spiritlm_pl.modules.strategy import Zero3Strategy
+from spiritlm_pl.runtime.checkpoint import newest_checkpoint
+
+ROWS = 12  # in a step, on any number of ranks
+
+
+class Partly(LanguageModelModule):
+    frozen: str | None = None
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        for name, parameter in self.network.named_parameters():
+            if self.frozen and self.frozen in name:
+                parameter.requires_grad_(False)
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.values: dict[int, list[float]] = {}
+
+    def on_train_batch_start(self, trainer, *args):
+        if "train/gradient_norm" in trainer.callback_metrics:  # not before the first step
+            pair = [float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "gradient_norm")]
+            self.values.setdefault(trainer.global_step, pair)
+
+    on_train_end = on_train_batch_start
+
+
+class Death(Callback):
+    """Kills a rank before a step: die=RANK:STEP."""
+
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
+
+    def on_train_batch_start(self, trainer, *args):
+        if (trainer.global_rank, trainer.global_step) == (self.rank, self.step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FullDisk(Death):
+    """Lets a rank find no room for its shards after a step: full=RANK:STEP."""
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_rank != self.rank or trainer.global_step != self.step - 1:
+            return
+        save = torch.save
+
+        def no_room(content, path, **settings):
+            if trainer.global_step == self.step:
+                Path(path).write_bytes(b"PK")
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            save(content, path, **settings)
+
+        torch.save = no_room
+
+
+class Beginning(Callback):
+    """Changes frozen weights when training begins anew, so that they are not those of the base model.
+
+    When training goes on, what was loaded is saved at once, in FOLDER/start-RANKS.
+    """
+
+    def on_train_start(self, trainer, pl_module):
+        if trainer.global_step > 0:
+            trainer.save_checkpoint(Path(sys.argv[1]) / f"start-{trainer.world_size}")
+        else:
+            import deepspeed
+
+            frozen = [parameter for parameter in pl_module.parameters() if not parameter.requires_grad]
+            for parameter in frozen:
+                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                    if trainer.is_global_zero:
+                        torch.nn.init.normal_(parameter.data, std=0.1, generator=torch.Generator().manual_seed(5))
+
+
+def main() -> None:
+    folder, blocks, base = (Path(word) for word in sys.argv[1:4])
+    ranks, last = (int(word) for word in sys.argv[4:6])
+    options = dict(word.split("=", 1) for word in sys.argv[6:])
+    lightning.seed_everything(1)
+    module = Partly(
+        LanguageModelConfig(checkpoint=str(base), dtype="bfloat16" if "precision" in options else "float32"),
+        optimizer=AdamWSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
+        schedule=Cosine(total_steps=20, warmup_steps=3),
+    )
+    module.frozen = options.get("freeze")
+    losses = Losses()
+    saves = PatientCheckpoint(
+        folder, filename="{step}", every_n_train_steps=3, save_top_k=3, monitor="step", mode="max", save_last="link"
+    )
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        max_steps=last,
+        logger=False,
+        precision=options.get("precision", "32-true"),
+        gradient_clip_val=1.0,
+        strategy=Zero3Strategy(
+            persistent_below=int(options.get("below", 0)),
+            pin_memory=False,
+            sub_group_size=int(options.get("group", 1_000_000_000)),
+        ),
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=1 if "measure" in options else 0,
+        callbacks=[losses, saves, Beginning(), WatchRanks(grace=5)],
+    )
+    if "die" in options:
+        trainer.callbacks.append(Death(*map(int, options["die"].split(":"))))
+    if "full" in options:
+        trainer.callbacks.append(FullDisk(*map(int, options["full"].split(":"))))
+    streams = {kind: StreamConfig(folder=str(blocks)) for kind in ("text", "aligned")}
+    data = InterleavedDataModule(streams, row_length=64, batch_size=ROWS // ranks, num_workers=0)
+    if "measure" in options:
+        trainer.validate(module, data, ckpt_path=newest_checkpoint(folder), verbose=False)
+        if trainer.is_global_zero:
+            print("measured:", float(trainer.callback_metrics["val/loss"]))
+        return
+    trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))
+    if trainer.is_global_zero:
+        (folder / f"losses-{ranks}.json").write_text(json.dumps(losses.values))
+
+
+if __name__ == "__main__":
+    main()
