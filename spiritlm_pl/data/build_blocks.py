@@ -133,7 +133,7 @@ def build_blocks(
         for group in groups_of(name, [work.records / file for file in stream.runs], stream.tokens, block_tokens)
     ]
     write = partial(write_group, work.folder, work.records, vocabulary)
-    entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
+    entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing", last=True)
     if work.rank:
         return {}
     common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}

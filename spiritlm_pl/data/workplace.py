@@ -69,6 +69,7 @@ class Workplace:
         function: Callable[[Part], Result],
         num_jobs: int | None,
         description: str,
+        last: bool = False,
     ) -> list[Result]:
         """Do this process's share, wait for the others, and return the results of all parts.
 
@@ -78,10 +79,14 @@ class Workplace:
             function: function that does a part, or reads the result of one that has its record. It must be importable.
             num_jobs: number of processes that this one starts; None for one per core.
             description: what is done, for the progress bar.
+            last: whether nothing follows but what the first process does. The others then neither wait nor have
+                results, since the records may be gone before they see them.
         """
         own = [part for part in parts[self.rank :: self.size] if not record(part).is_file()]
         for _ in parallel_map(function, own, num_jobs, description, worth=ALL_ARE_WORTH_IT):
             pass
+        if last and self.rank:
+            return []
         others = [part for part in parts if not record(part).is_file()]
         self._wait(lambda: all(record(part).is_file() for part in others), f"the other processes ({description})")
         return [function(part) for part in parts]

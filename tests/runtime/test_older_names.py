@@ -17,7 +17,8 @@ from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer, tokenizer_fingerp
 FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # module: its public names, a module a line
 
 
-# Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names.
+# Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names, such
+# as those of building blocks one document after the other.
 GONE = {
     "callbacks.bystander.part",
     "callbacks.export.Exporting",
@@ -25,13 +26,21 @@ GONE = {
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",
     "generation.streaming.SpeechStream",
+    "lm.fast_tokenizer.check_probe",
     "lm.kinds.SUFFIXES",
     "speech.contract.SIZES",
     "tokens.build_blocks.PARTS_IN_10_000",
+    "tokens.build_blocks.file_texts",
+    "tokens.build_blocks.put_in_place",
+    "tokens.build_blocks.speech_document",
+    "tokens.build_blocks.text_document",
+    "tokens.build_blocks.write_stream",
     "tokens.corpus_store.CODES",
     "tokens.corpus_store.EXPRESSIVE_SCHEMA",
     "tokens.merge.BASE_RATE",
     "tokens.merge.UNIT_RATE",
+    "tokens.shuffling.BUCKET_BITS",
+    "tokens.shuffling.Shuffler",
 }
 
 
