@@ -184,7 +184,8 @@ def test_a_mixture_of_sources_goes_on_exactly(inputs: Path) -> None:
     for _ in range(99):
         next(batches)
     second = loader(6)
-    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match="a step has 6 rows from here on, but had 10 before"):
+        second.load_state_dict(first.state_dict())
     rows = next(iter(second)).tokens.tolist() + next(iter(second)).tokens.tolist()
     assert rows[:10] == next(batches).tokens.tolist()
     assert first.mixture.rows(1_000, 1_001).tokens.tolist() == first.mixture.rows(990, 1_010).tokens[10:11].tolist()
