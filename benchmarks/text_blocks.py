@@ -29,6 +29,7 @@ from spiritlm_pl.corpora.text_files.source import TextSource, open_source
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.text_documents import encoded_texts
+from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=LAYOUTS)
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many runs is given")
     arguments = parser.parse_args()
-    print(json.dumps({"TOKENIZERS_PARALLELISM": os.environ.get("TOKENIZERS_PARALLELISM"), "cores": os.cpu_count()}))
+    print(json.dumps({"TOKENIZERS_PARALLELISM": os.environ.get("TOKENIZERS_PARALLELISM"), "cores": num_cores()}))
     with tempfile.TemporaryDirectory() as temporary:
         for row in figures(Path(temporary), arguments.megabytes, list(arguments.layouts), arguments.repeats):
             print(json.dumps(row), flush=True)

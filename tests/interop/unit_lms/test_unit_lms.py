@@ -1,6 +1,10 @@
 """Language models of units alone that others have trained: their layouts are told, or given, and never guessed."""
 
 import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +17,6 @@ from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.interop.unit_lms.reading import read_unit_lm
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.tokenizers.encoders import TransformersSource
 from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
@@ -225,21 +228,23 @@ def test_missing_weights_are_named(tmp_path):
         read_unit_lm(tmp_path / "slam")
 
 
-def test_units_are_those_of_a_published_network_and_its_kmeans(tmp_path):
-    """The tokenizer that slamkit's models need: a layer of a HuBERT, audio as it is, and the nearest centroid."""
+def test_units_are_those_of_a_published_network_and_its_kmeans(tmp_path, monkeypatch):
+    """The tokenizer that slamkit's models need, by the code of benchmarks-others.md, on a miniature."""
     torch.manual_seed(5)
     sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
     convolutions = {"conv_dim": (8,) * 8, "conv_kernel": (10, 3, 3, 3, 3, 2, 2, 2), "conv_stride": (5, *(2,) * 7)}
     HubertModel(HubertConfig(**sizes, **convolutions, num_conv_pos_embeddings=16)).save_pretrained(tmp_path / "hubert")
-    extractor = TransformersSource(transformers=str(tmp_path / "hubert"), layer=2, normalize=False).build()
-    quantizer = KMeans(KMeansConfig(num_units=NUM_UNITS, feature_dim=16))
     waveform = 0.1 * torch.randn(1, 16_000)
     network = HubertModel.from_pretrained(tmp_path / "hubert").eval()
     with torch.no_grad():
         features = network(waveform, output_hidden_states=True).hidden_states[2][0]
     centers = features[torch.randperm(len(features))[:NUM_UNITS]]
-    quantizer.centroids.copy_(centers)
-    PhoneticTokenizer(extractor, quantizer).eval().save(tmp_path / "tokenizer")
+    clusters = SimpleNamespace(cluster_centers_=centers.numpy())
+    monkeypatch.setitem(sys.modules, "joblib", SimpleNamespace(load=lambda name: clusters))
+    page = (Path(__file__).parents[3] / "docs/benchmarks-others.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(import joblib.*?)```", page, re.DOTALL)[1]
+    code = code.replace("slprl/mhubert-base-25hz", str(tmp_path / "hubert")).replace("layer=11", "layer=2")
+    exec(code.replace("tokenizers/mhubert_500", str(tmp_path / "tokenizer")), {})
     write_slamkit(tmp_path / "slam")
     model = SpiritLM.from_pretrained(ModelFolders(tmp_path / "slam", tmp_path / "tokenizer"))
     wanted = torch.cdist(features, centers).argmin(1).unique_consecutive()
