@@ -91,10 +91,8 @@ def main() -> None:
             for name, tree in versions.items():
                 found = build(tree, folder / "warm", folder / "units", folder / "text", folder / "out")
                 best[name] = min(best.get(name, float("inf")), found["cpu_seconds"])
-                a_piece = 1e6 * found["cpu_seconds"] / options.utterances
-                print(
-                    f"{name:<6} {found['cpu_seconds']:8.2f} CPU s  {a_piece:7.1f} us an utterance  {found['peak_mib']} MiB"
-                )
+                each = 1e6 * found["cpu_seconds"] / options.utterances
+                print(f"{name:<6}{found['cpu_seconds']:8.2f} CPU s{each:8.1f} us an utterance{found['peak_mib']:6} MiB")
         if "other" in best:
             print(f"ratio {best['other'] / best['here']:.1f}")
 
