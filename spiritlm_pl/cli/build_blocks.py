@@ -71,7 +71,7 @@ def build_blocks(
         seed: seed of the shuffle of the documents.
         num_jobs: number of processes; one per core if left out. Processes that torchrun or SLURM starts share the work.
     """
-    skipped = Skipped()
+    skipped, changed = Skipped(), Skipped()
     summary = build(
         units,
         text_tokenizer,
@@ -92,6 +92,7 @@ def build_blocks(
         seed=seed,
         num_jobs=num_jobs,
         skipped=skipped,
+        changed=changed,
     )
     if not summary:
         return  # the first process tells what was built
@@ -105,5 +106,6 @@ def build_blocks(
         print(
             f"{name:<20}{row['blocks']:>8,}{row['documents']:>12,}{row['text_tokens']:>14,}{row['speech_tokens']:>15,}"
         )
-    for line in skipped.lines():
-        print(f"Left out: {line}")
+    for told, found in (("Left out", skipped), ("Changed", changed)):
+        for line in found.lines():
+            print(f"{told}: {line}")

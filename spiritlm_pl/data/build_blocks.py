@@ -67,10 +67,12 @@ def build_blocks(
     seed: int = 0,
     num_jobs: int | None = 1,
     skipped: Skipped | None = None,
+    changed: Skipped | None = None,
 ) -> dict[str, dict[str, int]]:
     """Build training blocks; `spiritlm_pl.cli.build_blocks` describes the arguments.
 
-    Besides, `skipped` is where to count what is left out of the text files; None forgets it, but for the manifests.
+    Besides, `skipped` and `changed` are where to count what is left out of the text files, and what is kept otherwise
+    than it stands there; None forgets it, but for the manifests.
 
     Returns:
         For each "split/stream" its numbers of blocks, documents, text tokens and speech tokens; nothing in a process
@@ -113,40 +115,53 @@ def build_blocks(
         seed=seed,
     )
     work = Workplace(Path(out) / FRESH, len(tasks))
-    if not work.begin(identity_of(settings, tasks, tokenizer.fingerprint, block_tokens=block_tokens)):
-        return {}
-    records = work.shared(
-        tasks, lambda task: task.record(work.records), partial(run_task, work.records, settings), num_jobs, "reading"
-    )
-    of_texts = {stream_folder("text", name): source for name, source in texts.items()}
-    for folder, source in of_texts.items():
-        if not any(record["texts"].get(folder) for record in records):
-            work.remove()
-            source.raise_empty(_skipped(records, folder))
-    made = _streams(records)
-    if not made:
-        work.remove()
-        raise ValueError("units and text must hold documents, but hold none")
-    groups = [
-        group
-        for name, stream in made.items()
-        for group in groups_of(name, [work.records / file for file in stream.runs], stream.tokens, block_tokens)
-    ]
-    write = partial(write_group, work.folder, work.records, vocabulary)
-    entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing", last=True)
+    try:
+        if not work.begin(identity_of(settings, tasks, tokenizer.fingerprint, block_tokens=block_tokens)):
+            return {}
+        records = work.shared(
+            tasks, lambda one: one.record(work.records), partial(run_task, work.records, settings), num_jobs, "reading"
+        )
+        of_texts = {stream_folder("text", name): source for name, source in texts.items()}
+        made = _streams(records)
+        _check_made(work, made, records, of_texts)
+        groups = [
+            group
+            for name, stream in made.items()
+            for group in groups_of(name, [work.records / file for file in stream.runs], stream.tokens, block_tokens)
+        ]
+        write = partial(write_group, work.folder, work.records, vocabulary)
+        entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
+        work.leave()
+    except BaseException as error:
+        work.fail(error)
+        raise
     if work.rank:
         return {}
     common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
     for name, stream in made.items():
         split, _, folder = name.partition("/")
         own = [entry for group, some in zip(groups, entries, strict=True) if group.stream == name for entry in some]
-        facts = common | _sources(corpora[split], folder, stream, of_texts.get(folder), _skipped(records, folder))
+        facts = common | _sources(corpora[split], folder, stream, of_texts.get(folder), records)
         write_manifest(work.folder / name, folder.partition("-")[0], vocabulary, own, facts)
     _put_in_place(work, Path(out), splits, units)
-    if skipped is not None:
-        for folder in of_texts:
-            skipped.merge(_skipped(records, folder))
+    for told, key in ((skipped, "skipped"), (changed, "changed")):
+        if told is not None:
+            for folder in of_texts:
+                told.merge(_counted(records, folder, key))
     return {name: _summary(Path(out) / name) for name in made}
+
+
+def _check_made(
+    work: Workplace, made: dict[str, "_Stream"], records: Sequence[dict[str, Any]], of_texts: dict[str, TextSource]
+) -> None:
+    """Raise a ValueError if a source of texts has no documents, or nothing has."""
+    for folder, source in of_texts.items():
+        if not any(record["texts"].get(folder) for record in records):
+            work.give_up()
+            source.raise_empty(_counted(records, folder, "skipped"))
+    if not made:
+        work.give_up()
+        raise ValueError("units and text must hold documents of these splits, but hold none")
 
 
 @dataclass
@@ -184,12 +199,17 @@ def _place(name: str) -> tuple[int, str, int, str]:
 
 
 def _sources(
-    corpora: Sequence[UnitCorpus], folder: str, stream: _Stream, source: TextSource | None, skipped: Skipped
+    corpora: Sequence[UnitCorpus],
+    folder: str,
+    stream: _Stream,
+    source: TextSource | None,
+    records: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what a manifest says of the inputs of a stream."""
     found: dict[str, Any] = {"text": {} if source is None else hashes(source.files)}
     if source is not None:
-        found["text_options"] = described(source, skipped)
+        left_out, changed = (_counted(records, folder, key) for key in ("skipped", "changed"))
+        found["text_options"] = described(source, left_out, changed)
     if folder in STREAM_KINDS:  # not a source of texts with a name
         found["units"] = {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora}
     if folder != "text" and source is None:
@@ -197,18 +217,18 @@ def _sources(
     return found
 
 
-def _skipped(records: Sequence[dict[str, Any]], folder: str) -> Skipped:
-    """Add up what the tasks have left out of a source of texts."""
+def _counted(records: Sequence[dict[str, Any]], folder: str, key: str) -> Skipped:
+    """Add up what the tasks have counted of a source of texts: what is "skipped", or "changed"."""
     found = Skipped()
     for record in records:
-        if folder in record["skipped"]:
-            found.merge(Skipped(*record["skipped"][folder]))
+        if folder in record[key]:
+            found.merge(Skipped(*record[key][folder]))
     return found
 
 
 def _put_in_place(work: Workplace, out: Path, splits: Sequence[str], units: Sequence[str]) -> None:
     """Replace the streams of all splits by those that were built, and remove those that were not built again."""
-    shutil.rmtree(work.records)
+    work.finish()  # from here on, what is left after a kill is not taken for work to go on with
     with interrupts_held():  # so that all splits have one vocabulary
         for split in splits:
             for name in {*_stream_names(work.folder / split), *_stream_names(out / split)}:
@@ -219,7 +239,7 @@ def _put_in_place(work: Workplace, out: Path, splits: Sequence[str], units: Sequ
                     folder.parent.mkdir(parents=True, exist_ok=True)
                     fresh.rename(folder)
         write_note(out, "build_blocks", units)
-    work.remove()
+    shutil.rmtree(work.folder)
 
 
 def _stream_names(folder: Path) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus
+from spiritlm_pl.runtime.provenance import file_sha256
 
 FORMAT = 1  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 20, 1 << 26  # bytes of input
@@ -31,11 +32,13 @@ def plan_tasks(
     task_bytes = min(LARGEST_TASK, max(SMALLEST_TASK, total // wanted))
     tasks: list[Task] = []
     inputs: list[Input] = []
+    size = 0
     for one in _inputs(corpora, texts, task_bytes):
         inputs.append(one)
-        if sum(member.size for member in inputs) >= task_bytes:
+        size += one.size
+        if size >= task_bytes:
             tasks.append(Task(len(tasks), tuple(inputs)))
-            inputs = []
+            inputs, size = [], 0
     return [*tasks, Task(len(tasks), tuple(inputs))] if inputs else tasks
 
 
@@ -60,16 +63,24 @@ def identity_of(settings: BuildSettings, tasks: Sequence[Task], fingerprint: str
 
     Args:
         settings: settings of the tasks.
-        tasks: tasks with their inputs; corpora count by the checksums of their parts, texts by size and time of files.
+        tasks: tasks with their inputs; corpora count by the checksums of their manifests, texts by name, size and time
+            of their files.
         fingerprint: fingerprint of the text tokenizer.
         others: further settings, as JSON values.
     """
     digest = sha256(json.dumps([FORMAT, fingerprint, others, settings.vocabulary.to_dict()]).encode())
     digest.update(repr((settings.splits, settings.transcripts, settings.text_validation, settings.seed)).encode())
+    corpora: dict[Path, str] = {}
     for task in tasks:
         for one in task.inputs:
-            digest.update(repr(one).encode())
-            path = Path(one.folder) / one.split / "manifest.json" if isinstance(one, UnitPart) else one.piece.file.path
-            state = path.stat()
-            digest.update(f"{task.number} {state.st_size} {state.st_mtime_ns}".encode())
+            digest.update(f"{task.number} {one.number} {one.size}".encode())
+            if isinstance(one, UnitPart):
+                path = Path(one.folder) / one.split / MANIFEST
+                corpora[path] = corpora.get(path) or file_sha256(path)
+                digest.update(f"{corpora[path]} {one.split} {one.part}".encode())
+            else:
+                file = one.piece.file
+                changed = file.path.stat().st_mtime_ns
+                place = (one.stream, one.options, one.piece.begin, one.piece.end)
+                digest.update(f"{file.name} {file.size} {changed} {place!r}".encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ on with those that are left, in any number of processes.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -115,7 +116,7 @@ def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any
     """Write the runs of a task and its record; return the record, at once if the task is complete already.
 
     The record has the names of the runs with their streams and numbers of documents and tokens, the seconds of speech
-    of each stream, the number of documents from text files, and what was left out of them, by reason.
+    of each stream, the number of documents from text files, and what was left out of them or changed, by reason.
 
     Args:
         folder: folder of runs and records.
@@ -131,24 +132,24 @@ def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     collector = _Collector(folder, settings.seed, task.number)
-    skipped: dict[str, Skipped] = {}
-    texts: dict[str, int] = {}
+    told = {key: defaultdict[str, Skipped](Skipped) for key in ("skipped", "changed")}
+    texts: Counter[str] = Counter()
     for one in task.inputs:
         if isinstance(one, UnitPart):
             made = _of_part(one, settings)
         else:
-            made = _of_piece(one, settings, skipped.setdefault(one.stream, Skipped()))
-            texts.setdefault(one.stream, 0)
+            made = _of_piece(one, settings, told["skipped"][one.stream], told["changed"][one.stream], texts)
         for stream, table, seconds in made:
             collector.add(stream, table, seconds, one.number)
-            if isinstance(one, TextPiece):
-                texts[one.stream] += len(table)
     collector.flush()
     record = {
         "runs": collector.runs,
         "seconds": {"/".join(stream): seconds for stream, seconds in collector.seconds.items()},
         "texts": texts,
-        "skipped": {stream: [dict(found.counts), found.examples] for stream, found in skipped.items()},
+        **{
+            key: {stream: [dict(found.counts), found.examples] for stream, found in streams.items()}
+            for key, streams in told.items()
+        },
     }
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
@@ -194,9 +195,13 @@ def _of_part(part: UnitPart, settings: BuildSettings) -> Made:
         yield (part.split, kind), table, seconds
 
 
-def _of_piece(piece: TextPiece, settings: BuildSettings, skipped: Skipped) -> Made:
+def _of_piece(
+    piece: TextPiece, settings: BuildSettings, skipped: Skipped, changed: Skipped, counts: Counter[str]
+) -> Made:
     texts = texts_of(piece.piece, piece.options, skipped)
-    for batch in encoded_texts(texts, _encoder(settings.text_tokenizer), settings.text_validation, skipped):
+    encoder = _encoder(settings.text_tokenizer)
+    for batch in encoded_texts(texts, encoder, settings.text_validation, skipped, changed):
+        counts[piece.stream] += len(batch.keys)  # of all splits, also of those that are not built
         for split, held_out in (("train", False), ("validation", True)):
             table = batch.table(held_out) if split in settings.splits else None
             if table:

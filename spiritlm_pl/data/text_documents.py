@@ -44,7 +44,7 @@ class EncodedTexts:
 
 
 def encoded_texts(
-    texts: Iterable[Text], encoder: FlatEncoder, validation: float, skipped: Skipped
+    texts: Iterable[Text], encoder: FlatEncoder, validation: float, skipped: Skipped, changed: Skipped | None = None
 ) -> Iterator[EncodedTexts]:
     """Encode whole texts, as many at a time as memory should hold.
 
@@ -52,8 +52,8 @@ def encoded_texts(
         texts: keys and texts of the documents.
         encoder: encoder of the language model's tokenizer; it is faster the more it has encoded.
         validation: share of the documents that goes to validation, in [0, 1).
-        skipped: where to count texts without a token, such as control characters alone, and those whose line breaks the
-            tokenizer does not keep.
+        skipped: where to count texts without a token, such as control characters alone.
+        changed: where to count texts whose line breaks the tokenizer does not keep; None forgets them.
     """
     keeps_line_breaks = encoder.tokenizer.keeps_line_breaks
     for batch in _batches(texts):
@@ -62,8 +62,8 @@ def encoded_texts(
         for (key, text), has_tokens in zip(batch, kept, strict=True):
             if not has_tokens:
                 skipped.add("text without tokens", key)
-            elif not keeps_line_breaks and "\n" in text:
-                skipped.add("line breaks of a document, which the text tokenizer makes spaces", key)
+            elif changed is not None and not keeps_line_breaks and "\n" in text:
+                changed.add("line breaks of a document, which the text tokenizer makes spaces", key)
         yield EncodedTexts(
             keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
             held_out=np.array([is_held_out(text, validation) for _, text in batch], dtype=bool)[kept],

@@ -68,7 +68,8 @@ def hashes(files: Sequence[TextFile]) -> dict[str, str]:
     return {f"{len(found)} files, {next(iter(found))} and so on": joined}
 
 
-def described(source: TextSource, skipped: Skipped) -> dict[str, Any]:
-    """Describe for a manifest how a source was read, and what was left out, by reason."""
+def described(source: TextSource, skipped: Skipped, changed: Skipped) -> dict[str, Any]:
+    """Describe for a manifest how a source was read, and what was left out or changed, by reason."""
     kept = {"field": source.options.field, "documents": source.options.documents}
-    return {**kept, "left_out": dict(sorted(skipped.counts.items()))}
+    told = {"left_out": skipped, "changed": changed}
+    return {**kept, **{name: dict(sorted(found.counts.items())) for name, found in told.items()}}

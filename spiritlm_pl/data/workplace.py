@@ -9,8 +9,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from spiritlm_pl.runtime.launch import rank_and_size
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -19,7 +21,7 @@ from spiritlm_pl.runtime.provenance import atomic_path
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 IDENTITY_FILE = "build.json"
-RECORDS = "records"
+RECORDS, PROCESSES, FAILED = "records", "processes", "failed.txt"
 POLL_SECONDS = 0.2
 TOLD_EVERY = 60.0  # seconds of waiting between two messages
 ALL_ARE_WORTH_IT = 1 << 30  # each part is worth a process
@@ -27,6 +29,9 @@ ALL_ARE_WORTH_IT = 1 << 30  # each part is worth a process
 
 class Workplace:
     """Folder of a piece of work.
+
+    The first process waits for all others to come, and before the work is put in place, until they need nothing more.
+    They are known by names that are drawn anew, so that what a killed job has left is not taken for theirs.
 
     Args:
         folder: folder of what is made, which does not count until the work is complete.
@@ -38,6 +43,7 @@ class Workplace:
         self.folder, self.records = folder, folder / RECORDS
         self.rank, size = rank_and_size()
         self.size = max(1, min(size, num_parts))
+        self.name = uuid4().hex
 
     def begin(self, identity: str) -> bool:
         """Take up the work, and go on with what an earlier process has left of the same work.
@@ -47,20 +53,74 @@ class Workplace:
 
         Returns:
             Whether this process has something to do.
+
+        Raises:
+            ValueError: if the first process has other inputs or settings.
         """
         if self.rank >= self.size:
             return False
         path = self.folder / IDENTITY_FILE
         if self.rank:
-            self._wait(lambda: _identity(path) == identity, "the first process to begin")
+            self._wait(self._is_known, "the first process to begin")
+            if _read(path)["identity"] != identity:
+                raise ValueError(
+                    f"inputs and settings must be the same for all processes, but those of process {self.rank} differ "
+                    "from the first one's"
+                )
             return True
-        if _identity(path) != identity:
+        if _read(path).get("identity") != identity:
             shutil.rmtree(self.folder, ignore_errors=True)
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps({"identity": identity}) + "\n", encoding="utf-8")
         elif any(self.records.glob("*.json")):
             print(f"{self.folder.parent}: going on where an earlier run was interrupted", file=sys.stderr)
+        shutil.rmtree(self.folder / PROCESSES, ignore_errors=True)  # of an earlier job; those of this one come again
+        (self.folder / FAILED).unlink(missing_ok=True)
+        self._wait(lambda: all(self._said("begin", rank) for rank in range(1, self.size)), "the others to begin")
+        known = {str(rank): self._said("begin", rank) for rank in range(1, self.size)}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps({"identity": identity, "processes": known}) + "\n", encoding="utf-8")
         return True
+
+    def leave(self) -> None:
+        """Need the records no more; the first process waits until no other does."""
+        if self.rank:
+            self._say("leave")
+            return
+        known = _read(self.folder / IDENTITY_FILE).get("processes", {})
+        self._wait(lambda: all(self._said("leave", int(rank)) == name for rank, name in known.items()), "the others")
+
+    def give_up(self) -> None:
+        """Remove what was made, of which nothing can come; where there are other processes, the next job does it."""
+        if self.size == 1:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Remove all that a later process would go on with."""
+        (self.folder / IDENTITY_FILE).unlink()
+        shutil.rmtree(self.records)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the other processes of an error, so that none waits for this one."""
+        if self.size > 1 and self.rank < self.size:
+            with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
+                told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
+                temporary.write_text(told, encoding="utf-8")
+
+    def _is_known(self) -> bool:
+        """Whether the first process has seen this one, which says that it is there until then."""
+        if self._said("begin", self.rank) != self.name:
+            self._say("begin")
+        known = _read(self.folder / IDENTITY_FILE).get("processes", {})
+        return bool(known.get(str(self.rank)) == self.name)
+
+    def _say(self, what: str) -> None:
+        with suppress(OSError), atomic_path(self.folder / PROCESSES / f"{what}-{self.rank}") as temporary:
+            temporary.write_text(self.name, encoding="utf-8")
+
+    def _said(self, what: str, rank: int) -> str | None:
+        try:
+            return (self.folder / PROCESSES / f"{what}-{rank}").read_text(encoding="utf-8")
+        except OSError:
+            return None
 
     def shared(
         self,
@@ -69,7 +129,6 @@ class Workplace:
         function: Callable[[Part], Result],
         num_jobs: int | None,
         description: str,
-        last: bool = False,
     ) -> list[Result]:
         """Do this process's share, wait for the others, and return the results of all parts.
 
@@ -79,34 +138,29 @@ class Workplace:
             function: function that does a part, or reads the result of one that has its record. It must be importable.
             num_jobs: number of processes that this one starts; None for one per core.
             description: what is done, for the progress bar.
-            last: whether nothing follows but what the first process does. The others then neither wait nor have
-                results, since the records may be gone before they see them.
         """
         own = [part for part in parts[self.rank :: self.size] if not record(part).is_file()]
         for _ in parallel_map(function, own, num_jobs, description, worth=ALL_ARE_WORTH_IT):
             pass
-        if last and self.rank:
-            return []
         others = [part for part in parts if not record(part).is_file()]
         self._wait(lambda: all(record(part).is_file() for part in others), f"the other processes ({description})")
         return [function(part) for part in parts]
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         told = time.monotonic()
         while not ready():
             time.sleep(POLL_SECONDS)
+            failed = self.folder / FAILED
+            if self.size > 1 and failed.is_file():
+                raise ChildProcessError(failed.read_text(encoding="utf-8"))
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 print(f"{self.folder.parent}: process {self.rank} waits for {what}", file=sys.stderr)
 
 
-def _identity(path: Path) -> str | None:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return str(found)
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

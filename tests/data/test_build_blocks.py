@@ -185,6 +185,37 @@ def test_what_was_sorted_for_another_build_is_not_used(
         assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / f"whole{seed}")
 
 
+def test_a_build_that_was_killed_while_it_was_put_in_place_is_built_again(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
+    build_blocks(*arguments)
+    rename, times = Path.rename, []
+
+    def killed_at_the_third(path: Path, target: Path) -> Path:
+        times.append(path)
+        if len(times) == 3:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        build_blocks(*arguments, seed=1)
+    monkeypatch.undo()
+    build_blocks(*arguments, seed=1)
+    build_blocks(*arguments[:2], str(tmp_path / "whole"), seed=1)
+    assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / "whole")
+
+
+def test_texts_without_a_document_of_the_splits_are_not_called_empty(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    (tmp_path / "a.txt").write_text("the cat sat", encoding="utf-8")
+    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "out"), [str(tmp_path / "a.txt")]
+    found = build_blocks(*arguments, splits=("validation",), text_validation=0)
+    assert found and all(name.startswith("validation/") for name in found)
+
+
 def test_the_blocks_are_the_same_for_any_number_of_processes(
     units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

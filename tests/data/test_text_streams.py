@@ -127,11 +127,12 @@ def test_sources_that_are_not_right_are_named(inputs: Path) -> None:
 
 
 def test_a_tokenizer_of_words_tells_of_line_breaks_that_it_loses() -> None:
-    skipped = Skipped()
+    skipped, changed = Skipped(), Skipped()
     encoder = FlatEncoder(train_text_tokenizer(["the cat sat on the mat"] * 4))
-    batches = list(encoded_texts([("a", "the\ncat"), ("b", "the cat"), ("c", "\x02")], encoder, 0.0, skipped))
+    batches = list(encoded_texts([("a", "the\ncat"), ("b", "the cat"), ("c", "\x02")], encoder, 0.0, skipped, changed))
     assert batches[0].counts.tolist()[0] == batches[0].counts.tolist()[1]
-    assert skipped.counts["line breaks of a document, which the text tokenizer makes spaces"] == 1
+    assert changed.counts == {"line breaks of a document, which the text tokenizer makes spaces": 1}
+    assert skipped.counts == {"text without tokens": 1}
 
 
 def test_batches_are_bounded_and_change_nothing(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

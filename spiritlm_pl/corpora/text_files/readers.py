@@ -26,14 +26,17 @@ def texts_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[T
         piece: piece of a file, from `pieces`.
         options: what a document is.
         skipped: where to count what is left out.
+
+    Raises:
+        OSError: if the file cannot be read for another reason than its contents.
     """
     place = 0
     try:
         for place, text in _READ[_format(piece, options)](piece, options, skipped):
             yield f"{piece.file.name}:{place}", text
-    except FileNotFoundError:
-        raise
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk or the network, not of what it holds
+            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         skipped.add(DAMAGED, f"{piece.file.path} after {place} ({reason})")
 

@@ -175,3 +175,16 @@ def test_counts_of_several_readers_are_joined() -> None:
     one.add("empty", "b", 2), other.add("empty", "a"), other.add("odd", "c")
     one.merge(other)
     assert one.total == 4 and one.lines() == ["3 x empty, such as a", "1 x odd, such as c"]
+
+
+def test_a_disk_that_fails_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-8")
+
+    def fails(*given: object) -> object:
+        raise OSError(116, "Stale file handle")
+
+    source, skipped = open_source([str(tmp_path / "a.txt")], TextOptions()), Skipped()
+    monkeypatch.setattr(readers, "lines_between", fails)
+    with pytest.raises(OSError, match="Stale file handle"):
+        list(source.all_texts(skipped))
+    assert not skipped.total
