@@ -74,3 +74,21 @@ def test_interrupt_ends_all_processes_at_once_and_in_silence(tmp_path: Path, sta
     while time.monotonic() < begin + 20 and alive_in_group(process.pid):
         time.sleep(0.1)
     assert not alive_in_group(process.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_workers_end_when_the_process_is_killed_that_wants_their_results(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(SCRIPT)
+    (tmp_path / "slow.py").write_text(SLOW)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    process = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, start_new_session=True, env=environment)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(tmp_path.glob("*.done"))) < 5:
+        time.sleep(0.02)
+    assert len(alive_in_group(process.pid)) > 2
+    process.kill()
+    process.wait(60)
+    begin = time.monotonic()
+    while time.monotonic() < begin + 20 and alive_in_group(process.pid):
+        time.sleep(0.1)
+    assert not alive_in_group(process.pid)
