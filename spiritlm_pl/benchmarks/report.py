@@ -228,7 +228,7 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
     columns = ["benchmark", "beside", "more", "items", "p", "test"]
     notes = [
         "How much more the first model has, in percentage points; mcnemar is McNemar's exact test, bootstrap one over "
-        "items."
+        "items, and over draws of shots where there are several."
     ]
     return Figures(f"{first} beside the others", columns, rows, notes)
 
@@ -241,8 +241,15 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
     """
     if one.options != other.options:  # items of two splits may have the same ids
         raise ValueError(f"not the same items: options {one.options} and {other.options}")
-    ours, theirs = ([*read_lines(summary.folder).values()] for summary in (one, other))
-    ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
+    ours, theirs = (
+        [line for line in read_lines(summary.folder).values() if "error" not in line] for summary in (one, other)
+    )
+    benchmark = find_all("benchmarks").get(one.name)
+    own = getattr(benchmark, "compared", None)  # of benchmarks whose figures are no plain means or ratios
+    if own is not None:
+        compared: Comparison = own(ours, theirs, way)
+        return compared
+    ids = getattr(benchmark, "id_labels", ())
     if any(way in line.get("scores", ()) for line in ours):
         first, second = (
             [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())] for lines in (ours, theirs)
