@@ -32,6 +32,7 @@ JUDGES = (
     "text_judge",
     "stop_audio",
     "template",
+    "spellings",
 )
 PLAIN = (bool, int, float, str, type(None))
 UNTIED = ("_name_or_path", "transformers_version", "name_or_path")  # of configurations; nothing depends on them
