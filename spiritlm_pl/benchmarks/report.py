@@ -13,7 +13,7 @@ import yaml
 from spiritlm_pl.benchmarks.averages.compare import Comparison, compare, compare_ratios
 from spiritlm_pl.benchmarks.contract import Line
 from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine, Figure
-from spiritlm_pl.benchmarks.results import SUMMARY_FILE, read_lines
+from spiritlm_pl.benchmarks.results import SUMMARY_FILE, summarised_lines
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.registry import find_all
 
@@ -40,6 +40,7 @@ class Summary:
         chance: figure of a model that guesses; None if there is none.
         asked: hash of all that was asked; None if an earlier version has written the summary.
         judges: hashes of what answers were judged by, by option.
+        items: hash of the contents of all items; None as for `asked`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Summary:
     chance: float | None = 50.0
     asked: str | None = None
     judges: dict[str, str] | None = None
+    items: str | None = None
 
     @classmethod
     def read(cls, file: Path) -> "Summary":
@@ -80,6 +82,7 @@ class Summary:
                 found.get("chance", cls.chance),
                 found.get("asked"),
                 found.get("judges"),
+                found.get("items"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} must be a summary of a benchmark, but is not: {error}") from error
@@ -250,9 +253,7 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
     if one.judges and other.judges and one.judges != other.judges:
         changed = ", ".join(key for key in one.judges | other.judges if one.judges.get(key) != other.judges.get(key))
         raise ValueError(f"not judged alike: {changed} held something else")
-    ours, theirs = (
-        [line for line in read_lines(summary.folder).values() if "error" not in line] for summary in (one, other)
-    )
+    ours, theirs = (summarised_lines(summary.folder, summary.items) for summary in (one, other))
     _check_asked(ours, theirs)
     benchmark = find_all("benchmarks").get(one.name)
     own = getattr(benchmark, "compared", None)  # of benchmarks whose figures are no plain means or ratios

@@ -126,8 +126,8 @@ def run_benchmark(
         unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
         found = summary(name, benchmark, items, [lines[item.id] for item in items], [one.reason for one in unread])
         found |= {"model": model_name, "notes": list(reading.notes), "num_read": len(reading.items), **identity}
-        found["asked"] = _asked([lines[item.id] for item in items])
-        results.summarise(found)
+        found |= {"asked": _asked([lines[item.id] for item in items]), "items": digest_of(contents)}
+        results.summarise(found, contents)
         write_files = getattr(benchmark, "write_files", None)  # such as predictions, of benchmarks that have more
         if write_files is not None:
             write_files(results.folder, [lines[item.id] for item in items if "error" not in lines[item.id]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spiritlm_pl.benchmarks.report import comparisons, overview, read_summaries
-from spiritlm_pl.benchmarks.run import run_benchmark
+from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.corpora.audio import save_wav
 
 
@@ -50,6 +50,35 @@ def test_other_recordings_by_the_same_names_are_not_compared(run, data, tmp_path
     row, notes = compared(tmp_path)
     assert "not the same items: 1 of 7 differ, such as pair-5" in row[3]
     assert row[4] == row[5] and "pairs is not of the same items: a: 7 of 7 items" in notes
+
+
+def test_lines_that_the_summary_is_not_of_are_left_out(run, data, tmp_path):
+    run("a", data[0])
+    run("b", data[1])
+    run("b", data[1], Selection(limit=3))  # its summary is of three items; the lines of the others stay
+    assert compared(tmp_path)[0][3].endswith("of 3")
+    save_wav(data[1] / "6.wav", 0.1 * torch.randn(9000))
+    run("b", data[1])
+    for name in ("a", "b"):  # a line of an item as it was before, in a file that is read later
+        file = tmp_path / "results" / name / "pairs/items.jsonl"
+        stale = json.loads(file.read_text().splitlines()[0]) | {"content": "0", "asked": "0"}
+        stale["scores"] = {way: [0.0, 1.0] if name == "a" else [1.0, 0.0] for way in stale["scores"]}
+        file.with_name("items-1.jsonl").write_text(json.dumps(stale) + "\n")
+    save_wav(data[0] / "6.wav", 0.1 * torch.randn(9000))
+    shutil.copy(data[0] / "6.wav", data[1] / "6.wav")
+    whole = [run(name, folder)["figures"]["mean"][0]["value"] for name, folder in zip("ab", data, strict=True)]
+    assert whole[0] == whole[1]
+    assert compared(tmp_path)[0][2:5] == ["0.0", "0 higher, 0 lower of 7", "1"]
+
+
+def test_a_summary_without_its_lines_is_told(run, data, tmp_path):
+    for name, folder in zip("ab", data, strict=True):
+        run(name, folder)
+    file = tmp_path / "results/b/pairs/items.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-2]))
+    assert "must have the lines of all 7 items, but lacks 2: run the benchmark again" in compared(tmp_path)[0][3]
+    file.with_name("summarised.json").unlink()
+    assert "must tell the items of the summary, but does not" in compared(tmp_path)[0][3]
 
 
 def answers(tmp_path, name, texts, **others):
