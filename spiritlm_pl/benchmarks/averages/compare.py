@@ -18,6 +18,7 @@ import numpy as np
 
 from spiritlm_pl.benchmarks.averages.means import SEED, by_id, check_variant, mean_points, resampled
 from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
+from spiritlm_pl.evaluation.interval import resampled_sums
 
 RESAMPLES = 10_000
 
@@ -120,8 +121,7 @@ def compare_ratios(
     shares = counts[:, [0, 2]] / np.maximum(counts[:, [1, 3]], 1e-9)
     higher, lower = int((shares[:, 0] > shares[:, 1]).sum()), int((shares[:, 0] < shares[:, 1]).sum())
     single = bool((counts[:, [1, 3]] == 1).all() and np.isin(counts[:, [0, 2]], (0, 1)).all())
-    generator = np.random.default_rng(SEED)
-    sums = generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES) @ counts  # (R, 4)
+    sums = resampled_sums(counts, RESAMPLES, np.random.default_rng(SEED))  # (R, 4)
     draws = _difference(sums)
     varied = len(np.unique(draws)) > 1
     low, high = np.quantile(draws, (0.025, 0.975)) if varied else (None, None)
