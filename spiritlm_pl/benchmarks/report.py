@@ -233,6 +233,8 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
                 continue
             difference = Figure("difference", found.difference, found.low, found.high, found.count)
             how = f"{found.better} higher, {found.worse} lower of {found.count}"
+            if found.unpaired:  # by which the difference may be another than that of the figures
+                how += f"; {found.unpaired} of one model alone are left out"
             rows.append([one.name, other.model, _cell(difference), how, f"{found.p_value:.2g}", found.test])
     columns = ["benchmark", "beside", "more", "items", "p", "test"]
     notes = [
