@@ -12,6 +12,7 @@ from spiritlm_pl.benchmarks.contract import Info, Line, RunSettings, Scorer, che
 from spiritlm_pl.benchmarks.items import AnswerLine, Figure, PromptItem, Reading
 from spiritlm_pl.benchmarks.speech_store import SpeechStore
 from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.generation.sampling import GenerationSettings, context_length
 from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
 
@@ -204,10 +205,13 @@ def check_speaks(model: "SpiritLM") -> None:
 
 
 def save_answer(folder: Path, name: str, answer: Answer) -> None:
-    """Write the first speech of an answer as `name.wav` below a folder; nothing if it has none."""
+    """Write the first speech of an answer below a folder; nothing if it has none.
+
+    The file is named by the item and a hash of its name, as "a/b" and "a_b" are two items.
+    """
     speech = spoken_answer(answer)
     if speech is not None and speech.audio is not None:
-        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        plain = short_name(f"{plain_name(name)}-{sha256(name.encode()).hexdigest()[:8]}")
         save_wav(folder / f"{plain}.wav", speech.waveform, speech.sample_rate)
 
 

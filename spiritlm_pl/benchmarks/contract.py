@@ -69,6 +69,10 @@ class Benchmark(Protocol):
 
     The command calls `read` once, `scorer` once for the items that are not done yet, and `figures` at the end with the
     lines of all items, also of those that an earlier run has scored.
+
+    A benchmark whose figures are neither means of points nor ratios of sums over all items may have a method
+    `compared(first, second, way)`, too, from the lines of two models to a `Comparison` (averages/compare.py) in
+    percentage points, whose difference is that of its figures.
     """
 
     info: Info

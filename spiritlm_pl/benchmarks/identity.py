@@ -1,8 +1,9 @@
 """Identity of models in results and in the store of speech tokens, so that those of two models never mix."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 64  # values at both ends of a weight that its hash is made from
 ENDS = 1 << 16  # bytes at either end of a file that its hash is made from
+HEARD = 1 << 13  # bytes at either end and in the middle of an audio file that its hash is made from
 FORMAT = 1  # of lines and of kept tokens; another number if code gives others for the same model and audio
 # Options that name what judges and shots are read from.
 JUDGES = (
@@ -30,6 +32,7 @@ JUDGES = (
     "text_judge",
     "stop_audio",
     "template",
+    "spellings",
 )
 PLAIN = (bool, int, float, str, type(None))
 UNTIED = ("_name_or_path", "transformers_version", "name_or_path")  # of configurations; nothing depends on them
@@ -80,23 +83,63 @@ def content_of(item: Any) -> str:
 
     A line of results is of use as long as this is the same.
     """
-    return sha256(json.dumps(_parts_of(item)).encode()).hexdigest()[:16]
+    return _digest(_parts_of(item, _state))
 
 
-def _parts_of(value: Any) -> Any:
+def asked_of(item: Any) -> str:
+    """Hash what an item asks: all its fields, and what its audio files hold, whatever their names and times.
+
+    Lines of two models can be compared if this is the same, also if they are of copies of the data.
+    """
+    return _digest(_parts_of(item, _heard))
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Hash the hashes of items, by their ids, whatever their order."""
+    return _digest(sorted(hashes.items()))
+
+
+def _digest(parts: Any) -> str:
+    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> Any:
+    state = path.stat() if path.is_file() else None
+    return [path.name, state and (state.st_size, state.st_mtime_ns)]
+
+
+def _heard(path: Path) -> Any:
+    try:
+        state = path.stat()
+        return [state.st_size, _ends_of(path, state.st_size, state.st_mtime_ns)]
+    except OSError:  # a folder, or a file that cannot be read, which is told where it is heard
+        return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _ends_of(path: Path, size: int, _time: int) -> str:
+    """Hash both ends and the middle of a file; the time is for files that change between two calls."""
+    digest = sha256()
+    with path.open("rb") as stream:
+        for start in (0, max(0, size - HEARD) // 2, max(0, size - HEARD)):
+            stream.seek(start)
+            digest.update(stream.read(HEARD))
+    return digest.hexdigest()[:16]
+
+
+def _parts_of(value: Any, of_file: Callable[[Path], Any]) -> Any:
     if isinstance(value, Speech) and isinstance(value.audio, str | Path) and value.tokens is None:
-        return _parts_of(Path(value.audio))
+        return of_file(Path(value.audio))
     if isinstance(value, Speech | Text):
         return [getattr(value, "text", None), value.tokens]
     if isinstance(value, Path):
-        state = value.stat() if value.is_file() else None
-        return [value.name, state and (state.st_size, state.st_mtime_ns)]
+        return of_file(value)
     if is_dataclass(value):
-        return [_parts_of(getattr(value, field.name)) for field in fields(value)]
+        return [_parts_of(getattr(value, field.name), of_file) for field in fields(value)]
     if isinstance(value, Mapping):
-        return [[str(key), _parts_of(one)] for key, one in value.items()]
+        return [[str(key), _parts_of(one, of_file)] for key, one in value.items()]
     if isinstance(value, list | tuple):
-        return [_parts_of(one) for one in value]
+        return [_parts_of(one, of_file) for one in value]
     return value if isinstance(value, PLAIN) else repr(value)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from spiritlm_pl.benchmarks.averages.compare import Comparison, compare, compare_ratios
+from spiritlm_pl.benchmarks.contract import Line
 from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine, Figure
-from spiritlm_pl.benchmarks.results import SUMMARY_FILE, read_lines
+from spiritlm_pl.benchmarks.results import SUMMARY_FILE, summarised_lines
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.registry import find_all
 
@@ -37,6 +38,9 @@ class Summary:
         folder: folder of the results.
         unit: what the figures are, such as "accuracy, %".
         chance: figure of a model that guesses; None if there is none.
+        asked: hash of all that was asked; None if an earlier version has written the summary.
+        judges: hashes of what answers were judged by, by option.
+        items: hash of the contents of all items; None as for `asked`.
     """
 
     name: str
@@ -50,6 +54,9 @@ class Summary:
     folder: Path
     unit: str = "accuracy, %"
     chance: float | None = 50.0
+    asked: str | None = None
+    judges: dict[str, str] | None = None
+    items: str | None = None
 
     @classmethod
     def read(cls, file: Path) -> "Summary":
@@ -73,6 +80,9 @@ class Summary:
                 file.parent,
                 found.get("unit", cls.unit),  # the first summaries had neither
                 found.get("chance", cls.chance),
+                found.get("asked"),
+                found.get("judges"),
+                found.get("items"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} must be a summary of a benchmark, but is not: {error}") from error
@@ -168,11 +178,10 @@ def _notes(summaries: Sequence[Summary]) -> list[str]:
         if one.num_skipped
     ]
     for name in dict.fromkeys(summary.name for summary in summaries):  # figures of other items are no comparison
-        runs = {
-            one.model: f"{one.num_scored} of {one.num_read} items, options {one.options}"
-            for one in summaries
-            if one.name == name
-        }
+        same = [one for one in summaries if one.name == name]
+        runs = {one.model: f"{one.num_scored} of {one.num_read} items, options {one.options}" for one in same}
+        if len({one.asked for one in same}) > 1 and all(one.asked for one in same):
+            runs = {one.model: f"{runs[one.model]}, content {one.asked}" for one in same}
         if len(set(runs.values())) > 1:
             described = "; ".join(f"{model}: {run}" for model, run in runs.items())
             notes.append(f"{name} is not of the same items: {described}")
@@ -224,11 +233,13 @@ def comparisons(summaries: Sequence[Summary], way: str | None = None) -> Figures
                 continue
             difference = Figure("difference", found.difference, found.low, found.high, found.count)
             how = f"{found.better} higher, {found.worse} lower of {found.count}"
+            if found.unpaired:  # by which the difference may be another than that of the figures
+                how += f"; {found.unpaired} of one model alone are left out"
             rows.append([one.name, other.model, _cell(difference), how, f"{found.p_value:.2g}", found.test])
     columns = ["benchmark", "beside", "more", "items", "p", "test"]
     notes = [
         "How much more the first model has, in percentage points; mcnemar is McNemar's exact test, bootstrap one over "
-        "items."
+        "items, and over draws of shots where there are several."
     ]
     return Figures(f"{first} beside the others", columns, rows, notes)
 
@@ -241,8 +252,17 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
     """
     if one.options != other.options:  # items of two splits may have the same ids
         raise ValueError(f"not the same items: options {one.options} and {other.options}")
-    ours, theirs = ([*read_lines(summary.folder).values()] for summary in (one, other))
-    ids = getattr(find_all("benchmarks").get(one.name), "id_labels", ())
+    if one.judges and other.judges and one.judges != other.judges:
+        changed = ", ".join(key for key in one.judges | other.judges if one.judges.get(key) != other.judges.get(key))
+        raise ValueError(f"not judged alike: {changed} held something else")
+    ours, theirs = (summarised_lines(summary.folder, summary.items) for summary in (one, other))
+    _check_asked(ours, theirs)
+    benchmark = find_all("benchmarks").get(one.name)
+    own = getattr(benchmark, "compared", None)  # of benchmarks whose figures are no plain means or ratios
+    if own is not None:
+        compared: Comparison = own(ours, theirs, way)
+        return compared
+    ids = getattr(benchmark, "id_labels", ())
     if any(way in line.get("scores", ()) for line in ours):
         first, second = (
             [ChoiceLine.from_dict(line) for line in lines if way in line.get("scores", ())] for lines in (ours, theirs)
@@ -252,6 +272,23 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
         mine, others = ([AnswerLine.from_dict(line) for line in lines if "counts" in line] for lines in (ours, theirs))
         return compare_ratios(mine, others, way, ids)
     raise ValueError(f"figures of {one.unit} are not tested")
+
+
+def _check_asked(ours: Sequence[Line], theirs: Sequence[Line]) -> None:
+    """Raise a ValueError if lines of one id are of other items."""
+    others = {line["id"]: line for line in theirs}
+    shared = [(line, others[line["id"]]) for line in ours if line["id"] in others]
+    differing = [line["id"] for line, other in shared if not _asked_alike(line, other)]
+    if differing:
+        raise ValueError(f"not the same items: {len(differing)} of {len(shared)} differ, such as {differing[0]}")
+
+
+def _asked_alike(line: Line, other: Line) -> bool:
+    if "asked" in line and "asked" in other:
+        return bool(line["asked"] == other["asked"])
+    texts, others = line.get("texts", {}), other.get("texts", {})  # an earlier version told no more
+    told = [name for name in ("reference", "prompt") if name in texts and name in others]
+    return all(texts[name] == others[name] for name in told)
 
 
 def _cell(figure: Figure | None) -> str:

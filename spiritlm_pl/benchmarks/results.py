@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from spiritlm_pl.benchmarks.contract import Line
+from spiritlm_pl.benchmarks.identity import digest_of
 from spiritlm_pl.runtime.provenance import atomic_path
 
 IDENTITY_FILE, SUMMARY_FILE = "identity.json", "summary.json"
+SUMMARISED_FILE = "summarised.json"  # content of each item of the summary, by its id
 
 
 class Results:
@@ -68,8 +70,15 @@ class Results:
         self.stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         self.stream.flush()
 
-    def summarise(self, summary: Mapping[str, Any]) -> Path:
-        """Write the summary, and return its path."""
+    def summarise(self, summary: Mapping[str, Any], contents: Mapping[str, str]) -> Path:
+        """Write the summary and which items it is of, and return its path.
+
+        Args:
+            summary: summary, with the hash of `contents` as `items`.
+            contents: hash of what each item of the summary is made of, by its id.
+        """
+        with atomic_path(self.folder / SUMMARISED_FILE) as path:
+            path.write_text(json.dumps(contents, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
         file = self.folder / SUMMARY_FILE
         with atomic_path(file) as path:
             path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -117,6 +126,35 @@ def read_lines(folder: Path, contents: Mapping[str, str] | None = None) -> dict[
             if "error" not in line or line["id"] not in found:
                 found[line["id"]] = line
     return found
+
+
+def summarised_lines(folder: Path, items: str | None) -> list[Line]:
+    """Read the lines of results that a summary is of, which are not all if data has changed or a run had a limit.
+
+    Args:
+        folder: folder of results.
+        items: hash of the items, as the summary tells it; None for all lines, as an earlier version has not told it.
+
+    Raises:
+        ValueError: if a line is damaged, or lines are missing.
+    """
+    if items is None:
+        return [line for line in read_lines(folder).values() if "error" not in line]
+    file = folder / SUMMARISED_FILE
+    try:
+        contents = json.loads(file.read_text(encoding="utf-8"))
+        same = digest_of(contents) == items
+    except (OSError, ValueError, AttributeError):
+        same = False
+    if not same:
+        raise ValueError(f"{file} must tell the items of the summary, but does not: run the benchmark again")
+    found = read_lines(folder, contents)
+    if len(found) < len(contents):
+        raise ValueError(
+            f"{folder} must have the lines of all {len(contents)} items, but lacks {len(contents) - len(found)}: run "
+            "the benchmark again"
+        )
+    return [found[name] for name in contents if "error" not in found[name]]
 
 
 def _check_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

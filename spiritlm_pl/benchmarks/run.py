@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
-from spiritlm_pl.benchmarks.identity import content_of, model_identity, named_content
+from spiritlm_pl.benchmarks.identity import asked_of, content_of, digest_of, model_identity, named_content
 from spiritlm_pl.benchmarks.items import check_unique
 from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
@@ -126,7 +126,8 @@ def run_benchmark(
         unread = reading.skipped if len(items) == len(reading.items) else ()  # those of a draw are not known
         found = summary(name, benchmark, items, [lines[item.id] for item in items], [one.reason for one in unread])
         found |= {"model": model_name, "notes": list(reading.notes), "num_read": len(reading.items), **identity}
-        results.summarise(found)
+        found |= {"asked": _asked([lines[item.id] for item in items]), "items": digest_of(contents)}
+        results.summarise(found, contents)
         write_files = getattr(benchmark, "write_files", None)  # such as predictions, of benchmarks that have more
         if write_files is not None:
             write_files(results.folder, [lines[item.id] for item in items if "error" not in lines[item.id]])
@@ -135,11 +136,16 @@ def run_benchmark(
 
 def _lines(items: Sequence[Any], found: Sequence[Line | Exception], contents: Mapping[str, str]) -> list[Line]:
     return [
-        {"id": item.id, "error": f"{type(one).__name__}: {one}"} | {"content": contents[item.id]}
-        if isinstance(one, Exception)
-        else one | {"content": contents[item.id]}
+        ({"id": item.id, "error": f"{type(one).__name__}: {one}"} if isinstance(one, Exception) else one)
+        | {"content": contents[item.id], "asked": asked_of(item)}
         for item, one in zip(items, found, strict=True)
     ]
+
+
+def _asked(lines: Sequence[Line]) -> str | None:
+    """Return a hash of all that was asked; None if some lines are of an earlier version, which did not tell it."""
+    known = {line["id"]: line["asked"] for line in lines if "asked" in line}
+    return digest_of(known) if len(known) == len(lines) else None
 
 
 def summary(

@@ -235,7 +235,7 @@ def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None
     from spiritlm_pl.benchmarks.items import ChoiceLine
     from spiritlm_pl.benchmarks.official import write_submission
     from spiritlm_pl.benchmarks.report import read_summaries
-    from spiritlm_pl.benchmarks.results import read_identity, read_lines
+    from spiritlm_pl.benchmarks.results import read_identity, summarised_lines
 
     lines = {}
     for summary in read_summaries([results]):
@@ -245,7 +245,7 @@ def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None
         identity = read_identity(summary.folder)
         if identity["layout"] != "sLM21":
             raise ValueError(f"results must be of the layout sLM21, but {summary.folder} is of {identity['layout']}")
-        found = [line for line in read_lines(summary.folder).values() if "error" not in line]
+        found = summarised_lines(summary.folder, summary.items)
         if summary.num_skipped or not len(found) == summary.num_scored == summary.num_read:
             raise ValueError(
                 f"every pair must be scored, but {summary.folder} has {summary.num_scored} of "

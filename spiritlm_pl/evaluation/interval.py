@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Z_95 = 1.959964
 RESAMPLES = 1000
+PART = 1 << 22  # weights of utterances that are in memory together
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,28 @@ def ratio_estimate(
     total = _ratio(pairs.sum(0)[None], scale, through)[0]
     if len(np.unique(pairs[:, 0] / pairs[:, 1])) == 1:
         return Estimate(float(total), None, None, len(pairs))
-    draws = np.random.default_rng(0).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), RESAMPLES)
-    low, high = np.quantile(_ratio(draws @ pairs, scale, through), (0.025, 0.975))  # (R, 2) to (R,)
+    sums = resampled_sums(pairs, RESAMPLES, np.random.default_rng(0))
+    low, high = np.quantile(_ratio(sums, scale, through), (0.025, 0.975))  # (R, 2) to (R,)
     return Estimate(float(total), float(low), float(high), len(pairs))
+
+
+def resampled_sums(
+    values: npt.NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return sums (R, C) of resamples of utterances, in parts, so that memory does not grow with their product.
+
+    Args:
+        values: (N, C) what is summed of each utterance.
+        resamples: number of resamples, R.
+        generator: source of random numbers.
+    """
+    count = len(values)
+    rows, shares = max(1, PART // count), np.full(count, 1 / count)
+    parts = [
+        generator.multinomial(count, shares, min(rows, resamples - start)) @ values
+        for start in range(0, resamples, rows)
+    ]
+    return np.concatenate(parts)
 
 
 def mean_estimate(values: Sequence[float | None]) -> Estimate | None:

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from spiritlm_pl.benchmarks.answers import AnswerBenchmark, Judged, fitting
+from spiritlm_pl.benchmarks.answers import AnswerBenchmark, Judged, fitting, save_answer
 from spiritlm_pl.benchmarks.contract import Info, RunSettings
 from spiritlm_pl.benchmarks.items import PromptItem, Reading
 from spiritlm_pl.benchmarks.run import run_benchmark
 from spiritlm_pl.generation.sampling import GenerationSettings, context_length
 from spiritlm_pl.generation.spirit_lm import SpiritLM
-from spiritlm_pl.generation.types import Speech, Text
+from spiritlm_pl.generation.types import Answer, Speech, Text
 
 INFO = Info(title="T", measures="t", licence="none", source="here", needs="language model", size="4", chance=None)
 SAMPLING = GenerationSettings(max_new_tokens=6)
@@ -111,4 +111,14 @@ def test_spoken_answers_are_saved(prompts, recordings, model, tmp_path, monkeypa
     generate = SpiritLM.generate_encoded
     monkeypatch.setattr(SpiritLM, "generate_encoded", with_audio)
     run(prompts, recordings, model, tmp_path, RunSettings(answers=tmp_path / "audio"))
-    assert sorted(path.name for path in (tmp_path / "audio").iterdir()) == ["p_0.wav", "p_2.wav"]
+    names = sorted(path.name for path in (tmp_path / "audio").iterdir())
+    assert [name.rpartition("-")[0] for name in names] == ["p_0", "p_2"]
+
+
+def test_saved_answers_of_two_items_are_two_files(tmp_path):
+    names = ("a/b", "a_b", "a b", "a/b" * 200, "\u4e2d" * 200)
+    for name in names:
+        save_answer(tmp_path, name, Answer([Speech(torch.zeros(1600), 16_000)], "stop"))
+    assert len([path for path in tmp_path.iterdir() if path.suffix == ".wav"]) == len(names)
+    save_answer(tmp_path, "a/b", Answer([Speech(torch.zeros(1600), 16_000)], "stop"))
+    assert len(list(tmp_path.iterdir())) == len(names)

@@ -11,7 +11,7 @@ from spiritlm_pl.benchmarks import run
 from spiritlm_pl.benchmarks.averages import swuggy
 from spiritlm_pl.benchmarks.choices import ChoiceBenchmark
 from spiritlm_pl.benchmarks.contract import Info, RunSettings
-from spiritlm_pl.benchmarks.identity import model_identity, named_content
+from spiritlm_pl.benchmarks.identity import JUDGES, model_identity, named_content
 from spiritlm_pl.benchmarks.items import ChoiceItem, Reading
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.benchmarks.scoring import ChoiceScorer
@@ -21,6 +21,7 @@ from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.registry import find_all
 from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
@@ -241,6 +242,25 @@ def test_a_model_without_a_speech_tokenizer_says_so(pairs, recordings, model, tm
     mute = SpiritLM(model.model, model.text_tokenizer, model.vocabulary)
     found = start(pairs, recordings, mute, tmp_path)
     assert found["num_scored"] == 1 and "audio needs the model's speech tokenizer" in next(iter(found["skipped"]))
+
+
+# Options that name no file, or one whose content is in the items that are read from it.
+NO_JUDGES = set(
+    "balanced cache column context direction ends_at_change first greedy items label labels language manifests "
+    "max_new_tokens microphone mode parts prompt_seconds prompt_words recordings shot_seconds shot_seed shot_seeds "
+    "shots shots_split split stop_voice tasks temperature threshold top_k top_p tries word_times".split()
+)
+
+
+def test_every_option_is_known_to_name_a_judge_or_not(tmp_path):
+    """An option that names a file or folder beside the data belongs in JUDGES, all others in the list above."""
+    found = [one for one in find_all("benchmarks").values() if type(one).__module__.startswith("spiritlm_pl.")]
+    options = {name for benchmark in found for name in benchmark.options}
+    assert len(found) >= 30 and options - NO_JUDGES == set(JUDGES)
+    assert not NO_JUDGES - options
+    (tmp_path / "judge").write_text("one")
+    for name in JUDGES:
+        assert list(named_content({name: str(tmp_path / "judge")})) == [name]
 
 
 def test_what_a_judge_reads_is_told_apart_by_what_it_holds(tmp_path):

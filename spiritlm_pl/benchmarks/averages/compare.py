@@ -18,6 +18,7 @@ import numpy as np
 
 from spiritlm_pl.benchmarks.averages.means import SEED, by_id, check_variant, mean_points, resampled
 from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
+from spiritlm_pl.evaluation.interval import resampled_sums
 
 RESAMPLES = 10_000
 
@@ -84,7 +85,7 @@ def compare(
         difference=100 * math.fsum(differences) / len(differences),
         low=None if low is None else 100 * float(low),
         high=None if high is None else 100 * float(high),
-        p_value=exact_p_value(better, worse) if single else _bootstrap_p_value(draws),
+        p_value=exact_p_value(better, worse) if single else bootstrap_p_value(draws),
         test="mcnemar" if single else "bootstrap",
         better=better,
         worse=worse,
@@ -108,24 +109,19 @@ def compare_ratios(
     Raises:
         ValueError: if items of one id have other labels, or the models share no item.
     """
-    ours, theirs = ({line.id: line for line in lines if way in line.counts} for lines in (first, second))
-    shared = [line_id for line_id in ours if line_id in theirs]
-    if not shared:
-        raise ValueError("two models must have results of the same items to be compared, but share none")
-    differing = next((line_id for line_id in shared if ours[line_id].labels != theirs[line_id].labels), None)
-    if differing is not None:
-        raise ValueError(f"results must be of the same items to be compared, but {differing} differs in its labels")
+    ours, theirs, unpaired = shared_lines(
+        *([line for line in lines if way in line.counts] for lines in (first, second))
+    )
     by_key: dict[Any, list[tuple[float, ...]]] = {}
-    for line_id in shared:
-        values = tuple(ours[line_id].labels.get(label) for label in id_labels)
-        key = (None, line_id) if None in values or not values else values
-        by_key.setdefault(key, []).append((*ours[line_id].counts[way], *theirs[line_id].counts[way]))
+    for one, other in zip(ours, theirs, strict=True):
+        values = tuple(one.labels.get(label) for label in id_labels)
+        key = (None, one.id) if None in values or not values else values
+        by_key.setdefault(key, []).append((*one.counts[way], *other.counts[way]))
     counts = np.array([np.sum(some, axis=0) for some in by_key.values()])  # (I, 4)
     shares = counts[:, [0, 2]] / np.maximum(counts[:, [1, 3]], 1e-9)
     higher, lower = int((shares[:, 0] > shares[:, 1]).sum()), int((shares[:, 0] < shares[:, 1]).sum())
     single = bool((counts[:, [1, 3]] == 1).all() and np.isin(counts[:, [0, 2]], (0, 1)).all())
-    generator = np.random.default_rng(SEED)
-    sums = generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES) @ counts  # (R, 4)
+    sums = resampled_sums(counts, RESAMPLES, np.random.default_rng(SEED))  # (R, 4)
     draws = _difference(sums)
     varied = len(np.unique(draws)) > 1
     low, high = np.quantile(draws, (0.025, 0.975)) if varied else (None, None)
@@ -133,13 +129,32 @@ def compare_ratios(
         difference=float(_difference(counts.sum(0)[None])[0]),
         low=None if low is None else float(low),
         high=None if high is None else float(high),
-        p_value=exact_p_value(higher, lower) if single else _bootstrap_p_value(draws),
+        p_value=exact_p_value(higher, lower) if single else bootstrap_p_value(draws),
         test="mcnemar" if single else "bootstrap",
         better=higher,
         worse=lower,
         count=len(counts),
-        unpaired=len(ours) + len(theirs) - 2 * len(shared),
+        unpaired=unpaired,
     )
+
+
+def shared_lines(
+    first: Sequence[AnswerLine], second: Sequence[AnswerLine]
+) -> tuple[list[AnswerLine], list[AnswerLine], int]:
+    """Return the lines of the items that two models share, in one order, and the number of all other lines.
+
+    Raises:
+        ValueError: if an item has other labels, or the models share none.
+    """
+    ours, theirs = ({line.id: line for line in lines} for lines in (first, second))
+    shared = [line_id for line_id in ours if line_id in theirs]
+    if not shared:
+        raise ValueError("two models must have results of the same items to be compared, but share none")
+    differing = next((line_id for line_id in shared if ours[line_id].labels != theirs[line_id].labels), None)
+    if differing is not None:
+        raise ValueError(f"results must be of the same items to be compared, but {differing} differs in its labels")
+    unpaired = len(ours) + len(theirs) - 2 * len(shared)
+    return [ours[line_id] for line_id in shared], [theirs[line_id] for line_id in shared], unpaired
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:
@@ -158,7 +173,7 @@ def exact_p_value(better: int, worse: int) -> float:
     return min(1.0, 2 * total / 2**trials)
 
 
-def _bootstrap_p_value(draws: np.ndarray) -> float:
+def bootstrap_p_value(draws: np.ndarray) -> float:
     """Return twice the smaller share of resamples on either side of zero, which is never 0."""
     most = 1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return min(1.0, 2 * most / (1 + len(draws)))

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.answers import AnswerBenchmark
+from spiritlm_pl.benchmarks.averages.compare import Comparison
 from spiritlm_pl.benchmarks.contract import Line, RunSettings, Scorer
+from spiritlm_pl.benchmarks.few_shot.compare import compare_draws
 from spiritlm_pl.benchmarks.few_shot.judges import wrong_counts
 from spiritlm_pl.benchmarks.few_shot.template import load_template
 from spiritlm_pl.benchmarks.items import AnswerLine, PromptItem
@@ -24,12 +26,10 @@ class FewShotBenchmark(AnswerBenchmark):
     Args:
         task: name of the task, for its template.
         answer: field of the template that is asked for: text, audio or label.
-        id_labels: labels that tell which item a line is of; lines of several draws share it.
     """
 
     task: str
     answer: str
-    id_labels: tuple[str, ...] = ("item",)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -65,3 +65,17 @@ class FewShotBenchmark(AnswerBenchmark):
         texts = {"reference": item.reference, "answer": "", "transcript": "", "prediction": ""}
         line = AnswerLine(item.id, item.labels, wrong_counts(item, ways), texts)
         return asdict(line)
+
+    def compared(self, first: Sequence[Line], second: Sequence[Line], way: str) -> Comparison:
+        """Compare two models by the estimate that the figures are made with.
+
+        Args:
+            first: lines of the first model.
+            second: lines of the second model.
+            way: way of counting.
+
+        Raises:
+            ValueError: if the models share no item that counts in this way, or an item differs in its labels.
+        """
+        ours, theirs = ([AnswerLine.from_dict(line) for line in lines] for lines in (first, second))
+        return compare_draws(ours, theirs, way)

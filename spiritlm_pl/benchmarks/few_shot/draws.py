@@ -67,23 +67,52 @@ class _Part:
         return np.stack([measured(weights[:, places]) for places, measured in self.draws.values()])
 
 
-def _figure(name: str, lines: Sequence[AnswerLine], measure: Measure, shares: bool) -> Figure:
-    """Return the mean over splits of the mean over draws, with an interval."""
+@dataclass(frozen=True)
+class Sampled:
+    """Figure over draws of shots, and what it would be with other items and other shots.
+
+    Attributes:
+        value: mean over splits of the mean over draws, in percent.
+        resamples: (R,) figures of resampled items and draws; those without anything to measure are no numbers.
+        count: number of items.
+    """
+
+    value: float
+    resamples: Array
+    count: int
+
+
+def sampled(lines: Sequence[AnswerLine], measure: Measure, resamples: int = RESAMPLES) -> Sampled:
+    """Return the mean over splits of the mean over draws, with resamples.
+
+    Lines of the same items in the same order are resampled alike, so that figures of two models can be compared.
+
+    Args:
+        lines: at least one line.
+        measure: function from the lines of one draw to what is measured of them.
+        resamples: number of resamples.
+    """
     splits = dict.fromkeys(line.labels["split"] for line in lines)
     parts = [_Part.of([line for line in lines if line.labels["split"] == split], measure) for split in splits]
     draw = np.random.default_rng(SEED)
     seeds = sorted({seed for part in parts for seed in part.draws})
-    chosen = draw.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), RESAMPLES) / len(seeds)  # (R, S)
+    chosen = draw.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), resamples) / len(seeds)  # (R, S)
     tilt = (chosen - 1 / len(seeds)) * np.sqrt(len(seeds) / max(1, len(seeds) - 1)) + 1 / len(seeds)
     share = dict(zip(seeds, tilt.T, strict=True))
-    value, drawn = 0.0, np.zeros(RESAMPLES)
+    value, drawn = 0.0, np.zeros(resamples)
     for part in parts:
         value += float(part.values(np.ones((1, part.size))).mean()) / len(parts)
-        own = np.concatenate([part.values(weights) for weights in _weights(draw, part.size)], 1)  # (S, R)
+        own = np.concatenate([part.values(weights) for weights in _weights(draw, part.size, resamples)], 1)  # (S, R)
         weight = np.stack([share[seed] for seed in part.draws])
         weight += (1 - weight.sum(0)) / len(part.draws)  # of a split that lacks a draw
         drawn += (weight * own).sum(0) / len(parts)
-    count = sum(part.size for part in parts)
+    return Sampled(value, drawn, sum(part.size for part in parts))
+
+
+def _figure(name: str, lines: Sequence[AnswerLine], measure: Measure, shares: bool) -> Figure:
+    """Return the mean over splits of the mean over draws, with an interval."""
+    found = sampled(lines, measure)
+    value, count, drawn = found.value, found.count, found.resamples
     drawn = drawn[np.isfinite(drawn)]
     low, high = (float(end) for end in np.quantile(drawn, (0.025, 0.975))) if len(drawn) else (value, value)
     low = max(0.0, low)
@@ -94,8 +123,8 @@ def _figure(name: str, lines: Sequence[AnswerLine], measure: Measure, shares: bo
     return Figure(name, value, low if varied else None, high if varied else None, count)
 
 
-def _weights(draw: np.random.Generator, size: int) -> Iterator[Array]:
+def _weights(draw: np.random.Generator, size: int, resamples: int) -> Iterator[Array]:
     """Yield weights of items (R, N), in parts."""
-    for start in range(0, RESAMPLES, PART):
-        count = min(PART, RESAMPLES - start)
+    for start in range(0, resamples, PART):
+        count = min(PART, resamples - start)
         yield draw.multinomial(size, np.full(size, 1 / size), count).astype(np.float64)

@@ -13,6 +13,7 @@ from spiritlm_pl.benchmarks.few_shot.draws import PERCENT, Array, Measure, Measu
 from spiritlm_pl.benchmarks.items import AnswerLine, Figure
 
 RECORDING = "recording_"  # before the names of ways of counting that are of recordings, not of answers
+EXACT, MACRO_F1 = "exact_match", "macro_f1"  # ways of counting labels
 
 
 def error_figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
@@ -44,9 +45,9 @@ def intent_figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
         "commonest_label": [meant.most_common(1)[0][1] / len(lines)],
     }
     beside = [Figure(name, PERCENT * float(np.mean(found)), None, None, count) for name, found in shares.items()]
-    exact = figures_of_draws(lines, ratio_of("exact_match"), shares=True)
+    exact = figures_of_draws(lines, ratio_of(EXACT), shares=True)
     f1 = figures_of_draws(lines, macro_f1(sorted(meant)))
-    return {"exact_match": [*exact, *beside, *_prompts(lines)], "macro_f1": [*f1, *_prompts(lines)]}
+    return {EXACT: [*exact, *beside, *_prompts(lines)], MACRO_F1: [*f1, *_prompts(lines)]}
 
 
 def _reference(line: AnswerLine) -> str:
@@ -99,6 +100,16 @@ def macro_f1(known: Sequence[str]) -> Measure:
         return measured
 
     return measure
+
+
+def measure_of(lines: Sequence[AnswerLine], way: str) -> Measure:
+    """Return the measure that figures of a way of counting are made with.
+
+    Args:
+        lines: all lines that are measured, by which the labels are known.
+        way: way of counting, as figures name it.
+    """
+    return macro_f1(sorted(set(map(_reference, lines)))) if way == MACRO_F1 else ratio_of(way)
 
 
 def _prompts(lines: Sequence[AnswerLine]) -> list[Figure]:

@@ -7,6 +7,7 @@ from typing import Any
 from spiritlm_pl.benchmarks.items import AnswerLine, Figure
 from spiritlm_pl.benchmarks.readers.files import listed
 from spiritlm_pl.benchmarks.stsp.archive import own_id, read_rows
+from spiritlm_pl.benchmarks.readers.files import unique_name
 from spiritlm_pl.benchmarks.stsp.figures import pair_figures
 from spiritlm_pl.benchmarks.stsp.items import predicted, reference_label
 from spiritlm_pl.benchmarks.stsp.labels import OTHER, LabelMap
@@ -26,7 +27,8 @@ def write_predictions(folder: Path, lines: Sequence[AnswerLine]) -> list[Path]:
         row = {"id": line.labels["own_id"], "pred": predicted(line) or None}
         rows.setdefault(str(line.labels["corpus"]), []).append(row)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {corpus: folder / f"{plain_name(corpus)}.jsonl" for corpus in rows}
+    seen: dict[str, int] = {}
+    files = {corpus: folder / f"{unique_name(plain_name(corpus), seen)}.jsonl" for corpus in rows}
     for corpus, found in rows.items():
         write_jsonl(files[corpus], found)
     return list(files.values())

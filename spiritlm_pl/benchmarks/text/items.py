@@ -21,7 +21,9 @@ class TaskItem:
         gold: numbers of the right choices, or the right continuation of a task without choices.
         needs_greedy: whether the judgement asks which continuations are greedy answers.
         num_shots: number of solved examples in the prompt.
-        judge: lm-eval's judgement of the answers to the requests, which is no field: results depend on the others.
+        metrics: names of the metrics that answers are judged by.
+        config: hash of the task's configuration, see `tasks.config_of`.
+        judge: lm-eval's judgement of the answers to the requests, which is no field: it follows from the others.
     """
 
     id: str
@@ -32,6 +34,8 @@ class TaskItem:
     gold: tuple[int | str, ...]
     needs_greedy: bool
     num_shots: int
+    metrics: tuple[str, ...]
+    config: str
     judge: InitVar[Judge]
 
     written = True  # has text, see `benchmarks.modalities`

@@ -5,10 +5,14 @@ copy of the repository `cais/mmlu` of the Hugging Face hub is `FOLDER/cais/mmlu`
 to the folder. What is not there is fetched from the hub, or taken from its cache.
 """
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from functools import partial
+from hashlib import sha256
+from inspect import getsourcefile, isfunction
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +20,7 @@ from spiritlm_pl.benchmarks.text.items import Answers, TaskItem
 
 KINDS = ("multiple_choice", "loglikelihood")  # of output that are measured here
 SHOT_SEED = 1234  # that of lm-eval's command
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object, another one in each process
 
 
 def load_tasks(names: Sequence[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -115,6 +120,18 @@ def metrics_of(task: Any) -> tuple[list[str], list[str]]:
     return means, [name for name in task.aggregation() if name not in means]
 
 
+def config_of(task: Any) -> str:
+    """Return a hash of a task's configuration and of the files of its functions: how it asks, and how it judges."""
+    functions = [value for value in vars(task.config).values() if callable(value)]
+    files = {getsourcefile(function) for function in functions if isfunction(function)}
+    sources = sorted(sha256(Path(file).read_bytes()).hexdigest() for file in files if file and Path(file).is_file())
+    told = dict(task.dump_config())
+    metadata = told.pop("metadata", None) or {}  # with the path of the task's file
+    rest = {key: value for key, value in metadata.items() if key != "config_source"}
+    written = json.dumps([told, rest, sources], sort_keys=True, default=str)
+    return sha256(_ADDRESS.sub("", written).encode()).hexdigest()[:16]
+
+
 def check_task(name: str, task: Any) -> None:
     """Refuse a task that asks for something else than log-likelihoods of texts.
 
@@ -142,6 +159,7 @@ def items_of(name: str, task: Any, group: str, shots: int) -> Iterator[TaskItem]
         shots: number of solved examples.
     """
     means, _ = metrics_of(task)
+    config = config_of(task)
     written = task.get_config("output_type") == "loglikelihood"
     for number, doc in task.doc_iterator():
         context = task.fewshot_context(doc, num_fewshot=shots, gen_prefix=task.doc_to_prefix(doc))
@@ -156,6 +174,8 @@ def items_of(name: str, task: Any, group: str, shots: int) -> Iterator[TaskItem]
             gold=_gold(task, doc, written),
             needs_greedy=written or "exact_match" in means,
             num_shots=shots,
+            metrics=tuple(means),
+            config=config,
             judge=partial(_judge, task, doc, means),
         )
 

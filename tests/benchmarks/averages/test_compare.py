@@ -1,12 +1,15 @@
 """Paired tests: exact probabilities by hand, and the right rate of false alarms."""
 
 import random
+import tracemalloc
 
+import numpy as np
 import pytest
 
 from spiritlm_pl.benchmarks.averages import swuggy
 from spiritlm_pl.benchmarks.averages.compare import compare, compare_ratios, exact_p_value
 from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
+from spiritlm_pl.evaluation import interval
 
 
 def lines(points: list[float], voices: int = 1) -> list[ChoiceLine]:
@@ -120,3 +123,20 @@ def test_draws_of_one_item_count_once() -> None:
     found = compare_ratios(*labelled, "plain", ("item",))
     assert (found.count, found.better, found.difference, found.test) == (9, 9, 100, "bootstrap")
     assert compare_ratios(*labelled, "plain").count == 27
+
+
+def test_memory_does_not_grow_with_items_times_resamples() -> None:
+    generator = random.Random(1)
+    pair = [answers([(generator.randint(0, 4), 8) for _ in range(5000)]) for _ in range(2)]
+    tracemalloc.start()
+    found = compare_ratios(*pair, "plain")
+    assert tracemalloc.get_traced_memory()[1] < 150e6  # 800 MB at once
+    tracemalloc.stop()
+    assert found.count == 5000 and found.low is not None
+
+
+def test_parts_of_resamples_are_those_that_would_be_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(2).random((30, 2))
+    whole = interval.resampled_sums(values, 500, np.random.default_rng(0))
+    monkeypatch.setattr(interval, "PART", 100)
+    assert np.allclose(interval.resampled_sums(values, 500, np.random.default_rng(0)), whole)

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from spiritlm_pl.benchmarks.items import AnswerLine
 from spiritlm_pl.benchmarks.run import run_benchmark
 from spiritlm_pl.benchmarks.stsp.labels import LabelMap
-from spiritlm_pl.benchmarks.stsp.predictions import score_predictions
+from spiritlm_pl.benchmarks.stsp.predictions import score_predictions, write_predictions
 from spiritlm_pl.benchmarks.stsp.suites import STSP_TEXT
 from spiritlm_pl.cli.benchmark_stsp import score_stsp
 
@@ -37,6 +38,12 @@ def files(tmp_path):
 
 def by_name(figures):
     return {figure.name: figure.value for figure in figures}
+
+
+def test_corpora_of_like_names_have_files_of_their_own(tmp_path) -> None:
+    lines = [AnswerLine(name, {"corpus": name, "own_id": name}, {}, {"pred": "happy"}) for name in ("a b", "a/b")]
+    paths = write_predictions(tmp_path, lines)
+    assert [json.loads(path.read_text())["id"] for path in paths] == ["a b", "a/b"]
 
 
 def test_ids_are_compared_as_text(files) -> None:

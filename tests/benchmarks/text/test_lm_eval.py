@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.benchmarks.identity import asked_of
 from spiritlm_pl.benchmarks.report import published
 from spiritlm_pl.benchmarks.results import read_lines
+from spiritlm_pl.benchmarks.run import run_benchmark
 from spiritlm_pl.benchmarks.text.benchmark import TaskBenchmark, task_names
 from spiritlm_pl.benchmarks.text.scoring import TaskScorer
 from spiritlm_pl.benchmarks.text.suites import LM_EVAL, MMLU
@@ -325,6 +328,36 @@ def test_a_task_without_accuracy_says_what_it_has(tasks, tmp_path):
     assert TaskBenchmark(MMLU.info, "normed").read(tasks, {}).notes == [
         "normed has no acc: see acc_norm by --counted-by"
     ]
+
+
+def test_documents_are_judged_again_if_the_task_changes(model, tmp_path):
+    """Metrics and functions that judge are part of what a line depends on; a copy elsewhere is the same task."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    write_lines(folder / "data.jsonl", questions(7, 5))
+    task = CHOICE | {"task": "tiny_judged", "dataset_kwargs": {"data_files": {"test": "data.jsonl"}}}
+    task |= {"fewshot_split": None, "metric_list": [{"metric": "acc"}]}
+    config = folder / "judged.yaml"
+    config.write_text(json.dumps(task))
+    benchmark, out = TaskBenchmark(LM_EVAL.info, "tiny_judged"), tmp_path / "out"
+
+    def run():
+        found = run_benchmark("judged", benchmark, folder, {}, model, "tiny", out)
+        counts = {way: figures[0]["count"] for way, figures in found["figures"].items()}
+        return counts, len((out / "judged/items.jsonl").read_text().splitlines())
+
+    assert run() == run() == ({"acc": 5}, 5)
+    before = [asked_of(item) for item in benchmark.read(folder, {}).items]
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert [asked_of(item) for item in benchmark.read(copy, {}).items] == before
+    config.write_text(json.dumps(task | {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}))
+    assert run() == ({"acc": 5, "acc_norm": 5}, 10)
+    (folder / "judging.py").write_text("RIGHT = 1.0\n\n\ndef judged(doc, results):\n    return {'acc': RIGHT}\n")
+    written = json.dumps(task)[:-1].replace("{", "{\n", 1) + ",\n"
+    config.write_text(written + '"process_results": !function judging.judged\n}\n')
+    assert run() == ({"acc": 5}, 15)
+    (folder / "judging.py").write_text((folder / "judging.py").read_text().replace("1.0", "0.0"))
+    assert run() == ({"acc": 5}, 20)  # the function itself is as before
 
 
 def test_missing_data_is_named(tmp_path):
