@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from spiritlm_pl.runtime.checkpoint import is_of_writing
 
@@ -52,14 +54,31 @@ class PatientCheckpoint(ModelCheckpoint):
         """Save the last checkpoint if there is none yet, and go on in any case."""
         self._try(super().on_train_end, trainer, pl_module)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save what there is if that is asked for; the error itself is what the user sees in any case."""
+        self._try(super().on_exception, trainer, pl_module, exception)
+
     def _try(self, save: Callable[..., None], trainer: Trainer, *given: Any, **named: Any) -> None:
-        before = {name: copy.copy(getattr(self, name)) for name in STATE}
         try:
             save(trainer, *given, **named)
         except NotSavedError as error:
+            rank_zero_warn(str(error))
+
+    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        self._whole_or_not(super()._save_topk_checkpoint, trainer, monitor_candidates)
+
+    def _save_last_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        self._whole_or_not(super()._save_last_checkpoint, trainer, monitor_candidates)
+
+    def _whole_or_not(self, save: Callable[..., None], *given: Any) -> None:
+        """Write one checkpoint, and forget it if it was not saved; those saved before it at the same step count."""
+        before = {name: copy.copy(getattr(self, name)) for name in STATE}
+        try:
+            save(*given)
+        except NotSavedError:
             for name, value in before.items():
                 setattr(self, name, value)
-            rank_zero_warn(str(error))
+            raise
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Save on all ranks, or raise `NotSavedError` on all of them."""
@@ -72,9 +91,11 @@ class PatientCheckpoint(ModelCheckpoint):
             failure = str(error)
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait
         if not trainer.strategy.reduce_boolean_decision(not failure, all=True):
+            saved = self._last_global_step_saved == trainer.global_step
+            what = f"{Path(self._last_checkpoint_saved).name} alone" if saved else "no checkpoint"
             raise NotSavedError(
-                f"no checkpoint was saved at step {trainer.global_step}, training goes on and earlier ones stay: "
-                f"{filepath} cannot be written ({failure or 'another rank says why'})"
+                f"{what} was saved at step {trainer.global_step}, and earlier ones stay: {filepath} cannot be written "
+                f"({failure or 'another rank says why'})"
             )
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 
 WELL, FAILED = b"well", b"failed"
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a machine that is gone is noticed after 30 s
+PAUSE = 0.1  # seconds before the next attempt where a connection could not be accepted
 HANDSHAKE = 30.0  # seconds to wait for a connection and its greeting
 LENGTH = 200  # bytes at most in a message between ranks
 
@@ -32,7 +34,7 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """Return the last message before the connection ends; b"" if it ends without one."""
+    """Return all that is sent before the connection ends, which is one message; b"" if it ends without one."""
     parts = b""
     try:
         while part := connection.recv(LENGTH):
@@ -55,6 +57,7 @@ class RankWatch:
         """Start with no connection."""
         self.rank, self.tell = rank, tell
         self.connections: list[socket.socket] = []
+        self._informed: set[socket.socket] = set()  # connections that a message was sent on, of which none has two
         self._server: socket.socket | None = None
         self._lock = threading.Lock()
         self._over = False
@@ -91,15 +94,19 @@ class RankWatch:
         """
         self._over = True
         if self._server is not None:
+            with suppress(OSError):  # it may be closed, or the system may not wake the accepting thread in this way
+                self._server.shutdown(socket.SHUT_RDWR)
             self._server.close()
         self._send(last)
 
     def _accept(self, server: socket.socket, secret: str) -> None:
-        while True:
+        while not self._over:
             try:
                 connection, _ = server.accept()
-            except OSError:
-                return  # closed
+            except OSError:  # closed, or the system is short of files at this moment
+                if not self._over:
+                    time.sleep(PAUSE)
+                continue
             threading.Thread(target=self._greet, args=(connection, secret), daemon=True).start()
 
     def _greet(self, connection: socket.socket, secret: str) -> None:
@@ -134,7 +141,8 @@ class RankWatch:
 
     def _send(self, last: bytes, but: socket.socket | None = None) -> None:
         with self._lock:
-            others = [connection for connection in self.connections if connection is not but]
+            others = [one for one in self.connections if one is not but and one not in self._informed]
+            self._informed.update(others)
         for other in others:
             try:
                 other.sendall(last)
@@ -167,12 +175,15 @@ class WatchRanks(Callback):
         port, secret = trainer.strategy.broadcast(meeting)
         if not trainer.is_global_zero:
             cluster: Any = getattr(trainer.strategy, "cluster_environment", None)
+            address = getattr(cluster, "main_address", None)  # some strategies have none
             try:
-                watch.connect(cluster.main_address, port, secret)
+                if address is None:
+                    raise OSError("its strategy does not tell where rank 0 is")
+                watch.connect(address, port, secret)
             except OSError as error:
                 warnings.warn(
-                    f"rank {trainer.global_rank} does not reach rank 0 at {cluster.main_address}:{port} ({error}): if "
-                    "one of them dies, the other waits until its operations time out",
+                    f"rank {trainer.global_rank} does not reach rank 0 at {address}:{port} ({error}): if one of them "
+                    "dies, the other waits until its operations time out",
                     stacklevel=2,
                 )
 

@@ -1,6 +1,5 @@
 """Run of a benchmark: all items that are not done yet, in chunks, then a summary of all lines."""
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from spiritlm_pl.benchmarks.identity import asked_of, content_of, digest_of, mod
 from spiritlm_pl.benchmarks.items import check_unique
 from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
+from spiritlm_pl.runtime.launch import rank_and_size
 from spiritlm_pl.runtime.provenance import code_version
 
 if TYPE_CHECKING:
@@ -47,10 +47,8 @@ class Selection:
     @classmethod
     def of_this_process(cls, limit: int | None, seed: int) -> "Selection":
         """Return a selection whose process number is that of torchrun or of SLURM's srun; 0 of 1 without them."""
-        for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
-            if rank in os.environ and size in os.environ:
-                return cls(limit=limit, seed=seed, rank=int(os.environ[rank]), world_size=int(os.environ[size]))
-        return cls(limit=limit, seed=seed)
+        rank, size = rank_and_size()
+        return cls(limit=limit, seed=seed, rank=rank, world_size=size)
 
     def of(self, items: Sequence[Any]) -> list[Any]:
         """Return the selected items in their order; the same seed gives the same ones."""

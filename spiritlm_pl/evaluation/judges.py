@@ -63,7 +63,15 @@ def load_judge(
             f"{argument} must have a text tokenizer of its model, but in {source} it has {len(tokenizer)} tokens, and "
             f"the model has {rows}"
         )
+    if not _knows_words(tokenizer):
+        raise ValueError(f"{argument} must have a text tokenizer that knows words, but in {source} it knows none")
     return network.to(device).eval(), tokenizer
+
+
+def _knows_words(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether any token has a letter or digit; where its files are missing, `transformers` makes one without."""
+    added = set(tokenizer.all_special_tokens)
+    return any(token not in added and any(map(str.isalnum, token)) for token in tokenizer.get_vocab())
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,6 @@ class TextClassifier:
         """Whether each label is true or false by itself, so that several can be; else exactly one is true."""
         return self.network.config.problem_type == "multi_label_classification" or len(self.labels) == 1
 
-    @torch.no_grad()
     def probabilities(self, texts: Sequence[str], batch_size: int = BATCH) -> Tensor:
         """Return the probabilities (N, L) of the labels, on the CPU; a text that is too long is cut at its end.
 
@@ -50,6 +49,17 @@ class TextClassifier:
         Raises:
             ValueError: if a text is empty, or a probability is not finite, as of a model with broken weights.
         """
+        logits = self._logits(texts, batch_size)
+        return logits.sigmoid() if self.independent else logits.softmax(-1)
+
+    def label(self, texts: Sequence[str], batch_size: int = BATCH) -> list[str]:
+        """Return the likeliest label of each text, as by `probabilities`."""
+        best = self._logits(texts, batch_size).argmax(-1)  # probabilities near 1 may be equal
+        return [self.labels[int(place)] for place in best]
+
+    @torch.no_grad()
+    def _logits(self, texts: Sequence[str], batch_size: int) -> Tensor:
+        """Return the logits (N, L) of the labels, on the CPU."""
         if not all(text.strip() for text in texts):
             raise ValueError("texts to classify must have words, but one is empty")
         found = torch.zeros(len(texts), len(self.labels))
@@ -60,10 +70,6 @@ class TextClassifier:
         if not bool(found.isfinite().all()):
             raise ValueError("probabilities of the text classifier must be finite, but are not: its weights are broken")
         return found
-
-    def label(self, texts: Sequence[str], batch_size: int = BATCH) -> list[str]:
-        """Return the likeliest label of each text."""
-        return [self.labels[int(best)] for best in self.probabilities(texts, batch_size).argmax(-1)]
 
     def _batch(self, texts: Sequence[str]) -> Tensor:
         single = self.tokenizer.pad_token_id is None or self.network.config.pad_token_id is None
@@ -77,7 +83,7 @@ class TextClassifier:
             max_length=self.longest,
         )
         logits: Tensor = self.network(**encoded.to(self.network.device)).logits.float()
-        return (logits.sigmoid() if self.independent else logits.softmax(-1)).cpu()
+        return logits.cpu()
 
 
 def load_text_classifier(

@@ -94,6 +94,8 @@ def test_ranks_are_those_of_the_launcher(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "3")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert Selection.of_this_process(5, 1) == Selection(limit=5, seed=1, rank=3, world_size=4)
+    monkeypatch.setattr("spiritlm_pl.runtime.launch.LAUNCHERS", (("OTHER_RANK", "OTHER_SIZE"),))  # one list for all
+    assert Selection.of_this_process(5, 1) == Selection(limit=5, seed=1)
 
 
 def test_a_limit_draws_the_same_items_again(pairs, recordings, model, tmp_path):

@@ -16,29 +16,30 @@ from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint, made_patient
 
 
 class FullDisk(TorchCheckpointIO):
-    """Has no room for the checkpoints of some steps."""
+    """Has no room for the checkpoints of some steps, or of these for those with a word in their names."""
 
-    def __init__(self, steps: set[int], error: Exception) -> None:
+    def __init__(self, steps: set[int], error: Exception, word: str = "") -> None:
         super().__init__()
-        self.steps, self.error = steps, error
+        self.steps, self.error, self.word = steps, error, word
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if checkpoint["global_step"] in self.steps:
+        if checkpoint["global_step"] in self.steps and self.word in Path(path).name:
             raise self.error
         super().save_checkpoint(checkpoint, path, storage_options)
 
 
-def checkpoint(folder: Path) -> ModelCheckpoint:
-    callback = ModelCheckpoint(
-        folder, filename="{step}", every_n_train_steps=1, save_top_k=2, monitor="step", mode="max", save_last="link"
-    )
+def checkpoint(folder: Path, **options: Any) -> ModelCheckpoint:
+    usual = {"every_n_train_steps": 1, "save_top_k": 2, "monitor": "step", "mode": "max", "save_last": "link"}
+    callback = ModelCheckpoint(folder, filename="{step}", **(usual | options))
     before = callback.state_key
     made_patient(callback)
     assert type(callback) is PatientCheckpoint and callback.state_key == before
     return callback
 
 
-def trainer(folder: Path, steps: int, full: set[int], error: Exception) -> lightning.Trainer:
+def trainer(
+    folder: Path, steps: int, full: set[int], error: Exception, word: str = "", **options: Any
+) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -46,8 +47,8 @@ def trainer(folder: Path, steps: int, full: set[int], error: Exception) -> light
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[checkpoint(folder)],
-        plugins=[FullDisk(full, error)],
+        callbacks=[checkpoint(folder, **options)],
+        plugins=[FullDisk(full, error, word)],
     )
 
 
@@ -75,6 +76,36 @@ def test_a_full_disk_stops_only_saving(tmp_path: Path, error: Exception) -> None
         "step=3.ckpt",
         "step=4.ckpt",
     ]
+
+
+@pytest.mark.parametrize("monitor", ["step", None])
+def test_a_disk_with_room_for_one_of_two(tmp_path: Path, monitor: str | None) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    made = trainer(tmp_path, 4, {2, 3, 4}, full, word="last", save_top_k=1, save_last=True, monitor=monitor)
+    with pytest.warns(UserWarning, match=r"step=\d.ckpt alone was saved at step \d, and earlier ones stay") as warned:
+        made.fit(BoringModel())
+    assert len([one for one in warned if "alone was saved" in str(one.message)]) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "step=4.ckpt"]
+    callback = made.checkpoint_callback
+    assert isinstance(callback, ModelCheckpoint)
+    assert callback.best_model_path == str(tmp_path / "step=4.ckpt")
+    assert callback.last_model_path == str(tmp_path / "last.ckpt")
+    assert list(callback.best_k_models) == [callback.best_model_path] * (monitor is not None)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 1
+
+
+class Failing(BoringModel):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 2:
+            raise KeyError("the error itself")
+        return super().training_step(batch, batch_idx)
+
+
+def test_an_error_is_told_although_its_checkpoint_cannot_be_saved(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    made = trainer(tmp_path, 4, {2}, full, every_n_train_steps=100, save_on_exception=True)
+    with pytest.warns(UserWarning, match="no checkpoint was saved at step 2"), pytest.raises(KeyError, match="itself"):
+        made.fit(Failing())
 
 
 def test_other_errors_end_the_training(tmp_path: Path) -> None:

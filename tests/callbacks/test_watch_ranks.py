@@ -1,15 +1,18 @@
 """Ranks learn of another one's end through their connections; a stranger at the port is no rank."""
 
+import errno
 import queue
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from spiritlm_pl.callbacks.watch_ranks import FAILED, RankWatch
+from spiritlm_pl.callbacks.watch_ranks import FAILED, WELL, RankWatch, WatchRanks
 
 CHILD = """
 import sys, time
@@ -83,3 +86,43 @@ def test_rank_zero_is_missed_too_and_strangers_are_not(ranks: Ranks) -> None:
     for connection in ranks.zero.connections:
         connection.shutdown(socket.SHUT_RDWR)  # as the kernel does when the process is killed
     assert ranks.told[1].get(timeout=10) == ("rank 0 is dead, so that the others cannot go on", False)
+
+
+def test_a_rank_is_watched_although_the_system_was_short_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, left = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def short(server: socket.socket) -> Any:
+        if left:
+            raise left.pop()
+        return accept(server)
+
+    monkeypatch.setattr(socket.socket, "accept", short)
+    ranks = Ranks()  # which waits until both have their connection
+    for watch in (ranks.one, ranks.zero):
+        watch.close()
+        watch.connections[0].close()
+
+
+def test_the_port_is_free_at_the_end(ranks: Ranks) -> None:
+    ranks.zero.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ranks.port), timeout=5).close()
+    ranks.zero.close()  # once more does no harm
+
+
+def test_a_message_that_is_passed_on_comes_alone(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:  # rank zero ends between the message and the end of the connection
+        patched.setattr(socket.socket, "shutdown", lambda *_: None)
+        ranks.zero._send(b"rank 2 is dead")
+        ranks.zero._send(WELL)
+    ranks.zero.connections[0].shutdown(socket.SHUT_WR)
+    assert ranks.told[1].get(timeout=10) == ("rank 2 is dead", False)
+
+
+def test_a_strategy_that_tells_no_address_goes_on_unwatched() -> None:
+    strategy = SimpleNamespace(cluster_environment=None, broadcast=lambda _: (1, "word"))
+    trainer: Any = SimpleNamespace(world_size=2, global_rank=1, is_global_zero=False, strategy=strategy)
+    callback, module = WatchRanks(), Any
+    with pytest.warns(UserWarning, match="rank 1 does not reach rank 0 .* does not tell where rank 0 is"):
+        callback.setup(trainer, module, "fit")  # type: ignore[arg-type]
+    callback.teardown(trainer, module, "fit")  # type: ignore[arg-type]

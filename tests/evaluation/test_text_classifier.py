@@ -74,6 +74,22 @@ def test_labels_of_their_own_do_not_sum_to_one(folder):
     assert classifier.probabilities(["bad dog"]).sum().item() != pytest.approx(1)
 
 
+def test_labels_that_are_nearly_certain_are_told_apart(folder):
+    edit(folder, "config.json", problem_type="multi_label_classification")
+    classifier = load_text_classifier("classifier", folder)
+    classifier.network.classifier.weight.data.zero_()
+    classifier.network.classifier.bias.data.copy_(torch.tensor([50.0, 60.0]))
+    assert classifier.probabilities(["bad dog"]).tolist() == [[1.0, 1.0]] and classifier.label(["bad dog"]) == ["toxic"]
+
+
+def test_a_folder_without_its_tokenizer_is_refused(folder):
+    """transformers would make one that knows no word, and every text would be the same."""
+    for file in folder.glob("token*"):
+        file.unlink()
+    with pytest.raises(ValueError, match="must have a text tokenizer that knows words, but in .* it knows none"):
+        load_text_classifier("classifier", folder)
+
+
 def test_a_tokenizer_without_padding_takes_texts_one_by_one(folder):
     expected = load_text_classifier("classifier", folder).probabilities(["bad", "the cat the dog"])
     save_tokenizer(folder)

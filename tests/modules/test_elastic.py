@@ -103,7 +103,7 @@ def whole_state(checkpoint: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_other_numbers_of_ranks_go_on_exactly(tmp_path: Path) -> None:
     prepare(tmp_path)
-    told = "no checkpoint was saved at step 6, training goes on and earlier ones stay"
+    told = "no checkpoint was saved at step 6, and earlier ones stay"
     whole = train(tmp_path, "whole", 2, 9, "full=1:6", told=told)
     assert sorted(path.name for path in (tmp_path / "whole").iterdir() if path.is_dir() and not path.is_symlink()) == [
         "step=3.ckpt",

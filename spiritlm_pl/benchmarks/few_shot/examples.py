@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import isclose
 from pathlib import Path
 
 from lhotse import MonoCut
 
+from spiritlm_pl.benchmarks.readers.word_cuts import cached_part
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform, save_wav
+from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform
 from spiritlm_pl.corpora.decoding import declared_seconds
-from spiritlm_pl.corpora.files import plain_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +51,10 @@ class Example:
         whole = cut.start == 0 and isclose(cut.duration, cut.recording.duration, abs_tol=1e-6)
         if whole and len(cut.recording.channel_ids or [0]) == 1:
             return source
-        stat = source.stat() if source.is_file() else None
-        state = stat and (stat.st_size, stat.st_mtime_ns)
-        key = f"{source.resolve()} {state} {cut.start:.4f} {cut.duration:.4f} {cut.channel}"
-        path = cache.expanduser() / f"{plain_name(source.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
-        if not path.is_file():
-            save_wav(path, load_waveform(cut), SAMPLE_RATE)
-        return path
+        if not source.is_file():
+            raise AudioError(f"audio file must exist, but {source} is missing")
+        part = f"{cut.start:.4f} {cut.duration:.4f} {cut.channel}"
+        return cached_part(source, part, cache, lambda: (load_waveform(cut), SAMPLE_RATE))
 
 
 @dataclass(frozen=True)

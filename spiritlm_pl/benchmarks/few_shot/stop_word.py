@@ -4,7 +4,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from spiritlm_pl.benchmarks.few_shot.drawing import check_texts
-from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav
+from spiritlm_pl.benchmarks.readers.word_cuts import written_once
+from spiritlm_pl.corpora.audio import SAMPLE_RATE
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.generation.types import Speech
 
@@ -32,7 +33,4 @@ def spoken_word(word: str, recording: str | None, voice: str, cache: Path) -> Sp
     from spiritlm_pl.corpora.synthetic.espeak import Voice
 
     name = f"{plain_name(word)}-{plain_name(voice)}-{sha256(f'{word} {voice}'.encode()).hexdigest()[:12]}.wav"
-    path = cache / name
-    if not path.is_file():
-        save_wav(path, say(word, Voice(voice)).waveform, SAMPLE_RATE)
-    return Speech(path)
+    return Speech(written_once(cache / name, 0, lambda: (say(word, Voice(voice)).waveform, SAMPLE_RATE)))

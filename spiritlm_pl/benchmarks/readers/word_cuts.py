@@ -5,12 +5,13 @@ A cut of a recording is written once to a folder that the caller gives, as audio
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from lhotse import MonoCut
+from torch import Tensor
 
 from spiritlm_pl.corpora.audio import load_audio_file, save_wav, to_mono
 from spiritlm_pl.corpora.decoding import declared_seconds
@@ -166,8 +167,6 @@ def _cuts(source: Path) -> Iterable[MonoCut]:
 def cut_audio(audio: Path, start: float, end: float | None, cache: Path) -> Path:
     """Write a part of a recording, mixed to mono at its own rate, or find it there from an earlier time.
 
-    The file has the recording's time, so that it is the same item whichever process writes it, and whenever.
-
     Args:
         audio: path of the recording.
         start: beginning of the part in seconds.
@@ -178,13 +177,49 @@ def cut_audio(audio: Path, start: float, end: float | None, cache: Path) -> Path
         AudioError: if the recording cannot be read.
         OSError: if the part cannot be written.
     """
-    stat = audio.stat()
-    key = f"{audio.resolve()} {stat.st_size} {stat.st_mtime_ns} {start:.4f} {end}"
-    path = cache / f"{plain_name(audio.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
-    if not path.is_file():
+
+    def load() -> tuple[Tensor, int]:
         waveform, rate = load_audio_file(audio, start, None if end is None else end - start)
+        return to_mono(waveform, rate, rate), rate
+
+    return cached_part(audio, f"{start:.4f} {end}", cache, load)
+
+
+def cached_part(audio: Path, part: str, cache: Path, load: Callable[[], tuple[Tensor, int]]) -> Path:
+    """Write a part of a recording, or find it there from an earlier time.
+
+    Its name depends on the recording's path, size and time. The file has the recording's time, so that it is the same
+    item whichever process writes it, and whenever.
+
+    Args:
+        audio: path of the recording.
+        part: words that tell the part from all others of the recording.
+        cache: folder to write to.
+        load: function that returns the part as a waveform (S,), and its rate in Hz.
+
+    Raises:
+        OSError: if there is no such recording, or the part cannot be written.
+    """
+    stat = audio.stat()
+    key = f"{audio.resolve()} {stat.st_size} {stat.st_mtime_ns} {part}"
+    path = cache.expanduser() / f"{plain_name(audio.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
+    return written_once(path, stat.st_mtime_ns, load)
+
+
+def written_once(path: Path, time: int, load: Callable[[], tuple[Tensor, int]]) -> Path:
+    """Write a wav file with a given time, unless it is there.
+
+    Args:
+        path: path of the file.
+        time: its time of change in ns, which must not be the time of writing, as items are told apart by it.
+        load: function that returns a waveform (S,), and its rate in Hz.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    if not path.is_file():
         temporary = path.with_name(f"{os.getpid()}-{path.name}")
-        save_wav(temporary, to_mono(waveform, rate, rate), rate)
-        os.utime(temporary, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        save_wav(temporary, *load())
+        os.utime(temporary, ns=(time, time))
         temporary.replace(path)
     return path

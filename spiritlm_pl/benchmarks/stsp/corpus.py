@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from lhotse import MonoCut
+from torch import Tensor
 
 from spiritlm_pl.benchmarks.readers.files import listed
-from spiritlm_pl.benchmarks.readers.word_cuts import split_text
+from spiritlm_pl.benchmarks.readers.word_cuts import cached_part, split_text
 from spiritlm_pl.benchmarks.stsp.items import Direction, Side, reference_label
 from spiritlm_pl.benchmarks.stsp.labels import LabelMap
 from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, Shot
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform, save_wav
-from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of, style_of, word_alignment
 from spiritlm_pl.generation.types import Piece, Speech, Text
 
@@ -74,21 +74,19 @@ def _audio(cut: MonoCut, cache: Path) -> tuple[Path | None, str]:
     if cut.start == 0 and cut.duration == cut.recording.duration and cut.recording.num_channels == 1:
         return (path, "") if path.is_file() else (None, f"{path} is missing")
     try:
-        return _part(cut, "whole", 0.0, cut.duration, cache), ""
+        return _part(cut, 0.0, cut.duration, cache), ""
     except (AudioError, OSError) as error:
         return None, str(error)
 
 
-def _part(cut: MonoCut, name: str, start: float, end: float, cache: Path) -> Path:
+def _part(cut: MonoCut, start: float, end: float, cache: Path) -> Path:
     """Write seconds `start` to `end` of a cut to the cache, unless they are there."""
-    source = Path(cut.recording.sources[0].source)
-    stat = source.stat()
-    stamp = f"{stat.st_size}-{stat.st_mtime_ns}-{cut.start:.4f}-{start:.4f}-{end:.4f}-{cut.channel}"
-    path = cache / f"{plain_name(cut.id)}-{name}-{stamp}.wav"
-    if not path.is_file():
-        samples = load_waveform(cut)
-        save_wav(path, samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
-    return path
+
+    def load() -> tuple[Tensor, int]:
+        return load_waveform(cut)[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)], SAMPLE_RATE
+
+    part = f"{cut.start:.4f} {cut.duration:.4f} {start:.4f} {end:.4f} {cut.channel}"
+    return cached_part(Path(cut.recording.sources[0].source), part, cache, load)
 
 
 def _shots(folder: Path, direction: Direction, names: LabelMap, cache: Path) -> Iterator[Shot]:
@@ -111,8 +109,8 @@ def _shots(folder: Path, direction: Direction, names: LabelMap, cache: Path) -> 
         first, second = split_text(text, count)
         try:
             yield Shot(
-                _half(cut, direction.prompt, first, "first", 0.0, middle, cache),
-                _half(cut, direction.answer, second, "second", middle, cut.duration, cache),
+                _half(cut, direction.prompt, first, 0.0, middle, cache),
+                _half(cut, direction.answer, second, middle, cut.duration, cache),
                 label,
             )
         except (AudioError, OSError):  # another utterance does as well
@@ -120,5 +118,5 @@ def _shots(folder: Path, direction: Direction, names: LabelMap, cache: Path) -> 
         counts[label] += 1
 
 
-def _half(cut: MonoCut, side: Side, text: str, name: str, start: float, end: float, cache: Path) -> Piece:
-    return Text(text) if side == "text" else Speech(_part(cut, name, start, end, cache))
+def _half(cut: MonoCut, side: Side, text: str, start: float, end: float, cache: Path) -> Piece:
+    return Text(text) if side == "text" else Speech(_part(cut, start, end, cache))

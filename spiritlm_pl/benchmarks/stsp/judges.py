@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, resample
 from spiritlm_pl.evaluation.classifiers import load_classifier
+from spiritlm_pl.evaluation.text_classifier import load_text_classifier
 from spiritlm_pl.runtime.checkpoint import read_config
 from spiritlm_pl.tokenizers.style import STAGE
 
@@ -108,7 +109,7 @@ def _classes(path: Path, side: str, config: dict[str, Any], must: str) -> tuple[
 
 
 @lru_cache(maxsize=4)
-def load_judge(source: JudgeSource, device: str = "cpu") -> Judge:
+def open_judge(source: JudgeSource, device: str = "cpu") -> Judge:
     """Load a judge, once for all items.
 
     Args:
@@ -140,7 +141,7 @@ class _HearingJudge:
 
         self.classes, self.device = source.classes, device
         self.network = _network(source, AutoModelForAudioClassification, device)
-        self.extractor: Any = _part(source, AutoFeatureExtractor, "preprocessor_config.json")
+        self.extractor = _extractor(source, AutoFeatureExtractor)
         self.rate = int(getattr(self.extractor, "sampling_rate", SAMPLE_RATE))
 
     @torch.no_grad()
@@ -155,19 +156,10 @@ class _HearingJudge:
 
 class _ReadingJudge:
     def __init__(self, source: JudgeSource, device: str) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        self.classifier = load_text_classifier("text_judge", source.folder, device=device)
 
-        self.classes, self.device = source.classes, device
-        self.network = _network(source, AutoModelForSequenceClassification, device)
-        _check_tokenizer(source.folder)
-        self.tokenizer: Any = _part(source, AutoTokenizer, "a tokenizer")
-        places = getattr(self.network.config, "max_position_embeddings", None) or 514
-        self.longest = min(self.tokenizer.model_max_length, places - 2)  # RoBERTa has two places that no token has
-
-    @torch.no_grad()
     def read(self, text: str) -> str:
-        values = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt").to(self.device)
-        return _likeliest(self.network(**values).logits[0], self.classes)
+        return self.classifier.label([text])[0]
 
     def hear(self, waveform: Tensor, rate: int) -> str:
         raise NotImplementedError
@@ -185,34 +177,20 @@ def _network(source: JudgeSource, loader: Any, device: str) -> Any:
             dtype=torch.float32,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{source.side}_judge must be loadable, but {source.folder} is not: {_first_line(error)}"
-        ) from None
+        raise ValueError(f"speech_judge must be loadable, but {source.folder} is not: {_first_line(error)}") from None
     missing = sorted(name for name in found["missing_keys"] if not name.endswith("masked_spec_embed"))
     if missing:
-        raise ValueError(
-            f"{source.side}_judge must have all weights of a classifier, but {source.folder} lacks {missing[0]}"
-        )
+        raise ValueError(f"speech_judge must have all weights of a classifier, but {source.folder} lacks {missing[0]}")
     return network.to(device).eval()
 
 
-def _check_tokenizer(folder: Path) -> None:
-    """Raise a ValueError if a folder has no words of a tokenizer: `transformers` would make one that knows none."""
-    names = {path.name for path in folder.iterdir()}
-    whole = names & {"tokenizer.json", "vocab.txt"} or {"vocab.json", "merges.txt"} <= names
-    if not whole and not any(name.endswith(".model") for name in names):
-        raise ValueError(
-            "text_judge must have a tokenizer (tokenizer.json, vocab.txt, vocab.json with merges.txt, or *.model), "
-            f"but {folder} has none"
-        )
-
-
-def _part(source: JudgeSource, loader: Any, name: str) -> Any:
+def _extractor(source: JudgeSource, loader: Any) -> Any:
     try:
         return loader.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{source.side}_judge must have {name}, but {source.folder} has none that can be read: {_first_line(error)}"
+            f"speech_judge must have preprocessor_config.json, but {source.folder} has none that can be read: "
+            f"{_first_line(error)}"
         ) from None
 
 

@@ -11,7 +11,7 @@ from spiritlm_pl.benchmarks.answers import Judge, Judged, check_speaks, spoken_a
 from spiritlm_pl.benchmarks.items import PromptItem
 from spiritlm_pl.benchmarks.stsp.items import WAY, Direction, SentimentItem
 from spiritlm_pl.benchmarks.stsp.judges import Judge as Classifier
-from spiritlm_pl.benchmarks.stsp.judges import load_judge
+from spiritlm_pl.benchmarks.stsp.judges import open_judge
 from spiritlm_pl.benchmarks.stsp.samples import SEPARATOR
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform
 from spiritlm_pl.generation.types import Answer, Text
@@ -80,7 +80,7 @@ def classifier_of(item: SentimentItem, device: str) -> Classifier:
         ValueError: if it cannot be loaded.
     """
     assert item.judge is not None
-    return load_judge(item.judge, device)
+    return open_judge(item.judge, device)
 
 
 def _judged(item: SentimentItem, answer: Answer, classifier: Classifier, originals: dict[str, str]) -> Judged:

@@ -1,6 +1,7 @@
 """Items after shots: every layout, draws by seed, and one clear message for what is missing."""
 
 import json
+import shutil
 
 import pytest
 
@@ -89,6 +90,10 @@ def test_a_cut_of_a_recording_is_written_once(tmp_path, make_corpus):
         files = [item.prompt[0].audio for item in found.items]
         assert len(files) == 2 == len(list(cache.iterdir()))
         assert all(len(load_waveform(file)) == 8000 for file in files)
+    before = [content_of(item) for item in found.items]
+    shutil.rmtree(cache)
+    again = ASR.read(folder, {"shots": 1, "shot_seeds": 1, "cache": str(cache)})
+    assert [content_of(item) for item in again.items] == before  # so that lines of results stay of use
 
 
 def test_synthesis_speaks_the_stop_word_after_each_shot(librispeech):
@@ -106,9 +111,12 @@ def test_synthesis_speaks_the_stop_word_after_each_shot(librispeech):
 
 def test_espeak_says_the_stop_word_once(librispeech, tmp_path):
     cache = tmp_path / "cache"
-    for _ in range(2):
-        found = TTS.read(librispeech, {"shots": 1, "shot_seeds": 1, "cache": str(cache)})
+    options = {"shots": 1, "shot_seeds": 1, "cache": str(cache)}
+    found = TTS.read(librispeech, options)
     (file,) = cache.iterdir()
+    before = content_of(found.items[0])
+    file.unlink()
+    assert content_of(TTS.read(librispeech, options).items[0]) == before
     assert found.items[0].shots[0][2].audio == file and file.stat().st_size > 8000
     with pytest.raises(ValueError, match="voice must be one of eSpeak NG"):
         TTS.read(librispeech, {"shots": 1, "stop_voice": "xx-none", "cache": str(cache)})

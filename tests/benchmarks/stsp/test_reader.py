@@ -1,12 +1,14 @@
 """Layouts are found, rows become prompts with shots, and what cannot be read is named."""
 
 import json
+import os
 import shutil
 from collections import Counter
 
 import pytest
 import torch
 
+from spiritlm_pl.benchmarks.identity import content_of
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 from spiritlm_pl.benchmarks.stsp.suites import (
     STSP,
@@ -132,13 +134,13 @@ def test_the_miniature_has_the_published_layout(archive, tmp_path) -> None:
         STSP.read(tmp_path, {})
 
 
-def make_styled_corpus(folder):
+def make_styled_corpus(folder, seed=0):
     cuts = {"train": [], "test": []}
     for split, count in (("train", 6), ("test", 4)):
         for number in range(count):
             style = ("happy", "sad", "default", "whisper")[number % 4 if split == "test" else number % 3]
             path = folder / "audio" / f"{split}{number}.wav"
-            samples = save_wav(path, 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(number)))
+            samples = save_wav(path, 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(seed + number)))
             words = [
                 Word(word, 0.2 * place, 0.2 * place + 0.2) for place, word in enumerate("the cat sat here".split())
             ]
@@ -180,6 +182,26 @@ def test_a_corpus_with_styles(archive, tmp_path, monkeypatch) -> None:
         STSP.read(corpus, judges | {"manifests": ["emov"]})
     with pytest.raises(ValueError, match="in split dev .* but has no utterances"):
         STSP.read(corpus, judges | {"split": "dev"})
+
+
+def test_parts_of_recordings_are_those_of_their_corpus(archive, tmp_path, monkeypatch) -> None:
+    """Copies of archives often have times in whole seconds, and equal sizes."""
+    monkeypatch.setattr("spiritlm_pl.benchmarks.stsp.reader.CACHE", tmp_path / "cache")
+    heard, contents = [], []
+    options = {"speech_judge": archive / "model/speech_classifier", "shots": 3}
+    for name, seed in (("one", 0), ("two", 50), ("one", 0)):
+        corpus = tmp_path / name
+        if not corpus.exists():
+            make_styled_corpus(corpus, seed)
+            for path in corpus.glob("audio/*.wav"):
+                os.utime(path, (1_000_000_000, 1_000_000_000))
+        elif name == "one":
+            shutil.rmtree(tmp_path / "cache")
+        item = STSP.read(corpus, options).items[0]
+        heard.append(item.shots[0][0].audio.read_bytes())
+        contents.append(content_of(item))
+    assert heard[0] != heard[1]
+    assert contents[0] == contents[2] != contents[1]  # the same whenever parts are written
 
 
 def test_a_corpus_without_styles(tone_corpus, archive) -> None:

@@ -168,7 +168,7 @@ def test_answers_of_a_model_without_a_vocoder_cannot_be_heard(archive, model, tm
 
 
 def test_what_a_judge_cannot_hear_is_an_error_of_its_item(archive, speaking, tmp_path, monkeypatch) -> None:
-    judge = judging.load_judge(STSP.read(archive, {}).items[0].judge, "cpu")
+    judge = judging.open_judge(STSP.read(archive, {}).items[0].judge, "cpu")
     monkeypatch.setattr(judge.network.classifier, "bias", torch.nn.Parameter(torch.full((4,), torch.nan)))
     with pytest.raises(ValueError, match="all failed, the first with: ValueError: the judge's figures must be numbers"):
         run(STSP, archive, speaking, tmp_path)
