@@ -165,7 +165,13 @@ def published_table(summaries: Sequence[Summary], way: str | None = None) -> Fig
         found = published_figures(name, way)
         if found:
             rows.append([name, "; ".join(f"{figure:.1f} {model}" for model, figure in found)])
-    sources = [f"{row['model']}: {row['source']}" for row in published()]
+    shown = {row[0] for row in rows}
+    sources = [
+        f"{row['model']} ({', '.join(own)}): {row['source']}"
+        for row in published()
+        if (own := [name for name in row["figures"] if name in shown])
+        and way in (None, *(row["ways"].get(name, row["ways"].get("all")) for name in own))
+    ]
     return Figures("Published figures", ["benchmark", "figure and model"], rows, sources)
 
 

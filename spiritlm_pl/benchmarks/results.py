@@ -41,7 +41,7 @@ class Results:
             _check_identity(folder, read_identity(folder), self.identity)
         elif self._written():
             raise ValueError(
-                f"--out must be empty or of the same run, but {folder} has results without {IDENTITY_FILE}, which says "
+                f"OUT must be empty or of the same run, but {folder} has results without {IDENTITY_FILE}, which says "
                 "of what: choose another folder"
             )
         else:
@@ -161,7 +161,7 @@ def _check_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str
     for key in sorted(stored.keys() | wanted.keys()):
         if stored.get(key) != wanted.get(key):
             raise ValueError(
-                f"--out must be empty or of the same run, but {folder} has results with {key} {stored.get(key)!r}, "
+                f"OUT must be empty or of the same run, but {folder} has results with {key} {stored.get(key)!r}, "
                 f"and this run has {wanted.get(key)!r}: choose another folder"
             )
 

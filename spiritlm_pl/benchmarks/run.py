@@ -96,7 +96,7 @@ def run_benchmark(
     items = selection.of(reading.items)
     if not items:
         why = f": {reading.skipped[0].reason}" if reading.skipped else ""
-        raise ValueError(f"--data must hold items of {name}, but {data} has none that can be read{why}")
+        raise ValueError(f"DATA must hold items of {name}, but {data} has none that can be read{why}")
     identity = {
         "benchmark": name,
         "data": str(data.resolve()),  # items of another language may have the same ids

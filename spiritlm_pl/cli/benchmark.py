@@ -41,11 +41,11 @@ def list_benchmarks(*names: str) -> None:
     shown = {key: one for name in wanted for key, one in _found(name, known).items()}
     for key in sorted(shown, key=lambda key: (known[key].info.data or key, key)):
         info = known[key].info
-        print(f"{key:<28}{info.title}: {info.measures}\n{'':<28}{info.size}; needs {info.needs}")
-        print(f"{'':<28}licence: {info.licence}; from {info.source}")
+        print(f"{key:<28} {info.title}: {info.measures}\n{'':<29}{info.size}; needs {info.needs}")
+        print(f"{'':<29}licence: {info.licence}; from {info.source}")
         if len(shown) <= len(names):
-            print(f"{'':<28}options: {', '.join(known[key].options) or 'none'}")
-        print(f"{'':<28}published figures count by {info.published}; sets: {', '.join(info.sets) or 'none'}")
+            print(f"{'':<29}options: {', '.join(known[key].options) or 'none'}")
+        print(f"{'':<29}published figures count by {info.published}; sets: {', '.join(info.sets) or 'none'}")
     print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
 
 
@@ -168,7 +168,8 @@ def run_benchmarks(
             if found["num_skipped"]:
                 print(f"{key}: {found['num_skipped']} items were skipped; summary.json says why", file=sys.stderr)
             if track:
-                log_summary(model, found)
+                if log_summary(model, found):
+                    print(f"{key}: figures are in the MLflow run of {model} (--track=false logs none)", file=sys.stderr)
     if failed:
         raise ValueError("these benchmarks could not be run:\n" + "\n".join(failed))
 
@@ -202,6 +203,11 @@ def report_benchmarks(
     if not results:
         raise ValueError("RESULTS must be at least one folder, but none is given")
     summaries = read_summaries(results)
+    ways = sorted({way for summary in summaries for way in summary.figures})
+    if counted_by is not None and counted_by not in ways:
+        raise ValueError(
+            f"--counted-by must be one of {', '.join(ways)} of these results, but is {counted_by!r} instead"
+        )
     several = len({summary.model for summary in summaries}) > 1
     tables = [
         overview(summaries, counted_by),
@@ -287,17 +293,17 @@ def _jobs(
         ValueError: if the file of a set has folders for none of its benchmarks.
     """
     if not data.exists():
-        raise FileNotFoundError(f"--data must be a folder or file, or a YAML file of a set, but {data} does not exist")
+        raise FileNotFoundError(f"DATA must be a folder or file, or a YAML file of a set, but {data} does not exist")
     if data.is_dir() or (alone and data.suffix not in (".yaml", ".yml")):
         if not alone:
-            raise ValueError(f"--data must be a YAML file with the folders of a set, but is {data}")
+            raise ValueError(f"DATA must be a YAML file with the folders of a set, but is {data}")
         return {name: (benchmark, data, options) for name, benchmark in chosen.items()}
     try:
         listed = yaml.safe_load(data.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--data must be a folder or a YAML file, but {data} cannot be read: {error}") from error
+        raise ValueError(f"DATA must be a folder or a YAML file, but {data} cannot be read: {error}") from error
     if not isinstance(listed, dict):
-        raise ValueError(f"--data must be a YAML file with a folder by name, but {data} holds {listed!r}")
+        raise ValueError(f"DATA must be a YAML file with a folder by name, but {data} holds {listed!r}")
     jobs = {}
     for name, benchmark in chosen.items():
         entry = listed.get(name, listed.get(benchmark.info.data or name))
@@ -310,7 +316,7 @@ def _jobs(
         folder = data.parent / Path(own.pop("folder")).expanduser()
         jobs[name] = (benchmark, folder, own | options)
     if not jobs:
-        raise ValueError(f"--data must have folders for {', '.join(chosen)}, but {data} has none of them")
+        raise ValueError(f"DATA must have folders for {', '.join(chosen)}, but {data} has none of them")
     return jobs
 
 

@@ -85,6 +85,15 @@ def test_a_set_of_two_models_becomes_a_table(run, data, tmp_path, capsys):
     assert "summed" in rows and "71.6" not in rows
 
 
+def test_a_way_that_no_result_has_is_refused(run, data, tmp_path, capsys):
+    run("sblimp", data / "slm21", "results/first", "first", "--limit", "2")
+    _, error = spiritlm(capsys, "benchmark", "report", "results/first", "--counted-by", "foo", code=2)
+    assert "--counted-by must be one of masked_mean" in error and "'foo'" in error
+    spiritlm(capsys, "benchmark", "report", "results/first", "--out", "t.md")
+    table = (tmp_path / "t.md").read_text()
+    assert "Spirit LM Base 7B (sblimp): arXiv" in table and "SALMon" not in table
+
+
 def test_texts_need_no_speech_tokenizer(run, data, models, tmp_path):
     out, _ = run("swuggy-text", data / "slm21", "results", "first/lm")
     assert "swuggy_text: first/lm" in out

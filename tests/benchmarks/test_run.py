@@ -144,7 +144,7 @@ def test_results_of_another_model_are_not_continued(pairs, recordings, model, ti
     start(pairs, recordings, model, tmp_path, Selection(limit=3))
     network, text, vocabulary = tiny_lm
     other = type(network)(network.config).eval()
-    with pytest.raises(ValueError, match="--out must be empty or of the same run, .* choose another folder"):
+    with pytest.raises(ValueError, match="OUT must be empty or of the same run, .* choose another folder"):
         start(pairs, recordings, SpiritLM(other, text, vocabulary, model.speech_tokenizer), tmp_path)
     with pytest.raises(ValueError, match="results with options"):
         start(pairs, recordings, model, tmp_path, broken=("0.wav",))

@@ -88,7 +88,7 @@ class WordList:
 
     @classmethod
     def read(cls, path: Path) -> "WordList":
-        """Read a file with a word or phrase a line, in any language.
+        """Read a file with a word or phrase a line, in any language; lines that begin with `#` are comments.
 
         Raises:
             ValueError: if it is no file, or holds no words, or a line that is not a word, such as one with `*`.
@@ -98,6 +98,8 @@ class WordList:
         phrases, broken = [], []
         for number, line in enumerate(read_text(path).split("\n"), start=1):
             words = _parts(line)
+            if line.lstrip().startswith("#"):
+                continue
             if words and "*" not in line:
                 phrases.append(words)
             elif line.strip():

@@ -94,7 +94,9 @@ def macro_f1(known: Sequence[str]) -> Measure:
             right, support = weights @ both, weights @ meant  # (R, C)
             with np.errstate(invalid="ignore"):
                 scores = np.where(support > 0, 2 * right / (support + weights @ given), np.nan)
-            values: Array = PERCENT * np.nanmean(scores, 1)
+            counted = (support > 0).sum(1)  # labels that a resample has; one without any, of a tiny run, has no score
+            sums = np.where(support > 0, scores, 0.0).sum(1)
+            values: Array = PERCENT * np.divide(sums, counted, out=np.full(len(sums), np.nan), where=counted > 0)
             return values
 
         return measured
