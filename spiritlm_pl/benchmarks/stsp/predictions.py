@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.benchmarks.items import AnswerLine, Figure
-from spiritlm_pl.benchmarks.readers.files import listed
+from spiritlm_pl.benchmarks.readers.files import listed, unique_name
 from spiritlm_pl.benchmarks.stsp.archive import own_id, read_rows
-from spiritlm_pl.benchmarks.readers.files import unique_name
 from spiritlm_pl.benchmarks.stsp.figures import pair_figures
 from spiritlm_pl.benchmarks.stsp.items import predicted, reference_label
 from spiritlm_pl.benchmarks.stsp.labels import OTHER, LabelMap
