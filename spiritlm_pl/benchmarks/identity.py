@@ -112,7 +112,10 @@ def _heard(path: Path) -> Any:
     try:
         state = path.stat()
         return [state.st_size, _ends_of(path, state.st_size, state.st_mtime_ns)]
-    except OSError:  # a folder, or a file that cannot be read, which is told where it is heard
+    except (
+        OSError,
+        ValueError,
+    ):  # a folder, a text that is no path, or a file that cannot be read, which is told where it is heard
         return None
 
 
@@ -134,6 +137,8 @@ def _parts_of(value: Any, of_file: Callable[[Path], Any]) -> Any:
         return [getattr(value, "text", None), value.tokens]
     if isinstance(value, Path):
         return of_file(value)
+    if of_file is _heard and isinstance(value, str) and value.startswith("/") and (held := _heard(Path(value))):
+        return held  # a label that tells the path of a recording
     if is_dataclass(value):
         return [_parts_of(getattr(value, field.name), of_file) for field in fields(value)]
     if isinstance(value, Mapping):

@@ -7,9 +7,14 @@ import shutil
 import pytest
 import torch
 
+from spiritlm_pl.benchmarks.averages.compare import compare_ratios
+from spiritlm_pl.benchmarks.continuations.suites import TOXICITY
+from spiritlm_pl.benchmarks.identity import asked_of
+from spiritlm_pl.benchmarks.items import AnswerLine
 from spiritlm_pl.benchmarks.report import comparisons, overview, read_summaries
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.generation.types import Text
 
 
 @pytest.fixture
@@ -41,6 +46,17 @@ def test_copies_of_the_data_are_the_same_items(run, data, tmp_path):
     assert first["asked"] == second["asked"]
     row, notes = compared(tmp_path)
     assert row[3].endswith("of 7") and row[5] == "mcnemar" and "same items" not in notes
+
+
+def test_labels_may_tell_paths_of_copies(data):
+    first, second = ([asked_of(one) for one in TOXICITY.read(folder, {}).items] for folder in data)
+    assert first == second and len(set(first)) == 8
+    save_wav(data[1] / "6.wav", 0.1 * torch.randn(8000 + 800 * 6))
+    third = [asked_of(one) for one in TOXICITY.read(data[1], {}).items]
+    assert sum(one != other for one, other in zip(first, third, strict=True)) == 1
+    lines = [AnswerLine("a", {"recording": f"{folder}/a.wav"}, {"added": (0, 1)}, {}) for folder in data]
+    assert compare_ratios(lines[:1], lines[1:], "added").count == 1
+    assert asked_of(Text("/" + "x" * 9999)) != asked_of(Text("/\0")) and asked_of({"label": "/" + "x" * 9999})
 
 
 def test_other_recordings_by_the_same_names_are_not_compared(run, data, tmp_path):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spiritlm_pl.benchmarks.averages.means import SEED, by_id, check_variant, mean_points, resampled
-from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine
+from spiritlm_pl.benchmarks.items import AnswerLine, ChoiceLine, Labels
 from spiritlm_pl.evaluation.interval import resampled_sums
 
 RESAMPLES = 10_000
@@ -150,11 +150,18 @@ def shared_lines(
     shared = [line_id for line_id in ours if line_id in theirs]
     if not shared:
         raise ValueError("two models must have results of the same items to be compared, but share none")
-    differing = next((line_id for line_id in shared if ours[line_id].labels != theirs[line_id].labels), None)
+    pairs = ((line_id, ours[line_id].labels, theirs[line_id].labels) for line_id in shared)
+    differing = next((line_id for line_id, mine, others in pairs if _told(mine) != _told(others)), None)
     if differing is not None:
         raise ValueError(f"results must be of the same items to be compared, but {differing} differs in its labels")
     unpaired = len(ours) + len(theirs) - 2 * len(shared)
     return [ours[line_id] for line_id in shared], [theirs[line_id] for line_id in shared], unpaired
+
+
+def _told(labels: Labels) -> Labels:
+    """Return labels with the names of files alone, as copies of the data may lie in other folders."""
+    paths = {key: value for key, value in labels.items() if isinstance(value, str) and value.startswith("/")}
+    return labels | {key: value.rpartition("/")[2] for key, value in paths.items()}
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:
