@@ -8,7 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from spiritlm_pl.benchmarks.readers.files import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below
@@ -79,7 +81,7 @@ def _content(path: Path) -> str:
 
 
 def content_of(item: Any) -> str:
-    """Hash what an item is made of: all its fields, and sizes and times of its audio files.
+    """Hash what an item is made of: its fields, samples and units of speech, and sizes and times of audio files.
 
     A line of results is of use as long as this is the same.
     """
@@ -112,10 +114,7 @@ def _heard(path: Path) -> Any:
     try:
         state = path.stat()
         return [state.st_size, _ends_of(path, state.st_size, state.st_mtime_ns)]
-    except (
-        OSError,
-        ValueError,
-    ):  # a folder, a text that is no path, or a file that cannot be read, which is told where it is heard
+    except (OSError, ValueError):  # no file, or one that cannot be read, which is told where it is heard
         return None
 
 
@@ -131,10 +130,17 @@ def _ends_of(path: Path, size: int, _time: int) -> str:
 
 
 def _parts_of(value: Any, of_file: Callable[[Path], Any]) -> Any:
-    if isinstance(value, Speech) and isinstance(value.audio, str | Path) and value.tokens is None:
-        return of_file(Path(value.audio))
+    if isinstance(value, Speech) and value.tokens is None and not (value.audio is None and value.units is None):
+        return _parts_of_speech(value, of_file)
     if isinstance(value, Speech | Text):
         return [getattr(value, "text", None), value.tokens]
+    if isinstance(value, Tensor | np.ndarray):  # whose repr leaves out most of a long one
+        kind = str(value.dtype).removeprefix("torch.")
+        if isinstance(value, Tensor):  # as bytes, since numpy lacks some of torch's types
+            data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        else:
+            data = value.tobytes()
+        return [kind, list(value.shape), sha256(data).hexdigest()[:16]]
     if isinstance(value, Path):
         return of_file(value)
     if of_file is _heard and isinstance(value, str) and value.startswith("/") and (held := _heard(Path(value))):
@@ -146,6 +152,13 @@ def _parts_of(value: Any, of_file: Callable[[Path], Any]) -> Any:
     if isinstance(value, list | tuple):
         return [_parts_of(one, of_file) for one in value]
     return value if isinstance(value, PLAIN) else repr(value)
+
+
+def _parts_of_speech(speech: Speech, of_file: Callable[[Path], Any]) -> Any:
+    audio = Path(speech.audio) if isinstance(speech.audio, str) else speech.audio
+    if isinstance(audio, Path) and speech.units is None:
+        return of_file(audio)
+    return [_parts_of(one, of_file) for one in (audio, speech.sample_rate, speech.units, speech.durations)]
 
 
 def settings_of(network: nn.Module) -> Iterator[str]:
