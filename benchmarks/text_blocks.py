@@ -15,6 +15,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,11 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
+def count_texts(source: TextSource) -> int:
+    """Read all texts of a source; return their number."""
+    return sum(1 for _ in source.all_texts(Skipped()))
+
+
 def figures(folder: Path, megabytes: float, layouts: list[str], repeats: int) -> Iterator[dict[str, object]]:
     """Measure every format and layout; times are CPU seconds of all threads."""
     documents = made_up(megabytes)
@@ -130,7 +136,7 @@ def figures(folder: Path, megabytes: float, layouts: list[str], repeats: int) ->
     size = sum(map(len, documents)) / 1e6
     for path in files:
         source = open_source([str(path)], TextOptions())
-        took = seconds(lambda source=source: sum(1 for _ in source.all_texts(Skipped())), repeats)  # type: ignore[misc]
+        took = seconds(partial(count_texts, source), repeats)
         yield {"what": f"read {path.name}", "MB_per_second": round(size / took, 1)}
     for layout in layouts:
         write_tokenizer(folder / layout, layout, documents)

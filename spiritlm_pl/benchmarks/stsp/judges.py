@@ -8,7 +8,7 @@ import pickle
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
@@ -44,12 +44,18 @@ class JudgeSource:
     files: tuple[Path, ...]
 
 
-class Judge(Protocol):
-    """Judge that names the class of what it hears or reads."""
+@runtime_checkable
+class HearingJudge(Protocol):
+    """Classifier of speech."""
 
     def hear(self, waveform: Tensor, rate: int) -> str:
-        """Return the class of a waveform (S,) at a rate in Hz."""
+        """Return the class of a waveform (S,) of a sample rate in Hz."""
         ...
+
+
+@runtime_checkable
+class ReadingJudge(Protocol):
+    """Classifier of texts."""
 
     def read(self, text: str) -> str:
         """Return the class of a text."""
@@ -109,7 +115,7 @@ def _classes(path: Path, side: str, config: dict[str, Any], must: str) -> tuple[
 
 
 @lru_cache(maxsize=4)
-def open_judge(source: JudgeSource, device: str = "cpu") -> Judge:
+def open_judge(source: JudgeSource, device: str = "cpu") -> HearingJudge | ReadingJudge:
     """Load a judge, once for all items.
 
     Args:
@@ -121,7 +127,7 @@ def open_judge(source: JudgeSource, device: str = "cpu") -> Judge:
     """
     if source.own:
         return _OwnJudge(source, device)
-    return _HearingJudge(source, device) if source.side == "speech" else _ReadingJudge(source, device)
+    return _AudioClassifier(source, device) if source.side == "speech" else _TextJudge(source, device)
 
 
 class _OwnJudge:
@@ -131,11 +137,8 @@ class _OwnJudge:
     def hear(self, waveform: Tensor, rate: int) -> str:
         return self.classifier.label(_heard(waveform, rate, self.classifier.sample_rate))
 
-    def read(self, text: str) -> str:
-        raise NotImplementedError
 
-
-class _HearingJudge:
+class _AudioClassifier:
     def __init__(self, source: JudgeSource, device: str) -> None:
         from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -150,19 +153,13 @@ class _HearingJudge:
         values = self.extractor(samples, sampling_rate=self.rate, return_tensors="pt").to(self.device)
         return _likeliest(self.network(**values).logits[0], self.classes)
 
-    def read(self, text: str) -> str:
-        raise NotImplementedError
 
-
-class _ReadingJudge:
+class _TextJudge:
     def __init__(self, source: JudgeSource, device: str) -> None:
         self.classifier = load_text_classifier("text_judge", source.folder, device=device)
 
     def read(self, text: str) -> str:
         return self.classifier.label([text])[0]
-
-    def hear(self, waveform: Tensor, rate: int) -> str:
-        raise NotImplementedError
 
 
 def _network(source: JudgeSource, loader: Any, device: str) -> Any:

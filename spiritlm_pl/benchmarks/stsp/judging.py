@@ -10,8 +10,7 @@ from torch import Tensor
 from spiritlm_pl.benchmarks.answers import Judge, Judged, check_speaks, spoken_answer, written_answer
 from spiritlm_pl.benchmarks.items import PromptItem
 from spiritlm_pl.benchmarks.stsp.items import WAY, Direction, SentimentItem
-from spiritlm_pl.benchmarks.stsp.judges import Judge as Classifier
-from spiritlm_pl.benchmarks.stsp.judges import open_judge
+from spiritlm_pl.benchmarks.stsp.judges import HearingJudge, ReadingJudge, open_judge
 from spiritlm_pl.benchmarks.stsp.samples import SEPARATOR
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform
 from spiritlm_pl.generation.types import Answer, Text
@@ -73,7 +72,7 @@ class SentimentJudging:
         return judge
 
 
-def classifier_of(item: SentimentItem, device: str) -> Classifier:
+def classifier_of(item: SentimentItem, device: str) -> HearingJudge | ReadingJudge:
     """Return the classifier that judges a prompt's answer, which is loaded once.
 
     Raises:
@@ -83,7 +82,9 @@ def classifier_of(item: SentimentItem, device: str) -> Classifier:
     return open_judge(item.judge, device)
 
 
-def _judged(item: SentimentItem, answer: Answer, classifier: Classifier, originals: dict[str, str]) -> Judged:
+def _judged(
+    item: SentimentItem, answer: Answer, classifier: HearingJudge | ReadingJudge, originals: dict[str, str]
+) -> Judged:
     what = said(item, answer)
     pred = "" if what is None else _label(item, _class(classifier, what))
     counts = {WAY: (float(pred == item.reference), 1.0)}
@@ -102,8 +103,12 @@ def _label(item: SentimentItem, name: str) -> str:
     return label
 
 
-def _class(classifier: Classifier, what: str | tuple[Tensor, int]) -> str:
-    return classifier.read(what) if isinstance(what, str) else classifier.hear(*what)
+def _class(classifier: HearingJudge | ReadingJudge, what: str | tuple[Tensor, int]) -> str:
+    if isinstance(what, str):
+        assert isinstance(classifier, ReadingJudge)  # the side of the judge follows from that of the answers
+        return classifier.read(what)
+    assert isinstance(classifier, HearingJudge)
+    return classifier.hear(*what)
 
 
 def _original(original: Path | str) -> str | tuple[Tensor, int]:
