@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-from spiritlm_pl.streams import SpeechLayout, Stream, described, spirit_lm_streams
+from spiritlm_pl.streams import SpeechLayout, Stream, delayed, described, spirit_lm_streams
 
 
 class Modality(IntEnum):
@@ -71,6 +71,30 @@ class Vocabulary:
             ValueError: if a value is out of its range.
         """
         return cls(streams=spirit_lm_streams(num_units, num_pitches, num_styles), **others)
+
+    @classmethod
+    def of_layout(
+        cls, layout: SpeechLayout, expressive: bool | None = None, codebook_delay: int | None = None, **others: Any
+    ) -> "Vocabulary":
+        """Lay out the streams of a tokenizer.
+
+        Args:
+            layout: streams of the tokenizer.
+            expressive: whether pitch and style codes are kept; None if the tokenizer has them.
+            codebook_delay: delay in frames of each codebook of a neural codec against the one before it; None for 0.
+            others: further arguments of the class, such as `num_text`.
+
+        Raises:
+            ValueError: if a value is out of its range, or the tokenizer has no pitch and style codes to keep.
+        """
+        if expressive and not layout.expressive:
+            raise ValueError(
+                "units must have pitch and style codes where expressive is true, but have units alone instead"
+            )
+        streams, sizes = delayed(layout.streams, codebook_delay), layout.spirit_lm_sizes()
+        if sizes is not None:
+            streams = spirit_lm_streams(**sizes if expressive is not False else {"num_units": sizes["num_units"]})
+        return cls(streams=streams, **others)
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -10,7 +10,7 @@ Shapes: S samples, T frames, C classes.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -22,19 +22,14 @@ from spiritlm_pl.alignment.ctc_network import CTCNetwork, load_folder, load_mms_
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
 from spiritlm_pl.corpora.text.transcripts import one_form
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError
+from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 
 MMS_FA = "MMS_FA"
 Unknown = Literal["error", "star"]
 
 
-@lru_cache(maxsize=1)
-def _network(name: str, device: str) -> CTCNetwork:
-    """Return the network of this process, loaded at the first call."""
-    return load_mms_fa(device) if name == MMS_FA else load_folder(name, device)
-
-
 @dataclass(frozen=True)
-class CTCAligner:
+class CTCAligner(OpensForItself):
     """Forced alignment with a CTC network; gives words with scores, but no phones.
 
     A word lasts from its first to its last character on the path; the time between two words belongs to neither.
@@ -57,19 +52,21 @@ class CTCAligner:
     needs_audio: bool = True
     english_only: bool = False
 
-    def load(self) -> CTCNetwork:
-        """Return the network, loaded once in each process.
+    @cached_property
+    def loaded(self) -> CTCNetwork:
+        """The network, which each process loads once.
 
         Raises:
             ValueError: if the folder is no CTC checkpoint of `transformers`.
             ConnectionError: if the weights of MMS_FA cannot be downloaded.
         """
-        return _network(str(self.network), self.device)
+        network = str(self.network)
+        return load_mms_fa(self.device) if network == MMS_FA else load_folder(network, self.device)
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Find the times of the words in a waveform (S,) at 16 kHz; see `Aligner.align`."""
         assert waveform is not None
-        return Aligned([*align_words(self.load(), waveform, words, self.unknown)])
+        return Aligned([*align_words(self.loaded, waveform, words, self.unknown)])
 
 
 def spell(network: CTCNetwork, word: str) -> list[int]:

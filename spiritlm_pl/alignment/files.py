@@ -8,7 +8,7 @@ under spk1_utt1 in a CTM file.
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import regex
@@ -19,6 +19,7 @@ from spiritlm_pl.alignment.ctm import read_ctm
 from spiritlm_pl.alignment.textgrid import textgrid_alignment
 from spiritlm_pl.corpora.files import files_below
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, spoken_times
+from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 
 
 def _parts(name: str) -> list[str]:
@@ -81,16 +82,8 @@ class _Names:
         return found[0]
 
 
-@lru_cache(maxsize=2)
-def _textgrids(folder: str) -> tuple[_Names, dict[str, Path]]:
-    """Find the TextGrid files of a folder, by their paths in it without suffix."""
-    files = [path for path in files_below(folder) if path.suffix.lower() == ".textgrid"]
-    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-    return _Names(found), found
-
-
 @dataclass(frozen=True)
-class TextGridAligner:
+class TextGridAligner(OpensForItself):
     """Aligner that takes times from TextGrid files, as the Montreal Forced Aligner writes them.
 
     Args:
@@ -116,7 +109,7 @@ class TextGridAligner:
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Look up the times of the words; see `Aligner.align`."""
-        names, files = _textgrids(str(self.folder))
+        names, files = self._textgrids
         path = files[names.one(cut_id, "TextGrid files", self.folder)]
         try:
             found = textgrid_alignment(path, self.word_tier, self.phone_tier)
@@ -124,27 +117,34 @@ class TextGridAligner:
             raise AlignmentError(str(error)) from error
         return Aligned(spoken_times(words, found.words, language), found.phones, str(path), found.seconds)
 
-
-@lru_cache(maxsize=4)
-def _ctm(path: str) -> tuple[_Names, dict[str, list[list[AlignedWord]]]]:
-    """Read the words of a CTM file, one list a channel, by recording."""
-    found: dict[str, list[list[AlignedWord]]] = {}
-    for (recording, _), words in read_ctm(path).items():
-        found.setdefault(recording, []).append(words)
-    return _Names(found), found
+    @cached_property
+    def _textgrids(self) -> tuple[_Names, dict[str, Path]]:
+        """TextGrid files of the folder, by their paths in it without suffix."""
+        files = [path for path in files_below(self.folder) if path.suffix.lower() == ".textgrid"]
+        found = {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in files}
+        return _Names(found), found
 
 
-def _of_cut(path: str, cut_id: str) -> tuple[str, list[AlignedWord]]:
-    names, recordings = _ctm(path)
-    recording = names.one(cut_id, "recordings", path)
-    channels = recordings[recording]
-    if len(channels) != 1:
-        raise AlignmentError(f"{len(channels)} channels, not one, of {cut_id!r} in {path}")
-    return recording, channels[0]
+class _CTM:
+    """Words of a CTM file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.channels: dict[str, list[list[AlignedWord]]] = {}  # one list a channel, by recording
+        for (recording, _), words in read_ctm(path).items():
+            self.channels.setdefault(recording, []).append(words)
+        self.names = _Names(self.channels)
+
+    def of_cut(self, cut_id: str) -> tuple[str, list[AlignedWord]]:
+        recording = self.names.one(cut_id, "recordings", self.path)
+        channels = self.channels[recording]
+        if len(channels) != 1:
+            raise AlignmentError(f"{len(channels)} channels, not one, of {cut_id!r} in {self.path}")
+        return recording, channels[0]
 
 
 @dataclass(frozen=True)
-class CTMAligner:
+class CTMAligner(OpensForItself):
     """Aligner that takes times from a CTM file whose first column names the utterances.
 
     Args:
@@ -163,12 +163,18 @@ class CTMAligner:
 
     def __post_init__(self) -> None:
         """Read the files, so that damaged ones are reported before work begins."""
-        for path in (self.words, self.phones):
-            if path is not None:
-                _ctm(str(path))
+        _ = self._words, self._phones
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Look up the times of the words; see `Aligner.align`."""
-        recording, found = _of_cut(str(self.words), cut_id)
-        phones = _of_cut(str(self.phones), cut_id)[1] if self.phones is not None else []
+        recording, found = self._words.of_cut(cut_id)
+        phones = [] if self._phones is None else self._phones.of_cut(cut_id)[1]
         return Aligned(spoken_times(words, found, language), [*phones], f"{recording} in {self.words}")
+
+    @cached_property
+    def _words(self) -> _CTM:
+        return _CTM(str(self.words))
+
+    @cached_property
+    def _phones(self) -> _CTM | None:
+        return None if self.phones is None else _CTM(str(self.phones))

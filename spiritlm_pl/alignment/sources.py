@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -15,17 +15,11 @@ from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.sources.lhotse_source import CutUtterance, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 from spiritlm_pl.registry import find
-
-
-@lru_cache(maxsize=1)
-def _pieces(path: str) -> dict[str, CutUtterance]:
-    """Read the utterances of a manifest by the ids that `spiritlm prepare lhotse-manifest` gives them."""
-    pieces, _ = pieces_of(read_manifests(path)[0], max_overlap=math.inf)
-    return {piece.id: piece for of_part in pieces.values() for piece in of_part}
+from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 
 
 @dataclass(frozen=True)
-class LhotseAligner:
+class LhotseAligner(OpensForItself):
     """Aligner that takes times from a lhotse manifest of cuts; its supervisions must have the ids of the corpus's cuts.
 
     Args:
@@ -47,12 +41,18 @@ class LhotseAligner:
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Look up the times of the words; see `Aligner.align`."""
-        piece = _pieces(self.path).get(cut_id)
+        piece = self._pieces.get(cut_id)
         if piece is None:
             raise AlignmentError(f"{self.path} has no supervision {cut_id}, or only a part of it")
         if not piece.words:
             raise AlignmentError(f"{self.path} has no word times of {cut_id}")
         return Aligned(spoken_times(words, piece.words, language), list(piece.phones))
+
+    @cached_property
+    def _pieces(self) -> dict[str, CutUtterance]:
+        """Utterances of the manifest by the ids that `spiritlm prepare lhotse-manifest` gives them."""
+        pieces, _ = pieces_of(read_manifests(self.path)[0], max_overlap=math.inf)
+        return {piece.id: piece for of_part in pieces.values() for piece in of_part}
 
 
 def make_aligner(
@@ -99,7 +99,7 @@ def make_aligner(
         return PocketsphinxAligner(phones)
     if method == "ctc":
         aligner = CTCAligner(network, device, unknown)
-        aligner.load()  # so that a missing network is reported before work begins
+        _ = aligner.loaded  # so that a missing network is reported before work begins
         return aligner
     if method not in ("textgrid", "ctm", "lhotse"):
         return _other_aligner(method, source)

@@ -5,7 +5,7 @@ from typing import Any
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.runtime.model_description import stored_vocabulary
-from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout, delayed
+from spiritlm_pl.streams import SpeechLayout, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -46,72 +46,67 @@ def block_vocabulary(
     sizes = {"num_tasks": num_tasks, "multiple_of": multiple_of}
     given = {name: value for name, value in sizes.items() if value is not None}
     stored = stored_vocabulary(folder)
+    ends: dict[str, Any] = delimiters(stored, tokenizer, folder, end_of_document, begin_of_document)
     if stored is None:
         if tokenizer.opening:
             raise ValueError(
                 "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "
                 f"but is {folder} instead"
             )
-        vocabulary = vocabulary_of(layout, expressive, codebook_delay, num_text=tokenizer.vocab_size, **given)
+        vocabulary = Vocabulary.of_layout(
+            layout, expressive, codebook_delay, num_text=tokenizer.vocab_size, **given, **ends
+        )
     else:
         _check_given(stored, folder, given if expressive is None else {**given, "expressive": expressive})
         if codebook_delay is not None and stored.streams != delayed(stored.streams, codebook_delay):
             own = next((delay for stream in stored.streams for delay in stream.delays if delay), 0)
             raise ValueError(f"codebook_delay must be that of {folder}, {own}, but is {codebook_delay} instead")
-        vocabulary = stored
-    vocabulary = delimited(vocabulary, tokenizer, folder, end_of_document, begin_of_document)
+        vocabulary = replace(stored, **ends)
     check_tokenizer(layout, vocabulary, ", ".join(units))
     return vocabulary
 
 
-def vocabulary_of(
-    layout: SpeechLayout, expressive: bool | None, codebook_delay: int | None, **sizes: Any
-) -> Vocabulary:
-    """Make the vocabulary of all streams of the shards, or of their units alone if `expressive` is False."""
-    if expressive and not layout.expressive:
-        raise ValueError("units must have pitch and style codes where expressive is true, but have units alone instead")
-    streams = delayed(layout.streams, codebook_delay)
-    if layout.spirit_lm_sizes() is None:
-        return Vocabulary(streams=streams, **sizes)
-    codes = {} if expressive is False else {"num_pitches": layout.size(PITCH), "num_styles": layout.size(STYLE)}
-    return Vocabulary.spirit_lm(num_units=layout.size(UNIT), **codes, **sizes)
-
-
-def delimited(
-    vocabulary: Vocabulary, tokenizer: TextTokenizer, folder: str, end: bool | None = None, begin: bool | None = None
-) -> Vocabulary:
-    """Return the vocabulary with the tokens that end and open documents.
+def delimiters(
+    trained: Vocabulary | None,
+    tokenizer: TextTokenizer,
+    folder: str,
+    end: bool | None = None,
+    begin: bool | None = None,
+) -> dict[str, int | None]:
+    """Choose the tokens that end and open documents.
 
     Args:
-        vocabulary: layout of the token ids; that of a language model also tells what the model was trained with.
+        trained: vocabulary of the language model that the blocks are for; None for a new one.
         tokenizer: text tokenizer that has these tokens.
         folder: folder of the text tokenizer, for messages.
         end: whether documents end with a token. None follows the language model; without one, it means yes if the
             tokenizer has an end token and is not that of a published model.
         begin: whether documents open with a token. None follows the language model; without one, it means no.
 
+    Returns:
+        The ids as arguments of `Vocabulary`; None for no token.
+
     Raises:
         ValueError: if the tokenizer lacks such a token, or the language model was trained differently.
     """
-    given = {"end_of_document": end, "begin_of_document": begin}
-    own = {"end_of_document": tokenizer.eos_id, "begin_of_document": tokenizer.bos_id}
-    chosen: dict[str, Any] = {}
-    for name, token in own.items():
-        trained, wanted = getattr(vocabulary, name), given[name]
+    wishes = {"end_of_document": (end, tokenizer.eos_id), "begin_of_document": (begin, tokenizer.bos_id)}
+    chosen: dict[str, int | None] = {}
+    for name, (wanted, token) in wishes.items():
+        known = getattr(trained, name, None)
         if wanted is None:
             default = name == "end_of_document" and token is not None and not tokenizer.opening
-            wanted = trained is not None or default
+            wanted = known is not None or default
         if wanted and token is None:
             raise ValueError(
                 f"{name} must be false where the text tokenizer has no token for it, but is true for {folder}"
             )
         found = token if wanted else None
-        if trained is not None and found != trained:
-            raise ValueError(f"{name} must be token {trained} as in the model of {folder}, but is {found} instead")
+        if known is not None and found != known:
+            raise ValueError(f"{name} must be token {known} as in the model of {folder}, but is {found} instead")
         if found is not None and name == "begin_of_document" and tokenizer.opening:
             raise ValueError(f"{name} must be false for a published model, but is true for {folder}")
         chosen[name] = found
-    return replace(vocabulary, **chosen)
+    return chosen
 
 
 def _check_given(vocabulary: Vocabulary, folder: str, given: dict[str, int | bool]) -> None:

@@ -91,6 +91,30 @@ def stream_folder(kind: str, source: str | None = None) -> str:
     return kind if source is None else f"{kind}-{source}"
 
 
+def streams_of(folder: Path) -> list[str]:
+    """Return the names of the streams that a split has blocks of."""
+    named = (path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    return sorted(name for name in named if name.partition("-")[0] in STREAM_KINDS)
+
+
+def replace_streams(folder: Path, fresh: Path, splits: Sequence[str]) -> None:
+    """Put new blocks in place; streams of these splits that were not built again go.
+
+    Args:
+        folder: folder of the splits.
+        fresh: folder of the new ones, on the same disk, where the old ones are moved to.
+        splits: names of the splits.
+    """
+    for split in splits:
+        for name in {*streams_of(fresh / split), *streams_of(folder / split)}:
+            new, old = fresh / split / name, folder / split / name
+            if old.exists():
+                old.rename(fresh / f"{split}-{name}.old")
+            if new.exists():
+                old.parent.mkdir(parents=True, exist_ok=True)
+                new.rename(old)
+
+
 def token_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
     """Return uint16 where all ids fit, else uint32."""
     return np.dtype(np.uint16 if vocabulary.num_rows <= 1 << 16 else np.uint32)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,44 @@ SMALLEST_TASK, LARGEST_TASK = 1 << 20, 1 << 26  # bytes of input
 WANTED_TASKS = 64
 
 
-def plan_tasks(
-    corpora: Mapping[str, Sequence[UnitCorpus]], texts: Mapping[str | None, TextSource], wanted: int = WANTED_TASKS
-) -> list[Task]:
-    """Divide inputs into tasks of about equal size, which depend on the inputs alone.
+@dataclass(frozen=True)
+class BuildPlan:
+    """Work of a build.
+
+    Attributes:
+        tasks: tasks, which depend on the inputs alone.
+        identity: hash of all that the results depend on.
+    """
+
+    tasks: tuple[Task, ...]
+    identity: str
+
+
+def plan_build(
+    settings: BuildSettings,
+    corpora: Mapping[str, Sequence[UnitCorpus]],
+    texts: Mapping[str | None, TextSource],
+    fingerprint: str,
+    **others: Any,
+) -> BuildPlan:
+    """Divide the inputs of a build into tasks of about equal size.
 
     Args:
-        corpora: tokenised corpora by split.
-        texts: sources of texts by name; None is the name of the source without one.
-        wanted: number of tasks, if these are not too small or too large to be worth a process and to fit in memory.
+        settings: settings of the tasks.
+        corpora: tokenised corpora by split; they count by the checksums of their manifests.
+        texts: sources of texts by name, None for the source without one; they count by name, size and time of their
+            files.
+        fingerprint: fingerprint of the text tokenizer.
+        others: further settings that the results depend on, as JSON values.
     """
+    tasks = tuple(_tasks(corpora, texts))
+    return BuildPlan(tasks, _identity(settings, tasks, fingerprint, others))
+
+
+def _tasks(
+    corpora: Mapping[str, Sequence[UnitCorpus]], texts: Mapping[str | None, TextSource], wanted: int = WANTED_TASKS
+) -> list[Task]:
+    """Divide inputs into so many tasks, if these are not too small to be worth a process or too large for memory."""
     total = sum(file["bytes"] for members in corpora.values() for one in members for file in one.manifest["files"])
     total += sum(file.size for source in texts.values() for file in source.files)
     task_bytes = min(LARGEST_TASK, max(SMALLEST_TASK, total // wanted))
@@ -58,16 +87,7 @@ def _inputs(
             number += 1
 
 
-def identity_of(settings: BuildSettings, tasks: Sequence[Task], fingerprint: str, **others: Any) -> str:
-    """Hash all that the results of a build depend on.
-
-    Args:
-        settings: settings of the tasks.
-        tasks: tasks with their inputs; corpora count by the checksums of their manifests, texts by name, size and time
-            of their files.
-        fingerprint: fingerprint of the text tokenizer.
-        others: further settings, as JSON values.
-    """
+def _identity(settings: BuildSettings, tasks: Sequence[Task], fingerprint: str, others: Mapping[str, Any]) -> str:
     digest = sha256(json.dumps([FORMAT, fingerprint, others, settings.vocabulary.to_dict()]).encode())
     digest.update(repr((settings.splits, settings.transcripts, settings.text_validation, settings.seed)).encode())
     corpora: dict[Path, str] = {}

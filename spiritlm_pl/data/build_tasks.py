@@ -6,9 +6,9 @@ on with those that are left, in any number of processes.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.part_tables import PartTables
 from spiritlm_pl.data.runs import Sorted, write_run
 from spiritlm_pl.data.text_documents import encoded_texts
+from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -112,48 +113,86 @@ class Task:
         return folder / f"task-{self.number:06d}.json"
 
 
-def run_task(folder: Path, settings: BuildSettings, task: Task) -> dict[str, Any]:
-    """Write the runs of a task and its record; return the record, at once if the task is complete already.
-
-    The record has the names of the runs with their streams and numbers of documents and tokens, the seconds of speech
-    of each stream, the number of documents from text files, and what was left out of them or changed, by reason.
+class TaskReader(OpensForItself):
+    """Reader of the inputs of tasks, which keeps tokenizer and corpora open from one task to the next.
 
     Args:
         folder: folder of runs and records.
         settings: settings of the build.
-        task: inputs to read.
-
-    Raises:
-        OSError: if an input cannot be read, or the disk is full.
-        ValueError: if a part of a corpus is damaged or does not fit the vocabulary.
     """
-    path = task.record(folder)
-    if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    collector = _Collector(folder, settings.seed, task.number)
-    told = {key: defaultdict[str, Skipped](Skipped) for key in ("skipped", "changed")}
-    texts: Counter[str] = Counter()
-    for one in task.inputs:
-        if isinstance(one, UnitPart):
-            made = _of_part(one, settings)
-        else:
-            made = _of_piece(one, settings, told["skipped"][one.stream], told["changed"][one.stream], texts)
-        for stream, table, seconds in made:
-            collector.add(stream, table, seconds, one.number)
-    collector.flush()
-    record = {
-        "runs": collector.runs,
-        "seconds": {"/".join(stream): seconds for stream, seconds in collector.seconds.items()},
-        "texts": texts,
-        **{
-            key: {stream: [dict(found.counts), found.examples] for stream, found in streams.items()}
-            for key, streams in told.items()
-        },
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    return record
+
+    def __init__(self, folder: Path, settings: BuildSettings) -> None:
+        """Open nothing yet: each process has a reader of its own."""
+        self.folder, self.settings = folder, settings
+
+    def __call__(self, task: Task) -> dict[str, Any]:
+        """Write the runs of a task and its record; return the record, at once if the task is complete already.
+
+        The record has the names of the runs with their streams and numbers of documents and tokens, the seconds of
+        speech of each stream, the number of documents from text files, and what was left out of them or changed, by
+        reason.
+
+        Raises:
+            OSError: if an input cannot be read, or the disk is full.
+            ValueError: if a part of a corpus is damaged or does not fit the vocabulary.
+        """
+        path = task.record(self.folder)
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        collector = _Collector(self.folder, self.settings.seed, task.number)
+        told = {key: defaultdict[str, Skipped](Skipped) for key in ("skipped", "changed")}
+        texts: Counter[str] = Counter()
+        for one in task.inputs:
+            if isinstance(one, UnitPart):
+                made = self._of_part(one)
+            else:
+                made = self._of_piece(one, told["skipped"][one.stream], told["changed"][one.stream], texts)
+            for stream, table, seconds in made:
+                collector.add(stream, table, seconds, one.number)
+        collector.flush()
+        record = {
+            "runs": collector.runs,
+            "seconds": {"/".join(stream): seconds for stream, seconds in collector.seconds.items()},
+            "texts": texts,
+            **{
+                key: {stream: [dict(found.counts), found.examples] for stream, found in streams.items()}
+                for key, streams in told.items()
+            },
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        return record
+
+    def _of_part(self, part: UnitPart) -> Made:
+        corpus = self._corpus(part.folder, part.split)
+        for kind, (table, seconds) in self._maker.documents(corpus.table(part.part), corpus.layout).items():
+            yield (part.split, kind), table, seconds
+
+    def _of_piece(self, piece: TextPiece, skipped: Skipped, changed: Skipped, counts: Counter[str]) -> Made:
+        texts = texts_of(piece.piece, piece.options, skipped)
+        for batch in encoded_texts(texts, self._encoder, self.settings.text_validation, skipped, changed):
+            counts[piece.stream] += len(batch.keys)  # of all splits, also of those that are not built
+            for split, held_out in (("train", False), ("validation", True)):
+                table = batch.table(held_out) if split in self.settings.splits else None
+                if table:
+                    yield (split, piece.stream), table, 0.0
+
+    @cached_property
+    def _corpus(self) -> Callable[[str, str], UnitCorpus]:
+        return lru_cache(maxsize=4)(UnitCorpus)
+
+    @cached_property
+    def _tokenizer(self) -> TextTokenizer:
+        return TextTokenizer.load(self.settings.text_tokenizer)
+
+    @cached_property
+    def _encoder(self) -> FlatEncoder:
+        return FlatEncoder(self._tokenizer)
+
+    @cached_property
+    def _maker(self) -> PartTables:
+        return PartTables(self._tokenizer, self.settings.vocabulary, self.settings.transcripts)
 
 
 class _Collector:
@@ -186,43 +225,3 @@ class _Collector:
         write_run(self.folder / name, Sorted.of(table, np.concatenate(numbers), self.seed))
         tokens = self._tokens.pop(stream)
         self.runs.append({"stream": "/".join(stream), "file": name, "documents": len(table), "tokens": tokens})
-
-
-def _of_part(part: UnitPart, settings: BuildSettings) -> Made:
-    corpus = _corpus(part.folder, part.split)
-    maker = _maker(settings.text_tokenizer, settings.vocabulary, settings.transcripts)
-    for kind, (table, seconds) in maker.documents(corpus.table(part.part), corpus.layout).items():
-        yield (part.split, kind), table, seconds
-
-
-def _of_piece(
-    piece: TextPiece, settings: BuildSettings, skipped: Skipped, changed: Skipped, counts: Counter[str]
-) -> Made:
-    texts = texts_of(piece.piece, piece.options, skipped)
-    encoder = _encoder(settings.text_tokenizer)
-    for batch in encoded_texts(texts, encoder, settings.text_validation, skipped, changed):
-        counts[piece.stream] += len(batch.keys)  # of all splits, also of those that are not built
-        for split, held_out in (("train", False), ("validation", True)):
-            table = batch.table(held_out) if split in settings.splits else None
-            if table:
-                yield (split, piece.stream), table, 0.0
-
-
-@lru_cache(maxsize=4)
-def _corpus(folder: str, split: str) -> UnitCorpus:
-    return UnitCorpus(folder, split)
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(path: str) -> TextTokenizer:
-    return TextTokenizer.load(path)
-
-
-@lru_cache(maxsize=1)
-def _encoder(path: str) -> FlatEncoder:
-    return FlatEncoder(_tokenizer(path))
-
-
-@lru_cache(maxsize=1)
-def _maker(path: str, vocabulary: Vocabulary, transcripts: bool) -> PartTables:
-    return PartTables(_tokenizer(path), vocabulary, transcripts)

@@ -261,6 +261,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self._ends = np.cumsum([0, *rows])
         self._read = lru_cache(maxsize=4)(self.table)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open the corpus by itself."""
+        return type(self), (self.folder.parent, self.folder.name, self.verify)
+
     @cached_property
     def layout(self) -> SpeechLayout:
         """Streams of the tokenizer, with their sizes and rates."""
@@ -300,14 +304,11 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
     def ids(self) -> list[str]:
         """Return the ids in the order of the utterances."""
-        return [str(name) for part in range(len(self.manifest["files"])) for name in self._table_ids(part)]
+        return [str(name) for part in range(len(self.manifest["files"])) for name in self.table(part)["id"].to_pylist()]
 
     def by_id(self) -> "UnitIndex":
         """Return a mapping from id to utterance; utterances are read when they are looked up."""
         return UnitIndex(self)
-
-    def _table_ids(self, part: int) -> list[Any]:
-        return list(self.table(part)["id"].to_pylist())
 
     def table(self, part: int) -> pa.Table:
         """Return the rows of a part.

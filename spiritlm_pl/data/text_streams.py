@@ -1,18 +1,12 @@
-"""Text streams of training blocks: which sources of texts they come from, and what their manifests say about them."""
+"""Text streams of training blocks: which sources of texts they come from."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from spiritlm_pl.corpora.text_files.files import TextFile
 from spiritlm_pl.corpora.text_files.options import TextOptions
-from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource, open_source
-from spiritlm_pl.runtime.provenance import file_sha256
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-MOST_FILES = 1_000  # files that a manifest names one by one
 
 Paths = Sequence[str] | Mapping[str, Sequence[str]] | None
 Setting = str | Mapping[str, str]  # for all sources, or for each by its name
@@ -57,19 +51,3 @@ def open_sources(text: Paths, field: Setting = "text", documents: Setting = "lin
 
 def _of(setting: Setting, name: str | None, default: str) -> str:
     return setting.get(str(name), default) if isinstance(setting, Mapping) else setting
-
-
-def hashes(files: Sequence[TextFile]) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
-    found = {str(file.path): file_sha256(file.path) for file in files}
-    if len(found) <= MOST_FILES:
-        return found
-    joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()
-    return {f"{len(found)} files, {next(iter(found))} and so on": joined}
-
-
-def described(source: TextSource, skipped: Skipped, changed: Skipped) -> dict[str, Any]:
-    """Describe for a manifest how a source was read, and what was left out or changed, by reason."""
-    kept = {"field": source.options.field, "documents": source.options.documents}
-    told = {"left_out": skipped, "changed": changed}
-    return {**kept, **{name: dict(sorted(found.counts.items())) for name, found in told.items()}}

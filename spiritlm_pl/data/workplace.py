@@ -8,8 +8,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -35,30 +35,23 @@ class Workplace:
 
     Args:
         folder: folder of what is made, which does not count until the work is complete.
-        num_parts: number of parts of the first stage; of more processes than that, some have nothing to do.
     """
 
-    def __init__(self, folder: Path, num_parts: int) -> None:
+    def __init__(self, folder: Path) -> None:
         """Find the place of this process among those that share the work."""
         self.folder, self.records = folder, folder / RECORDS
-        self.rank, size = rank_and_size()
-        self.size = max(1, min(size, num_parts))
+        self.rank, self.size = rank_and_size()
         self.name = uuid4().hex
 
-    def begin(self, identity: str) -> bool:
+    def begin(self, identity: str) -> None:
         """Take up the work, and go on with what an earlier process has left of the same work.
 
         Args:
             identity: hash of all that the results depend on; what is left of other work is removed.
 
-        Returns:
-            Whether this process has something to do.
-
         Raises:
             ValueError: if the first process has other inputs or settings.
         """
-        if self.rank >= self.size:
-            return False
         path = self.folder / IDENTITY_FILE
         if self.rank:
             self._wait(self._is_known, "the first process to begin")
@@ -67,7 +60,7 @@ class Workplace:
                     f"inputs and settings must be the same for all processes, but those of process {self.rank} differ "
                     "from the first one's"
                 )
-            return True
+            return
         if _read(path).get("identity") != identity:
             shutil.rmtree(self.folder, ignore_errors=True)
         elif any(self.records.glob("*.json")):
@@ -78,7 +71,6 @@ class Workplace:
         known = {str(rank): self._said("begin", rank) for rank in range(1, self.size)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({"identity": identity, "processes": known}) + "\n", encoding="utf-8")
-        return True
 
     def leave(self) -> None:
         """Need the records no more; the first process waits until no other does."""
@@ -88,10 +80,15 @@ class Workplace:
         known = _read(self.folder / IDENTITY_FILE).get("processes", {})
         self._wait(lambda: all(self._said("leave", int(rank)) == name for rank, name in known.items()), "the others")
 
-    def give_up(self) -> None:
-        """Remove what was made, of which nothing can come; where there are other processes, the next job does it."""
-        if self.size == 1:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    @contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Remove what was made if a ValueError tells that nothing can come of it; of several processes, none does."""
+        try:
+            yield
+        except ValueError:
+            if self.size == 1:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def finish(self) -> None:
         """Remove all that a later process would go on with."""
@@ -100,7 +97,7 @@ class Workplace:
 
     def fail(self, error: BaseException) -> None:
         """Tell the other processes of an error, so that none waits for this one."""
-        if self.size > 1 and self.rank < self.size:
+        if self.size > 1:
             with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
                 told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
                 temporary.write_text(told, encoding="utf-8")

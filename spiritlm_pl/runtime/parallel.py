@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.synchronize import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -22,11 +22,12 @@ Result = TypeVar("Result")
 
 
 _stop: Event | None = None  # of a worker: set when its results are no longer needed
+_function: Callable[[Any], Any] | None = None  # of a worker, which keeps it, with all that it has read, for all items
 
 
-def _start_worker(stop: Event) -> None:
-    global _stop
-    _stop = stop
+def _start_worker(stop: Event, function: Callable[[Any], Any]) -> None:
+    global _stop, _function
+    _stop, _function = stop, function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot keep it away
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -40,13 +41,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    assert _stop is not None
+def _run_chunk(items: Sequence[Any]) -> list[Any]:
+    assert _stop is not None and _function is not None
     results = []
     for item in items:
         if _stop.is_set():
             break
-        results.append(function(item))
+        results.append(_function(item))
     return results
 
 
@@ -72,7 +73,7 @@ def parallel_map(
 
     Args:
         function: function to call. It must be importable by its name, as it runs in other processes, and slow enough to
-            be worth that.
+            be worth that. An object may keep what it has read for the next items: each process has one copy of it.
         items: items to call it with, one per call.
         num_jobs: number of processes; None for one per core.
         description: text before the progress bar.
@@ -98,11 +99,13 @@ def parallel_map(
         size = max(1, min(8, len(items) // (workers * 8)))  # small, since an interrupt loses unfinished chunks
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
         stop = context.Event()
-        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
+        executor = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start_worker, initargs=(stop, function)
+        )
         try:
             futures: list[Future[list[Result]]] = []
             with interrupts_held(from_children=True):  # workers are started by the first calls
-                futures += [executor.submit(_run_chunk, function, chunk) for chunk in chunks]
+                futures += [executor.submit(_run_chunk, chunk) for chunk in chunks]
             for future in futures:
                 results = future.result()
                 yield from results

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_ctm_file(tmp_path: Path) -> None:
 )
 def test_names_of_other_tools(names: list[str], cut_id: str, found: list[str]) -> None:
     assert _Names(names).of(cut_id) == found
+
+
+def test_another_file_of_the_same_path_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "words.ctm"
+    for word in ("one", "two"):
+        path.write_text(f"a 1 0 1 {word}\n")
+        aligner = CTMAligner(str(path))
+        assert aligner.align("a", None, [word]).words == [AlignedWord(word, 0.0, 1.0)]
+    copy = pickle.loads(pickle.dumps(aligner))
+    assert copy == aligner and repr(copy) == repr(aligner) and "_words" not in vars(copy)
+    (tmp_path / "grids").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "grids" / f"{name}.TextGrid").write_text(GRID)
+        assert TextGridAligner(str(tmp_path / "grids")).align(name, None, ["dial", "forty", "two"]).words

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.data.block_vocabulary import delimited
+from spiritlm_pl.data.block_vocabulary import delimiters
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
@@ -265,7 +265,7 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
 
 
 class Delimiters:
-    """What `delimited` asks of a text tokenizer."""
+    """What `delimiters` asks of a text tokenizer."""
 
     def __init__(self, bos: int | None, eos: int | None, opening: tuple[int, ...] = ()) -> None:
         self.bos_id, self.eos_id, self.opening = bos, eos, opening
@@ -294,13 +294,11 @@ OURS, ENDLESS, PUBLISHED = Delimiters(1, 2), Delimiters(None, None), Delimiters(
     ],
 )
 def test_documents_end_where_the_tokenizer_has_an_end(tokenizer, end, begin, expected) -> None:
-    vocabulary = Vocabulary.spirit_lm(num_text=10, num_units=7)
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            delimited(vocabulary, tokenizer, "folder", end, begin)
+            delimiters(None, tokenizer, "folder", end, begin)
     else:
-        found = delimited(vocabulary, tokenizer, "folder", end, begin)
-        assert (found.end_of_document, found.begin_of_document) == expected
+        assert tuple(delimiters(None, tokenizer, "folder", end, begin).values()) == expected
 
 
 def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:
@@ -388,3 +386,19 @@ def test_a_sentencepiece_model_that_cannot_be_exported_is_refused(units: Path, t
     with pytest.raises(ValueError, match="text tokenizer must give the ids .* when it is exported, but gives"):
         build_blocks([str(units)], str(tmp_path / "words"), str(tmp_path / "blocks"))
     assert not (tmp_path / "blocks").exists()
+
+
+def test_folders_of_one_name_in_other_working_directories_are_not_confused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, words in (
+        ("here", ["the", "cat"]),
+        ("there", ["a", "longer", "sentence", "of", "seven", "other", "words"]),
+    ):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        spoken = [(word, float(start), float(start + 1)) for start, word in enumerate(words)]
+        write_units(Path("units"), "train", [utterance(place, " ".join(words), spoken, [*range(len(words))])])
+        run(["train-text-tokenizer", "tokenizer", "--units", "[units]"])
+        made = build_blocks(["units"], "tokenizer", "blocks")
+        assert made["train/speech"]["speech_tokens"] == len(words)

@@ -1,4 +1,5 @@
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,10 @@ def test_shards_of_tokenizers_with_other_weights_are_not_mixed(tmp_path: Path) -
     assert common_layout(corpora[:3]) == corpora[0].layout
     with pytest.raises(ValueError, match="from one tokenizer, but those of .*same.* and .*other.* other weights"):
         common_layout(corpora)
+
+
+def test_a_corpus_that_was_read_goes_to_another_process(units: Path) -> None:
+    corpus = UnitCorpus(units, verify=False)
+    assert corpus[0].id == "a"
+    copy = pickle.loads(pickle.dumps(corpus))
+    assert [copy[0].id, copy[2].id] == ["a", "c"] and not copy.verify

@@ -21,7 +21,7 @@ def job(folder: Path, size: int, stages: list[int], before: Callable[[int], None
     ended = ["hangs"] * size
 
     def process(rank: int) -> None:
-        place = Workplace(folder, 100)
+        place = Workplace(folder)
         place.rank, place.size = rank, size
         try:
             before(rank)
@@ -64,8 +64,8 @@ def test_a_slow_process_finds_work_that_is_complete_already(tmp_path: Path) -> N
             threading.Event().wait(0.3)
 
     folder = tmp_path / "new"
-    alone = Workplace(folder, 100)
-    assert alone.begin("work")
+    alone = Workplace(folder)
+    alone.begin("work")
     (folder / "records").mkdir()
     for name in ("0-0", "0-1", "1-0"):
         (folder / f"records/{name}.json").write_text(json.dumps(int(name[-1])))
@@ -97,7 +97,7 @@ def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
     errors: list[str] = []
 
     def other() -> None:
-        place = Workplace(tmp_path, 9)
+        place = Workplace(tmp_path)
         place.rank, place.size = 1, 2
         with pytest.raises(ValueError, match="those of process 1 differ") as caught:
             place.begin("other work")
@@ -105,8 +105,8 @@ def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
-    first = Workplace(tmp_path, 9)
+    first = Workplace(tmp_path)
     first.rank, first.size = 0, 2
-    assert first.begin("work")
+    first.begin("work")
     thread.join(20)
     assert errors

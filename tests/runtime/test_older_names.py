@@ -30,6 +30,7 @@ GONE = {
     "lm.kinds.SUFFIXES",
     "speech.contract.SIZES",
     "tokens.build_blocks.PARTS_IN_10_000",
+    "tokens.build_blocks.delimited",
     "tokens.build_blocks.file_texts",
     "tokens.build_blocks.put_in_place",
     "tokens.build_blocks.speech_document",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spiritlm_pl.runtime.parallel import parallel_map
+
 SCRIPT = """
 import sys
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -92,3 +94,23 @@ def test_workers_end_when_the_process_is_killed_that_wants_their_results(tmp_pat
     while time.monotonic() < begin + 20 and alive_in_group(process.pid):
         time.sleep(0.1)
     assert not alive_in_group(process.pid)
+
+
+class Remembering:
+    """A function that says how often it was called before in its process."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        self.calls += 1
+        return os.getpid(), self.calls
+
+
+def test_each_process_keeps_one_copy_of_the_function() -> None:
+    found = list(parallel_map(Remembering(), range(64), 2, "counting"))
+    processes = {process for process, _ in found}
+    assert os.getpid() not in processes and len(processes) <= 2
+    for process in processes:
+        calls = [number for other, number in found if other == process]
+        assert calls == list(range(1, len(calls) + 1))

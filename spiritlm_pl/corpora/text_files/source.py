@@ -1,5 +1,6 @@
 """A source of texts: files of one kind of text, which a language model reads as one stream."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from spiritlm_pl.corpora.text_files.pieces import PIECE_BYTES, pieces
 from spiritlm_pl.corpora.text_files.readers import LONGEST_OBJECT, Text, texts_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import check_column
+from spiritlm_pl.runtime.provenance import file_sha256
 
 TRIED_LINES = 100  # lines of a file of JSON lines, one of which must have the field
 WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of UTF-16 and UTF-32
@@ -24,6 +26,7 @@ SIGNS: dict[str | None, bytes | tuple[bytes, ...]] = {  # first bytes of compres
     "zstd": (b"\x28\xb5\x2f\xfd", *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))),
 }
 LONGEST_SIGN = 5
+MOST_HASHES = 1_000  # files that are named one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,14 @@ class TextSource:
         """
         why = f" (left out: {'; '.join(skipped.lines())})" if skipped.total else ""
         raise ValueError(f"text must hold words, but {self.name} is empty instead{why}")
+
+    def hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
+        found = {str(file.path): file_sha256(file.path) for file in self.files}
+        if len(found) <= MOST_HASHES:
+            return found
+        joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()
+        return {f"{len(found)} files, {next(iter(found))} and so on": joined}
 
 
 def open_source(patterns: Sequence[str], options: TextOptions) -> TextSource:
