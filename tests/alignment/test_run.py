@@ -8,7 +8,7 @@ import torch
 from spiritlm_pl.alignment import ctc
 from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
-from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner, _ctm
+from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
 from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import save_wav
@@ -83,7 +83,6 @@ def test_times_that_were_corrected_after_an_interrupt(corpus: Path, monkeypatch:
         patch.setattr("spiritlm_pl.alignment.run.write_cuts", interrupted)
         with pytest.raises(KeyboardInterrupt):
             align_corpus(corpus, write_ctm(corpus, lambda _: 0.2), overwrite=True)
-    _ctm.cache_clear()  # as in a new process
     align_corpus(corpus, write_ctm(corpus, lambda _: 0.1), overwrite=True)
     assert times_of(corpus) == {"one": [0.1, 0.2], "two": [0.1, 0.2]}
 
@@ -100,7 +99,6 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     letters = {letter: index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 1)}
     network = CTCNetwork(log_probs=lambda w: torch.zeros(len(w) // 320, 27).log_softmax(-1), characters=letters)
     monkeypatch.setattr(ctc, "load_mms_fa", lambda _: network)
-    ctc._network.cache_clear()
     texts = {"pl": "mam psy", "digits": "mam 42 psy", "ru": "привет мир", "mixed": "mam мир"}
     corpus = make_corpus(tmp_path / "corpus", texts, "pl")
     align(str(corpus), method="ctc", overwrite=True, num_jobs=1)
@@ -117,7 +115,6 @@ def test_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         align(str(corpus), overwrite=True, num_jobs=1)
     align(str(corpus), method="ctc", unknown="star", num_jobs=1)
     assert {name for name, times in times_of(corpus).items() if times} == {"pl", "mixed"}
-    ctc._network.cache_clear()
 
 
 def test_numbers_of_other_languages_in_labels(tmp_path: Path) -> None:
