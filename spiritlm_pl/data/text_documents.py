@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spiritlm_pl.corpora.text_files.readers import Text
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.rng import Keys, name_key
-from spiritlm_pl.text_tokenizers.flat import FlatEncoder
+from spiritlm_pl.text_tokenizers.flat import WHITE_SPACE, FlatEncoder, space_class
 
-BATCH_CHARACTERS = 1 << 20  # of texts that are encoded together
-BATCH_TEXTS = 1_024
+BATCH_CHARACTERS = 1 << 23  # of texts that are encoded together: the more, the fewer words differ among them
+BATCH_TEXTS = 1 << 16
 PARTS = 1 << 32  # of which a text is drawn into one
+UNEVEN = f"^ |  | $|{space_class(char for char in WHITE_SPACE if char != ' ')}"  # white space beside one space a word
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +69,27 @@ def encoded_texts(
                 changed.add("line breaks of a document, which the text tokenizer makes spaces", key)
         yield EncodedTexts(
             keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
-            held_out=np.array([is_held_out(text, validation) for _, text in batch], dtype=bool)[kept],
+            held_out=are_held_out([text for _, text in batch], validation)[kept],
             counts=counts[kept],
             tokens=tokens,
         )
 
 
-def is_held_out(text: str, validation: float) -> bool:
-    """Assign a text to training or validation by its hash, so that equal texts fall into the same split.
+def are_held_out(texts: Sequence[str], validation: float) -> npt.NDArray[np.bool_]:
+    """Assign texts to training or validation by their hashes, so that equal texts fall into the same split.
 
     Args:
-        text: text of a document; its white space does not count.
+        texts: texts of documents (D,); their white space does not count.
         validation: share of the texts that goes to validation.
+
+    Returns:
+        Whether each text belongs to validation (D,).
     """
-    return validation > 0 and name_key(" ".join(text.split())) >> 32 < validation * PARTS
+    if validation <= 0 or not texts:
+        return np.zeros(len(texts), dtype=bool)
+    uneven = pc.match_substring_regex(pa.array(texts, pa.large_string()), UNEVEN).to_pylist()
+    plain = (" ".join(text.split()) if spaced else text for text, spaced in zip(texts, uneven, strict=True))
+    return np.array([name_key(text) >> 32 < validation * PARTS for text in plain], dtype=bool)
 
 
 def _batches(texts: Iterable[Text]) -> Iterator[Sequence[Text]]:

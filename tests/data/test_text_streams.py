@@ -14,7 +14,7 @@ from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.text_documents import encoded_texts, is_held_out
+from spiritlm_pl.data.text_documents import are_held_out, encoded_texts
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.streams import SpeechLayout
@@ -159,10 +159,12 @@ def test_any_share_can_be_held_out() -> None:
     """Of many texts few are enough; equal texts are held out together, whatever their spaces."""
     texts = [f"text {number}" for number in range(200_000)]
     for share in (0.01, 0.00005):
-        assert sum(is_held_out(text, share) for text in texts) / len(texts) == pytest.approx(
-            share, rel=0.4 + 1e-6 / share
-        )
-    assert all(is_held_out(text, 0.01) == is_held_out(f" {text.replace(' ', '  ')}\n", 0.01) for text in texts[:500])
+        assert are_held_out(texts, share).mean() == pytest.approx(share, rel=0.4 + 1e-6 / share)
+    expected = are_held_out(texts[:500], 0.1)
+    for spaces in (" ", "  ", "\n", " \u3000", "\t", "\x1f"):
+        spaced = [text.replace(" ", spaces) for text in texts[:500]]
+        assert (are_held_out(spaced, 0.1) == expected).all()
+        assert (are_held_out([f"{spaces}{text}{spaces}" for text in spaced], 0.1) == expected).all()
 
 
 def test_a_mixture_of_sources_goes_on_exactly(inputs: Path) -> None:

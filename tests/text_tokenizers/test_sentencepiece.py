@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
-from spiritlm_pl.text_tokenizers.flat import FlatEncoder
+from spiritlm_pl.text_tokenizers.flat import WHITE_SPACE, FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -25,13 +25,19 @@ def test_sentencepiece_models_give_flat_ids(tmp_path, prefix, monkeypatch):
     )
     text = TextTokenizer.load(tmp_path)
     monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.MOST_WORDS", 3)
-    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.LONGEST_WORD", 4)
+    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.MOST_IDS", 20)
     encoder, texts = FlatEncoder(text), TEXTS
     for _ in range(2):
         counts, ids = encoder.encode(texts)
         assert encoder.cuts and ids.tolist() == [token for one in texts for token in text.encode(one)]
         assert counts.tolist() == [len(text.encode(one)) for one in texts]
-    assert all(len(word) <= 4 for word in encoder._words)
+    spaced = [f"a{space}{space}b{space} c{space}" for space in WHITE_SPACE]
+    for one in (spaced, ["", *spaced], spaced[:0], [""]):
+        counts, ids = encoder.encode(one)
+        expected = [text.encode(string) for string in one]
+        assert counts.tolist() == list(map(len, expected)) and ids.tolist() == [
+            token for ids in expected for token in ids
+        ]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
