@@ -14,7 +14,7 @@ from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus
 from spiritlm_pl.runtime.provenance import file_sha256
 
 FORMAT = 1  # of runs and records; another number if a later version makes others of the same inputs
-SMALLEST_TASK, LARGEST_TASK = 1 << 20, 1 << 26  # bytes of input
+SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input
 WANTED_TASKS = 64
 
 
