@@ -13,7 +13,7 @@ from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, 
 from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus
 from spiritlm_pl.runtime.provenance import file_sha256
 
-FORMAT = 1  # of runs and records; another number if a later version makes others of the same inputs
+FORMAT = 2  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input
 WANTED_TASKS = 64
 
@@ -75,10 +75,12 @@ def _inputs(
     corpora: Mapping[str, Sequence[UnitCorpus]], texts: Mapping[str | None, TextSource], piece_bytes: int
 ) -> Iterator[Input]:
     number = 0
+    places: dict[Path, int] = {}
     for split, members in corpora.items():
         for corpus in members:
+            place = places.setdefault(corpus.folder.parent, len(places))
             for part, file in enumerate(corpus.manifest["files"]):
-                yield UnitPart(number, file["bytes"], str(corpus.folder.parent), split, part)
+                yield UnitPart(number, file["bytes"], str(corpus.folder.parent), split, part, place)
                 number += 1
     for name, source in texts.items():
         for piece in source.pieces(piece_bytes):

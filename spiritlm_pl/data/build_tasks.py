@@ -65,6 +65,7 @@ class UnitPart:
         folder: folder of the tokenised corpus.
         split: split of the corpus.
         part: number of the part.
+        corpus: number of the corpus among all of the build.
     """
 
     number: int
@@ -72,6 +73,7 @@ class UnitPart:
     folder: str
     split: str
     part: int
+    corpus: int
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class TaskReader(OpensForItself):
 
     def _of_part(self, part: UnitPart) -> Made:
         corpus = self._corpus(part.folder, part.split)
-        for kind, (table, seconds) in self._maker.documents(corpus.table(part.part), corpus.layout).items():
+        made = self._maker.documents(corpus.table(part.part), corpus.layout, part.corpus)
+        for kind, (table, seconds) in made.items():
             yield (part.split, kind), table, seconds
 
     def _of_piece(self, piece: TextPiece, skipped: Skipped, changed: Skipped, counts: Counter[str]) -> Made:

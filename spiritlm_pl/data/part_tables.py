@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from spiritlm_pl.data.documents import Documents, Integers, bounds, ragged_take
 from spiritlm_pl.data.merge import Ragged, check_streams, merge_many
-from spiritlm_pl.data.rng import name_key
+from spiritlm_pl.data.rng import derive_many, name_key
 from spiritlm_pl.data.utterances import ROUNDING
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -65,17 +65,20 @@ class PartTables:
         self.first_words: dict[str, list[int]] = {}  # words that begin an utterance have no space before them
         self.other_words: dict[str, list[int]] = {}
 
-    def documents(self, table: pa.Table, layout: SpeechLayout) -> dict[str, tuple[Documents, float]]:
+    def documents(self, table: pa.Table, layout: SpeechLayout, corpus: int = 0) -> dict[str, tuple[Documents, float]]:
         """Return the documents of each kind with their seconds of speech; kinds without documents are left out.
 
         Args:
             table: rows of a part, as `UnitCorpus` reads them.
             layout: streams of its tokenizer.
+            corpus: number of the corpus, by which utterances of equal ids in several corpora have different keys.
 
         Raises:
             ValueError: if the part lacks a stream of the vocabulary.
         """
         keys = np.array([name_key(name) for name in table["id"].to_pylist()], dtype=np.uint64)
+        if corpus:
+            keys = derive_many(keys, corpus)
         seconds = table["duration"].to_numpy()
         words = _lists(table["words"])
         texts = self._words(words)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.data.block_vocabulary import delimiters
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
@@ -264,43 +264,6 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
             build_blocks(**{**values, **options})
 
 
-class Delimiters:
-    """What `delimiters` asks of a text tokenizer."""
-
-    def __init__(self, bos: int | None, eos: int | None, opening: tuple[int, ...] = ()) -> None:
-        self.bos_id, self.eos_id, self.opening = bos, eos, opening
-
-
-OURS, ENDLESS, PUBLISHED = Delimiters(1, 2), Delimiters(None, None), Delimiters(1, 2, (1, 9))
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "end", "begin", "expected"),
-    [
-        (OURS, None, None, (2, None)),
-        (OURS, False, None, (None, None)),
-        (OURS, True, True, (2, 1)),
-        (ENDLESS, None, None, (None, None)),
-        (PUBLISHED, None, None, (None, None)),
-        (PUBLISHED, True, None, (2, None)),
-        (
-            ENDLESS,
-            True,
-            None,
-            "end_of_document must be false where the text tokenizer has no token for it, but is true",
-        ),
-        (ENDLESS, None, True, "begin_of_document must be false where the text tokenizer has no token for it"),
-        (PUBLISHED, None, True, "begin_of_document must be false for a published model, but is true for folder"),
-    ],
-)
-def test_documents_end_where_the_tokenizer_has_an_end(tokenizer, end, begin, expected) -> None:
-    if isinstance(expected, str):
-        with pytest.raises(ValueError, match=expected):
-            delimiters(None, tokenizer, "folder", end, begin)
-    else:
-        assert tuple(delimiters(None, tokenizer, "folder", end, begin).values()) == expected
-
-
 def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
     build_blocks([str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks"))
@@ -402,3 +365,16 @@ def test_folders_of_one_name_in_other_working_directories_are_not_confused(
         run(["train-text-tokenizer", "tokenizer", "--units", "[units]"])
         made = build_blocks(["units"], "tokenizer", "blocks")
         assert made["train/speech"]["speech_tokens"] == len(words)
+
+
+def test_utterances_of_equal_ids_in_several_corpora_are_documents_of_their_own(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    shutil.copytree(units, tmp_path / "other")
+    folders = [str(units), str(tmp_path / "other")]
+    made = build_blocks(folders, str(tmp_path / "tokenizer"), str(tmp_path / "blocks"))
+    (entry,) = read_manifest(tmp_path / "blocks/train/speech").blocks
+    keys = open_block(tmp_path / "blocks/train/speech", entry).keys.tolist()
+    assert made["train/speech"]["documents"] == len(keys) == len(set(keys))
+    build_blocks(folders[:1], str(tmp_path / "tokenizer"), str(tmp_path / "blocks"))
+    (entry,) = read_manifest(tmp_path / "blocks/train/speech").blocks
+    assert set(open_block(tmp_path / "blocks/train/speech", entry).keys.tolist()) < set(keys)
