@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 IDENTITY_FILE = "build.json"
 RECORDS, PROCESSES, FAILED = "records", "processes", "failed.txt"
 POLL_SECONDS = 0.2
+TOLD_AGAIN = 10.0  # seconds in which a failed process looks whether its message is still there
 TOLD_EVERY = 60.0  # seconds of waiting between two messages
 ALL_ARE_WORTH_IT = 1 << 30  # each part is worth a process
 
@@ -96,11 +97,21 @@ class Workplace:
         shutil.rmtree(self.records)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the other processes of an error, so that none waits for this one."""
-        if self.size > 1:
-            with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
-                told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
-                temporary.write_text(told, encoding="utf-8")
+        """Tell the other processes of an error, so that none waits for this one.
+
+        A first process that begins late removes what it finds, so that it is told again for some time.
+        """
+        if self.size == 1 or isinstance(error, ChildProcessError):  # which another process has told
+            return
+        end = time.monotonic() + TOLD_AGAIN if self.rank else 0.0
+        while True:
+            if not (self.folder / FAILED).is_file():
+                with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
+                    told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
+                    temporary.write_text(told, encoding="utf-8")
+            if time.monotonic() > end:
+                return
+            time.sleep(POLL_SECONDS)
 
     def _is_known(self) -> bool:
         """Whether the first process has seen this one, which says that it is there until then."""

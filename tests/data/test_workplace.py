@@ -14,6 +14,7 @@ from spiritlm_pl.data.workplace import Workplace
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workplace, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(workplace, "TOLD_AGAIN", 1.5)
 
 
 def job(folder: Path, size: int, stages: list[int], before: Callable[[int], None] = lambda rank: None) -> list[str]:
@@ -91,6 +92,15 @@ def test_an_error_ends_all_processes_and_is_told(tmp_path: Path) -> None:
     ended = job(tmp_path, 3, [6, 1], broken)
     assert ended[2] == "ValueError: no such disk"
     assert ended[0] == ended[1] == "ChildProcessError: process 2 has failed: ValueError: no such disk"
+
+
+def test_a_process_that_fails_before_the_first_one_begins_is_not_waited_for(tmp_path: Path) -> None:
+    def late_or_broken(rank: int) -> None:
+        if rank == 1:
+            raise ValueError("no such disk")
+        threading.Event().wait(0.3)
+
+    assert job(tmp_path, 2, [6, 1], late_or_broken)[0].endswith("process 1 has failed: ValueError: no such disk")
 
 
 def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
