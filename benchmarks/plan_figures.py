@@ -1,8 +1,9 @@
 """Figures for `spiritlm plan`: CPU time and bytes of unit shards and blocks, for an utterance, a unit and a word.
 
-    python benchmarks/plan_figures.py [--utterances 8000] [--repeats 15]
+    python benchmarks/plan_figures.py [--units 2400000] [--repeats 8]
 
-Utterances of several lengths are made up, with and without words, written as unit shards and built into blocks. What an
+Utterances of several lengths are made up, with and without words, written as unit shards and built into blocks, as many
+units of each length, since large arrays take longer for a unit than small ones. What an
 utterance, a unit and a word cost is fitted to all of them, in relative terms. Utterances of 11 seconds are measured as
 well, and what the fitted figures say of them is compared with it. Times are CPU seconds, the best of the repeats.
 """
@@ -23,7 +24,7 @@ from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 BUILDING = ("block_utterance", "block_unit", "block_aligned", "block_aligned_unit", "block_word")
 PART = 1_000
-SHAPES = ((60, 0), (400, 0), (60, 10), (400, 10), (60, 60), (400, 60))  # units and words of an utterance
+SHAPES = ((60, 0), (400, 0), (60, 10), (400, 10), (90, 60), (400, 60))  # units and words of an utterance
 CHECKED = (209, 32)  # of an utterance of 11 s
 FRAME_RATE = 25.0
 LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=FRAME_RATE)
@@ -41,20 +42,24 @@ class MadeUp:
         self.chances = chances / chances.sum()
 
     def utterance(self, name: str, units: int, words: int) -> UnitUtterance:
-        """Make up one utterance; its units last 1.3 frames on average."""
+        """Make up one utterance of about so many units, which last 1.3 frames on average, and words."""
+        scale = self.rng.uniform(0.7, 1.3)
+        units, words = round(units * scale), round(words * scale)
         frames = int(units * 1.3)
-        seconds = frames / FRAME_RATE
+        seconds = frames / FRAME_RATE + self.rng.integers(0, 640) / 16_000
         said = [self.lexicon[place] for place in self.rng.choice(len(self.lexicon), words, p=self.chances)]
-        times = np.sort(self.rng.integers(0, int(seconds * 100), words)) / 100
+        starts = np.sort(self.rng.choice(int(seconds * 50), words, replace=False)) / 50  # as an aligner of 50 Hz
+        ends = starts + self.rng.integers(1, 20, words) / 50
         codes = (np.cumsum(self.rng.integers(1, 501, units)) % 501).astype(np.uint16)  # neighbours differ
         return UnitUtterance(
             id=name,
             duration=seconds,
             text=" ".join(said),
-            words=tuple(TimedWord(word, time, time + 0.2) for word, time in zip(said, times.tolist(), strict=True)),
+            words=tuple(TimedWord(*word) for word in zip(said, starts.tolist(), ends.tolist(), strict=True)),
             units=codes,
             unit_starts=np.sort(self.rng.choice(frames, units, replace=False)).astype(np.uint32),
             num_frames=frames,
+            custom={"story": name},
         )
 
     def write(self, folder: Path, number: int, units: int, words: int) -> float:
@@ -104,25 +109,26 @@ def costs_of(units: int, words: int) -> list[float]:
 def main() -> None:
     """Measure, print the figures, and check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=8_000)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--units", type=int, default=2_400_000, help="number of units in each corpus")
+    parser.add_argument("--repeats", type=int, default=8)
     options = parser.parse_args()
-    made, number = MadeUp(), options.utterances
+    made = MadeUp()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         texts = [" ".join(made.rng.choice(made.lexicon, 20)) for _ in range(3000)]
         train_text_tokenizer(texts, 4000).save(folder / "text")
         made.write(folder / "one", PART, 10, 1)
         shapes = {"one": (10, 1)} | {f"{units}-{words}": (units, words) for units, words in (*SHAPES, CHECKED)}
+        numbers = {name: -(-options.units // (units * PART)) * PART for name, (units, _) in shapes.items()}
         bytes_each = {
-            name: made.write(folder / name, number, *shape) for name, shape in shapes.items() if name != "one"
+            name: made.write(folder / name, numbers[name], *shape) for name, shape in shapes.items() if name != "one"
         }
         rounds = [{name: cpu_seconds(folder, name) for name in shapes} for _ in range(options.repeats)]
         best = {name: min(one[name] for one in rounds) for name in shapes}
         slices = slice_seconds(folder, options.repeats)
     sizes, times = {}, {}
     for name, size in bytes_each.items():
-        seconds = (best[name] - best["one"]) / (number - PART)
+        seconds = (best[name] - best["one"]) / (numbers[name] - PART)
         sizes[shapes[name]], times[shapes[name]] = size, seconds
         print(f"{name:>7} units, words: {size:6.0f} bytes, {1e6 * seconds:6.1f} us an utterance")
     measured_size, measured_time = sizes.pop(CHECKED), times.pop(CHECKED)

@@ -9,9 +9,9 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from spiritlm_pl.cli.parser import look
 from spiritlm_pl.lm.base_model import checkpoint_config
-from spiritlm_pl.lm.cost import ModelSize, model_size, tokens_per_second
+from spiritlm_pl.lm.cost import model_size, tokens_per_second
 from spiritlm_pl.lm.flops import training_flops
-from spiritlm_pl.planning.checkpoints import Checkpoints
+from spiritlm_pl.planning.checkpoints import STATE_WIDTH, Checkpoints
 from spiritlm_pl.planning.data_path import Corpus, data_path
 from spiritlm_pl.planning.figures import Figures
 from spiritlm_pl.planning.tables import GB, checkpoint_table, data_table, memory_table, network_table
@@ -117,7 +117,20 @@ def plan(
         if not (isfinite(speed) and speed > 0):
             raise ValueError(f"{name} must be above 0, but is {speed:g} instead")
     counts = gpus or [1, 8, 64]
-    found, size = Figures.load(figures), model_size(_config(model))
+    own_figures, size = Figures.load(figures), model_size(_config(model))
+    speed_pair = [tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again) for again in (False, True)]
+    memories = [memory_table(size, count, gpu_memory, rows, row_length) for count in counts]  # checks the counts
+    batches = [ceil(tokens_per_step / (count * rows * row_length)) for count in counts]
+    seconds = [(one * rows * row_length / speed_pair[0], one * rows * row_length / speed_pair[1]) for one in batches]
+    network = network_table(size, [*zip(counts, batches, strict=True)], network_speed * GB, seconds)
+    checkpoints = [
+        Checkpoints(parameters=size.parameters, gpus=count, kept=kept_checkpoints, bandwidth=disk_speed * GB)
+        for count in counts
+    ]
+    step_seconds = [kept for kept, _ in seconds]
+    saving = checkpoint_table([*zip(checkpoints, step_seconds, strict=True)], checkpoint_every)
+    data = data_table(data_path(corpus, own_figures, size.vocabulary), cores)
+
     console = Console(width=WIDTH, highlight=False)
     operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
     console.print(
@@ -125,9 +138,8 @@ def plan(
         f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
         "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
-    speed_pair = [tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again) for again in (False, True)]
-    for count in counts:
-        console.print(memory_table(size, count, gpu_memory, rows, row_length))
+    for count, table in zip(counts, memories, strict=True):
+        console.print(table)
         for name, speed in zip(("kept layers:", "recomputed:"), speed_pair, strict=True):
             hours = steps * tokens_per_step / (speed * count) / 3600
             console.print(
@@ -135,20 +147,17 @@ def plan(
                 f"{hours * count:,.0f} GPU hours"
             )
         console.print()
-    batches = [ceil(tokens_per_step / (count * rows * row_length)) for count in counts]
-    seconds = [(one * rows * row_length / speed_pair[0], one * rows * row_length / speed_pair[1]) for one in batches]
-    console.print(network_table(size, [*zip(counts, batches, strict=True)], network_speed * GB, seconds))
+    console.print(network)
     for count, one in zip(counts, batches, strict=True):
         if (tokens := count * one * rows * row_length) != tokens_per_step:
             console.print(f"{count} GPUs: {tokens:,} tokens a step, since batches are whole")
-    checkpoints = [
-        Checkpoints(parameters=size.parameters, gpus=count, kept=kept_checkpoints, bandwidth=disk_speed * GB)
-        for count in counts
-    ]
-    console.print(checkpoint_table([*zip(checkpoints, (pair[0] for pair in seconds), strict=True)], checkpoint_every))
+    console.print()
+    console.print(saving)
+    if size.tied:
+        console.print(f"FSDP2 writes tied embeddings twice: {STATE_WIDTH * size.input_layer / GB:,.1f} GB more")
     console.print(f"exported model, in bf16: {checkpoints[0].export / GB:,.1f} GB\n")
-    console.print(data_table(data_path(corpus, found, size.vocabulary), cores))
-    console.print(f"figures measured on {found.machine}")
+    console.print(data)
+    console.print(f"figures measured on {own_figures.machine}")
     if model == "llama-2-7b":
         console.print(PUBLISHED)
 

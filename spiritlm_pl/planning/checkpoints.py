@@ -32,7 +32,7 @@ class Checkpoints:
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, but is {value} instead")
         if not self.bandwidth > 0:
-            raise ValueError(f"disk_bandwidth must be above 0, but is {self.bandwidth / 1e9:g} instead")
+            raise ValueError(f"disk_speed must be above 0, but is {self.bandwidth / 1e9:g} instead")
 
     @property
     def size(self) -> int:

@@ -58,10 +58,10 @@ def network_table(
         bandwidth: bytes a second that a GPU sends, while it receives as many.
         seconds: time in which a step computes, for each of `steps`, without and with recomputed layers.
     """
-    title = f"Network: GB of a step, and seconds at {bandwidth / GB:g} GB/s a GPU beside those of computing"
+    title = f"Network: GB and seconds of a step, with {bandwidth / GB:g} GB/s a GPU"
     table = _table(title, "", "weights", "grads", "a GPU sends", "all send", "sending", "computing")
     for (gpus, batches), (kept_seconds, recomputed_seconds) in zip(steps, seconds, strict=True):
-        table.add_row(f"{gpus} GPU{'s' if gpus > 1 else ''} x {batches}")
+        table.add_row(f"{_count(gpus, 'GPU', 's')}, {_count(batches, 'batch', 'es')}")
         engines: tuple[tuple[str, Traffic, float], ...] = (
             ("ZeRO-3", zero3(size, gpus, batches, False), kept_seconds),
             ("  recomp.", zero3(size, gpus, batches, True), recomputed_seconds),
@@ -113,6 +113,10 @@ def _table(title: str, first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _count(number: int, name: str, ending: str) -> str:
+    return f"{number} {name}{ending if number > 1 else ''}"
 
 
 def _amount(value: float) -> str:

@@ -1,7 +1,7 @@
 """Trains a miniature over several processes, and measures what a step sends; started by test_traffic.py.
 
-Usage: traffic_worker.py FOLDER ENGINE RANKS BATCHES RECOMPUTE BF16
-ENGINE is zero3 or fsdp2. Writes FOLDER/measured.json (rank zero), and a checkpoint into FOLDER/checkpoint.
+Usage: traffic_worker.py FOLDER ENGINE RANKS BATCHES RECOMPUTE BF16 TIED
+ENGINE is zero3, fsdp2, or lightning for one process. Rank zero writes FOLDER/measured.json, and all FOLDER/checkpoint.
 """
 
 import json
@@ -133,20 +133,25 @@ class Measure(Callback):
             self.counts.at(trainer.global_step, self.folder)
 
 
+def train_alone(folder: Path, ranks: int, batches: int, config: LanguageModelConfig) -> None:
+    train(folder, batches, config, devices=ranks)
+
+
 def train_zero3(folder: Path, ranks: int, batches: int, config: LanguageModelConfig) -> None:
-    bf16 = config.dtype == "bfloat16"
     strategy = Zero3Strategy(persistent_below=1000, pin_memory=False, bucket_size=100_000)
     zero = strategy.config["zero_optimization"]
     zero["stage3_max_reuse_distance"] = zero["stage3_max_live_parameters"] = KEPT_DISTANCE
+    train(folder, batches, config, devices=ranks, strategy=strategy, callbacks=[Measure(Counts(), folder, batches)])
+
+
+def train(folder: Path, batches: int, config: LanguageModelConfig, **more: Any) -> None:
     trainer = lightning.Trainer(
         accelerator="cpu",
-        devices=ranks,
         max_steps=LAST + 1,
-        strategy=strategy,
-        precision="bf16-true" if bf16 else "32-true",
+        precision="bf16-true" if config.dtype == "bfloat16" else "32-true",
         accumulate_grad_batches=batches,
         gradient_clip_val=1.0,
-        callbacks=[Measure(Counts(), folder, batches)],
+        **more,
         use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,
@@ -187,11 +192,13 @@ def train_fsdp2_rank(rank: int, folder: Path, ranks: int, batches: int, config: 
 
 def main() -> None:
     folder, engine = Path(sys.argv[1]), sys.argv[2]
-    ranks, batches, recompute, bf16 = map(int, sys.argv[3:])
+    ranks, batches, recompute, bf16, tied = map(int, sys.argv[3:])
     config = LanguageModelConfig(
-        config=MODEL, gradient_checkpointing=bool(recompute), dtype="bfloat16" if bf16 else "float32"
+        config=MODEL | {"tie_word_embeddings": bool(tied)},
+        gradient_checkpointing=bool(recompute),
+        dtype="bfloat16" if bf16 else "float32",
     )
-    {"zero3": train_zero3, "fsdp2": train_fsdp2}[engine](folder, ranks, batches, config)
+    {"zero3": train_zero3, "fsdp2": train_fsdp2, "lightning": train_alone}[engine](folder, ranks, batches, config)
 
 
 if __name__ == "__main__":
