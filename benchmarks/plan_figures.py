@@ -26,6 +26,7 @@ BUILDING = ("block_utterance", "block_unit", "block_aligned", "block_aligned_uni
 PART = 1_000
 SHAPES = ((60, 0), (400, 0), (60, 10), (400, 10), (90, 60), (400, 60))  # units and words of an utterance
 CHECKED = (209, 32)  # of an utterance of 11 s
+CODES = 138  # of pitch, in 11 s
 FRAME_RATE = 25.0
 LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=FRAME_RATE)
 
@@ -41,8 +42,8 @@ class MadeUp:
         chances = 1 / np.arange(1, len(self.lexicon) + 1)
         self.chances = chances / chances.sum()
 
-    def utterance(self, name: str, units: int, words: int) -> UnitUtterance:
-        """Make up one utterance of about so many units, which last 1.3 frames on average, and words."""
+    def utterance(self, name: str, units: int, words: int, codes: int) -> UnitUtterance:
+        """Make up one utterance of about so many units, which last 1.3 frames on average, words and pitch codes."""
         scale = self.rng.uniform(0.7, 1.3)
         units, words = round(units * scale), round(words * scale)
         frames = int(units * 1.3)
@@ -50,23 +51,24 @@ class MadeUp:
         said = [self.lexicon[place] for place in self.rng.choice(len(self.lexicon), words, p=self.chances)]
         starts = np.sort(self.rng.choice(int(seconds * 50), words, replace=False)) / 50  # as an aligner of 50 Hz
         ends = starts + self.rng.integers(1, 20, words) / 50
-        codes = (np.cumsum(self.rng.integers(1, 501, units)) % 501).astype(np.uint16)  # neighbours differ
+        runs = (np.cumsum(self.rng.integers(1, 501, units)) % 501).astype(np.uint16)  # neighbours differ
         return UnitUtterance(
             id=name,
             duration=seconds,
             text=" ".join(said),
             words=tuple(TimedWord(*word) for word in zip(said, starts.tolist(), ends.tolist(), strict=True)),
-            units=codes,
+            units=runs,
             unit_starts=np.sort(self.rng.choice(frames, units, replace=False)).astype(np.uint32),
             num_frames=frames,
             custom={"story": name},
+            codes={"pitch": self.rng.integers(0, 64, round(codes * scale)).astype(np.uint16)} if codes else {},
         )
 
-    def write(self, folder: Path, number: int, units: int, words: int) -> float:
+    def write(self, folder: Path, number: int, units: int, words: int, codes: int = 0) -> float:
         """Write unit shards; return the bytes of an utterance."""
         size = 0
         for first in range(0, number, PART):
-            some = [self.utterance(f"u{first + place:08d}", units, words) for place in range(PART)]
+            some = [self.utterance(f"u{first + place:08d}", units, words, codes) for place in range(PART)]
             size += write_part(folder / "train", first // PART, some, "made up").stat().st_size
         finish_folder(folder / "train", ["made up"] * -(-number // PART), layout=LAYOUT, provenance={})
         return size / number
@@ -123,6 +125,7 @@ def main() -> None:
         bytes_each = {
             name: made.write(folder / name, numbers[name], *shape) for name, shape in shapes.items() if name != "one"
         }
+        with_pitch = made.write(folder / "pitch", 4 * PART, *CHECKED, codes=CODES)
         rounds = [{name: cpu_seconds(folder, name) for name in shapes} for _ in range(options.repeats)]
         best = {name: min(one[name] for one in rounds) for name in shapes}
         slices = slice_seconds(folder, options.repeats)
@@ -138,6 +141,7 @@ def main() -> None:
         print(f"{name}: {value:.3g}")
     for name, value in zip(BUILDING, build, strict=True):
         print(f"{name}: {value:.3g}")
+    print(f"shard_code: {(with_pitch - measured_size) / CODES:.3g}")
     print(f"block_slice: {slices:.3g}")
     units, words = CHECKED
     size = float(np.dot(shard, [1, units, words])) / measured_size

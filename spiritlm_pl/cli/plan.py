@@ -150,8 +150,7 @@ def plan(
     console.print(network)
     for count, one in zip(counts, batches, strict=True):
         if (tokens := count * one * rows * row_length) != tokens_per_step:
-            console.print(f"{count} GPUs: {tokens:,} tokens a step, since batches are whole")
-    console.print()
+            console.print(f"{count} GPUs: {tokens:,} tokens a step, since batches are whole\n")
     console.print(saving)
     if size.tied:
         console.print(f"FSDP2 writes tied embeddings twice: {STATE_WIDTH * size.input_layer / GB:,.1f} GB more")

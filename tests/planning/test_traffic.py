@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoConfig
 
 from spiritlm_pl.cli.plan import PRESETS
-from spiritlm_pl.lm.cost import ModelSize, model_size
+from spiritlm_pl.lm.cost import model_size
 from spiritlm_pl.planning.checkpoints import Checkpoints
 from spiritlm_pl.planning.traffic import Traffic, fsdp2, zero3
 
