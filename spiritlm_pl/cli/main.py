@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("spiritlm_pl.cli.serve:serve", "a page and an HTTP API to talk with a model"),
     "evaluate": ("spiritlm_pl.cli.evaluate:COMMANDS", "measure what a stage has learnt, on held-out data"),
     "benchmark": ("spiritlm_pl.cli.benchmark:COMMANDS", "published benchmarks: list, run, report"),
-    "plan": ("spiritlm_pl.cli.plan:plan", "memory and time of a model on given GPUs"),
+    "plan": ("spiritlm_pl.cli.plan:plan", "what a training takes: GPUs, network, checkpoints, data"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
 }
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it

@@ -1,14 +1,20 @@
-"""`spiritlm plan`: memory and time of training a model on given GPUs."""
+"""`spiritlm plan`: memory, time, network, checkpoints and data path of training a model on given GPUs."""
 
+from math import ceil, isfinite
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from transformers import AutoConfig, PreTrainedConfig
 
+from spiritlm_pl.cli.parser import look
 from spiritlm_pl.lm.base_model import checkpoint_config
-from spiritlm_pl.lm.cost import GIB, Memory, ModelSize, memory, model_size, tokens_per_second
+from spiritlm_pl.lm.cost import model_size, tokens_per_second
 from spiritlm_pl.lm.flops import training_flops
+from spiritlm_pl.planning.checkpoints import STATE_WIDTH, Checkpoints
+from spiritlm_pl.planning.data_path import Corpus, data_path
+from spiritlm_pl.planning.figures import Figures
+from spiritlm_pl.planning.tables import GB, checkpoint_table, data_table, memory_table, network_table
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,11 +45,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PUBLISHED = (
-    "Published (arXiv 2402.05755, App. A): Llama 2 7B, 64 x A100-80GB, 4 rows of 4096 a GPU: 21k A100 hours,\n"
-    "about 2.8k tokens/s/GPU (so 200k steps of 1M tokens), 36 % MFU (6 operations a parameter, no attention)."
+    "Published (arXiv 2402.05755, App. A): Llama 2 7B, 64 x A100-80GB, 4 rows of 4096\n"
+    "a GPU: 21k A100 hours, about 2.8k tokens/s/GPU (so 200k steps of 1M tokens),\n"
+    "36 % MFU (6 operations a parameter, no attention)."
 )
+WIDTH = 80
+CORPUS = Corpus()
+GROUPS = {
+    "model and training": ("model", "rows", "row_length", "steps", "tokens_per_step"),
+    "machines": ("gpus", "gpu_memory", "peak_tflops", "mfu", "network_speed"),
+    "checkpoints": ("disk_speed", "checkpoint_every", "kept_checkpoints"),
+    "data path": ("corpus", "cores", "figures"),
+}
 
 
+@look(groups=GROUPS)
 def plan(
     model: str = "llama-2-7b",
     gpus: list[int] | None = None,
@@ -54,13 +70,23 @@ def plan(
     tokens_per_step: int = 1_048_576,
     peak_tflops: float = 312.0,
     mfu: float = 0.40,
+    network_speed: float = 25.0,
+    disk_speed: float = 5.0,
+    checkpoint_every: int = 1000,
+    kept_checkpoints: int = 3,
+    corpus: Corpus = CORPUS,
+    cores: int = 64,
+    figures: Path | None = None,
 ) -> None:
-    """Print what a model needs on each number of GPUs, by ZeRO stage, and how long it trains.
+    """Print what a training takes: memory and time of GPUs, network, checkpoints, and the way of the data.
+
+    docs/multi-node.md explains every line.
 
     Examples:
         spiritlm plan
-        spiritlm plan --model llama-2-7b --gpus '[8, 64]'
+        spiritlm plan --model llama-2-7b --gpus '[8, 64, 512]' --network-speed 50
         spiritlm plan --model HuggingFaceTB/SmolLM2-135M --gpu-memory 24 --rows 8
+        spiritlm plan --corpus.hours 1000 --corpus.aligned_hours 1000 --corpus.text_tokens 1e9 --cores 16
 
     Args:
         model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name.
@@ -70,75 +96,70 @@ def plan(
         row_length: number of tokens in a row.
         steps: number of optimizer steps of the training.
         tokens_per_step: tokens of one optimizer step over all GPUs.
-        peak_tflops: peak speed of one GPU in bf16, in TFLOPS: 312 for A100, 989 for H100.
+        peak_tflops: peak speed of one GPU in bf16, in TFLOPS: 312 for A100, 989 for H100 and H200.
         mfu: share of the peak speed that the model reaches, attention included, in (0, 1]; 0.40 is the published run's.
+        network_speed: GB a second that each GPU sends to other GPUs, while it receives as many; 25 is 200 Gb/s.
+        disk_speed: GB a second that all GPUs together write to the disk of checkpoints.
+        checkpoint_every: number of steps from one checkpoint to the next.
+        kept_checkpoints: number of checkpoints that are kept.
+        corpus: amounts of speech and text; the published ones by default.
+        cores: number of CPU cores that tokenise and build blocks.
+        figures: YAML file with figures of your own machine in place of the package's planning/figures.yaml.
     """
     if not 0 < mfu <= 1:
         raise ValueError(f"mfu must be in (0, 1], but is {mfu} instead")
-    size = model_size(_config(model))
+    limits = {"steps": steps, "tokens_per_step": tokens_per_step, "cores": cores}
+    for name, value in limits.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value} instead")
+    speeds = {"gpu_memory": gpu_memory, "peak_tflops": peak_tflops, "network_speed": network_speed}
+    for name, speed in (speeds | {"disk_speed": disk_speed}).items():
+        if not (isfinite(speed) and speed > 0):
+            raise ValueError(f"{name} must be above 0, but is {speed:g} instead")
+    counts = gpus or [1, 8, 64]
+    own_figures, size = Figures.load(figures), model_size(_config(model))
+    speed_pair = [tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again) for again in (False, True)]
+    memories = [memory_table(size, count, gpu_memory, rows, row_length) for count in counts]  # checks the counts
+    batches = [ceil(tokens_per_step / (count * rows * row_length)) for count in counts]
+    seconds = [(one * rows * row_length / speed_pair[0], one * rows * row_length / speed_pair[1]) for one in batches]
+    network = network_table(size, [*zip(counts, batches, strict=True)], network_speed * GB, seconds)
+    checkpoints = [
+        Checkpoints(parameters=size.parameters, gpus=count, kept=kept_checkpoints, bandwidth=disk_speed * GB)
+        for count in counts
+    ]
+    step_seconds = [kept for kept, _ in seconds]
+    saving = checkpoint_table([*zip(checkpoints, step_seconds, strict=True)], checkpoint_every)
+    data = data_table(data_path(corpus, own_figures, size.vocabulary), cores)
+
+    console = Console(width=WIDTH, highlight=False)
     operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
-    console = Console(width=116)
     console.print(
-        "layers: what the backward pass keeps; recomp.: the same with gradient checkpointing; host: offloaded\n"
-        f"{model}: {size.parameters / 1e9:.2f} G parameters, {operations / 1e9:.1f} GFLOP a token in training "
-        f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), rows {rows} x {row_length} a GPU"
+        f"{model}: {size.parameters / 1e9:.2f} G parameters, {operations / 1e9:.1f} GFLOP a token in training\n"
+        f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
+        "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
-    for count in gpus or [1, 8, 64]:
-        console.print(_memory_table(size, count, gpu_memory, rows, row_length))
-        _print_time(console, size, count, row_length, steps, tokens_per_step, peak_tflops, mfu)
+    for count, table in zip(counts, memories, strict=True):
+        console.print(table)
+        for name, speed in zip(("kept layers:", "recomputed:"), speed_pair, strict=True):
+            hours = steps * tokens_per_step / (speed * count) / 3600
+            console.print(
+                f"{name:<13}{speed:,.0f} tokens/s/GPU; {steps / 1000:,.0f}k steps: {hours / 24:,.1f} days, "
+                f"{hours * count:,.0f} GPU hours"
+            )
+        console.print()
+    console.print(network)
+    for count, one in zip(counts, batches, strict=True):
+        if (tokens := count * one * rows * row_length) != tokens_per_step:
+            console.print(f"{count} GPUs: {tokens:,} tokens a step, since batches are whole\n")
+    console.print(saving)
+    if size.tied:
+        console.print(f"FSDP2 writes tied embeddings twice: {STATE_WIDTH * size.input_layer / GB:,.1f} GB more")
+    console.print(f"exported model, in bf16: {checkpoints[0].export / GB:,.1f} GB\n")
+    console.print(data)
+    console.print(f"figures measured on {own_figures.machine}")
     if model == "llama-2-7b":
         console.print(PUBLISHED)
 
 
 def _config(model: str) -> PreTrainedConfig:
     return AutoConfig.for_model(**PRESETS[model]) if model in PRESETS else checkpoint_config(model)
-
-
-def _memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_length: int) -> Table:
-    table = Table(title=f"{gpus} GPU{'s' if gpus > 1 else ''} of {capacity:.0f} GB, GiB each", title_justify="left")
-    for name in ("ZeRO", "weights", "grads", "Adam", "working", "layers", "sum", "recomp.", "sum", "host", "fits"):
-        table.add_column(name, justify="left" if name in ("ZeRO", "fits") else "right", no_wrap=True)
-    for stage, offload in ((0, False), (1, False), (2, False), (3, False), (3, True)):
-        kept, recomputed = (
-            memory(size, gpus, stage, rows, row_length, checkpointing, offload) for checkpointing in (False, True)
-        )
-        cells = (
-            kept.weights,
-            kept.gradients,
-            kept.optimizer,
-            kept.working,
-            kept.activations,
-            kept.gpu,
-            recomputed.activations,
-            recomputed.gpu,
-            kept.host,
-        )
-        name = f"{stage}+offload" if offload else str(stage)
-        table.add_row(name, *(f"{cell / GIB:.1f}" for cell in cells), _verdict(kept, recomputed, capacity))
-    return table
-
-
-def _verdict(kept: Memory, recomputed: Memory, capacity: float) -> str:
-    limit = capacity * 1e9 * 0.95  # allocators cannot use all memory, since they leave gaps
-    if kept.gpu <= limit:
-        return "yes"
-    return "recomputed" if recomputed.gpu <= limit else "no"
-
-
-def _print_time(
-    console: Console,
-    size: ModelSize,
-    gpus: int,
-    row_length: int,
-    steps: int,
-    tokens_per_step: int,
-    peak_tflops: float,
-    mfu: float,
-) -> None:
-    for recompute in (False, True):
-        speed = tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, recompute)
-        hours = steps * tokens_per_step / (speed * gpus) / 3600
-        console.print(
-            f"  {'with' if recompute else 'without'} gradient checkpointing: {speed:,.0f} tokens/s/GPU, "
-            f"{hours / 24:,.1f} days, {hours * gpus:,.0f} GPU hours for {steps / 1000:,.0f}k steps"
-        )

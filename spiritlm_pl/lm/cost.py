@@ -34,6 +34,10 @@ class ModelSize:
         feed_forward: width of the feed-forward network.
         vocabulary: rows of the embedding.
         largest_layer: parameters of a layer or of the output layer, whichever has more.
+        layer_parameters: parameters of all layers together.
+        input_layer: parameters of the embedding.
+        output_layer: parameters of the output layer.
+        tied: whether embedding and output layer are the same parameters, which count once in `parameters`.
     """
 
     parameters: int
@@ -45,6 +49,10 @@ class ModelSize:
     feed_forward: int
     vocabulary: int
     largest_layer: int
+    layer_parameters: int
+    input_layer: int
+    output_layer: int
+    tied: bool
 
 
 def model_size(config: PreTrainedConfig) -> ModelSize:
@@ -68,7 +76,7 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     key_value_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     layers = next(module for module in network.modules() if isinstance(module, torch.nn.ModuleList))
-    head = network.get_output_embeddings().weight.numel()
+    inputs, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
     return ModelSize(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         matrix_weights=matrix_weights(network),
@@ -78,7 +86,11 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
         key_value=key_value_heads * head_dim,
         feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
-        largest_layer=max(head, sum(parameter.numel() for parameter in layers[0].parameters())),
+        largest_layer=max(head.numel(), sum(parameter.numel() for parameter in layers[0].parameters())),
+        layer_parameters=sum(parameter.numel() for parameter in layers.parameters()),
+        input_layer=inputs.numel(),
+        output_layer=head.numel(),
+        tied=inputs is head,
     )
 
 

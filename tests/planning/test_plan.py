@@ -1,0 +1,60 @@
+"""`spiritlm plan` prints tables of 80 columns, and tells what it cannot plan before it prints anything."""
+
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.cli.main import USER_ERRORS, run
+
+
+def test_every_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["plan", "--gpus", "[1, 8, 64, 512]", "--tokens-per-step", "4194304", "--corpus.expressive", "true"])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+    for line in (
+        "1 GPU, 256 batches",
+        "64 GPUs, 4 batches",
+        "512 GPUs: 8,388,608 tokens a step, since batches are whole",
+    ):
+        assert line in printed
+    for title in (
+        "Memory of 1 GPU of 80 GB",
+        "Network: GB and seconds",
+        "Checkpoints of ZeRO-3 and FSDP2",
+        "Data path",
+    ):
+        assert title in printed
+    assert "64 GPUs: " not in printed  # its step has the tokens that were asked for
+
+
+def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("units: 0.01\nmachine: one H100")
+    corpus = ["--corpus.hours", "100", "--corpus.aligned_hours", "0", "--corpus.text_tokens", "1e9"]
+    options = ["--model", "smollm2-135m", "--gpus", "[8]", "--figures", str(tmp_path / "mine.yaml"), "--cores", "2"]
+    run(["plan", *options, *corpus])
+    printed = capsys.readouterr().out
+    [line] = [line.split() for line in printed.splitlines() if "predict" in line]
+    assert line[-3:-1] == ["1.0", "0.021"]  # 100 hours at a hundredth of real time, on two cores in days
+    assert "figures measured on one H100" in printed
+    assert "FSDP2 writes tied embeddings twice: 0.3 GB more" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpus", "[8, 0]"], "gpus must be at least 1, but is 0 instead"),
+        (["--rows", "0"], "rows must be at least 1, but is 0 instead"),
+        (["--steps", "0"], "steps must be at least 1, but is 0 instead"),
+        (["--cores", "0"], "cores must be at least 1, but is 0 instead"),
+        (["--network-speed", "0"], "network_speed must be above 0, but is 0 instead"),
+        (["--disk-speed", "-1"], "disk_speed must be above 0, but is -1 instead"),
+        (["--kept-checkpoints", "0"], "kept_checkpoints must be at least 1, but is 0 instead"),
+        (["--checkpoint-every", "0"], "checkpoint_every must be at least 1, but is 0 instead"),
+        (["--corpus.hours", "-1"], "hours must be at least 0, but is -1 instead"),
+        (["--figures", "missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_what_cannot_be_planned_is_told(capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
+    with pytest.raises(USER_ERRORS, match=message):
+        run(["plan", *options])
+    assert capsys.readouterr().out == ""
