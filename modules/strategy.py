@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from spiritlm_pl.modules.elastic import SHARDS, load_weights, make_universal, ranks_of, read_weights, restore_rest
@@ -211,7 +212,7 @@ def _make_anew(folder: Path) -> None:
 
 
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
-    """Return all weights of a network on the CPU, also of one sharded by ZeRO-3; every rank must call.
+    """Return all weights of a network on the CPU, also of one sharded by ZeRO-3 or FSDP2; every rank must call.
 
     Args:
         network: network whose weights are gathered, sharded or not.
@@ -233,6 +234,8 @@ def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
             with deepspeed.zero.GatheredParameters([value]):
                 if keep:
                     weights[name] = value.detach().to("cpu", copy=True)
-        elif keep:
-            weights[name] = value.detach().to("cpu")
+        else:
+            whole = value.full_tensor() if isinstance(value, DTensor) else value
+            if keep:
+                weights[name] = whole.detach().to("cpu")
     return weights if keep else None
