@@ -7,6 +7,8 @@ gathered, and layers compute, in bfloat16, as under ZeRO-3 with `bf16-true`. Gra
 
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +17,15 @@ from lightning import Trainer
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy
+from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
+from spiritlm_pl.interop.distributed import SHARDS, check_shards, readable, write_shards
 from spiritlm_pl.lm.forwards import weights_left_out
 from spiritlm_pl.modules.fsdp2_sharding import shard
+from spiritlm_pl.modules.sharded_saving import ShardSaving
 
 
 class GatheredInBfloat16(Precision):
@@ -31,7 +37,13 @@ class GatheredInBfloat16(Precision):
 class FSDP2Strategy(ModelParallelStrategy):
     """FSDP2 on CUDA over NCCL, or on CPU over gloo."""
 
-    def __init__(self, offload: bool = False, pin_memory: bool = True, gather_again: bool = True) -> None:
+    def __init__(
+        self,
+        offload: bool = False,
+        pin_memory: bool = True,
+        gather_again: bool = True,
+        save_in_background: bool = False,
+    ) -> None:
         """Set what is kept where.
 
         Args:
@@ -39,9 +51,13 @@ class FSDP2Strategy(ModelParallelStrategy):
             pin_memory: whether host memory of offloaded state is page-locked, which makes copies faster.
             gather_again: whether a layer's whole weights are freed after its forward, and gathered again for its
                 backward; False needs as much more memory as the whole model, and communicates a third less.
+            save_in_background: whether training goes on while a checkpoint is written, from a copy in the host's memory
+                that is as large as the rank's part.
         """
         super().__init__(tensor_parallel_size=1)
         self.offload, self.pin_memory, self.gather_again = offload, pin_memory, gather_again
+        self.save_in_background = save_in_background
+        self.saving: ShardSaving | None = None  # once the ranks have met
 
     @property
     def on_cpu(self) -> bool:
@@ -63,6 +79,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         if not self.on_cpu:
             self._process_group_backend = "cpu:gloo,cuda:nccl"
         super().setup_environment()
+        self.saving = ShardSaving(SHARDS, self.save_in_background)
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
@@ -102,3 +119,43 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     def model_to_device(self) -> None:
         """Leave the network where `setup` has put it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Save what each rank holds; the folder takes its name when it is whole.
+
+        Raises:
+            OSError: on every rank, if one of them cannot write its part. A folder of this name is unchanged then.
+        """
+        saving, target = cast(ShardSaving, self.saving), Path(self.broadcast(str(filepath)))
+        folder = saving.begin(target) / SHARDS
+        tensors = {"state_dict": checkpoint.pop("state_dict")}
+        for number, state in enumerate(checkpoint.pop("optimizer_states", ())):
+            tensors[f"optimizer_{number}"] = state
+        if not saving.waits and (self.on_cpu or self.offload):  # other state was copied to the host
+            tensors = tree_map_only(Tensor, Tensor.clone, tensors)
+        rest = BytesIO()
+        if self.is_global_zero:
+            torch.save(checkpoint, rest)
+        saving.save(target, partial(write_shards, tensors, rest.getvalue(), folder, saving.group))
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint that any number of ranks wrote.
+
+        Raises:
+            ValueError: if the checkpoint is damaged or of another strategy.
+        """
+        cast(ShardSaving, self.saving).finish()
+        checkpoint = Path(self.broadcast(str(checkpoint_path)))
+        check_shards(checkpoint)
+        with readable(checkpoint):
+            return super().load_checkpoint(checkpoint / SHARDS, weights_only)
+
+    def remove_checkpoint(self, filepath: Any) -> None:
+        """Remove a checkpoint when the one that was saved after it is whole."""
+        cast(ShardSaving, self.saving).afterwards(partial(super().remove_checkpoint, filepath), even_later=True)
+
+    def teardown(self) -> None:
+        """Write the last checkpoint to its end."""
+        if self.saving is not None:
+            self.saving.finish()
+        super().teardown()

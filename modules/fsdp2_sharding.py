@@ -1,6 +1,7 @@
 """Division of a language model by torch's FSDP2, layer by layer, with the weights of rank zero."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed
@@ -64,12 +65,12 @@ def _layers(network: PreTrainedModel, owners: Owners) -> Iterator[nn.Module]:
 def _fill(layer: nn.Module, owners: Owners, device: torch.device) -> None:
     """Put what FSDP2 has not yet divided of a layer on the device, with the content of rank zero."""
     for module in layer.modules():
-        for values in (module._parameters, module._buffers):
-            for name, value in values.items():
-                if value is not None and id(value) in owners:
-                    whole = _from_rank_zero(value, device)
-                    for owner, own_name in owners.pop(id(value)):
-                        (owner._parameters if values is module._parameters else owner._buffers)[own_name] = whole
+        for value in [*module._parameters.values(), *module._buffers.values()]:
+            if value is not None and id(value) in owners:
+                whole = _from_rank_zero(value, device)
+                for owner, name in owners.pop(id(value)):
+                    values: dict[str, Any] = owner._parameters if name in owner._parameters else owner._buffers
+                    values[name] = whole
 
 
 def _from_rank_zero(value: Tensor, device: torch.device) -> Tensor:

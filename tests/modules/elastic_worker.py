@@ -1,11 +1,12 @@
-"""Trains a tiny LM on blocks under ZeRO-3; started on several numbers of ranks by test_elastic.py.
+"""Trains a tiny LM on blocks under ZeRO-3 or FSDP2; started on several numbers of ranks by tests and a benchmark.
 
 Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE ...]
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
 fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
 die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
-measure=1 (validate the newest checkpoint instead, and print the loss).
+measure=1 (validate the newest checkpoint instead, and print the loss), engine=fsdp2 (instead of zero3), export=1 (to
+FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the backward pass).
 """
 
 import errno
@@ -13,11 +14,13 @@ import json
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
@@ -25,6 +28,7 @@ from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamCon
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Cosine
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import newest_checkpoint
@@ -92,13 +96,36 @@ class Beginning(Callback):
         if trainer.global_step > 0:
             trainer.save_checkpoint(Path(sys.argv[1]) / f"start-{trainer.world_size}")
         else:
-            import deepspeed
-
             frozen = [parameter for parameter in pl_module.parameters() if not parameter.requires_grad]
             for parameter in frozen:
-                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                    if trainer.is_global_zero:
-                        torch.nn.init.normal_(parameter.data, std=0.1, generator=torch.Generator().manual_seed(5))
+                with whole(parameter) as values:
+                    torch.nn.init.normal_(values, std=0.1, generator=torch.Generator().manual_seed(5))
+
+
+@contextmanager
+def whole(parameter):
+    """All of a parameter, which becomes what it is set to in this context."""
+    if isinstance(parameter, DTensor):
+        values = parameter.full_tensor()
+        yield values
+        placed = distribute_tensor(values, parameter.device_mesh, parameter.placements)
+        parameter.data.copy_(placed)
+    else:
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+            yield parameter.data
+
+
+def strategy(options):
+    if options.get("engine") == "fsdp2":
+        return FSDP2Strategy(save_in_background="background" in options)
+    return Zero3Strategy(
+        persistent_below=int(options.get("below", 0)),
+        pin_memory=False,
+        sub_group_size=int(options.get("group", 1_000_000_000)),
+        save_in_background="background" in options,
+    )
 
 
 def main() -> None:
@@ -107,7 +134,11 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[6:])
     lightning.seed_everything(1)
     module = Partly(
-        LanguageModelConfig(checkpoint=str(base), dtype="bfloat16" if "precision" in options else "float32"),
+        LanguageModelConfig(
+            checkpoint=str(base),
+            dtype="bfloat16" if options.get("precision") == "bf16-true" else "float32",
+            gradient_checkpointing="recompute" in options,
+        ),
         optimizer=AdamWSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
         schedule=Cosine(total_steps=20, warmup_steps=3),
     )
@@ -123,11 +154,7 @@ def main() -> None:
         logger=False,
         precision=options.get("precision", "32-true"),
         gradient_clip_val=1.0,
-        strategy=Zero3Strategy(
-            persistent_below=int(options.get("below", 0)),
-            pin_memory=False,
-            sub_group_size=int(options.get("group", 1_000_000_000)),
-        ),
+        strategy=strategy(options),
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -146,6 +173,8 @@ def main() -> None:
             print("measured:", float(trainer.callback_metrics["val/loss"]))
         return
     trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))
+    if "export" in options:
+        module.export(str(folder / "export"))
     if trainer.is_global_zero:
         (folder / f"losses-{ranks}.json").write_text(json.dumps(losses.values))
 
