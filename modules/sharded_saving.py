@@ -37,6 +37,7 @@ class ShardSaving:
         self._first = torch.distributed.get_rank() == 0
         self._thread = ThreadPoolExecutor(1, "saving")
         self._written: Future[None] | None = None
+        self._target = Path()  # of what is written in the thread
         self._later: list[tuple[bool, Callable[[], object]]] = []
         self._writes = self._failed = self._in_background = False
         self._lock = Lock()
@@ -83,7 +84,7 @@ class ShardSaving:
         if self.waits:
             self._save(target, write)
         else:
-            self._writes = True
+            self._writes, self._target = True, target
             self._written = self._thread.submit(self._save_in_thread, target, write)
 
     def afterwards(self, action: Callable[[], object], even_later: bool) -> None:
@@ -111,7 +112,10 @@ class ShardSaving:
             try:
                 written.result()
             except OSError as error:
-                rank_zero_warn(f"a checkpoint was not saved, and earlier ones stay: {error}")
+                rank_zero_warn(
+                    f"no checkpoint was saved as {self._target.name}, and earlier ones stay: {self._target} cannot be "
+                    f"written ({error})"
+                )
 
     def _save_in_thread(self, target: Path, write: Callable[[], None]) -> None:
         whole = False

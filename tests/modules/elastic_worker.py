@@ -9,9 +9,9 @@ measure=1 (validate the newest checkpoint instead, and print the loss), engine=f
 FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the backward pass).
 """
 
-import errno
 import json
 import os
+import resource
 import signal
 import sys
 from contextlib import contextmanager
@@ -69,21 +69,29 @@ class Death(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class FullDisk(Death):
+class FullDisk(Callback):
     """Lets a rank find no room for its shards after a step: full=RANK:STEP."""
 
-    def on_train_batch_start(self, trainer, *args):
-        if trainer.global_rank != self.rank or trainer.global_step != self.step - 1:
-            return
-        save = torch.save
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
 
-        def no_room(content, path, **settings):
-            if trainer.global_step == self.step:
-                Path(path).write_bytes(b"PK")
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            save(content, path, **settings)
+    def on_train_start(self, trainer, *args):
+        if trainer.global_rank == self.rank:
+            strategy = trainer.strategy
+            strategy.save_checkpoint = self.without_room(strategy.save_checkpoint, lambda given: given[1])
+            strategy.saving._save = self.without_room(strategy.saving._save, lambda given: given[0])
 
-        torch.save = no_room
+    def without_room(self, save, path_of):
+        def saved(*given, **named):
+            unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if f"step={self.step}" in Path(path_of(given)).name:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (5000, unlimited[1]))
+            try:
+                return save(*given, **named)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+        return saved
 
 
 class Beginning(Callback):
