@@ -5,8 +5,9 @@ Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
 fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
 die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
-measure=1 (validate the newest checkpoint instead, and print the loss), engine=fsdp2 (instead of zero3), export=1 (to
-FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the backward pass).
+measure=1 (validate the newest checkpoint instead, and print the loss), engine=fsdp2 or one (instead of zero3),
+clip=NORM, export=1 (to FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the
+backward pass).
 """
 
 import json
@@ -78,8 +79,10 @@ class FullDisk(Callback):
     def on_train_start(self, trainer, *args):
         if trainer.global_rank == self.rank:
             strategy = trainer.strategy
-            strategy.save_checkpoint = self.without_room(strategy.save_checkpoint, lambda given: given[1])
-            strategy.saving._save = self.without_room(strategy.saving._save, lambda given: given[0])
+            if strategy.save_in_background:
+                strategy.saving._save = self.without_room(strategy.saving._save, lambda given: given[0])
+            else:
+                strategy.save_checkpoint = self.without_room(strategy.save_checkpoint, lambda given: given[1])
 
     def without_room(self, save, path_of):
         def saved(*given, **named):
@@ -113,7 +116,9 @@ class Beginning(Callback):
 @contextmanager
 def whole(parameter):
     """All of a parameter, which becomes what it is set to in this context."""
-    if isinstance(parameter, DTensor):
+    if not hasattr(parameter, "ds_id") and not isinstance(parameter, DTensor):
+        yield parameter.data
+    elif isinstance(parameter, DTensor):
         values = parameter.full_tensor()
         yield values
         placed = distribute_tensor(values, parameter.device_mesh, parameter.placements)
@@ -126,6 +131,8 @@ def whole(parameter):
 
 
 def strategy(options):
+    if options.get("engine") == "one":
+        return "auto"
     if options.get("engine") == "fsdp2":
         return FSDP2Strategy(save_in_background="background" in options)
     return Zero3Strategy(
@@ -161,7 +168,7 @@ def main() -> None:
         max_steps=last,
         logger=False,
         precision=options.get("precision", "32-true"),
-        gradient_clip_val=1.0,
+        gradient_clip_val=float(options.get("clip", 1.0)),
         strategy=strategy(options),
         use_distributed_sampler=False,
         enable_progress_bar=False,
