@@ -90,7 +90,7 @@ def configuration(folder: Path, engine: str, ranks: int, run: Path, steps: int) 
             "default_root_dir": str(run),
             "logger": {
                 "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(run), "name": "log", "version": "0", "flush_logs_every_n_steps": 1},
+                "init_args": {"save_dir": str(run), "name": "log", "version": "losses", "flush_logs_every_n_steps": 1},
             },
             "callbacks": [
                 {
@@ -118,7 +118,7 @@ def fit(folder: Path, engine: str, ranks: int, run: Path, steps: int, checkpoint
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-4000:])
-    with (run / "log" / "0" / "metrics.csv").open(encoding="utf-8") as file:
+    with (run / "log" / "losses" / "metrics.csv").open(encoding="utf-8") as file:
         return [float(line["train/loss"]) for line in csv.DictReader(file) if line.get("train/loss")]
 
 

@@ -4,6 +4,7 @@ Any number of ranks reads what any other number wrote, since tensors are found b
 """
 
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +22,15 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from spiritlm_pl.runtime.checkpoint import is_of_writing
 
 SHARDS = "shards"  # folder of them in a checkpoint
-CONTENTS = ".metadata"  # torch's table of contents, which is written last
 REST = "meta.pt"  # what the trainer saves beside weights and optimizer state, under Lightning's name
 WEIGHTS = "state_dict."
+READER = "PytorchStreamReader"  # word of torch's RuntimeError where a file is damaged
+OF_PICKLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
 
 
 def has_shards(checkpoint: Path) -> bool:
     """Whether a checkpoint is a folder of distributed shards."""
-    return (checkpoint / SHARDS / CONTENTS).is_file()
+    return (checkpoint / SHARDS).is_dir()
 
 
 def check_shards(checkpoint: Path) -> None:
@@ -38,7 +40,7 @@ def check_shards(checkpoint: Path) -> None:
         ValueError: if it is something else.
     """
     if not has_shards(checkpoint):
-        raise ValueError(f"checkpoint must be one of FSDP2, with {SHARDS}/{CONTENTS}, but {checkpoint} is not")
+        raise ValueError(f"checkpoint must be one of FSDP2, with the folder {SHARDS}, but {checkpoint} is not")
 
 
 def write_shards(tensors: dict[str, Any], rest: bytes, folder: Path, group: ProcessGroup) -> None:
@@ -93,17 +95,27 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
             for name, entry in contents.items()
             if name.startswith(WEIGHTS) and isinstance(entry, TensorStorageMetadata)
         }
-        load({WEIGHTS[:-1]: weights}, checkpoint_id=folder, no_dist=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as is meant here
+            load({WEIGHTS[:-1]: weights}, checkpoint_id=folder, no_dist=True)
     return weights
 
 
 @contextmanager
 def readable(checkpoint: Path) -> Iterator[None]:
-    """Turn errors of torch over damaged or missing files into a ValueError that names the checkpoint."""
+    """Turn errors of torch over damaged, missing or other files into a ValueError that names the checkpoint."""
     try:
         yield
     except CheckpointException as error:
         _, (found, _) = next(iter(error.failures.items()))
-        raise ValueError(f"checkpoint must be whole, but {checkpoint} cannot be read: {found}") from error
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"checkpoint must be whole, but {checkpoint} cannot be read: {error}") from error
+        raise _unreadable(checkpoint, found) from error
+    except (OSError, EOFError, *OF_PICKLE) as error:
+        raise _unreadable(checkpoint, error) from error
+    except RuntimeError as error:
+        if READER not in str(error):
+            raise
+        raise _unreadable(checkpoint, error) from error
+
+
+def _unreadable(checkpoint: Path, error: BaseException) -> ValueError:
+    return ValueError(f"checkpoint must be whole, and of this model, but {checkpoint} cannot be read: {error}")
