@@ -1,4 +1,4 @@
-"""Trains a tiny LM on blocks under ZeRO-3 or FSDP2; started on several numbers of ranks by tests and a benchmark.
+"""Trains a tiny LM on blocks under ZeRO-3 or FSDP2; started on several numbers of ranks by test_elastic.py.
 
 Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE ...]
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
@@ -7,7 +7,7 @@ fewer elements stay whole), precision=..., group=NUMBER (elements that the optim
 die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
 measure=1 (validate the newest checkpoint instead, and print the loss), engine=fsdp2 or one (instead of zero3),
 clip=NORM, export=1 (to FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the
-backward pass).
+backward pass), offload=1 (FSDP2's state, with weights that stay whole until the backward pass).
 """
 
 import json
@@ -134,7 +134,12 @@ def strategy(options):
     if options.get("engine") == "one":
         return "auto"
     if options.get("engine") == "fsdp2":
-        return FSDP2Strategy(save_in_background="background" in options)
+        return FSDP2Strategy(
+            offload="offload" in options,
+            pin_memory=False,
+            gather_again="offload" not in options,
+            save_in_background="background" in options,
+        )
     return Zero3Strategy(
         persistent_below=int(options.get("below", 0)),
         pin_memory=False,

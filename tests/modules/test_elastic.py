@@ -144,12 +144,13 @@ def test_other_numbers_of_ranks_go_on_exactly(engine: str, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_fsdp2_is_as_one_process(tmp_path: Path) -> None:
-    """Clipping, parts of layers that are frozen, layers that are computed again, writing in a thread, and exports."""
+    """Clipping, layers that are frozen in part or computed again, offloaded state, writing in a thread, and exports."""
     prepare(tmp_path)
     options = ("freeze=mlp", "clip=0.2", "export=1")
     one = train(tmp_path, "one", 1, 6, "engine=one", *options)
     told = "no checkpoint was saved as step=3.ckpt, and earlier ones stay"
-    two = train(tmp_path, "two", 2, 6, "engine=fsdp2", "recompute=1", "background=1", "full=1:3", *options, told=told)
+    more = ("engine=fsdp2", "recompute=1", "offload=1", "background=1", "full=1:3")
+    two = train(tmp_path, "two", 2, 6, *more, *options, told=told)
     assert min(norm for _, norm in one.values()) > 0.2
     for step in range(1, 7):
         assert two[step] == pytest.approx(one[step], rel=1e-6), step
