@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from spiritlm_pl.modules.sharded_saving import ShardSaving
 from spiritlm_pl.runtime.checkpoint import is_of_writing
 
 STATE = (  # what Lightning changes before it saves
@@ -30,7 +32,8 @@ class NotSavedError(OSError):
 class PatientCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that warns where a checkpoint cannot be written, as on a full disk, and tries again next time.
 
-    Earlier checkpoints stay, as none is removed before another one is whole.
+    Earlier checkpoints stay, as none is removed before another one is whole. A strategy that saves in the background
+    tells with the next checkpoint, or at the end, that one was not saved.
     """
 
     @property
@@ -53,6 +56,9 @@ class PatientCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last checkpoint if there is none yet, and go on in any case."""
         self._try(super().on_train_end, trainer, pl_module)
+        saving = saving_of(trainer)
+        if saving is not None:
+            saving.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what there is if that is asked for; the error itself is what the user sees in any case."""
@@ -83,8 +89,10 @@ class PatientCheckpoint(ModelCheckpoint):
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Save on all ranks, or raise `NotSavedError` on all of them."""
         failure = ""
+        saving = saving_of(trainer)
         try:
-            trainer.save_checkpoint(filepath, self.save_weights_only)
+            with nullcontext() if saving is None else saving.in_background():
+                trainer.save_checkpoint(filepath, self.save_weights_only)
         except (OSError, RuntimeError) as error:
             if not is_of_writing(error):
                 raise
@@ -106,10 +114,30 @@ class PatientCheckpoint(ModelCheckpoint):
     @staticmethod
     def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
         """Link the newest checkpoint; it is found without the link, too, so that a failure does no harm."""
+        saving = saving_of(trainer)
+        if saving is not None and saving.threaded:
+            if trainer.is_global_zero:
+                saving.afterwards(lambda: link(Path(filepath), Path(linkpath)), even_later=False)
+            return
         try:
             ModelCheckpoint._link_checkpoint(trainer, filepath, linkpath)
         except OSError:
             trainer.strategy.barrier()  # where the other ranks wait
+
+
+def saving_of(trainer: Trainer) -> ShardSaving | None:
+    """Return what saves the shards of all ranks; None for a strategy whose checkpoints are single files."""
+    found = getattr(trainer.strategy, "saving", None)
+    return found if isinstance(found, ShardSaving) else None
+
+
+def link(checkpoint: Path, place: Path) -> None:
+    """Let a link lead to a checkpoint in the same folder; it always leads somewhere, and a failure does no harm."""
+    temporary = place.with_name(f".{place.name}.link")
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(checkpoint.name)
+        temporary.replace(place)
 
 
 def made_patient(callback: ModelCheckpoint) -> None:

@@ -1,13 +1,167 @@
-"""Saving of DeepSpeed's shards in a folder that takes its name when every rank's part is whole."""
+"""Saving of the shards of all ranks in a folder that takes its name when every rank's part is whole.
+
+Where it is asked for, a thread writes while training goes on. It talks to the other ranks in a process group of its
+own, so that its messages cannot be taken for those of training.
+"""
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, cast
+
+import torch
+import torch.distributed
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.distributed import ProcessGroup
 
 from spiritlm_pl.runtime.checkpoint import is_of_writing
+
+
+class ShardSaving:
+    """Saving of checkpoints by all ranks, one after the other, at once or in a thread; all ranks make the same calls.
+
+    Args:
+        tag: name of the shards' folder within a checkpoint.
+        threaded: whether a thread may write, so that training goes on; else checkpoints are saved at once everywhere.
+    """
+
+    def __init__(self, tag: str, threaded: bool) -> None:
+        """Start with nothing to write; the ranks must have met."""
+        self.tag, self.threaded = tag, threaded
+        self.group = cast(ProcessGroup, torch.distributed.new_group(backend="gloo"))
+        self._first = torch.distributed.get_rank() == 0
+        self._thread = ThreadPoolExecutor(1, "saving")
+        self._written: Future[None] | None = None
+        self._target = Path()  # of what is written in the thread
+        self._later: list[tuple[bool, Callable[[], object]]] = []
+        self._writes = self._failed = self._in_background = False
+        self._lock = Lock()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a checkpoint is saved only when it is written, so that its tensors need no copies."""
+        return not self._in_background
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Let checkpoints that are saved within the context be written in a thread, if one may write."""
+        self._in_background = self.threaded
+        try:
+            yield
+        finally:
+            self._in_background = False
+
+    def begin(self, target: Path) -> Path:
+        """Make the folder in which the shards are written; an earlier checkpoint is written to its end before.
+
+        Args:
+            target: the checkpoint's folder.
+
+        Raises:
+            OSError: on every rank, if rank zero cannot make the folder.
+        """
+        self.finish()
+        temporary = temporary_folder(target)
+        self._on_rank_zero(lambda: _make_anew(temporary / self.tag))
+        return temporary
+
+    def save(self, target: Path, write: Callable[[], None]) -> None:
+        """Write shards, in a thread where that is asked for, and give the checkpoint its name.
+
+        Args:
+            target: the checkpoint's folder; one of this name is unchanged until the new one is whole.
+            write: function that writes this rank's part into the folder that `begin` returned.
+
+        Raises:
+            OSError: on every rank, if one of them cannot write its part. In a thread, `finish` warns of it.
+            RuntimeError: on every rank, if one of them fails otherwise; from a thread, `finish` raises it.
+        """
+        if self.waits:
+            self._save(target, write)
+        else:
+            self._writes, self._target = True, target
+            self._written = self._thread.submit(self._save_in_thread, target, write)
+
+    def afterwards(self, action: Callable[[], object], even_later: bool) -> None:
+        """Do something when the checkpoint that was saved last is whole, as it may be already.
+
+        Args:
+            action: what is to be done, perhaps in the thread.
+            even_later: whether it is done after the next checkpoint if this one cannot be written, or left out then.
+        """
+        with self._lock:
+            if self._writes or (self._failed and even_later):
+                self._later.append((even_later, action))
+            if self._writes or self._failed:
+                return
+        action()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written, and warn if it could not be.
+
+        Raises:
+            RuntimeError: on every rank, if a rank failed otherwise than in writing.
+        """
+        written, self._written = self._written, None
+        if written is not None:
+            try:
+                written.result()
+            except OSError as error:
+                rank_zero_warn(
+                    f"no checkpoint was saved as {self._target.name}, and earlier ones stay: {self._target} cannot be "
+                    f"written ({error})"
+                )
+
+    def _save_in_thread(self, target: Path, write: Callable[[], None]) -> None:
+        whole = False
+        try:
+            self._save(target, write)
+            whole = True
+        finally:
+            with self._lock:
+                now = self._later if whole else []
+                self._later = [] if whole else [one for one in self._later if one[0]]
+                self._writes, self._failed = False, not whole
+        for _, action in now:
+            action()
+
+    def _save(self, target: Path, write: Callable[[], None]) -> None:
+        failure: tuple[bool, str] | None = None
+        try:
+            write()
+        except Exception as error:  # whatever it is, the other ranks wait for this one
+            failure = is_of_writing(error), str(error) or type(error).__name__
+        failures: list[tuple[bool, str] | None] = [None] * torch.distributed.get_world_size(self.group)
+        torch.distributed.all_gather_object(failures, failure, self.group)
+        temporary = temporary_folder(target)
+        for found in failures:
+            if found is not None:
+                if self._first:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                of_writing, reason = found
+                raise OSError(reason) if of_writing else RuntimeError(f"{target} cannot be written: {reason}")
+        self._on_rank_zero(lambda: put_in_place(temporary, target, self.tag))
+
+    def _on_rank_zero(self, action: Callable[[], object]) -> None:
+        failure: list[OSError | None] = [None]
+        if self._first:
+            try:
+                action()
+            except OSError as error:
+                failure = [error]
+        torch.distributed.broadcast_object_list(failure, 0, self.group)
+        if failure[0] is not None:
+            raise failure[0]
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def temporary_folder(checkpoint: Path) -> Path:
@@ -15,17 +169,55 @@ def temporary_folder(checkpoint: Path) -> Path:
     return checkpoint.with_name(f".{checkpoint.name}.saving")
 
 
+class EngineFiles:
+    """Files that DeepSpeed's engine writes, or their contents, and what failed.
+
+    Args:
+        save: function of the engine that writes a file: `save(content, path)`.
+        kept: whether contents are kept in memory until `write`.
+    """
+
+    def __init__(self, save: Callable[..., Any], kept: bool) -> None:
+        """Start without files."""
+        self._save, self._kept = save, kept
+        self._contents: list[tuple[Path, bytes]] = []
+        self.failure: OSError | None = None
+
+    def take(self, state_dict: Any, path: str) -> Any:
+        """Write a file, or keep its content; the engine names the arguments."""
+        if not self._kept:
+            return self._save(state_dict, path)
+        stream = BytesIO()
+        torch.save(state_dict, stream)
+        self._contents.append((Path(path), stream.getvalue()))
+        return None
+
+    def write(self) -> None:
+        """Write what was kept.
+
+        Raises:
+            OSError: if a file cannot be written, or one could not.
+        """
+        if self.failure is not None:
+            raise self.failure
+        while self._contents:
+            path, content = self._contents.pop()
+            path.write_bytes(content)
+
+
 @contextmanager
-def failures_noted(engine: Any) -> Iterator[list[str]]:
+def files_noted(engine: Any, kept: bool) -> Iterator[EngineFiles]:
     """Note that files cannot be written within the context, without an error: other ranks would wait for this one.
 
     Args:
         engine: DeepSpeed's engine, which saves within the context.
+        kept: whether contents are kept in memory, to be written later.
 
     Yields:
-        List that is filled with the reasons.
+        The files.
     """
-    failures: list[str] = []
+    writer, save, copy = engine.checkpoint_engine, engine.checkpoint_engine.save, engine._copy_recovery_script
+    files = EngineFiles(save, kept)
 
     def noting(action: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*given: Any, **named: Any) -> Any:
@@ -34,14 +226,13 @@ def failures_noted(engine: Any) -> Iterator[list[str]]:
             except (OSError, RuntimeError) as error:
                 if not is_of_writing(error):
                     raise
-                failures.append(str(error))
+                files.failure = files.failure or OSError(str(error))
 
         return noted
 
-    writer, save, copy = engine.checkpoint_engine, engine.checkpoint_engine.save, engine._copy_recovery_script
-    writer.save, engine._copy_recovery_script = noting(save), noting(copy)
+    writer.save, engine._copy_recovery_script = noting(files.take), noting(copy)
     try:
-        yield failures
+        yield files
     finally:
         writer.save, engine._copy_recovery_script = save, copy
 

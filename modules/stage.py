@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities import rank_zero_info
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from spiritlm_pl.contracts.check import Contract, checked
@@ -158,6 +159,8 @@ class FiniteStepsModule(StageModule):
         by_value = gradient_clip_algorithm == "value"
         limit = gradient_clip_val or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), math.inf if by_value else limit)
+        if isinstance(norm, DTensor):  # under FSDP2, a part on each rank
+            norm = norm.full_tensor()
         finite = bool(norm.isfinite())
         if not finite:
             optimizer.zero_grad(set_to_none=True)

@@ -5,9 +5,9 @@ strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,11 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from spiritlm_pl.modules.elastic import SHARDS, load_weights, make_universal, ranks_of, read_weights, restore_rest
-from spiritlm_pl.modules.sharded_saving import failures_noted, put_in_place, temporary_folder
+from spiritlm_pl.modules.sharded_saving import ShardSaving, files_noted
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -49,6 +50,7 @@ class Zero3Strategy(DeepSpeedStrategy):
         bucket_size: int = 200_000_000,
         sub_group_size: int = 1_000_000_000,
         persistent_below: int = SMALL,
+        save_in_background: bool = False,
     ) -> None:
         """Set what is sharded, and where it lives.
 
@@ -59,6 +61,8 @@ class Zero3Strategy(DeepSpeedStrategy):
             bucket_size: number of elements that are reduced or gathered at one time.
             sub_group_size: number of elements that the optimizer steps at one time.
             persistent_below: number of elements below which a parameter stays whole on every rank.
+            save_in_background: whether training goes on while a checkpoint is written, from a copy in the host's memory
+                that is as large as the rank's part.
         """
         device = {"device": "cpu", "pin_memory": pin_memory}
         zero: dict[str, Any] = {
@@ -83,6 +87,8 @@ class Zero3Strategy(DeepSpeedStrategy):
                 "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only prints it
             }
         )
+        self.save_in_background = save_in_background
+        self.saving: ShardSaving | None = None  # once the ranks have met
         self._alive: HfDeepSpeedConfig | None = None
 
     @property
@@ -117,11 +123,12 @@ class Zero3Strategy(DeepSpeedStrategy):
 
     def setup_distributed(self) -> None:
         """Join the other ranks; on a CPU without Lightning's check of device indices."""
-        if not self.on_cpu:
+        if self.on_cpu:
+            self.set_world_ranks()
+            self._init_deepspeed_distributed()
+        else:
             super().setup_distributed()
-            return
-        self.set_world_ranks()
-        self._init_deepspeed_distributed()
+        self.saving = ShardSaving(SHARDS, self.save_in_background)
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
@@ -137,12 +144,11 @@ class Zero3Strategy(DeepSpeedStrategy):
         Raises:
             OSError: on every rank, if one of them cannot write its part. A folder of this name is unchanged then.
         """
-        target = Path(self.broadcast(filepath))
-        temporary = temporary_folder(target)
-        self._on_rank_zero(lambda: _make_anew(temporary))
+        saving, target = cast(ShardSaving, self.saving), Path(self.broadcast(filepath))
+        temporary = saving.begin(target)
         engine: Any = self.deepspeed_engine
         state = {name: value for name, value in checkpoint.items() if name not in ("state_dict", "optimizer_states")}
-        with failures_noted(engine) as failures:
+        with files_noted(engine, kept=not saving.waits) as files:
             engine.save_checkpoint(
                 str(temporary),
                 client_state=state,
@@ -150,18 +156,17 @@ class Zero3Strategy(DeepSpeedStrategy):
                 save_latest=False,
                 exclude_frozen_parameters=self.exclude_frozen_parameters,
             )
-        failure = next(filter(None, self._from_all(failures[0] if failures else None)), None)
-        if failure is None:
-            self._on_rank_zero(lambda: put_in_place(temporary, target, SHARDS))
-            return
-        if self.is_global_zero:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(failure)
+        saving.save(target, files.write)
 
-    def _from_all(self, value: str | None) -> list[str | None]:
-        values: list[str | None] = [None] * self.world_size
-        torch.distributed.all_gather_object(values, value)
-        return values
+    def remove_checkpoint(self, filepath: Any) -> None:
+        """Remove a checkpoint when the one that was saved after it is whole."""
+        cast(ShardSaving, self.saving).afterwards(partial(super().remove_checkpoint, filepath), even_later=True)
+
+    def teardown(self) -> None:
+        """Write the last checkpoint to its end."""
+        if self.saving is not None:
+            self.saving.finish()
+        super().teardown()
 
     def _on_rank_zero(self, action: Callable[[], object]) -> None:
         """Let rank zero do something while the others wait; if it fails, it fails on every rank.
@@ -205,13 +210,8 @@ class Zero3Strategy(DeepSpeedStrategy):
         return state
 
 
-def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / SHARDS).mkdir(parents=True)
-
-
 def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
-    """Return all weights of a network on the CPU, also of one sharded by ZeRO-3; every rank must call.
+    """Return all weights of a network on the CPU, also of one sharded by ZeRO-3 or FSDP2; every rank must call.
 
     Args:
         network: network whose weights are gathered, sharded or not.
@@ -233,6 +233,8 @@ def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
             with deepspeed.zero.GatheredParameters([value]):
                 if keep:
                     weights[name] = value.detach().to("cpu", copy=True)
-        elif keep:
-            weights[name] = value.detach().to("cpu")
+        else:
+            whole = value.full_tensor() if isinstance(value, DTensor) else value
+            if keep:
+                weights[name] = whole.detach().to("cpu")
     return weights if keep else None

@@ -11,7 +11,7 @@ from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 def consolidate(
     checkpoint: Path, output: Path, text_tokenizer: str | None = None, dtype: Literal["float32", "bfloat16"] = "float32"
 ) -> None:
-    """Merge a checkpoint of the language model, sharded by ZeRO-3 or not, into one model folder.
+    """Merge a checkpoint of the language model, sharded by ZeRO-3 or FSDP2 or not at all, into one model folder.
 
     Examples:
         spiritlm consolidate runs/lm_7b/checkpoints/last.ckpt exports/lm_7b

@@ -19,7 +19,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
 
 from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
@@ -27,6 +27,7 @@ from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
+from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.foreign_texts import ADVERT
@@ -213,16 +214,19 @@ def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:
         trainer: the trainer, whose strategy will load it.
 
     Raises:
-        ValueError: if the checkpoint is a folder of ZeRO's shards and the strategy is not DeepSpeed's, or the opposite.
+        ValueError: if the checkpoint is a folder of shards and the strategy is not of the kind that wrote them, or the
+            checkpoint is no such folder and the strategy needs one.
     """
     if checkpoint is None or not Path(checkpoint).exists():
         return
-    of_zero, with_zero = ranks_of(Path(checkpoint)) > 0, isinstance(trainer.strategy, DeepSpeedStrategy)
-    if of_zero != with_zero:
-        wrote, is_now = ("DeepSpeed's", "another")[:: 1 if of_zero else -1]
+    path, strategy = Path(checkpoint), trainer.strategy
+    wrote = "DeepSpeed" if ranks_of(path) else "FSDP2" if has_shards(path) else "another"
+    kinds = (("DeepSpeed", DeepSpeedStrategy), ("FSDP2", ModelParallelStrategy))
+    is_now = next((name for name, kind in kinds if isinstance(strategy, kind)), "another")
+    if wrote != is_now:
         raise ValueError(
             f"trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
-            f"{is_now} ({type(trainer.strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
+            f"{is_now} ({type(strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
             "with which as --model.init_args.network.checkpoint another training can begin"
         )
 

@@ -1,4 +1,4 @@
-"""Conversion of a trainer's checkpoint, one file or the shards of ZeRO-3, to a language model folder."""
+"""Conversion of a trainer's checkpoint, one file or the shards of ZeRO-3 or FSDP2, to a language model folder."""
 
 import json
 import pickle
@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
+from spiritlm_pl.interop.distributed import has_shards, read_rest, read_weights
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 TAG = "checkpoint"  # name that Lightning gives to the shards in a checkpoint folder
 PREFIX = "network."
-NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a folder of ZeRO shards)"
+NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a folder of shards)"
 
 
 def consolidate_checkpoint(
@@ -37,7 +38,7 @@ def consolidate_checkpoint(
             one of the training.
     """
     checkpoint = Path(checkpoint)
-    description, weights = _read_shards(checkpoint) if checkpoint.is_dir() else _read_file(checkpoint)
+    description, weights = _read(checkpoint)
     config = AutoConfig.for_model(**{**json.loads(description["config"]), "use_cache": True})
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -49,6 +50,17 @@ def consolidate_checkpoint(
     if text_tokenizer is not None:
         text = TextTokenizer.load_fitting(text_tokenizer, vocabulary, description.get(TEXT_FINGERPRINT))
     return save_lm(folder, network, vocabulary, text, weights)
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not checkpoint.is_dir():
+        return _read_file(checkpoint)
+    if not has_shards(checkpoint):
+        return _read_shards(checkpoint)
+    rest = read_rest(checkpoint)
+    if "language_model" not in rest:
+        raise ValueError(f"{NOT_OURS}, but {checkpoint} is of another stage")
+    return rest["language_model"], read_weights(checkpoint)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
+from spiritlm_pl.lm.forwards import as_forward, weights_are_left_out
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.shrink import with_attention
@@ -164,6 +166,8 @@ def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> f
 def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedModel:
     """Build the model for packed rows; under a sharding context, its parameters are sharded as they are made.
 
+    Within `weights_left_out`, parameters and buffers have no content.
+
     Args:
         settings: choice of the model, and how it is run.
         vocabulary: layout of the token ids.
@@ -176,8 +180,9 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     check_losses(config, settings)
     dtype = getattr(torch, settings.dtype)
     implementation = attention.NAME if settings.packing == "packed" else None
-    if settings.checkpoint is None:
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
+    if settings.checkpoint is None or weights_are_left_out():
+        with torch.device("meta") if weights_are_left_out() else nullcontext():
+            network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
     else:
         folder = model_folder(settings.checkpoint, "checkpoint")
         network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation)
@@ -216,6 +221,12 @@ def token_losses(
         The sum of the losses (a scalar to differentiate), the loss of each predicted token in nats (M,), detached, and
         the ids of these tokens (M,).
     """
+    return as_forward(network, partial(_token_losses, network, batch, cross_documents, weigh))
+
+
+def _token_losses(
+    network: PreTrainedModel, batch: TokenBatch, cross_documents: bool, weigh: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
     bounds = attention.packing(batch, cross_documents)
     packed = network.config._attn_implementation == attention.NAME
     hidden = (_hidden_of_rows if packed else _hidden_of_documents)(network, batch, bounds, cross_documents)

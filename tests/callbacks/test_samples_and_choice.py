@@ -264,23 +264,23 @@ def test_sharded_training_makes_the_same_samples_and_choices(folder):
         )
     )
     save_lm("start", network, vocabulary)
-    texts = []
-    for processes in (1, 2):
-        worker = Path(__file__).with_name("zero3_samples_worker.py")
+    texts, ways = [], ("one", "zero3", "fsdp2")
+    for way in ways:
+        worker = Path(__file__).with_name("sharded_samples_worker.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         done = subprocess.run(
-            [sys.executable, worker, str(processes)], env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, worker, way], env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        events = EventAccumulator(f"tb/lightning_logs/version_{processes}")
+        events = EventAccumulator(f"tb/lightning_logs/{way}")
         events.Reload()
         names = [name for name in events.Tags()["tensors"] if name.startswith("samples/")]
         texts.append(
             {name: [(event.step, event.tensor_proto.string_val[0]) for event in events.Tensors(name)] for name in names}
         )
-    assert texts[0] == texts[1] and len(texts[0]) == 3 * 3 + 3
-    one, two = (json.loads(Path(f"choice_{processes}.json").read_text()) for processes in (1, 2))
-    assert one["results"] == two["results"]
+    assert texts[0] == texts[1] == texts[2] and len(texts[0]) == 3 * 3 + 3
+    one, two, three = (json.loads(Path(f"choice_{way}.json").read_text()) for way in ways)
+    assert one["results"] == two["results"] == three["results"]
 
 
 def test_wrong_options_and_modules_are_named(folder):

@@ -15,6 +15,7 @@ import torch
 from lightning import Trainer
 
 from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in, run_trainer
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
 
@@ -183,9 +184,16 @@ def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
     plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     check_strategy(None, plain)
     check_strategy(str(tmp_path / "one.ckpt"), plain)
-    with pytest.raises(ValueError, match=r"must be .*, DeepSpeed's for .*sharded.ckpt, but is another \(Single"):
+    with pytest.raises(ValueError, match=r"must be .*, DeepSpeed for .*sharded.ckpt, but is another \(Single"):
         check_strategy(str(tmp_path / "sharded.ckpt"), plain)
     zero = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, strategy=Zero3Strategy())
     check_strategy(str(tmp_path / "sharded.ckpt"), zero)
-    with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is DeepSpeed's \(Zero3Strategy\)"):
+    with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is DeepSpeed \(Zero3Strategy\)"):
         check_strategy(str(tmp_path / "one.ckpt"), zero)
+    (tmp_path / "fsdp2.ckpt" / "shards").mkdir(parents=True)
+    fsdp2 = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, strategy=FSDP2Strategy())
+    check_strategy(str(tmp_path / "fsdp2.ckpt"), fsdp2)
+    with pytest.raises(ValueError, match=r"FSDP2 for .*fsdp2.ckpt, but is DeepSpeed \(Zero3Strategy\)"):
+        check_strategy(str(tmp_path / "fsdp2.ckpt"), zero)
+    with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is FSDP2 \(FSDP2Strategy\)"):
+        check_strategy(str(tmp_path / "one.ckpt"), fsdp2)

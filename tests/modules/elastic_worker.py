@@ -1,23 +1,27 @@
-"""Trains a tiny LM on blocks under ZeRO-3; started on several numbers of ranks by test_elastic.py.
+"""Trains a tiny LM on blocks under ZeRO-3 or FSDP2; started on several numbers of ranks by test_elastic.py.
 
 Usage: elastic_worker.py FOLDER BLOCKS BASE_MODEL RANKS LAST_STEP [OPTION=VALUE ...]
 Writes FOLDER/losses-RANKS.json (rank zero: loss and gradient norm of every step) and FOLDER/step=N.ckpt; goes on from
 the newest checkpoint in FOLDER. Options: freeze=NAME (parameters that are not trained), below=NUMBER (parameters with
 fewer elements stay whole), precision=..., group=NUMBER (elements that the optimizer steps at one time),
 die=RANK:STEP (the rank is killed before the step), full=RANK:STEP (its disk is full when it saves after the step),
-measure=1 (validate the newest checkpoint instead, and print the loss).
+measure=1 (validate the newest checkpoint instead, and print the loss), engine=fsdp2 or one (instead of zero3),
+clip=NORM, export=1 (to FOLDER/export), background=1 (checkpoints are written in a thread), recompute=1 (layers, in the
+backward pass), offload=1 (FSDP2's state, with weights that stay whole until the backward pass).
 """
 
-import errno
 import json
 import os
+import resource
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
@@ -25,6 +29,7 @@ from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamCon
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Cosine
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import newest_checkpoint
@@ -65,21 +70,31 @@ class Death(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class FullDisk(Death):
+class FullDisk(Callback):
     """Lets a rank find no room for its shards after a step: full=RANK:STEP."""
 
-    def on_train_batch_start(self, trainer, *args):
-        if trainer.global_rank != self.rank or trainer.global_step != self.step - 1:
-            return
-        save = torch.save
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
 
-        def no_room(content, path, **settings):
-            if trainer.global_step == self.step:
-                Path(path).write_bytes(b"PK")
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            save(content, path, **settings)
+    def on_train_start(self, trainer, *args):
+        if trainer.global_rank == self.rank:
+            strategy = trainer.strategy
+            if strategy.save_in_background:
+                strategy.saving._save = self.without_room(strategy.saving._save, lambda given: given[0])
+            else:
+                strategy.save_checkpoint = self.without_room(strategy.save_checkpoint, lambda given: given[1])
 
-        torch.save = no_room
+    def without_room(self, save, path_of):
+        def saved(*given, **named):
+            unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if f"step={self.step}" in Path(path_of(given)).name:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (5000, unlimited[1]))
+            try:
+                return save(*given, **named)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+        return saved
 
 
 class Beginning(Callback):
@@ -92,13 +107,45 @@ class Beginning(Callback):
         if trainer.global_step > 0:
             trainer.save_checkpoint(Path(sys.argv[1]) / f"start-{trainer.world_size}")
         else:
-            import deepspeed
-
             frozen = [parameter for parameter in pl_module.parameters() if not parameter.requires_grad]
             for parameter in frozen:
-                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                    if trainer.is_global_zero:
-                        torch.nn.init.normal_(parameter.data, std=0.1, generator=torch.Generator().manual_seed(5))
+                with whole(parameter) as values:
+                    torch.nn.init.normal_(values, std=0.1, generator=torch.Generator().manual_seed(5))
+
+
+@contextmanager
+def whole(parameter):
+    """All of a parameter, which becomes what it is set to in this context."""
+    if not hasattr(parameter, "ds_id") and not isinstance(parameter, DTensor):
+        yield parameter.data
+    elif isinstance(parameter, DTensor):
+        values = parameter.full_tensor()
+        yield values
+        placed = distribute_tensor(values, parameter.device_mesh, parameter.placements)
+        parameter.data.copy_(placed)
+    else:
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+            yield parameter.data
+
+
+def strategy(options):
+    if options.get("engine") == "one":
+        return "auto"
+    if options.get("engine") == "fsdp2":
+        return FSDP2Strategy(
+            offload="offload" in options,
+            pin_memory=False,
+            gather_again="offload" not in options,
+            save_in_background="background" in options,
+        )
+    return Zero3Strategy(
+        persistent_below=int(options.get("below", 0)),
+        pin_memory=False,
+        sub_group_size=int(options.get("group", 1_000_000_000)),
+        save_in_background="background" in options,
+    )
 
 
 def main() -> None:
@@ -107,7 +154,11 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[6:])
     lightning.seed_everything(1)
     module = Partly(
-        LanguageModelConfig(checkpoint=str(base), dtype="bfloat16" if "precision" in options else "float32"),
+        LanguageModelConfig(
+            checkpoint=str(base),
+            dtype="bfloat16" if options.get("precision") == "bf16-true" else "float32",
+            gradient_checkpointing="recompute" in options,
+        ),
         optimizer=AdamWSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
         schedule=Cosine(total_steps=20, warmup_steps=3),
     )
@@ -122,12 +173,8 @@ def main() -> None:
         max_steps=last,
         logger=False,
         precision=options.get("precision", "32-true"),
-        gradient_clip_val=1.0,
-        strategy=Zero3Strategy(
-            persistent_below=int(options.get("below", 0)),
-            pin_memory=False,
-            sub_group_size=int(options.get("group", 1_000_000_000)),
-        ),
+        gradient_clip_val=float(options.get("clip", 1.0)),
+        strategy=strategy(options),
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -146,6 +193,8 @@ def main() -> None:
             print("measured:", float(trainer.callback_metrics["val/loss"]))
         return
     trainer.fit(module, datamodule=data, ckpt_path=newest_checkpoint(folder))
+    if "export" in options:
+        module.export(str(folder / "export"))
     if trainer.is_global_zero:
         (folder / f"losses-{ranks}.json").write_text(json.dumps(losses.values))
 

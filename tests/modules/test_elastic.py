@@ -1,4 +1,4 @@
-"""ZeRO-3 over 2, then 3, then 1 processes on CPU: losses and optimizer state are those of one run over 2."""
+"""ZeRO-3 and FSDP2 over 2, then 3, then 1 processes on CPU: losses and optimizer state are those of one run over 2."""
 
 import json
 import os
@@ -8,13 +8,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from spiritlm_pl.data.blocks import write_block, write_manifest
 from spiritlm_pl.data.documents import Document, WordIds
+from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
+from spiritlm_pl.interop.distributed import SHARDS, has_shards
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.modules.elastic import make_universal, ranks_of
@@ -31,7 +36,7 @@ LLAMA = {
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
 }
-OPTIONS = ("freeze=layers.0", "below=1000", "group=3000")
+ENGINES = {"zero3": ("freeze=layers.0", "below=1000", "group=3000"), "fsdp2": ("freeze=layers.0", "engine=fsdp2")}
 
 
 def prepare(folder: Path) -> None:
@@ -55,7 +60,7 @@ def start(folder: Path, run: str, ranks: int, last: int, *more: str, code: int =
     """Run the worker, and return what it prints."""
     (folder / run).mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, WORKER, run, "blocks", "base", str(ranks), str(last), *OPTIONS, *more],
+        [sys.executable, WORKER, run, "blocks", "base", str(ranks), str(last), *more],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -79,14 +84,22 @@ def train(folder: Path, run: str, ranks: int, last: int, *more: str, told: str =
     return {int(step): pair for step, pair in json.loads((folder / run / f"losses-{ranks}.json").read_text()).items()}
 
 
-def measure(folder: Path, run: str, ranks: int) -> float:
+def measure(folder: Path, run: str, ranks: int, *more: str) -> float:
     """Loss of the newest checkpoint on the first validation rows."""
-    (found,) = re.findall(r"measured: (\S+)", start(folder, run, ranks, 9, "measure=1"))
+    (found,) = re.findall(r"measured: (\S+)", start(folder, run, ranks, 9, "measure=1", *more))
     return float(found)
 
 
-def whole_state(checkpoint: Path) -> dict[str, object]:
+def whole_state(checkpoint: Path) -> dict[str, Any]:
     """Weights and averages by name, and the settings and step counts of the optimizer's groups."""
+    if has_shards(checkpoint):
+        file = checkpoint.with_suffix(".pt")
+        dcp_to_torch_save(checkpoint / SHARDS, file)
+        found = torch.load(file, weights_only=False)
+        averages, groups = (found["optimizer_0"][name] for name in ("state", "param_groups"))
+        for group in groups:
+            group["params"] = len(group["params"])
+        return {"tensors": [found["state_dict"], averages], "groups": groups}
     zero = make_universal(checkpoint) / "zero"
     optimizer = torch.load(zero / "optimizer_state.pt", weights_only=False)["optimizer_state_dict"]
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer["param_groups"]]
@@ -101,10 +114,12 @@ def whole_state(checkpoint: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_other_numbers_of_ranks_go_on_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_other_numbers_of_ranks_go_on_exactly(engine: str, tmp_path: Path) -> None:
     prepare(tmp_path)
+    options = ENGINES[engine]
     told = "no checkpoint was saved at step 6, and earlier ones stay"
-    whole = train(tmp_path, "whole", 2, 9, "full=1:6", told=told)
+    whole = train(tmp_path, "whole", 2, 9, "full=1:6", *options, told=told)
     assert sorted(path.name for path in (tmp_path / "whole").iterdir() if path.is_dir() and not path.is_symlink()) == [
         "step=3.ckpt",
         "step=9.ckpt",
@@ -112,24 +127,48 @@ def test_other_numbers_of_ranks_go_on_exactly(tmp_path: Path) -> None:
     assert sorted(whole) == list(range(1, 10)) and whole[9][0] < whole[1][0] - 0.3
     run = tmp_path / "run"
     shutil.copytree(tmp_path / "whole" / "step=3.ckpt", run / "step=3.ckpt")  # as if stopped after step 3
-    three = train(tmp_path, "run", 3, 6)
-    assert [ranks_of(run / name) for name in ("step=3.ckpt", "step=6.ckpt")] == [2, 3]
-    one = train(tmp_path, "run", 1, 9)
+    three = train(tmp_path, "run", 3, 6, *options)
+    if engine == "zero3":
+        assert [ranks_of(run / name) for name in ("step=3.ckpt", "step=6.ckpt")] == [2, 3]
+    one = train(tmp_path, "run", 1, 9, *options)
     assert (sorted(three), sorted(one)) == ([4, 5, 6], [7, 8, 9])
     for step, pair in (three | one).items():
         assert pair == pytest.approx(whole[step], rel=2e-6), step
     for saved, loaded in (("step=3.ckpt", "start-3"), ("step=6.ckpt", "start-1")):
         before, after = whole_state(run / saved), whole_state(run / loaded)
-        assert [group["weight_decay"] for group in before["groups"]] == [0.9, 0.0]
+        assert {group["weight_decay"] for group in before["groups"]} == {0.9, 0.0}
         torch.testing.assert_close(after, before, rtol=0, atol=0)
-    assert measure(tmp_path, "run", 2) == pytest.approx(measure(tmp_path, "run", 1), rel=1e-6)  # one rank wrote it
+    alone = measure(tmp_path, "run", 1, *options)  # one rank wrote it
+    assert measure(tmp_path, "run", 2, *options) == pytest.approx(alone, rel=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rank", "code"), [(1, 1), (0, -signal.SIGKILL)])
-def test_a_dead_rank_is_named_and_the_others_end(tmp_path: Path, rank: int, code: int) -> None:
+def test_fsdp2_is_as_one_process(tmp_path: Path) -> None:
+    """Clipping, layers that are frozen in part or computed again, offloaded state, writing in a thread, and exports."""
     prepare(tmp_path)
-    printed = start(tmp_path, "run", 2, 1000, f"die={rank}:3", code=code)
+    options = ("freeze=mlp", "clip=0.2", "export=1")
+    one = train(tmp_path, "one", 1, 6, "engine=one", *options)
+    told = "no checkpoint was saved as step=3.ckpt, and earlier ones stay"
+    more = ("engine=fsdp2", "recompute=1", "offload=1", "background=1", "full=1:3")
+    two = train(tmp_path, "two", 2, 6, *more, *options, told=told)
+    assert min(norm for _, norm in one.values()) > 0.2
+    for step in range(1, 7):
+        assert two[step] == pytest.approx(one[step], rel=1e-6), step
+    assert sorted(path.name for path in (tmp_path / "two").glob("*.ckpt")) == ["last.ckpt", "step=6.ckpt"]
+    assert (tmp_path / "two" / "last.ckpt").resolve().name == "step=6.ckpt"
+    ours, theirs = (load_file(tmp_path / name / "export" / "model.safetensors") for name in ("two", "one"))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    consolidate_checkpoint(tmp_path / "two" / "step=6.ckpt", tmp_path / "joined")
+    torch.testing.assert_close(load_file(tmp_path / "joined" / "model.safetensors"), ours, rtol=0, atol=0)
+    read = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("two/export", "joined")]
+    assert read[0]["architectures"] == read[1]["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "rank", "code"), [("zero3", 1, 1), ("fsdp2", 1, 1), ("zero3", 0, -signal.SIGKILL)])
+def test_a_dead_rank_is_named_and_the_others_end(tmp_path: Path, engine: str, rank: int, code: int) -> None:
+    prepare(tmp_path)
+    printed = start(tmp_path, "run", 2, 1000, f"die={rank}:3", *ENGINES[engine], code=code)
     assert re.search(rf"spiritlm: error: rank {rank}\b.* is dead, so that the others cannot go on", printed)
 
 

@@ -1,7 +1,7 @@
-"""Trains a tiny LM on two ranks under ZeRO-3 with samples and choice; started by test_samples_and_choice.py.
+"""Trains a tiny LM on one rank, or two, with samples and choice; started by test_samples_and_choice.py.
 
-Usage: zero3_samples_worker.py PROCESSES, in a folder with `text`, `units` and the model
-`start`; writes tb/ and choice_PROCESSES.json.
+Usage: sharded_samples_worker.py one|zero3|fsdp2, in a folder with `text`, `units` and the model
+`start`; writes tb/ and choice_NAME.json.
 """
 
 import sys
@@ -17,6 +17,7 @@ from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -43,7 +44,8 @@ class Rows(Dataset[TokenBatch]):
 
 
 def main() -> None:
-    processes = int(sys.argv[1])
+    name = sys.argv[1]
+    strategies = {"one": "auto", "zero3": Zero3Strategy(persistent_below=0, pin_memory=False), "fsdp2": FSDP2Strategy()}
     lightning.seed_everything(1)
     vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = LanguageModelModule(
@@ -59,18 +61,18 @@ def main() -> None:
     )
     trainer = lightning.Trainer(
         accelerator="cpu",
-        devices=processes,
+        devices=1 if name == "one" else 2,
         max_steps=3,
         limit_val_batches=1,
         val_check_interval=2,
-        logger=TensorBoardLogger("tb", version=processes),
+        logger=TensorBoardLogger("tb", version=name),
         enable_progress_bar=False,
         enable_model_summary=False,
-        strategy="auto" if processes == 1 else Zero3Strategy(persistent_below=0, pin_memory=False),
+        strategy=strategies[name],
         use_distributed_sampler=False,
         enable_checkpointing=False,
         log_every_n_steps=1,
-        callbacks=[samples, EvaluateChoice("units", split="test", output=f"choice_{processes}.json", batch_tokens=64)],
+        callbacks=[samples, EvaluateChoice("units", split="test", output=f"choice_{name}.json", batch_tokens=64)],
     )
     loader = DataLoader(Rows(), batch_size=None)
     trainer.fit(module, loader, loader)
