@@ -130,12 +130,24 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
     variadic = variadic_name(function)
-    if variadic is None:
-        function(**values)
-        return
     names = [*signature(function).parameters]
-    first = [values.pop(name) for name in names[: names.index(variadic)]]
-    function(*first, *values.pop(variadic), **values)
+    first = [] if variadic is None else [values.pop(name) for name in names[: names.index(variadic)]]
+    further = () if variadic is None else values.pop(variadic)
+    try:
+        function(*first, *further, **values)
+    except (ValueError, OSError) as error:
+        _spell_argument(error, parser)
+        raise
+
+
+def _spell_argument(error: Exception, parser: CommandParser) -> None:
+    """Name the argument that an error is about as it is typed: a message that begins with `num_jobs must` otherwise."""
+    if len(error.args) != 1 or not isinstance(error.args[0], str):
+        return
+    name, must, rest = error.args[0].partition(" must ")
+    action = next((one for one in parser._actions if one.dest == name), None)
+    if action is not None and must:
+        error.args = (f"{shown_name(action)} must {rest}",)
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:

@@ -137,6 +137,24 @@ def test_values_reach_the_function_in_order() -> None:
     assert given == [("c", ("a", "b"), 1), (("a",), 2), ((), 1)]
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("num_jobs must be at least 1"), "--num-jobs must be at least 1"),
+        (FileNotFoundError("corpus must be a folder"), "CORPUS must be a folder"),
+        (ValueError("rate of speech must be above 0"), "rate of speech must be above 0"),
+        (OSError(2, "corpus must be there"), "[Errno 2] corpus must be there"),
+    ],
+)
+def test_errors_name_arguments_as_they_are_typed(error: Exception, message: str) -> None:
+    def failing(corpus: str, num_jobs: int = 1, rate: float = 1.0) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run_command(failing, command_parser(failing, "spiritlm do"), ["c"])
+    assert str(raised.value) == message
+
+
 def test_help_tells_what_the_docstring_does() -> None:
     told = " ".join(command_parser(command, "spiritlm do").format_help().split())
     assert told.startswith(
