@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spiritlm_pl.corpora.text_files.places import of_key
 from spiritlm_pl.corpora.text_files.readers import Text
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
@@ -61,9 +62,9 @@ def encoded_texts(
         kept = counts > 0
         for (key, text), has_tokens in zip(batch, kept, strict=True):
             if not has_tokens:
-                skipped.add("text without tokens", key)
+                skipped.add("text without tokens", of_key(key))
             elif changed is not None and not keeps_line_breaks and "\n" in text:
-                changed.add("line breaks of a document, which the text tokenizer makes spaces", key)
+                changed.add("line breaks of a document, which the text tokenizer makes spaces", of_key(key))
         yield EncodedTexts(
             keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
             held_out=np.array([is_held_out(text, validation) for _, text in batch], dtype=bool)[kept],
