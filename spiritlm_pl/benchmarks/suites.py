@@ -22,7 +22,8 @@ def _slm21(name: str) -> ChoiceBenchmark:
 
 
 def _stories(name: str, direction: str) -> ChoiceBenchmark:
-    reader = partial(storycloze_reader.read, direction=direction)
+    own = storycloze_reader.read_topic if name.startswith("t") else storycloze_reader.read_spoken
+    reader = partial(own, direction=direction)
     return ChoiceBenchmark(info_of(name), reader, storycloze_averages.figures, storycloze_averages.ID)
 
 
