@@ -168,7 +168,7 @@ def run_benchmarks(
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
                 continue
             shown = (benchmark.info.published, "mean", "sum") if "mean" in found["figures"] else None
-            Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
+            details(Summary.read(out / key / SUMMARY_FILE), shown).show()
             for note in found["notes"]:
                 print(f"{key}: {note}", file=sys.stderr)
             if found["num_skipped"]:
@@ -200,8 +200,6 @@ def report_benchmarks(
     Raises:
         ValueError: if a folder holds no results.
     """
-    from rich.console import Console
-
     from spiritlm_pl.benchmarks.plot import plot
     from spiritlm_pl.benchmarks.report import comparisons, details, overview, published_table, read_summaries
     from spiritlm_pl.runtime.provenance import atomic_path
@@ -222,7 +220,7 @@ def report_benchmarks(
         *(map(details, summaries) if full else ()),
     ]
     for table in tables:
-        Console().print(table.rich())
+        table.show()
     if out is not None:
         with atomic_path(out) as path:
             path.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
