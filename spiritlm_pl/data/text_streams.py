@@ -75,7 +75,7 @@ def _check_used(option: str, value: Setting, default: str, users: set[str | None
         ValueError: if it has none.
     """
     for name, one in value.items() if isinstance(value, Mapping) else [(None, value)]:
-        used = name in map(str, users) if isinstance(value, Mapping) else bool(users)
+        used = name in users if isinstance(value, Mapping) else bool(users)
         if one != default and not used:
             what = "text" if name is None else f"the text of {name}"
             raise ValueError(f"{option} must be left out where all of {what} {others}, but is {one!r}")
