@@ -29,8 +29,8 @@ def load_judge(
         device: device that the network computes on.
 
     Raises:
-        ValueError: if there is no such folder or name, the hub cannot be reached, it holds another kind of model, or its
-            weights are damaged or incomplete.
+        ValueError: if there is no such folder or name, the hub cannot be reached, it holds another kind of model, or
+            its weights are damaged or incomplete.
     """
     from transformers import AutoTokenizer
 
