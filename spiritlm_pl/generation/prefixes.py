@@ -52,9 +52,10 @@ def _shared_cache(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> D
     cache = DynamicCache(config=model.config)
     beginning = torch.tensor([list(prompts[0][:shared])], device=model.device)
     model(input_ids=beginning, cache=cache, use_cache=True, logits_to_keep=1)
-    if any(type(layer) is not DynamicLayer or layer.get_seq_length() != shared for layer in cache.layers):
-        return None  # a window of attention, whose layers do not keep all places, or a recurrent state
     for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.get_seq_length() != shared:
+            return None  # a window of attention, whose layers do not keep all places, or a recurrent state
+        assert layer.keys is not None and layer.values is not None
         layer.keys, layer.values = (_placed(states, lengths, rest) for states in (layer.keys, layer.values))
     return cache
 
