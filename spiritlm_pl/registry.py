@@ -7,6 +7,7 @@ code.
 
 import os
 import warnings
+from collections.abc import Container
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -75,14 +76,17 @@ def find(group: str, name: str, argument: str) -> Any:
     return load_path(name, argument)
 
 
-def find_all(group: str) -> dict[str, Any]:
+def find_all(group: str, leave_out: Container[str] = ()) -> dict[str, Any]:
     """Load everything that is registered in a group; what cannot be loaded is left out with a warning.
 
     Args:
         group: group of names, a key of `GROUPS`.
+        leave_out: names that are not loaded.
     """
     found = {}
     for name, point in registered(group).items():
+        if name in leave_out:
+            continue
         try:
             found[name] = point.load()
         except Exception as error:  # the code of another package may raise anything

@@ -128,7 +128,9 @@ class AnswerBenchmark:
             options: options of the benchmark.
         """
         seeds = [stream_of(item.id, sampling.seed) for item in items]
-        return [answer for (answer,) in model.generate_encoded(prompts, output, sampling, seeds=seeds)]
+        return [
+            answer for (answer,) in model.generate_encoded(prompts, output, sampling, seeds=seeds, share_beginning=True)
+        ]
 
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
         """Return the figures by way of counting."""

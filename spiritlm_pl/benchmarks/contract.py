@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from spiritlm_pl.benchmarks.info import Info as Info
+from spiritlm_pl.benchmarks.info import check_options as check_options
 from spiritlm_pl.benchmarks.items import Figure, Reading
 
 if TYPE_CHECKING:
@@ -12,39 +14,6 @@ if TYPE_CHECKING:
 
 Line: TypeAlias = dict[str, Any]  # result of an item: its `id` and plain values for JSON
 Scorer: TypeAlias = Callable[[Sequence[Any]], Sequence[Line | Exception]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Info:
-    """Facts about a benchmark, which `spiritlm benchmark list` shows.
-
-    Attributes:
-        title: full name, as papers write it.
-        measures: what it measures, in one phrase.
-        licence: licence of its data.
-        source: where its data is fetched from.
-        needs: parts of a model that it needs, such as "language model, speech tokenizer".
-        size: amount of data in words, such as "10,000 pairs".
-        sets: named sets that it belongs to, such as "zero_shot" and "paper".
-        data: name of its data in the file of a set, where several benchmarks read one folder; None for its own name.
-        published: way of counting that the published figures use, of those that `figures` returns.
-        unit: what the figures are, such as "accuracy, %".
-        chance: figure of a model that guesses; None if there is none.
-        higher_is_better: whether a higher figure is a better one.
-    """
-
-    title: str
-    measures: str
-    licence: str
-    source: str
-    needs: str
-    size: str
-    sets: tuple[str, ...] = ()
-    data: str | None = None
-    published: str = "mean"
-    unit: str = "accuracy, %"
-    chance: float | None = 50.0
-    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +82,3 @@ class Benchmark(Protocol):
     def figures(self, lines: Sequence[Line]) -> dict[str, list[Figure]]:
         """Return figures by way of counting, from the lines of at least one item."""
         ...
-
-
-def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise a ValueError if an option is not one of those that a benchmark knows."""
-    unknown = sorted(options.keys() - set(known))
-    if unknown:
-        raise ValueError(f"options must be among {', '.join(known) or 'none'}, but are {', '.join(unknown)}")

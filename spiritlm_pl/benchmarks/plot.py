@@ -34,15 +34,16 @@ def plot(summaries: Sequence[Summary], way: str | None = None) -> Plot:
             spread = [[max(0.0, figured.value - low)], [max(0.0, high - figured.value)]]
             colour = COLOURS[models.index(one.model) % len(COLOURS)]
             axes.errorbar(figured.value, rows[one.name] + shift, xerr=spread, fmt="o", color=colour, capsize=2, ms=4)
-            if one.chance is not None:
-                axes.vlines(one.chance, rows[one.name] - 0.4, rows[one.name] + 0.4, color="black", linestyle=":", lw=1)
+            if (chance := one.guessed(way)) is not None:
+                axes.vlines(chance, rows[one.name] - 0.4, rows[one.name] + 0.4, color="black", linestyle=":", lw=1)
         for name, row in rows.items():
             for value in (value for model, value in published_figures(name, way) if model == REFERENCE):
                 axes.plot(value, row, marker="D", color="grey", markerfacecolor="none", ms=5)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", linewidth=0.4)
-        axes.set_xlabel(unit)
+        higher = all(one.higher_is_better for one in summaries if one.unit == unit)
+        axes.set_xlabel(unit if higher else f"{unit} (lower is better)")
     coloured = [(name, COLOURS[place % len(COLOURS)]) for place, name in enumerate(models)]
     legend = [
         *(Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in coloured),

@@ -1,7 +1,7 @@
 """Tables of summaries: models side by side, beside the published figures of the same benchmarks."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +19,8 @@ from spiritlm_pl.registry import find_all
 
 REFERENCE = "Spirit LM Base 7B"  # the published model that ours are shown beside
 
+CHANCE = "chance"  # name of a figure that tells what guessing gives, where it depends on the items
+EMPTY = "empty"  # way of counting answers of nothing
 MOST_COLUMNS = 4  # ways of counting that stand side by side if there are fewer figures
 
 
@@ -41,6 +43,7 @@ class Summary:
         asked: hash of all that was asked; None if an earlier version has written the summary.
         judges: hashes of what answers were judged by, by option.
         items: hash of the contents of all items; None as for `asked`.
+        higher_is_better: whether a higher figure is a better one.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Summary:
     asked: str | None = None
     judges: dict[str, str] | None = None
     items: str | None = None
+    higher_is_better: bool = True
 
     @classmethod
     def read(cls, file: Path) -> "Summary":
@@ -83,6 +87,7 @@ class Summary:
                 found.get("asked"),
                 found.get("judges"),
                 found.get("items"),
+                found.get("higher_is_better", cls.higher_is_better),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} must be a summary of a benchmark, but is not: {error}") from error
@@ -93,8 +98,13 @@ class Summary:
         return found[0] if found else None
 
     def measure(self, way: str | None = None) -> str:
-        """Return what the figure is and how it is counted, such as "accuracy, % (mean)"."""
-        return f"{self.unit} ({way or self.published})"
+        """Return what the figure is and how it is counted, such as "accuracy, % (mean)", and if lower is better."""
+        return f"{self.unit} ({way or self.published}){'' if self.higher_is_better else ', lower is better'}"
+
+    def guessed(self, way: str | None = None) -> float | None:
+        """Return the figure of a model that guesses: as measured on these items, or else the benchmark's own."""
+        measured = (one.value for one in self.figures.get(way or self.published, ()) if one.name == CHANCE)
+        return next(measured, self.chance)
 
 
 def read_summaries(folders: Iterable[str | Path]) -> list[Summary]:
@@ -144,8 +154,8 @@ def overview(summaries: Sequence[Summary], way: str | None = None) -> Figures:
     for name in names:
         shown = [found.get((name, model)) for model in models]
         cells = [NOTHING if one is None else _cell(one.main(way)) for one in shown]
-        guessed = first[name].chance
-        chance = NOTHING if guessed is None else f"{guessed:.3g}"
+        guesses = [one.guessed(way) for one in shown if one is not None]
+        chance = "; ".join(dict.fromkeys(NOTHING if one is None else f"{one:.3g}" for one in guesses))
         reference = next((figure for model, figure in published_figures(name, way) if model == REFERENCE), None)
         paper = NOTHING if reference is None else f"{reference:.1f}"
         rows.append([name, *cells, chance, paper, first[name].measure(way)])
@@ -183,15 +193,26 @@ def _notes(summaries: Sequence[Summary]) -> list[str]:
         for one in summaries
         if one.num_skipped
     ]
+    notes += [
+        f"{one.model}, {one.name}: {empty.value:.1f} % of the answers are empty"
+        for one in summaries
+        if (empty := one.main(EMPTY)) is not None and empty.value
+    ]
     for name in dict.fromkeys(summary.name for summary in summaries):  # figures of other items are no comparison
         same = [one for one in summaries if one.name == name]
-        runs = {one.model: f"{one.num_scored} of {one.num_read} items, options {one.options}" for one in same}
+        runs = {one.model: f"{one.num_scored} of {one.num_read} items, {spelt(one.options)}" for one in same}
         if len({one.asked for one in same}) > 1 and all(one.asked for one in same):
             runs = {one.model: f"{runs[one.model]}, content {one.asked}" for one in same}
         if len(set(runs.values())) > 1:
             described = "; ".join(f"{model}: {run}" for model, run in runs.items())
             notes.append(f"{name} is not of the same items: {described}")
     return notes
+
+
+def spelt(options: Mapping[str, Any]) -> str:
+    """Spell options for a sentence, such as "split: test, shots: 3"."""
+    text = yaml.safe_dump(dict(options), default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
+    return text.strip().removeprefix("{").removesuffix("}") or "no options"
 
 
 def details(summary: Summary, ways: Sequence[str] | None = None) -> Figures:
@@ -257,7 +278,7 @@ def _compared(one: Summary, other: Summary, way: str) -> Comparison:
         ValueError: if the figures are of other items, or of a kind that is not compared.
     """
     if one.options != other.options:  # items of two splits may have the same ids
-        raise ValueError(f"not the same items: options {one.options} and {other.options}")
+        raise ValueError(f"not the same items: {spelt(one.options)} and {spelt(other.options)}")
     if one.judges and other.judges and one.judges != other.judges:
         changed = ", ".join(key for key in one.judges | other.judges if one.judges.get(key) != other.judges.get(key))
         raise ValueError(f"not judged alike: {changed} held something else")

@@ -6,6 +6,7 @@ is tried again by the next run.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -15,6 +16,8 @@ from spiritlm_pl.benchmarks.identity import digest_of
 from spiritlm_pl.runtime.provenance import atomic_path
 
 IDENTITY_FILE, SUMMARY_FILE = "identity.json", "summary.json"
+JUDGES = "judges"
+HASHED = (JUDGES, "language_model", "text_tokenizer", "speech_tokenizer")  # parts of an identity that tell nobody much
 SUMMARISED_FILE = "summarised.json"  # content of each item of the summary, by its id
 
 
@@ -34,6 +37,9 @@ class Results:
         """Read the lines of earlier runs."""
         self.folder, self.rank = folder, rank
         self.identity = json.loads(json.dumps(identity))  # as it is read again: lists for tuples
+        self.made = [
+            place for place in (folder, *folder.parents) if not place.exists()
+        ]  # by this run, inner ones first
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / IDENTITY_FILE
         self.begun = not file.is_file()  # by this run
@@ -65,6 +71,7 @@ class Results:
     def write(self, lines: Iterable[Line]) -> None:
         """Append lines of items."""
         if self.stream is None:
+            self.folder.mkdir(parents=True, exist_ok=True)  # another process that was refused may have removed it
             _end_last_line(self.file)
             self.stream = self.file.open("a", encoding="utf-8")
         self.stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
@@ -91,11 +98,14 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file of this process; a run that was refused before its first item leaves an empty folder."""
+        """Close the file of this process; a run that was refused before its first item leaves nothing."""
         if self.stream is not None:
             self.stream.close()
         if error is not None and self.begun and not self._written():
             (self.folder / IDENTITY_FILE).unlink(missing_ok=True)
+            with suppress(OSError):  # of others that have something in it
+                for place in self.made:
+                    place.rmdir()
 
     def _written(self) -> bool:
         """Return whether any process has written a line."""
@@ -158,12 +168,25 @@ def summarised_lines(folder: Path, items: str | None) -> list[Line]:
 
 
 def _check_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for key in sorted(stored.keys() | wanted.keys()):
-        if stored.get(key) != wanted.get(key):
-            raise ValueError(
-                f"OUT must be empty or of the same run, but {folder} has results with {key} {stored.get(key)!r}, "
-                f"and this run has {wanted.get(key)!r}: choose another folder"
-            )
+    keys = sorted(stored.keys() | wanted.keys(), key=lambda key: (key in HASHED, key))  # what can be read comes first
+    changed = next((key for key in keys if stored.get(key) != wanted.get(key)), None)
+    if changed is None:
+        return
+    there, here = stored.get(changed), wanted.get(changed)
+    if changed == JUDGES and isinstance(there, dict) and isinstance(here, dict):
+        names = sorted(name for name in there | here if there.get(name) != here.get(name))
+        why = f"of another {' and '.join(names)}, whose files have changed or are missing"
+    elif changed in HASHED:
+        why = f"of another {changed.replace('_', ' ')}"
+    else:
+        why = f"with {changed} {_shown(there)}, and this run has {_shown(here)}"
+    raise ValueError(f"OUT must be empty or of the same run, but {folder} has results {why}: choose another folder")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {one}" for name, one in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 def _whole_lines(file: Path) -> Iterator[Line]:

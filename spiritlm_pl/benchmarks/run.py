@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.contract import Benchmark, Line, RunSettings
 from spiritlm_pl.benchmarks.identity import asked_of, content_of, digest_of, model_identity, named_content
-from spiritlm_pl.benchmarks.items import check_unique
+from spiritlm_pl.benchmarks.items import Reading, check_unique
 from spiritlm_pl.benchmarks.modalities import check_modalities
 from spiritlm_pl.benchmarks.results import Results
 from spiritlm_pl.runtime.launch import rank_and_size
@@ -69,6 +69,7 @@ def run_benchmark(
     selection: Selection | None = None,
     settings: RunSettings | None = None,
     progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Any] | None:
     """Run a benchmark and write lines and a summary to `out/name`; a run that was interrupted goes on.
 
@@ -83,6 +84,7 @@ def run_benchmark(
         selection: items to run; None for all, in this process.
         settings: batch size and store of speech tokens; None for the defaults.
         progress: function called after every chunk with the number of items done and to do; None for none.
+        reading: what `benchmark.read` gives for the data and the options; None to read it here.
 
     Returns:
         The summary; None if other processes have not finished their share yet, of which the last writes it.
@@ -91,7 +93,7 @@ def run_benchmark(
         ValueError: if the data cannot be read, the folder holds other results, or no item could be scored.
     """
     selection, settings = selection or Selection(), settings or RunSettings()
-    reading = benchmark.read(data, options)
+    reading = benchmark.read(data, options) if reading is None else reading
     check_unique(reading.items, data)
     items = selection.of(reading.items)
     if not items:

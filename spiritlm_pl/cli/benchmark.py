@@ -7,18 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.benchmark_jobs import (
+    benchmarks_named,
+    check_model,
+    known_benchmarks,
+    loaded_jobs,
+    options_of,
+    planned_jobs,
+    sets_of,
+)
 from spiritlm_pl.cli.benchmark_stsp import score_stsp
 from spiritlm_pl.cli.extras import installation_advice
 from spiritlm_pl.interop.release.layout import Variant
-from spiritlm_pl.registry import find_all
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from spiritlm_pl.benchmarks.contract import Benchmark
 
 STORE = Path("~/.cache/spiritlm-pl/speech-tokens")
 
@@ -36,17 +40,15 @@ def list_benchmarks(*names: str) -> None:
     Raises:
         ValueError: if there is no such benchmark.
     """
-    known: dict[str, Benchmark] = find_all("benchmarks")
-    wanted = [name.replace("-", "_") for name in names] or ["all"]
-    shown = {key: one for name in wanted for key, one in _found(name, known).items()}
-    for key in sorted(shown, key=lambda key: (known[key].info.data or key, key)):
-        info = known[key].info
+    known = known_benchmarks()
+    shown = {key: info for name in names or ("all",) for key, info in benchmarks_named(name).items()}
+    for key, info in sorted(shown.items(), key=lambda pair: (pair[1].data or pair[0], pair[0])):
         print(f"{key:<28} {info.title}: {info.measures}\n{'':<29}{info.size}; needs {info.needs}")
         print(f"{'':<29}licence: {info.licence}; from {info.source}")
         if len(shown) <= len(names):
-            print(f"{'':<29}options: {', '.join(known[key].options) or 'none'}")
+            print(f"{'':<29}options: {', '.join(options_of(key)) or 'none'}")
         print(f"{'':<29}published figures count by {info.published}; sets: {', '.join(info.sets) or 'none'}")
-    print(f"\nsets: {', '.join(sorted({one for benchmark in known.values() for one in benchmark.info.sets}))}, all")
+    print(f"\nsets: {', '.join(sets_of(known))}")
 
 
 def run_benchmarks(
@@ -106,9 +108,9 @@ def run_benchmarks(
         ValueError: if an argument or the model is wrong; errors in an item are written to its line.
         FileNotFoundError: if the data or the model is missing.
     """
-    known: dict[str, Benchmark] = find_all("benchmarks")
-    name = name.replace("-", "_")
-    jobs = _parts(_jobs(_found(name, known), name in known, data, options or {}))
+    planned = planned_jobs(name, data, options or {})
+    check_model(model, speech_tokenizer)
+    jobs = loaded_jobs(planned)
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -125,6 +127,8 @@ def run_benchmarks(
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     selection = Selection.of_this_process(limit, seed)
+    alone = len(jobs) == 1  # what is wrong with its data is told before the model is loaded
+    readings = [benchmark.read(job.folder, job.options) if alone else None for job, benchmark in jobs]
     settings = RunSettings(batch_tokens=batch_tokens, batch_size=batch_size, speech_tokens=speech_tokens)
     if speech_tokenizer is not None or unit_layout is not None:
         layout = None if unit_layout is None else UnitLayout.given(unit_layout)
@@ -137,23 +141,25 @@ def run_benchmarks(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failed = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        for key, (benchmark, folder, chosen) in jobs.items():
+        for (job, benchmark), reading in zip(jobs, readings, strict=True):
+            key = job.name
             task = bar.add_task(key, total=None)
             try:
                 found = run_benchmark(
                     key,
                     benchmark,
-                    folder,
-                    chosen,
+                    job.folder,
+                    job.options,
                     spirit_lm,
                     model_name or _name_of(model),
                     out,
                     selection,
                     replace(settings, answers=out / key / "answers" if save_answers else None),
                     partial(_advance, bar, task),
+                    reading,
                 )
             except (ValueError, OSError, ModuleNotFoundError) as error:
-                if len(jobs) == 1:
+                if alone:
                     raise
                 why = installation_advice(error) if isinstance(error, ModuleNotFoundError) else error
                 failed.append(f"{key}: {why}")  # the others of a set are run all the same
@@ -162,7 +168,7 @@ def run_benchmarks(
                 print(f"{key}: other processes have not finished yet; the last one writes the summary", file=sys.stderr)
                 continue
             shown = (benchmark.info.published, "mean", "sum") if "mean" in found["figures"] else None
-            Console().print(details(Summary.read(out / key / SUMMARY_FILE), shown).rich())
+            details(Summary.read(out / key / SUMMARY_FILE), shown).show()
             for note in found["notes"]:
                 print(f"{key}: {note}", file=sys.stderr)
             if found["num_skipped"]:
@@ -194,8 +200,6 @@ def report_benchmarks(
     Raises:
         ValueError: if a folder holds no results.
     """
-    from rich.console import Console
-
     from spiritlm_pl.benchmarks.plot import plot
     from spiritlm_pl.benchmarks.report import comparisons, details, overview, published_table, read_summaries
     from spiritlm_pl.runtime.provenance import atomic_path
@@ -216,7 +220,7 @@ def report_benchmarks(
         *(map(details, summaries) if full else ()),
     ]
     for table in tables:
-        Console().print(table.rich())
+        table.show()
     if out is not None:
         with atomic_path(out) as path:
             path.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
@@ -265,71 +269,6 @@ def write_submission(results: Path, out: Path, counted_by: str = "mean") -> None
         raise ValueError(f"RESULTS must hold swuggy or sblimp, but {results} has neither")
     write_submission(out, lines, counted_by)
     print(f"{out}: {', '.join(lines)}")
-
-
-def _found(name: str, known: "dict[str, Benchmark]") -> "dict[str, Benchmark]":
-    """Return the benchmarks that a name stands for.
-
-    Raises:
-        ValueError: if there is no such benchmark or set.
-    """
-    if name in known:
-        return {name: known[name]}
-    found = {key: benchmark for key, benchmark in known.items() if name == "all" or name in benchmark.info.sets}
-    if not found:
-        sets = sorted({one for benchmark in known.values() for one in benchmark.info.sets})
-        names = f"{', '.join(known)}, or of the sets {', '.join(sets)}, all"
-        raise ValueError(f"NAME must be one of {names}, but is {name!r} instead")
-    return found
-
-
-def _jobs(
-    chosen: "dict[str, Benchmark]", alone: bool, data: Path, options: dict[str, Any]
-) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
-    """Return the benchmarks with their folders and options.
-
-    Raises:
-        FileNotFoundError: if there is no such folder or file.
-        ValueError: if the file of a set has folders for none of its benchmarks.
-    """
-    if not data.exists():
-        raise FileNotFoundError(f"DATA must be a folder or file, or a YAML file of a set, but {data} does not exist")
-    if data.is_dir() or (alone and data.suffix not in (".yaml", ".yml")):
-        if not alone:
-            raise ValueError(f"DATA must be a YAML file with the folders of a set, but is {data}")
-        return {name: (benchmark, data, options) for name, benchmark in chosen.items()}
-    try:
-        listed = yaml.safe_load(data.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"DATA must be a folder or a YAML file, but {data} cannot be read: {error}") from error
-    if not isinstance(listed, dict):
-        raise ValueError(f"DATA must be a YAML file with a folder by name, but {data} holds {listed!r}")
-    jobs = {}
-    for name, benchmark in chosen.items():
-        entry = listed.get(name, listed.get(benchmark.info.data or name))
-        if entry is None:
-            print(f"{name}: {data} has no folder for it, so it is left out", file=sys.stderr)
-            continue
-        own = dict(entry) if isinstance(entry, dict) else {"folder": entry}
-        if not isinstance(own.get("folder"), str):
-            raise ValueError(f"{name} must have a folder in {data}, but has {entry!r}")
-        folder = data.parent / Path(own.pop("folder")).expanduser()
-        jobs[name] = (benchmark, folder, own | options)
-    if not jobs:
-        raise ValueError(f"DATA must have folders for {', '.join(chosen)}, but {data} has none of them")
-    return jobs
-
-
-def _parts(
-    jobs: "dict[str, tuple[Benchmark, Path, dict[str, Any]]]",
-) -> "dict[str, tuple[Benchmark, Path, dict[str, Any]]]":
-    """Return jobs with those that stand for several benchmarks, such as tasks of lm-eval, each by a name of its own."""
-    found: dict[str, tuple[Benchmark, Path, dict[str, Any]]] = {}
-    for name, (benchmark, folder, options) in jobs.items():
-        parts = getattr(benchmark, "parts", None)
-        split = {name: (benchmark, options)} if parts is None else parts(name, options)
-        found |= {key: (one, folder, own) for key, (one, own) in split.items()}
-    return found
 
 
 def _name_of(model: Path) -> str:

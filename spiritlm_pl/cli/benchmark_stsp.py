@@ -33,8 +33,6 @@ def score_stsp(
     Raises:
         ValueError: if a row is broken or has no label, an id comes twice, or a prediction is of no reference.
     """
-    from rich.console import Console
-
     from spiritlm_pl.benchmarks.stsp.figures import confusion
     from spiritlm_pl.benchmarks.stsp.labels import LabelMap
     from spiritlm_pl.benchmarks.stsp.predictions import read_pairs, score_predictions
@@ -49,7 +47,7 @@ def score_stsp(
     ]
     notes = [f"{len(missing)} references have no prediction: {', '.join(missing[:3])} ..."] if missing else []
     table = Figures(f"{predictions} against {references}", ["figure", "count", "%"], rows, notes)
-    Console().print(table.rich())
+    table.show()
     if out is not None:
         found = {"figures": [asdict(figure) for figure in figures], "missing": missing}
         with atomic_path(out) as path:

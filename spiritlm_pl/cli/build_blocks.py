@@ -6,6 +6,9 @@ from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.blocks import read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks as build
 
+SPLITS = ("train", "validation", "test")
+SHOWN = 3  # names in a message; further ones are counted
+
 
 def build_blocks(
     units: list[str],
@@ -14,7 +17,7 @@ def build_blocks(
     text: list[str] | dict[str, list[str]] | None = None,
     text_field: str | dict[str, str] = "text",
     text_documents: str | dict[str, str] = "line",
-    splits: tuple[str, ...] = ("train", "validation", "test"),
+    splits: tuple[str, ...] = SPLITS,
     transcripts: bool = True,
     text_validation: float = 0.01,
     expressive: bool | None = None,
@@ -70,7 +73,12 @@ def build_blocks(
         block_tokens: approximate number of tokens in one block.
         seed: seed of the shuffle of the documents.
         num_jobs: number of processes; one per core if left out. Processes that torchrun or SLURM starts share the work.
+
+    Raises:
+        ValueError: if an argument is wrong, or `out` holds something else than blocks.
+        FileNotFoundError: if units, the text tokenizer or texts are missing.
     """
+    _check_out(Path(out), splits)
     skipped, changed = Skipped(), Skipped()
     summary = build(
         units,
@@ -109,3 +117,11 @@ def build_blocks(
     for told, found in (("Left out", skipped), ("Changed", changed)):
         for line in found.lines():
             print(f"{told}: {line}")
+
+
+def _check_out(out: Path, splits: tuple[str, ...]) -> None:
+    """Raise a ValueError if a folder holds something, but no blocks; hidden files do not count."""
+    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    if held and not {*splits, *SPLITS}.intersection(held):
+        more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
+        raise ValueError(f"out must be empty or hold blocks, but {out} holds {', '.join(held[:SHOWN])}{more}")

@@ -4,12 +4,15 @@ import copy
 import textwrap
 from argparse import Action
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import DefaultHelpFormatter
 
 METAVARS = {int: "N", float: "X"}
 RULES = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a text"}
+LISTS = {str: "a list such as '[a, b]'", int: "a list of whole numbers such as '[1, 2]'"}
+MAPPING = "a mapping such as '{name: value}'"
 
 
 def shown_name(action: Action) -> str:
@@ -59,10 +62,34 @@ class HelpFormatter(DefaultHelpFormatter):
     @staticmethod
     def rule(action: Action) -> str:
         """Describe in a few words which values an argument takes; return an empty text if that takes more."""
-        hint = type_of(action)
-        if get_origin(hint) is Literal:
-            return "one of " + ", ".join(map(str, get_args(hint)))
-        return RULES.get(hint, "") if isinstance(hint, type) else ""
+        rules = [_rule(hint) for hint in types_of(action)]
+        return " or ".join(rules) if all(rules) else ""
+
+
+def _rule(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    element = list_element(hint)
+    if element is not None:
+        return LISTS.get(element, LISTS[str])
+    if get_origin(hint) is dict:
+        return MAPPING
+    return RULES.get(hint, "") if isinstance(hint, type) else ""
+
+
+def list_element(hint: Any) -> Any:
+    """Return the type of the elements of a list, or of a tuple of any length; None for another type."""
+    inner = get_args(hint)
+    if get_origin(hint) is list or (get_origin(hint) is tuple and inner[1:] == (...,)):
+        return inner[0]
+    return None
+
+
+def types_of(action: Action) -> tuple[Any, ...]:
+    """Return the types of an argument, `None` left out: several of a union."""
+    hint = getattr(action, "_typehint", None)
+    several = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(one for one in several if one is not type(None))
 
 
 def type_of(action: Action) -> Any:

@@ -1,9 +1,11 @@
 """One parser for every command: a function's signature gives the options, its docstring the help.
 
 An option may be spelt `--num-jobs` or `--num_jobs`; help shows the first. A name with dots is a path into the
-configuration and is shown as it is spelt there (`--trainer.max_steps`). A switch may stand alone (`--overwrite`).
+configuration and is shown as it is spelt there (`--trainer.max_steps`). A switch may stand alone (`--overwrite`), and
+so may the only element of a list (`--text a.txt` for `--text '[a.txt]'`).
 """
 
+import json
 import re
 from argparse import Action, ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +13,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
 from itertools import pairwise
-from typing import Any, TypeVar, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
+import yaml
 from jsonargparse import ArgumentParser
 
-from spiritlm_pl.cli.help import HelpFormatter, shown_name
+from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
 from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
@@ -68,6 +72,10 @@ class CommandParser(BothSpellings, ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         """Take the settings of `jsonargparse.ArgumentParser`."""
         super().__init__(**{**parser_settings(), **settings})
+
+    def _get_values(self, action: Action, words: list[str]) -> Any:
+        """Read the words of an argument, of which one that stands for a list may be its only element."""
+        return super()._get_values(action, [as_list(action, word) for word in words])
 
 
 def parser_settings() -> dict[str, Any]:
@@ -122,12 +130,24 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
     variadic = variadic_name(function)
-    if variadic is None:
-        function(**values)
-        return
     names = [*signature(function).parameters]
-    first = [values.pop(name) for name in names[: names.index(variadic)]]
-    function(*first, *values.pop(variadic), **values)
+    first = [] if variadic is None else [values.pop(name) for name in names[: names.index(variadic)]]
+    further = () if variadic is None else values.pop(variadic)
+    try:
+        function(*first, *further, **values)
+    except (ValueError, OSError) as error:
+        _spell_argument(error, parser)
+        raise
+
+
+def _spell_argument(error: Exception, parser: CommandParser) -> None:
+    """Name the argument that an error is about as it is typed: a message that begins with `num_jobs must` otherwise."""
+    if len(error.args) != 1 or not isinstance(error.args[0], str):
+        return
+    name, must, rest = error.args[0].partition(" must ")
+    action = next((one for one in parser._actions if one.dest == name), None)
+    if action is not None and must:
+        error.args = (f"{shown_name(action)} must {rest}",)
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:
@@ -190,6 +210,33 @@ def is_switch(action: Action) -> bool:
     """Whether an option takes only true and false, or null besides."""
     hint = getattr(action, "_typehint", None)
     return hint is bool or {*get_args(hint)} == {bool, type(None)}
+
+
+def as_list(action: Action, word: str) -> str:
+    """Put an element that stands alone into a list, where an argument takes lists, or lists by names, and no text.
+
+    Args:
+        action: argument that the word is given for.
+        word: word of the command line; a list is left as it is.
+    """
+    hints = types_of(action)
+    inner = [get_args(hint)[1] for hint in hints if get_origin(hint) is dict]
+    if not any(map(_listable, (*hints, *inner))) or any(hint in (str, Path) for hint in hints):
+        return word
+    try:
+        value = yaml.safe_load(word)
+    except yaml.YAMLError:
+        value = word
+    if isinstance(value, dict) and any(map(_listable, inner)):
+        return json.dumps({name: one if isinstance(one, list) else [one] for name, one in value.items()})
+    if isinstance(value, list | dict | None) or not any(map(_listable, hints)):
+        return word
+    texts = any(list_element(hint) is str for hint in hints)
+    return json.dumps([word if texts else value])
+
+
+def _listable(hint: Any) -> bool:
+    return list_element(hint) in (str, int, float)
 
 
 def options_of(parser: ArgumentParser) -> dict[str, Action]:

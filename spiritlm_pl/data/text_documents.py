@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spiritlm_pl.corpora.text_files.places import of_key
 from spiritlm_pl.corpora.text_files.readers import Text
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
@@ -64,9 +65,9 @@ def encoded_texts(
         kept = counts > 0
         for (key, text), has_tokens in zip(batch, kept, strict=True):
             if not has_tokens:
-                skipped.add("text without tokens", key)
+                skipped.add("text without tokens", of_key(key))
             elif changed is not None and not keeps_line_breaks and "\n" in text:
-                changed.add("line breaks of a document, which the text tokenizer makes spaces", key)
+                changed.add("line breaks of a document, which the text tokenizer makes spaces", of_key(key))
         yield EncodedTexts(
             keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
             held_out=are_held_out([text for _, text in batch], validation)[kept],

@@ -7,6 +7,7 @@ from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.source import TextSource, open_source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+FIELD, LINE = "text", "line"  # fields and documents, unless others are given
 
 Paths = Sequence[str] | Mapping[str, Sequence[str]] | None
 Setting = str | Mapping[str, str]  # for all sources, or for each by its name
@@ -41,12 +42,37 @@ def open_sources(text: Paths, field: Setting = "text", documents: Setting = "lin
     for option, value in options.items():
         if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(map(str, named)))):
             raise ValueError(f"{option} must be of sources that text names, but is of {', '.join(unknown)}")
-    return {
-        name: open_source(
-            list(paths), TextOptions(field=_of(field, name, "text"), documents=_of(documents, name, "line"))
-        )
+    sources = {
+        name: open_source(list(paths), TextOptions(field=_of(field, name, FIELD), documents=_of(documents, name, LINE)))
         for name, paths in named.items()
     }
+    if not sources and (field, documents) != (FIELD, LINE):
+        option, value = ("text_field", field) if field != FIELD else ("text_documents", documents)
+        raise ValueError(f"{option} must be left out without text, but is {value!r}")
+    plain = {name: {file.kind == "text" for file in source.files} for name, source in sources.items()}
+    _check_used("text_field", field, FIELD, {name for name, kinds in plain.items() if False in kinds}, "is plain text")
+    _check_used("text_documents", documents, LINE, {name for name, kinds in plain.items() if True in kinds}, "has rows")
+    return sources
+
+
+def _check_used(option: str, value: Setting, default: str, users: set[str | None], others: str) -> None:
+    """Check that a setting that differs from the default has an effect.
+
+    Args:
+        option: name of the setting.
+        value: setting of all sources, or by name.
+        default: value that may have none.
+        users: sources that have files which the setting is for.
+        others: what all other sources are, for the message.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    for name, one in value.items() if isinstance(value, Mapping) else [(None, value)]:
+        used = name in users if isinstance(value, Mapping) else bool(users)
+        if one != default and not used:
+            what = "text" if name is None else f"the text of {name}"
+            raise ValueError(f"{option} must be left out where all of {what} {others}, but is {one!r}")
 
 
 def _of(setting: Setting, name: str | None, default: str) -> str:

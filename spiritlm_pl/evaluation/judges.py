@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")  # with or without its owner
+HUB_SECONDS = 10.0  # to wait for an answer of the hub
 
 
 def load_judge(
@@ -28,8 +29,8 @@ def load_judge(
         device: device that the network computes on.
 
     Raises:
-        ValueError: if there is no such folder or name, it holds another kind of model, or its weights are damaged or
-            incomplete.
+        ValueError: if there is no such folder or name, the hub cannot be reached, it holds another kind of model, or
+            its weights are damaged or incomplete.
     """
     from transformers import AutoTokenizer
 
@@ -39,6 +40,7 @@ def load_judge(
     if local and not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"{argument} must be a model folder with config.json, but {checkpoint} has none")
     source = str(checkpoint)
+    local = local or not _on_hub(argument, source)
     try:
         loaded: Any = opener.from_pretrained(
             source,
@@ -66,6 +68,29 @@ def load_judge(
     if not _knows_words(tokenizer):
         raise ValueError(f"{argument} must have a text tokenizer that knows words, but in {source} it knows none")
     return network.to(device).eval(), tokenizer
+
+
+def _on_hub(argument: str, name: str) -> bool:
+    """Return whether the hub has a model, which one short question tells; False if it is in the local cache alone.
+
+    Raises:
+        ValueError: if neither has it.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    rule = f"{argument} must be a model folder or a hub name, but {name} is no folder"
+    try:
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except RepositoryNotFoundError as error:
+        raise ValueError(f"{rule}, and the hub has none of that name") from error
+    except Exception as error:  # of whichever library the hub's client speaks with
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return False
+        raise ValueError(
+            f"{rule}, is not in the local cache, and the hub cannot be reached ({_reason(error)})"
+        ) from error
+    return True
 
 
 def _knows_words(tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -28,6 +28,7 @@ from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.corpora.text.transcripts import spoken_form
 
 SAMPLE_RATE = 16_000
+WHISPER_WEIGHTS = {"cpu": "int8", "cuda": "float16"}  # number format of its weights by kind of device
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´", "'") | {"\u200b": " "})  # NFKC makes ´ a space
 # Invisible characters, lengthening in Arabic, accents in Armenian words, and points in Catalan and Hebrew words.
 _NO_DIFFERENCE = regex.compile(
@@ -243,21 +244,43 @@ def check_whisper(folder: str | Path) -> None:
         raise ModuleNotFoundError('whisper needs faster-whisper: pip install "spiritlm-pl[whisper]"')
 
 
-def whisper_recogniser(folder: str | Path, language: str = "en") -> Recogniser:
+def whisper_recogniser(folder: str | Path, language: str = "en", device: str = "cpu") -> Recogniser:
     """Load a Whisper model from a local folder, for greedy decoding in one language.
+
+    Args:
+        folder: folder of a faster-whisper model.
+        language: language that is spoken, by its code.
+        device: cpu, where weights are 8-bit integers; or cuda or cuda:1, where they are float16.
 
     Raises:
         ModuleNotFoundError: if faster-whisper is not installed.
-        ValueError: if the folder does not exist.
+        ValueError: if the folder does not exist, or the device is none that Whisper can use.
     """
     check_whisper(folder)
+    found = re.fullmatch(r"(cpu|cuda)|cuda:(\d+)", device)
+    if found is None:
+        raise ValueError(f"whisper_device must be cpu, cuda or cuda:1, but is {device} instead")
     from faster_whisper import WhisperModel
 
-    model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
+    kind = found[1] or "cuda"
+    try:
+        model = WhisperModel(
+            str(folder),
+            device=kind,
+            device_index=int(found[2] or 0),
+            compute_type=WHISPER_WEIGHTS[kind],
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError) as error:  # of CTranslate2: no such device, or too old a one
+        raise ValueError(f"whisper cannot be loaded from {folder} on {device}: {error}") from error
 
     def recognise(waveform: Tensor) -> str:
         segments, _ = model.transcribe(
-            waveform.float().numpy(), language=language, beam_size=1, temperature=0.0, condition_on_previous_text=False
+            waveform.float().cpu().numpy(),
+            language=language,
+            beam_size=1,
+            temperature=0.0,
+            condition_on_previous_text=False,
         )
         return " ".join(segment.text for segment in segments)
 

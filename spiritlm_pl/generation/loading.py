@@ -108,7 +108,8 @@ class ModelFolders:
         lm = lm or inside
         there = [part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER)]
         if not lm.is_dir() and (needs_lm or there == [None, None]):
-            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist")
+            nor = f", and {path} is no language model itself" if lm == path / LM and path.is_dir() else ""
+            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist{nor}")
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1], unit_layout)
 
 

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
+from spiritlm_pl.generation.prefixes import shared_cache
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import OwnEnds, Progress, Stops
 from spiritlm_pl.generation.turns import CodebooksInTurn
@@ -206,6 +207,7 @@ def continue_tokens(
     progress: Progress | None = None,
     stretches: Sequence[Sequence[int]] | None = None,
     stops: Stops | None = None,
+    share_beginning: bool = False,
 ) -> list[list[int]]:
     """Continue prompts; the continuation of one does not depend on the others.
 
@@ -224,6 +226,7 @@ def continue_tokens(
         stretches: whole stretch of speech at the end of each prompt (`Prompt.stretch`), which the prompt holds up to
             its closing steps; None if they are not known.
         stops: what else ends a sequence; None for nothing.
+        share_beginning: whether what all prompts of a batch begin with is computed once, where the model allows it.
 
     Returns:
         B lists of new token ids; the last id is `eos_id` if the model has ended by itself (see `finished`), or one of
@@ -243,7 +246,8 @@ def continue_tokens(
     for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
         ends = None if stretches is None else stretches[rows]
         processors = _processors(vocabulary, output, eos_id, settings, seeds[rows], ends, stops)
-        continued += _continue_batch(model, prompts[rows], limits[rows], processors, stops, synced, progress)
+        share = share_beginning and not synced  # each rank of sharded parameters calls the model equally often
+        continued += _continue_batch(model, prompts[rows], limits[rows], processors, stops, synced, progress, share)
     return continued
 
 
@@ -267,8 +271,10 @@ def _continue_batch(
     stops: Stops,
     synced: bool,
     progress: Progress | None,
+    share: bool,
 ) -> list[list[int]]:
     tokens, attention_mask = left_pad(prompts, model.device)
+    cache = shared_cache(model, prompts) if share else None
     length = tokens.shape[1]
     config = GenerationConfig(
         max_new_tokens=max(limits),
@@ -286,6 +292,7 @@ def _continue_batch(
             logits_processor=processors,
             stopping_criteria=StoppingCriteriaList([OwnEnds(length, limits, stops, progress)]),
             synced_gpus=synced,
+            **({} if cache is None else {"cache": cache}),
         )
     rows = zip(generated[:, length:].tolist(), limits, strict=True)
     return [stops.until(row[:limit]) for row, limit in rows]

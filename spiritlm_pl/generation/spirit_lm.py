@@ -224,8 +224,9 @@ class SpiritLM:
         progress: Progress | None = None,
         synced: bool = False,
         seeds: Sequence[int] | None = None,
+        share_beginning: bool = False,
     ) -> list[list[Answer]]:
-        """Continue prompts that `encode_prompt` returned, as `generate_batch` does; `seeds` has one for each prompt."""
+        """As `generate_batch`, of encoded prompts, with a seed for each; see `continue_tokens`."""
         settings = settings or GenerationSettings()
         size, stops = settings.num_samples, self._stops(output, settings)
         own = [settings.seed] * len(encoded) if seeds is None else seeds
@@ -243,6 +244,7 @@ class SpiritLM:
             progress=progress,
             stretches=[prompt.stretch for prompt, _ in jobs],
             stops=stops,
+            share_beginning=share_beginning,
         )
         fewest = settings.fewest_units(self.vocabulary.layout)
         answers = []

@@ -120,7 +120,8 @@ def test_a_run_that_is_refused_leaves_the_folder_to_the_next(pairs, recordings, 
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="no judge"):
         patch.setattr(ChoiceBenchmark, "scorer", lambda *_: (_ for _ in ()).throw(ValueError("no judge")))
         start(pairs, recordings, model, tmp_path)
-    assert not list((tmp_path / "pairs").iterdir())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "other").mkdir()
     assert start(pairs, recordings, model, tmp_path, broken=("x.wav",))["num_scored"] == 7
 
 
@@ -250,7 +251,7 @@ def test_a_model_without_a_speech_tokenizer_says_so(pairs, recordings, model, tm
 NO_JUDGES = set(
     "balanced cache column context direction ends_at_change first greedy items label labels language manifests "
     "max_new_tokens microphone mode parts prompt_seconds prompt_words recordings shot_seconds shot_seed shot_seeds "
-    "shots shots_split split stop_voice tasks temperature threshold top_k top_p tries word_times".split()
+    "shots shots_split split stop_voice tasks temperature threshold top_k top_p tries whisper_device word_times".split()
 )
 
 

@@ -137,6 +137,24 @@ def test_values_reach_the_function_in_order() -> None:
     assert given == [("c", ("a", "b"), 1), (("a",), 2), ((), 1)]
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("num_jobs must be at least 1"), "--num-jobs must be at least 1"),
+        (FileNotFoundError("corpus must be a folder"), "CORPUS must be a folder"),
+        (ValueError("rate of speech must be above 0"), "rate of speech must be above 0"),
+        (OSError(2, "corpus must be there"), "[Errno 2] corpus must be there"),
+    ],
+)
+def test_errors_name_arguments_as_they_are_typed(error: Exception, message: str) -> None:
+    def failing(corpus: str, num_jobs: int = 1, rate: float = 1.0) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run_command(failing, command_parser(failing, "spiritlm do"), ["c"])
+    assert str(raised.value) == message
+
+
 def test_help_tells_what_the_docstring_does() -> None:
     told = " ".join(command_parser(command, "spiritlm do").format_help().split())
     assert told.startswith(
@@ -163,6 +181,52 @@ def test_help_tells_what_the_docstring_does() -> None:
 def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
     with pytest.raises(ArgumentError) as error:
         values(*words)
+    assert str(error.value).startswith(message)
+
+
+def lists(
+    units: list[str],
+    text: list[str] | dict[str, list[str]] | None = None,
+    gpus: list[int] | None = None,
+    splits: tuple[str, ...] = (),
+    options: dict[str, Any] | None = None,
+    prompt: list[dict[str, str]] | str | None = None,
+) -> None:
+    """Do something with lists."""
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["a.jsonl"], "units", ["a.jsonl"]),
+        (["[a, b]"], "units", ["a", "b"]),
+        (["2024"], "units", ["2024"]),
+        (["C:/a, b.txt"], "units", ["C:/a, b.txt"]),
+        (["u", "--text", "it's [.txt"], "text", ["it's [.txt"]),
+        (["u", "--text={web: a.jsonl, books: [b, c]}"], "text", {"web": ["a.jsonl"], "books": ["b", "c"]}),
+        (["u", "--text", "null"], "text", None),
+        (["u", "--text", "a", "--text+", "b"], "text", ["a", "b"]),
+        (["u", "--gpus", "8"], "gpus", [8]),
+        (["u", "--splits", "train"], "splits", ("train",)),
+        (["u", "--prompt", "Once"], "prompt", "Once"),
+    ],
+)
+def test_the_only_element_of_a_list_may_stand_alone(words: list[str], name: str, value: Any) -> None:
+    assert values(*words, function=lists)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["u", "--options", "a=b"], "--options must be a mapping such as '{name: value}', but is a=b instead"),
+        (["u", "--gpus", "x"], "--gpus must be a list of whole numbers such as '[1, 2]', but is ['x'] instead"),
+        (["u", "--splits", "{a: b}"], "--splits must be a list such as '[a, b]', but is {'a': 'b'} instead"),
+        (["--text", "[a]"], "the following arguments are required: units"),
+    ],
+)
+def test_the_spelling_of_lists_and_mappings_is_told(words: list[str], message: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        values(*words, function=lists)
     assert str(error.value).startswith(message)
 
 

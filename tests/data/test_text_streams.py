@@ -110,6 +110,17 @@ def test_the_command_tells_what_it_leaves_out(inputs: Path, capsys: pytest.Captu
     assert "Left out" not in capsys.readouterr().out
 
 
+def test_a_folder_of_something_else_is_left_as_it_is(inputs: Path) -> None:
+    arguments = ["build-blocks", str(inputs / "units"), str(inputs / "tokenizer"), str(inputs / "code")]
+    with pytest.raises(ValueError, match=r"OUT must be empty or hold blocks, but .*code holds 0.jsonl, 1.jsonl"):
+        run(arguments)
+    (inputs / "blocks").mkdir()
+    (inputs / "blocks/.keep").touch()
+    run([*arguments[:-1], str(inputs / "blocks")])
+    (inputs / "blocks/notes.txt").touch()
+    run([*arguments[:-1], str(inputs / "blocks")])
+
+
 def test_sources_that_are_not_right_are_named(inputs: Path) -> None:
     web = [str(inputs / "web.txt")]
     for options, error, message in (
@@ -120,6 +131,17 @@ def test_sources_that_are_not_right_are_named(inputs: Path) -> None:
         ({"text": web, "text_documents": "page"}, ValueError, "text_documents must be one of line, blank_line, file"),
         ({"text": {"web": [str(inputs / "no.txt")]}}, FileNotFoundError, "no.txt is not there"),
         ({"text": [f"{inputs}/code"]}, ValueError, "text_field must be a field of the data, but .* has content, not"),
+        ({"text": web, "text_field": "x"}, ValueError, "text_field must be left out where all of text is plain text"),
+        ({"text_documents": "file"}, ValueError, "text_documents must be left out without text, but is 'file'"),
+        (
+            {
+                "text": {"web": web, "code": [f"{inputs}/code"]},
+                "text_field": {"code": "content"},
+                "text_documents": {"code": "file"},
+            },
+            ValueError,
+            "text_documents must be left out where all of the text of code has rows, but is 'file'",
+        ),
     ):
         with pytest.raises(error, match=message):
             build(inputs, **options)

@@ -61,13 +61,13 @@ def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Pat
     for arguments, message in (
         ([f'{{"x": "{tmp_path}/fewer"}}', *paths], "vocoder 'x' does not fit: .*num_units must be at least .*12"),
         ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: units must have pitch"),
-        ([mini.vocoders(), str(foreign), *paths[1:]], "units must be those of the corpus"),
+        ([mini.vocoders(), str(foreign), *paths[1:]], "UNITS must be those of the corpus"),
         (
             [mini.vocoders(), *paths, f"--style_classifier={mini.base}"],
             "style_classifier: checkpoint must be of stage 'style'",
         ),
         ([mini.vocoders(), *paths, "--device=nowhere"], "device must be available on this machine, but is 'nowhere'"),
-        (["{}", *paths], "vocoders must have names"),
+        (["{}", *paths], "VOCODERS must have names"),
     ):
         with pytest.raises(ValueError, match=message):
             run(["evaluate", "expressivity", *arguments])
@@ -96,9 +96,9 @@ def test_codes(kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert set(report["kinds"]) == {"units", "pitches", "styles"} and report["utterances"] == 8
     assert report["kinds"]["styles"]["of_style"]["labels"] == 2
     assert "Codes of split test" in capsys.readouterr().out and "| units | all |" in out.with_suffix(".md").read_text()
-    with pytest.raises(ValueError, match="units must name at least one tokenised corpus"):
+    with pytest.raises(ValueError, match="UNITS must name at least one tokenised corpus"):
         run(["evaluate", "codes", "[]", str(out)])
-    with pytest.raises(FileNotFoundError, match="units must be a finished tokenised corpus"):
+    with pytest.raises(FileNotFoundError, match="UNITS must be a finished tokenised corpus"):
         run(["evaluate", "codes", f"[{mini.units}]", str(out), "--split", "validation"])
 
 

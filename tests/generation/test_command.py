@@ -111,7 +111,7 @@ def test_text_out(generate):
         (["--text", "cat " * 300], "must be shorter than the model's context of 128 tokens"),
         (["--text", "cat", "--speaker", "carl"], "speaker must be one of anna, bert"),
         (["--text", "cat", "--temperature", "0"], "temperature must be above 0"),
-        (["--text", "cat", "--greedy", "--num-samples", "3"], "num_samples must be 1 with greedy, but is 3"),
+        (["--text", "cat", "--greedy", "--num-samples", "3"], "--num-samples must be 1 with greedy, but is 3"),
         (["--text", "cat", "--lm", "nowhere"], "nowhere does not exist"),
     ],
 )

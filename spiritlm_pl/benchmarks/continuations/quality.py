@@ -66,6 +66,7 @@ def speech_judge(
     whisper: str | None = None,
     vocabulary: str | None = None,
     language: str = "en",
+    whisper_device: str = "cpu",
 ) -> Judge:
     """Return a judge of spoken continuations.
 
@@ -75,13 +76,14 @@ def speech_judge(
         whisper: folder of a faster-whisper model that transcribes; None for pocketsphinx.
         vocabulary: texts whose English words pocketsphinx knows, see `transcriber`; None for Whisper.
         language: language that is spoken, by its code.
+        whisper_device: device that Whisper computes on: cpu, cuda or cuda:1.
 
     Raises:
         ValueError: if the model has no vocoder, or a judge cannot be loaded.
     """
     check_speaks(model)
     likelihood = _likelihood(model, language_model)
-    hear = transcriber(whisper, vocabulary, language)
+    hear = transcriber(whisper, vocabulary, language, whisper_device)
 
     def judge(items: Sequence[PromptItem], answers: Sequence[Answer]) -> list[Judged | Exception]:
         found: list[tuple[Written, Written] | Exception] = []

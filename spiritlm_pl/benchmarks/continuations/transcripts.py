@@ -20,7 +20,7 @@ SHORTEST = round(0.1 * SAMPLE_RATE)  # samples; recognisers hear nothing in less
 Hear: TypeAlias = Callable[[Tensor, int], str]
 
 
-def transcriber(whisper: str | None, vocabulary: str | None, language: str) -> Hear:
+def transcriber(whisper: str | None, vocabulary: str | None, language: str, device: str = "cpu") -> Hear:
     """Return a function from a waveform (S,) and its rate in Hz to what is heard in it; empty for nothing.
 
     Args:
@@ -28,6 +28,7 @@ def transcriber(whisper: str | None, vocabulary: str | None, language: str) -> H
         vocabulary: file of texts, folder of such files or corpus folder, whose words pocketsphinx knows; None for
             Whisper.
         language: language that is spoken, by its code.
+        device: device that Whisper computes on: cpu, cuda or cuda:1.
 
     Raises:
         ValueError: if not exactly one recogniser is given, or it cannot be used.
@@ -40,7 +41,7 @@ def transcriber(whisper: str | None, vocabulary: str | None, language: str) -> H
             f"knows, but {given}"
         )
     if whisper is not None:
-        recognise = whisper_recogniser(Path(whisper).expanduser(), language)
+        recognise = whisper_recogniser(Path(whisper).expanduser(), language, device)
     else:
         recognise = _pocketsphinx(Path(str(vocabulary)).expanduser(), language)
 

@@ -81,7 +81,11 @@ def judge_intents(model: "SpiritLM") -> Judge:
 
 
 def judge_tts(
-    model: "SpiritLM", whisper: str | None = None, language: str | None = None, recordings: bool = True
+    model: "SpiritLM",
+    whisper: str | None = None,
+    language: str | None = None,
+    recordings: bool = True,
+    whisper_device: str = "cpu",
 ) -> Judge:
     """Make the judge of spoken answers, by the words that a recogniser hears.
 
@@ -91,6 +95,7 @@ def judge_tts(
             words of the texts that may be asked for.
         language: language of the texts, as a code such as "en"; None for that of the corpus, or else English.
         recordings: whether the recordings of the same texts are heard, too, for comparison.
+        whisper_device: device that Whisper computes on: cpu, cuda or cuda:1.
 
     Returns:
         A judge that counts errors of characters ("cer") and words ("wer"), without a stop word at the end, and the same
@@ -100,7 +105,7 @@ def judge_tts(
         ValueError: if the model has no vocoder, or an option is wrong.
         ModuleNotFoundError: if faster-whisper is not installed.
     """
-    check_texts(whisper=whisper, language=language)
+    check_texts(whisper=whisper, language=language, whisper_device=whisper_device)
     if not isinstance(recordings, bool):
         raise ValueError(f"recordings must be true or false, but is {recordings!r} instead")
     check_speaks(model)
@@ -116,7 +121,7 @@ def judge_tts(
             raise ValueError(f"text must have words to hear, but is {item.reference!r} instead")
         key = (whisper or item.texts.digest, code)
         if key not in ears:
-            ears[key] = _ear(item, whisper, code, stop)
+            ears[key] = _ear(item, whisper, code, stop, whisper_device)
         ear, spoken, words = ears[key], spoken_answer(answer), ""
         if spoken is not None and spoken.audio is not None and len(spoken.waveform):
             words = said_words(ear(to_mono(spoken.waveform[None], spoken.sample_rate)), code)
@@ -135,14 +140,14 @@ def _stop_word(item: ShotItem, language: str) -> str:
     return said_words(item.template.stop, language) if item.template.speaks_stop else ""
 
 
-def _ear(item: ShotItem, whisper: str | None, language: str, stop: str) -> Recogniser:
+def _ear(item: ShotItem, whisper: str | None, language: str, stop: str, device: str) -> Recogniser:
     """Load the recogniser for the texts of an item's corpus.
 
     Raises:
         ValueError: if it must be Whisper, and is not given.
     """
     if whisper is not None:
-        return whisper_recogniser(whisper, language)
+        return whisper_recogniser(whisper, language, device)
     if language.lower().partition("-")[0] != "en":
         raise ValueError(f"whisper must be given for language {language}, as pocketsphinx knows English only")
     found = pocketsphinx_recogniser([*item.texts.texts, *([stop] if stop else [])])

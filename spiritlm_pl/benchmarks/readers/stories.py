@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from spiritlm_pl.benchmarks.readers import parquet
 from spiritlm_pl.benchmarks.readers.files import is_audio, listed
@@ -15,7 +15,9 @@ from spiritlm_pl.vocabulary import Modality
 _Files: TypeAlias = Mapping[Path, Sequence[Path]]
 _WHOLE = re.compile(r"(\d+)_(.+)_(correct|incorrect)")
 _PART = re.compile(r"(.+)_(mutual|correct|incorrect)")
-_KINDS = {"ssc": "spoken", "sstorycloze": "spoken", "tsc": "topic", "tstorycloze": "topic"}
+Kind: TypeAlias = Literal["spoken", "topic"]
+TITLES: dict[Kind, str] = {"spoken": "StoryCloze (sStoryCloze)", "topic": "Topic StoryCloze (tStoryCloze)"}
+_KINDS: dict[str, Kind] = {"ssc": "spoken", "sstorycloze": "spoken", "tsc": "topic", "tstorycloze": "topic"}
 _TEXTS = ("correct_text", "negative_text")
 _AUDIO = ("correct_audio", "negative_audio")
 
@@ -85,7 +87,9 @@ class _Parts:
         return read_text(path).strip() if path and wanted else None
 
 
-def read_stories(folder: Path, files: _Files, wanted: frozenset[Modality], cache: Path | None) -> Stories:
+def read_stories(
+    folder: Path, files: _Files, wanted: frozenset[Modality], cache: Path | None, kind: Kind | None = None
+) -> Stories:
     """Read the stories of a folder in whichever layout it has.
 
     Args:
@@ -93,10 +97,12 @@ def read_stories(folder: Path, files: _Files, wanted: frozenset[Modality], cache
         files: files below it, by folder.
         wanted: modalities that are needed; others are not read.
         cache: folder to which audio in Parquet files is written; None if there is none.
+        kind: benchmark that is read where a folder holds both; None for the only one.
 
     Raises:
-        ValueError: if it has no known layout, or texts are wanted that it has not.
+        ValueError: if it has no known layout, texts are wanted that it has not, or it holds another benchmark.
     """
+    files = of_kind(folder, files, kind)
     layout = layout_of(files)
     if layout in ("cross-modal", "flat"):
         return _files_of(folder, _plain(files), layout, wanted)
@@ -128,17 +134,35 @@ def _hub(files: _Files) -> list[Path]:
     return [path for path, names in columns.items() if {*_TEXTS, *_AUDIO}.intersection(names)]
 
 
-def _check_one_kind(folder: Path, places: Sequence[Path]) -> None:
-    """Raise a ValueError if both StoryCloze and Topic StoryCloze lie below a folder."""
-    kinds = {}
-    for place in places:
-        for part in place.relative_to(folder).parts:
-            if kind := _KINDS.get(re.sub(r"[^a-z]", "", part.lower())):
-                kinds[kind] = part
-    if len(kinds) > 1:
+def of_kind(folder: Path, files: _Files, kind: Kind | None) -> dict[Path, list[Path]]:
+    """Return the files of one benchmark where both StoryCloze and Topic StoryCloze lie below a folder.
+
+    Args:
+        folder: folder that was given.
+        files: files below it, by folder.
+        kind: benchmark that is wanted; None for that which is there.
+
+    Raises:
+        ValueError: if the names of folders tell that only the other one is there, or both and none is wanted.
+    """
+    kinds = {place: _kind_of(place.relative_to(folder.parent) if folder.name else place) for place in files}
+    names = {found: name for found, name in kinds.values() if found}
+    if kind is None and len(names) > 1:
         raise ValueError(
-            f"{folder} must hold one benchmark, but holds {' and '.join(kinds.values())}: give one of them"
+            f"{folder} must hold one benchmark, but holds {' and '.join(names.values())}: give one of them"
         )
+    if kind is not None and names and kind not in names:
+        raise ValueError(f"{folder} must hold {TITLES[kind]}, but holds {' and '.join(names.values())}")
+    left = [place for place, (found, _) in kinds.items() if len(names) < 2 or found == kind]
+    return {place: list(files[place]) for place in left}
+
+
+def _kind_of(place: Path) -> tuple[Kind | None, str]:
+    """Return which benchmark the names of a folder and of those above it tell, with the name; None for neither."""
+    for part in reversed(place.parts):
+        if kind := _KINDS.get(re.sub(r"[^a-z]", "", part.lower())):
+            return kind, part
+    return None, ""
 
 
 def _files_of(folder: Path, files: _Files, layout: str, wanted: frozenset[Modality]) -> Stories:
@@ -148,7 +172,6 @@ def _files_of(folder: Path, files: _Files, layout: str, wanted: frozenset[Modali
         for place, inner in files.items()
     }
     places = [place for place, found in matches.items() if found]
-    _check_one_kind(folder, places)
     stories: list[Story] = []
     skipped: list[Skipped] = []
     for place in places:
@@ -217,7 +240,6 @@ def _kind(path: Path) -> str:
 
 
 def _parquet_of(folder: Path, paths: Sequence[Path], wanted: frozenset[Modality], cache: Path | None) -> Stories:
-    _check_one_kind(folder, [path.parent for path in paths])
     speakers = {path.parent for path in paths}
     stories: list[Story] = []
     skipped: list[Skipped] = []

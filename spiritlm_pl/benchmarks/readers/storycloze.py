@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, unique_name
-from spiritlm_pl.benchmarks.readers.stories import Stories, Story, read_stories
+from spiritlm_pl.benchmarks.readers.stories import Kind, Stories, Story, read_stories
 from spiritlm_pl.benchmarks.readers.word_cuts import WordTimes, cut_audio, shared_words, split_text
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.evaluation.choice import DIRECTIONS
@@ -32,6 +32,7 @@ def read(
     direction: str = "speech_to_speech",
     word_times: str | Path | None = None,
     cache: str | Path | None = None,
+    kind: Kind | None = None,
 ) -> Reading:
     """Read stories.
 
@@ -42,17 +43,19 @@ def read(
         word_times: corpus folder of these recordings with word times, as `spiritlm align` leaves it, by which whole
             stories are cut; None if beginnings and endings lie apart, or are not cut.
         cache: folder to which audio in Parquet files and cuts of recordings are written; None if there are none.
+        kind: benchmark that is read where a folder holds both: spoken or topic; None for the only one.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no known layout, or what the direction needs is missing; the message says what.
+        ValueError: if it has no known layout, holds another benchmark, or what the direction needs is missing; the
+            message says what.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, but is {direction!r} instead")
     context, hypothesis = DIRECTIONS[direction]
     files = files_by_folder(folder)
     wanted = frozenset((context, hypothesis))
-    found = read_stories(Path(folder), files, wanted, None if cache is None else Path(cache))
+    found = read_stories(Path(folder), files, wanted, None if cache is None else Path(cache), kind)
     build = _builder(found, context, hypothesis, word_times, cache)
     items: list[ChoiceItem] = []
     skipped = list(found.skipped)
@@ -72,6 +75,26 @@ def read(
         why = f": {skipped[0].reason}" if skipped else ""
         raise ValueError(f"{folder} must hold stories that can be read, but holds none{why}")
     return Reading(items, found.layout, skipped, [*found.notes, *_notes(found, items, context, hypothesis, word_times)])
+
+
+def read_spoken(
+    folder: str | Path,
+    direction: str = "speech_to_speech",
+    word_times: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Reading:
+    """Read StoryCloze as `read` does, of a folder that may hold Topic StoryCloze as well."""
+    return read(folder, direction, word_times, cache, "spoken")
+
+
+def read_topic(
+    folder: str | Path,
+    direction: str = "speech_to_speech",
+    word_times: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Reading:
+    """Read Topic StoryCloze as `read` does, of a folder that may hold StoryCloze as well."""
+    return read(folder, direction, word_times, cache, "topic")
 
 
 def _notes(

@@ -31,7 +31,7 @@ def write_table(out: str, table: "Figures") -> None:
     """Print a table, and write it beside the JSON file as Markdown."""
     with atomic_path(Path(out).with_suffix(".md")) as path:
         path.write_text(table.markdown(), encoding="utf-8")
-    Console().print(table.rich())
+    table.show()
 
 
 def followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:

@@ -19,6 +19,7 @@ KINDS = {
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 COMPRESSIBLE = ("text", "json")
+TABLES = ("parquet", "arrow")
 DATASET, DATASET_SPLITS = "state.json", "dataset_dict.json"  # as `datasets` writes them with `save_to_disk`
 
 
@@ -166,6 +167,21 @@ def _kind(path: Path) -> tuple[str | None, str | None]:
     compression = COMPRESSIONS.get(path.suffix.lower())
     kind = KINDS.get((path.with_suffix("") if compression else path).suffix.lower())
     return kind, compression
+
+
+def kind_of(path: Path) -> str:
+    """Return the format of a file by the ending of its name; one of unknown ending is plain text."""
+    return _kind(path)[0] or "text"
+
+
+def described_file(path: Path) -> TextFile:
+    """Describe one file by itself.
+
+    Raises:
+        OSError: if it is not there.
+        ValueError: if a format that is compressed within is compressed again.
+    """
+    return _described(path, path.name)
 
 
 def _described(path: Path, name: str) -> TextFile:

@@ -7,9 +7,10 @@ is the same however the file is cut into pieces. What cannot be read is left out
 import json
 from collections.abc import Callable, Iterator
 
-from spiritlm_pl.corpora.text_files.files import Piece
+from spiritlm_pl.corpora.text_files.files import TABLES, Piece
 from spiritlm_pl.corpora.text_files.lines import DAMAGE, MARK, follows_blank_line, lines_between, opened
 from spiritlm_pl.corpora.text_files.options import LONGEST_DOCUMENT, TextOptions
+from spiritlm_pl.corpora.text_files.places import at_byte, at_row
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import table_values
 
@@ -38,7 +39,8 @@ def texts_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[T
         if isinstance(error, OSError) and error.errno is not None:  # of the disk or the network, not of what it holds
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        skipped.add(DAMAGED, f"{piece.file.path} after {place} ({reason})")
+        unit = "row" if piece.file.kind in TABLES else "byte"
+        skipped.add(DAMAGED, f"{piece.file.path} after {unit} {place} ({reason})")
 
 
 def _format(piece: Piece, options: TextOptions) -> str:
@@ -48,7 +50,7 @@ def _format(piece: Piece, options: TextOptions) -> str:
 def _rows(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tuple[int, str]]:
     """Yield the texts of the rows of a table as they stand there."""
     for row, value in table_values(piece, options.field):
-        if (text := _checked(value, f"{piece.file.path}:{row}", options, skipped)) is not None:
+        if (text := _checked(value, at_row(piece.file.path, row), options, skipped)) is not None:
             yield row, text
 
 
@@ -57,7 +59,7 @@ def _objects(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[t
     for place, line in _whole_lines(piece, skipped, LONGEST_OBJECT):
         if line.isspace():
             continue
-        where = f"{piece.file.path}:{place}"
+        where = at_byte(piece.file.path, place)
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
@@ -76,7 +78,7 @@ def _lines(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tup
     for place, line in _whole_lines(piece, skipped, LONGEST_DOCUMENT):
         start = place
         for part in line.split(b"\r"):  # a lone carriage return ends a line as well
-            text = _decoded(part, f"{piece.file.path}:{start}", skipped)
+            text = _decoded(part, at_byte(piece.file.path, start), skipped)
             if text is not None and (text := text.strip()):
                 yield start, text
             start += len(part) + 1
@@ -118,7 +120,7 @@ class _Paragraph:
 
     def end(self) -> Iterator[tuple[int, str]]:
         """Yield the paragraph, if there is one, and begin anew."""
-        where = f"{self.path}:{self.first}"
+        where = at_byte(self.path, self.first)
         if self.length > LONGEST_DOCUMENT:
             self.skipped.add(TOO_LONG, where)
         elif (text := _decoded(b"".join(self.lines), where, self.skipped)) is not None and (text := text.rstrip()):
@@ -143,7 +145,7 @@ def _whole_lines(piece: Piece, skipped: Skipped, longest: int) -> Iterator[tuple
     with opened(piece.file) as stream:
         for place, line in lines_between(stream, piece.begin, piece.end, longest):
             if line is None:
-                skipped.add(TOO_LONG, f"{piece.file.path}:{place}")
+                skipped.add(TOO_LONG, at_byte(piece.file.path, place))
             else:
                 yield place, line
 

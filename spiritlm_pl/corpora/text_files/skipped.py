@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from spiritlm_pl.corpora.text_files.places import with_line
+
 
 class Skipped:
     """Documents and files that were left out, by reason.
@@ -42,4 +44,4 @@ class Skipped:
     def lines(self) -> list[str]:
         """Return one line for each reason, the most frequent first."""
         ordered = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [f"{number:,} x {reason}, such as {self.examples[reason]}" for reason, number in ordered]
+        return [f"{number:,} x {reason}, such as {with_line(self.examples[reason])}" for reason, number in ordered]

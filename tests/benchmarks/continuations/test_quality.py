@@ -163,7 +163,9 @@ def test_results_by_another_judge_of_the_same_name_are_not_continued(stories, mo
     judge = save_language_model(tmp_path / "judge")
     run_text(stories, model, tmp_path / "out", language_model=str(judge))
     save_language_model(judge, seed=1)
-    with pytest.raises(ValueError, match="has results with judges"):
+    with pytest.raises(
+        ValueError, match="has results of another language_model, whose files have changed or are missing"
+    ):
         run_text(stories, model, tmp_path / "out", language_model=str(judge))
 
 

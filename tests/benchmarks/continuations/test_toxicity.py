@@ -124,5 +124,5 @@ def test_results_of_another_list_of_the_same_name_are_not_continued(prompts, wor
     run_text(prompts, model, tmp_path / "out", word_list=word_list)
     with open(word_list, "a") as file:
         file.write("cat\n")
-    with pytest.raises(ValueError, match="has results with judges"):
+    with pytest.raises(ValueError, match="has results of another word_list, whose files have changed or are missing"):
         run_text(prompts, model, tmp_path / "out", word_list=word_list)

@@ -47,11 +47,13 @@ def test_texts_of_a_corpus_are_the_vocabulary(tone_corpus, monkeypatch):
 
 def test_whisper_hears_at_its_own_rate_and_in_the_language(tmp_path, monkeypatch):
     """A stand-in for faster-whisper, which is not among the packages of the tests."""
-    calls = []
+    calls, loaded = [], []
 
     class WhisperModel:
-        def __init__(self, folder, **options):
-            pass
+        def __init__(self, folder, device, device_index, compute_type, local_files_only):
+            loaded.append((device, device_index, compute_type))
+            if device_index == 7:
+                raise RuntimeError("invalid device ordinal")
 
         def transcribe(self, samples, language, **options):
             calls.append((len(samples), language))
@@ -64,3 +66,13 @@ def test_whisper_hears_at_its_own_rate_and_in_the_language(tmp_path, monkeypatch
     hear = transcriber(str(tmp_path), None, "pl")
     assert hear(torch.zeros(24_000), 24_000).split() == ["Tak", "jest."]
     assert calls == [(16_000, "pl")]
+    transcriber(str(tmp_path), None, "pl", "cuda:1")
+    assert loaded == [("cpu", 0, "int8"), ("cuda", 1, "float16")]
+    for device, message in (
+        ("cuda:7", "on cuda:7: invalid device ordinal"),
+        ("gpu", "whisper_device must be cpu, cuda or cuda:1, but is gpu instead"),
+        ("cpu:1", "but is cpu:1"),
+        ("cuda:", "but is cuda: instead"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transcriber(str(tmp_path), None, "pl", device)

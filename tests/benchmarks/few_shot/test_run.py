@@ -25,7 +25,7 @@ def answer_with(monkeypatch, answers):
     """Let the model answer, one after the other, what is given."""
     given = iter(answers)
 
-    def generate_encoded(self, encoded, output="any", settings=None, progress=None, synced=False, seeds=None):
+    def generate_encoded(self, encoded, output="any", settings=None, progress=None, **others):
         return [[next(given)] for _ in encoded]
 
     monkeypatch.setattr(SpiritLM, "generate_encoded", generate_encoded)
@@ -89,7 +89,7 @@ def test_a_context_that_is_too_short_loses_shots_and_tells(librispeech, model, t
 def test_answers_stop_at_the_text_of_the_template(monkeypatch, librispeech, model, tmp_path):
     given = []
 
-    def generate_encoded(self, encoded, output="any", settings=None, progress=None, synced=False, seeds=None):
+    def generate_encoded(self, encoded, output="any", settings=None, progress=None, **others):
         given.append(settings)
         return [[Answer([], "stop")] for _ in encoded]
 

@@ -194,6 +194,15 @@ def test_two_benchmarks_in_one_folder_are_refused(flat: Path, noise: Noise) -> N
         noise(flat.parent / "tSC" / f"{name}.wav")
     with pytest.raises(ValueError, match="must hold one benchmark, but holds sSC and tSC: give one of them"):
         storycloze.read(flat.parent)
+    (flat.parent / "README.md").touch()
+    topic = storycloze.read_topic(flat.parent)
+    assert [item.id for item in topic.items] == ["a"] and not topic.notes[1:]
+    assert [item.id for item in storycloze.read_spoken(flat.parent).items] == [
+        item.id for item in storycloze.read_spoken(flat).items
+    ]
+    for reader, folder in ((storycloze.read_topic, flat), (storycloze.read_spoken, flat.parent / "tSC")):
+        with pytest.raises(ValueError, match=r"must hold .*StoryCloze \(.StoryCloze\), but holds .SC"):
+            reader(folder)
 
 
 def test_cross_modal_files_of_two_voices(tmp_path: Path, noise: Noise) -> None:

@@ -127,7 +127,7 @@ WRONG = [
     ("a.arrow", b"ARROW1 no", "text must be arrow files, but .*a.arrow is not"),
     ("a.parquet.gz", b"", "text must be a parquet file as it was written, but .*a.parquet.gz is compressed"),
     ("a.txt", b"\n \n", "text must hold words, but .*a.txt is empty instead$"),
-    ("a.jsonl", b'{"text": ""}\n' * 2, "a.jsonl is empty instead .left out: 2 x empty document, such as .*l:0"),
+    ("a.jsonl", b'{"text": ""}\n' * 2, "a.jsonl is empty instead .left out: 2 x empty document, such as .*l:1"),
 ]
 
 

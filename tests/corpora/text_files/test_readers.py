@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.corpora.text_files import readers
+from spiritlm_pl.corpora.text_files import places, readers
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
@@ -75,10 +75,10 @@ def test_what_cannot_be_read_is_counted_by_reason(tmp_path: Path) -> None:
         "empty document": 1,
         "text with half a surrogate pair": 1,
     }
-    assert f"3 x line that is no JSON, such as {tmp_path}/a.jsonl:" in skipped.lines()[0]
+    assert f"3 x line that is no JSON, such as {tmp_path}/a.jsonl:10" in skipped.lines()[0]
     found, skipped = in_pieces(written(tmp_path / "a.txt", b"one\n\xff\xfe\xff two\nthree\n"))
     assert [text for _, text in found] == ["one", "three"] and skipped.lines() == [
-        f"1 x text that is not UTF-8, such as {tmp_path}/a.txt:4"
+        f"1 x text that is not UTF-8, such as {tmp_path}/a.txt:2"
     ]
 
 
@@ -188,3 +188,29 @@ def test_a_disk_that_fails_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="Stale file handle"):
         list(source.all_texts(skipped))
     assert not skipped.total
+
+
+@pytest.mark.parametrize("ending", [None, *PACKED])
+def test_places_are_told_by_line_whichever_piece_they_are_in(tmp_path: Path, ending: str | None) -> None:
+    content = b'{"text": "a"}\n' * 400 + b"broken\n" + b'{"text": "b"}\n' * 9
+    path = tmp_path / ("a.jsonl" if ending is None else f"a.jsonl.{ending}")
+    source = open_source([str(written(path, content if ending is None else PACKED[ending](content)))], TextOptions())
+    skipped = Skipped()
+    for piece in source.pieces(1_000):
+        list(source.texts(piece, skipped))
+    assert skipped.examples == {"line that is no JSON": f"{path}, byte {14 * 400}"}
+    assert skipped.lines() == [f"1 x line that is no JSON, such as {path}:401"]
+
+
+def test_a_place_that_is_far_away_or_gone_is_told_by_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.txt", b"one\ntwo\nthree\n")
+    assert places.with_line(f"{path}, byte 8") == f"{path}:3"
+    for place in (f"{tmp_path}/gone.txt, byte 3", f"{path}, byte 99", f"{path}, row 4", "a"):
+        assert places.with_line(place) == place
+    monkeypatch.setattr(places, "MOST_BYTES", 7)
+    assert places.with_line(f"{path}, byte 8") == f"{path}, byte 8"
+
+
+def test_keys_are_places_in_words() -> None:
+    found = [places.of_key(key) for key in ("b/a.jsonl.gz:14", "a.parquet:3", "utterance", "a:b")]
+    assert found == ["b/a.jsonl.gz, byte 14", "a.parquet, row 3", "utterance", "a:b"]

@@ -1,0 +1,48 @@
+"""Places of documents in files of text, as messages tell them.
+
+While a file is read, its bytes or rows are what is known, as a reader may begin in its middle. The number of a line is
+counted for the few places that are shown, unless that would take long.
+"""
+
+import re
+from pathlib import Path
+
+from spiritlm_pl.corpora.text_files.files import TABLES, described_file, kind_of
+from spiritlm_pl.corpora.text_files.lines import BUFFER, DAMAGE, opened
+
+MOST_BYTES = 1 << 28  # before a line whose number is counted
+_BYTE = re.compile(r"(?P<path>.+), byte (?P<byte>\d+)", re.DOTALL)
+
+
+def at_byte(path: Path | str, byte: int) -> str:
+    """Describe a place in a file of lines by the number of bytes before it, decompressed."""
+    return f"{path}, byte {byte}"
+
+
+def at_row(path: Path | str, row: int) -> str:
+    """Describe a row of a table, of which the first has the number 0."""
+    return f"{path}, row {row}"
+
+
+def of_key(key: str) -> str:
+    """Describe the place of a document by its key, the name of its file and its byte or row; other keys stay."""
+    name, _, place = key.rpartition(":")
+    if not name or not place.isdecimal():
+        return key
+    return (at_row if kind_of(Path(name)) in TABLES else at_byte)(name, int(place))
+
+
+def with_line(place: str) -> str:
+    """Return a place as file and number of the line, such as "a.jsonl:2", if it tells a byte that is not far away."""
+    found = _BYTE.fullmatch(place)
+    if found is None or int(found["byte"]) > MOST_BYTES:
+        return place
+    left, number = int(found["byte"]), 1
+    try:
+        with opened(described_file(Path(found["path"]))) as stream:
+            while left > 0 and (part := stream.read(min(left, BUFFER))):
+                number += part.count(b"\n")
+                left -= len(part)
+    except (*DAMAGE, ValueError):
+        return place
+    return place if left else f"{found['path']}:{number}"
