@@ -156,6 +156,14 @@ def file_state(path: str | Path) -> list[int] | None:
     return [state.st_size, state.st_ctime_ns]
 
 
+def check_size(path: Path, entry: Mapping[str, Any]) -> None:
+    """Compare the size of a part with its record, and raise the errors of `check_part`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must have been written, but is missing")
+    if (size := path.stat().st_size) != entry["bytes"]:
+        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
+
+
 def check_part(path: Path, entry: Mapping[str, Any]) -> None:
     """Compare a part with its record.
 
@@ -163,10 +171,7 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
         FileNotFoundError: if the part is missing.
         ValueError: if its size or SHA-256 differs.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must have been written, but is missing")
-    if (size := path.stat().st_size) != entry["bytes"]:
-        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
+    check_size(path, entry)
     if (digest := file_sha256(path)) != entry["sha256"]:
         raise ValueError(f"SHA-256 of {path} must be {entry['sha256'][:16]}, but is {digest[:16]} instead")
 
@@ -183,6 +188,15 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return True
+
+
+def recorded_fingerprint(folder: Path, index: int) -> str | None:
+    """Return the fingerprint with which a part was written; None if there is no readable record."""
+    try:
+        entry = json.loads(_entry_path(folder / part_name(index)).read_text(encoding="utf-8"))
+        return str(entry["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
