@@ -3,6 +3,8 @@
 Shapes: B batch, F frames at 200 Hz.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -92,7 +94,7 @@ class F0DataModule(SpeechDataModule):
         """Make the dataset of contours of this split, which are cropped for training."""
         return F0Crops(self.cuts[split], self._stored[split], self.crop_frames if training else None, self.seed)
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of crops, which all have one length, or of whole contours of similar length."""
         durations = self.cuts[split].durations
         if training:

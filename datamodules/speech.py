@@ -6,13 +6,14 @@ has, and the batch that a visit gives.
 Shapes: B batch, S samples, L labels.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lhotse import MonoCut
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -20,14 +21,15 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
-from spiritlm_pl.corpora.audio import AudioError, load_waveform
-from spiritlm_pl.corpora.cuts import Cuts, joined
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.cuts import Cuts, joined, open_cuts
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
 from spiritlm_pl.data.flat_units import FlatUnits
 from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
+from spiritlm_pl.datamodules.planned import PlannedUtterances
 from spiritlm_pl.f0.reader import StoredF0
 
 Choice = npt.NDArray[np.bool_]
@@ -69,10 +71,25 @@ class SpeechDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.cuts: dict[str, Cuts] = {}
 
-    def setup(self, stage: str) -> None:
-        """Read the manifests of the splits that the stage needs."""
+    def prepare_data(self) -> None:
+        """Make the indices of what the stage reads, once on each machine, while the other ranks wait.
+
+        Files that are missing or damaged are told by `setup`, on every rank.
+        """
+        stage = self.trainer.state.fn if self.trainer else None
+        with contextlib.suppress(OSError, ValueError):
+            for split in self._needed("" if stage is None else stage.value):
+                self.read_split(split)
+                open_cuts(self.corpora, split)
+
+    def _needed(self, stage: str) -> tuple[str, ...]:
+        """Return the names of the splits that a stage needs."""
         needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
-        for split in needed.get(stage, ()):
+        return needed.get(stage, ())
+
+    def setup(self, stage: str) -> None:
+        """Open the manifests of the splits that the stage needs."""
+        for split in self._needed(stage):
             if split not in self.cuts:
                 self.cuts[split] = self._select(split)
 
@@ -120,7 +137,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         """Make the dataset that turns a `Visit`, the utterances of one batch of one epoch, into the batch."""
 
     @abstractmethod
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return the batches of an epoch for all ranks.
 
         Args:
@@ -130,7 +147,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         """
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
-        def plan(epoch: int) -> list[Indices]:
+        def plan(epoch: int) -> Sequence[Indices]:
             batches = self.visits(split, epoch, training)
             return batches if training or not self.trainer else evened(batches, self.trainer.world_size)
 
@@ -210,8 +227,18 @@ class WaveformDataModule(SpeechDataModule):
         self.num_labels: int | None = None
         self._units: dict[str, FlatUnits] = {}
 
+    def prepare_data(self) -> None:
+        """Make the indices of what the stage reads, once on each machine, while the other ranks wait."""
+        super().prepare_data()
+        if self.trainer and self.trainer.predicting:
+            with contextlib.suppress(OSError, ValueError):
+                for split in self.predict_splits:
+                    open_cuts(self.corpora, split)
+                if self.f0_name is not None:
+                    StoredF0(self.corpora, self.f0_name).fingerprint(self.corpora)
+
     def setup(self, stage: str) -> None:
-        """Read manifests, and labels if there are any; for `predict`, divide the corpora into parts."""
+        """Open manifests, and labels if there are any; for `predict`, divide the corpora into parts."""
         if stage == "predict":
             self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer parts than ranks
             self.plan = plan_corpus(
@@ -247,7 +274,7 @@ class WaveformDataModule(SpeechDataModule):
             self.free_frames,
         )
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of similar length."""
         durations = self.cuts[split].durations
         if self.crop_seconds is not None:
@@ -328,64 +355,4 @@ class WaveformCrops(Dataset[WaveformBatch]):
             ids=ids,
             labels=pad_sequence(labels, batch_first=True, padding_value=-1) if labels else None,
             label_rate=self.label_rate if labels else None,
-        )
-
-
-class PlannedUtterances(Dataset[WaveformBatch]):
-    """Whole utterances of this rank's unfinished parts, in the batches of the plan."""
-
-    def __init__(
-        self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int, stored_f0: StoredF0 | None = None
-    ) -> None:
-        """Select this rank's parts.
-
-        Args:
-            plan: corpora that are to be tokenised.
-            rank: number of this process.
-            world_size: number of processes that share the parts.
-            sample_rate: sample rate of the waveforms, in Hz.
-            stored_f0: F0 that was extracted before; None gives batches without F0.
-        """
-        self.parts = plan.remaining(rank, world_size)
-        self._ends = np.cumsum([0, *(len(part.places) for part in self.parts)])
-        self._part: tuple[int, list[Indices]] = -1, []  # number and batches of the part that was asked for last
-        self.sample_rate = sample_rate
-        self.stored_f0 = stored_f0
-
-    def __len__(self) -> int:
-        """Return the number of this rank's batches."""
-        return int(self._ends[-1])
-
-    def _cuts(self, index: int) -> list[MonoCut]:
-        """Return the utterances of a batch."""
-        number = int(np.searchsorted(self._ends, index, side="right")) - 1
-        part = self.parts[number]
-        if self._part[0] != number:
-            self._part = number, part.places
-        return [part.cuts[place] for place in self._part[1][index - int(self._ends[number])].tolist()]
-
-    def __getitem__(self, index: int) -> WaveformBatch:
-        """Return one batch of the plan, without recordings that cannot be read."""
-        waveforms: dict[str, Tensor] = {}
-        skipped: list[Skipped] = []
-        cuts = {cut.id: cut for cut in self._cuts(index)}
-        for name, cut in cuts.items():
-            try:
-                if self.stored_f0 is not None and name in self.stored_f0.skipped:
-                    raise AudioError(f"it has no F0: {self.stored_f0.skipped[name]}")
-                waveforms[name] = load_waveform(cut, self.sample_rate)
-            except AudioError as error:
-                skipped.append(Skipped(name, cut.recording.sources[0].source, str(error)))
-        f0, voiced, means = None, None, None
-        if self.stored_f0 is not None and waveforms:
-            lengths = [len(waveform) for waveform in waveforms.values()]
-            f0, voiced, means = self.stored_f0.batch([cuts[name] for name in waveforms], lengths)
-        return WaveformBatch(
-            waveforms=pad_sequence([*waveforms.values()], batch_first=True) if waveforms else torch.zeros(0, 0),
-            lengths=torch.tensor([len(waveform) for waveform in waveforms.values()], dtype=torch.long),
-            ids=list(waveforms),
-            skipped=tuple(skipped),
-            f0=f0,
-            voiced=voiced,
-            f0_means=means,
         )

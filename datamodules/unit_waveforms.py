@@ -142,7 +142,7 @@ class UnitWaveformDataModule(SpeechDataModule):
             training,
         )
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of segments."""
         rows = self._units[split].rows_of(self.cuts[split])
         frames = self._units[split].num_frames(rows)

@@ -316,10 +316,6 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """Return the ids in the order of the utterances."""
         return [str(name) for part in range(len(self.manifest["files"])) for name in self._table_ids(part)]
 
-    def by_id(self) -> "UnitIndex":
-        """Return a mapping from id to utterance; utterances are read when they are looked up."""
-        return UnitIndex(self)
-
     def _table_ids(self, part: int) -> list[Any]:
         return list(self.table(part)["id"].to_pylist())
 
@@ -365,28 +361,6 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
             "tokenizers with other weights"
         )
     return layout
-
-
-class UnitIndex(Mapping[str, UnitUtterance]):
-    """Mapping from id to utterance of a tokenised corpus."""
-
-    def __init__(self, corpus: UnitCorpus) -> None:
-        """Index the ids."""
-        self._corpus = corpus
-        self._position = {name: index for index, name in enumerate(corpus.ids())}
-
-    def __getitem__(self, key: str) -> UnitUtterance:
-        """Return the utterance of an id."""
-        utterance: UnitUtterance = self._corpus[self._position[key]]
-        return utterance
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield all ids."""
-        return iter(self._position)
-
-    def __len__(self) -> int:
-        """Return the number of utterances."""
-        return len(self._position)
 
 
 def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts, check_unique, open_cuts
 from spiritlm_pl.corpora.manifest import SPLITS, read_info
-from spiritlm_pl.data.batching import Indices, bucketed_batches
+from spiritlm_pl.data.batching import Batches, bucketed_batches
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Part:
         return self.cuts.ids
 
     @property
-    def places(self) -> list[Indices]:
+    def places(self) -> Batches:
         """Places of the utterances in batches, in the order of computation, computed at each call."""
         return bucketed_batches(self.cuts.durations, self.batch_seconds, seed=0, epoch=0, shuffle=False)
 
