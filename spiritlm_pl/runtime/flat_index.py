@@ -86,7 +86,7 @@ class FlatIndex:
         ValueError: if one is damaged.
     """
 
-    _reader: int | None = None  # descriptor of the file of the records, once it is open
+    _reader: int | None = None  # descriptor of the file of the records
 
     def __init__(self, folder: Path) -> None:
         """Check and map the arrays."""
@@ -98,6 +98,7 @@ class FlatIndex:
             if path.stat().st_size != entry["length"] * dtype.itemsize:
                 raise ValueError(f"{path} must have {entry['length']} values, but has {path.stat().st_size} bytes")
             if name == RECORDS:
+                self._reader = os.open(path, os.O_RDONLY)  # now, as the folder may be removed when it is stale
                 continue
             if _crc(path) != entry["crc"]:
                 raise ValueError(f"{path} must have the checksum with which it was written, but has not")
@@ -115,8 +116,7 @@ class FlatIndex:
         Raises:
             ValueError: if they are damaged.
         """
-        if self._reader is None:
-            self._reader = os.open(self.folder / f"{RECORDS}.bin", os.O_RDONLY)
+        assert self._reader is not None, "this index has records"
         raw = os.pread(self._reader, stop - start, start)  # which forked processes may share
         if zlib.crc32(raw) != crc:
             raise ValueError(f"{self.folder} must be as it was written, but is damaged: remove it")
