@@ -2,14 +2,16 @@
 
     python benchmarks/scale.py --utterances 1000 10000 100000 --other ../spiritlm-pl-before
 
-Utterances are made up: 2 to 15 s, 6 to 44 words of 2,500, 209 units each, all of one recording of noise. A stage runs
-in a process of its own, in which a corpus of 100 utterances comes first, so that imports do not count. It is run twice:
-the first time may write what later runs find beside the corpus. Printed are CPU seconds and microseconds an utterance
-until the first batch, bytes an utterance by which the peak memory grows, and the peak of the process. Another version
-of the package, which writes nothing that is found later, is run once. `--picture` draws all of it.
+Utterances are made up: 2 to 15 s, 6 to 44 words of 2,500, 209 units each, all of one recording of noise. A thousand are
+different; larger corpora repeat them under other ids. A stage runs in a process of its own, in which a corpus of 100
+utterances comes first, so that imports do not count. It is run twice: the first time may write what later runs find
+beside the corpus. Printed are CPU seconds and microseconds an utterance until the first batch, bytes an utterance by
+which the peak memory grows, and the peak of the process. Another version of the package, which writes nothing that is
+found later, is run once. `--picture` draws all of it.
 """
 
 import argparse
+import gzip
 import json
 import os
 import resource
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +31,7 @@ import numpy as np
 import torch
 
 FRAMES, UNITS, RATE = 275, 209, 16_000
+DIFFERENT = 1000  # utterances, which larger corpora repeat under other ids
 WARM = 100  # utterances of the corpus that comes first
 BATCHES = 20  # that are made after the start, without counting their time
 PLANNING = ("predict", "hubert", "vocoder")
@@ -38,7 +42,7 @@ def write_corpus(folder: Path, number: int) -> None:
     from lhotse.utils import fastcopy
 
     from spiritlm_pl.corpora.audio import save_wav
-    from spiritlm_pl.corpora.manifest import SPLITS, Word, make_cut, write_cuts
+    from spiritlm_pl.corpora.manifest import SPLITS, Word, cuts_path, make_cut, write_cuts
 
     random = np.random.default_rng(number)
     lexicon = ["".join(letters) for letters in product("bdfgklmnpt", "aeiou", "bdfgklmnpt", "aeiou")]
@@ -65,9 +69,21 @@ def write_corpus(folder: Path, number: int) -> None:
 
     held_out = max(10, number // 1000)
     for split in SPLITS:
-        write_cuts(folder, split, cuts(split, number if split == "train" else held_out))
+        count = number if split == "train" else held_out
+        write_cuts(folder, split, cuts(split, min(count, DIFFERENT)))
+        repeat(cuts_path(folder, split), split, count)
     info = {"name": folder.name, "source": "made up", "licence": "none"}
     (folder / "corpus.json").write_text(json.dumps(info))
+
+
+def repeat(path: Path, split: str, number: int) -> None:
+    """Repeat the lines of a manifest under other ids until there are as many as wanted."""
+    with gzip.open(path) as stream:
+        lines = list(stream)
+    with gzip.open(path, "wb", 1) as stream:
+        for index in range(number):
+            old, new = (f'"corpus-{split}-{place:08d}"'.encode() for place in (index % DIFFERENT, index))
+            stream.write(lines[index % DIFFERENT].replace(old, new))
 
 
 def write_units(folder: Path, number: int) -> None:
@@ -77,20 +93,22 @@ def write_units(folder: Path, number: int) -> None:
 
     random = np.random.default_rng(number)
     layout = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0)
+    different = [
+        UnitUtterance(
+            id="",
+            corpus="corpus",
+            units=(np.cumsum(random.integers(1, 501, UNITS)) % 501).astype(np.uint16),
+            unit_starts=np.sort(random.choice(FRAMES, UNITS, replace=False)).astype(np.uint32),
+            num_frames=FRAMES + 100,
+        )
+        for _ in range(DIFFERENT)
+    ]
     for split, count in (("train", number), ("validation", max(10, number // 1000))):
-        for first in range(0, count, 1000):
-            rows = [
-                UnitUtterance(
-                    id=f"corpus-{split}-{index:08d}",
-                    corpus="corpus",
-                    units=(np.cumsum(random.integers(1, 501, UNITS)) % 501).astype(np.uint16),
-                    unit_starts=np.sort(random.choice(FRAMES, UNITS, replace=False)).astype(np.uint32),
-                    num_frames=FRAMES + 100,
-                )
-                for index in range(first, min(count, first + 1000))
-            ]
-            write_part(folder / split, first // 1000, rows, "made up")
-        finish_folder(folder / split, ["made up"] * -(-count // 1000), layout=layout, provenance={})
+        for first in range(0, count, DIFFERENT):
+            ids = [f"corpus-{split}-{index:08d}" for index in range(first, min(count, first + DIFFERENT))]
+            rows = [replace(said, id=name) for name, said in zip(ids, different, strict=False)]
+            write_part(folder / split, first // DIFFERENT, rows, "made up")
+        finish_folder(folder / split, ["made up"] * -(-count // DIFFERENT), layout=layout, provenance={})
 
 
 def made(folder: Path, number: int) -> None:
