@@ -32,6 +32,7 @@ from spiritlm_pl.data.corpus_store import (
     has_rows,
     num_parts,
     part_is_finished,
+    recorded_fingerprint,
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
@@ -52,7 +53,6 @@ class WriteUnits(Callback):
         self._plan: CorpusPlan | None = None
         self._sha256 = ""
         self._fingerprints: dict[int, str] = {}
-        self._position: dict[str, int] = {}
         self._pending: dict[int, dict[str, Units | Skipped]] = {}
         self._unreadable: dict[int, list[Skipped]] = {}
 
@@ -73,10 +73,7 @@ class WriteUnits(Callback):
         trainer.predict_loop.return_predictions = False  # a corpus of units does not fit in memory
         self._sha256 = speech_fingerprint(module.folder)
         self._plan = plan
-        self._fingerprints = {
-            position: part_fingerprint(plan, part, self._sha256) for position, part in enumerate(plan.parts)
-        }
-        self._position = {name: position for position, part in enumerate(plan.parts) for name in part.ids}
+        self._fingerprints = {}
         found: tuple[set[int], str | None] = (set(), None)
         if trainer.is_global_zero:
             found = self._look()
@@ -90,11 +87,7 @@ class WriteUnits(Callback):
         finished: set[int] = set()
         changing = []
         for home, positions in self._homes().items():
-            done = {
-                position
-                for position in positions
-                if part_is_finished(home, self._plan.parts[position].index, self._fingerprints[position])
-            }
+            done = {position for position in positions if self._finished(home, position)}
             finished |= done
             if len(done) < len(positions) or num_parts(home) > len(positions):
                 changing.append(home)
@@ -108,6 +101,26 @@ class WriteUnits(Callback):
         for home in changing:
             (home / MANIFEST).unlink(missing_ok=True)
         return finished, None
+
+    def _fingerprint(self, position: int) -> str:
+        """Return the fingerprint of a part, which is computed when it is first asked for."""
+        if position not in self._fingerprints:
+            assert self._plan is not None
+            self._fingerprints[position] = part_fingerprint(self._plan, self._plan.parts[position], self._sha256)
+        return self._fingerprints[position]
+
+    def _finished(self, home: Path, position: int) -> bool:
+        """Whether a part is finished; one of an earlier version keeps its fingerprint."""
+        assert self._plan is not None
+        part = self._plan.parts[position]
+        recorded = recorded_fingerprint(home, part.index)
+        if recorded is None:
+            return False
+        if recorded != self._fingerprint(position):
+            if recorded != earlier_fingerprint(self._plan, part, self._sha256):
+                return False
+            self._fingerprints[position] = recorded
+        return part_is_finished(home, part.index, recorded)
 
     def _of_another_tokenizer(self) -> str | None:
         """Return why the folder must be left as it is, which is that another tokenizer wrote some of it; else None."""
@@ -148,19 +161,19 @@ class WriteUnits(Callback):
             check_units(units, tokenizer.layout)
         done = dict(zip(batch.ids, outputs, strict=True)) | {item.id: item for item in batch.skipped}
         for name, result in done.items():
-            self._pending.setdefault(self._position[name], {})[name] = result
+            self._pending.setdefault(self._plan.position(name), {})[name] = result
         for position in list(self._pending):
             part = self._plan.parts[position]
-            if len(self._pending[position]) == len(part.ids):
+            if len(self._pending[position]) == len(part.cuts):
                 found = self._pending.pop(position)
                 skipped = [item for item in found.values() if isinstance(item, Skipped)]
-                if len(skipped) == len(part.ids):
+                if len(skipped) == len(part.cuts):
                     self._unreadable[position] = skipped  # broken files, or a missing disk
                     continue
                 units = {name: item for name, item in found.items() if not isinstance(item, Skipped)}
-                rows = [utterance(self._plan, name, units[name]) for name in part.ids if name in units]
+                rows = [utterance(part.corpus, cut, units[cut.id]) for cut in part.cuts if cut.id in units]
                 warn_of_one_unit(rows)
-                write_part(self.home(part), part.index, rows, self._fingerprints[position], skipped, self._sha256)
+                write_part(self.home(part), part.index, rows, self._fingerprint(position), skipped, self._sha256)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the manifests, with the origin of the units, when all ranks are done.
@@ -195,7 +208,7 @@ class WriteUnits(Callback):
             try:
                 manifest = finish_folder(
                     home,
-                    [self._fingerprints[position] for position in homes[home]],
+                    [self._fingerprint(position) for position in homes[home]],
                     layout=tokenizer.layout,
                     provenance={
                         "tokenizer": str(module.folder),
@@ -218,12 +231,12 @@ class WriteUnits(Callback):
         readable = {
             part.corpus
             for position, part in enumerate(self._plan.parts)
-            if has_rows(self.home(part), part.index, self._fingerprints[position])
+            if has_rows(self.home(part), part.index, self._fingerprint(position))
         }
         for position in [p for p in self._unreadable if self._plan.parts[p].corpus in readable]:
             part = self._plan.parts[position]
             skipped = self._unreadable.pop(position)
-            write_part(self.home(part), part.index, [], self._fingerprints[position], skipped, self._sha256)
+            write_part(self.home(part), part.index, [], self._fingerprint(position), skipped, self._sha256)
 
 
 def warn_of_one_unit(rows: Sequence[UnitUtterance]) -> None:
@@ -277,13 +290,20 @@ def recorded_tokenizers(folder: Path) -> set[str]:
 
 def part_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:
     """Return a hash of all that a part depends on: tokenizer, utterances, batches and stored F0."""
+    digest = hashlib.sha256(json.dumps([tokenizer_sha256, part.corpus, plan.f0.get(part.corpus, "")]).encode())
+    digest.update(json.dumps([batch.tolist() for batch in part.places]).encode())
+    digest.update(part.cuts.digests())
+    return digest.hexdigest()
+
+
+def earlier_fingerprint(plan: CorpusPlan, part: Part, tokenizer_sha256: str) -> str:
+    """Return the hash that earlier versions gave to a part, for which all its utterances are parsed."""
     digest = hashlib.sha256(tokenizer_sha256.encode())
     digest.update(json.dumps(part.batches).encode())
     digest.update(plan.f0.get(part.corpus, "").encode())
-    for name in part.ids:
-        cut = plan.cuts[name]
+    for cut in part.cuts:
         words = [(word.text, word.start, word.end) for word in word_alignment(cut)]
-        description = [plan.corpora[name], name, cut.duration, words, *_said(cut)]
+        description = [part.corpus, cut.id, cut.duration, words, *_said(cut)]
         digest.update(json.dumps(description, sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -294,13 +314,12 @@ def _said(cut: MonoCut) -> tuple[str, str, dict[str, Any]]:
     return supervision.speaker or "", supervision.text or "", dict(supervision.custom or {})
 
 
-def utterance(plan: CorpusPlan, name: str, units: Units) -> UnitUtterance:
-    """Build the row of one utterance."""
-    cut = plan.cuts[name]
+def utterance(corpus: str, cut: MonoCut, units: Units) -> UnitUtterance:
+    """Build the row of one utterance of a corpus."""
     speaker, text, custom = _said(cut)
     return UnitUtterance(
-        id=name,
-        corpus=plan.corpora[name],
+        id=cut.id,
+        corpus=corpus,
         speaker=speaker,
         duration=cut.duration,
         text=text,

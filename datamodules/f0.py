@@ -3,17 +3,19 @@
 Shapes: B batch, F frames at 200 Hz.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from lhotse import MonoCut
 from torch.utils.data import Dataset
 
 from spiritlm_pl.contracts.batches import F0Batch
+from spiritlm_pl.corpora.cuts import Cuts
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, fixed_batches, generator
-from spiritlm_pl.datamodules.speech import SpeechDataModule
+from spiritlm_pl.datamodules.speech import Choice, SpeechDataModule
 from spiritlm_pl.f0.contour import contour, voiced_mean
-from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE, num_frames
-from spiritlm_pl.f0.store import StoredContour, load_f0, skipped_f0
+from spiritlm_pl.f0.frames import HOP_LENGTH, SAMPLE_RATE
+from spiritlm_pl.f0.reader import StoredF0
 
 FRAME_RATE = SAMPLE_RATE / HOP_LENGTH
 
@@ -56,52 +58,45 @@ class F0DataModule(SpeechDataModule):
         self.speaker_means = speaker_means
         self.crop_frames = crop_frames
         self.batch_seconds = batch_seconds
-        self._contours: dict[str, dict[str, StoredContour]] = {}
-        self._means: dict[str, dict[str, float]] = {}  # mean F0 by speaker, of the corpus of each utterance
-        self._skipped: set[str] = set()
+        self._stored: dict[str, StoredF0] = {}
 
     def read_split(self, split: str) -> None:
-        """Read the F0 of a split."""
-        self._contours[split] = {}
-        for corpus in self.corpora:
-            contours, means = load_f0(corpus, self.f0_name, split)
-            self._contours[split] |= contours
-            self._means |= dict.fromkeys(contours, means)
-            self._skipped |= skipped_f0(corpus, self.f0_name).keys()
+        """Open the F0 of a split."""
+        self._stored[split] = StoredF0(self.corpora, self.f0_name, self.speaker_means, splits=(split,))
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether an utterance has F0.
+    def usable(self, cuts: Cuts, split: str) -> Choice:
+        """Return which utterances have F0 (N,).
 
         Raises:
             ValueError: if the F0 was extracted from other audio, or before the utterance was added.
         """
-        if cut.id in self._skipped:
-            return False
-        found = self._contours[split].get(cut.id)
-        if found is None:
+        stored = self._stored[split]
+        skipped = [row for name in stored.skipped if (row := cuts.find(name)) is not None]
+        usable = ~np.isin(cuts.rows, skipped)
+        found = stored.num_frames(cuts)
+        missing = np.flatnonzero(usable & (found < 0))
+        expected = np.rint(cuts.durations * SAMPLE_RATE).astype(np.int64) // HOP_LENGTH + 1
+        other = np.flatnonzero(usable & (found >= 0) & (abs(found - expected) > 1))
+        if len(missing) and not (len(other) and other[0] < missing[0]):
             raise ValueError(
-                f"F0 must be that of the present corpus, but lacks {cut.id} of split {split}: "
+                f"F0 must be that of the present corpus, but lacks {cuts[int(missing[0])].id} of split {split}: "
                 "run `spiritlm extract-f0` again"
             )
-        frames = num_frames(round(cut.duration * SAMPLE_RATE))
-        if abs(len(found.f0) - frames) > 1:
+        if len(other):
+            place = int(other[0])
             raise ValueError(
-                f"F0 must be that of the present corpus, but that of {cut.id} has {len(found.f0)} frames instead of "
-                f"{frames}: run `spiritlm extract-f0` again"
+                f"F0 must be that of the present corpus, but that of {cuts[place].id} has {found[place]} frames "
+                f"instead of {expected[place]}: run `spiritlm extract-f0` again"
             )
-        return True
+        return usable
 
     def dataset(self, split: str, training: bool) -> Dataset[F0Batch]:
         """Make the dataset of contours of this split, which are cropped for training."""
-        members = self.cuts[split]
-        means = {}
-        for cut in members if self.speaker_means else ():
-            means[cut.id] = self._means[cut.id].get(cut.supervisions[0].speaker or "", float("nan"))
-        return F0Crops(members, self._contours[split], means, self.crop_frames if training else None, self.seed)
+        return F0Crops(self.cuts[split], self._stored[split], self.crop_frames if training else None, self.seed)
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of crops, which all have one length, or of whole contours of similar length."""
-        durations = np.array([cut.duration for cut in self.cuts[split]])
+        durations = self.cuts[split].durations
         if training:
             size = max(1, int(self.batch_seconds * FRAME_RATE / self.crop_frames))
             return fixed_batches(np.ones(len(durations), dtype=np.int64), size, seed=self.seed, epoch=epoch)
@@ -111,37 +106,34 @@ class F0DataModule(SpeechDataModule):
 class F0Crops(Dataset[F0Batch]):
     """Dataset from a visit to its contours; crops depend on seed, epoch and utterance alone."""
 
-    def __init__(
-        self,
-        cuts: list[MonoCut],
-        contours: dict[str, StoredContour],
-        means: dict[str, float],
-        crop_frames: int | None,
-        seed: int,
-    ) -> None:
+    def __init__(self, cuts: Cuts, stored: StoredF0, crop_frames: int | None, seed: int) -> None:
         """Store what a worker needs.
 
         Args:
             cuts: utterances of the split.
-            contours: extracted F0 of each utterance by its id.
-            means: mean F0 of each utterance's speaker in Hz by the utterance's id; nan where unknown.
+            stored: extracted F0 of the utterances, with the means of their speakers.
             crop_frames: number of frames in a crop; None for whole contours.
             seed: seed for drawing crops.
         """
-        self.cuts, self.contours, self.means = cuts, contours, means
+        self.cuts, self.stored = cuts, stored
         self.crop_frames, self.seed = crop_frames, seed
 
     def __getitem__(self, visit: Visit) -> F0Batch:
         """Return the batch of a visit."""
         cuts = [self.cuts[index] for index in visit.indices]
-        found = [self.contours[cut.id] for cut in cuts]
+        found, known = [], []
+        for cut in cuts:
+            contour_and_mean = self.stored.find(cut)
+            assert contour_and_mean is not None, "utterances without F0 are left out"
+            found.append(contour_and_mean[0])
+            known.append(contour_and_mean[1])
         longest = max(len(item.f0) for item in found)
         f0, voiced = torch.zeros(len(cuts), longest), torch.zeros(len(cuts), longest, dtype=torch.bool)
         for row, item in enumerate(found):
             f0[row, : len(item.f0)] = torch.from_numpy(item.f0)
             voiced[row, : len(item.f0)] = torch.from_numpy(item.voiced)
-        known = torch.tensor([self.means.get(cut.id, float("nan")) for cut in cuts])
-        means = torch.where(known.isnan(), voiced_mean(f0, voiced), known)
+        means = torch.tensor(known)
+        means = torch.where(means.isnan(), voiced_mean(f0, voiced), means)
         contours, lengths = contour(f0, voiced, means), torch.tensor([len(item.f0) for item in found])
         if self.crop_frames is not None:
             contours, lengths = self._cropped(contours, lengths, visit)

@@ -3,17 +3,16 @@
 Shapes: B batch, S samples.
 """
 
-from collections import Counter
 from typing import Any, Literal
 
 import torch
-from lhotse import MonoCut
 from torch.utils.data import Dataset
 
 from spiritlm_pl.contracts.batches import UNKNOWN, LabelledBatch
+from spiritlm_pl.corpora.cuts import Cuts
 from spiritlm_pl.corpora.manifest import style_of
 from spiritlm_pl.data.batching import Visit
-from spiritlm_pl.datamodules.speech import WaveformCrops, WaveformDataModule
+from spiritlm_pl.datamodules.speech import Choice, WaveformCrops, WaveformDataModule
 
 
 class LabelledDataModule(WaveformDataModule):
@@ -68,16 +67,14 @@ class LabelledDataModule(WaveformDataModule):
         """Read the manifests, and the names of labels from the training split."""
         super().setup(stage)
         cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
-        styles = Counter(style_of(cut) for cut in cuts)
-        speakers = Counter(cut.supervisions[0].speaker or "" for cut in cuts)
+        styles, speakers = cuts.counts("style"), cuts.counts("speaker")
         self.styles, self.speakers = (tuple(sorted(names.keys() - {""})) for names in (styles, speakers))
         self.style_counts = tuple(styles[name] for name in self.styles)
         self.speaker_counts = tuple(speakers[name] for name in self.speakers)
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether an utterance has the label that is needed."""
-        labels = {"style": style_of(cut), "speaker": cut.supervisions[0].speaker}
-        return bool(labels.get(self.needed, True))
+    def usable(self, cuts: Cuts, split: str) -> Choice:
+        """Return which utterances have the label that is needed (N,)."""
+        return super().usable(cuts, split) if self.needed == "nothing" else cuts.having(self.needed)
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Make the dataset of crops with labels."""

@@ -4,7 +4,7 @@ The shuffle depends on seed and epoch alone, and each rank takes its own batches
 batches that all ranks have taken, so the numbers of workers and ranks may change.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lightning import LightningDataModule
@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from spiritlm_pl.data.batching import Indices, Visit, share
 
-Plan = Callable[[int], list[Indices]]
+Plan = Callable[[int], Sequence[Indices]]
 
 
 class VisitSampler(DistributedSampler[Visit]):
@@ -34,15 +34,19 @@ class VisitSampler(DistributedSampler[Visit]):
         self.num_replicas = world_size
         self.epoch = 0
         self.first = 0
+        self._length: int | None = None  # the same in every epoch
 
     def __iter__(self) -> Iterator[Visit]:
         """Return the remaining visits of this epoch."""
-        batches = share(self.plan(self.epoch), self.rank, self.num_replicas)[self.first :]
-        return iter([Visit(self.epoch, tuple(batch.tolist())) for batch in batches])
+        epoch, batches = self.epoch, self.plan(self.epoch)
+        places = share(len(batches), self.rank, self.num_replicas)[self.first :]
+        return (Visit(epoch, tuple(batches[int(place)].tolist())) for place in places)
 
     def __len__(self) -> int:
         """Return the number of this rank's visits in a whole epoch."""
-        return len(share(self.plan(self.epoch), self.rank, self.num_replicas))
+        if self._length is None:
+            self._length = len(share(len(self.plan(self.epoch)), self.rank, self.num_replicas))
+        return self._length
 
 
 class VisitLoader(DataLoader[Any]):

@@ -6,13 +6,14 @@ has, and the batch that a visit gives.
 Shapes: B batch, S samples, L labels.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from lhotse import MonoCut
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -20,27 +21,18 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
-from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.cuts import Cuts, joined, open_cuts
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
+from spiritlm_pl.data.flat_units import FlatUnits
 from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
+from spiritlm_pl.datamodules.planned import PlannedUtterances
 from spiritlm_pl.f0.reader import StoredF0
-from spiritlm_pl.streams import SpeechLayout
 
-UnitIndex = Mapping[str, UnitUtterance]
-
-
-def load_units(folders: Sequence[str], split: str) -> tuple[dict[str, UnitUtterance], SpeechLayout]:
-    """Read the units of one split of tokenised corpora by id, and their streams.
-
-    Raises:
-        ValueError: if the folders come from tokenizers of different rates, sizes or streams.
-    """
-    corpora = [UnitCorpus(folder, split) for folder in folders]
-    return {u.id: u for corpus in corpora for u in corpus}, common_layout(corpora)
+Choice = npt.NDArray[np.bool_]
 
 
 class SpeechDataModule(LightningDataModule, ABC):
@@ -77,56 +69,75 @@ class SpeechDataModule(LightningDataModule, ABC):
         self.limit_seconds = limit_seconds
         self.seed = seed
         self.num_workers = num_workers
-        self.cuts: dict[str, list[MonoCut]] = {}
+        self.cuts: dict[str, Cuts] = {}
+
+    def prepare_data(self) -> None:
+        """Make the indices of what the stage reads, once on each machine, while the other ranks wait.
+
+        Files that are missing or damaged are told by `setup`, on every rank.
+        """
+        stage = self.trainer.state.fn if self.trainer else None
+        with contextlib.suppress(OSError, ValueError):
+            for split in self._needed("" if stage is None else stage.value):
+                self.read_split(split)
+                open_cuts(self.corpora, split)
+
+    def _needed(self, stage: str) -> tuple[str, ...]:
+        """Return the names of the splits that a stage needs."""
+        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        return needed.get(stage, ())
 
     def setup(self, stage: str) -> None:
-        """Read the manifests of the splits that the stage needs."""
-        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
-        for split in needed.get(stage, ()):
+        """Open the manifests of the splits that the stage needs."""
+        for split in self._needed(stage):
             if split not in self.cuts:
                 self.cuts[split] = self._select(split)
 
-    def _select(self, split: str) -> list[MonoCut]:
+    def _select(self, split: str) -> Cuts:
         self.read_split(split)
         longest = float("inf") if self.max_seconds is None else self.max_seconds
-        found, names = load_corpora(self.corpora, split)
-        chosen: dict[str, list[MonoCut]] = {name: [] for name in names}
-        for cut, name in zip(found, names, strict=True):
-            if self.min_seconds <= cut.duration <= longest and self.usable(cut, split):
-                chosen[name].append(cut)
+        found = load_corpora(self.corpora, split)
+        chosen: dict[str, Cuts] = {}
+        for name, members in found:
+            durations = members.durations
+            cuts = members[np.flatnonzero((self.min_seconds <= durations) & (durations <= longest))]
+            cuts = cuts[np.flatnonzero(self.usable(cuts, split))]
+            if len(members):
+                chosen[name] = cuts if name not in chosen else joined([chosen[name], cuts])
         if split == "train":
-            if not any(chosen.values()):
+            if not any(map(len, chosen.values())):
+                total = sum(len(members) for _, members in found)
                 raise ValueError(
                     f"corpora must have usable utterances in the split {split!r}, "
-                    f"but none of {len(found)} in {', '.join(self.corpora)} is usable"
+                    f"but none of {total} in {', '.join(self.corpora)} is usable"
                 )
             for name, cuts in chosen.items():
-                if not cuts:
+                if not len(cuts):
                     rank_zero_warn(f"corpora: {name} has no usable utterance in the split {split!r} and is left out")
             chosen = {name: self._limited(cuts) for name, cuts in chosen.items()}
-        return [cut for cuts in chosen.values() for cut in cuts]
+        return joined([found[0][1][:0], *chosen.values()])
 
-    def _limited(self, cuts: list[MonoCut]) -> list[MonoCut]:
+    def _limited(self, cuts: Cuts) -> Cuts:
         """Choose utterances of one corpus at random until `limit_seconds` are reached, and keep their order."""
         if self.limit_seconds is None:
             return cuts
         order = generator(self.seed, 2**32 - 1).permutation(len(cuts))
-        total = np.cumsum([cuts[i].duration for i in order])
-        return [cuts[i] for i in sorted(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
+        total = np.cumsum(cuts.durations[order])
+        return cuts[np.sort(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
 
     def read_split(self, split: str) -> None:
         """Read what a view needs besides audio, before its utterances are selected; also called for an empty split."""
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether this data module can use an utterance; subclasses may refuse some, such as those without units."""
-        return True
+    def usable(self, cuts: Cuts, split: str) -> Choice:
+        """Return which utterances this data module can use (N,); subclasses may refuse some, such as without units."""
+        return np.ones(len(cuts), dtype=np.bool_)
 
     @abstractmethod
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Make the dataset that turns a `Visit`, the utterances of one batch of one epoch, into the batch."""
 
     @abstractmethod
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return the batches of an epoch for all ranks.
 
         Args:
@@ -136,7 +147,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         """
 
     def _loader(self, split: str, training: bool) -> VisitLoader:
-        def plan(epoch: int) -> list[Indices]:
+        def plan(epoch: int) -> Sequence[Indices]:
             batches = self.visits(split, epoch, training)
             return batches if training or not self.trainer else evened(batches, self.trainer.world_size)
 
@@ -214,10 +225,20 @@ class WaveformDataModule(SpeechDataModule):
         self.plan: CorpusPlan | None = None
         self.label_rate: float | None = None
         self.num_labels: int | None = None
-        self._units: dict[str, dict[str, UnitUtterance]] = {}
+        self._units: dict[str, FlatUnits] = {}
+
+    def prepare_data(self) -> None:
+        """Make the indices of what the stage reads, once on each machine, while the other ranks wait."""
+        super().prepare_data()
+        if self.trainer and self.trainer.predicting:
+            with contextlib.suppress(OSError, ValueError):
+                for split in self.predict_splits:
+                    open_cuts(self.corpora, split)
+                if self.f0_name is not None:
+                    StoredF0(self.corpora, self.f0_name).fingerprint(self.corpora)
 
     def setup(self, stage: str) -> None:
-        """Read manifests, and labels if there are any; for `predict`, divide the corpora into parts."""
+        """Open manifests, and labels if there are any; for `predict`, divide the corpora into parts."""
         if stage == "predict":
             self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer parts than ranks
             self.plan = plan_corpus(
@@ -232,12 +253,13 @@ class WaveformDataModule(SpeechDataModule):
     def read_split(self, split: str) -> None:
         """Read the labels of a split, if there are any."""
         if self.labels is not None:
-            self._units[split], layout = load_units(self.labels, split)
+            self._units[split] = FlatUnits(self.labels, split)
+            layout = self._units[split].layout
             self.label_rate, self.num_labels = layout.frame_rate, layout.first.size
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether an utterance has labels, or none are needed."""
-        return self.labels is None or cut.id in self._units[split]
+    def usable(self, cuts: Cuts, split: str) -> Choice:
+        """Return which utterances have labels (N,), or all if none are needed."""
+        return super().usable(cuts, split) if self.labels is None else self._units[split].rows_of(cuts) >= 0
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Make the dataset of crops of waveforms."""
@@ -252,9 +274,9 @@ class WaveformDataModule(SpeechDataModule):
             self.free_frames,
         )
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of similar length."""
-        durations = np.array([cut.duration for cut in self.cuts[split]])
+        durations = self.cuts[split].durations
         if self.crop_seconds is not None:
             durations = durations.clip(max=self.crop_seconds)
         return bucketed_batches(durations, self.batch_seconds, seed=self.seed, epoch=epoch, shuffle=training)
@@ -273,11 +295,11 @@ class WaveformCrops(Dataset[WaveformBatch]):
 
     def __init__(
         self,
-        cuts: list[MonoCut],
+        cuts: Cuts,
         sample_rate: int,
         crop_seconds: float | None,
         seed: int,
-        units: UnitIndex | None = None,
+        units: FlatUnits | None = None,
         label_rate: float | None = None,
         training: bool = True,
         free_frames: bool = False,
@@ -306,11 +328,14 @@ class WaveformCrops(Dataset[WaveformBatch]):
 
     def __getitem__(self, visit: Visit) -> WaveformBatch:
         """Return the batch of a visit."""
+        ids: list[str] = []
         waveforms: list[Tensor] = []
         labels: list[Tensor] = []
         epoch = visit.epoch if self.training else 0  # the trainer passes its epochs to validation, too
         for index in visit.indices:
-            waveform = load_waveform(self.cuts[index], self.sample_rate)
+            cut = self.cuts[index]
+            ids.append(cut.id)
+            waveform = load_waveform(cut, self.sample_rate)
             start, length = 0, len(waveform)
             if self.crop is not None and length > self.crop:
                 places = (length - self.crop) // self.snap + 1
@@ -321,64 +346,13 @@ class WaveformCrops(Dataset[WaveformBatch]):
                 start, length = start + offset, length - offset
             waveforms.append(waveform[start : start + length])
             if self.units is not None:
-                frames = unit_frames(self.units[self.cuts[index].id]).astype(np.int64)
+                frames = unit_frames(self.units[cut.id]).astype(np.int64)
                 first = (start + self.snap // 2) // self.snap  # label in the middle of the first frame
                 labels.append(torch.from_numpy(frames[first : first + length // self.snap]))
         return WaveformBatch(
             waveforms=pad_sequence(waveforms, batch_first=True),
             lengths=torch.tensor([len(waveform) for waveform in waveforms]),
-            ids=[self.cuts[index].id for index in visit.indices],
+            ids=ids,
             labels=pad_sequence(labels, batch_first=True, padding_value=-1) if labels else None,
             label_rate=self.label_rate if labels else None,
-        )
-
-
-class PlannedUtterances(Dataset[WaveformBatch]):
-    """Whole utterances of this rank's unfinished parts, in the batches of the plan."""
-
-    def __init__(
-        self, plan: CorpusPlan, rank: int, world_size: int, sample_rate: int, stored_f0: StoredF0 | None = None
-    ) -> None:
-        """Select this rank's parts.
-
-        Args:
-            plan: corpora that are to be tokenised.
-            rank: number of this process.
-            world_size: number of processes that share the parts.
-            sample_rate: sample rate of the waveforms, in Hz.
-            stored_f0: F0 that was extracted before; None gives batches without F0.
-        """
-        self.cuts = plan.cuts
-        self.batches = [batch for part in plan.remaining(rank, world_size) for batch in part.batches]
-        self.sample_rate = sample_rate
-        self.stored_f0 = stored_f0
-
-    def __len__(self) -> int:
-        """Return the number of this rank's batches."""
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> WaveformBatch:
-        """Return one batch of the plan, without recordings that cannot be read."""
-        waveforms: dict[str, Tensor] = {}
-        skipped: list[Skipped] = []
-        for name in self.batches[index]:
-            cut = self.cuts[name]
-            try:
-                if self.stored_f0 is not None and name in self.stored_f0.skipped:
-                    raise AudioError(f"it has no F0: {self.stored_f0.skipped[name]}")
-                waveforms[name] = load_waveform(cut, self.sample_rate)
-            except AudioError as error:
-                skipped.append(Skipped(name, cut.recording.sources[0].source, str(error)))
-        f0, voiced, means = None, None, None
-        if self.stored_f0 is not None and waveforms:
-            lengths = [len(waveform) for waveform in waveforms.values()]
-            f0, voiced, means = self.stored_f0.batch([self.cuts[name] for name in waveforms], lengths)
-        return WaveformBatch(
-            waveforms=pad_sequence([*waveforms.values()], batch_first=True) if waveforms else torch.zeros(0, 0),
-            lengths=torch.tensor([len(waveform) for waveform in waveforms.values()], dtype=torch.long),
-            ids=list(waveforms),
-            skipped=tuple(skipped),
-            f0=f0,
-            voiced=voiced,
-            f0_means=means,
         )

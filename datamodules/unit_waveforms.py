@@ -9,20 +9,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from lhotse import MonoCut
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
 from spiritlm_pl.contracts.speech_tokenizer import exact_hop
 from spiritlm_pl.corpora.audio import load_waveform
-from spiritlm_pl.corpora.manifest import speaker_of, style_of
+from spiritlm_pl.corpora.cuts import Cuts
+from spiritlm_pl.corpora.manifest import UNKNOWN_SPEAKER, speaker_of, style_of
 from spiritlm_pl.data.batching import Indices, Visit, fixed_batches, generator
 from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.data.flat_units import FlatUnits
 from spiritlm_pl.data.frames import at_frames, unit_frames
-from spiritlm_pl.datamodules.speech import SpeechDataModule, UnitIndex, load_units
+from spiritlm_pl.datamodules.speech import Choice, SpeechDataModule
+from spiritlm_pl.runtime.names import Rows
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, differences
 
 DEFAULT_STYLE = "default"  # style of an utterance without one
@@ -83,7 +84,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         self.layout: SpeechLayout | None = None
         self.common_codes: tuple[int, int] | None = None  # most frequent pitch and style
         self.hop_length: int | None = None
-        self._units: dict[str, dict[str, UnitUtterance]] = {}
+        self._units: dict[str, FlatUnits] = {}
 
     def setup(self, stage: str) -> None:
         """Read manifests, units and names of speakers, and find the most frequent codes of expressive training data.
@@ -94,14 +95,14 @@ class UnitWaveformDataModule(SpeechDataModule):
         super().setup(stage)
         if self.speakers is None:
             cuts = self.cuts["train"] if "train" in self.cuts else self._select("train")
-            self.speakers = tuple(sorted({speaker_of(cut) for cut in cuts}))
+            self.speakers = tuple(sorted(_names(cuts, "speaker", UNKNOWN_SPEAKER)))
         for split, members in self.cuts.items():
-            check_known("speakers", self.speakers, (speaker_of(cut) for cut in members), split)
+            check_known("speakers", self.speakers, _names(members, "speaker", UNKNOWN_SPEAKER), split)
             if self.styles:
-                check_known("styles", self.styles, (style_of(cut) or DEFAULT_STYLE for cut in members), split)
+                check_known("styles", self.styles, _names(members, "style", DEFAULT_STYLE), split)
         if self.layout is not None and self.layout.expressive and "train" in self.cuts:
-            utterances = [self._units["train"][cut.id] for cut in self.cuts["train"]]
-            pitch, style = (commonest(u.codes[name] for u in utterances) for name in (PITCH, STYLE))
+            units = self._units["train"]
+            pitch, style = commonest(map(units.at, units.rows_of(self.cuts["train"]).tolist()), (PITCH, STYLE))
             self.common_codes = pitch, style
 
     def read_split(self, split: str) -> None:
@@ -110,17 +111,21 @@ class UnitWaveformDataModule(SpeechDataModule):
         Raises:
             ValueError: if they come from another tokenizer than those of another split.
         """
-        self._units[split], layout = load_units(self.units, split)
+        self._units[split] = FlatUnits(self.units, split)
+        layout = self._units[split].layout
         if self.layout not in (None, layout):
             own, other = differences(self.layout.to_dict(), layout.to_dict())
             raise ValueError(f"units must come from one tokenizer, but are of {own}; split {split!r}: {other}")
         self.layout = layout
         self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 
-    def usable(self, cut: MonoCut, split: str) -> bool:
-        """Whether an utterance has been tokenised, with at least one frame."""
-        found = self._units[split].get(cut.id)
-        return found is not None and found.num_frames > 0
+    def usable(self, cuts: Cuts, split: str) -> Choice:
+        """Return which utterances have been tokenised (N,), with at least one frame."""
+        units = self._units[split]
+        rows = units.rows_of(cuts)
+        usable = rows >= 0
+        usable[usable] = units.num_frames(rows[usable]) > 0
+        return usable
 
     def dataset(self, split: str, training: bool) -> Dataset[Any]:
         """Make the dataset of segments of this split."""
@@ -137,23 +142,29 @@ class UnitWaveformDataModule(SpeechDataModule):
             training,
         )
 
-    def visits(self, split: str, epoch: int, training: bool) -> list[Indices]:
+    def visits(self, split: str, epoch: int, training: bool) -> Sequence[Indices]:
         """Return batches of segments."""
-        frames = np.array([self._units[split][cut.id].num_frames for cut in self.cuts[split]], dtype=np.int64)
+        rows = self._units[split].rows_of(self.cuts[split])
+        frames = self._units[split].num_frames(rows)
         if training:
-            counts = -(-frames // self.segment_frames) * self._repeats(split)
+            counts = -(-frames // self.segment_frames) * self._repeats(split, rows)
             return fixed_batches(counts, self.batch_size, seed=self.seed, epoch=epoch)
         return fixed_batches(np.ones_like(frames), self.validation_batch_size, seed=0, epoch=0, shuffle=False)
 
-    def _repeats(self, split: str) -> np.ndarray:
-        """Return the factor of the visits to each utterance in one epoch."""
+    def _repeats(self, split: str, rows: Rows) -> Indices:
+        """Return the factor of the visits in one epoch to the utterances of some rows of the units."""
         if isinstance(self.repeats, int):
-            return np.full(len(self.cuts[split]), self.repeats, dtype=np.int64)
-        names = [self._units[split][cut.id].corpus for cut in self.cuts[split]]
-        unknown = set(names) - set(self.repeats)
+            return np.full(len(rows), self.repeats, dtype=np.int64)
+        names, numbers = self._units[split].by_corpus(rows)
+        unknown = {names[number] for number in np.unique(numbers)} - set(self.repeats)
         if unknown:
             raise ValueError(f"repeats must name all corpora, but lacks {', '.join(sorted(unknown))}")
-        return np.array([self.repeats[name] for name in names], dtype=np.int64)
+        return np.array([self.repeats.get(name, 0) for name in names], dtype=np.int64)[numbers]
+
+
+def _names(cuts: Cuts, kind: Literal["speaker", "style"], default: str) -> set[str]:
+    """Return the names of the speakers or styles of utterances, a default for those without one."""
+    return {name or default for name in cuts.counts(kind)}
 
 
 def check_known(argument: str, known: Sequence[str], names: Iterable[str], split: str) -> None:
@@ -175,9 +186,13 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
         )
 
 
-def commonest(codes: Iterable[npt.NDArray[np.uint16]]) -> int:
-    """Return the most frequent code of all utterances; of several, the smallest."""
-    return int(np.argmax(np.bincount(np.concatenate(list(codes)))))
+def commonest(utterances: Iterable[UnitUtterance], streams: Sequence[str]) -> list[int]:
+    """Return the most frequent code of all utterances in each stream; of several, the smallest."""
+    counts = {name: np.zeros(1 << 16, dtype=np.int64) for name in streams}
+    for utterance in utterances:
+        for name, found in counts.items():
+            np.add.at(found, utterance.codes[name].reshape(-1), 1)
+    return [int(np.argmax(found)) for found in counts.values()]
 
 
 def run_durations(utterance: UnitUtterance) -> Indices:
@@ -193,8 +208,8 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
 
     def __init__(
         self,
-        cuts: list[MonoCut],
-        units: UnitIndex,
+        cuts: Cuts,
+        units: FlatUnits,
         speakers: tuple[str, ...],
         styles: tuple[str, ...],
         sample_rate: int,
@@ -239,11 +254,12 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
     def __getitem__(self, visit: Visit) -> UnitWaveformBatch:
         """Return the batch of a visit; short utterances are padded with their last unit and codes, and with silence."""
         streams: dict[str, list[Indices]] = defaultdict(list)
-        waveforms, lengths = [], []
+        waveforms, lengths, cuts = [], [], []
         place = zlib.crc32(np.array(visit.indices).tobytes())
         draws = generator(self.seed, visit.epoch, place, 2).random(len(visit.indices))
         for draw, index in zip(draws, visit.indices, strict=True):
             cut = self.cuts[index]
+            cuts.append(cut)
             utterance = self.units[cut.id]
             room = max(0, utterance.num_frames - self.segment_frames)
             start = int(draw * (room + 1)) if self.random else 0
@@ -262,7 +278,6 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
                 np.stack([np.pad(row, (0, longest - len(row)), mode=mode) for row in streams[name]])
             )
 
-        cuts = [self.cuts[index] for index in visit.indices]
         global_styles = [self.styles[style_of(cut) or DEFAULT_STYLE] for cut in cuts] if self.styles else []
         return UnitWaveformBatch(
             waveforms=torch.stack([pad(w, (0, longest * self.hop_length - len(w))) for w in waveforms]),

@@ -6,27 +6,30 @@ interrupted run goes on where it stopped.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lhotse import MonoCut
 
 from spiritlm_pl.alignment.contract import Aligner, check_length
+from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
-    Word,
-    load_cuts,
+    checked_path,
+    iterate_cuts,
     with_alignment,
     word_alignment,
     write_cuts,
     write_jsonl,
 )
 from spiritlm_pl.corpora.text.transcripts import is_english, unreadable, written_tokens
-from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, fit_times, token_times
+from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, token_times
 from spiritlm_pl.registry import path_of
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
@@ -34,33 +37,7 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 CACHE_FILE = ".alignment.jsonl"
 UNALIGNED_FILE = "unaligned.jsonl"
 REPORT_FILE = "alignment.json"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of aligning one cut: its times, or the reason why there are none.
-
-    Attributes:
-        id: id of the cut.
-        key: hash of the aligner's settings, the text and the duration, by which a stored result is known to be valid.
-        words: words with times in seconds from the start of the cut.
-        phones: phones with times in seconds from the start of the cut.
-        reason: reason why the cut could not be aligned; None if it was.
-        source: file or entry that the times come from; None for times found in audio.
-    """
-
-    id: str
-    key: str
-    words: Sequence[Word] = ()
-    phones: Sequence[Word] = ()
-    reason: str | None = None
-    source: str | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Outcome":
-        """Make an outcome from the dictionary that `asdict` made of it."""
-        items = {kind: [AlignedWord(**word) for word in values[kind]] for kind in ("words", "phones")}
-        return cls(values["id"], values["key"], reason=values["reason"], source=values["source"], **items)
+TOGETHER = 1 << 14  # cuts that are sent to processes and kept in memory until all of them are aligned
 
 
 @dataclass(frozen=True)
@@ -99,44 +76,58 @@ def _key(aligner: Aligner, cut: MonoCut) -> str:
     return hashlib.sha256(f"{aligner!r}\0{text}\0{cut.duration}".encode()).hexdigest()[:16]
 
 
-def _read_cache(path: Path) -> dict[tuple[str, str], Outcome]:
-    if not path.is_file():
-        return {}
-    done: dict[tuple[str, str], Outcome] = {}
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            outcome = Outcome.from_dict(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # a line that was cut short by an interrupt
-        done[outcome.id, outcome.key] = outcome
-    return done
+def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
+    members = iter(cuts)
+    while group := list(islice(members, TOGETHER)):
+        yield group
 
 
-def _outcomes(todo: list[MonoCut], aligner: Aligner, cache: Path, num_jobs: int | None) -> Iterator[Outcome]:
-    done = _read_cache(cache) if aligner.needs_audio else {}  # files of times may have changed since the last run
-    keys = [(cut.id, _key(aligner, cut)) for cut in todo]
-    missing = [cut for cut, key in zip(todo, keys, strict=True) if key not in done]
-    with cache.open("a", encoding="utf-8") as stream:
-        stream.write("\n")
-        for outcome in parallel_map(_Job(aligner), missing, num_jobs, f"aligning with {aligner.name}"):
-            stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
-            stream.flush()
-            done[outcome.id, outcome.key] = outcome
-    yield from (done[key] for key in keys)
+class _Alignment:
+    """Alignment of a corpus whose cuts are read several times rather than kept."""
 
+    def __init__(self, corpus: Path, aligner: Aligner, overwrite: bool, outcomes: OutcomeFile) -> None:
+        self.corpus, self.aligner, self.overwrite, self.outcomes = corpus, aligner, overwrite, outcomes
+        self.total, self.changed = 0, dict.fromkeys(SPLITS, 0)  # number of cuts, and of those to align in each split
+        self.failed: list[Skipped] = []
+        self.num_words = 0
 
-def _of_one_source_each(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    """Return outcomes by id; cuts that share one source become errors, as its times can be of only one of them."""
-    found = {outcome.id: outcome for outcome in outcomes}
-    owners: dict[str, list[str]] = {}
-    for outcome in found.values():
-        if outcome.source is not None:
-            owners.setdefault(outcome.source, []).append(outcome.id)
-    for source, ids in owners.items():
-        for name in ids if len(ids) > 1 else ():
-            reason = f"times must be of one utterance, but {source} fits {', '.join(ids[:3])}"
-            found[name] = Outcome(name, found[name].key, reason=reason)
-    return found
+    def _wanted(self, cut: MonoCut) -> bool:
+        return self.overwrite or not word_alignment(cut)
+
+    def _missing(self) -> Iterator[MonoCut]:
+        """Yield cuts that no run has aligned yet."""
+        for split in SPLITS:
+            for cut in iterate_cuts(self.corpus, split):
+                self.total += 1
+                if self._wanted(cut):
+                    self.changed[split] += 1
+                    if self.outcomes.find(cut.id, _key(self.aligner, cut)) is None:
+                        yield cut
+
+    def run(self, num_jobs: int | None) -> None:
+        """Find the outcomes of all cuts, and list those without times."""
+        for group in _groups(self._missing()):
+            for outcome in parallel_map(_Job(self.aligner), group, num_jobs, f"aligning with {self.aligner.name}"):
+                self.outcomes.append(outcome)
+        self.outcomes.finish()
+        for split in SPLITS:
+            for cut in iterate_cuts(self.corpus, split) if self.changed[split] else ():
+                if self._wanted(cut) and (reason := self._outcome(cut).reason) is not None:
+                    self.failed.append(Skipped(cut.id, str(cut.recording.sources[0].source), reason))
+
+    def _outcome(self, cut: MonoCut) -> Outcome:
+        found = self.outcomes.find(cut.id, _key(self.aligner, cut))
+        assert found is not None, "all cuts have an outcome"
+        return found
+
+    def updated(self, split: str) -> Iterator[MonoCut]:
+        """Yield all cuts of a split with their times, and count the words."""
+        for cut in iterate_cuts(self.corpus, split):
+            if self._wanted(cut):
+                outcome = self._outcome(cut)
+                cut = with_alignment(cut, outcome.words, outcome.phones)
+            self.num_words += len(word_alignment(cut))
+            yield cut
 
 
 def align_corpus(
@@ -161,48 +152,39 @@ def align_corpus(
         ValueError: if no cut of the corpus has times in the end.
     """
     corpus = Path(corpus)
-    splits = {split: list(load_cuts(corpus, split)) for split in SPLITS}
-    todo = [cut for cuts in splits.values() for cut in cuts if overwrite or not word_alignment(cut)]
     cache = corpus / CACHE_FILE
-    outcomes = _of_one_source_each(_outcomes(todo, aligner, cache, num_jobs))
-    failed = [
-        Skipped(cut.id, str(cut.recording.sources[0].source), outcomes[cut.id].reason or "")
-        for cut in todo
-        if outcomes[cut.id].reason is not None
-    ]
-    if todo and len(failed) == sum(len(cuts) for cuts in splits.values()):
-        cache.unlink()
-        raise ValueError(
-            f"corpus must have utterances that can be aligned, but none can (the first: "
-            f"{failed[0].id}: {failed[0].reason})"
-        )
-    num_words = 0
-    for split, cuts in splits.items():
-        updated = [_with_outcome(cut, outcomes.get(cut.id)) for cut in cuts]
-        num_words += sum(len(word_alignment(cut)) for cut in updated)
-        if any(cut.id in outcomes for cut in cuts):
-            write_cuts(corpus, split, updated)
+    for split in SPLITS:
+        checked_path(corpus, split)
+    # Files of times may have changed since the last run.
+    with OutcomeFile(cache, earlier=aligner.needs_audio) as outcomes:
+        work = _Alignment(corpus, aligner, overwrite, outcomes)
+        work.run(num_jobs)
+        failed, total, todo = work.failed, work.total, sum(work.changed.values())
+        if todo and len(failed) == total:
+            cache.unlink()
+            raise ValueError(
+                f"corpus must have utterances that can be aligned, but none can (the first: "
+                f"{failed[0].id}: {failed[0].reason})"
+            )
+        for split, number in work.changed.items():
+            if number:
+                write_cuts(corpus, split, work.updated(split))
+            else:
+                deque(work.updated(split), maxlen=0)  # counts the words
     write_jsonl(corpus / UNALIGNED_FILE, failed)
-    total = sum(len(cuts) for cuts in splits.values())
     report = {
         "method": aligner.name,
         "settings": _settings_of(aligner),
         "aligned": total - len(failed),
-        "newly_aligned": len(todo) - len(failed),
+        "newly_aligned": todo - len(failed),
         "unaligned": len(failed),
-        "words": num_words,
+        "words": work.num_words,
         "code_version": code_version(),
     }
     with atomic_path(corpus / REPORT_FILE) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     cache.unlink()
     return report
-
-
-def _with_outcome(cut: MonoCut, outcome: Outcome | None) -> MonoCut:
-    if outcome is None:
-        return cut
-    return with_alignment(cut, outcome.words, outcome.phones)
 
 
 def _settings_of(aligner: Aligner) -> str:

@@ -31,7 +31,8 @@ def extract_f0(
     """
     trust_given(extractor)
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE
-    from spiritlm_pl.f0.store import extract_corpus, f0_folder
+    from spiritlm_pl.f0.contour_index import f0_folder
+    from spiritlm_pl.f0.store import extract_corpus
 
     kept = name or extractor
     info = extract_corpus(corpus, kept, extractor, device=device, num_jobs=num_jobs, part_size=part_size)

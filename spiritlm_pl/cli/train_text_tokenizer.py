@@ -55,10 +55,10 @@ def _file_texts(patterns: list[str], field: str, skipped: Skipped) -> Iterator[s
 def _corpus_texts(folders: list[str]) -> Iterator[str]:
     if not folders:
         return
-    from spiritlm_pl.corpora.manifest import load_cuts, word_alignment
+    from spiritlm_pl.corpora.manifest import iterate_cuts, word_alignment
 
     for folder in folders:
-        for cut in load_cuts(folder, "train"):
+        for cut in iterate_cuts(folder, "train"):
             yield " ".join(word.text for word in word_alignment(cut)) or cut.supervisions[0].text or ""
 
 

@@ -11,6 +11,7 @@ seconds from the start of the cut. Time that no phone covers is silence.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
+from lhotse.serialization import decode_json_line, deserialize_item
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
@@ -28,6 +30,7 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 SPLITS = ("train", "validation", "test")
 INFO_FILE = "corpus.json"
 SKIPPED_FILE = "skipped.jsonl"
+UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,12 @@ def _replace_source(cut: MonoCut, root: Path, absolute: bool) -> MonoCut:
     return fastcopy(cut, recording=fastcopy(cut.recording, sources=sources))
 
 
-def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
-    """Load the cuts of one split, with absolute audio paths.
-
-    Args:
-        folder: path of the corpus folder.
-        split: train, validation or test.
-        lazy: whether to read while iterating (without `len`), for corpora that do not fit in memory.
+def checked_path(folder: str | Path, split: str) -> Path:
+    """Return the path of the manifest of one split of a finished corpus.
 
     Raises:
         FileNotFoundError: if the folder is no corpus, or an unfinished one.
-        ValueError: if the file is damaged or there is no split of that name.
+        ValueError: if there is no split of that name.
     """
     path = cuts_path(folder, split)
     if not path.is_file():
@@ -86,22 +84,64 @@ def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
         raise FileNotFoundError(
             f"corpus must be finished, but {folder} has no {INFO_FILE}: run the interrupted `spiritlm prepare` again"
         )
-    root = Path(folder).resolve()
-    if lazy:
-        return CutSet.from_jsonl_lazy(path).map(_Absolute(root))
+    return path
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """Return the error of a manifest that cannot be read."""
+    return ValueError(f"manifest must be intact, but {path} is damaged instead ({error!r})")
+
+
+def manifest_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a manifest.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    with gzip.open(path) as stream:
+        try:
+            yield from stream
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise damaged(path, error) from error
+
+
+def iterate_cuts(folder: str | Path, split: str) -> Iterator[MonoCut]:
+    """Yield the cuts of one split, with absolute audio paths, while the manifest is read.
+
+    Raises:
+        FileNotFoundError: if the folder is no corpus, or an unfinished one.
+        ValueError: if the file is damaged or there is no split of that name.
+    """
+    path, root = checked_path(folder, split), Path(folder).resolve()
+    for line in manifest_lines(path):
+        yield parsed_cut(line, path, root)
+
+
+def parsed_cut(line: bytes, path: Path, root: Path) -> MonoCut:
+    """Return the cut of a line of a manifest, with absolute audio paths.
+
+    Args:
+        line: the line, as bytes.
+        path: path of the manifest, for the error.
+        root: absolute path of the corpus folder.
+
+    Raises:
+        ValueError: if the line is damaged.
+    """
     try:
-        cuts = [_replace_source(cut, root, absolute=True) for cut in CutSet.from_jsonl_lazy(path)]
-    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"manifest must be intact, but {path} is damaged instead ({error!r})") from error
-    return CutSet.from_cuts(cuts)
+        return _replace_source(deserialize_item(decode_json_line(line)), root, absolute=True)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, error) from error
 
 
-@dataclass(frozen=True)
-class _Absolute:
-    root: Path
+def load_cuts(folder: str | Path, split: str) -> CutSet:
+    """Load the cuts of one split into memory, with absolute audio paths.
 
-    def __call__(self, cut: MonoCut) -> MonoCut:
-        return _replace_source(cut, self.root, absolute=True)
+    Raises:
+        FileNotFoundError: if the folder is no corpus, or an unfinished one.
+        ValueError: if the file is damaged or there is no split of that name.
+    """
+    return CutSet.from_cuts(iterate_cuts(folder, split))
 
 
 def write_cuts(folder: str | Path, split: str, cuts: Iterable[MonoCut]) -> int:
@@ -272,12 +312,17 @@ def named(name: str | None) -> str:
 
 def speaker_of(cut: MonoCut) -> str:
     """Return the name of an utterance's speaker, "unknown" if it has none."""
-    return cut.supervisions[0].speaker or "unknown"
+    return cut.supervisions[0].speaker or UNKNOWN_SPEAKER
 
 
 def style_of(cut: MonoCut) -> str:
     """Return the name of an utterance's style (`custom["style"]`), empty if it has none."""
-    return str((cut.supervisions[0].custom or {}).get("style") or "")
+    return style_in(cut.supervisions[0].custom)
+
+
+def style_in(custom: Mapping[str, Any] | None) -> str:
+    """Return the name of a style among the further fields of a supervision, empty if there is none."""
+    return str((custom or {}).get("style") or "")
 
 
 def word_alignment(cut: MonoCut) -> list[Word]:

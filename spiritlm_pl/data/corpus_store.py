@@ -156,6 +156,14 @@ def file_state(path: str | Path) -> list[int] | None:
     return [state.st_size, state.st_ctime_ns]
 
 
+def check_size(path: Path, entry: Mapping[str, Any]) -> None:
+    """Compare the size of a part with its record, and raise the errors of `check_part`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must have been written, but is missing")
+    if (size := path.stat().st_size) != entry["bytes"]:
+        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
+
+
 def check_part(path: Path, entry: Mapping[str, Any]) -> None:
     """Compare a part with its record.
 
@@ -163,10 +171,7 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
         FileNotFoundError: if the part is missing.
         ValueError: if its size or SHA-256 differs.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must have been written, but is missing")
-    if (size := path.stat().st_size) != entry["bytes"]:
-        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
+    check_size(path, entry)
     if (digest := file_sha256(path)) != entry["sha256"]:
         raise ValueError(f"SHA-256 of {path} must be {entry['sha256'][:16]}, but is {digest[:16]} instead")
 
@@ -183,6 +188,15 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return True
+
+
+def recorded_fingerprint(folder: Path, index: int) -> str | None:
+    """Return the fingerprint with which a part was written; None if there is no readable record."""
+    try:
+        entry = json.loads(_entry_path(folder / part_name(index)).read_text(encoding="utf-8"))
+        return str(entry["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
@@ -306,10 +320,6 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """Return the ids in the order of the utterances."""
         return [str(name) for part in range(len(self.manifest["files"])) for name in self.table(part)["id"].to_pylist()]
 
-    def by_id(self) -> "UnitIndex":
-        """Return a mapping from id to utterance; utterances are read when they are looked up."""
-        return UnitIndex(self)
-
     def table(self, part: int) -> pa.Table:
         """Return the rows of a part.
 
@@ -352,28 +362,6 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
             "tokenizers with other weights"
         )
     return layout
-
-
-class UnitIndex(Mapping[str, UnitUtterance]):
-    """Mapping from id to utterance of a tokenised corpus."""
-
-    def __init__(self, corpus: UnitCorpus) -> None:
-        """Index the ids."""
-        self._corpus = corpus
-        self._position = {name: index for index, name in enumerate(corpus.ids())}
-
-    def __getitem__(self, key: str) -> UnitUtterance:
-        """Return the utterance of an id."""
-        utterance: UnitUtterance = self._corpus[self._position[key]]
-        return utterance
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield all ids."""
-        return iter(self._position)
-
-    def __len__(self) -> int:
-        """Return the number of utterances."""
-        return len(self._position)
 
 
 def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from lhotse import CutSet, MonoCut
+import numpy.typing as npt
 
-from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
-from spiritlm_pl.data.batching import bucketed_batches
+from spiritlm_pl.corpora.cuts import Cuts, check_unique, open_cuts
+from spiritlm_pl.corpora.manifest import SPLITS, read_info
+from spiritlm_pl.data.batching import Batches, bucketed_batches
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,31 @@ class Part:
         corpus: name of the corpus.
         split: name of the split: "train", "validation" or "test".
         index: number of the part within its corpus and split.
-        ids: ids of the utterances in the order of the rows.
-        batches: the same ids in batches, in the order of computation.
+        cuts: utterances in the order of the rows.
+        batch_seconds: largest duration of a batch in seconds, padding included.
     """
 
     corpus: str
     split: str
     index: int
-    ids: tuple[str, ...]
-    batches: tuple[tuple[str, ...], ...]
+    cuts: Cuts
+    batch_seconds: float
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the utterances in the order of the rows, read at each call."""
+        return self.cuts.ids
+
+    @property
+    def places(self) -> Batches:
+        """Places of the utterances in batches, in the order of computation, computed at each call."""
+        return bucketed_batches(self.cuts.durations, self.batch_seconds, seed=0, epoch=0, shuffle=False)
+
+    @property
+    def batches(self) -> list[list[str]]:
+        """Ids of the utterances in batches, in the order of computation, computed at each call."""
+        ids = self.ids
+        return [[ids[place] for place in batch] for batch in self.places]
 
 
 @dataclass
@@ -39,16 +56,16 @@ class CorpusPlan:
     """Corpora that are to be tokenised, divided into parts.
 
     Attributes:
-        cuts: all utterances by id.
-        corpora: name of each utterance's corpus, by the utterance's id.
+        cuts: all utterances.
+        part_of: position in `parts` of each utterance's part (N,).
         parts: all parts of all splits.
         finished: positions in `parts` of those that are complete already.
         f0: hash of the extracted F0 with which each corpus is tokenised, by the corpus's name, where there is F0.
         sources: folders of each corpus, by its name.
     """
 
-    cuts: Mapping[str, MonoCut]
-    corpora: Mapping[str, str]
+    cuts: Cuts
+    part_of: npt.NDArray[np.int32]
     parts: Sequence[Part]
     sources: Mapping[str, tuple[str, ...]]
     finished: set[int] = field(default_factory=set)
@@ -59,38 +76,32 @@ class CorpusPlan:
         todo = [part for position, part in enumerate(self.parts) if position not in self.finished]
         return todo[rank::world_size]
 
+    def position(self, name: str) -> int:
+        """Return the position of the part that has an utterance."""
+        row = self.cuts.find(name)
+        assert row is not None, "utterances of a batch are those of the plan"
+        return int(self.part_of[row])
+
 
 def corpus_name(folder: str | Path) -> str:
     """Return the name that a corpus gives itself, or else that of its folder."""
     return str((read_info(folder) or {}).get("name") or Path(folder).resolve().name)
 
 
-def load_corpora(folders: Sequence[str | Path], split: str) -> tuple[list[MonoCut], list[str]]:
-    """Load the cuts of one split of several corpora, and the name of each cut's corpus.
+def load_corpora(folders: Sequence[str | Path], split: str) -> list[tuple[str, Cuts]]:
+    """Open one split of several corpora, and return the name and the cuts of each folder.
 
     Raises:
         ValueError: if two cuts have the same id.
     """
-    cuts: list[MonoCut] = []
-    names: list[str] = []
-    for folder in folders:
-        members: CutSet = load_cuts(folder, split)
-        found = list(members)
-        cuts.extend(found)
-        names.extend([corpus_name(folder)] * len(found))
-    _check_ids({}, split, cuts, names)
-    return cuts, names
-
-
-def _check_ids(seen: dict[str, str], split: str, cuts: Sequence[MonoCut], names: Sequence[str]) -> None:
-    """Refuse ids that occurred before; add the new ones to `seen` with their places."""
-    for cut, name in zip(cuts, names, strict=True):
-        place = f"{split} of {name}"
-        if (other := seen.setdefault(cut.id, place)) is not place:
-            raise ValueError(
-                f"ids of utterances must be unique over all corpora and splits, but {cut.id!r} is in {other} and "
-                f"in {place}"
-            )
+    sources = open_cuts(folders, split)
+    names = [corpus_name(folder) for folder in folders]
+    check_unique(sources, [f"{split} of {name}" for name in names])
+    starts = np.cumsum([0, *(len(source) for source in sources)])
+    return [
+        (name, Cuts(sources, np.arange(start, start + len(source))))
+        for name, source, start in zip(names, sources, starts, strict=False)
+    ]
 
 
 def plan_corpus(
@@ -115,32 +126,21 @@ def plan_corpus(
         raise ValueError(f"part_size must be at least 1, but is {part_size} instead")
     if not batch_seconds > 0:
         raise ValueError(f"batch_seconds must be above 0, but is {batch_seconds} instead")
-    cuts: dict[str, MonoCut] = {}
-    corpora: dict[str, str] = {}
+    names = [corpus_name(folder) for folder in folders]
+    sources = [source for split in splits for source in open_cuts(folders, split)]
+    check_unique(sources, [f"{split} of {name}" for split in splits for name in names])
+    rows = np.split(np.arange(sum(map(len, sources))), np.cumsum([len(source) for source in sources])[:-1])
+    part_of = np.zeros(sum(map(len, sources)), dtype=np.int32)
     parts: list[Part] = []
-    places: dict[str, str] = {}
-    for split in splits:
-        members, names = load_corpora(folders, split)
-        _check_ids(places, split, members, names)
-        cuts.update({cut.id: cut for cut in members})
-        corpora.update({cut.id: name for cut, name in zip(members, names, strict=True)})
+    for first, split in enumerate(splits):
+        members = rows[first * len(folders) : (first + 1) * len(folders)]
         for corpus in sorted(set(names)):
-            own = [cut for cut, name in zip(members, names, strict=True) if name == corpus]
+            own = np.concatenate([member for member, name in zip(members, names, strict=True) if name == corpus])
             for index, start in enumerate(range(0, len(own), part_size)):
                 chunk = own[start : start + part_size]
-                durations = np.array([cut.duration for cut in chunk])
-                batches = bucketed_batches(durations, batch_seconds, seed=0, epoch=0, shuffle=False)
-                parts.append(
-                    Part(
-                        corpus=corpus,
-                        split=split,
-                        index=index,
-                        ids=tuple(cut.id for cut in chunk),
-                        batches=tuple(tuple(chunk[i].id for i in batch) for batch in batches),
-                    )
-                )
-    sources: dict[str, tuple[str, ...]] = {}
-    for folder in folders:
-        name = corpus_name(folder)
-        sources[name] = (*sources.get(name, ()), str(folder))
-    return CorpusPlan(cuts=cuts, corpora=corpora, parts=parts, sources=sources)
+                part_of[chunk] = len(parts)
+                parts.append(Part(corpus, split, index, Cuts(sources, chunk), batch_seconds))
+    found: dict[str, tuple[str, ...]] = {}
+    for name, folder in zip(names, folders, strict=True):
+        found[name] = (*found.get(name, ()), str(folder))
+    return CorpusPlan(cuts=Cuts(sources), part_of=part_of, parts=parts, sources=found)

@@ -19,6 +19,7 @@ from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
 from spiritlm_pl.data.frames import at_frames, unit_frames
 from spiritlm_pl.data.merge import SpeechTokens, speech_stream, units_with_expression
+from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.inference import prepare
@@ -75,7 +76,7 @@ def stored_speech(
     if not cuts:
         raise ValueError(f"corpus must hold utterances in split {split}, but {corpus} has none instead")
     stored = UnitCorpus(units, split)
-    tokens = stored.by_id()
+    tokens = UnitIndex(stored)
     chosen = [cut for cut in cuts if cut.id in tokens and tokens[cut.id].num_frames]
     if not chosen:
         raise ValueError(

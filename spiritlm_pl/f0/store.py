@@ -27,10 +27,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
-from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, load_cuts, write_jsonl
+from spiritlm_pl.corpora.cut_index import CutIndex
+from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, write_jsonl
 from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.data.corpus_store import file_state
 from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
+from spiritlm_pl.f0.contour_index import ContourIndex, StoredContour, f0_folder, readable
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
 from spiritlm_pl.runtime.devices import check_device
@@ -39,20 +41,8 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 INFO_FILE = "info.json"
 FINGERPRINT, LEFT_OUT = b"spiritlm_f0", b"spiritlm_skipped"
+ROW_GROUP = 20  # utterances that are read together
 SCHEMA = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32())), ("voiced", pa.list_(pa.bool_()))])
-
-
-@dataclass(frozen=True, eq=False)
-class StoredContour:
-    """F0 and voicing of one utterance.
-
-    Attributes:
-        f0: F0 in Hz (F,), interpolated linearly over unvoiced frames.
-        voiced: mask of voiced frames (F,).
-    """
-
-    f0: np.ndarray[Any, np.dtype[np.float32]]
-    voiced: np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +64,8 @@ class F0Info:
     code_version: str
 
 
-def f0_folder(corpus: str | Path, name: str) -> Path:
-    """Return the folder that holds a corpus's F0 of this name."""
-    return Path(corpus) / "f0" / name
-
-
-def _fingerprint(plan: CorpusPlan, part: Part, settings: Mapping[str, Any]) -> bytes:
-    utterances = [(name, plan.cuts[name].duration) for name in part.ids]
+def _fingerprint(part: Part, settings: Mapping[str, Any]) -> bytes:
+    utterances = list(zip(part.ids, part.cuts.durations.tolist(), strict=True))
     return hashlib.sha256(json.dumps([dict(settings), utterances], sort_keys=True).encode()).digest()
 
 
@@ -150,15 +135,16 @@ def extract_part(
     """
     total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
-    cuts = [plan.cuts[name] for name in part.ids]
+    cuts = list(part.cuts)
     batches = _batches(cuts, device)
     groups = [[cuts[place] for place in batch] for batch in batches]
     results: dict[str, StoredContour | Skipped] = {}
     with _one_thread():
         for group, several in zip(groups, parallel_map(_Job(kind, device), groups, num_jobs, title), strict=True):
             results.update(zip([cut.id for cut in group], several, strict=True))
-    contours = {name: found for name in part.ids if isinstance(found := results[name], StoredContour)}
-    return contours, [found for name in part.ids if isinstance(found := results[name], Skipped)]
+    ordered = {cut.id: results[cut.id] for cut in cuts}
+    contours = {name: found for name, found in ordered.items() if isinstance(found, StoredContour)}
+    return contours, [found for found in ordered.values() if isinstance(found, Skipped)]
 
 
 @contextmanager
@@ -172,16 +158,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _write_part(
-    path: Path, part: Part, found: Mapping[str, StoredContour], skipped: Sequence[Skipped], key: bytes
-) -> None:
-    rows = [name for name in part.ids if name in found]
-    columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
+def _write_part(path: Path, found: Mapping[str, StoredContour], skipped: Sequence[Skipped], key: bytes) -> None:
+    columns = {name: [getattr(contour, name) for contour in found.values()] for name in ("f0", "voiced")}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
     path.with_name(INFO_FILE).unlink(missing_ok=True)  # it returns once all parts match the corpus
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+        table = pa.table({"id": list(found), **columns}, schema=schema)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
 
 
 def _skipped_in(path: Path) -> list[dict[str, Any]]:
@@ -230,17 +214,17 @@ def extract_corpus(
     _extractor(kind, device)  # fails before any process starts
     held = []
     for part in plan.parts:
-        path, key = _part_path(folder, part), _fingerprint(plan, part, settings)
+        path, key = _part_path(folder, part), _fingerprint(part, settings)
         if not _finished(path, key):
             found, skipped = extract_part(plan, part, kind, device, num_jobs)
             if found:
-                _write_part(path, part, found, skipped, key)
+                _write_part(path, found, skipped, key)
             else:
-                held.append((path, part, skipped, key))
+                held.append((path, skipped, key))
     if len(held) == len(plan.parts):
-        raise ValueError(f"corpus must have recordings, but none can be used ({held[0][2][0].reason})")
-    for path, part, skipped, key in held:
-        _write_part(path, part, {}, skipped, key)
+        raise ValueError(f"corpus must have recordings, but none can be used ({held[0][1][0].reason})")
+    for path, skipped, key in held:
+        _write_part(path, {}, skipped, key)
     paths = [_part_path(folder, part) for part in plan.parts]
     for path in set(folder.glob("*.parquet")) - set(paths):
         path.unlink()
@@ -260,11 +244,13 @@ def extract_corpus(
 
 def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
     """Compute the mean F0 in Hz of each named speaker over the voiced frames of the training split."""
-    speakers = {cut.id: cut.supervisions[0].speaker or "" for cut in load_cuts(corpus, "train")}
+    cuts = CutIndex(corpus, "train")
     sums: dict[str, list[float]] = {}
     for utterance, contour in _read(f0_folder(corpus, name), "train"):
-        if contour.voiced.any() and speakers.get(utterance):
-            total = sums.setdefault(speakers[utterance], [0.0, 0.0])
+        row = cuts.names.find(utterance)
+        speaker = "" if row is None else cuts.speaker_names[cuts.speakers[row]]
+        if contour.voiced.any() and speaker:
+            total = sums.setdefault(speaker, [0.0, 0.0])
             total[0] += float(contour.f0[contour.voiced].sum(dtype=np.float64))
             total[1] += float(contour.voiced.sum())
     return {speaker: total / frames for speaker, (total, frames) in sorted(sums.items())}
@@ -275,7 +261,7 @@ def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
         try:
             table = pq.read_table(path).combine_chunks()
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+            raise readable(path, error) from error
         for row in range(table.num_rows):
             f0, voiced = (np.array(table[column][row].values) for column in ("f0", "voiced"))
             yield table["id"][row].as_py(), StoredContour(f0, voiced)
@@ -310,8 +296,8 @@ def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:
     return {row["id"]: row["reason"] for row in rows}
 
 
-def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, StoredContour], dict[str, float]]:
-    """Load the contours of a split by utterance, and the mean F0 in Hz of every speaker.
+def load_f0(corpus: str | Path, name: str, split: str) -> tuple[ContourIndex, dict[str, float]]:
+    """Open the contours of a split by utterance, and read the mean F0 in Hz of every speaker.
 
     Raises:
         FileNotFoundError: if the F0 of this corpus is missing or its extraction is unfinished.
@@ -320,4 +306,4 @@ def load_f0(corpus: str | Path, name: str, split: str) -> tuple[dict[str, Stored
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, but is {split!r} instead")
     info = read_f0_info(corpus, name)
-    return dict(_read(f0_folder(corpus, name), split)), info.speaker_means
+    return ContourIndex(f0_folder(corpus, name), split), info.speaker_means

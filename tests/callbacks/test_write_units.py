@@ -7,9 +7,11 @@ import pytest
 import torch
 from lightning import Trainer
 
-from spiritlm_pl.callbacks.write_units import WriteUnits, warn_of_one_unit
+from spiritlm_pl.callbacks.write_units import WriteUnits, earlier_fingerprint, part_fingerprint, warn_of_one_unit
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
 from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.parts import plan_corpus
+from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.tokenizers.features import MFCCConfig
@@ -124,7 +126,7 @@ def test_the_only_recording_of_a_part_is_broken(tokenizer: Path, own_corpus: Pat
         Path(broken.recording.sources[0].source).write_bytes(b"")
     predict(tokenizer, own_corpus, tmp_path / "units")
     corpus = UnitCorpus(tmp_path / "units" / "tones", "train")
-    assert len(corpus) == 6 and cut.id not in corpus.by_id() and len(list(corpus)) == 6
+    assert len(corpus) == 6 and cut.id not in UnitIndex(corpus) and len(list(corpus)) == 6
     recording = Path(cut.recording.sources[0].source)
     recording.write_bytes(b"")  # touched, and still broken
     predict(tokenizer, own_corpus, tmp_path / "units")
@@ -241,3 +243,44 @@ def test_the_same_codes_for_everything_are_told() -> None:
     with pytest.warns(UserWarning, match=r"all frames of 2 utterances \(a, ...\) are unit \[3 5\]"):
         warn_of_one_unit(alike)
     warn_of_one_unit([*alike, row("c", [[3, 3]])])
+
+
+@pytest.mark.filterwarnings("ignore:Total length of .DataLoader. across ranks is zero")
+def test_parts_of_an_earlier_version_are_kept(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    predict(tokenizer, tone_corpus, units)
+    plan = plan_corpus([tone_corpus], part_size=3, batch_seconds=4.0)
+    sha256 = json.loads((units / "tones" / "train" / "manifest.json").read_text())["provenance"]["tokenizer_sha256"]
+    for part in plan.parts:
+        record = units / part.corpus / part.split / f"part-{part.index:05d}.json"
+        entry = json.loads(record.read_text())
+        assert entry["fingerprint"] == part_fingerprint(plan, part, sha256)
+        entry["fingerprint"] = earlier_fingerprint(plan, part, sha256)
+        record.write_text(json.dumps(entry))
+    for manifest in units.glob("*/*/manifest.json"):
+        manifest.unlink()  # as in a run that was interrupted at its end
+    before = {path: path.stat().st_mtime_ns for path in units.rglob("*.parquet")}
+    predict(tokenizer, tone_corpus, units)
+    assert len(UnitCorpus(units / "tones", "train")) == 8
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_what_is_said_is_part_of_the_fingerprint(tokenizer: Path, own_corpus: Path) -> None:
+    def prints() -> list[str]:
+        plan = plan_corpus([own_corpus], splits=["train"], part_size=4)
+        return [part_fingerprint(plan, part, "x") for part in plan.parts]
+
+    first, last = prints()
+    cuts = list(load_cuts(own_corpus, "train"))
+    for change in ("text", "speaker", "custom", "words"):
+        changed = load_cuts(own_corpus, "train")
+        (supervision,) = list(changed)[0].supervisions
+        if change == "words":
+            supervision.alignment["word"] = supervision.alignment["word"][1:]
+        else:
+            setattr(supervision, change, {"a": 1} if change == "custom" else "other")
+        write_cuts(own_corpus, "train", changed)
+        other, same = prints()
+        assert other != first and same == last, change
+        write_cuts(own_corpus, "train", cuts)
+    assert prints() == [first, last]

@@ -7,8 +7,9 @@ import soundfile
 import torch
 
 from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav, to_mono
+from spiritlm_pl.corpora.cut_index import CutIndex
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
-from spiritlm_pl.corpora.manifest import Word, load_cuts, make_cut, save_corpus, style_of, word_alignment
+from spiritlm_pl.corpora.manifest import Word, iterate_cuts, load_cuts, make_cut, save_corpus, style_of, word_alignment
 
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
 
@@ -97,8 +98,8 @@ def test_corpus_folder_can_move(tmp_path: Path) -> None:
     )
     save_corpus(folder, {"train": [cut]}, name="n", source="s", licence="l")
     moved = folder.rename(tmp_path / "after")
-    for lazy in (False, True):
-        (loaded,) = load_cuts(moved, "train", lazy=lazy)
+    for cuts in (load_cuts(moved, "train"), iterate_cuts(moved, "train"), CutIndex(moved, "train")):
+        (loaded,) = cuts
         assert load_waveform(loaded).shape == (16_000,)
         assert word_alignment(loaded) == [Word("hi", 0.25, 0.75)]
         assert loaded.supervisions[0].custom == {"story": "s"}

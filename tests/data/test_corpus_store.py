@@ -16,6 +16,7 @@ from spiritlm_pl.data.corpus_store import (
     write_part,
 )
 from spiritlm_pl.data.frames import unit_frames
+from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.streams import SpeechLayout
 
 
@@ -53,7 +54,7 @@ def test_what_is_written_is_read(units: Path) -> None:
     corpus = UnitCorpus(units)
     assert len(corpus) == 3 and [u.id for u in corpus] == ["a", "b", "c"] and corpus[-1].id == "c"
     assert (corpus.frame_rate, corpus.num_units) == (25.0, 500)
-    found = corpus.by_id()["b"]
+    found = UnitIndex(corpus)["b"]
     expected = utterance("b")
     assert unit_frames(found).tolist() == [7, 7, 499, 7, 7] and found.units.dtype == np.uint16
     assert found.words == expected.words and found.custom == expected.custom and found.text == "hello"

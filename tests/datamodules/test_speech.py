@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from spiritlm_pl.contracts.batches import FeatureBatch, WaveformBatch
 from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.manifest import load_cuts
 from spiritlm_pl.data.batching import bucketed_batches, fixed_batches
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
-from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.loading import VisitSampler
 from spiritlm_pl.datamodules.speech import WaveformDataModule
@@ -28,7 +28,7 @@ def units(tone_corpus: Path, tmp_path: Path) -> Path:
     """Units that count the frames, so that a crop of them shows where it comes from."""
     for split in ("train", "validation"):
         rows = []
-        for cut in load_corpora([tone_corpus], split)[0]:
+        for cut in load_cuts(tone_corpus, split):
             frames = np.arange(int(cut.duration * 25))
             rows.append(
                 UnitUtterance(
@@ -144,7 +144,7 @@ def test_segments_of_units_and_waveform_agree(tone_corpus: Path, units: Path) ->
 def test_runs_have_their_whole_duration(tone_corpus: Path, tmp_path: Path) -> None:
     for split in ("train", "validation"):
         rows = []
-        for cut in load_corpora([tone_corpus], split)[0]:
+        for cut in load_cuts(tone_corpus, split):
             starts = np.arange(0, int(cut.duration * 25), 5)
             rows.append(
                 UnitUtterance(

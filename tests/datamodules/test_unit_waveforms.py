@@ -11,7 +11,6 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.frames import at_frames
-from spiritlm_pl.data.parts import load_corpora
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
@@ -23,7 +22,7 @@ def write_units(corpus: Path, folder: Path, layouts: dict[str, SpeechLayout]) ->
     """Every stream counts, so that a segment shows where it comes from; the last codes of each are 7 and 3."""
     for split, layout in layouts.items():
         rows = []
-        for cut in load_corpora([corpus], split)[0]:
+        for cut in load_cuts(corpus, split):
             frames = np.arange(int(cut.duration * 25))
             codes = {
                 PITCH: np.append(np.arange(10, 10 + len(frames) // 2), [7, 7]).astype(np.uint16),

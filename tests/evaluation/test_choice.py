@@ -11,6 +11,7 @@ from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import WordIds
+from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
@@ -82,7 +83,7 @@ def model():
 def test_items_pair_a_story_with_another_ending_of_the_same_voice(corpus):
     items = choice_items(corpus, Letters(), VOCABULARY)
     assert len(items) == 12
-    by_id = corpus.by_id()
+    by_id = UnitIndex(corpus)
     for item in items:
         own, other = by_id[item.id], by_id[item.wrong_id]
         assert own.speaker == other.speaker and own.text != other.text

@@ -12,9 +12,10 @@ from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
 from spiritlm_pl.datamodules.f0 import F0DataModule
 from spiritlm_pl.f0 import store as f0_store
+from spiritlm_pl.f0.contour_index import f0_folder
 from spiritlm_pl.f0.frames import num_frames
 from spiritlm_pl.f0.reader import StoredF0
-from spiritlm_pl.f0.store import extract_corpus, f0_folder, load_f0, read_f0_info
+from spiritlm_pl.f0.store import extract_corpus, load_f0, read_f0_info
 
 
 @pytest.fixture

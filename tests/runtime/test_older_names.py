@@ -18,10 +18,12 @@ FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # modu
 
 
 # Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names, such
-# as those of building blocks one document after the other.
+# as those of building blocks one document after the other, and of units of a whole corpus in memory.
 GONE = {
     "callbacks.bystander.part",
     "callbacks.export.Exporting",
+    "datamodules.speech.UnitIndex",
+    "datamodules.speech.load_units",
     "evaluation.codes.KINDS",
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",
