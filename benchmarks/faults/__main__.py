@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes of users")
     parser.add_argument("--users", type=int, default=100, help="number of users at a time")
     parser.add_argument("--most-minutes", type=float, default=float("inf"), help="begin no trial after so many minutes")
-    parser.add_argument("--scratch", type=Path, help="folder to work in; the world in it is kept. A temporary one if none")
+    parser.add_argument(
+        "--scratch", type=Path, help="folder to work in; the world in it is kept. A temporary one if none"
+    )
     parser.add_argument("--record", type=Path, default=Path("faults.jsonl"), help="file of trials, appended to")
     options = parser.parse_args()
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="faults-"))
@@ -66,7 +68,9 @@ def campaign(options: argparse.Namespace, scratch: Path) -> int:
     kinds: dict[tuple[str, str], Callable[[int], Trial]] = {}
     known = {"flips": (Flips, [*TARGETS]), "mutations": (Mutations, [*KINDS])}
     for name, (make, every) in known.items():
-        kinds |= {(name, kind): partial(make(root, work, seed).trial, kind) for kind in chosen(every, name, options.only)}
+        kinds |= {
+            (name, kind): partial(make(root, work, seed).trial, kind) for kind in chosen(every, name, options.only)
+        }
     done: list[Trial] = []
     since = time.monotonic()
     first, count = (0, options.count) if options.replay is None else (options.replay, 1)

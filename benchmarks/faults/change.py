@@ -14,7 +14,25 @@ ODD_VALUES: tuple[Any, ...] = (
     *("", " ", "nan", "a" * 5000, "\0", "\ud800", "../../x", "é\u0301", "[Speech][Hu3]", "<s>", "\u202e", "1e999"),
     *([], {}, [[]], [None], {"": 0}, [{}], {"class_path": "os.system"}, "{", "null", "\n", "0x10", "١٢"),
 )
-ODD_WORDS = ("nan", "-1", "1e999", "inf", "0", "", "\t", '"', "'", "\0", "\ufeff", "\r", ",", ";", "9" * 400, "½", "\u2028")
+ODD_WORDS = (
+    "nan",
+    "-1",
+    "1e999",
+    "inf",
+    "0",
+    "",
+    "\t",
+    '"',
+    "'",
+    "\0",
+    "\ufeff",
+    "\r",
+    ",",
+    ";",
+    "9" * 400,
+    "½",
+    "\u2028",
+)
 
 
 def damaged(data: bytes, draw: random.Random) -> tuple[bytes, str]:
@@ -66,7 +84,9 @@ def _bytes(data: bytes, draw: random.Random) -> tuple[bytes, str]:
     if way == 4:
         return data[:start] + draw.randbytes(end - start) + data[end:], f"bytes {start} to {end} random"
     if way == 5:
-        return data[:start] + draw.choice([b"\0", b"\xff"]) * (end - start) + data[end:], f"bytes {start} to {end} equal"
+        return data[:start] + draw.choice([b"\0", b"\xff"]) * (end - start) + data[
+            end:
+        ], f"bytes {start} to {end} equal"
     if way == 6:
         return data[:start] + draw.randbytes(draw.randrange(1, 50)) + data[start:], f"random bytes put in at {start}"
     if way == 7:

@@ -115,8 +115,12 @@ TARGETS: dict[str, Target] = {
     ),
     "corpus manifest, align": Target("stories", "cuts_*.jsonl.gz", _align, ("corpus/cuts_*",)),
     "corpus description": Target("stories", "corpus.json", _align, ("corpus/cuts_*",)),
-    "F0 store": Target("tones", "f0/yin/train-*.parquet", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)),
-    "F0 description": Target("tones", "f0/yin/info.json", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)),
+    "F0 store": Target(
+        "tones", "f0/yin/train-*.parquet", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)
+    ),
+    "F0 description": Target(
+        "tones", "f0/yin/info.json", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)
+    ),
     "checkpoint, fit": Target("run/checkpoints", "*.ckpt", _resume, ("lm/*.safetensors",)),
     "checkpoint, consolidate": Target("run/checkpoints", "*.ckpt", _consolidate, ("lm/*",)),
     "LM weights": Target("model", "lm/model.safetensors", _score, ("scores.jsonl",)),

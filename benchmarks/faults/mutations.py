@@ -19,7 +19,22 @@ from benchmarks.faults.world import CONTAINERS
 
 LIMIT = 10.0
 SLOW = 30.0  # for trainers, whose start alone takes seconds on a busy machine
-PIECES = ("the fox", "", " ", "[Speech]", "[Text]", "[Hu3]", "[Hu99999]", "[Hu", "<s>", "\0", "\ud800", "é", "字", "\u202e")
+PIECES = (
+    "the fox",
+    "",
+    " ",
+    "[Speech]",
+    "[Text]",
+    "[Hu3]",
+    "[Hu99999]",
+    "[Hu",
+    "<s>",
+    "\0",
+    "\ud800",
+    "é",
+    "字",
+    "\u202e",
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,15 @@ def _options(root: Path, work: Path, draw: random.Random) -> Task:
     commands: list[list[Any]] = [
         ["plan", "--gpus=8"],
         ["build-blocks", f"[{root}/units/tones]", f"{root}/text_tokenizer", "blocks", "--num-jobs=1", "--seed=3"],
-        ["generate", "--text", "the fox", f"--model={root}/model", "--output=text", "--max_new_tokens=5", "--top_p=0.9"],
+        [
+            "generate",
+            "--text",
+            "the fox",
+            f"--model={root}/model",
+            "--output=text",
+            "--max_new_tokens=5",
+            "--top_p=0.9",
+        ],
         ["extract-f0", f"{root}/tones", "--extractor=yin", "--part_size=5", "--name=other"],
         ["prepare", "folder", f"{root}/recordings", "corpus", "--num-jobs=1", "--max_duration=50"],
         ["prepare", "stories", "corpus", "--count=3", "--speed=200", "--voices=[en-us]"],

@@ -207,9 +207,7 @@ def table(trials: Sequence[Trial]) -> str:
     for campaign, kind in dict.fromkeys((one.campaign, one.kind) for one in trials):
         own = [one.verdict for one in trials if (one.campaign, one.kind) == (campaign, kind)]
         rows.append((campaign, kind, str(len(own)), *(str(own.count(name) or ".") for name in VERDICTS)))
-    rows.append(
-        ("all", "", str(len(trials)), *(str(sum(one.verdict == name for one in trials)) for name in VERDICTS))
-    )
+    rows.append(("all", "", str(len(trials)), *(str(sum(one.verdict == name for one in trials)) for name in VERDICTS)))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))

@@ -1,12 +1,12 @@
 """The miniature world that is damaged: corpora, tokenizer, units, blocks, a model and a checkpoint, made in a minute.
 
-    world/stories, world/tones   corpora with word times; the F0 of the tones is beside them
-    world/recordings             audio of all containers with transcripts, and a table of them
-    world/times                  TextGrid files, a CTM file
-    world/texts                  text files of all formats
-    world/units, world/blocks    of the tones
-    world/model                  lm, speech_tokenizer, vocoder; of random weights but for the tokenizer
-    world/run                    two steps of training with a checkpoint, and lm.yaml, the configuration
+world/stories, world/tones   corpora with word times; the F0 of the tones is beside them
+world/recordings             audio of all containers with transcripts, and a table of them
+world/times                  TextGrid files, a CTM file
+world/texts                  text files of all formats
+world/units, world/blocks    of the tones
+world/model                  lm, speech_tokenizer, vocoder; of random weights but for the tokenizer
+world/run                    two steps of training with a checkpoint, and lm.yaml, the configuration
 """
 
 import gzip
@@ -108,7 +108,9 @@ def _recordings(folder: Path) -> None:
             soundfile.write(path, samples, rate)
         text = cut.supervisions[0].text
         path.with_suffix(".txt").write_text(f"{text}\n", encoding="utf-8")
-        rows.append(f'{path.relative_to(folder / "recordings")},"{text}",{path.parent.name},0,{len(samples) / rate:.2f}')
+        rows.append(
+            f'{path.relative_to(folder / "recordings")},"{text}",{path.parent.name},0,{len(samples) / rate:.2f}'
+        )
     (folder / "recordings" / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ seconds from the start of the cut. Time that no phone covers is silence.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
 from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 SPLITS = ("train", "validation", "test")
@@ -91,7 +93,7 @@ def load_cuts(folder: str | Path, split: str, lazy: bool = False) -> CutSet:
         return CutSet.from_jsonl_lazy(path).map(_Absolute(root))
     try:
         cuts = [_replace_source(cut, root, absolute=True) for cut in CutSet.from_jsonl_lazy(path)]
-    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (EOFError, OSError, zlib.error, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise ValueError(f"manifest must be intact, but {path} is damaged instead ({error!r})") from error
     return CutSet.from_cuts(cuts)
 
@@ -195,7 +197,7 @@ def replaced_corpus(folder: str | Path) -> Iterator[None]:
 def read_info(folder: str | Path) -> dict[str, Any] | None:
     """Return the contents of `corpus.json`; None if there is no complete corpus."""
     path = Path(folder) / INFO_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def make_cut(

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spiritlm_pl.f0.frames import num_frames
 from spiritlm_pl.f0.store import f0_folder, read_f0_info, skipped_f0
+from spiritlm_pl.runtime.checksums import checked, values_of
 from spiritlm_pl.runtime.provenance import file_sha256
 
 
@@ -48,7 +49,8 @@ class StoredF0:
             self._means.append(self._speakers(corpus))
             folder = f0_folder(corpus, name)
             for path in sorted(folder.glob("*.parquet")):
-                ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
+                with values_of(path):
+                    ids = pq.read_table(checked(path), columns=["id"])["id"].to_pylist()
                 self._place |= {utterance: (path, row, number) for row, utterance in enumerate(ids)}
             self.skipped |= skipped_f0(corpus, name)
 

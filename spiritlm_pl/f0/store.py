@@ -33,6 +33,7 @@ from spiritlm_pl.data.corpus_store import file_state
 from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
+from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, read_object, recorded, values_of
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
@@ -179,7 +180,8 @@ def _write_part(
     columns = {"id": rows, "f0": [found[n].f0 for n in rows], "voiced": [found[n].voiced for n in rows]}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
-    path.with_name(INFO_FILE).unlink(missing_ok=True)  # it returns once all parts match the corpus
+    for name in (INFO_FILE, CHECKSUMS):  # they return once all parts match the corpus
+        path.with_name(name).unlink(missing_ok=True)
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
 
@@ -191,9 +193,9 @@ def _skipped_in(path: Path) -> list[dict[str, Any]]:
 
 def _finished(path: Path, fingerprint: bytes) -> bool:
     try:
-        same = (pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint
+        same = (pq.read_schema(checked(path)).metadata or {}).get(FINGERPRINT) == fingerprint
         return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return False
 
 
@@ -253,7 +255,8 @@ def extract_corpus(
         skipped=len(left_out),
         code_version=code_version(),
     )
-    with atomic_path(folder / INFO_FILE) as path:
+    names = [path.name for path in paths]
+    with recorded(folder, *names, INFO_FILE), atomic_path(folder / INFO_FILE) as path:
         path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
 
@@ -273,7 +276,7 @@ def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
 def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
     for path in sorted(folder.glob(f"{split}-*.parquet")):
         try:
-            table = pq.read_table(path).combine_chunks()
+            table = pq.read_table(checked(path)).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
         for row in range(table.num_rows):
@@ -295,7 +298,8 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
         raise FileNotFoundError(
             f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
         )
-    return F0Info(**json.loads(path.read_text(encoding="utf-8")))
+    with values_of(path):
+        return F0Info(**read_object(path))
 
 
 def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -54,6 +55,7 @@ def consolidate_checkpoint(
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"{NOT_OURS}, but {path} does not exist")
+    check_archive(path)  # mapping does not
     with readable(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(loaded, dict) or "language_model" not in loaded:

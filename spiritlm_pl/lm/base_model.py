@@ -14,6 +14,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from spiritlm_pl.runtime.checksums import check_folder, checked
+
+CONFIG_NAME = "config.json"
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
 DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 
@@ -56,6 +59,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
             f"checkpoint must be a whole model, but {checkpoint!r} holds an adapter (LoRA); merge it with its base "
             "first: merge_and_unload() of peft, then save_pretrained()"
         )
+    checked(Path(checkpoint) / CONFIG_NAME)
     try:
         values, _ = PreTrainedConfig.get_config_dict(checkpoint)
     except (OSError, ValueError) as error:
@@ -79,6 +83,7 @@ def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:
     Raises:
         ValueError: if the checkpoint lacks some of the weights.
     """
+    check_folder(checkpoint)
     loaded: Any = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, **options)
     network, found = loaded
     if found["missing_keys"]:
