@@ -4,8 +4,8 @@
     python -m benchmarks.faults --only flips --count 60 --seed 1  # damaged files alone
     python -m benchmarks.faults --only "flips/LM weights" --replay 7
 
-Each trial is a line of JSON in the record, with its seed and number, by which `--replay` runs it again and shows what it
-said. The table at the end counts the verdicts: detected (refused in one line that names the file, or listed), harmless
+Each trial is a line of JSON in the record, with its seed and number, by which `--replay` runs it again and shows what
+it said. The table at the end counts the verdicts: detected (refused in one line that names the file), harmless
 (the result is what it must be), silent (another result without a word), unnamed (refused, but the file is not named),
 traceback (also messages of several lines), crash, hang, and lost (something good is gone).
 """
@@ -59,6 +59,7 @@ def main() -> None:
 def campaign(options: argparse.Namespace, scratch: Path) -> int:
     """Run what the options ask for, and return 1 if anything bad was found."""
     from benchmarks.faults.flips import TARGETS, Flips
+    from benchmarks.faults.kills import STAGES, Kills
     from benchmarks.faults.mutations import KINDS, Mutations
     from benchmarks.faults.world import imports, make_world
 
@@ -66,7 +67,7 @@ def campaign(options: argparse.Namespace, scratch: Path) -> int:
     root = make_world(scratch / "world")
     work, seed = scratch / "work", options.seed
     kinds: dict[tuple[str, str], Callable[[int], Trial]] = {}
-    known = {"flips": (Flips, [*TARGETS]), "mutations": (Mutations, [*KINDS])}
+    known = {"kills": (Kills, [*STAGES]), "flips": (Flips, [*TARGETS]), "mutations": (Mutations, [*KINDS])}
     for name, (make, every) in known.items():
         kinds |= {
             (name, kind): partial(make(root, work, seed).trial, kind) for kind in chosen(every, name, options.only)

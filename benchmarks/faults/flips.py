@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.change import damaged
-from benchmarks.faults.trial import Ended, Trial, digest, guarded, ran, shortened, spiritlm
+from benchmarks.faults.trial import Ended, Trial, digests, guarded, ran, shortened, spiritlm
 
 LIMIT = 60.0
 Action = Callable[[], None]
@@ -151,7 +151,7 @@ class Flips:
     def __init__(self, root: Path, scratch: Path, seed: int) -> None:
         """Run nothing yet."""
         self.root, self.scratch, self.seed = root, scratch, seed
-        self._expected: dict[str, str] = {}
+        self._expected: dict[str, dict[str, str]] = {}
 
     def trial(self, kind: str, number: int) -> Trial:
         """Damage one file and run the command that reads it."""
@@ -185,10 +185,10 @@ class Flips:
         shutil.copytree(self.root / target.copied, place, symlinks=True)
         return place
 
-    def _run(self, kind: str, target: Target, place: Path | None) -> tuple[str, Ended]:
+    def _run(self, kind: str, target: Target, place: Path | None) -> tuple[dict[str, str], Ended]:
         place = place or self._copy(target)
         work = self.scratch / "work"
         shutil.rmtree(work, ignore_errors=True)
         ended = ran(target.action(self.root, place), work, LIMIT)
         found = [path for pattern in target.results for path in work.glob(pattern) if path.is_file()]
-        return digest(found, work), ended
+        return digests(found, work), ended

@@ -43,9 +43,9 @@ class Ended:
         """Return the verdict on an ending that is a fault whatever was asked; None if it may be right."""
         if self.code is None:
             return "hang"
-        if TRACEBACK in self.err or self.code == 1:
+        if TRACEBACK in self.err:
             return "traceback"
-        if self.code not in (0, 2):
+        if self.code not in (0, 1, 2):  # 1: some items of many could not be done
             return "crash"
         if self.code == 2 and (ERROR not in self.err or len(self.refusal().splitlines()) != 1):
             return "traceback"  # a message of several lines, or of another program
@@ -187,13 +187,14 @@ def ran(action: Callable[[], None], folder: Path, limit: float) -> Ended:
     return Started(action, folder).wait(limit)
 
 
-def digest(paths: Iterable[Path], root: Path) -> str:
-    """Return a hash of the names and contents of files."""
-    found = hashlib.sha256()
-    for path in sorted(paths):
-        found.update(f"{path.relative_to(root)}\0".encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+def digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    """Return the hashes of files by their names."""
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def differing(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """Return the names of files that differ, are missing or are too many."""
+    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
 def shortened(text: str, most: int = 400) -> str:

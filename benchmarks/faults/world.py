@@ -128,8 +128,8 @@ def _times(folder: Path) -> None:
             lines += [f"{cut.id} 1 {word.start} {word.end - word.start:.4f} {word.text}" for word in words]
             spans = [f'{word.start}\n{word.end}\n"{word.text}"' for word in words]
             (grids / f"{cut.id}.TextGrid").write_text(
-                f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n{cut.duration}\n<exists>\n1\n"IntervalTier"\n'
-                f'"words"\n0\n{cut.duration}\n{len(spans)}\n' + "\n".join(spans) + "\n"
+                f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n{cut.duration}\n<exists>\n1\n'
+                f'"IntervalTier"\n"words"\n0\n{cut.duration}\n{len(spans)}\n' + "\n".join(spans) + "\n"
             )
     (folder / "times" / "words.ctm").write_text("\n".join(lines) + "\n")
 

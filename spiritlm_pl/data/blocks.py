@@ -172,7 +172,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary.from_dict(description["vocabulary"]),
-            blocks=tuple(BlockEntry(**block) for block in description["blocks"]),
+            blocks=tuple(BlockEntry(**block | {"file": str(block["file"])}) for block in description["blocks"]),
             sources=description["sources"],
             sha256=sha256(data).hexdigest(),
         )

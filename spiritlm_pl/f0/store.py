@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -299,7 +299,8 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
             f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
         )
     with values_of(path):
-        return F0Info(**read_object(path))
+        info = F0Info(**read_object(path))
+        return replace(info, speaker_means={name: float(mean) for name, mean in info.speaker_means.items()})
 
 
 def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:

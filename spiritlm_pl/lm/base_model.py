@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import transformers
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -67,7 +68,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     _check_known(values, checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         raise _unreadable(checkpoint) from error
     _check_text_model(config, checkpoint)
     return config

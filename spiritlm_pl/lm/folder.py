@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
@@ -145,6 +146,10 @@ def load_causal_lm(
         if error.errno is None:  # this is how transformers reports missing files
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
+    except (TypeError, StrictDataclassError) as error:
+        raise ValueError(
+            f"language model must have a configuration of its kind, but {folder} has not: {error}"
+        ) from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded

@@ -115,7 +115,7 @@ def values_of(path: Path) -> Iterator[None]:
         if str(path) in str(error) or getattr(error, "errno", None) is not None:
             raise
         raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error}") from error
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error!r}") from error
 
 
