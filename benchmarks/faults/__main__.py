@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from benchmarks.faults.trial import BAD, Trial, line, table
@@ -61,6 +62,7 @@ def campaign(options: argparse.Namespace, scratch: Path) -> int:
     from benchmarks.faults.flips import TARGETS, Flips
     from benchmarks.faults.kills import STAGES, Kills
     from benchmarks.faults.mutations import KINDS, Mutations
+    from benchmarks.faults.users import Users
     from benchmarks.faults.world import imports, make_world
 
     imports()
@@ -69,15 +71,18 @@ def campaign(options: argparse.Namespace, scratch: Path) -> int:
     kinds: dict[tuple[str, str], Callable[[int], Trial]] = {}
     known = {"kills": (Kills, [*STAGES]), "flips": (Flips, [*TARGETS]), "mutations": (Mutations, [*KINDS])}
     for name, (make, every) in known.items():
-        kinds |= {
-            (name, kind): partial(make(root, work, seed).trial, kind) for kind in chosen(every, name, options.only)
-        }
+        run = make(root, work, seed).trial
+        kinds |= {(name, kind): partial(run, kind) for kind in chosen(every, name, options.only)}
+    first, count = (0, options.count) if options.replay is None else (options.replay, 1)
+    runs = [in_turn(kinds, count, first)]
+    if not options.only or "users" in options.only:
+        users = Users(root, work / "users", seed, options.users, options.minutes)
+        runs.append(users.trial("page and API", number) for number in range(1))
     done: list[Trial] = []
     since = time.monotonic()
-    first, count = (0, options.count) if options.replay is None else (options.replay, 1)
     options.record.parent.mkdir(parents=True, exist_ok=True)
     with options.record.open("a", encoding="utf-8") as record:
-        for trial in in_turn(kinds, count, first):
+        for trial in chain.from_iterable(runs):
             done.append(trial)
             print(line(trial), file=record, flush=True)
             if trial.verdict in BAD or options.replay is not None:

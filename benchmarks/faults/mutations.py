@@ -214,12 +214,13 @@ def _text(root: Path, work: Path, draw: random.Random) -> Task:
 
 
 def _book(root: Path, work: Path, draw: random.Random) -> Task:
-    path = Path(shutil.copy(root / "texts" / "plain.txt", work / "book.txt"))
+    path = work / "book.txt"
+    path.write_text((root / "texts" / "plain.txt").read_text(encoding="utf-8").replace("\n", ".\n"), encoding="utf-8")
     change = _mutate(path, draw)
     action = draw.choice(
         [
             spiritlm("prepare", "text", path, "corpus", "--num-jobs=1"),
-            spiritlm("train-text-tokenizer", "tokenizer", f"--texts=[{path}]"),
+            spiritlm("train-text-tokenizer", "tokenizer", f"--text=[{path}]"),
         ]
     )
     return Task(action, change, limit=SLOW)
