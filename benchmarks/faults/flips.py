@@ -42,7 +42,7 @@ def _f0(copy: Path) -> None:
     cuts = list(load_cuts(copy, "train"))
     lengths = [round(cut.duration * 16_000) for cut in cuts]
     f0, voiced, means = StoredF0([str(copy)], "yin").batch(cuts, lengths)
-    Path("found.txt").write_text(f"{f0.tolist()} {voiced.tolist()} {means.tolist()}")
+    Path("found.txt").write_text(f"{f0.tolist()} {voiced.tolist()} {means.tolist()}", encoding="utf-8")
 
 
 def _corpus(copy: Path) -> None:
@@ -50,7 +50,7 @@ def _corpus(copy: Path) -> None:
 
     plan = plan_corpus([copy])
     kept = [cut.to_dict() | {"recording": cut.recording.id} for cut in plan.cuts.values()]
-    Path("found.txt").write_text(f"{plan.parts} {kept}".replace(str(copy), ""))
+    Path("found.txt").write_text(f"{plan.parts} {kept}".replace(str(copy), ""), encoding="utf-8")
 
 
 def _fit(root: Path, *words: object) -> Action:
@@ -86,7 +86,7 @@ def _align(root: Path, copy: Path) -> Action:
 def _score(root: Path, copy: Path) -> Action:
     def action() -> None:
         line = '{"context": "[Text]the fox", "hypotheses": ["[Speech][Hu3][Hu5]", "[Text]the river"]}'
-        Path("items.jsonl").write_text(f"{line}\n")
+        Path("items.jsonl").write_text(f"{line}\n", encoding="utf-8")
         spiritlm("score", "items.jsonl", f"--model={copy}", "--out=scores.jsonl")()
 
     return action
@@ -98,7 +98,7 @@ def _tokenize(root: Path, copy: Path) -> Action:
 
 def _vocode(root: Path, copy: Path) -> Action:
     def action() -> None:
-        Path("items.jsonl").write_text('{"tokens": "[Hu3][Hu5][Hu7][Hu11][Hu2][Hu19]"}\n')
+        Path("items.jsonl").write_text('{"tokens": "[Hu3][Hu5][Hu7][Hu11][Hu2][Hu19]"}\n', encoding="utf-8")
         spiritlm("vocode", "items.jsonl", f"--model={copy}", "--out=spoken.jsonl")()
 
     return action

@@ -124,7 +124,9 @@ def _spoken(container: str) -> Make:
 
         def lost(ended: Ended) -> str:
             lines = work / "run" / "tokens.jsonl"
-            found = [json.loads(one) for one in lines.read_text().splitlines()] if lines.is_file() else []
+            found = (
+                [json.loads(one) for one in lines.read_text(encoding="utf-8").splitlines()] if lines.is_file() else []
+            )
             return "" if any(str(good) in json.dumps(one) and one.get("tokens") for one in found) else "the good one"
 
         words = ("tokenize", path, good, f"--model={root}/model", "--out=tokens.jsonl")
@@ -241,7 +243,7 @@ def _prompt(root: Path, work: Path, draw: random.Random) -> Task:
         change = f"{key}: {bad[key]!r}"
     path = work / "lines.jsonl"
     lines = json.dumps(bad) + "\n" + json.dumps(good[command]) + "\n"
-    path.write_text(lines)
+    path.write_text(lines, encoding="utf-8")
     options = {"generate": (f"--jsonl={path}", "--max_new_tokens=8", "--lines=out.jsonl")}
     words = options.get(command, (path, "--out=out.jsonl"))
 
@@ -249,7 +251,7 @@ def _prompt(root: Path, work: Path, draw: random.Random) -> Task:
         out = work / "run" / "out.jsonl"
         if ended.code == 2 and re.search(r"\bids?\b|line \d of", ended.err):
             return ""  # lines without a form and ids that clash are refused before any work
-        rows = [json.loads(one) for one in out.read_text().splitlines()] if out.is_file() else []
+        rows = [json.loads(one) for one in out.read_text(encoding="utf-8").splitlines()] if out.is_file() else []
         kept = any(row.get("id") == "good" and "error" not in row for row in rows)
         return "" if kept else f"the good line: {shortened(ended.err)}"
 

@@ -1,7 +1,7 @@
 """Page and API under many users at once: no server error, the same answer to all, and memory that stays flat.
 
 The real server runs in a process of its own. Users ask it one thing after another: texts, speech, units, nonsense,
-the page and its buttons. An answer must be right, a refusal in one line (4xx), or "busy" (503); memory is that of the server
+the page and its buttons. An answer must be right, a refusal (4xx), or "busy" (503); memory is that of the server
 after its first third, and at the end.
 """
 
@@ -156,7 +156,7 @@ class Users:
         told = self.scratch / "server.txt"
         command = [sys.executable, "-m", "spiritlm_pl", "serve", "--model", str(self.root / "model"), "--port", "0"]
         seen, since = Seen(), time.monotonic()
-        with told.open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:
+        with told.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as server:
             try:
                 address = _address(told, server)
                 memory = self._ask(address, server.pid, seen, number)
@@ -168,7 +168,7 @@ class Users:
         third = max(1, len(memory) // 3)
         early, late = statistics.median(memory[third : 2 * third] or memory), statistics.median(memory[-third:])
         verdict = "harmless"
-        if TRACEBACK in told.read_text(errors="replace") or seen.faults:
+        if TRACEBACK in told.read_text(encoding="utf-8", errors="replace") or seen.faults:
             verdict = "traceback"
         elif len(seen.fixed) > 1:
             verdict = "silent"
@@ -182,7 +182,7 @@ class Users:
             "minutes": self.minutes,
         }
         change = f"{sum(seen.statuses.values())} requests; memory {early / MIB:.0f}, then {late / MIB:.0f} MiB"
-        message = shortened(told.read_text(errors="replace"))
+        message = shortened(told.read_text(encoding="utf-8", errors="replace"))
         return Trial(
             "users", kind, self.seed, number, verdict, change, round(time.monotonic() - since, 1), message, more
         )
@@ -206,7 +206,7 @@ def _address(told: Path, server: "subprocess.Popen[bytes]") -> str:
     """Wait until the server answers; return its address."""
     os.environ.setdefault("NO_PROXY", "127.0.0.1")
     for _ in range(1200):
-        found = re.search(r"http://[\d.:]+", told.read_text(errors="replace"))
+        found = re.search(r"http://[\d.:]+", told.read_text(encoding="utf-8", errors="replace"))
         if server.poll() is not None:
             break
         try:
@@ -216,4 +216,4 @@ def _address(told: Path, server: "subprocess.Popen[bytes]") -> str:
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"server must start, but did not: {told.read_text(errors='replace')[-500:]}")
+    raise RuntimeError(f"server must start, but did not: {told.read_text(encoding='utf-8', errors='replace')[-500:]}")

@@ -129,9 +129,10 @@ def _times(folder: Path) -> None:
             spans = [f'{word.start}\n{word.end}\n"{word.text}"' for word in words]
             (grids / f"{cut.id}.TextGrid").write_text(
                 f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n{cut.duration}\n<exists>\n1\n'
-                f'"IntervalTier"\n"words"\n0\n{cut.duration}\n{len(spans)}\n' + "\n".join(spans) + "\n"
+                f'"IntervalTier"\n"words"\n0\n{cut.duration}\n{len(spans)}\n' + "\n".join(spans) + "\n",
+                encoding="utf-8",
             )
-    (folder / "times" / "words.ctm").write_text("\n".join(lines) + "\n")
+    (folder / "times" / "words.ctm").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _texts(folder: Path) -> None:
@@ -239,5 +240,5 @@ def _model(folder: Path) -> None:
     _do(folder, "train-text-tokenizer", "text_tokenizer", "--corpora=[tones, stories]")
     units = f"[{folder}/units/tones]"
     _do(folder, "build-blocks", units, "text_tokenizer", "blocks", "--num-jobs=1", "--multiple_of=16")
-    (folder / "lm.yaml").write_text(yaml.safe_dump(lm_config(folder)))
+    (folder / "lm.yaml").write_text(yaml.safe_dump(lm_config(folder)), encoding="utf-8")
     _do(folder, "fit", "--config=lm.yaml", "--trainer.callbacks.init_args.dirpath=model/lm")

@@ -69,6 +69,8 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{NOT_OURS}, but {path} holds no {TAG}/*model_states.pt")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
+    for file in sorted((path / TAG).glob("*.pt")):
+        check_archive(file)
     with readable(states[0]):
         loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # from our own run; it holds classes
     if "language_model" not in loaded:
