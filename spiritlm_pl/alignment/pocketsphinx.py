@@ -97,6 +97,7 @@ class PocketsphinxAligner:
 
 
 def _run(decoder: pocketsphinx.Decoder, data: bytes) -> None:
+    decoder.reinit_feat()  # it keeps something of the utterance before, which may shift words by a frame
     decoder.start_utt()
     decoder.process_raw(data, full_utt=True)
     decoder.end_utt()

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
+from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.runtime.foreign_texts import ADVERT
 
 CHECKPOINTS = "checkpoints"
@@ -168,6 +168,8 @@ class SpiritCLI(LightningCLI):
             return
         path = self._newest_checkpoint()
         if path is not None:
+            if path.is_file():
+                check_archive(path)
             options["ckpt_path"] = str(path)
         elif needed:
             folders = ", ".join(self._checkpoint_folders())
@@ -197,8 +199,8 @@ class SpiritCLI(LightningCLI):
         """Refuse files that are not checkpoints, and use the given configuration, not that of the checkpoint."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path is not None and Path(path).is_file() and not zipfile.is_zipfile(path):
-            raise ValueError(f"ckpt_path must be a whole checkpoint, but {path} is damaged or something else")
+        if path is not None and Path(path).is_file():
+            check_archive(Path(path))
 
 
 def _is_no_advert(record: logging.LogRecord) -> bool:

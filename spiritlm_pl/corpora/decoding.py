@@ -124,7 +124,7 @@ def declared_seconds(path: Path) -> float | None:
     except (soundfile.LibsndfileError, OSError, TypeError):
         pass
     try:
-        with path.open("rb") as file, _container(file, None, DEMUXERS) as container:
+        with _opened(path) as file, _container(file, None, DEMUXERS) as container:
             return None if container.duration is None else container.duration / 1e6
     except (av.FFmpegError, OSError, ValueError):
         return None

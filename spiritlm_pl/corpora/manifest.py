@@ -25,6 +25,7 @@ from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
 from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 SPLITS = ("train", "validation", "test")
@@ -130,7 +131,7 @@ def parsed_cut(line: bytes, path: Path, root: Path) -> MonoCut:
     """
     try:
         return _replace_source(deserialize_item(decode_json_line(line)), root, absolute=True)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise damaged(path, error) from error
 
 
@@ -235,7 +236,7 @@ def replaced_corpus(folder: str | Path) -> Iterator[None]:
 def read_info(folder: str | Path) -> dict[str, Any] | None:
     """Return the contents of `corpus.json`; None if there is no complete corpus."""
     path = Path(folder) / INFO_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def make_cut(

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
+from spiritlm_pl.runtime.checksums import checked, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -168,7 +169,7 @@ def write_manifest(
         "sources": sources,
         "code_version": code_version(),
     }
-    with atomic_path(folder / MANIFEST) as path:
+    with recorded(folder, MANIFEST), atomic_path(folder / MANIFEST) as path:
         path.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return read_manifest(folder)
 
@@ -185,7 +186,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise FileNotFoundError(
             f"blocks must be a folder with {MANIFEST} (made by spiritlm build-blocks), but {folder} has none"
         )
-    data = path.read_bytes()
+    data = checked(path).read_bytes()
     try:
         description = json.loads(data)
         if description["format"] != FORMAT:
@@ -195,11 +196,11 @@ def read_manifest(folder: str | Path) -> Manifest:
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary.from_dict(description["vocabulary"]),
-            blocks=tuple(BlockEntry(**block) for block in description["blocks"]),
+            blocks=tuple(BlockEntry(**block | {"file": str(block["file"])}) for block in description["blocks"]),
             sources=description["sources"],
             sha256=sha256(data).hexdigest(),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
 
 

@@ -14,7 +14,7 @@ Shapes: R runs of equal units, T frames, K codebooks, F codes of a further strea
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout, differences, plural
 
@@ -173,7 +174,7 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
     """
     check_size(path, entry)
     if (digest := file_sha256(path)) != entry["sha256"]:
-        raise ValueError(f"SHA-256 of {path} must be {entry['sha256'][:16]}, but is {digest[:16]} instead")
+        raise ValueError(f"SHA-256 of {path} must be {entry['sha256']}, but is {digest} instead")
 
 
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
@@ -209,7 +210,8 @@ def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
 def num_parts(folder: Path) -> int:
     """Return the number of parts in the manifest of a split; 0 where there is no manifest."""
     path = folder / MANIFEST
-    return len(json.loads(path.read_text(encoding="utf-8"))["files"]) if path.is_file() else 0
+    with values_of(path):
+        return len(read_object(path)["files"]) if path.is_file() else 0
 
 
 def finish_folder(
@@ -241,7 +243,7 @@ def finish_folder(
         "code_version": code_version(),
         "provenance": dict(provenance),
     }
-    with atomic_path(folder / MANIFEST) as path:
+    with recorded(folder, MANIFEST), atomic_path(folder / MANIFEST) as path:
         path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     names = {file["name"] for file in files}
     for path in folder.glob("part-*.parquet"):
@@ -259,8 +261,12 @@ class UnitCorpus(Sequence[UnitUtterance]):
         split: name of the split: "train", "validation" or "test".
         verify: whether to compare size and checksum of every part with the manifest when it is opened.
 
+    Attributes:
+        layout: streams of the tokenizer, with their sizes and rates.
+
     Raises:
         FileNotFoundError: if the folder has no finished split of that name.
+        ValueError: if the manifest is damaged.
     """
 
     def __init__(self, folder: str | Path, split: str = "train", verify: bool = True) -> None:
@@ -269,20 +275,18 @@ class UnitCorpus(Sequence[UnitUtterance]):
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
-        self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.manifest = read_object(path)
         self.verify = verify
-        rows = [file["rows"] for file in self.manifest["files"]]
-        self._ends = np.cumsum([0, *rows])
+        with values_of(path):
+            self.layout = SpeechLayout.from_dict(self.manifest)
+            kept = ("rows", "bytes", "sha256")
+            self._files = [(str(file["name"]), {key: file[key] for key in kept}) for file in self.manifest["files"]]
+            self._ends = np.cumsum([0, *(int(entry["rows"]) for _, entry in self._files)])
         self._read = lru_cache(maxsize=4)(self.table)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process open the corpus by itself."""
         return type(self), (self.folder.parent, self.folder.name, self.verify)
-
-    @cached_property
-    def layout(self) -> SpeechLayout:
-        """Streams of the tokenizer, with their sizes and rates."""
-        return SpeechLayout.from_dict(self.manifest)
 
     @property
     def frame_rate(self) -> float:
@@ -327,10 +331,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
             FileNotFoundError: if the part is missing.
             ValueError: if it is damaged.
         """
-        file = self.manifest["files"][part]
-        path = self.folder / file["name"]
+        name, entry = self._files[part]
+        path = self.folder / name
         if self.verify:
-            check_part(path, file)
+            check_part(path, entry)
         try:
             return pq.read_table(path).combine_chunks()
         except (pa.ArrowException, OSError) as error:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spiritlm_pl.runtime.checksums import checked
 from spiritlm_pl.runtime.flat_index import FlatIndex, IndexWriter, file_key, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter
 from spiritlm_pl.runtime.provenance import file_sha256
@@ -149,7 +150,7 @@ def _build(paths: list[Path], writer: IndexWriter) -> None:
     bounds = [0]
     for path in paths:
         try:
-            table = pq.read_table(path, columns=["id", "voiced"])
+            table = pq.read_table(checked(path), columns=["id", "voiced"])
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         names.append(table["id"].to_pylist())

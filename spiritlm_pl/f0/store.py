@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
 from spiritlm_pl.f0.contour_index import ContourIndex, StoredContour, f0_folder, readable
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
+from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, read_object, recorded, values_of
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
@@ -162,7 +163,8 @@ def _write_part(path: Path, found: Mapping[str, StoredContour], skipped: Sequenc
     columns = {name: [getattr(contour, name) for contour in found.values()] for name in ("f0", "voiced")}
     left_out = [asdict(item) | {"state": file_state(item.path)} for item in skipped]
     schema = SCHEMA.with_metadata({FINGERPRINT: key, LEFT_OUT: json.dumps(left_out).encode()})
-    path.with_name(INFO_FILE).unlink(missing_ok=True)  # it returns once all parts match the corpus
+    for name in (INFO_FILE, CHECKSUMS):  # they return once all parts match the corpus
+        path.with_name(name).unlink(missing_ok=True)
     with atomic_path(path) as temporary:
         table = pa.table({"id": list(found), **columns}, schema=schema)
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
@@ -175,9 +177,9 @@ def _skipped_in(path: Path) -> list[dict[str, Any]]:
 
 def _finished(path: Path, fingerprint: bytes) -> bool:
     try:
-        same = (pq.read_schema(path).metadata or {}).get(FINGERPRINT) == fingerprint
+        same = (pq.read_schema(checked(path)).metadata or {}).get(FINGERPRINT) == fingerprint
         return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return False
 
 
@@ -237,7 +239,8 @@ def extract_corpus(
         skipped=len(left_out),
         code_version=code_version(),
     )
-    with atomic_path(folder / INFO_FILE) as path:
+    names = [path.name for path in paths]
+    with recorded(folder, *names, INFO_FILE), atomic_path(folder / INFO_FILE) as path:
         path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
 
@@ -259,7 +262,7 @@ def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
 def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
     for path in sorted(folder.glob(f"{split}-*.parquet")):
         try:
-            table = pq.read_table(path).combine_chunks()
+            table = pq.read_table(checked(path)).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         for row in range(table.num_rows):
@@ -281,7 +284,9 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
         raise FileNotFoundError(
             f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
         )
-    return F0Info(**json.loads(path.read_text(encoding="utf-8")))
+    with values_of(path):
+        info = F0Info(**read_object(path))
+        return replace(info, speaker_means={name: float(mean) for name, mean in info.speaker_means.items()})
 
 
 def skipped_f0(corpus: str | Path, name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.interop.distributed import has_shards, read_rest, read_weights
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -66,6 +67,7 @@ def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise ValueError(f"{NOT_OURS}, but {path} does not exist")
+    check_archive(path)  # mapping does not
     with readable(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(loaded, dict) or "language_model" not in loaded:
@@ -79,6 +81,8 @@ def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{NOT_OURS}, but {path} holds no {TAG}/*model_states.pt")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
+    for file in sorted((path / TAG).glob("*.pt")):
+        check_archive(file)
     with readable(states[0]):
         loaded = torch.load(states[0], map_location="cpu", weights_only=False)  # from our own run; it holds classes
     if "language_model" not in loaded:

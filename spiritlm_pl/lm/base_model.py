@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import transformers
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -14,6 +15,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from spiritlm_pl.runtime.checksums import check_folder, checked
+
+CONFIG_NAME = "config.json"
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
 DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 
@@ -56,6 +60,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
             f"checkpoint must be a whole model, but {checkpoint!r} holds an adapter (LoRA); merge it with its base "
             "first: merge_and_unload() of peft, then save_pretrained()"
         )
+    checked(Path(checkpoint) / CONFIG_NAME)
     try:
         values, _ = PreTrainedConfig.get_config_dict(checkpoint)
     except (OSError, ValueError) as error:
@@ -63,7 +68,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     _check_known(values, checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         raise _unreadable(checkpoint) from error
     _check_text_model(config, checkpoint)
     return config
@@ -79,6 +84,7 @@ def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:
     Raises:
         ValueError: if the checkpoint lacks some of the weights.
     """
+    check_folder(checkpoint)
     loaded: Any = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, **options)
     network, found = loaded
     if found["missing_keys"]:

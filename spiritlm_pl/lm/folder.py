@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
@@ -20,12 +21,14 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.rotary_names import older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
+from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, recorded
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 SHARD_SIZE = "2GB"  # a shard is held in memory twice while it is written
+GENERATION_FILE = "generation_config.json"  # users may change it; nothing here reads it
 WEIGHT_FILES = ("model*.safetensors", "model*.safetensors.index.json", "pytorch_model*")
 LoadedLM: TypeAlias = tuple[PreTrainedModel, TextTokenizer, Vocabulary]
 
@@ -58,14 +61,16 @@ def save_lm(
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         if text_tokenizer is not None:
             text_tokenizer.save(new)
+        names = sorted(path.name for path in new.iterdir())
+        with recorded(new, *(name for name in names if name != GENERATION_FILE)):
+            pass  # all of them are there already
         folder.mkdir(exist_ok=True)
-        written = sorted(new.iterdir())
-        for path in written:
-            path.chmod(0o644)
-            path.replace(folder / path.name)
+        for name in (CHECKSUMS, *names):  # the checksums first, so that files of two models are not taken for one
+            (new / name).chmod(0o644)
+            (new / name).replace(folder / name)
     stale = WEIGHT_FILES if text_tokenizer is None else (*WEIGHT_FILES, *TOKENIZER_FILES)
     for old in {found for pattern in stale for found in folder.glob(pattern)}:
-        if old.name not in {path.name for path in written}:  # a weight file of an earlier model would be read instead
+        if old.name not in names:  # a weight file of an earlier model would be read instead
             old.unlink()
     return folder
 
@@ -131,6 +136,7 @@ def load_causal_lm(
             another value.
         ModuleNotFoundError: if `bits` are given and bitsandbytes is not installed.
     """
+    check_folder(folder)
     quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -140,6 +146,8 @@ def load_causal_lm(
         if error.errno is None:  # this is how transformers reports missing files
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
+    except (TypeError, StrictDataclassError) as error:
+        raise ValueError(f"configuration of {folder} must be one of its kind, but is not: {error}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spiritlm_pl.registry import check_trusted, load_path, path_of
+from spiritlm_pl.runtime.checksums import checked, read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -70,10 +71,11 @@ def save_network(folder: str | Path, network: nn.Module, stage: str, extra: dict
     folder = Path(folder)
     description = {"stage": stage, **describe_network(network), "code_version": code_version(), **(extra or {})}
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(folder / WEIGHTS_FILE) as path:
-        save_file(weights, path)
-    with atomic_path(folder / CONFIG_FILE) as path:
-        path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with recorded(folder, WEIGHTS_FILE, CONFIG_FILE):
+        with atomic_path(folder / WEIGHTS_FILE) as path:
+            save_file(weights, path)
+        with atomic_path(folder / CONFIG_FILE) as path:
+            path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -93,10 +95,7 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"checkpoint must hold a readable {CONFIG_FILE}, but {path} is damaged: {error}") from error
+    description = read_object(path)
     if description.get("stage") != stage:
         raise ValueError(
             f"checkpoint must be of stage {stage!r}, but {folder} is of stage {description.get('stage')!r} instead"
@@ -147,7 +146,7 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     network = build_network(description, Path(folder) / CONFIG_FILE)
     path = Path(folder) / WEIGHTS_FILE
     try:
-        weights = load_file(path)
+        weights = load_file(checked(path))
         network.load_state_dict(weights)
     except SafetensorError as error:
         raise ValueError(f"checkpoint must hold readable weights, but {path} is damaged: {error}") from error
@@ -159,7 +158,7 @@ def load_network(folder: str | Path, stage: str, device: str | torch.device = "c
     return network.to(device).eval()
 
 
-def build_network(description: Mapping[str, Any], where: object) -> nn.Module:
+def build_network(description: Mapping[str, Any], where: str | Path) -> nn.Module:
     """Build a network from its description, with random weights.
 
     Args:
@@ -169,6 +168,11 @@ def build_network(description: Mapping[str, Any], where: object) -> nn.Module:
     Raises:
         ValueError: if the class may not be loaded, or is not a network that is made from a dataclass.
     """
+    with values_of(Path(where)):
+        return _built(description, where)
+
+
+def _built(description: Mapping[str, Any], where: str | Path) -> nn.Module:
     class_path = todays_name(description["class_path"])
     check_trusted(class_path, where)
     network_class = load_path(class_path, f"class_path of {where}")

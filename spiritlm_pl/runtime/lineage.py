@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 NOTE_FILE = "tracking.json"
@@ -40,7 +41,7 @@ def write_note(
 def read_note(folder: str | Path) -> dict[str, Any] | None:
     """Read the note that `write_note` wrote; None where there is none."""
     path = Path(folder) / NOTE_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def ancestors(folders: Iterable[str | Path]) -> dict[str, dict[str, str | None]]:

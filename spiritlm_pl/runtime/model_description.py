@@ -1,9 +1,9 @@
 """The file `spiritlm.json` of a model folder: the meaning of the ids above those of text, without loading the model."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.runtime.checksums import read_object, values_of
 from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
@@ -21,12 +21,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(description, dict):
-            raise ValueError("it is no JSON object")
-    except ValueError as error:
-        raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error}") from error
+    description = read_object(path)
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description
@@ -39,11 +34,8 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
         ValueError: as by `read_description`, and if this version cannot read the vocabulary.
     """
     description = read_description(folder)
-    try:
+    with values_of(Path(folder) / DESCRIPTION_FILE):
         return Vocabulary.from_dict(description["vocabulary"])
-    except (KeyError, TypeError, ValueError) as error:
-        path = Path(folder) / DESCRIPTION_FILE
-        raise ValueError(f"{path} must hold a vocabulary as this version writes it, but does not: {error}") from error
 
 
 def stored_vocabulary(folder: str | Path) -> Vocabulary | None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
@@ -60,6 +61,7 @@ def build_api(session: Session) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=session.limits.max_bytes)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _unreadable)
     app.add_exception_handler(ValueError, _refused)
     app.add_exception_handler(Busy, _busy)
 
@@ -201,6 +203,14 @@ def _sentence(error: Any) -> str:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return _problem(422, _sentence(error.errors()[0]))
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """Answer to a body that is no text as to one that is no JSON."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return _problem(422, "body must be JSON in UTF-8, but is not")
+    return await http_exception_handler(request, error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from typing import Any
 
 import sentencepiece
 
+from spiritlm_pl.runtime.checksums import checked, read_object
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
 from spiritlm_pl.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ def _with_end_of_model(backend: Backend, folder: Path) -> Backend:
     A tokenizer's class may add an end token of its own, whose embedding the model has never been trained on.
     """
     path = folder / CONFIG_FILE
-    given = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    given = read_object(path).get("eos_token_id") if path.is_file() else None
     ends = [token for token in (given if isinstance(given, list) else [given]) if isinstance(token, int)]
     ends = [token for token in ends if 0 <= token < backend.vocab_size]
     if ends and backend.eos_id not in ends:
@@ -84,6 +85,8 @@ class TextTokenizer:
             ValueError: if the tokenizer is damaged, or cannot encode words with the space before them.
         """
         path = Path(path)
+        for name in TOKENIZER_FILES if path.is_dir() else ():
+            checked(path / name)
         model = path / MODEL_FILE if path.is_dir() else path
         others = path.is_dir() and any((path / name).is_file() for name in HUGGING_FACE_FILES)
         if model.is_file():

@@ -27,6 +27,7 @@ from spiritlm_pl.runtime.checkpoint import (
     read_config,
     save_network,
 )
+from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.streams import PITCH, PITCH_RATE, STYLE, STYLE_RATE, SpeechLayout
@@ -174,7 +175,7 @@ def _joined(chunks: list[Units]) -> Units:
 
 
 def _describe(folder: Path, f0: str, together: bool) -> None:
-    with atomic_path(folder / EXPRESSIVE_FILE) as path:
+    with recorded(folder, EXPRESSIVE_FILE), atomic_path(folder / EXPRESSIVE_FILE) as path:
         path.write_text(json.dumps({"f0": f0, **({"together": True} if together else {})}) + "\n", encoding="utf-8")
 
 
@@ -239,9 +240,11 @@ def load_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> Sp
         return found
     if not (folder / EXPRESSIVE_FILE).is_file():
         return PhoneticTokenizer.load(folder, device)
-    found = json.loads((folder / EXPRESSIVE_FILE).read_text(encoding="utf-8"))
+    described = read_object(folder / EXPRESSIVE_FILE)
     parts = folder, folder / PITCH, folder / STYLE
-    return _load(*parts, found["f0"], device, found.get("together", False)).eval()
+    with values_of(folder / EXPRESSIVE_FILE):
+        f0 = str(described["f0"])
+    return _load(*parts, f0, device, described.get("together", False)).eval()
 
 
 def speech_fingerprint(folder: str | Path) -> str:
@@ -266,6 +269,7 @@ def speech_fingerprint(folder: str | Path) -> str:
         return phonetic
     digest = hashlib.sha256((phonetic + tokenizer_fingerprint(folder / STYLE)).encode())
     digest.update((folder / EXPRESSIVE_FILE).read_bytes())
-    digest.update(json.dumps(json.loads((folder / PITCH / CONFIG_FILE).read_text(encoding="utf-8"))["config"]).encode())
+    with values_of(folder / PITCH / CONFIG_FILE):
+        digest.update(json.dumps(read_object(folder / PITCH / CONFIG_FILE)["config"]).encode())
     digest.update(file_sha256(folder / PITCH / WEIGHTS_FILE).encode())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, Units, exact_hop
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE as STAGE
+from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout
@@ -132,7 +133,7 @@ class PhoneticTokenizer(nn.Module):
             "shortest": self.shortest,
             "code_version": code_version(),
         }
-        with atomic_path(folder / CONFIG_FILE) as path:
+        with recorded(folder, CONFIG_FILE), atomic_path(folder / CONFIG_FILE) as path:
             path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return folder
 
@@ -149,13 +150,16 @@ class PhoneticTokenizer(nn.Module):
         """
         folder = Path(folder)
         description = _description(folder)
-        tokenizer = cls(
-            cast(FeatureExtractor, load_network(folder / EXTRACTOR, "features")),
-            cast(Quantizer, load_network(folder / QUANTIZER, "quantizer")),
-            chunk_seconds=description["chunk_seconds"],
-            fingerprint=tokenizer_fingerprint(folder),
-            shortest=description.get("shortest", 1),
-        )
+        extractor = cast(FeatureExtractor, load_network(folder / EXTRACTOR, "features"))
+        quantizer = cast(Quantizer, load_network(folder / QUANTIZER, "quantizer"))
+        with values_of(folder / CONFIG_FILE):
+            tokenizer = cls(
+                extractor,
+                quantizer,
+                chunk_seconds=description["chunk_seconds"],
+                fingerprint=tokenizer_fingerprint(folder),
+                shortest=description.get("shortest", 1),
+            )
         return tokenizer.to(device).eval()
 
 
@@ -166,18 +170,22 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
         ValueError: if the folder holds no tokenizer.
     """
     description = _description(Path(folder))
-    chunks = [description["chunk_seconds"], *([description["shortest"]] if description.get("shortest", 1) > 1 else [])]
+    with values_of(Path(folder) / CONFIG_FILE):
+        shortest = [description["shortest"]] if description.get("shortest", 1) > 1 else []
+        chunks = [description["chunk_seconds"], *shortest]
     digest = hashlib.sha256(" ".join(map(str, chunks)).encode())
     for part in (EXTRACTOR, QUANTIZER):
-        config = json.loads((Path(folder) / part / CONFIG_FILE).read_text(encoding="utf-8"))
-        digest.update(json.dumps([first_name(config["class_path"]), config["config"]], sort_keys=True).encode())
+        path = Path(folder) / part / CONFIG_FILE
+        config = read_object(path)
+        with values_of(path):
+            digest.update(json.dumps([first_name(config["class_path"]), config["config"]], sort_keys=True).encode())
         digest.update(file_sha256(Path(folder) / part / WEIGHTS_FILE).encode())
     return digest.hexdigest()
 
 
 def _description(folder: Path) -> dict[str, Any]:
     config = folder / CONFIG_FILE
-    description: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    description = read_object(config) if config.is_file() else {}
     if description.get("stage") != STAGE:
         hint = "; `spiritlm import-codec` makes one of a codec of transformers" if "model_type" in description else ""
         raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead{hint}")

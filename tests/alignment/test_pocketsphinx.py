@@ -20,7 +20,7 @@ from spiritlm_pl.corpora.manifest import (
     word_alignment,
 )
 from spiritlm_pl.corpora.synthetic.espeak import Voice
-from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line
+from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line, speak_stories
 from spiritlm_pl.corpora.word_times import AlignmentError
 
 TEXTS = {"a": "we found seven apples under the table", "b": "please open the zorbix now"}
@@ -112,3 +112,29 @@ def test_words_that_are_lost_are_named() -> None:
         check_words(found, ["we", "found", "it"])
     with pytest.raises(AlignmentError, match="word 1 must be 'you', but is 'we' instead"):
         check_words(found, ["you"])
+
+
+def test_times_do_not_depend_on_the_utterances_before(tmp_path: Path) -> None:
+    speak_stories(
+        tmp_path,
+        count=14,
+        seed=0,
+        voices=("en-us", "en-us+f2", "en-gb+m3"),
+        speed=220,
+        validation_fraction=0.1,
+        test_fraction=0.1,
+        num_jobs=1,
+    )
+    said = {cut.id: cut for cut in load_cuts(tmp_path, "train")}
+
+    def times(names: list[str]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name in names:
+            words = (said[name].supervisions[0].text or "").lower().replace(".", "").split()
+            try:
+                found[name] = PocketsphinxAligner(phones=False).align("", load_waveform(said[name]), words)
+            except AlignmentError as error:
+                found[name] = str(error)
+        return found
+
+    assert times([*said]) == times([*said][::-1])

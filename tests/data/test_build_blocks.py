@@ -20,6 +20,7 @@ from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.utterances import speech_of_words
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -272,6 +273,9 @@ def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:
     assert description["vocabulary"].pop("end_of_document") == 2
     assert description["vocabulary"].pop("begin_of_document") is None
     path.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="manifest.json must have SHA-256"):
+        read_manifest(path.parent)
+    (path.parent / CHECKSUMS).unlink()
     assert read_manifest(path.parent).vocabulary.end_of_document is None
 
 

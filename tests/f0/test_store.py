@@ -16,6 +16,7 @@ from spiritlm_pl.f0.contour_index import f0_folder
 from spiritlm_pl.f0.frames import num_frames
 from spiritlm_pl.f0.reader import StoredF0
 from spiritlm_pl.f0.store import extract_corpus, load_f0, read_f0_info
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 
 
 @pytest.fixture
@@ -150,6 +151,9 @@ def test_unfinished_and_damaged(corpus: Path) -> None:
     extract(corpus)
     path = f0_folder(corpus, "yin") / "train-00001.parquet"
     path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="train-00001.parquet must have SHA-256"):
+        load_f0(corpus, "yin", "train")
+    (path.parent / CHECKSUMS).unlink()  # as it was extracted before there were checksums
     with pytest.raises(ValueError, match="train-00001.parquet must be a readable part, but is damaged"):
         load_f0(corpus, "yin", "train")
 

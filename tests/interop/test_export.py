@@ -19,6 +19,7 @@ from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.interop.model_card import model_card
 from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import UNIT, Stream, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
@@ -117,6 +118,7 @@ def test_an_export_stops_where_documents_ended_whatever_the_base_model_ends_with
     for file in ("config.json", "generation_config.json"):
         values = json.loads((source / file).read_text())
         (source / file).write_text(json.dumps({**values, "eos_token_id": own}))
+    (source / CHECKSUMS).unlink()  # on purpose
     exported = export_lm(source, tmp_path / "out")
     for file in ("config.json", "generation_config.json"):
         assert json.loads((exported / file).read_text())["eos_token_id"] == expected

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
 from spiritlm_pl.lm.folder import load_causal_lm, load_lm, save_lm
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.model_description import read_vocabulary
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -55,7 +56,7 @@ def test_damaged_weights_are_named(tmp_path, tiny, vocabulary, tokenizer):
     folder = save_lm(tmp_path / "lm", build_network(tiny, vocabulary), vocabulary, tokenizer)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    with pytest.raises(ValueError, match=f"{folder} is damaged"):
+    with pytest.raises(ValueError, match=f"{weights} must have SHA-256 .* it is damaged"):
         load_lm(folder)
 
 
@@ -71,9 +72,9 @@ def test_other_folders_are_refused(tmp_path):
     ("content", "message"),
     [
         ('{"stage": "language', "spiritlm.json must be as this package wrote it, but is damaged"),
-        ("[]", "but is damaged: it is no JSON object"),
-        ('{"stage": "language_model"}', "must hold a vocabulary as this version writes it, but does not: 'vocabulary'"),
-        ('{"stage": "language_model", "vocabulary": {"num_colours": 3}}', "but does not: .*'num_colours'"),
+        ("[]", "but is damaged: it must hold a JSON object"),
+        ('{"stage": "language_model"}', "must be as this package wrote it, but is damaged: .*'vocabulary'"),
+        ('{"stage": "language_model", "vocabulary": {"num_colours": 3}}', "but is damaged: .*'num_colours'"),
     ],
 )
 def test_a_damaged_description_is_named(tmp_path, content, message):
@@ -193,6 +194,7 @@ def test_a_checkpoint_may_learn_ends_but_not_unlearn_them(tmp_path, tiny, vocabu
     description = json.loads((plain / "spiritlm.json").read_text())
     del description["vocabulary"]["end_of_document"], description["vocabulary"]["begin_of_document"]
     (plain / "spiritlm.json").write_text(json.dumps(description))  # as folders of before have it
+    (plain / CHECKSUMS).unlink()
     assert read_vocabulary(plain) == vocabulary
     with pytest.raises(ValueError, match="end_of_document must be a text token below 30, but is 30 instead"):
         Vocabulary(num_text=30, end_of_document=30)

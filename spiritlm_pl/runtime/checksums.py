@@ -1,0 +1,133 @@
+"""SHA-256 of the files of a folder that this package wrote, by which damage is noticed before a file is used.
+
+The file `SHA256SUMS` has the lines that `sha256sum --check` reads. What it does not list is not checked, as in folders
+of other tools and of earlier versions.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
+
+CHECKSUMS = "SHA256SUMS"
+LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
+
+
+def _read(folder: Path) -> dict[str, str]:
+    """Read the checksums of a folder by the names of its files; none where there is no such list.
+
+    Raises:
+        ValueError: if a line is no checksum.
+    """
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_bytes().decode("utf-8", errors="replace").splitlines(), start=1):
+        match = LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(f"{path} must have a checksum and a name in each line, but line {number} is {line[:80]!r}")
+        found[match["name"]] = match["digest"]
+    return found
+
+
+@contextmanager
+def recorded(folder: Path, *names: str) -> Iterator[None]:
+    """Record the checksums of files that are written within the context; those of other files of the folder stay.
+
+    If writing is interrupted, the files are not checked any more.
+
+    Args:
+        folder: folder of the files.
+        names: names of the files in the folder.
+    """
+    others = {name: digest for name, digest in _read(folder).items() if name not in names}
+    _write(folder, others)
+    yield
+    _write(folder, others | {name: file_sha256(folder / name) for name in names})
+
+
+def _write(folder: Path, digests: dict[str, str]) -> None:
+    if not digests:
+        (folder / CHECKSUMS).unlink(missing_ok=True)
+        return
+    with atomic_path(folder / CHECKSUMS) as path:
+        path.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
+
+
+def checked(path: Path) -> Path:
+    """Return the path of a file after comparing it with its checksum, if its folder lists one.
+
+    Raises:
+        FileNotFoundError: if the file is listed, but missing.
+        ValueError: if it has another checksum.
+    """
+    expected = _read(path.parent).get(path.name)
+    if expected is None:
+        return path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, but {CHECKSUMS} beside it lists it")
+    if (digest := file_sha256(path)) != expected:
+        raise ValueError(
+            f"{path} must have SHA-256 {expected[:16]}, but has {digest[:16]} instead: it is damaged; if it was "
+            f"changed on purpose, remove its line from {CHECKSUMS} beside it"
+        )
+    return path
+
+
+def check_folder(folder: str | Path) -> None:
+    """Compare all listed files of a folder with their checksums; folders without a list and hub names are not checked.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file has another checksum.
+    """
+    for name in _read(Path(folder)):
+        checked(Path(folder) / name)
+
+
+def check_archive(path: Path) -> None:
+    """Compare the parts of a checkpoint of torch, which is a zip archive, with the checksums in it.
+
+    Raises:
+        ValueError: if it is damaged, or no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {error}") from error
+    if damaged is not None:
+        raise ValueError(f"checkpoint must be whole, but {damaged} in {path} is damaged")
+
+
+@contextmanager
+def values_of(path: Path) -> Iterator[None]:
+    """Turn errors over the values that a file holds into a ValueError that names the file."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if str(path) in str(error) or getattr(error, "errno", None) is not None:
+            raise
+        raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error!r}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file, after comparing the file with its checksum.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, or holds something else.
+    """
+    with values_of(path):
+        found = json.loads(checked(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"it must hold a JSON object, but holds {str(found)[:40]!r} instead")
+    return found

@@ -1,0 +1,104 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
+from spiritlm_pl.runtime.checksums import (
+    CHECKSUMS,
+    check_archive,
+    check_folder,
+    checked,
+    read_object,
+    recorded,
+    values_of,
+)
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
+
+
+def flip(path: Path, place: int = -1) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_network(tmp_path / "clusters", KMeans(KMeansConfig(num_units=4, feature_dim=3)), "quantizer")
+
+
+def test_other_tools_can_check_it(folder: Path) -> None:
+    subprocess.run(["sha256sum", "--check", "--strict", CHECKSUMS], cwd=folder, check=True)
+    load_network(folder, "quantizer")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
+def test_one_bit_is_noticed(folder: Path, name: str) -> None:
+    flip(folder / name)
+    with pytest.raises(ValueError, match=rf"{name} must have SHA-256 .* remove its line from {CHECKSUMS}"):
+        load_network(folder, "quantizer")
+    with pytest.raises(ValueError, match=f"{name} must have SHA-256"):
+        check_folder(folder)
+
+
+def test_changed_on_purpose(folder: Path) -> None:
+    description = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps(description | {"note": "mine"}))
+    lines = (folder / CHECKSUMS).read_text().splitlines()
+    (folder / CHECKSUMS).write_text("\n".join(line for line in lines if CONFIG_FILE not in line))
+    load_network(folder, "quantizer")
+    (folder / CHECKSUMS).unlink()
+    load_network(folder, "quantizer")
+
+
+def test_a_missing_file_and_a_damaged_list_are_named(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{WEIGHTS_FILE} is missing, but {CHECKSUMS}"):
+        load_network(folder, "quantizer")
+    (folder / CHECKSUMS).write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=f"{CHECKSUMS} must have a checksum and a name in each line, but line 1 is"):
+        load_network(folder, "quantizer")
+
+
+def test_an_interrupted_write_leaves_nothing_to_mistake(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with recorded(tmp_path, name):
+            (tmp_path / name).write_text("1")
+    with pytest.raises(KeyboardInterrupt), recorded(tmp_path, "a"):
+        (tmp_path / "a").write_text("2")
+        raise KeyboardInterrupt
+    assert checked(tmp_path / "a").read_text() == "2"  # its old checksum is gone
+    flip(tmp_path / "b")
+    with pytest.raises(ValueError, match="b must have SHA-256"):
+        checked(tmp_path / "b")
+    check_folder("a name on the hub")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "", "\udcff", '{"a": 1'])
+def test_what_is_no_object_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=f"{path} must be as this package wrote it, but is damaged"):
+        read_object(path)
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("b"), OSError("of pyarrow"), RuntimeError("of torch")])
+def test_wrong_values_are_of_the_file(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path} must be as"), values_of(tmp_path):
+        raise error
+
+
+def test_archives_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"weights": torch.arange(1000)}, path)
+    check_archive(path)
+    for damaged in (path.read_bytes()[:-30], b""):
+        (tmp_path / "cut.ckpt").write_bytes(damaged)
+        with pytest.raises(ValueError, match="but .*cut.ckpt cannot be read"):
+            check_archive(tmp_path / "cut.ckpt")
+    data = path.read_bytes()
+    flip(path, data.index(torch.arange(1000).numpy().tobytes()[:64]) + 30)
+    with pytest.raises(ValueError, match=r"but .*data/0 in .*last.ckpt is damaged"):
+        check_archive(path)
