@@ -41,7 +41,7 @@ from spiritlm_pl.data.text_streams import described, hashes, open_sources
 from spiritlm_pl.data.workplace import Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
-from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.storage.places import local_place, place
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
@@ -86,6 +86,7 @@ def build_blocks(
         raise ValueError(f"text_validation must be in [0, 1), but is {text_validation} instead")
     if block_tokens < 1:
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
+    local_place(out, "out")
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
@@ -211,7 +212,7 @@ def _sources(
         left_out, changed = (_counted(records, folder, key) for key in ("skipped", "changed"))
         found["text_options"] = described(source, left_out, changed)
     if folder in STREAM_KINDS:  # not a source of texts with a name
-        found["units"] = {str(corpus.folder): file_sha256(corpus.folder / MANIFEST) for corpus in corpora}
+        found["units"] = {str(corpus.folder): corpus.manifest_sha256 for corpus in corpora}
     if folder != "text" and source is None:
         found["seconds"] = stream.seconds
     return found
@@ -251,7 +252,9 @@ def _stream_names(folder: Path) -> list[str]:
 def _corpora(units: Sequence[str], split: str) -> list[UnitCorpus]:
     """Open the corpora that have this split; each must have a training split."""
     return [
-        UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
+        UnitCorpus(folder, split)
+        for folder in map(place, units)
+        if split == "train" or (folder / split / MANIFEST).is_file()
     ]
 
 

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
 from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus
-from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.storage.places import Place, place
 
 FORMAT = 1  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 20, 1 << 26  # bytes of input
@@ -70,17 +69,17 @@ def identity_of(settings: BuildSettings, tasks: Sequence[Task], fingerprint: str
     """
     digest = sha256(json.dumps([FORMAT, fingerprint, others, settings.vocabulary.to_dict()]).encode())
     digest.update(repr((settings.splits, settings.transcripts, settings.text_validation, settings.seed)).encode())
-    corpora: dict[Path, str] = {}
+    corpora: dict[Place, str] = {}
     for task in tasks:
         for one in task.inputs:
             digest.update(f"{task.number} {one.number} {one.size}".encode())
             if isinstance(one, UnitPart):
-                path = Path(one.folder) / one.split / MANIFEST
-                corpora[path] = corpora.get(path) or file_sha256(path)
+                path = place(one.folder) / one.split / MANIFEST
+                corpora[path] = corpora.get(path) or sha256(path.read_bytes()).hexdigest()
                 digest.update(f"{corpora[path]} {one.split} {one.part}".encode())
             else:
                 file = one.piece.file
                 changed = file.path.stat().st_mtime_ns
-                place = (one.stream, one.options, one.piece.begin, one.piece.end)
-                digest.update(f"{file.name} {file.size} {changed} {place!r}".encode())
+                where = (one.stream, one.options, one.piece.begin, one.piece.end)
+                digest.update(f"{file.name} {file.size} {changed} {where!r}".encode())
     return digest.hexdigest()

@@ -191,6 +191,7 @@ class _Collector:
 def _of_part(part: UnitPart, settings: BuildSettings) -> Made:
     corpus = _corpus(part.folder, part.split)
     maker = _maker(settings.text_tokenizer, settings.vocabulary, settings.transcripts)
+    corpus.fetch_ahead(part.part)
     for kind, (table, seconds) in maker.documents(corpus.table(part.part), corpus.layout).items():
         yield (part.split, kind), table, seconds
 

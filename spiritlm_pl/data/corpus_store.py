@@ -15,8 +15,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.streams import SpeechLayout, differences, plural
 
 MANIFEST = "manifest.json"
@@ -241,21 +243,24 @@ class UnitCorpus(Sequence[UnitUtterance]):
     """One split of a tokenised corpus, as a sequence of utterances. Parts are opened when needed, and a few are kept.
 
     Args:
-        folder: folder of the tokenised corpus.
+        folder: folder of the tokenised corpus, on a disk or in object storage.
         split: name of the split: "train", "validation" or "test".
-        verify: whether to compare size and checksum of every part with the manifest when it is opened.
+        verify: whether to compare size and checksum of every part with the manifest when it is opened; those of object
+            storage are always compared.
 
     Raises:
         FileNotFoundError: if the folder has no finished split of that name.
     """
 
-    def __init__(self, folder: str | Path, split: str = "train", verify: bool = True) -> None:
+    def __init__(self, folder: str | Place, split: str = "train", verify: bool = True) -> None:
         """Read the manifest."""
-        self.folder = Path(folder) / split
+        self.folder = place(folder) / split
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
-        self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        self.manifest: dict[str, Any] = json.loads(data)
+        self.manifest_sha256 = sha256(data).hexdigest()
         self.verify = verify
         rows = [file["rows"] for file in self.manifest["files"]]
         self._ends = np.cumsum([0, *rows])
@@ -294,6 +299,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
     def __iter__(self) -> Iterator[UnitUtterance]:
         """Yield all utterances, part by part."""
         for part in range(len(self.manifest["files"])):
+            self.fetch_ahead(part)
             table = self.table(part)
             for row in range(table.num_rows):
                 yield _utterance(table, row, self.layout)
@@ -307,7 +313,14 @@ class UnitCorpus(Sequence[UnitUtterance]):
         return UnitIndex(self)
 
     def _table_ids(self, part: int) -> list[Any]:
+        self.fetch_ahead(part)
         return list(self.table(part)["id"].to_pylist())
+
+    def fetch_ahead(self, part: int) -> None:
+        """Fetch the parts after one in the background, if they are in object storage."""
+        if not isinstance(self.folder, Path):
+            files = self.manifest["files"][part + 1 : part + 1 + self.folder.store.num_ahead]
+            self.folder.store.want([(self.folder / one["name"]).content(one["bytes"], one["sha256"]) for one in files])
 
     def table(self, part: int) -> pa.Table:
         """Return the rows of a part.
@@ -318,12 +331,19 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """
         file = self.manifest["files"][part]
         path = self.folder / file["name"]
+        if not isinstance(path, Path):
+            with path.open_checked(file["bytes"], file["sha256"]) as stream:
+                return _rows(path, stream)
         if self.verify:
             check_part(path, file)
-        try:
-            return pq.read_table(path).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+        return _rows(path, path)
+
+
+def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
+    try:
+        return pq.read_table(source).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 
 
 def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
+from spiritlm_pl.storage.places import place
 
 NOTE_FILE = "tracking.json"
 
@@ -39,7 +40,7 @@ def write_note(
 
 def read_note(folder: str | Path) -> dict[str, Any] | None:
     """Read the note that `write_note` wrote; None where there is none."""
-    path = Path(folder) / NOTE_FILE
+    path = place(folder) / NOTE_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
