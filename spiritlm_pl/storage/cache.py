@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 PART = ".part"
 FULL_PATIENCE = 60.0  # seconds for which a cache is waited for that is full of files in use
-POLL = 0.2  # seconds
+POLL = 0.05  # seconds between two looks at what other processes do
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,10 @@ class ObjectCache:
         part = path.with_name(path.name + PART)
         part.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-            if not _lock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, self.folder):
-                return
+            while not _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB, self.folder):
+                if not wait or not _is(file, part):
+                    return
+                time.sleep(POLL)  # a lock that is waited for would be that of the whole file, which readers keep
             if not _is(file, part):  # another one has fetched it, or given up
                 return
             try:
@@ -144,7 +146,7 @@ class ObjectCache:
                 return False
             if time.monotonic() > until:
                 raise ValueError(
-                    f"gigabytes of the storage cache {self.folder} must have room for all files in use at one time, and for "
+                    f"gigabytes of the storage cache {self.folder} must have room for all files in use, and for "
                     f"{content.url} of {_gigabytes(content.bytes)}, but are {_gigabytes(self.max_bytes)}"
                 )
             time.sleep(POLL)
