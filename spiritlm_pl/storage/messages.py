@@ -14,8 +14,10 @@ def missing_package(url: str, error: ImportError) -> ModuleNotFoundError:
     package, extra = EXTRAS.get(protocol_of(url), (None, None))
     if package is None:
         return ModuleNotFoundError(f"{url} cannot be read: {error}")
-    text = f'{url} needs {package}, which is not installed: pip install "spiritlm-pl[{extra}]"'
-    return ModuleNotFoundError(text)
+    reason = reason_of(error.__cause__ or error)  # which may be another package that it needs
+    return ModuleNotFoundError(
+        f'{url} needs {package}, which cannot be imported ({reason}): pip install "spiritlm-pl[{extra}]"'
+    )
 
 
 def unknown_protocol(url: str) -> ValueError:

@@ -268,7 +268,7 @@ def test_other_addresses_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch
         place("s4://bucket/x")
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(ModuleNotFoundError, match=r's3://b/x needs s3fs, .*: pip install "spiritlm-pl\[s3\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r's3://b/x needs s3fs, which .*: pip install "spiritlm-pl\[s3\]"'):
         place("s3://b/x")
 
 
