@@ -6,7 +6,6 @@ continues exactly. `spiritlm_pl.data.loading`, `.mixture`, `.stream`, `.packing`
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
@@ -20,6 +19,8 @@ from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoa
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE
+from spiritlm_pl.storage.places import Place, place
+from spiritlm_pl.storage.settings import StorageSettings
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -32,7 +33,8 @@ class StreamConfig:
     """Settings of one data stream of the mixture.
 
     Args:
-        folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`.
+        folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`; or its address in object
+            storage, such as s3://bucket/blocks.
         weight: share of the tokens, on any positive scale.
         kind: kind of the documents: text, speech or aligned; None takes the stream's name.
         source: name of the text source whose documents these are, where `spiritlm build-blocks` was given several;
@@ -64,6 +66,7 @@ class InterleavedDataModule(LightningDataModule):
         seed: int = 0,
         vocabulary: Vocabulary | None = None,
         val_rows: int | None = 256,
+        storage: StorageSettings = StorageSettings(),  # noqa: B008 (frozen)
     ) -> None:
         """Store the settings; files are read in `setup`.
 
@@ -77,6 +80,7 @@ class InterleavedDataModule(LightningDataModule):
             seed: seed for the order of documents and for all interleaving.
             vocabulary: vocabulary with which the blocks must have been built; None accepts any.
             val_rows: number of rows of each data stream to validate on, from the first on; None for all rows.
+            storage: settings for blocks in object storage: cache, its size, and how many blocks are fetched ahead.
         """
         super().__init__()
         if not streams:
@@ -87,6 +91,8 @@ class InterleavedDataModule(LightningDataModule):
         self.row_length, self.batch_size, self.num_workers, self.seed = (row_length, batch_size, num_workers, seed)
         self.interleaving, self.loss_on = interleaving, loss_on
         self.expected_vocabulary, self.val_rows = vocabulary, val_rows
+        self.storage = storage
+        self._roots: dict[str, Place] = {}
         self._mixture: Mixture | None = None
 
     @property
@@ -222,9 +228,11 @@ class InterleavedDataModule(LightningDataModule):
     def _split_streams(self, split: str) -> list[str]:
         return [name for name in self.streams if (self._folder(name, split) / MANIFEST).is_file()]
 
-    def _folder(self, name: str, split: str) -> Path:
+    def _folder(self, name: str, split: str) -> Place:
         stream = self.streams[name]
-        return Path(stream.folder) / split / stream_folder(self._kind(name), stream.source)
+        if stream.folder not in self._roots:  # one connection for each
+            self._roots[stream.folder] = place(stream.folder, self.storage)
+        return self._roots[stream.folder] / split / stream_folder(self._kind(name), stream.source)
 
     def _kind(self, name: str) -> str:
         kind = self.streams[name].kind or name

@@ -1,6 +1,7 @@
 """The `spiritlm` command: hands a subcommand to the function that does it, and prints user errors in one line."""
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -44,6 +45,9 @@ NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes 
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
+IN_WORKER = re.compile(
+    r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback"
+)  # the beginning of torch's text
 
 
 def commands() -> dict[str, tuple[str, str]]:
@@ -175,8 +179,13 @@ def run(arguments: list[str]) -> None:
 
 
 def told(error: Exception) -> str:
-    """Return what the user reads of an error; of a parser's long text about all types that it tried, the reasons."""
+    """Return what the user reads of an error; of a parser's long text about all types that it tried, the reasons.
+
+    Of an error in a worker process, for which torch makes a text with the whole traceback, it is the error's own text.
+    """
     text = installation_advice(error) if isinstance(error, ModuleNotFoundError) else str(error)
+    if IN_WORKER.match(text):
+        return text.strip().splitlines()[-1].partition(": ")[2]
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
         return text
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]

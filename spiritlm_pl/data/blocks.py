@@ -2,7 +2,7 @@
 
 The manifest names every block with its size and SHA-256, the vocabulary, and the sources of the tokens. A block is
 checked when it is opened, so that a truncated, changed or missing one raises an error that names it. Files get their
-names only when they are complete, the manifest last.
+names only when they are complete, the manifest last. The folder may be in object storage: see `spiritlm_pl.storage`.
 """
 
 import json
@@ -10,15 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
-from spiritlm_pl.runtime.checksums import checked, recorded
+from spiritlm_pl.runtime.checksums import checked_bytes, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
@@ -174,19 +175,19 @@ def write_manifest(
     return read_manifest(folder)
 
 
-def read_manifest(folder: str | Path) -> Manifest:
-    """Read the manifest of a folder of blocks.
+def read_manifest(folder: str | Place) -> Manifest:
+    """Read the manifest of a folder of blocks, on a disk or in object storage.
 
     Raises:
         FileNotFoundError: if the folder has no manifest.
         ValueError: if the manifest cannot be read.
     """
-    path = Path(folder) / MANIFEST
+    path = place(folder) / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
             f"blocks must be a folder with {MANIFEST} (made by spiritlm build-blocks), but {folder} has none"
         )
-    data = checked(path).read_bytes()
+    data = checked_bytes(path)
     try:
         description = json.loads(data)
         if description["format"] != FORMAT:
@@ -204,14 +205,17 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
 
 
-def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
-    """Check a block's size and checksum and map it into memory.
+def open_block(folder: str | Place, entry: BlockEntry) -> Documents:
+    """Check a block's size and checksum and map it into memory; one in object storage is fetched first.
 
     Raises:
         FileNotFoundError: if the block is missing.
         ValueError: if its size, checksum or format is not that of the manifest.
     """
-    path = Path(folder) / entry.file
+    path = place(folder) / entry.file
+    if not isinstance(path, Path):
+        with path.open_checked(entry.bytes, entry.sha256) as file:
+            return _documents(path, file)
     if not path.is_file():
         raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
     size = path.stat().st_size
@@ -222,17 +226,28 @@ def open_block(folder: str | Path, entry: BlockEntry) -> Documents:
         raise ValueError(
             f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
         )
+    return _documents(path, path)
+
+
+def _documents(path: Place, source: Path | BinaryIO) -> Documents:
     try:
-        return Documents(**mapped(path))
+        return Documents(**mapped(source))
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"block {path} must be a safetensors file of {', '.join(ARRAYS)}: {error}") from None
 
 
-def mapped(path: Path, names: Sequence[str] = ARRAYS) -> dict[str, Any]:
-    """Map arrays of a safetensors file, given by their names, into memory, read-only."""
-    with safe_open(path, framework="numpy"):  # opening checks the header
+def mapped(source: Path | BinaryIO, names: Sequence[str] = ARRAYS) -> dict[str, Any]:
+    """Map arrays of a safetensors file, by its path or open, into memory, read-only.
+
+    A lock that is held on an open file holds as long as the arrays, since a map keeps the open file.
+
+    Args:
+        source: path of the file, or the file.
+        names: names of the arrays.
+    """
+    with safe_open(source if isinstance(source, Path) else source.name, framework="numpy"):  # checks the header
         pass
-    memory = np.memmap(path, dtype=np.uint8, mode="r")
+    memory = np.memmap(source, dtype=np.uint8, mode="r")
     header_bytes = int(memory[:8].view(np.uint64)[0])
     header = json.loads(memory[8 : 8 + header_bytes].tobytes())
     arrays = {}

@@ -32,6 +32,7 @@ from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.data.workplace import Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
+from spiritlm_pl.storage.places import local_place, place
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
@@ -76,6 +77,7 @@ def build_blocks(
         raise ValueError(f"text_validation must be in [0, 1), but is {text_validation} instead")
     if block_tokens < 1:
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
+    local_place(out, "out")
     tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = {split: _corpora(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
@@ -144,7 +146,9 @@ def build_blocks(
 def _corpora(units: Sequence[str], split: str) -> list[UnitCorpus]:
     """Open the corpora that have this split; each must have a training split."""
     return [
-        UnitCorpus(folder, split) for folder in units if split == "train" or (Path(folder) / split / MANIFEST).is_file()
+        UnitCorpus(folder, split)
+        for folder in map(place, units)
+        if split == "train" or (folder / split / MANIFEST).is_file()
     ]
 
 

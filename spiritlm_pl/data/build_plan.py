@@ -4,14 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
-from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus
-from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.data.corpus_store import UnitCorpus
 
 FORMAT = 2  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input
@@ -49,7 +47,8 @@ def plan_build(
         others: further settings that the results depend on, as JSON values.
     """
     tasks = tuple(_tasks(corpora, texts))
-    return BuildPlan(tasks, _identity(settings, tasks, fingerprint, others))
+    manifests = [[split, corpus.manifest_sha256] for split, members in corpora.items() for corpus in members]
+    return BuildPlan(tasks, _identity(settings, tasks, [FORMAT, fingerprint, others, manifests]))
 
 
 def _tasks(
@@ -75,12 +74,13 @@ def _inputs(
     corpora: Mapping[str, Sequence[UnitCorpus]], texts: Mapping[str | None, TextSource], piece_bytes: int
 ) -> Iterator[Input]:
     number = 0
-    places: dict[Path, int] = {}
+    numbers: dict[str, int] = {}
     for split, members in corpora.items():
         for corpus in members:
-            place = places.setdefault(corpus.folder.parent, len(places))
+            folder = str(corpus.folder.parent)
+            own = numbers.setdefault(folder, len(numbers))
             for part, file in enumerate(corpus.manifest["files"]):
-                yield UnitPart(number, file["bytes"], str(corpus.folder.parent), split, part, place)
+                yield UnitPart(number, file["bytes"], folder, split, part, own)
                 number += 1
     for name, source in texts.items():
         for piece in source.pieces(piece_bytes):
@@ -89,20 +89,17 @@ def _inputs(
             number += 1
 
 
-def _identity(settings: BuildSettings, tasks: Sequence[Task], fingerprint: str, others: Mapping[str, Any]) -> str:
-    digest = sha256(json.dumps([FORMAT, fingerprint, others, settings.vocabulary.to_dict()]).encode())
+def _identity(settings: BuildSettings, tasks: Sequence[Task], others: Sequence[Any]) -> str:
+    digest = sha256(json.dumps([*others, settings.vocabulary.to_dict()]).encode())
     digest.update(repr((settings.splits, settings.transcripts, settings.text_validation, settings.seed)).encode())
-    corpora: dict[Path, str] = {}
     for task in tasks:
         for one in task.inputs:
             digest.update(f"{task.number} {one.number} {one.size}".encode())
             if isinstance(one, UnitPart):
-                path = Path(one.folder) / one.split / MANIFEST
-                corpora[path] = corpora.get(path) or file_sha256(path)
-                digest.update(f"{corpora[path]} {one.split} {one.part}".encode())
+                digest.update(f"{one.corpus} {one.split} {one.part}".encode())
             else:
                 file = one.piece.file
                 changed = file.path.stat().st_mtime_ns
-                place = (one.stream, one.options, one.piece.begin, one.piece.end)
-                digest.update(f"{file.name} {file.size} {changed} {place!r}".encode())
+                where = (one.stream, one.options, one.piece.begin, one.piece.end)
+                digest.update(f"{file.name} {file.size} {changed} {where!r}".encode())
     return digest.hexdigest()

@@ -7,9 +7,8 @@ from typing import Any
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
-from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, stream_folder
+from spiritlm_pl.data.blocks import STREAM_KINDS, stream_folder
 from spiritlm_pl.data.corpus_store import UnitCorpus
-from spiritlm_pl.runtime.provenance import file_sha256
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def built_streams(
         split, _, folder = name.partition("/")
         sources = dict(described.get(folder, {"text": {}}))
         if folder in STREAM_KINDS:  # not a source of texts with a name
-            sources["units"] = {str(one.folder): file_sha256(one.folder / MANIFEST) for one in corpora[split]}
+            sources["units"] = {str(one.folder): one.manifest_sha256 for one in corpora[split]}
         if folder != "text" and folder not in described:
             sources["seconds"] = sum(record["seconds"].get(name, 0.0) for record in records)
         files, tokens = tuple(run["file"] for run in runs[name]), sum(run["tokens"] for run in runs[name])

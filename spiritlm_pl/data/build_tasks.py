@@ -168,6 +168,7 @@ class TaskReader(OpensForItself):
 
     def _of_part(self, part: UnitPart) -> Made:
         corpus = self._corpus(part.folder, part.split)
+        corpus.fetch_ahead(part.part)
         made = self._maker.documents(corpus.table(part.part), corpus.layout, part.corpus)
         for kind, (table, seconds) in made.items():
             yield (part.split, kind), table, seconds

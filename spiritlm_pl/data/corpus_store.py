@@ -15,16 +15,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import checked_bytes, json_object, read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
+from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.streams import SpeechLayout, differences, plural
 
 MANIFEST = "manifest.json"
@@ -257,9 +259,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
     """One split of a tokenised corpus, as a sequence of utterances. Parts are opened when needed, and a few are kept.
 
     Args:
-        folder: folder of the tokenised corpus.
+        folder: folder of the tokenised corpus, on a disk or in object storage.
         split: name of the split: "train", "validation" or "test".
-        verify: whether to compare size and checksum of every part with the manifest when it is opened.
+        verify: whether to compare size and checksum of every part with the manifest when it is opened; those of object
+            storage are always compared.
 
     Attributes:
         layout: streams of the tokenizer, with their sizes and rates.
@@ -269,13 +272,14 @@ class UnitCorpus(Sequence[UnitUtterance]):
         ValueError: if the manifest is damaged.
     """
 
-    def __init__(self, folder: str | Path, split: str = "train", verify: bool = True) -> None:
+    def __init__(self, folder: str | Place, split: str = "train", verify: bool = True) -> None:
         """Read the manifest."""
-        self.folder = Path(folder) / split
+        self.folder = place(folder) / split
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
-        self.manifest = read_object(path)
+        data = checked_bytes(path)
+        self.manifest, self.manifest_sha256 = json_object(data, path), sha256(data).hexdigest()
         self.verify = verify
         with values_of(path):
             self.layout = SpeechLayout.from_dict(self.manifest)
@@ -316,13 +320,24 @@ class UnitCorpus(Sequence[UnitUtterance]):
     def __iter__(self) -> Iterator[UnitUtterance]:
         """Yield all utterances, part by part."""
         for part in range(len(self.manifest["files"])):
+            self.fetch_ahead(part)
             table = self.table(part)
             for row in range(table.num_rows):
                 yield _utterance(table, row, self.layout)
 
     def ids(self) -> list[str]:
         """Return the ids in the order of the utterances."""
-        return [str(name) for part in range(len(self.manifest["files"])) for name in self.table(part)["id"].to_pylist()]
+        found: list[str] = []
+        for part in range(len(self.manifest["files"])):
+            self.fetch_ahead(part)
+            found += self.table(part)["id"].to_pylist()
+        return found
+
+    def fetch_ahead(self, part: int) -> None:
+        """Fetch the parts after one in the background, if they are in object storage."""
+        if not isinstance(self.folder, Path):
+            files = self.manifest["files"][part + 1 : part + 1 + self.folder.store.num_ahead]
+            self.folder.store.want([(self.folder / one["name"]).content(one["bytes"], one["sha256"]) for one in files])
 
     def table(self, part: int) -> pa.Table:
         """Return the rows of a part.
@@ -333,12 +348,19 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """
         name, entry = self._files[part]
         path = self.folder / name
+        if not isinstance(path, Path):
+            with path.open_checked(entry["bytes"], entry["sha256"]) as stream:
+                return _rows(path, stream)
         if self.verify:
             check_part(path, entry)
-        try:
-            return pq.read_table(path).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+        return _rows(path, path)
+
+
+def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
+    try:
+        return pq.read_table(source).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 
 
 def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:

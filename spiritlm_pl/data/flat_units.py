@@ -9,14 +9,14 @@ Shapes: N utterances, R runs of equal units, T frames, K codebooks, F codes of a
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts
-from spiritlm_pl.data.corpus_store import MANIFEST, UnitCorpus, UnitUtterance, check_size, common_layout
+from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, check_size, common_layout
 from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
 from spiritlm_pl.streams import SpeechLayout, plural
@@ -32,8 +32,8 @@ class _OneCorpus:
     def __init__(self, corpus: UnitCorpus) -> None:
         """Open the index, which is made first where it is missing or stale."""
         _check_sizes(corpus)
-        manifest = sha256((corpus.folder / MANIFEST).read_bytes()).hexdigest()
-        index = open_index(corpus.folder, "units", f"units {FORMAT} {manifest}", partial(_build, corpus))
+        state = f"units {FORMAT} {corpus.manifest_sha256}"
+        index = open_index(corpus.folder, "units", state, partial(_build, corpus))
         self.layout, self._index, arrays = corpus.layout, index, index.arrays
         self.num_frames = arrays["num_frames"]
         self.corpora = arrays["corpora"]
@@ -71,8 +71,9 @@ class _OneCorpus:
 
 def _check_sizes(corpus: UnitCorpus) -> None:
     """Check that all parts are there; the contents of each are checked when the index is made."""
-    for file in corpus.manifest["files"] if corpus.verify else ():
-        check_size(corpus.folder / file["name"], file)
+    if isinstance(corpus.folder, Path) and corpus.verify:
+        for file in corpus.manifest["files"]:
+            check_size(corpus.folder / file["name"], file)
 
 
 def _by_codebook(codes: npt.NDArray[Any], num_codebooks: int) -> npt.NDArray[Any]:
@@ -89,6 +90,7 @@ def _build(corpus: UnitCorpus, writer: IndexWriter) -> None:
     writer.append(RECORDS, b"")
     writer.append("record_bounds", np.zeros(1, np.int64))
     for part in range(len(corpus.manifest["files"])):
+        corpus.fetch_ahead(part)
         table = corpus.table(part)
         if not table.num_rows:
             continue

@@ -20,6 +20,7 @@ from spiritlm_pl.data.documents import Documents, Integers, bounds
 from spiritlm_pl.data.interleave import NO_MARKER, Interleaving, Pieces, visit
 from spiritlm_pl.data.packing import PackedBlock, Rows, rows_needed, shortest_row
 from spiritlm_pl.data.rng import derive, derive_many, name_key
+from spiritlm_pl.storage.places import Place, place
 
 RANDOM_LENGTH = ("interleaved", "none")
 TRIALS = 8  # visits from which the number of rows of a block is estimated
@@ -34,12 +35,12 @@ class TokenStream:
     """Rows of one folder of blocks, in an order that depends on the seed alone."""
 
     def __init__(
-        self, folder: str | Path, row_length: int, seed: int, interleaving: Interleaving, name: str = ""
+        self, folder: str | Place, row_length: int, seed: int, interleaving: Interleaving, name: str = ""
     ) -> None:
         """Read the manifest; blocks are opened when they are needed.
 
         Args:
-            folder: folder of the blocks of one stream.
+            folder: folder of the blocks of one stream, on a disk or in object storage.
             row_length: number of tokens in a row, T.
             seed: seed of the run.
             interleaving: how aligned documents become sequences; documents of text or speech alone ignore it.
@@ -49,8 +50,8 @@ class TokenStream:
             FileNotFoundError: if the folder has no blocks.
             ValueError: if the row length, the blocks or the mode do not fit together.
         """
-        self.folder = Path(folder)
-        self.manifest: Manifest = read_manifest(folder)
+        self.folder = place(folder)
+        self.manifest: Manifest = read_manifest(self.folder)
         if not self.manifest.blocks:
             raise ValueError(f"blocks must hold documents, but {folder} has none")
         self.row_length = row_length
@@ -68,6 +69,7 @@ class TokenStream:
         self.dtype = token_dtype(self.vocabulary)
         self.key = derive(derive(0, seed), name_key(name))
         self._order: tuple[int, Integers, Integers] | None = None
+        self._wanted: tuple[int, int] | None = None
         self._opened: OrderedDict[int, Documents] = OrderedDict()
         self._packed: OrderedDict[tuple[int, int], PackedBlock] = OrderedDict()
 
@@ -111,20 +113,36 @@ class TokenStream:
         while first < end:
             epoch, row = divmod(first, self.rows_per_epoch)
             order, starts = self._epoch(epoch)
-            place = int(np.searchsorted(starts, row, side="right")) - 1
-            begin = row - int(starts[place])
-            stop = min(begin + end - first, int(starts[place + 1] - starts[place]))
-            parts.append(self._visit(epoch, int(order[place])).rows(begin, stop))
+            turn = int(np.searchsorted(starts, row, side="right")) - 1
+            begin = row - int(starts[turn])
+            stop = min(begin + end - first, int(starts[turn + 1] - starts[turn]))
+            parts.append(self._visit(epoch, int(order[turn])).rows(begin, stop))
+            self._fetch_ahead(epoch, turn)
             first += stop - begin
         return Rows.concatenate(parts)
 
     def _epoch(self, epoch: int) -> tuple[Integers, Integers]:
         """Return the blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
         if self._order is None or self._order[0] != epoch:
-            draws = derive_many(derive(self.key, epoch), np.arange(len(self.block_rows), dtype=np.uint64))
-            order = np.argsort(draws, kind="stable")
+            order = self._drawn(epoch)
             self._order = epoch, order, bounds(self.block_rows[order])
         return self._order[1:]
+
+    def _drawn(self, epoch: int) -> Integers:
+        draws = derive_many(derive(self.key, epoch), np.arange(len(self.manifest.blocks), dtype=np.uint64))
+        return np.argsort(draws, kind="stable")
+
+    def _fetch_ahead(self, epoch: int, turn: int) -> None:
+        """Fetch the blocks after one of an epoch in the background, if they are in object storage."""
+        if isinstance(self.folder, Path) or self._wanted == (epoch, turn):
+            return
+        self._wanted = epoch, turn
+        ahead = self.folder.store.num_ahead
+        following = self._epoch(epoch)[0][turn + 1 : turn + 1 + ahead]
+        if len(following) < ahead:
+            following = np.concatenate([following, self._drawn(epoch + 1)[: ahead - len(following)]])
+        entries = [self.manifest.blocks[number] for number in following]
+        self.folder.store.want([(self.folder / one.file).content(one.bytes, one.sha256) for one in entries])
 
     def _visit(self, epoch: int, number: int) -> PackedBlock:
         """Return one visit to one block, laid out in rows; the last few are kept."""

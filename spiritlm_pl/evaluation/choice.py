@@ -138,7 +138,7 @@ def choice_items(
         ValueError: if there are fewer than two utterances that can be cut, or their tokens are not those of the
             vocabulary.
     """
-    check_tokenizer(corpus.layout, vocabulary, corpus.folder)
+    check_tokenizer(corpus.layout, vocabulary, str(corpus.folder))
     halves = []
     other = short = 0  # of the other kind; too short, or without times of words
     mute = 0  # it could be cut, but one side would have no words or no speech tokens

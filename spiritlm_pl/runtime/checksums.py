@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
+from spiritlm_pl.storage.places import Place
 
 CHECKSUMS = "SHA256SUMS"
 LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
@@ -107,7 +108,7 @@ def check_archive(path: Path) -> None:
 
 
 @contextmanager
-def values_of(path: Path) -> Iterator[None]:
+def values_of(path: Place) -> Iterator[None]:
     """Turn errors over the values that a file holds into a ValueError that names the file."""
     try:
         yield
@@ -119,15 +120,38 @@ def values_of(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} must be as this package wrote it, but is damaged: {error!r}") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def checked_bytes(path: Place) -> bytes:
+    """Read a file after comparing it with its checksum, if it is on a disk and its folder lists one.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has another checksum.
+    """
+    return (checked(path) if isinstance(path, Path) else path).read_bytes()
+
+
+def json_object(data: bytes, path: Place) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        data: contents of the file.
+        path: path of the file, for the error.
+
+    Raises:
+        ValueError: if the file holds something else.
+    """
+    with values_of(path):
+        found = json.loads(data.decode("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"it must hold a JSON object, but holds {str(found)[:40]!r} instead")
+    return found
+
+
+def read_object(path: Place) -> dict[str, Any]:
     """Read a JSON object from a file, after comparing the file with its checksum.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, or holds something else.
     """
-    with values_of(path):
-        found = json.loads(checked(path).read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"it must hold a JSON object, but holds {str(found)[:40]!r} instead")
-    return found
+    return json_object(checked_bytes(path), path)

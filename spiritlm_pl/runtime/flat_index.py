@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from spiritlm_pl.storage.places import Place
+
 DESCRIPTION = "index.json"
 CACHE = Path("~/.cache/spiritlm-pl/index")
 RECORDS = "records"  # the one array that is never mapped as a whole
@@ -154,11 +156,11 @@ def file_key(path: Path, length: int = 8) -> str:
     return f"{state.st_size} {state.st_mtime_ns} {end.hex()}"
 
 
-def open_index(beside: Path, name: str, state: str, build: Callable[[IndexWriter], None]) -> FlatIndex:
+def open_index(beside: Place, name: str, state: str, build: Callable[[IndexWriter], None]) -> FlatIndex:
     """Open the index of some files, and build it first where it is missing, stale or damaged.
 
     Args:
-        beside: folder of the files.
+        beside: folder of the files; the index of files in object storage goes to the user's cache.
         name: name of the index, of which only the present state is kept.
         state: text that differs whenever the files, or the form of the index, differ.
         build: function that writes the arrays.
@@ -166,8 +168,10 @@ def open_index(beside: Path, name: str, state: str, build: Callable[[IndexWriter
     Raises:
         OSError: if no place for an index can be written to.
     """
-    where = sha256(str(beside.resolve()).encode()).hexdigest()[:16]
-    homes = [beside / ".index", CACHE.expanduser() / where]
+    where = beside.resolve() if isinstance(beside, Path) else beside
+    homes = [CACHE.expanduser() / sha256(str(where).encode()).hexdigest()[:16]]
+    if isinstance(beside, Path):
+        homes.insert(0, beside / ".index")
     title = f"{name}-{sha256(state.encode()).hexdigest()[:16]}"
     for home in homes:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
+from spiritlm_pl.storage.places import place
 
 NOTE_FILE = "tracking.json"
 
@@ -40,7 +41,7 @@ def write_note(
 
 def read_note(folder: str | Path) -> dict[str, Any] | None:
     """Read the note that `write_note` wrote; None where there is none."""
-    path = Path(folder) / NOTE_FILE
+    path = place(folder) / NOTE_FILE
     return read_object(path) if path.is_file() else None
 
 

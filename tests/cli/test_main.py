@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.cli.configs import OLDER_CONFIGS, config_folder, find_config, resolve_configs, shipped_configs
 from spiritlm_pl.cli.main import COMMANDS, find_command, guarded, run, told, usage, without_trust
@@ -99,6 +100,18 @@ def test_of_all_types_that_were_tried_the_one_that_fits_is_told() -> None:
     assert told(ValueError(f"{tried}{other}\n  - f0 must be one of yin\nGiven value: x")) == "f0 must be one of yin"
     assert told(ValueError(f"{tried}{other}\nGiven value: x")) == other
     assert told(ValueError("f0 must be\none of yin")) == "f0 must be\none of yin"
+
+
+class Missing(Dataset[int]):
+    def __getitem__(self, index: int) -> int:
+        raise FileNotFoundError("block data/blocks/block-00000.safetensors is missing: build it again")
+
+
+def test_an_error_of_a_worker_process_is_told_without_its_traceback() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        next(iter(DataLoader(Missing(), batch_size=None, sampler=[0], num_workers=1)))
+    assert "Traceback" in str(caught.value)
+    assert told(caught.value) == "block data/blocks/block-00000.safetensors is missing: build it again"
 
 
 def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
