@@ -13,7 +13,7 @@ from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_to
 from spiritlm_pl.callbacks.held_out_measurement import HeldOutMeasurement
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer

@@ -21,8 +21,8 @@ from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.data.steps import in_steps
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.evaluation.plots import spectrogram_figure
 from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text

@@ -10,7 +10,7 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiC
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import read_manifest
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.codebooks import codebook_frames
 

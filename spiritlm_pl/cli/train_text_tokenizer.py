@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import spoken_text
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 

@@ -26,9 +26,9 @@ from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replac
 from spiritlm_pl.data.build_plan import plan_build
 from spiritlm_pl.data.build_records import built_streams
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
-from spiritlm_pl.data.corpus_store import UnitCorpus, common_layout
 from spiritlm_pl.data.shuffling import groups_of, write_group
 from spiritlm_pl.data.text_streams import open_sources
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.workplace import Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note

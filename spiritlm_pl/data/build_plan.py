@@ -9,7 +9,7 @@ from typing import Any
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 
 FORMAT = 2  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input

@@ -8,7 +8,7 @@ from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import STREAM_KINDS, stream_folder
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from spiritlm_pl.corpora.text_files.files import Piece
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.readers import texts_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
-from spiritlm_pl.data.corpus_store import UnitCorpus
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.part_tables import PartTables
 from spiritlm_pl.data.runs import Sorted, write_run
 from spiritlm_pl.data.text_documents import encoded_texts
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder

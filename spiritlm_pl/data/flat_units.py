@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, check_size, common_layout
+from spiritlm_pl.data.corpus_store import UnitUtterance, check_size
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
 from spiritlm_pl.streams import SpeechLayout, plural

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 
 
 class UnitIndex(Mapping[str, UnitUtterance]):

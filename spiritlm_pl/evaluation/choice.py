@@ -15,10 +15,11 @@ import torch
 from transformers import PreTrainedModel
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.rng import derive, name_key
 from spiritlm_pl.data.steps import frame_tokens, in_steps, open_length
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import aligned_document
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import context_length

@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, common_layout
+from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.evaluation.stored_speech import style_of, token_stream
 from spiritlm_pl.evaluation.tables import NOTHING, Figures
 from spiritlm_pl.evaluation.unit_metrics import label_figures

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import load_cuts
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, cut_place, sequence
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, finished

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of
 from spiritlm_pl.corpora.splitting import spread_evenly
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.frames import at_frames, unit_frames
 from spiritlm_pl.data.merge import SpeechTokens, speech_stream, units_with_expression
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.runtime.devices import check_device

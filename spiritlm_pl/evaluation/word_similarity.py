@@ -24,8 +24,8 @@ from spiritlm_pl.vocabulary import Modality
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from spiritlm_pl.data.corpus_store import UnitCorpus
     from spiritlm_pl.data.documents import WordIds
+    from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
     from spiritlm_pl.vocabulary import Vocabulary
 

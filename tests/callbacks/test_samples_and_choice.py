@@ -23,7 +23,8 @@ from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.callbacks.run_benchmarks import RunBenchmarks
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm

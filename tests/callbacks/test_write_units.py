@@ -9,8 +9,9 @@ from lightning import Trainer
 
 from spiritlm_pl.callbacks.write_units import WriteUnits, earlier_fingerprint, part_fingerprint, warn_of_one_unit
 from spiritlm_pl.corpora.manifest import load_cuts, write_cuts
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance
+from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.parts import plan_corpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule

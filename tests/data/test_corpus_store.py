@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.data.corpus_store import (
-    TimedWord,
-    UnitCorpus,
-    UnitUtterance,
-    common_layout,
-    finish_folder,
-    part_is_finished,
-    write_part,
-)
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, part_is_finished, write_part
 from spiritlm_pl.data.frames import unit_frames
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.streams import SpeechLayout
 

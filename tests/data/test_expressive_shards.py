@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
-from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.frames import at_frames
 from spiritlm_pl.data.merge import run_starts
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import speech_of, speech_of_words
 from spiritlm_pl.streams import PITCH, STYLE, UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary

@@ -8,8 +8,9 @@ import pytest
 from spiritlm_pl.corpora.cut_index import CutIndex
 from spiritlm_pl.corpora.cuts import Cuts
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.flat_units import FlatUnits
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
 LAYOUT = SpeechLayout.spirit_lm(num_units=90, frame_rate=25.0, num_pitches=20, num_styles=9)

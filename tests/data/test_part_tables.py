@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.merge import run_starts
 from spiritlm_pl.data.part_tables import PartTables
 from spiritlm_pl.data.rng import name_key
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import aligned_document, speech_of, spoken_text
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, Stream
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer

@@ -9,8 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import make_cut, save_corpus
-from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import WordIds
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings

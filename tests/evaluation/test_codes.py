@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.codes import code_report, code_table, nominal_bitrate
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout, Stream
 

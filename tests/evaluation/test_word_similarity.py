@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from spiritlm_pl.cli.evaluate.similarity import word_similarity as command
-from spiritlm_pl.data.corpus_store import TimedWord, UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import aligned_document
 from spiritlm_pl.evaluation.word_similarity import word_similarity
 from spiritlm_pl.lm.folder import save_lm

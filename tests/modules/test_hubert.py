@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from spiritlm_pl.callbacks.write_units import WriteUnits
 from spiritlm_pl.contracts.batches import WaveformBatch
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.datamodules.features import FeatureDataModule
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.hubert import HubertModule, trapezoid

@@ -10,10 +10,11 @@ import pytest
 
 from spiritlm_pl.cli.main import guarded, run
 from spiritlm_pl.data.blocks import open_block, read_manifest, write_block, write_manifest
-from spiritlm_pl.data.corpus_store import UnitCorpus, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.storage.places import place
 from spiritlm_pl.storage.settings import StorageSettings

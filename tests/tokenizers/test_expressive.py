@@ -12,7 +12,7 @@ import torch
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout

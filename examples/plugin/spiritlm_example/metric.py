@@ -1,7 +1,7 @@
 """A measurement: `spiritlm evaluate run_lengths UNITS OUT`."""
 
 from spiritlm_pl.cli.evaluate.report import Split, write_report
-from spiritlm_pl.data.corpus_store import UnitCorpus
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 
 
 def run_lengths(units: str, out: str, split: Split = "test") -> None:

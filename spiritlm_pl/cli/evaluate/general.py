@@ -48,7 +48,7 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
         out: JSON file to write; a table is written beside it as Markdown.
         split: split to measure on: train, validation or test.
     """
-    from spiritlm_pl.data.corpus_store import UnitCorpus
+    from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.evaluation.codes import code_report, code_table
 
     if not units:
@@ -92,7 +92,7 @@ def choice(
     """
     import torch
 
-    from spiritlm_pl.data.corpus_store import UnitCorpus
+    from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.runtime.devices import check_device
@@ -147,7 +147,7 @@ def endings(
     """
     import torch
 
-    from spiritlm_pl.data.corpus_store import UnitCorpus
+    from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.evaluation.choice import choice_items
     from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
     from spiritlm_pl.generation import GenerationSettings, SpiritLM

@@ -41,7 +41,7 @@ def word_similarity(
     """
     import torch
 
-    from spiritlm_pl.data.corpus_store import UnitCorpus
+    from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.evaluation.tables import Figures, cell
     from spiritlm_pl.evaluation.word_similarity import word_similarity
     from spiritlm_pl.lm.folder import load_lm

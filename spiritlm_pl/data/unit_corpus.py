@@ -1,0 +1,174 @@
+"""Reader of tokenised corpora, which `spiritlm_pl.data.corpus_store` writes: utterances, or whole parts as tables."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spiritlm_pl.data.corpus_store import MANIFEST, TimedWord, UnitUtterance, check_part
+from spiritlm_pl.runtime.checksums import checked_bytes, json_object, values_of
+from spiritlm_pl.storage.places import Place, place
+from spiritlm_pl.streams import SpeechLayout, differences
+
+
+class UnitCorpus(Sequence[UnitUtterance]):
+    """One split of a tokenised corpus, as a sequence of utterances. Parts are opened when needed, and a few are kept.
+
+    Args:
+        folder: folder of the tokenised corpus, on a disk or in object storage.
+        split: name of the split: "train", "validation" or "test".
+        verify: whether to compare size and checksum of every part with the manifest when it is opened; those of object
+            storage are always compared.
+
+    Attributes:
+        layout: streams of the tokenizer, with their sizes and rates.
+
+    Raises:
+        FileNotFoundError: if the folder has no finished split of that name.
+        ValueError: if the manifest is damaged.
+    """
+
+    def __init__(self, folder: str | Place, split: str = "train", verify: bool = True) -> None:
+        """Read the manifest."""
+        self.folder = place(folder) / split
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
+        data = checked_bytes(path)
+        self.manifest, self.manifest_sha256 = json_object(data, path), sha256(data).hexdigest()
+        self.verify = verify
+        with values_of(path):
+            self.layout = SpeechLayout.from_dict(self.manifest)
+            kept = ("rows", "bytes", "sha256")
+            self._files = [(str(file["name"]), {key: file[key] for key in kept}) for file in self.manifest["files"]]
+            self._ends = np.cumsum([0, *(int(entry["rows"]) for _, entry in self._files)])
+        self._read = lru_cache(maxsize=4)(self.table)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open the corpus by itself."""
+        return type(self), (self.folder.parent, self.folder.name, self.verify)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of the first stream per second, in Hz."""
+        return self.layout.frame_rate
+
+    @property
+    def num_units(self) -> int:
+        """Number of different codes in a codebook of the first stream."""
+        return self.layout.first.size
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the utterance at a position."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must be in [0, {len(self)}), but is {index} instead")
+        part = int(np.searchsorted(self._ends, index, side="right")) - 1
+        return _utterance(self._read(part), index - int(self._ends[part]), self.layout)
+
+    def __iter__(self) -> Iterator[UnitUtterance]:
+        """Yield all utterances, part by part."""
+        for part in range(len(self.manifest["files"])):
+            self.fetch_ahead(part)
+            table = self.table(part)
+            for row in range(table.num_rows):
+                yield _utterance(table, row, self.layout)
+
+    def ids(self) -> list[str]:
+        """Return the ids in the order of the utterances."""
+        found: list[str] = []
+        for part in range(len(self.manifest["files"])):
+            self.fetch_ahead(part)
+            found += self.table(part)["id"].to_pylist()
+        return found
+
+    def fetch_ahead(self, part: int) -> None:
+        """Fetch the parts after one in the background, if they are in object storage."""
+        if not isinstance(self.folder, Path):
+            files = self.manifest["files"][part + 1 : part + 1 + self.folder.store.num_ahead]
+            self.folder.store.want([(self.folder / one["name"]).content(one["bytes"], one["sha256"]) for one in files])
+
+    def table(self, part: int) -> pa.Table:
+        """Return the rows of a part.
+
+        Raises:
+            FileNotFoundError: if the part is missing.
+            ValueError: if it is damaged.
+        """
+        name, entry = self._files[part]
+        path = self.folder / name
+        if not isinstance(path, Path):
+            with path.open_checked(entry["bytes"], entry["sha256"]) as stream:
+                return _rows(path, stream)
+        if self.verify:
+            check_part(path, entry)
+        return _rows(path, path)
+
+
+def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
+    try:
+        return pq.read_table(source).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+
+
+def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
+    """Return the streams that all of these corpora have.
+
+    Raises:
+        ValueError: if there is no corpus, or they come from tokenizers of different rates, sizes, streams or weights.
+    """
+    if not corpora:
+        raise ValueError("units must name at least one tokenised corpus, but is empty instead")
+    layouts = {str(corpus.folder): corpus.layout for corpus in corpora}
+    (first, layout), *rest = layouts.items()
+    other = next((name for name, found in rest if found != layout), None)
+    if other is not None:
+        one, two = differences(layout.to_dict(), layouts[other].to_dict())
+        raise ValueError(f"units must come from one tokenizer, but are of {one} in {first}, and of {two} in {other}")
+    made_by = {
+        found: str(corpus.folder)
+        for corpus in corpora
+        if (found := corpus.manifest.get("provenance", {}).get("tokenizer_sha256")) is not None
+    }
+    if len(made_by) > 1:
+        raise ValueError(
+            "units must come from one tokenizer, but those of " + " and ".join(made_by.values()) + " come from "
+            "tokenizers with other weights"
+        )
+    return layout
+
+
+def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:
+    values = {name: table[name][row] for name in table.column_names}
+
+    def codes(column: str, num_codebooks: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+        found: np.ndarray[Any, np.dtype[np.uint16]] = values[column].values.to_numpy(zero_copy_only=False)
+        return found if num_codebooks == 1 else found.reshape(-1, num_codebooks)
+
+    return UnitUtterance(
+        id=values["id"].as_py(),
+        corpus=values["corpus"].as_py(),
+        speaker=values["speaker"].as_py(),
+        duration=values["duration"].as_py(),
+        text=values["text"].as_py(),
+        words=tuple(TimedWord(**word) for word in values["words"].as_py()),
+        units=codes("units", layout.first.num_codebooks),
+        unit_starts=values["unit_starts"].values.to_numpy(zero_copy_only=False),
+        num_frames=values["num_frames"].as_py(),
+        custom=json.loads(values["custom"].as_py()),
+        codes={s.name: codes(s.plural, s.num_codebooks) for s in layout.streams[1:]},
+    )
