@@ -216,7 +216,7 @@ def report_benchmarks(
     tables = [
         overview(summaries, counted_by),
         *([comparisons(summaries, counted_by)] if several else ()),
-        published_table(summaries, counted_by),
+        *([known] if (known := published_table(summaries, counted_by)).rows else ()),
         *(map(details, summaries) if full else ()),
     ]
     for table in tables:
