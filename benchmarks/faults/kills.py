@@ -150,5 +150,5 @@ class Kills:
 
 
 def _noted(path: Path) -> bool:
-    """Whether a file tells of the run rather than of its result."""
-    return path.name in ("tracking.json", "metrics.json")
+    """Whether a file tells of the run rather than of its result, or was left half-written under a hidden name."""
+    return path.name in ("tracking.json", "metrics.json") or path.name.startswith(".")

@@ -165,6 +165,8 @@ def _reader(kind: str) -> Make:
         target = TARGETS[kind]
         place = _copied(root, work, target.copied)
         path = draw.choice(sorted(place.glob(target.files)))
+        for sums in place.rglob("SHA256SUMS"):  # as if it was changed on purpose
+            sums.unlink()
         return Task(target.action(root, place), _mutate(path, draw), limit=SLOW)
 
     return make

@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from spiritlm_pl.alignment.contract import check_words
-from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
+from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner, _run
 from spiritlm_pl.alignment.pronunciation import guess_pronunciation
 from spiritlm_pl.alignment.run import CACHE_FILE, align_corpus
 from spiritlm_pl.cli.align import align
@@ -20,7 +21,7 @@ from spiritlm_pl.corpora.manifest import (
     word_alignment,
 )
 from spiritlm_pl.corpora.synthetic.espeak import Voice
-from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line, speak_stories
+from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line
 from spiritlm_pl.corpora.word_times import AlignmentError
 
 TEXTS = {"a": "we found seven apples under the table", "b": "please open the zorbix now"}
@@ -114,27 +115,7 @@ def test_words_that_are_lost_are_named() -> None:
         check_words(found, ["you"])
 
 
-def test_times_do_not_depend_on_the_utterances_before(tmp_path: Path) -> None:
-    speak_stories(
-        tmp_path,
-        count=14,
-        seed=0,
-        voices=("en-us", "en-us+f2", "en-gb+m3"),
-        speed=220,
-        validation_fraction=0.1,
-        test_fraction=0.1,
-        num_jobs=1,
-    )
-    said = {cut.id: cut for cut in load_cuts(tmp_path, "train")}
-
-    def times(names: list[str]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for name in names:
-            words = (said[name].supervisions[0].text or "").lower().replace(".", "").split()
-            try:
-                found[name] = PocketsphinxAligner(phones=False).align("", load_waveform(said[name]), words)
-            except AlignmentError as error:
-                found[name] = str(error)
-        return found
-
-    assert times([*said]) == times([*said][::-1])
+def test_nothing_of_the_utterance_before_is_kept() -> None:
+    decoder = Mock()
+    _run(decoder, b"")  # without it, a word may be a frame longer after one utterance than after another
+    assert [call[0] for call in decoder.method_calls][:2] == ["reinit_feat", "start_utt"]

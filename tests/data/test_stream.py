@@ -11,6 +11,7 @@ from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import MODES, Interleaving, Mode
 from spiritlm_pl.data.packing import Rows
 from spiritlm_pl.data.stream import TokenStream
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -166,6 +167,9 @@ def test_damaged_blocks_are_named(make_blocks) -> None:
     path.write_bytes(whole)
     read()
     (folder / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest.json must have SHA-256"):
+        read()
+    (folder / CHECKSUMS).unlink()
     with pytest.raises(ValueError, match=r"manifest.json is not"):
         read()
     (folder / "manifest.json").unlink()

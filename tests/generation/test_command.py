@@ -136,4 +136,4 @@ def test_a_damaged_model_is_named(generate, model_folder, tmp_path, name):
     path.write_bytes(path.read_bytes()[:-5])
     code, _, err = generate("--text", "the cat", "--vocoder", str(path.parent))
     assert code == 2 and err.count("\n") == 1
-    assert f"{path} is damaged" in err
+    assert f"{path} must have SHA-256" in err and "it is damaged" in err

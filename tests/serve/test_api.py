@@ -199,6 +199,7 @@ def test_bad_requests_are_named(client, change, message):
     ("body", "message"),
     [
         (b"{bad", "body must be JSON"),
+        (b"\xff\xfe{", "body must be JSON in UTF-8"),
         (b"[1]", "body must be a valid dictionary"),
         (b'{"prompt": [{"text": "a"}], "temperature": NaN}', "temperature must be a finite number, but is nan"),
         (b'{"prompt": [{"text": "\\ud800"}]}', "prompt.0.text must be a valid string"),
