@@ -100,7 +100,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "data.block_vocabulary",
         "corpora.text_files.source",
     ),
-    "tokens.corpus_store": ("data.corpus_store", "data.frames", "data.unit_index"),
+    "tokens.corpus_store": ("data.corpus_store", "data.unit_corpus", "data.frames", "data.unit_index"),
     "tokens.documents": ("data.documents",),
     "tokens.interleave": ("data.interleave",),
     "tokens.interleave_reference": ("data.interleave_reference",),
