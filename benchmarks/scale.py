@@ -6,8 +6,8 @@ Utterances are made up: 2 to 15 s, 6 to 44 words of 2,500, 209 units each, all o
 different; larger corpora repeat them under other ids. A stage runs in a process of its own, in which a corpus of 100
 utterances comes first, so that imports do not count. It is run twice: the first time may write what later runs find
 beside the corpus. Printed are CPU seconds and microseconds an utterance until the first batch, bytes an utterance by
-which the peak memory grows, and the peak of the process. Another version of the package, which writes nothing that is
-found later, is run once. `--picture` draws all of it.
+which the peak memory grows, and the peak of the process. Another version of the package is run once where it writes
+nothing that is found later. `--picture` draws all of it.
 """
 
 import argparse
@@ -287,7 +287,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                     linestyle="-" if version == "here" else ":",
                     label=stage if version == "here" else f"{stage}, before",
                 )
-        axis.set(xscale="log", yscale="log", xlabel="utterances", title=title)
+        axis.set(xscale="log", yscale="log" if key == "seconds" else "linear", xlabel="utterances", title=title)
         axis.grid(alpha=0.3)
     axes[1].legend(fontsize=7, ncols=len(versions))
     figure.tight_layout()
@@ -332,7 +332,7 @@ def main() -> None:
                 for stage in options.stages:
                     if number >= options.planning_only_from and stage not in PLANNING:
                         continue
-                    for run in (1, 2) if name == "here" else (2,):
+                    for run in (1, 2) if name == "here" or stage == "extract-f0" else (2,):
                         found = in_process(tree, "--measure", stage, str(folder / str(WARM)), str(folder / str(number)))
                         rows.append({"stage": stage, "version": name, "utterances": number, "run": run, **found})
                         each = [1e6 * found["seconds"] / number, found["bytes"] / number]
