@@ -45,6 +45,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self.verify = verify
         with values_of(path):
             self.layout = SpeechLayout.from_dict(self.manifest)
+            self.manifest["provenance"] = dict(self.manifest.get("provenance", {}))
             kept = ("rows", "bytes", "sha256")
             self._files = [(str(file["name"]), {key: file[key] for key in kept}) for file in self.manifest["files"]]
             self._ends = np.cumsum([0, *(int(entry["rows"]) for _, entry in self._files)])

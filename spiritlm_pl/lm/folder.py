@@ -147,7 +147,8 @@ def load_causal_lm(
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     except (TypeError, StrictDataclassError) as error:
-        raise ValueError(f"configuration of {folder} must be one of its kind, but is not: {error}") from error
+        told = " ".join(str(error).split())
+        raise ValueError(f"configuration of {folder} must be one of its kind, but is not: {told}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded
