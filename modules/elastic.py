@@ -19,14 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiritlm_pl.interop.deepspeed import readable
+from spiritlm_pl.interop.deepspeed import TAG, readable
 
-SHARDS = "checkpoint"  # name that Lightning gives to the shards in a checkpoint folder
 WHOLE = "universal"
 POINTER = "latest_universal"  # DeepSpeed's file that names the folder of whole tensors; it is written last
 CONVERTING = ".converting"
 MODEL_STATES, OPTIMIZER_STATES = "*_model_states.pt", "*_optim_states.pt"
-FROZEN_SHAPES, FROZEN_SHARDS, BUFFERS = "frozen_param_shapes", "frozen_param_fragments", "buffer_names"
+FROZEN_SHAPES, FROZEN_TAG, BUFFERS = "frozen_param_shapes", "frozen_param_fragments", "buffer_names"
 
 
 def ranks_of(checkpoint: Path) -> int:
@@ -35,7 +34,7 @@ def ranks_of(checkpoint: Path) -> int:
     Raises:
         ValueError: if a file is missing.
     """
-    models, states = (len(list((checkpoint / SHARDS).glob(kind))) for kind in (MODEL_STATES, OPTIMIZER_STATES))
+    models, states = (len(list((checkpoint / TAG).glob(kind))) for kind in (MODEL_STATES, OPTIMIZER_STATES))
     if models != states:
         raise ValueError(
             f"checkpoint must hold two files of each rank, but {checkpoint} holds {models} {MODEL_STATES} and "
@@ -56,7 +55,7 @@ def make_universal(checkpoint: Path) -> Path:
     whole, pointer, temporary = checkpoint / WHOLE, checkpoint / POINTER, checkpoint / CONVERTING
     if pointer.is_file() and whole.is_dir():
         return whole
-    words = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder", SHARDS]
+    words = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder", TAG]
     words += ["--output_folder", f"{CONVERTING}/{WHOLE}"]
     try:
         for folder in (whole, temporary):  # of a conversion that was cut off
@@ -99,7 +98,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with readable(checkpoint):
-        weights: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag=SHARDS)
+        weights: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag=TAG)
     return weights
 
 
@@ -117,7 +116,7 @@ def load_weights(module: nn.Module, checkpoint: Path, weights: dict[str, Tensor]
     Raises:
         ValueError: if a file is damaged.
     """
-    file = min((checkpoint / SHARDS).glob(MODEL_STATES), key=_rank_of)
+    file = min((checkpoint / TAG).glob(MODEL_STATES), key=_rank_of)
     with readable(file):
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
     for name, parameter in module.named_parameters():
@@ -157,13 +156,13 @@ def _restore_groups(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
 
 def _restore_frozen(module: nn.Module, checkpoint: Path) -> None:
     """Restore weights that are not trained, one after the other, from the shards of all ranks, and buffers."""
-    files = sorted((checkpoint / SHARDS).glob(MODEL_STATES), key=_rank_of)
+    files = sorted((checkpoint / TAG).glob(MODEL_STATES), key=_rank_of)
     loaded = [torch.load(file, map_location="cpu", weights_only=False, mmap=True) for file in files]
     shapes: dict[str, torch.Size] = loaded[0].get(FROZEN_SHAPES) or {}
     parameters = dict(module.named_parameters())
     first = torch.distributed.get_rank() == 0
     for name, shape in shapes.items():
-        shards = [part[FROZEN_SHARDS][name].flatten() for part in loaded] if first else []
+        shards = [part[FROZEN_TAG][name].flatten() for part in loaded] if first else []
         _fill(parameters[name], torch.cat(shards)[: shape.numel()] if first else None)
     _restore_buffers(module, loaded[0])
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from spiritlm_pl.modules.elastic import SHARDS, load_weights, make_universal, ranks_of, read_weights, restore_rest
+from spiritlm_pl.interop.deepspeed import TAG
+from spiritlm_pl.modules.elastic import load_weights, make_universal, ranks_of, read_weights, restore_rest
 from spiritlm_pl.modules.sharded_saving import ShardSaving, files_noted
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
@@ -128,7 +129,7 @@ class Zero3Strategy(DeepSpeedStrategy):
             self._init_deepspeed_distributed()
         else:
             super().setup_distributed()
-        self.saving = ShardSaving(SHARDS, self.save_in_background)
+        self.saving = ShardSaving(TAG, self.save_in_background)
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
@@ -152,7 +153,7 @@ class Zero3Strategy(DeepSpeedStrategy):
             engine.save_checkpoint(
                 str(temporary),
                 client_state=state,
-                tag=SHARDS,
+                tag=TAG,
                 save_latest=False,
                 exclude_frozen_parameters=self.exclude_frozen_parameters,
             )

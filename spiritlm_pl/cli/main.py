@@ -45,6 +45,8 @@ NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes 
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
+RAISED = re.compile(r"^(?:\w+\.)*[A-Z]\w+(?:: |$)", re.MULTILINE)  # in a traceback, ahead of an error's own text
+TRACEBACK = "Traceback (most recent call last):"
 IN_WORKER = re.compile(
     r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback"
 )  # the beginning of torch's text
@@ -185,7 +187,7 @@ def told(error: Exception) -> str:
     """
     text = installation_advice(error) if isinstance(error, ModuleNotFoundError) else str(error)
     if IN_WORKER.match(text):
-        return text.strip().splitlines()[-1].partition(": ")[2]
+        return RAISED.split(text.rpartition(TRACEBACK)[2], maxsplit=1)[-1].strip()
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
         return text
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]

@@ -138,10 +138,10 @@ def plan(
         f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
         "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
-    for count, table in zip(counts, memories, strict=True):
+    for count, table, of_step in zip(counts, memories, seconds, strict=True):
         console.print(table)
-        for name, speed in zip(("kept layers:", "recomputed:"), speed_pair, strict=True):
-            hours = steps * tokens_per_step / (speed * count) / 3600
+        for name, speed, step in zip(("kept layers:", "recomputed:"), speed_pair, of_step, strict=True):
+            hours = steps * step / 3600
             console.print(
                 f"{name:<13}{speed:,.0f} tokens/s/GPU; {steps / 1000:,.0f}k steps: {hours / 24:,.1f} days, "
                 f"{hours * count:,.0f} GPU hours"

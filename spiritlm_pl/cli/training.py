@@ -31,6 +31,7 @@ from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.runtime.foreign_texts import ADVERT
+from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
 SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
@@ -168,7 +169,7 @@ class SpiritCLI(LightningCLI):
             return
         path = self._newest_checkpoint()
         if path is not None:
-            if path.is_file():
+            if path.is_file() and is_first_of_machine():
                 check_archive(path)
             options["ckpt_path"] = str(path)
         elif needed:
@@ -199,7 +200,7 @@ class SpiritCLI(LightningCLI):
         """Refuse files that are not checkpoints, and use the given configuration, not that of the checkpoint."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path is not None and Path(path).is_file():
+        if path is not None and Path(path).is_file() and is_first_of_machine():
             check_archive(Path(path))
 
 

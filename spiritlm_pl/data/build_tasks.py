@@ -29,7 +29,7 @@ from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-TOKENS_IN_MEMORY = 1 << 24  # of a stream, before they are sorted and written
+RUN_TOKENS = 1 << 24  # of a stream, before they are sorted and written
 Stream: TypeAlias = tuple[str, str]  # split and name of the stream, such as train and text
 Made: TypeAlias = Iterator[tuple[Stream, Documents, float]]  # documents of a stream, with their seconds of speech
 
@@ -213,7 +213,7 @@ class _Collector:
         self._kept.setdefault(stream, []).append((table, number))
         self._tokens[stream] = self._tokens.get(stream, 0) + len(table.tokens)
         self.seconds[stream] = self.seconds.get(stream, 0.0) + seconds
-        if self._tokens[stream] > TOKENS_IN_MEMORY:
+        if self._tokens[stream] > RUN_TOKENS:
             self._write(stream)
 
     def flush(self) -> None:

@@ -15,7 +15,7 @@ from spiritlm_pl.data.runs import Sorted, place_bounds, read_run
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocabulary import Vocabulary
 
-TOKENS_IN_MEMORY = 1 << 24  # of the blocks that are made together
+GROUP_TOKENS = 1 << 24  # of the blocks that are made together
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def groups_of(stream: str, runs: Sequence[Path], num_tokens: int, block_tokens: 
         block_tokens: approximate number of tokens in one block.
     """
     number = max(1, -(-num_tokens // block_tokens))
-    together = max(1, TOKENS_IN_MEMORY // block_tokens)
+    together = max(1, GROUP_TOKENS // block_tokens)
     return [
         BlockGroup(stream, tuple(runs), number, first, min(first + together, number))
         for first in range(0, number, together)

@@ -16,7 +16,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.model_card import model_card
-from spiritlm_pl.lm.folder import load_lm, write_model
+from spiritlm_pl.lm.folder import GENERATION_FILE, load_lm, write_model
+from spiritlm_pl.runtime.checksums import record_all
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, read_description, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
@@ -98,7 +99,9 @@ def _write(
     check_export(new, tokenizer, text, vocabulary, fresh_process)
     _write_json(new / DESCRIPTION_FILE, {**description, EXPORT_KEY: code_version()})
     card = model_card(description, tokenizer, text)
-    (new / "README.md").write_text(card, encoding="utf-8")
+    card_file = new / "README.md"
+    card_file.write_text(card, encoding="utf-8")
+    record_all(new, [card_file.name, GENERATION_FILE])
     for path in new.iterdir():
         path.chmod(0o644)
 

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from spiritlm_pl.runtime.checksums import check_folder, checked
+from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CONFIG_NAME = "config.json"
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
@@ -84,7 +85,8 @@ def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:
     Raises:
         ValueError: if the checkpoint lacks some of the weights.
     """
-    check_folder(checkpoint)
+    if is_first_of_machine():  # one of those that read it is enough
+        check_folder(checkpoint)
     loaded: Any = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, **options)
     network, found = loaded
     if found["missing_keys"]:

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.rotary_names import older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
-from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, recorded
+from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
@@ -62,8 +62,7 @@ def save_lm(
         if text_tokenizer is not None:
             text_tokenizer.save(new)
         names = sorted(path.name for path in new.iterdir())
-        with recorded(new, *(name for name in names if name != GENERATION_FILE)):
-            pass  # all of them are there already
+        record_all(new, [GENERATION_FILE])
         folder.mkdir(exist_ok=True)
         for name in (CHECKSUMS, *names):  # the checksums first, so that files of two models are not taken for one
             (new / name).chmod(0o644)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 from math import ceil, isfinite
 
-from spiritlm_pl.data.shuffling import TOKENS_IN_MEMORY
+from spiritlm_pl.data.build_tasks import RUN_TOKENS
+from spiritlm_pl.data.shuffling import GROUP_TOKENS
 from spiritlm_pl.planning.figures import Figures
 
 SAMPLE_BYTES = 16_000 * 2  # of a second of speech, 16 bits a sample
@@ -117,7 +118,7 @@ def data_path(corpus: Corpus, figures: Figures, vocabulary: int) -> list[Stage]:
         + figures.shard_word * words
     )
     streams = (speech, paired + transcripts, transcripts + corpus.text_tokens)
-    slices = [ceil(tokens / TOKENS_IN_MEMORY) ** 2 * figures.block_slice for tokens in streams]
+    slices = [ceil(tokens / GROUP_TOKENS) * ceil(tokens / RUN_TOKENS) * figures.block_slice for tokens in streams]
     build = (
         figures.block_utterance * utterances
         + figures.block_unit * speech

@@ -7,7 +7,7 @@ of other tools and of earlier versions.
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,28 @@ def recorded(folder: Path, *names: str) -> Iterator[None]:
         folder: folder of the files.
         names: names of the files in the folder.
     """
-    others = {name: digest for name, digest in _read(folder).items() if name not in names}
-    _write(folder, others)
+    forget(folder, *names)
     yield
-    _write(folder, others | {name: file_sha256(folder / name) for name in names})
+    found = {name: digest for name, digest in _read(folder).items() if (folder / name).is_file()}
+    _write(folder, found | {name: file_sha256(folder / name) for name in names})
+
+
+def record_all(folder: Path, leave_out: Sequence[str] = ()) -> None:
+    """Record the checksums of all files of a folder.
+
+    Args:
+        folder: folder of the files.
+        leave_out: names of files that users change, which are not checked.
+    """
+    names = {path.name for path in folder.iterdir() if path.is_file()} - {CHECKSUMS, *leave_out}
+    _write(folder, {name: file_sha256(folder / name) for name in names})
+
+
+def forget(folder: Path, *names: str) -> None:
+    """Remove the checksums of files that are written anew; those of other files of the folder stay."""
+    known = _read(folder)
+    if known.keys() & set(names):
+        _write(folder, {name: digest for name, digest in known.items() if name not in names})
 
 
 def _write(folder: Path, digests: dict[str, str]) -> None:
@@ -76,7 +94,7 @@ def checked(path: Path) -> Path:
     if (digest := file_sha256(path)) != expected:
         raise ValueError(
             f"{path} must have SHA-256 {expected[:16]}, but has {digest[:16]} instead: it is damaged; if it was "
-            f"changed on purpose, remove its line from {CHECKSUMS} beside it"
+            f"changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
         )
     return path
 

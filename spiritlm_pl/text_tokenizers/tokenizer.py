@@ -16,7 +16,7 @@ from typing import Any
 
 import sentencepiece
 
-from spiritlm_pl.runtime.checksums import checked, read_object
+from spiritlm_pl.runtime.checksums import checked, forget, read_object
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
 from spiritlm_pl.vocabulary import Vocabulary
@@ -233,6 +233,7 @@ class TextTokenizer:
         """Write the tokenizer's files into a folder, from which `load` reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        forget(folder, *TOKENIZER_FILES)
         written = self.backend.save(folder)
         for name in {*TOKENIZER_FILES} - written:  # files of an earlier tokenizer would be read instead
             (folder / name).unlink(missing_ok=True)

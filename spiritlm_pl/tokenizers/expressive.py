@@ -27,7 +27,7 @@ from spiritlm_pl.runtime.checkpoint import (
     read_config,
     save_network,
 )
-from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import CHECKSUMS, read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.streams import PITCH, PITCH_RATE, STYLE, STYLE_RATE, SpeechLayout
@@ -199,6 +199,7 @@ def join_tokenizers(
     parts = {folder: phonetic, folder / PITCH: pitch, folder / STYLE: style}
     for target, source in parts.items():
         if Path(source).resolve() != target.resolve():
+            (target / CHECKSUMS).unlink(missing_ok=True)  # of files that are replaced
             shutil.copytree(source, target, dirs_exist_ok=True)
     _describe(folder, f0, together=False)
     return layout

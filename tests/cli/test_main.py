@@ -114,6 +114,15 @@ def test_an_error_of_a_worker_process_is_told_without_its_traceback() -> None:
     assert told(caught.value) == "block data/blocks/block-00000.safetensors is missing: build it again"
 
 
+def test_all_lines_of_an_error_of_a_worker_process_are_told() -> None:
+    head = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
+    assert (
+        told(ValueError(f"{head}ValueError: table must be X:\n  row 3 has no id\n"))
+        == "table must be X:\n  row 3 has no id"
+    )
+    assert told(ValueError(f"{head}pyarrow.lib.ArrowInvalid: no table\n")) == "no table"
+
+
 def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     def user_error() -> None:
         raise ValueError("rate must be positive, but is -1 instead")

@@ -111,6 +111,23 @@ def test_an_export_opens_and_ends_as_in_training(tmp_path, any_text):
     assert f"puts token {begin} before it" in card and f"Documents ended with token {end} in training" in card
 
 
+def test_damage_of_an_export_is_named(tmp_path, text):
+    exported = export_lm(make_lm(tmp_path / "lm", text), tmp_path / "out")
+    for name in ("README.md", "generation_config.json"):  # which users change
+        (exported / name).write_text((exported / name).read_text() + "\n")
+    SpiritLM.load(exported)
+    path = exported / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ValueError, match=r"out/model.safetensors must have SHA-256"):
+        SpiritLM.load(exported)
+
+
+def test_a_text_tokenizer_may_be_saved_over_another(tmp_path, text):
+    lm = make_lm(tmp_path / "lm", text)
+    train_text_tokenizer(["other words that are here"] * 9).save(lm)
+    assert TextTokenizer.load(lm).vocab_size
+
+
 @pytest.mark.parametrize(("own", "expected"), [(1, [2, 1]), ([1, 2], [1, 2]), ([1, 0], [2, 1, 0]), (None, 2)])
 def test_an_export_stops_where_documents_ended_whatever_the_base_model_ends_with(tmp_path, text, own, expected):
     assert text.eos_id == 2

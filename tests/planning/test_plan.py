@@ -27,6 +27,13 @@ def test_every_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None
     assert "64 GPUs: " not in printed  # its step has the tokens that were asked for
 
 
+def test_days_are_of_the_steps_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["plan", "--gpus", "[64, 512]", "--tokens-per-step", "4194304", "--steps", "100000"])
+    few, many = (line for line in capsys.readouterr().out.splitlines() if line.startswith("kept layers:"))
+    days = [float(line.split("steps: ")[1].split(" days")[0]) for line in (few, many)]
+    assert days[0] == pytest.approx(4 * days[1], rel=0.02)  # a GPU of 64 has 4 batches; one of 512 a whole one, not half
+
+
 def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("units: 0.01\nmachine: one H100")
     corpus = ["--corpus.hours", "100", "--corpus.aligned_hours", "0", "--corpus.text_tokens", "1e9"]
@@ -46,10 +53,10 @@ def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--rows", "0"], "rows must be at least 1, but is 0 instead"),
         (["--steps", "0"], "steps must be at least 1, but is 0 instead"),
         (["--cores", "0"], "cores must be at least 1, but is 0 instead"),
-        (["--network-speed", "0"], "network_speed must be above 0, but is 0 instead"),
-        (["--disk-speed", "-1"], "disk_speed must be above 0, but is -1 instead"),
-        (["--kept-checkpoints", "0"], "kept_checkpoints must be at least 1, but is 0 instead"),
-        (["--checkpoint-every", "0"], "checkpoint_every must be at least 1, but is 0 instead"),
+        (["--network-speed", "0"], "network-speed must be above 0, but is 0 instead"),
+        (["--disk-speed", "-1"], "disk-speed must be above 0, but is -1 instead"),
+        (["--kept-checkpoints", "0"], "kept-checkpoints must be at least 1, but is 0 instead"),
+        (["--checkpoint-every", "0"], "checkpoint-every must be at least 1, but is 0 instead"),
         (["--corpus.hours", "-1"], "hours must be at least 0, but is -1 instead"),
         (["--figures", "missing.yaml"], "missing.yaml"),
     ],

@@ -11,6 +11,7 @@ from spiritlm_pl.runtime.checksums import (
     check_archive,
     check_folder,
     checked,
+    forget,
     read_object,
     recorded,
     values_of,
@@ -74,6 +75,21 @@ def test_an_interrupted_write_leaves_nothing_to_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="b must have SHA-256"):
         checked(tmp_path / "b")
     check_folder("a name on the hub")
+
+
+def test_what_others_write_meanwhile_stays_and_what_is_gone_is_left_out(tmp_path: Path) -> None:
+    for name in ("gone", "a"):
+        with recorded(tmp_path, name):
+            (tmp_path / name).write_text(name)
+    with recorded(tmp_path, "b"):
+        (tmp_path / "b").write_text("b")
+        (tmp_path / "gone").unlink()
+        with recorded(tmp_path, "a"):
+            (tmp_path / "a").write_text("another")
+    check_folder(tmp_path)
+    assert {line.split()[1] for line in (tmp_path / CHECKSUMS).read_text().splitlines()} == {"a", "b"}
+    forget(tmp_path, "a", "b")
+    assert not (tmp_path / CHECKSUMS).exists()
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", "", "\udcff", '{"a": 1'])

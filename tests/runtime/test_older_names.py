@@ -45,6 +45,7 @@ GONE = {
     "tokens.merge.UNIT_RATE",
     "tokens.shuffling.BUCKET_BITS",
     "tokens.shuffling.Shuffler",
+    "tokens.shuffling.TOKENS_IN_MEMORY",
 }
 
 
