@@ -73,7 +73,7 @@ def write_corpus(folder: Path, number: int) -> None:
         write_cuts(folder, split, cuts(split, min(count, DIFFERENT)))
         repeat(cuts_path(folder, split), split, count)
     info = {"name": folder.name, "source": "made up", "licence": "none"}
-    (folder / "corpus.json").write_text(json.dumps(info))
+    (folder / "corpus.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 def repeat(path: Path, split: str, number: int) -> None:

@@ -48,7 +48,7 @@ def _without_encoding(source: str) -> Iterator[ast.Call]:
         first = [argument.value for argument in call.args[-1:] if isinstance(argument, ast.Constant)]
         binary = any(isinstance(mode, str) and "b" in mode and len(mode) < 4 for mode in first)
         owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-        binary = binary or owner in ("av", "os", "self", "tarfile")
+        binary = binary or owner in ("av", "gzip", "os", "self", "self.cache", "self.store", "tarfile")
         if named in ("read_text", "write_text") or (named == "open" and not binary):
             if not (named == "read_text" and call.args):  # a function of our own, which finds the encoding
                 yield call

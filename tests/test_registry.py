@@ -14,6 +14,7 @@ from spiritlm_pl.alignment.sources import make_aligner
 from spiritlm_pl.f0.extractors import YIN, make_extractor
 from spiritlm_pl.registry import GROUPS, TRUST, find, find_all, name_of, registered, trust, trust_given
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, load_network, save_network
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.style import StyleEncoder, StyleEncoderConfig
 
@@ -136,6 +137,7 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     folder = save_network(tmp_path / "folder", KMeans(KMeansConfig(num_units=3, feature_dim=2)), "quantizer")
     path = folder / CONFIG_FILE
     description = json.loads(path.read_text())
+    (folder / CHECKSUMS).unlink()
     trust("outside")
     for class_path in ("outside.not_a_class", "outside.Flat", "spiritlm_pl.runtime.checkpoint.load_file"):
         path.write_text(json.dumps({**description, "class_path": class_path}))

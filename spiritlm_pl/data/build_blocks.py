@@ -24,7 +24,7 @@ from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replace_streams, write_manifest
 from spiritlm_pl.data.build_plan import plan_build
-from spiritlm_pl.data.build_records import built_streams
+from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.shuffling import groups_of, write_group
 from spiritlm_pl.data.text_streams import open_sources
@@ -108,11 +108,11 @@ def build_blocks(
     plan = plan_build(settings, corpora, texts, tokenizer.fingerprint, block_tokens=block_tokens)
     work = Workplace(Path(out) / FRESH)
     try:
-        work.begin(plan.identity)
+        work.begin(plan.identity, partial(is_whole, work.folder))
         read = TaskReader(work.records, settings)
         records = work.shared(plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading")
         with work.given_up():
-            streams = built_streams(records, corpora, texts, skipped, changed)
+            streams = built_streams(records, corpora, texts, not work.rank, skipped, changed)
         groups = [
             group
             for stream in streams

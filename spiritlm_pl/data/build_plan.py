@@ -11,7 +11,7 @@ from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 
-FORMAT = 2  # of runs and records; another number if a later version makes others of the same inputs
+FORMAT = 3  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input
 WANTED_TASKS = 64
 
@@ -99,7 +99,6 @@ def _identity(settings: BuildSettings, tasks: Sequence[Task], others: Sequence[A
                 digest.update(f"{one.corpus} {one.split} {one.part}".encode())
             else:
                 file = one.piece.file
-                changed = file.path.stat().st_mtime_ns
                 where = (one.stream, one.options, one.piece.begin, one.piece.end)
-                digest.update(f"{file.name} {file.size} {changed} {where!r}".encode())
+                digest.update(f"{file.name} {file.size} {file.changed} {where!r}".encode())
     return digest.hexdigest()

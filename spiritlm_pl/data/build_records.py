@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.manifest import SPLITS
@@ -9,6 +10,8 @@ from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import STREAM_KINDS, stream_folder
 from spiritlm_pl.data.unit_corpus import UnitCorpus
+from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.runtime.provenance import file_sha256
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def built_streams(
     records: Sequence[Mapping[str, Any]],
     corpora: Mapping[str, Sequence[UnitCorpus]],
     texts: Mapping[str | None, TextSource],
+    hashed: bool = True,
     skipped: Skipped | None = None,
     changed: Skipped | None = None,
 ) -> list[BuiltStream]:
@@ -46,6 +50,7 @@ def built_streams(
         records: records of all tasks, as `TaskReader` returns them.
         corpora: tokenised corpora by split.
         texts: sources of texts by name; None is the name of the source without one.
+        hashed: whether to hash the files of texts, for the manifests.
         skipped: where to count what was left out of texts; None forgets it.
         changed: where to count what was changed in texts; None forgets it.
 
@@ -64,7 +69,7 @@ def built_streams(
         counts = {"left_out": left_out, "changed": altered}
         options: dict[str, Any] = {"field": source.options.field, "documents": source.options.documents}
         options |= {name: dict(sorted(found.counts.items())) for name, found in counts.items()}
-        described[folder] = {"text": source.hashes(), "text_options": options}
+        described[folder] = {"text": source.hashes() if hashed else {}, "text_options": options}
     runs: dict[str, list[Mapping[str, Any]]] = {}
     for run in (run for record in records for run in record["runs"]):
         runs.setdefault(run["stream"], []).append(run)
@@ -81,6 +86,22 @@ def built_streams(
         files, tokens = tuple(run["file"] for run in runs[name]), sum(run["tokens"] for run in runs[name])
         streams.append(BuiltStream(name, files, tokens, sources))
     return streams
+
+
+def is_whole(folder: Path, record: Path) -> bool:
+    """Whether the record of a part of a build, and the files that it lists, are as they were written.
+
+    Args:
+        folder: folder of all streams.
+        record: path of the record, beside which runs lie.
+    """
+    try:
+        found = read_object(record)
+        files = [(record.parent / run["file"], run["sha256"]) for run in found.get("runs", ())]
+        files += [(folder / found["stream"] / block["file"], block["sha256"]) for block in found.get("blocks", ())]
+        return all(file_sha256(path) == checksum for path, checksum in files)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _place(name: str) -> tuple[int, str, int, str]:

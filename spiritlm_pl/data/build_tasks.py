@@ -23,6 +23,7 @@ from spiritlm_pl.data.part_tables import PartTables
 from spiritlm_pl.data.runs import Sorted, write_run
 from spiritlm_pl.data.text_documents import encoded_texts
 from spiritlm_pl.data.unit_corpus import UnitCorpus
+from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
@@ -140,8 +141,7 @@ class TaskReader(OpensForItself):
         """
         path = task.record(self.folder)
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
+            return read_object(path)
         collector = _Collector(self.folder, self.settings.seed, task.number)
         told = {key: defaultdict[str, Skipped](Skipped) for key in ("skipped", "changed")}
         texts: Counter[str] = Counter()
@@ -226,6 +226,6 @@ class _Collector:
         table = Documents.concatenate([table for table, _ in kept])
         split, folder = stream
         name = f"{split}-{folder}-{self.task:06d}-{len(self.runs):03d}.safetensors"
-        write_run(self.folder / name, Sorted.of(table, np.concatenate(numbers), self.seed))
-        tokens = self._tokens.pop(stream)
-        self.runs.append({"stream": "/".join(stream), "file": name, "documents": len(table), "tokens": tokens})
+        checksum = write_run(self.folder / name, Sorted.of(table, np.concatenate(numbers), self.seed))
+        run = {"stream": "/".join(stream), "file": name, "documents": len(table), "tokens": self._tokens.pop(stream)}
+        self.runs.append({**run, "sha256": checksum})

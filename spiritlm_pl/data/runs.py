@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from spiritlm_pl.data.blocks import mapped
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.rng import Keys, derive, derive_many
-from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 
 TABLE = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 BOUNDS = ("word_bounds", "text_spans", "speech_spans")  # so that a range is found without reading the whole run
@@ -64,8 +64,8 @@ class Sorted:
         return Sorted(self.table.take(np.arange(first, last)), self.places[first:last], self.shards[first:last])
 
 
-def write_run(path: Path, documents: Sorted) -> None:
-    """Write documents as a run."""
+def write_run(path: Path, documents: Sorted) -> str:
+    """Write documents as a run; return the SHA-256 of the file."""
     table = documents.table
     words = table.word_bounds
     arrays: dict[str, Any] = {name: getattr(table, name) for name in TABLE}
@@ -78,6 +78,7 @@ def write_run(path: Path, documents: Sorted) -> None:
     }
     with atomic_path(path) as temporary:
         save_file(arrays, temporary)
+        return file_sha256(temporary)
 
 
 def read_run(path: Path, low: int = 0, high: int = PLACES) -> Sorted:

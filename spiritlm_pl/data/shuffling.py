@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spiritlm_pl.data.blocks import BlockEntry, write_block
 from spiritlm_pl.data.runs import Sorted, place_bounds, read_run
+from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -69,7 +70,7 @@ def write_group(folder: Path, records: Path, vocabulary: Vocabulary, group: Bloc
     """
     path = group.record(records)
     if path.is_file():
-        return [BlockEntry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        return [BlockEntry(**entry) for entry in read_object(path)["blocks"]]
     bounds = place_bounds(group.number)
     found = [read_run(run, bounds[group.first], bounds[group.last]) for run in group.runs]
     parts = [part for part in found if len(part.table)]
@@ -81,5 +82,6 @@ def write_group(folder: Path, records: Path, vocabulary: Vocabulary, group: Bloc
             if len(table):
                 entries.append(write_block(folder / group.stream, number, table, vocabulary))
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps([asdict(entry) for entry in entries]) + "\n", encoding="utf-8")
+        record = {"stream": group.stream, "blocks": [asdict(entry) for entry in entries]}
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     return entries

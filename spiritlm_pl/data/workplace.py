@@ -43,12 +43,15 @@ class Workplace:
         self.folder, self.records = folder, folder / RECORDS
         self.rank, self.size = rank_and_size()
         self.name = uuid4().hex
+        self._earlier = _state(folder / FAILED)  # of an earlier job, perhaps, which the first process removes
 
-    def begin(self, identity: str) -> None:
+    def begin(self, identity: str, is_whole: Callable[[Path], bool]) -> None:
         """Take up the work, and go on with what an earlier process has left of the same work.
 
         Args:
             identity: hash of all that the results depend on; what is left of other work is removed.
+            is_whole: function that tells whether a record, and what was made with it, are as they were written. Parts
+                whose are not are made again.
 
         Raises:
             ValueError: if the first process has other inputs or settings.
@@ -64,8 +67,11 @@ class Workplace:
             return
         if _read(path).get("identity") != identity:
             shutil.rmtree(self.folder, ignore_errors=True)
-        elif any(self.records.glob("*.json")):
+        elif found := sorted(self.records.glob("*.json")):
             print(f"{self.folder.parent}: going on where an earlier run was interrupted", file=sys.stderr)
+            for record in (one for one in found if not is_whole(one)):
+                print(f"{record} or a file that it lists is damaged: it is made again", file=sys.stderr)
+                record.unlink()
         shutil.rmtree(self.folder / PROCESSES, ignore_errors=True)  # of an earlier job; those of this one come again
         (self.folder / FAILED).unlink(missing_ok=True)
         self._wait(lambda: all(self._said("begin", rank) for rank in range(1, self.size)), "the others to begin")
@@ -105,7 +111,7 @@ class Workplace:
             return
         end = time.monotonic() + TOLD_AGAIN if self.rank else 0.0
         while True:
-            if not (self.folder / FAILED).is_file():
+            if _state(self.folder / FAILED) in (None, self._earlier):
                 with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
                     told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
                     temporary.write_text(told, encoding="utf-8")
@@ -159,11 +165,20 @@ class Workplace:
         while not ready():
             time.sleep(POLL_SECONDS)
             failed = self.folder / FAILED
-            if self.size > 1 and failed.is_file():
+            if self.size > 1 and _state(failed) not in (None, self._earlier):
                 raise ChildProcessError(failed.read_text(encoding="utf-8"))
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 print(f"{self.folder.parent}: process {self.rank} waits for {what}", file=sys.stderr)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def _read(path: Path) -> dict[str, Any]:

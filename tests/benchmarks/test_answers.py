@@ -102,7 +102,7 @@ def test_a_broken_recording_costs_its_item_alone(prompts, recordings, model, tmp
 
 
 def test_spoken_answers_are_saved(prompts, recordings, model, tmp_path, monkeypatch):
-    def with_audio(self, encoded, output, settings, seeds):
+    def with_audio(self, encoded, output, settings, seeds, **others):
         answers = generate(self, encoded, output, settings, seeds=seeds)
         for (answer,) in answers:
             answer[:] = [Speech(torch.zeros(1600), tokens=p.tokens) if isinstance(p, Speech) else p for p in answer]

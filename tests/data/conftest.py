@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.data.blocks import Manifest, write_block, write_manifest
+from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, WordIds
-from spiritlm_pl.streams import UNIT
+from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, num_tasks=2, multiple_of=1)
@@ -55,3 +56,43 @@ def make_blocks(tmp_path: Path) -> Callable[..., tuple[Path, list[list[Document]
         return folder, written, write_manifest(folder, kind, vocabulary, entries, {})
 
     return make
+
+
+SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
+
+
+def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs: list[int]) -> UnitUtterance:
+    return UnitUtterance(
+        id=name,
+        text=text,
+        duration=1.5,
+        words=tuple(TimedWord(*word) for word in words),
+        units=np.arange(len(runs), dtype=np.uint16) % 7,
+        unit_starts=np.array(runs, dtype=np.uint32),
+        num_frames=runs[-1] + 1 if runs else 0,
+    )
+
+
+def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
+    write_part(folder / split, 0, utterances, "test")
+    finish_folder(
+        folder / split, ["test"], layout=SpeechLayout.spirit_lm(num_units=num_units, frame_rate=25.0), provenance={}
+    )
+    return folder
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    for split, part in (("train", SENTENCES[:3]), ("validation", SENTENCES[3:])):
+        found = []
+        for number, text in enumerate(part):
+            timed = [(word, 0.2 + 0.4 * place, 0.5 + 0.4 * place) for place, word in enumerate(text.split())]
+            found.append(utterance(f"{split}-{number}", text, timed, list(range(0, 10 * len(timed), 3))))
+        found.append(utterance(f"{split}-loose", "not aligned", [], [0, 4, 9]))
+        found.append(utterance(f"{split}-mute", "", [], []))
+        write_units(tmp_path / "units", split, found)
+    return tmp_path / "units"
+
+
+def blocks_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}

@@ -11,54 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
-from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-SENTENCES = ["the cat sat on the mat", "a dog ran by the mat", "the dog and the cat sat", "a cat ran"]
-
-
-def utterance(name: str, text: str, words: list[tuple[str, float, float]], runs: list[int]) -> UnitUtterance:
-    return UnitUtterance(
-        id=name,
-        text=text,
-        duration=1.5,
-        words=tuple(TimedWord(*word) for word in words),
-        units=np.arange(len(runs), dtype=np.uint16) % 7,
-        unit_starts=np.array(runs, dtype=np.uint32),
-        num_frames=runs[-1] + 1 if runs else 0,
-    )
-
-
-def write_units(folder: Path, split: str, utterances: list[UnitUtterance], num_units: int = 7) -> Path:
-    write_part(folder / split, 0, utterances, "test")
-    finish_folder(
-        folder / split, ["test"], layout=SpeechLayout.spirit_lm(num_units=num_units, frame_rate=25.0), provenance={}
-    )
-    return folder
-
-
-@pytest.fixture
-def units(tmp_path: Path) -> Path:
-    for split, part in (("train", SENTENCES[:3]), ("validation", SENTENCES[3:])):
-        found = []
-        for number, text in enumerate(part):
-            timed = [(word, 0.2 + 0.4 * place, 0.5 + 0.4 * place) for place, word in enumerate(text.split())]
-            found.append(utterance(f"{split}-{number}", text, timed, list(range(0, 10 * len(timed), 3))))
-        found.append(utterance(f"{split}-loose", "not aligned", [], [0, 4, 9]))
-        found.append(utterance(f"{split}-mute", "", [], []))
-        write_units(tmp_path / "units", split, found)
-    return tmp_path / "units"
+from .conftest import SENTENCES, blocks_of, utterance, write_units
 
 
 def test_units_go_to_the_word_in_which_their_run_starts() -> None:
@@ -136,79 +101,6 @@ def test_blocks_are_the_same_again_and_shuffled_by_seed(units: Path, tmp_path: P
     assert len(list((tmp_path / "one" / "train" / "speech").glob("block-*"))) == 1
 
 
-def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
-    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
-    build_blocks(*arguments)
-    folder = tmp_path / "blocks"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    written: list[object] = []
-
-    def full_at_the_fourth(*given: object, **named: object) -> None:
-        written.append(given)
-        if len(written) == 4:  # of the validation split
-            raise OSError(28, "No space left on device")
-        save_file(*given, **named)
-
-    monkeypatch.setattr("spiritlm_pl.data.blocks.save_file", full_at_the_fourth)
-    with pytest.raises(OSError, match="No space left"):
-        build_blocks(*arguments, seed=1)
-    assert {path: path.read_bytes() for path in before} == before
-    monkeypatch.undo()
-    build_blocks(*arguments, seed=1)  # goes on with what was sorted
-    assert not list(folder.glob(".*"))
-    build_blocks(*arguments[:2], str(tmp_path / "whole"), seed=1)
-    assert _blocks(folder) == _blocks(tmp_path / "whole")
-
-
-def _blocks(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
-
-
-def test_what_was_sorted_for_another_build_is_not_used(
-    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
-    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
-
-    def interrupted(*given: object) -> None:
-        raise KeyboardInterrupt
-
-    for seed, told in ((1, True), (2, False)):
-        monkeypatch.setattr("spiritlm_pl.data.build_blocks.write_manifest", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build_blocks(*arguments, seed=1)
-        monkeypatch.undo()
-        capsys.readouterr()
-        build_blocks(*arguments, seed=seed)
-        assert ("going on where an earlier run was interrupted" in capsys.readouterr().err) == told
-        build_blocks(*arguments[:2], str(tmp_path / f"whole{seed}"), seed=seed)
-        assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / f"whole{seed}")
-
-
-def test_a_build_that_was_killed_while_it_was_put_in_place_is_built_again(
-    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
-    arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "blocks")
-    build_blocks(*arguments)
-    rename, times = Path.rename, []
-
-    def killed_at_the_third(path: Path, target: Path) -> Path:
-        times.append(path)
-        if len(times) == 3:
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", killed_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        build_blocks(*arguments, seed=1)
-    monkeypatch.undo()
-    build_blocks(*arguments, seed=1)
-    build_blocks(*arguments[:2], str(tmp_path / "whole"), seed=1)
-    assert _blocks(tmp_path / "blocks") == _blocks(tmp_path / "whole")
-
-
 def test_texts_without_a_document_of_the_splits_are_not_called_empty(units: Path, tmp_path: Path) -> None:
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
     (tmp_path / "a.txt").write_text("the cat sat", encoding="utf-8")
@@ -242,8 +134,8 @@ def test_the_blocks_are_the_same_for_any_number_of_processes(
     tokenizer, out = str(tmp_path / "tokenizer"), tmp_path / "one"
     build_blocks([str(units)], tokenizer, str(out), [str(texts)], block_tokens=400)
     assert [process.wait(120) for process in running] == [0, 0]
-    found = _blocks(out)
-    assert found == _blocks(tmp_path / "ranks") and len(found) > 10
+    found = blocks_of(out)
+    assert found == blocks_of(tmp_path / "ranks") and len(found) > 10
     assert not (tmp_path / "ranks/.new").exists()
 
 

@@ -26,7 +26,7 @@ def job(folder: Path, size: int, stages: list[int], before: Callable[[int], None
         place.rank, place.size = rank, size
         try:
             before(rank)
-            place.begin("work")
+            place.begin("work", lambda record: True)
             for stage, parts in enumerate(stages):
                 record = lambda part, stage=stage: place.records / f"{stage}-{part}.json"  # noqa: E731
 
@@ -66,11 +66,21 @@ def test_a_slow_process_finds_work_that_is_complete_already(tmp_path: Path) -> N
 
     folder = tmp_path / "new"
     alone = Workplace(folder)
-    alone.begin("work")
+    alone.begin("work", lambda record: True)
     (folder / "records").mkdir()
     for name in ("0-0", "0-1", "1-0"):
         (folder / f"records/{name}.json").write_text(json.dumps(int(name[-1])))
     assert job(folder, 3, [2, 1], killed_at_the_end) == ["done"] * 3
+
+
+def test_a_message_of_an_earlier_job_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "failed.txt").write_text("process 0 has failed: of an earlier job")
+
+    def late(rank: int) -> None:
+        if not rank:
+            threading.Event().wait(0.3)
+
+    assert job(tmp_path, 3, [4, 1], late) == ["done"] * 3
 
 
 def test_what_a_killed_job_has_said_is_not_taken_for_this_one(tmp_path: Path) -> None:
@@ -110,13 +120,13 @@ def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
         place = Workplace(tmp_path)
         place.rank, place.size = 1, 2
         with pytest.raises(ValueError, match="those of process 1 differ") as caught:
-            place.begin("other work")
+            place.begin("other work", lambda record: True)
         errors.append(str(caught.value))
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
     first = Workplace(tmp_path)
     first.rank, first.size = 0, 2
-    first.begin("work")
+    first.begin("work", lambda record: True)
     thread.join(20)
     assert errors

@@ -15,6 +15,7 @@ from spiritlm_pl.generation.codebooks import codebook_frames, open_stretch, stre
 from spiritlm_pl.generation.scoring import encode_choice
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, read_vocabulary
 from spiritlm_pl.serve.session import Session
 from spiritlm_pl.streams import SpeechLayout, Stream, delayed
@@ -186,6 +187,7 @@ def test_what_was_made_with_delays_through_whole_utterances_is_refused(tmp_path)
         description = json.loads(path.read_text())
         assert description["vocabulary"]["streams"][0].pop("delays_within") == "stretch"
         path.write_text(json.dumps(description))
+        (path.parent / CHECKSUMS).unlink(missing_ok=True)
         with pytest.raises(
             ValueError, match="delays of stream codec must be within each stretch .* train on them anew"
         ):

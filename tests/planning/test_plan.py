@@ -31,7 +31,9 @@ def test_days_are_of_the_steps_that_are_made(capsys: pytest.CaptureFixture[str])
     run(["plan", "--gpus", "[64, 512]", "--tokens-per-step", "4194304", "--steps", "100000"])
     few, many = (line for line in capsys.readouterr().out.splitlines() if line.startswith("kept layers:"))
     days = [float(line.split("steps: ")[1].split(" days")[0]) for line in (few, many)]
-    assert days[0] == pytest.approx(4 * days[1], rel=0.02)  # a GPU of 64 has 4 batches; one of 512 a whole one, not half
+    assert days[0] == pytest.approx(
+        4 * days[1], rel=0.02
+    )  # a GPU of 64 has 4 batches; one of 512 a whole one, not half
 
 
 def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

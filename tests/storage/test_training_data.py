@@ -173,7 +173,7 @@ def test_commands_say_what_is_wrong_in_one_line(
 ) -> None:
     url = s3.upload(units, "units")
     build = ["build-blocks", f"[{url}]", "tokenizer", "s3://b/x"]
-    assert "out must be a local folder, but is s3://b/x instead" in failing(build, capsys)
+    assert "OUT must be a local folder, but is s3://b/x instead" in failing(build, capsys)
     learn = ["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units"]
     assert f"{s3.url}/none/train/manifest.json is missing" in failing([*learn, f"[{s3.url}/none]"], capsys)
     s3.faults(forbidden=99)

@@ -139,17 +139,17 @@ def test_the_fingerprint_hangs_on_every_part(folder: Path, tmp_path: Path) -> No
 def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     phonetic, pitch, style = make_parts(tmp_path)
     out = str(tmp_path / "out")
-    with pytest.raises(ValueError, match="style must give 1 codes per second, but gives 25 instead"):
+    with pytest.raises(ValueError, match="STYLE must give 1 codes per second, but gives 25 instead"):
         run(["join-tokenizers", phonetic, pitch, phonetic, out])
     with pytest.raises(ValueError, match="checkpoint must be of stage 'pitch'"):
         run(["join-tokenizers", phonetic, f"{phonetic}/quantizer", style, out])
     narrow = str(tmp_path / "narrow")
     PhoneticTokenizer(MFCCConfig(sample_rate=8_000).build(), kmeans(8)).save(narrow)
-    with pytest.raises(ValueError, match="phonetic must take 16000 samples per second, as F0 does, but takes 8000"):
+    with pytest.raises(ValueError, match="PHONETIC must take 16000 samples per second, as F0 does, but takes 8000"):
         run(["join-tokenizers", narrow, pitch, style, out])
     slow = PitchVQVAE(PitchVQVAEConfig(num_codes=6, dim=4, width=4, depth=1, downsamplings=5))
     save_network(pitch, slow, "pitch")
-    with pytest.raises(ValueError, match="pitch must give 12.5 codes per second, but gives 6.25 instead"):
+    with pytest.raises(ValueError, match="PITCH must give 12.5 codes per second, but gives 6.25 instead"):
         run(["join-tokenizers", phonetic, pitch, style, out])
     assert not Path(out).exists()
 

@@ -33,6 +33,7 @@ class TextFile:
         kind: format: text, json (one object a line), parquet or arrow.
         compression: gzip, bz2, xz or zstd; None for none.
         size: size on disk in bytes.
+        changed: time of its last change, in nanoseconds since 1970.
     """
 
     path: Path
@@ -40,6 +41,18 @@ class TextFile:
     kind: str
     compression: str | None
     size: int
+    changed: int
+
+    def check_unchanged(self) -> None:
+        """Compare size and time of the file with those that were found first.
+
+        Raises:
+            FileNotFoundError: if it is gone.
+            ValueError: if it has changed.
+        """
+        state = self.path.stat()
+        if (state.st_size, state.st_mtime_ns) != (self.size, self.changed):
+            raise ValueError(f"text must stay as it is while it is read, but {self.path} has changed meanwhile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,4 +206,12 @@ def _described(path: Path, name: str) -> TextFile:
     kind, compression = _kind(path)
     if compression and kind not in (None, *COMPRESSIBLE):
         raise ValueError(f"text must be a {kind} file as it was written, but {path} is compressed: decompress it")
-    return TextFile(path=path, name=name, kind=kind or "text", compression=compression, size=path.stat().st_size)
+    state = path.stat()
+    return TextFile(
+        path=path,
+        name=name,
+        kind=kind or "text",
+        compression=compression,
+        size=state.st_size,
+        changed=state.st_mtime_ns,
+    )

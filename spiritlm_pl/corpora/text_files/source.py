@@ -75,8 +75,14 @@ class TextSource:
         raise ValueError(f"text must hold words, but {self.name} is empty instead{why}")
 
     def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
+        """Return the SHA-256 of each file by its path; those of very many files are joined to one.
+
+        Raises:
+            ValueError: if a file has changed since it was found.
+        """
         found = {str(file.path): file_sha256(file.path) for file in self.files}
+        for file in self.files:
+            file.check_unchanged()
         if len(found) <= MOST_HASHES:
             return found
         joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()

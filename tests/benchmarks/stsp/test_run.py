@@ -35,7 +35,7 @@ def answered(monkeypatch):
     """Lets a function answer instead of the model: of a prompt, as text."""
 
     def by(function):
-        def generate(self, encoded, output, settings, seeds):
+        def generate(self, encoded, output, settings, seeds, **others):
             return [[Answer(function(seed, settings), "stop")] for seed in seeds]
 
         monkeypatch.setattr(SpiritLM, "generate_encoded", generate)
@@ -122,7 +122,7 @@ def test_published_limits_of_new_tokens(archive, speaking, tmp_path, monkeypatch
     limits = []
     generate = SpiritLM.generate_encoded
 
-    def short(self, encoded, output, settings, seeds):
+    def short(self, encoded, output, settings, seeds, **others):
         limits.append(settings)
         return generate(self, encoded, output, replace(settings, max_new_tokens=5), seeds=seeds)
 
