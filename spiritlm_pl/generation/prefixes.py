@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.lm.positions import same_rotary_factors
 
 SHORTEST = 16  # tokens; computing fewer in each row costs less than a further call of the model
 
@@ -39,6 +40,8 @@ def shared_cache(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Dy
         The states of the first C of the T places of the prompts as `left_pad` places them.
     """
     if len(prompts) < 2 or shared_length(prompts) < SHORTEST:
+        return None
+    if not same_rotary_factors(model.config, shared_length(prompts), max(map(len, prompts))):
         return None
     if not probe.outcome(model.config, "shared beginnings", _sharing_difference).right:
         return None

@@ -22,6 +22,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from spiritlm_pl.generation.batches import batches_within, same_rotary_throughout
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
 from spiritlm_pl.generation.prefixes import shared_cache
 from spiritlm_pl.generation.prompt import Prompt
@@ -170,29 +171,6 @@ def _processors(
     return processors
 
 
-def batches_within(
-    context: int | None, prompts: Sequence[Sequence[int]], limits: Sequence[int], batch_size: int, padded: bool = True
-) -> list[slice]:
-    """Split rows, in their order, into batches that stay within the context when short prompts are padded.
-
-    Args:
-        context: number of tokens in the model's context; None for no limit.
-        prompts: token ids of the rows.
-        limits: largest number of new tokens of each row; each row alone stays within the context.
-        batch_size: largest number of rows in a batch.
-        padded: whether prompts of different lengths may share a batch.
-    """
-    batches: list[slice] = []
-    first = longest = most = 0
-    for row, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
-        longest, most = max(longest, len(prompt)), max(most, limit)
-        full = row - first == batch_size or (context is not None and longest + most > context)
-        if full or (not padded and row > first and len(prompt) != len(prompts[first])):
-            batches.append(slice(first, row))
-            first, longest, most = row, len(prompt), limit
-    return [*batches, slice(first, len(prompts))] if prompts else []
-
-
 def continue_tokens(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -242,7 +220,10 @@ def continue_tokens(
         check_room(longest, context)
         limits = [min(limit, context - len(prompt)) for prompt, limit in zip(prompts, limits, strict=True)]
     continued: list[list[int]] = []
-    padded = len(set(map(len, prompts))) < 2 or probe.outcome(model.config, "padded", _padding_difference).right
+    padded = len(set(map(len, prompts))) < 2 or (
+        same_rotary_throughout(model.config, prompts, limits)
+        and probe.outcome(model.config, "padded", _padding_difference).right
+    )
     for rows in batches_within(context, prompts, limits, settings.batch_size, padded):
         ends = None if stretches is None else stretches[rows]
         processors = _processors(vocabulary, output, eos_id, settings, seeds[rows], ends, stops)
@@ -274,13 +255,14 @@ def _continue_batch(
     share: bool,
 ) -> list[list[int]]:
     tokens, attention_mask = left_pad(prompts, model.device)
-    cache = shared_cache(model, prompts) if share else None
+    cached = same_rotary_throughout(model.config, prompts, limits)
+    cache = shared_cache(model, prompts) if share and cached else None
     length = tokens.shape[1]
     config = GenerationConfig(
         max_new_tokens=max(limits),
         do_sample=False,
         num_beams=1,
-        use_cache=True,
+        use_cache=cached,
         pad_token_id=0,
         eos_token_id=sorted(stops.ids) or None,
     )
@@ -370,7 +352,8 @@ def stream_tokens(
     stops = with_end(stops, eos_id)
     processors = _processors(vocabulary, output, eos_id, settings, [settings.seed], [prompt.stretch], stops)
     tokens = torch.tensor([prompt.tokens], device=model.device)
-    cached = probe.outcome(model.config, "cache", _cache_difference).right
+    cached = same_rotary_throughout(model.config, [prompt.tokens], [limit])
+    cached = cached and probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens
     for _ in range(limit):
         logits = _last_logits(model, new if cached else tokens, cache)

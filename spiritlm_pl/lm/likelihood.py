@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from spiritlm_pl.lm import probe
+from spiritlm_pl.lm.positions import same_rotary_factors
 
 Tokens = Sequence[int]
 Branches = tuple[Tokens, Sequence[Tokens]]  # a context and its continuations
@@ -42,7 +43,7 @@ def log_likelihoods(
     Returns:
         The sums (N,) in nats, on the CPU and the same on each rank.
     """
-    batches = _batches([len(tokens) for tokens, _ in sequences], batch_tokens)
+    batches = _row_batches(model, [len(tokens) for tokens, _ in sequences], batch_tokens)
     scores = torch.zeros(len(sequences), device=model.device)
     for turn in range(-(-len(batches) // world_size)):
         number = turn * world_size + rank
@@ -65,14 +66,28 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
+def _row_batches(model: PreTrainedModel, lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Group places of rows, of which all but the last token are read, so that none is read otherwise than alone."""
+    batches: list[list[int]] = []
+    for batch in _batches(lengths, batch_tokens):
+        batches.append([])
+        for index in batch:
+            first = lengths[batches[-1][0]] if batches[-1] else lengths[index]
+            if not same_rotary_factors(model.config, first - 1, lengths[index] - 1):
+                batches.append([])
+            batches[-1].append(index)
+    return batches
+
+
 def _score(model: PreTrainedModel, batch: Sequence[tuple[list[int], int]]) -> Tensor:
     """Sum log-likelihoods (B,) of one batch; padding stands at the end, so that causal attention needs no mask."""
     lengths = torch.tensor([len(tokens) for tokens, _ in batch], device=model.device)
     scored = torch.tensor([count for _, count in batch], device=model.device)
     longest = int(lengths.max())
     tokens = right_pad([row for row, _ in batch], model.device)
-    first = int((lengths - scored).min())  # place of the earliest scored token
-    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=longest - first + 1).logits[:, :-1]
+    first = min(int((lengths - scored).min()), longest - 1)  # place of the earliest scored token
+    # Without the last token, behind which nothing is predicted, and which may be beyond the model's positions.
+    logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=longest - first).logits
     targets = tokens[:, first:]  # (B, K)
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
     places = torch.arange(first, longest, device=model.device)
@@ -106,7 +121,8 @@ def token_log_likelihoods(
     """Compute the log-likelihood of each token of several continuations of each context.
 
     A context is computed once for all of its continuations. For model families whose cache cannot be shared (Mamba,
-    RWKV), and where the context is shorter than sharing pays for, it is computed again with each continuation.
+    RWKV), where the context is shorter than sharing pays for, and where rotary factors change with the length of what
+    is read, it is computed again with each continuation.
 
     Args:
         model: causal language model in evaluation mode.
@@ -115,7 +131,10 @@ def token_log_likelihoods(
         allowed: (V,) bool, tokens of a second distribution that leaves out all others; None for the model's own alone.
         with_context: whether the tokens of the contexts are scored, too.
     """
-    sharing = probe.outcome(model.config, "shared contexts", _sharing_difference).right
+    longest = max((len(context) for context, _ in items), default=1)
+    added = max((len(one) for _, continuations in items for one in continuations), default=1)
+    sharing = same_rotary_factors(model.config, 1, longest + added - 1)
+    sharing = sharing and probe.outcome(model.config, "shared contexts", _sharing_difference).right
     found: dict[int, TokenScores] = {}
     for score in (_shared, _alone):
         places = [
@@ -172,10 +191,9 @@ def _alone(
     """Compute each context again with each continuation."""
     rows = [([*context, *one], number) for number, (context, branches) in enumerate(items) for one in branches]
     values: list[Tensor] = [torch.zeros(0)] * len(rows)
-    for batch in _batches([len(row) for row, _ in rows], batch_tokens):
+    for batch in _row_batches(model, [len(row) for row, _ in rows], batch_tokens):
         tokens = right_pad([rows[place][0] for place in batch], model.device)
         first = 1 if with_context else min(len(items[rows[place][1]][0]) for place in batch)
-        # Without the last token, behind which nothing is predicted, and which may be beyond the model's positions.
         logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=tokens.shape[1] - first).logits
         found = _values(logits, tokens[:, first:], allowed).cpu()  # (W, B, K)
         for place, row in zip(batch, found.unbind(1), strict=True):

@@ -1,12 +1,16 @@
-"""Number of positions of a language model, and the check of rows or prompts against it.
+"""Number of positions of a language model, the check of rows or prompts against it, and what rotates positions.
 
 A table of learned positions has no row for a later token. Rotary positions can be computed further, but were not
-trained there.
+trained there. With some types of them, all positions of a sequence are rotated otherwise once it is long.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 from transformers import PreTrainedConfig
 
 ALIBI = ("bloom", "mpt")  # families that use distances in place of positions, and so take any length
+LONG_OR_SHORT = ("longrope", "su")  # types of rotary positions with one set of factors for short and one for long
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
@@ -27,6 +31,38 @@ def has_rotary_positions(config: PreTrainedConfig) -> bool:
         config: configuration of a causal language model.
     """
     return bool(getattr(config, "rope_parameters", None)) or getattr(config, "rotary_dim", None) is not None
+
+
+def same_rotary_factors(config: PreTrainedConfig, shortest: int, longest: int) -> bool:
+    """Whether sequences of any length from the shortest to the longest have their positions rotated in the same way.
+
+    Where not, keys that were computed in a sequence of one length are wrong in one of another length. The longest
+    sequence of a batch decides for all of it, so that a shorter one gets other results beside it than alone.
+
+    Args:
+        config: configuration of a causal language model.
+        shortest: number of tokens that the model reads, at least 1.
+        longest: number of tokens that the model reads, at least as many; padding at the end of a sequence counts.
+    """
+    text = config.get_text_config()  # the text part of a model for images or sound
+    for parameters in _rotary_parameters(text):
+        kind = parameters.get("rope_type") or parameters.get("type") or ""
+        if kind in LONG_OR_SHORT:
+            named = "original_max_position_embeddings"
+            most = parameters.get(named) or getattr(text, named, None) or text.max_position_embeddings
+            if shortest <= most < longest:
+                return False
+        elif "dynamic" in kind and shortest < longest and longest > text.max_position_embeddings:
+            return False  # beyond that number, each length has factors of its own
+    return True
+
+
+def _rotary_parameters(config: PreTrainedConfig) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of rotary positions, those of each type of layer where the types differ."""
+    for name in ("rope_parameters", "rope_scaling"):
+        found = getattr(config, name, None)
+        if isinstance(found, dict):
+            yield from (each for each in (found, *found.values()) if isinstance(each, dict))
 
 
 def check_row_length(row_length: int, config: PreTrainedConfig, from_scratch: bool) -> None:
