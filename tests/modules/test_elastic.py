@@ -56,7 +56,7 @@ def prepare(folder: Path) -> None:
     save_lm(folder / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
 
 
-def start(folder: Path, run: str, ranks: int, last: int, *more: str, code: int = 0) -> str:
+def start(folder: Path, run: str, ranks: int, last: int, *more: str, codes: tuple[int, ...] = (0,)) -> str:
     """Run the worker, and return what it prints."""
     (folder / run).mkdir(exist_ok=True)
     process = subprocess.Popen(
@@ -73,7 +73,7 @@ def start(folder: Path, run: str, ranks: int, last: int, *more: str, code: int =
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert process.returncode == code, printed
+    assert process.returncode in codes, printed
     return printed
 
 
@@ -165,10 +165,19 @@ def test_fsdp2_is_as_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "rank", "code"), [("zero3", 1, 1), ("fsdp2", 1, 1), ("zero3", 0, -signal.SIGKILL)])
-def test_a_dead_rank_is_named_and_the_others_end(tmp_path: Path, engine: str, rank: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("engine", "rank", "codes"),
+    [
+        ("zero3", 1, (1,)),
+        ("fsdp2", 1, (1, -signal.SIGKILL)),  # by Lightning's launcher, if that is earlier
+        ("zero3", 0, (-signal.SIGKILL,)),
+    ],
+)
+def test_a_dead_rank_is_named_and_the_others_end(
+    tmp_path: Path, engine: str, rank: int, codes: tuple[int, ...]
+) -> None:
     prepare(tmp_path)
-    printed = start(tmp_path, "run", 2, 1000, f"die={rank}:3", *ENGINES[engine], code=code)
+    printed = start(tmp_path, "run", 2, 1000, f"die={rank}:3", *ENGINES[engine], codes=codes)
     assert re.search(rf"spiritlm: error: rank {rank}\b.* is dead, so that the others cannot go on", printed)
 
 
