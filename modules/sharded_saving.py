@@ -39,6 +39,7 @@ class ShardSaving:
         self._written: Future[None] | None = None
         self._target = Path()  # of what is written in the thread
         self._later: list[tuple[bool, Callable[[], object]]] = []
+        self._undone: list[str] = []  # errors of what was to follow a checkpoint that is whole
         self._writes = self._failed = self._in_background = False
         self._lock = Lock()
 
@@ -81,11 +82,12 @@ class ShardSaving:
             OSError: on every rank, if one of them cannot write its part. In a thread, `finish` warns of it.
             RuntimeError: on every rank, if one of them fails otherwise; from a thread, `finish` raises it.
         """
+        self._target = target
         if self.waits:
-            self._save(target, write)
+            self._save_and_settle(target, write)
         else:
-            self._writes, self._target = True, target
-            self._written = self._thread.submit(self._save_in_thread, target, write)
+            self._writes = True
+            self._written = self._thread.submit(self._save_and_settle, target, write)
 
     def afterwards(self, action: Callable[[], object], even_later: bool) -> None:
         """Do something when the checkpoint that was saved last is whole, as it may be already.
@@ -102,7 +104,7 @@ class ShardSaving:
         action()
 
     def finish(self) -> None:
-        """Wait for the checkpoint that is being written, and warn if it could not be.
+        """Wait for the checkpoint that is being written, and warn if it, or what was to follow it, could not be done.
 
         Raises:
             RuntimeError: on every rank, if a rank failed otherwise than in writing.
@@ -116,8 +118,13 @@ class ShardSaving:
                     f"no checkpoint was saved as {self._target.name}, and earlier ones stay: {self._target} cannot be "
                     f"written ({error})"
                 )
+        undone, self._undone = self._undone, []
+        if undone:
+            rank_zero_warn(
+                f"{self._target.name} was saved, but what was to follow could not be done: {'; '.join(undone)}"
+            )
 
-    def _save_in_thread(self, target: Path, write: Callable[[], None]) -> None:
+    def _save_and_settle(self, target: Path, write: Callable[[], None]) -> None:
         whole = False
         try:
             self._save(target, write)
@@ -128,7 +135,10 @@ class ShardSaving:
                 self._later = [] if whole else [one for one in self._later if one[0]]
                 self._writes, self._failed = False, not whole
         for _, action in now:
-            action()
+            try:
+                action()
+            except OSError as error:  # the checkpoint is whole, and others may still be done
+                self._undone.append(str(error))
 
     def _save(self, target: Path, write: Callable[[], None]) -> None:
         failure: tuple[bool, str] | None = None

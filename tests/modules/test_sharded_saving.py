@@ -97,3 +97,32 @@ def test_a_checkpoint_of_the_same_name_is_unchanged_until_the_new_one_is_whole(
     event.set()
     saving.finish()
     assert (target / TAG / "0.pt").stat().st_ino != before
+
+
+def test_what_cannot_follow_a_whole_checkpoint_is_told_as_that_and_the_rest_is_done(
+    saving: ShardSaving, tmp_path: Path
+) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "step=0.ckpt")
+
+    event = save(saving, tmp_path / "step=1.ckpt")
+    saving.afterwards(refused, even_later=True)
+    saving.afterwards(lambda: link(tmp_path / "step=1.ckpt", tmp_path / "last.ckpt"), even_later=False)
+    event.set()
+    with pytest.warns(UserWarning, match=r"step=1.ckpt was saved, but what was to follow .*Permission denied"):
+        saving.finish()
+    assert (tmp_path / "last.ckpt" / TAG / "0.pt").is_file()
+    saving.finish()  # nothing is told twice
+
+
+def test_a_checkpoint_that_is_saved_at_once_follows_one_that_failed(saving: ShardSaving, tmp_path: Path) -> None:
+    done: list[int] = []
+    event = save(saving, tmp_path / "step=1.ckpt", OSError(28, "No space left on device"))
+    saving.afterwards(lambda: done.append(0), even_later=True)
+    event.set()
+    with pytest.warns(UserWarning, match="no checkpoint was saved"):
+        saving.finish()
+    folder = saving.begin(tmp_path / "step=2.ckpt") / TAG
+    saving.save(tmp_path / "step=2.ckpt", lambda: (folder / "0.pt").touch())
+    saving.afterwards(lambda: done.append(1), even_later=True)
+    assert done == [0, 1]
