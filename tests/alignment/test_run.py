@@ -11,10 +11,12 @@ from spiritlm_pl.alignment import ctc
 from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
+from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
 from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, make_cut, save_corpus, word_alignment
+from spiritlm_pl.corpora.word_times import AlignedWord
 
 
 @pytest.fixture
@@ -209,3 +211,15 @@ def test_each_process_of_a_run_reads_its_source_once(
     assert needs_audio or readers == [str(os.getpid())]
     with pytest.raises(ValueError, match="num_jobs must be at least 1"):
         align_corpus(corpus, Evenly(tmp_path / "log", needs_audio), overwrite=True, num_jobs=0)
+
+
+def test_damaged_results_of_an_interrupted_run_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    with OutcomeFile(path, earlier=True) as outcomes:
+        for name in ("a", "b", "ü\udcff"):
+            outcomes.append(Outcome(name, "key", [AlignedWord("ü\udcff", 0.125, 0.25)]))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"0.125", b"0.225", 1) + b'[]\n{"id": "a"}\n00000000 \n' + whole[-20:])
+    with OutcomeFile(path, earlier=True) as outcomes:
+        found = [outcomes.find(name, "key") for name in ("a", "b", "ü\udcff")]
+    assert [outcome and outcome.words[0].start for outcome in found] == [None, 0.125, 0.125]
