@@ -72,6 +72,11 @@ class LabelledDataModule(WaveformDataModule):
         self.style_counts = tuple(styles[name] for name in self.styles)
         self.speaker_counts = tuple(speakers[name] for name in self.speakers)
 
+    def _needed(self, stage: str) -> tuple[str, ...]:
+        """Return the names of the splits that a stage needs: always the training split as well, which has the names."""
+        needed = super()._needed(stage)
+        return ("train", *needed) if needed and "train" not in needed else needed
+
     def usable(self, cuts: Cuts, split: str) -> Choice:
         """Return which utterances have the label that is needed (N,)."""
         return super().usable(cuts, split) if self.needed == "nothing" else cuts.having(self.needed)

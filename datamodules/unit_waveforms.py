@@ -100,10 +100,15 @@ class UnitWaveformDataModule(SpeechDataModule):
             check_known("speakers", self.speakers, _names(members, "speaker", UNKNOWN_SPEAKER), split)
             if self.styles:
                 check_known("styles", self.styles, _names(members, "style", DEFAULT_STYLE), split)
-        if self.layout is not None and self.layout.expressive and "train" in self.cuts:
-            units = self._units["train"]
-            pitch, style = commonest(map(units.at, units.rows_of(self.cuts["train"]).tolist()), (PITCH, STYLE))
+        if self.layout is not None and self.layout.expressive and stage == "fit":
+            units, rows = self._units["train"], self._units["train"].rows_of(self.cuts["train"])
+            pitch, style = (int(np.argmax(units.code_counts(rows, name))) for name in (PITCH, STYLE))  # or the smallest
             self.common_codes = pitch, style
+
+    def _needed(self, stage: str) -> tuple[str, ...]:
+        """Return the names of the splits that a stage needs: also the training split, where it names the speakers."""
+        needed = super()._needed(stage)
+        return ("train", *needed) if needed and self.speakers is None and "train" not in needed else needed
 
     def read_split(self, split: str) -> None:
         """Read the units of a split.
@@ -184,15 +189,6 @@ def check_known(argument: str, known: Sequence[str], names: Iterable[str], split
         raise ValueError(
             f"{argument} must name all {argument} of split {split!r}, but lacks {', '.join(sorted(unknown))}"
         )
-
-
-def commonest(utterances: Iterable[UnitUtterance], streams: Sequence[str]) -> list[int]:
-    """Return the most frequent code of all utterances in each stream; of several, the smallest."""
-    counts = {name: np.zeros(1 << 16, dtype=np.int64) for name in streams}
-    for utterance in utterances:
-        for name, found in counts.items():
-            np.add.at(found, utterance.codes[name].reshape(-1), 1)
-    return [int(np.argmax(found)) for found in counts.values()]
 
 
 def run_durations(utterance: UnitUtterance) -> Indices:

@@ -1,7 +1,11 @@
-"""Results of an alignment in a file, line by line, of which only hashes and places are kept in memory."""
+"""Results of an alignment in a file, line by line, of which only hashes and places are kept in memory.
+
+A line begins with the CRC-32 of the rest of it, so that one that was damaged is left out, and its cut aligned anew.
+"""
 
 import json
 import os
+import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -44,6 +48,17 @@ class Outcome:
         return cls(values["id"], values["key"], reason=values["reason"], source=values["source"], **items)
 
 
+def _parsed(line: bytes) -> Outcome | None:
+    """Read a line; None for one that is cut short or damaged, or that an earlier version wrote, without a CRC."""
+    crc, _, values = line.removesuffix(b"\n").partition(b" ")
+    try:
+        if int(crc, 16) != zlib.crc32(values):
+            return None
+        return Outcome.from_dict(json.loads(values.decode("utf-8", "surrogatepass")))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
 class OutcomeFile:
     """File of outcomes, to which new ones are appended.
 
@@ -63,10 +78,8 @@ class OutcomeFile:
             self._file.seek(0)
             place = 0
             for line in self._file:
-                try:
-                    self._note(Outcome.from_dict(json.loads(line)), place)
-                except (json.JSONDecodeError, UnicodeDecodeError):
-                    pass
+                if (outcome := _parsed(line)) is not None:
+                    self._note(outcome, place)
                 place += len(line)
         self._end = self._file.seek(0, os.SEEK_END) + self._file.write(b"\n")
         self._sort()
@@ -93,7 +106,8 @@ class OutcomeFile:
 
     def append(self, outcome: Outcome) -> None:
         """Append an outcome, which can be looked up after `finish`."""
-        line = json.dumps(asdict(outcome), ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        values = json.dumps(asdict(outcome), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        line = b"%08x %s\n" % (zlib.crc32(values), values)
         self._note(outcome, self._end)
         self._end += self._file.write(line)
         self._file.flush()
@@ -115,7 +129,10 @@ class OutcomeFile:
 
     def _read(self, place: int) -> Outcome:
         self._file.seek(place)
-        return Outcome.from_dict(json.loads(self._file.readline()))
+        found = _parsed(self._file.readline())
+        if found is None:
+            raise ValueError(f"{self._file.name} must be as it was written, but has changed meanwhile: start again")
+        return found
 
     def find(self, cut_id: str, key: str) -> Outcome | None:
         """Return the last outcome of a cut; None if there is none.

@@ -7,9 +7,8 @@ interrupted run goes on where it stopped.
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,15 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 CACHE_FILE = ".alignment.jsonl"
 UNALIGNED_FILE = "unaligned.jsonl"
 REPORT_FILE = "alignment.json"
-TOGETHER = 1 << 14  # cuts that are sent to processes and kept in memory until all of them are aligned
 
 
 @dataclass(frozen=True)
 class _Job:
     aligner: Aligner
+    settings: str
 
     def __call__(self, cut: MonoCut) -> Outcome:
-        key = _key(self.aligner, cut)
+        key = _key(self.settings, cut)
         supervision = cut.supervisions[0]
         text = supervision.text or ""
         language = supervision.language or "en"
@@ -71,15 +70,9 @@ class _Job:
             return Outcome(cut.id, key, reason=f"{self.aligner.name} fails: {error!r:.500}")
 
 
-def _key(aligner: Aligner, cut: MonoCut) -> str:
+def _key(settings: str, cut: MonoCut) -> str:
     text = cut.supervisions[0].text or ""
-    return hashlib.sha256(f"{aligner!r}\0{text}\0{cut.duration}".encode()).hexdigest()[:16]
-
-
-def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
-    members = iter(cuts)
-    while group := list(islice(members, TOGETHER)):
-        yield group
+    return hashlib.sha256(f"{settings}\0{text}\0{cut.duration}".encode()).hexdigest()[:16]
 
 
 class _Alignment:
@@ -87,6 +80,7 @@ class _Alignment:
 
     def __init__(self, corpus: Path, aligner: Aligner, overwrite: bool, outcomes: OutcomeFile) -> None:
         self.corpus, self.aligner, self.overwrite, self.outcomes = corpus, aligner, overwrite, outcomes
+        self.settings = _settings_of(aligner)  # before the aligner changes by what it reads
         self.total, self.changed = 0, dict.fromkeys(SPLITS, 0)  # number of cuts, and of those to align in each split
         self.failed: list[Skipped] = []
         self.num_words = 0
@@ -94,21 +88,35 @@ class _Alignment:
     def _wanted(self, cut: MonoCut) -> bool:
         return self.overwrite or not word_alignment(cut)
 
-    def _missing(self) -> Iterator[MonoCut]:
-        """Yield cuts that no run has aligned yet."""
+    def _count(self) -> int:
+        """Count the cuts, and return the number of those that no run has aligned yet."""
+        missing = 0
         for split in SPLITS:
             for cut in iterate_cuts(self.corpus, split):
                 self.total += 1
-                if self._wanted(cut):
-                    self.changed[split] += 1
-                    if self.outcomes.find(cut.id, _key(self.aligner, cut)) is None:
-                        yield cut
+                self.changed[split] += self._wanted(cut)
+                missing += self._is_missing(cut)
+        return missing
+
+    def _is_missing(self, cut: MonoCut) -> bool:
+        return self._wanted(cut) and self.outcomes.find(cut.id, _key(self.settings, cut)) is None
+
+    def _missing(self) -> Iterator[MonoCut]:
+        """Yield cuts that no run has aligned yet; outcomes are not known before `finish`, so all of them stay."""
+        for split in SPLITS:
+            yield from filter(self._is_missing, iterate_cuts(self.corpus, split))
 
     def run(self, num_jobs: int | None) -> None:
-        """Find the outcomes of all cuts, and list those without times."""
-        for group in _groups(self._missing()):
-            for outcome in parallel_map(_Job(self.aligner), group, num_jobs, f"aligning with {self.aligner.name}"):
-                self.outcomes.append(outcome)
+        """Find the outcomes of all cuts, and list those without times.
+
+        An aligner that needs no audio looks times up in what it has read, which one process holds in memory.
+        """
+        number = self._count()
+        if not self.aligner.needs_audio:
+            num_jobs = 1 if num_jobs is None else min(1, num_jobs)
+        job, title = _Job(self.aligner, self.settings), f"aligning with {self.aligner.name}"
+        for outcome in parallel_map(job, self._missing(), num_jobs, title, total=number):
+            self.outcomes.append(outcome)
         self.outcomes.finish()
         for split in SPLITS:
             for cut in iterate_cuts(self.corpus, split) if self.changed[split] else ():
@@ -116,7 +124,7 @@ class _Alignment:
                     self.failed.append(Skipped(cut.id, str(cut.recording.sources[0].source), reason))
 
     def _outcome(self, cut: MonoCut) -> Outcome:
-        found = self.outcomes.find(cut.id, _key(self.aligner, cut))
+        found = self.outcomes.find(cut.id, _key(self.settings, cut))
         assert found is not None, "all cuts have an outcome"
         return found
 
@@ -141,7 +149,7 @@ def align_corpus(
         corpus: path of the corpus folder.
         aligner: aligner that finds the words.
         overwrite: whether to replace existing times; if False, only cuts without times are aligned.
-        num_jobs: number of processes; None for one per core.
+        num_jobs: number of processes; None for one per core. An aligner that needs no audio has one.
 
     Returns:
         The contents of `alignment.json`: method, settings, counts of aligned and unaligned cuts and of words, code
@@ -174,7 +182,7 @@ def align_corpus(
     write_jsonl(corpus / UNALIGNED_FILE, failed)
     report = {
         "method": aligner.name,
-        "settings": _settings_of(aligner),
+        "settings": work.settings,
         "aligned": total - len(failed),
         "newly_aligned": todo - len(failed),
         "unaligned": len(failed),

@@ -51,7 +51,8 @@ def align(
             star gives the word the sound between its neighbours.
         phones: whether pocketsphinx finds phones as well, in a second pass; measuring phone purity needs them.
         overwrite: also align utterances that have times already, replacing these.
-        num_jobs: number of processes; if not given, one per core, and for ctc on a GPU always one.
+        num_jobs: number of processes; if not given, one per core. It is always one for ctc on a GPU and for times from
+            files.
     """
     trust_given(method)
     from spiritlm_pl.alignment.run import align_corpus

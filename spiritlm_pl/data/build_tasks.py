@@ -8,7 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from spiritlm_pl.corpora.text_files.files import Piece
 from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.places import of_key
 from spiritlm_pl.corpora.text_files.readers import texts_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
@@ -175,7 +176,8 @@ class TaskReader(OpensForItself):
 
     def _of_piece(self, piece: TextPiece, skipped: Skipped, changed: Skipped, counts: Counter[str]) -> Made:
         texts = texts_of(piece.piece, piece.options, skipped)
-        for batch in encoded_texts(texts, self._encoder, self.settings.text_validation, skipped, changed):
+        place, share = partial(of_key, piece.piece.file), self.settings.text_validation
+        for batch in encoded_texts(texts, self._encoder, share, skipped, changed, place):
             counts[piece.stream] += len(batch.keys)  # of all splits, also of those that are not built
             for split, held_out in (("train", False), ("validation", True)):
                 table = batch.table(held_out) if split in self.settings.splits else None

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import json_object, read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout, plural
 
@@ -99,6 +99,18 @@ def part_name(index: int) -> str:
 def _entry_path(path: Path) -> Path:
     """Return the path of the record with a part's rows, bytes and SHA-256."""
     return path.with_suffix(".json")
+
+
+def _read_entry(path: Path) -> dict[str, Any] | None:
+    """Read the record of a part; None where there is none, or a damaged one: the part does not count as written."""
+    try:
+        entry = json_object(_entry_path(path).read_bytes(), path)
+        with values_of(path):
+            types = {"name": str, "rows": int, "bytes": int, "sha256": str, "fingerprint": str, "skipped": list}
+            whole = all(isinstance(entry[key], kind) for key, kind in types.items())
+            return entry if whole and all({"path", "state"} <= item.keys() for item in entry["skipped"]) else None
+    except (OSError, ValueError):
+        return None
 
 
 def write_part(
@@ -179,31 +191,26 @@ def check_part(path: Path, entry: Mapping[str, Any]) -> None:
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether a part is complete, undamaged, and of the run with this fingerprint, and skipped files are unchanged."""
     path = folder / part_name(index)
-    try:
-        entry = json.loads(_entry_path(path).read_text(encoding="utf-8"))
-        as_it_was = all(file_state(item["path"]) == item["state"] for item in entry["skipped"])
-        if entry["fingerprint"] != fingerprint or not as_it_was:
-            return False
-        check_part(path, entry)
-    except (OSError, ValueError, KeyError):
+    entry = _read_entry(path)
+    if entry is None or entry["fingerprint"] != fingerprint:
         return False
-    return True
+    try:
+        check_part(path, entry)
+        return all(file_state(item["path"]) == item["state"] for item in entry["skipped"])
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def recorded_fingerprint(folder: Path, index: int) -> str | None:
     """Return the fingerprint with which a part was written; None if there is no readable record."""
-    try:
-        entry = json.loads(_entry_path(folder / part_name(index)).read_text(encoding="utf-8"))
-        return str(entry["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    entry = _read_entry(folder / part_name(index))
+    return None if entry is None else str(entry["fingerprint"])
 
 
 def has_rows(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether the run with this fingerprint wrote any utterance in a part; the part itself is not read."""
-    path = _entry_path(folder / part_name(index))
-    entry = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return bool(entry.get("fingerprint") == fingerprint and entry["rows"])
+    entry = _read_entry(folder / part_name(index))
+    return entry is not None and entry["fingerprint"] == fingerprint and entry["rows"] > 0
 
 
 def num_parts(folder: Path) -> int:
@@ -230,9 +237,8 @@ def finish_folder(
     files = []
     for index, fingerprint in enumerate(fingerprints):
         path = folder / part_name(index)
-        found = path.is_file() and _entry_path(path).is_file()
-        entry = json.loads(_entry_path(path).read_text(encoding="utf-8")) if found else {}
-        if entry.get("fingerprint") != fingerprint:
+        entry = _read_entry(path) if path.is_file() else None
+        if entry is None or entry["fingerprint"] != fingerprint:
             raise FileNotFoundError(f"{path} must have been written by this run, but was not")
         files.append(entry)  # as it was written, so that later damage is noticed
     manifest = {

@@ -22,7 +22,8 @@ from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
 from spiritlm_pl.streams import SpeechLayout, plural
 
-FORMAT = 1
+FORMAT = 2
+CODES = 1 << 16  # numbers that a code can have
 U16: np.dtype[Any] = np.dtype(np.uint16)
 U32: np.dtype[Any] = np.dtype(np.uint32)
 
@@ -40,6 +41,7 @@ class _OneCorpus:
         self.corpora = arrays["corpora"]
         self.corpus_names: list[str] = from_json_array(arrays["corpus_names"])
         self.names = Names(arrays)
+        self.counts = {stream.name: arrays[f"count_{stream.name}"] for stream in corpus.layout.streams[1:]}
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -86,6 +88,7 @@ def _build(corpus: UnitCorpus, writer: IndexWriter) -> None:
     names, end = NamesWriter(writer), 0
     known: dict[str, int] = {}
     streams = corpus.layout.streams[1:]
+    counts = np.zeros((len(streams), CODES), np.int64)
     for name, dtype in (("num_frames", U32), ("corpora", np.int32), ("sizes", U32), ("record_crcs", U32)):
         writer.append(name, np.empty(0, dtype))
     writer.append(RECORDS, b"")
@@ -104,6 +107,8 @@ def _build(corpus: UnitCorpus, writer: IndexWriter) -> None:
             for name, dtype in [("units", U16), ("unit_starts", U32), *((plural(s.name), U16) for s in streams)]
         ]
         writer.append("sizes", np.stack([np.diff(bounds) for _, bounds in columns], axis=1).reshape(-1).astype(U32))
+        for count, (values, bounds) in zip(counts, columns[2:], strict=True):
+            count += np.bincount(values[bounds[0] : bounds[-1]], minlength=CODES)
         records = [
             b"".join(values[bounds[row] : bounds[row + 1]].tobytes() for values, bounds in columns)
             for row in range(table.num_rows)
@@ -115,6 +120,8 @@ def _build(corpus: UnitCorpus, writer: IndexWriter) -> None:
         writer.append("record_crcs", np.array([zlib.crc32(record) for record in records], U32))
     names.finish()
     writer.append("corpus_names", json_array(list(known)))
+    for stream, count in zip(streams, counts, strict=True):
+        writer.append(f"count_{stream.name}", count)
 
 
 def _column(table: Any, name: str, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], Rows]:
@@ -175,6 +182,25 @@ class FlatUnits:
         """Return the number of frames of each of the rows (N,)."""
         found = np.concatenate([np.empty(0, U32), *(member.num_frames for member in self._members)])
         return found[rows].astype(np.int64)
+
+    def code_counts(self, rows: Rows, stream: str) -> npt.NDArray[np.int64]:
+        """Count how often each code of a further stream is in some rows, each of which is given once.
+
+        Returns:
+            Counts of the codes from 0 (65536,).
+        """
+        chosen = np.zeros(self._starts[-1], dtype=np.bool_)
+        chosen[rows] = True
+        if 2 * len(rows) <= len(chosen):
+            return self._counted(np.flatnonzero(chosen), stream)
+        total: npt.NDArray[np.int64] = np.sum([member.counts[stream] for member in self._members], axis=0)
+        return total - self._counted(np.flatnonzero(~chosen), stream)
+
+    def _counted(self, rows: Rows, stream: str) -> npt.NDArray[np.int64]:
+        counts = np.zeros(CODES, np.int64)
+        for row in rows.tolist():
+            np.add.at(counts, self.at(row).codes[stream].reshape(-1), 1)
+        return counts
 
     def by_corpus(self, rows: Rows) -> tuple[list[str], Rows]:
         """Return the names of corpora, and the number of the corpus of each of the rows (N,)."""

@@ -3,7 +3,7 @@
 Shapes: D documents, N tokens of all of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spiritlm_pl.corpora.text_files.places import of_key
 from spiritlm_pl.corpora.text_files.readers import Text
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
@@ -48,7 +47,12 @@ class EncodedTexts:
 
 
 def encoded_texts(
-    texts: Iterable[Text], encoder: FlatEncoder, validation: float, skipped: Skipped, changed: Skipped | None = None
+    texts: Iterable[Text],
+    encoder: FlatEncoder,
+    validation: float,
+    skipped: Skipped,
+    changed: Skipped | None = None,
+    place: Callable[[str], str] = str,
 ) -> Iterator[EncodedTexts]:
     """Encode whole texts, as many at a time as memory should hold.
 
@@ -58,6 +62,7 @@ def encoded_texts(
         validation: share of the documents that goes to validation, in [0, 1).
         skipped: where to count texts without a token, such as control characters alone.
         changed: where to count texts whose line breaks the tokenizer does not keep; None forgets them.
+        place: function from the key of a document to its place in messages; left out, the key is the place.
     """
     keeps_line_breaks = encoder.tokenizer.keeps_line_breaks
     for batch in _batches(texts):
@@ -65,9 +70,9 @@ def encoded_texts(
         kept = counts > 0
         for (key, text), has_tokens in zip(batch, kept, strict=True):
             if not has_tokens:
-                skipped.add("text without tokens", of_key(key))
+                skipped.add("text without tokens", place(key))
             elif changed is not None and not keeps_line_breaks and "\n" in text:
-                changed.add("line breaks of a document, which the text tokenizer makes spaces", of_key(key))
+                changed.add("line breaks of a document, which the text tokenizer makes spaces", place(key))
         yield EncodedTexts(
             keys=np.array([name_key(key) for key, _ in batch], dtype=np.uint64)[kept],
             held_out=are_held_out([text for _, text in batch], validation)[kept],

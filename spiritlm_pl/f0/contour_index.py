@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spiritlm_pl.runtime.checksums import checked
+from spiritlm_pl.runtime.checksums import checked, listed
 from spiritlm_pl.runtime.flat_index import FlatIndex, IndexWriter, file_key, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter
 from spiritlm_pl.runtime.provenance import file_sha256
@@ -67,7 +67,7 @@ class ContourIndex(Mapping[str, StoredContour]):
         """Open the index, which is made first where it is missing or stale."""
         paths = sorted(folder.glob(f"{split}-*.parquet"))
         state = "\n".join([f"contours {FORMAT}", *(f"{path.name} {file_key(path)}" for path in paths)])
-        self._attach(folder, open_index(folder, f"contours_{split}", state, partial(_build, paths)))
+        self._attach(folder, open_index(folder, f"contours_{split}", state, partial(_build, folder, paths)))
 
     def _attach(self, folder: Path, index: FlatIndex) -> None:
         arrays = index.arrays
@@ -144,13 +144,13 @@ def _keep(members: dict[Any, Any], number: int) -> None:
         del members[next(iter(members))]
 
 
-def _build(paths: list[Path], writer: IndexWriter) -> None:
-    names = NamesWriter(writer)
+def _build(folder: Path, paths: list[Path], writer: IndexWriter) -> None:
+    names, known = NamesWriter(writer), listed(folder)
     writer.append("frames", np.empty(0, np.uint32))
     bounds = [0]
     for path in paths:
         try:
-            table = pq.read_table(checked(path), columns=["id", "voiced"])
+            table = pq.read_table(checked(path, known), columns=["id", "voiced"])
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         names.append(table["id"].to_pylist())

@@ -10,6 +10,7 @@ Shapes: F frames, 200 a second.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,11 +32,11 @@ from spiritlm_pl.corpora.cut_index import CutIndex
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, write_jsonl
 from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.data.corpus_store import file_state
-from spiritlm_pl.data.parts import CorpusPlan, Part, plan_corpus
+from spiritlm_pl.data.parts import Part, plan_corpus
 from spiritlm_pl.f0.contour_index import ContourIndex, StoredContour, f0_folder, readable
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
-from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, listed, read_object, recorded, values_of
 from spiritlm_pl.runtime.devices import check_device
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
@@ -120,13 +121,13 @@ def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
 
 
 def extract_part(
-    plan: CorpusPlan, part: Part, kind: str, device: str, num_jobs: int | None
+    part: Part, total: int, kind: str, device: str, num_jobs: int | None
 ) -> tuple[dict[str, StoredContour], list[Skipped]]:
     """Extract the contours of one part.
 
     Args:
-        plan: plan of the corpus with all its parts.
         part: the part to extract.
+        total: number of parts of its split.
         kind: name of the extractor, as `make_extractor` takes it.
         device: device to compute on.
         num_jobs: number of processes; None for one per core.
@@ -134,7 +135,6 @@ def extract_part(
     Returns:
         The contours by utterance, and the utterances that could not be used.
     """
-    total = sum(other.split == part.split for other in plan.parts)
     title = f"F0 of {part.split}" + (f", part {part.index + 1} of {total}" if total > 1 else "")
     cuts = list(part.cuts)
     batches = _batches(cuts, device)
@@ -175,12 +175,20 @@ def _skipped_in(path: Path) -> list[dict[str, Any]]:
     return list(json.loads((pq.read_schema(path).metadata or {}).get(LEFT_OUT, b"[]")))
 
 
-def _finished(path: Path, fingerprint: bytes) -> bool:
+def _finished(path: Path, fingerprint: bytes, known: Mapping[Path, str]) -> bool:
     try:
-        same = (pq.read_schema(checked(path)).metadata or {}).get(FINGERPRINT) == fingerprint
+        same = (pq.read_schema(checked(path, known)).metadata or {}).get(FINGERPRINT) == fingerprint
         return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))
     except (OSError, ValueError, pa.ArrowException):
         return False
+
+
+def _known(folder: Path) -> dict[Path, str] | None:
+    """Return the checksums of all parts; None if their list is damaged, as then no part can be trusted."""
+    try:
+        return listed(folder)
+    except ValueError:
+        return None
 
 
 def extract_corpus(
@@ -214,11 +222,11 @@ def extract_corpus(
             f"instead of {settings}"
         )
     _extractor(kind, device)  # fails before any process starts
-    held = []
+    held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
     for part in plan.parts:
         path, key = _part_path(folder, part), _fingerprint(part, settings)
-        if not _finished(path, key):
-            found, skipped = extract_part(plan, part, kind, device, num_jobs)
+        if known is None or not _finished(path, key, known):
+            found, skipped = extract_part(part, totals[part.split], kind, device, num_jobs)
             if found:
                 _write_part(path, found, skipped, key)
             else:
@@ -260,9 +268,10 @@ def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:
 
 
 def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
+    known = listed(folder)
     for path in sorted(folder.glob(f"{split}-*.parquet")):
         try:
-            table = pq.read_table(checked(path)).combine_chunks()
+            table = pq.read_table(checked(path, known)).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         for row in range(table.num_rows):

@@ -1,13 +1,13 @@
 """SHA-256 of the files of a folder that this package wrote, by which damage is noticed before a file is used.
 
-The file `SHA256SUMS` has the lines that `sha256sum --check` reads. What it does not list is not checked, as in folders
-of other tools and of earlier versions.
+The file `SHA256SUMS` has the lines that `sha256sum --check` reads, in any of its forms; other lines are left alone, but
+for damaged ones. What it does not list is not checked, as in folders of other tools and of earlier versions.
 """
 
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.storage.places import Place
 
 CHECKSUMS = "SHA256SUMS"
-LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
+DIGEST = "(?P<digest>[0-9a-fA-F]{64})"
+LINE = re.compile(rf"{DIGEST} [ *](?P<name>.+)")  # the asterisk: read as a binary file
+TAGGED = re.compile(rf"SHA256 \((?P<name>.+)\) ?= ?{DIGEST}")
+OTHER = re.compile(r"(#.*|(?!SHA256 )[A-Za-z0-9/-]+ \(.+\) ?= ?[0-9a-zA-Z+/=]+)?")  # a comment, another algorithm
+DAMAGED = re.compile("[0-9a-fA-F]{20}|[^\x20-\x7e]", re.ASCII)  # what a line has that was one of these
 
 
 def _read(folder: Path) -> dict[str, str]:
@@ -30,11 +34,21 @@ def _read(folder: Path) -> dict[str, str]:
         return {}
     found = {}
     for number, line in enumerate(path.read_bytes().decode("utf-8", errors="replace").splitlines(), start=1):
-        match = LINE.fullmatch(line)
-        if match is None:
+        match = LINE.fullmatch(line) or TAGGED.fullmatch(line)
+        if match is not None:
+            found[match["name"]] = match["digest"].lower()
+        elif DAMAGED.search(line) and not OTHER.fullmatch(line):
             raise ValueError(f"{path} must have a checksum and a name in each line, but line {number} is {line[:80]!r}")
-        found[match["name"]] = match["digest"]
     return found
+
+
+def listed(folder: Path) -> dict[Path, str]:
+    """Read the checksums of a folder by the paths of its files, for many calls of `checked`.
+
+    Raises:
+        ValueError: if the list is damaged.
+    """
+    return {folder / name: digest for name, digest in _read(folder).items()}
 
 
 @contextmanager
@@ -79,14 +93,18 @@ def _write(folder: Path, digests: dict[str, str]) -> None:
         path.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
 
 
-def checked(path: Path) -> Path:
+def checked(path: Path, known: Mapping[Path, str] | None = None) -> Path:
     """Return the path of a file after comparing it with its checksum, if its folder lists one.
+
+    Args:
+        path: path of the file.
+        known: checksums from `listed`; None reads those of the file's folder.
 
     Raises:
         FileNotFoundError: if the file is listed, but missing.
         ValueError: if it has another checksum.
     """
-    expected = _read(path.parent).get(path.name)
+    expected = (listed(path.parent) if known is None else known).get(path)
     if expected is None:
         return path
     if not path.is_file():
@@ -106,8 +124,9 @@ def check_folder(folder: str | Path) -> None:
         FileNotFoundError: if a file is missing.
         ValueError: if a file has another checksum.
     """
-    for name in _read(Path(folder)):
-        checked(Path(folder) / name)
+    known = listed(Path(folder))
+    for path in known:
+        checked(path, known)
 
 
 def check_archive(path: Path) -> None:

@@ -9,6 +9,7 @@ cannot be written to, the index goes to the user's cache. Arrays are checked whe
 larger than the memory, are read one at a time, and whoever reads them checks them.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +32,8 @@ CACHE = Path("~/.cache/spiritlm-pl/index")
 RECORDS = "records"  # the one array that is never mapped as a whole
 PIECE = 1 << 24  # bytes that are checked at once
 ABANDONED = 86_400  # seconds after which an unfinished index is that of a killed process
+ATTEMPTS = 3  # to open what another process may remove, whose files or version are others
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors of a disk on which nothing can be written
 
 
 class IndexWriter:
@@ -66,10 +70,12 @@ class IndexWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files, and describe them if there was no error."""
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+            for file in self._files.values() if kind is None else ():
+                file.flush()
+                os.fsync(file.fileno())
         if kind is None:
             (self.folder / DESCRIPTION).write_text(json.dumps(self._about) + "\n", encoding="utf-8")
 
@@ -131,7 +137,25 @@ class FlatIndex:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Map the files again in another process."""
-        return FlatIndex, (self.folder,)
+        return _mapped_again, (self.folder,)
+
+
+def _mapped_again(folder: Path) -> FlatIndex:
+    found = _opened(folder)
+    if found is None:
+        raise ValueError(
+            f"files must stay as they are while a program reads them, but their index {folder} is gone, "
+            "as another program has changed them: start again"
+        )
+    return found
+
+
+def _opened(folder: Path) -> FlatIndex | None:
+    """Open an index; None where there is none, or a damaged one, which is written anew."""
+    try:
+        return FlatIndex(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _crc(path: Path) -> int:
@@ -173,24 +197,19 @@ def open_index(beside: Place, name: str, state: str, build: Callable[[IndexWrite
     if isinstance(beside, Path):
         homes.insert(0, beside / ".index")
     title = f"{name}-{sha256(state.encode()).hexdigest()[:16]}"
-    for home in homes:
-        try:
-            return FlatIndex(home / title)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # there is none, or a damaged one, which is written anew
-    temporary = _first_writable(homes, title)
-    try:
-        with IndexWriter(temporary) as writer:
-            build(writer)
-        _rename(temporary, temporary.parent / title)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _remove_others(temporary.parent, name, title)
-    return FlatIndex(temporary.parent / title)
+    for _ in range(ATTEMPTS):
+        for home in homes:
+            if (found := _opened(home / title)) is not None:
+                return found
+        home = _written(homes, title, build)
+        _remove_others(home, name, title)
+        if (found := _opened(home / title)) is not None:
+            return found
+    raise OSError(f"{home / title} must stay while it is opened, but another process removes it: start again")
 
 
-def _first_writable(homes: list[Path], title: str) -> Path:
-    """Make an empty folder of a new name in the first place that can be written to."""
+def _written(homes: list[Path], title: str, build: Callable[[IndexWriter], None]) -> Path:
+    """Write an index in the first place that can be written to and has room, and return the place."""
     errors = []
     for home in homes:
         temporary = home / f".{title}.{uuid.uuid4().hex}.tmp"
@@ -198,22 +217,35 @@ def _first_writable(homes: list[Path], title: str) -> Path:
             temporary.mkdir(parents=True)
         except OSError as error:
             errors.append(str(error))
-        else:
-            return temporary
+            continue
+        try:
+            with IndexWriter(temporary) as writer:
+                build(writer)
+            _rename(temporary, home / title)
+            return home
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            errors.append(str(error))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     raise OSError(f"an index must be written beside its files or in {CACHE}, but cannot be: {'; '.join(errors)}")
 
 
 def _rename(temporary: Path, final: Path) -> None:
     """Give a complete index its name, unless another process was faster and its index is whole."""
-    try:
-        temporary.rename(final)
-    except OSError:
+    for left in reversed(range(ATTEMPTS)):
         try:
-            FlatIndex(final)
-        except (OSError, ValueError, KeyError, TypeError):
-            final.rename(temporary.with_suffix(".damaged"))
             temporary.rename(final)
-            shutil.rmtree(temporary.with_suffix(".damaged"), ignore_errors=True)
+            return
+        except OSError:
+            if _opened(final) is not None:
+                return
+            if not left:
+                raise
+            with suppress(OSError):  # another process may have removed it meanwhile
+                final.rename(temporary.with_suffix(f".damaged{left}"))
+            shutil.rmtree(temporary.with_suffix(f".damaged{left}"), ignore_errors=True)
 
 
 def _remove_others(home: Path, name: str, title: str) -> None:
@@ -222,8 +254,9 @@ def _remove_others(home: Path, name: str, title: str) -> None:
         if path.name != title:
             shutil.rmtree(path, ignore_errors=True)
     for path in home.glob(f".{name}-*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # its process has just ended
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def json_array(values: Mapping[str, Any] | list[Any]) -> bytes:

@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from spiritlm_pl.runtime.interrupts import interrupts_held
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AHEAD = 64  # chunks for each worker that are sent, or done and not yet wanted, so that memory is bounded
 
 _stop: Event | None = None  # of a worker: set when its results are no longer needed
 _function: Callable[[Any], Any] | None = None  # of a worker, which keeps it, with all that it has read, for all items
@@ -64,12 +67,13 @@ def num_workers(num_jobs: int | None, num_items: int) -> int:
 
 def parallel_map(
     function: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     num_jobs: int | None,
     description: str,
     worth: int | None = None,
+    total: int | None = None,
 ) -> Iterator[Result]:
-    """Yield the results of `function` in the order of the items.
+    """Yield the results of `function` in the order of the items, of which a bounded number is held in memory.
 
     Args:
         function: function to call. It must be importable by its name, as it runs in other processes, and slow enough to
@@ -79,38 +83,55 @@ def parallel_map(
         description: text before the progress bar.
         worth: number of small items that these amount to, on which the number of processes depends; None for the number
             of items.
+        total: number of items; None where they are a collection, which tells it.
 
     A script that calls this needs the usual `if __name__ == "__main__":`, as always with multiprocessing.
     """
-    workers = min(num_workers(num_jobs, worth or len(items)), max(1, len(items)))
+    if total is None:
+        assert isinstance(items, Sized), "the number of items is known"
+        total = len(items)
+    workers = min(num_workers(num_jobs, worth or total), max(1, total))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=len(items))
+        task = progress.add_task(description, total=total)
         if workers == 1:
             for item in items:
                 yield function(item)
                 progress.advance(task)
             return
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all workers
-        size = max(1, min(8, len(items) // (workers * 8)))  # small, since an interrupt loses unfinished chunks
-        chunks = [items[start : start + size] for start in range(0, len(items), size)]
-        stop = context.Event()
-        executor = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(stop, function)
-        )
-        try:
-            futures: list[Future[list[Result]]] = []
-            with interrupts_held(from_children=True):  # workers are started by the first calls
-                futures += [executor.submit(_run_chunk, chunk) for chunk in chunks]
-            for future in futures:
-                results = future.result()
-                yield from results
-                progress.advance(task, len(results))
-        finally:
-            with interrupts_held():  # a second interrupt here would leave workers behind
-                stop.set()
-                executor.shutdown(cancel_futures=True)
+        size = max(1, min(8, total // (workers * 8)))  # small, since an interrupt loses unfinished chunks
+        for results in _in_processes(function, _chunks(items, size), workers):
+            yield from results
+            progress.advance(task, len(results))
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    members = iter(items)
+    while chunk := list(islice(members, size)):
+        yield chunk
+
+
+def _in_processes(
+    function: Callable[[Item], Result], chunks: Iterator[list[Item]], workers: int
+) -> Iterator[list[Result]]:
+    """Yield the results of each chunk, in order, while workers go ahead by `AHEAD` chunks each."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all workers
+    stop = context.Event()
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop, function))
+    futures: deque[Future[list[Result]]] = deque()
+    try:
+        while True:
+            for chunk in islice(chunks, workers * AHEAD - len(futures)):
+                with interrupts_held(from_children=True):  # workers are started by the first calls
+                    futures.append(executor.submit(_run_chunk, chunk))
+            if not futures:
+                return
+            yield futures.popleft().result()
+    finally:
+        with interrupts_held():  # a second interrupt here would leave workers behind
+            stop.set()
+            executor.shutdown(cancel_futures=True)

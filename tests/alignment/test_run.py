@@ -1,5 +1,7 @@
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from spiritlm_pl.alignment import ctc
 from spiritlm_pl.alignment.contract import Aligned
 from spiritlm_pl.alignment.ctc_network import CTCNetwork
 from spiritlm_pl.alignment.files import CTMAligner, TextGridAligner
+from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
 from spiritlm_pl.alignment.run import align_corpus
 from spiritlm_pl.cli.align import align
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import SPLITS, Word, load_cuts, make_cut, save_corpus, word_alignment
+from spiritlm_pl.corpora.word_times import AlignedWord
 
 
 @pytest.fixture
@@ -172,3 +176,50 @@ def test_a_textgrid_of_longer_or_shorter_audio_is_not_believed(end: float, reaso
     rows = [json.loads(row)["reason"] for row in (corpus / "unaligned.jsonl").read_text().splitlines()]
     assert rows == ([] if reason is None else [reason.format(path=folder / "one.TextGrid")])
     assert times_of(corpus) == {"one": [0.0, 0.1] if reason is None else [], "two": [0.0, 0.1]}
+
+
+class Evenly:
+    """Aligner with the `repr` of all objects, which counts how often its source is read."""
+
+    name, english_only = "evenly", False
+
+    def __init__(self, log: Path, needs_audio: bool) -> None:
+        self.log, self.needs_audio = log, needs_audio
+
+    @cached_property
+    def source(self) -> str:
+        with self.log.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        return "read"
+
+    def align(self, cut_id: str, waveform: object, words: Sequence[str], language: str = "en") -> Aligned:
+        assert self.source == "read"
+        return Aligned([Word(word, place / 10, (place + 1) / 10) for place, word in enumerate(words)])
+
+
+@pytest.mark.parametrize("needs_audio", [True, False])
+def test_each_process_of_a_run_reads_its_source_once(
+    needs_audio: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"u{number}": "oh" for number in range(96)})
+    monkeypatch.setattr("spiritlm_pl.runtime.parallel.AHEAD", 2)
+    report = align_corpus(corpus, Evenly(tmp_path / "log", needs_audio), overwrite=True, num_jobs=2)
+    assert report["aligned"] == report["words"] == 96
+    assert report["settings"].endswith(f"{{'log': {tmp_path / 'log'!r}, 'needs_audio': {needs_audio}}}")
+    readers = (tmp_path / "log").read_text().split()
+    assert len(readers) == len(set(readers)) <= 2
+    assert needs_audio or readers == [str(os.getpid())]
+    with pytest.raises(ValueError, match="num_jobs must be at least 1"):
+        align_corpus(corpus, Evenly(tmp_path / "log", needs_audio), overwrite=True, num_jobs=0)
+
+
+def test_damaged_results_of_an_interrupted_run_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    with OutcomeFile(path, earlier=True) as outcomes:
+        for name in ("a", "b", "ü\udcff"):
+            outcomes.append(Outcome(name, "key", [AlignedWord("ü\udcff", 0.125, 0.25)]))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"0.125", b"0.225", 1) + b'[]\n{"id": "a"}\n00000000 \n' + whole[-20:])
+    with OutcomeFile(path, earlier=True) as outcomes:
+        found = [outcomes.find(name, "key") for name in ("a", "b", "ü\udcff")]
+    assert [outcome and outcome.words[0].start for outcome in found] == [None, 0.125, 0.125]

@@ -1,12 +1,15 @@
 """Cuts that are parsed when they are looked up, from an index that is made once."""
 
+import errno
 import gzip
 import multiprocessing
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,3 +145,37 @@ def test_two_processes_make_the_index_at_once(corpus: Path) -> None:
         member.join()
     assert len(FlatIndex(index_folder(corpus)).arrays["durations"]) == 8
     assert [path.name for path in (corpus / ".index").iterdir()] == [index_folder(corpus).name]
+
+
+def test_an_index_that_another_process_removes_is_made_anew(
+    corpus: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(home: Path, name: str, title: str) -> None:
+        if len(builds) < 2:
+            shutil.rmtree(home / title)
+
+    monkeypatch.setattr(flat_index, "_remove_others", removed)
+    assert len(CutIndex(corpus, "train")) == 8 and len(builds) == 2
+
+
+def test_a_process_that_starts_after_a_change_is_told(corpus: Path) -> None:
+    index = CutIndex(corpus, "train")
+    sent = pickle.dumps(index)
+    assert pickle.loads(sent)[7].id == index[7].id
+    write_cuts(corpus, "train", list(load_cuts(corpus, "train"))[:2])
+    assert len(CutIndex(corpus, "train")) == 2 and index[7].id
+    with pytest.raises(ValueError, match="files must stay as they are while .* start again"):
+        pickle.loads(sent)
+
+
+def test_a_full_disk(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = flat_index.IndexWriter.append
+
+    def full(writer: flat_index.IndexWriter, name: str, values: Any) -> None:
+        if writer.folder.is_relative_to(corpus) and name == "records":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(writer, name, values)
+
+    monkeypatch.setattr(flat_index.IndexWriter, "append", full)
+    assert len(CutIndex(corpus, "train")) == 8
+    assert len(list((tmp_path / "cache").glob("*/cuts_train-*"))) == 1 and not list((corpus / ".index").iterdir())

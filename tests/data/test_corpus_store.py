@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from pathlib import Path
@@ -6,7 +7,15 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, part_is_finished, write_part
+from spiritlm_pl.data.corpus_store import (
+    TimedWord,
+    UnitUtterance,
+    finish_folder,
+    has_rows,
+    part_is_finished,
+    recorded_fingerprint,
+    write_part,
+)
 from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.unit_index import UnitIndex
@@ -173,3 +182,17 @@ def test_a_corpus_that_was_read_goes_to_another_process(units: Path) -> None:
     assert corpus[0].id == "a"
     copy = pickle.loads(pickle.dumps(corpus))
     assert [copy[0].id, copy[2].id] == ["a", "c"] and not copy.verify
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"fingerprint": "print"}', "skipped", "rows"])
+def test_a_damaged_record_is_none(units: Path, content: str) -> None:
+    folder = units / "train"
+    path = folder / "part-00000.json"
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps(entry | {content: ["a"]}) if content in entry else content)
+    assert not part_is_finished(folder, 0, "print") and not has_rows(folder, 0, "print")
+    assert recorded_fingerprint(folder, 0) is None
+    with pytest.raises(FileNotFoundError, match="part-00000.parquet must have been written by this run"):
+        finish_folder(
+            folder, ["print"] * 2, layout=SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0), provenance={}
+        )

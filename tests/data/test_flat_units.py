@@ -80,3 +80,17 @@ def test_new_and_damaged_parts_are_seen(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match="part-00001.parquet must have been written, but is missing"):
         FlatUnits([str(folder)], "train")
+
+
+def test_codes_of_most_utterances_are_counted_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "one", [[3, 1, 5], [], [9, 11]])
+    write(tmp_path / "two", [[2, 6], [7]])
+    units = FlatUnits([str(tmp_path / name) for name in ("one", "two")], "train")
+    read: list[int] = []
+    at = units.at
+    monkeypatch.setattr(units, "at", lambda row: (read.append(row), at(row))[1])
+    for rows, reads in ((range(8), []), ([0, 1, 2, 4, 5, 6], [3, 7]), ([7, 0], [0, 7]), ([], [])):
+        codes = np.concatenate([np.empty(0, int), *(at(row).codes[PITCH] for row in rows)])
+        read.clear()
+        counts = units.code_counts(np.array(rows, dtype=np.int64), PITCH)
+        assert counts.tolist() == np.bincount(codes, minlength=1 << 16).tolist() and read == reads

@@ -1,6 +1,7 @@
 """Pitch codes, style codes and global styles go with the segments of units that they belong to."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.frames import at_frames
+from spiritlm_pl.datamodules.labelled import LabelledDataModule
+from spiritlm_pl.datamodules.speech import SpeechDataModule
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.streams import PITCH, STYLE, SpeechLayout
 
@@ -119,3 +122,21 @@ def test_all_splits_come_from_one_tokenizer(tone_corpus: Path, tmp_path: Path) -
     units = write_units(tone_corpus, tmp_path / "units", {"train": EXPRESSIVE, "validation": BASE})
     with pytest.raises(ValueError, match="units must come from one tokenizer, .*num_pitches=1000.*'validation': .*=0"):
         UnitWaveformDataModule([str(tone_corpus)], [units]).setup("fit")
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("kind", ["units", "labels"])
+def test_setup_reads_what_was_prepared(
+    kind: str, stage: str, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = styled_corpus(tone_corpus, tmp_path / "styled")
+    data: SpeechDataModule = LabelledDataModule([str(corpus)])
+    if kind == "units":
+        units = write_units(corpus, tmp_path / "units", dict.fromkeys(("train", "validation", "test"), EXPRESSIVE))
+        data = UnitWaveformDataModule([str(corpus)], [units])
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=SimpleNamespace(value=stage)), predicting=False)  # type: ignore[assignment]
+    data.prepare_data()
+    monkeypatch.setattr("spiritlm_pl.runtime.flat_index.IndexWriter", None)
+    data.setup(stage)
+    if isinstance(data, UnitWaveformDataModule):
+        assert (data.common_codes is not None) == (stage == "fit")

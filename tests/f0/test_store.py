@@ -16,6 +16,7 @@ from spiritlm_pl.f0.contour_index import f0_folder
 from spiritlm_pl.f0.frames import num_frames
 from spiritlm_pl.f0.reader import StoredF0
 from spiritlm_pl.f0.store import extract_corpus, load_f0, read_f0_info
+from spiritlm_pl.runtime import checksums
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 
 
@@ -220,3 +221,13 @@ def test_batches_of_contours(corpus: Path) -> None:
     batch = next(iter(own.val_dataloader()))
     voiced = batch.contours[:, 1] > 0
     assert abs(float(batch.contours[:, 0][voiced].mean())) < 1.0
+
+
+def test_the_list_of_checksums_is_not_read_for_each_part(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract_corpus(corpus, "yin", "yin", part_size=1)
+    reads: list[Path] = []
+    read = checksums._read
+    monkeypatch.setattr(checksums, "_read", lambda folder: reads.append(folder) or read(folder))
+    extract_corpus(corpus, "yin", "yin", part_size=1)
+    load_f0(corpus, "yin", "train")
+    assert len(times(corpus)) == 12 and len(reads) < 12

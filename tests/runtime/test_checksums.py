@@ -118,3 +118,31 @@ def test_archives_of_torch(tmp_path: Path) -> None:
     flip(path, data.index(torch.arange(1000).numpy().tobytes()[:64]) + 30)
     with pytest.raises(ValueError, match=r"but .*data/0 in .*last.ckpt is damaged"):
         check_archive(path)
+
+
+@pytest.mark.parametrize("option", ["--binary", "--tag", "--text", "./"])
+def test_lists_of_other_tools_are_read(option: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "sub/a"):
+        (tmp_path / name).write_text(name)
+    names = ["./a", "./sub/a"] if option == "./" else [option, "a", "sub/a"]
+    made = subprocess.run(["sha256sum", *names], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    other = f"SHA512 (a) = {'0' * 128}\nMD5 (a) = {'0' * 32}\n"
+    (tmp_path / CHECKSUMS).write_text(f"# of my model\n\n{made}{other}Hash: SHA256\n")
+    checked(tmp_path / "a")
+    check_folder(tmp_path)
+    flip(tmp_path / "sub/a")
+    with pytest.raises(ValueError, match="sub/a must have SHA-256"):
+        check_folder(tmp_path)
+    flip(tmp_path / "a")
+    with pytest.raises(ValueError, match="a must have SHA-256"):
+        checked(tmp_path / "a")
+
+
+def test_a_damaged_line_is_not_left_out(folder: Path) -> None:
+    whole = (folder / CHECKSUMS).read_bytes()
+    for place in range(64 + 2):
+        (folder / CHECKSUMS).write_bytes(whole)
+        flip(folder / CHECKSUMS, place)
+        with pytest.raises(ValueError, match="must have (a checksum and a name|SHA-256)"):
+            check_folder(folder)

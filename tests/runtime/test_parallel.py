@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,21 @@ def test_each_process_keeps_one_copy_of_the_function() -> None:
     for process in processes:
         calls = [number for other, number in found if other == process]
         assert calls == list(range(1, len(calls) + 1))
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def test_items_are_read_as_results_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritlm_pl.runtime.parallel.AHEAD", 2)
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(640):
+            read.append(item)
+            yield item
+
+    for number, result in enumerate(parallel_map(double, items(), 2, "doubling", total=640)):
+        assert result == 2 * number and len(read) <= number + 2 * 2 * 8 + 8
+    assert len(read) == number + 1 == 640

@@ -182,11 +182,6 @@ def _kind(path: Path) -> tuple[str | None, str | None]:
     return kind, compression
 
 
-def kind_of(path: Path) -> str:
-    """Return the format of a file by the ending of its name; one of unknown ending is plain text."""
-    return _kind(path)[0] or "text"
-
-
 def described_file(path: Path) -> TextFile:
     """Describe one file by itself.
 

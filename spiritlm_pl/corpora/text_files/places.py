@@ -7,7 +7,7 @@ counted for the few places that are shown, unless that would take long.
 import re
 from pathlib import Path
 
-from spiritlm_pl.corpora.text_files.files import TABLES, described_file, kind_of
+from spiritlm_pl.corpora.text_files.files import TABLES, TextFile, described_file
 from spiritlm_pl.corpora.text_files.lines import BUFFER, DAMAGE, opened
 
 MOST_BYTES = 1 << 28  # before a line whose number is counted
@@ -24,12 +24,10 @@ def at_row(path: Path | str, row: int) -> str:
     return f"{path}, row {row}"
 
 
-def of_key(key: str) -> str:
-    """Describe the place of a document by its key, the name of its file and its byte or row; other keys stay."""
-    name, _, place = key.rpartition(":")
-    if not name or not place.isdecimal():
-        return key
-    return (at_row if kind_of(Path(name)) in TABLES else at_byte)(name, int(place))
+def of_key(file: TextFile, key: str) -> str:
+    """Describe the place of a document of a file by its key, the file's name and the document's byte or row."""
+    place = int(key.rpartition(":")[2])
+    return (at_row if file.kind in TABLES else at_byte)(file.path, place)
 
 
 def with_line(place: str) -> str:

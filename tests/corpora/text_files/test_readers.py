@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -211,6 +212,13 @@ def test_a_place_that_is_far_away_or_gone_is_told_by_byte(tmp_path: Path, monkey
     assert places.with_line(f"{path}, byte 8") == f"{path}, byte 8"
 
 
-def test_keys_are_places_in_words() -> None:
-    found = [places.of_key(key) for key in ("b/a.jsonl.gz:14", "a.parquet:3", "utterance", "a:b")]
-    assert found == ["b/a.jsonl.gz, byte 14", "a.parquet, row 3", "utterance", "a:b"]
+def test_keys_are_places_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is that of the source, also where another one of its name lies in the working directory."""
+    (tmp_path / "data").mkdir()
+    path = written(tmp_path / "data" / "a.txt", b"x\n" * 5)
+    written(tmp_path / "a.txt", b"another file\n")
+    monkeypatch.chdir(tmp_path)
+    (file,) = open_source([str(path)], TextOptions()).files
+    assert places.of_key(file, "a.txt:8") == f"{path}, byte 8"
+    assert places.with_line(places.of_key(file, "a.txt:8")) == f"{path}:5"
+    assert places.of_key(replace(file, kind="parquet"), "a.txt:3") == f"{path}, row 3"
