@@ -199,6 +199,17 @@ def test_of_several_processes_one_fetches_and_others_wait(s3, objects: str, meth
     assert s3.gets("0.bin") == s3.gets("1.bin") == 1
 
 
+def test_a_forked_process_leaves_the_connection_of_its_parent(s3, objects: str, capfd) -> None:
+    folder = place(objects)
+    assert folder.is_file() is (folder / "9.bin").is_file() is False
+    for process in [multiprocessing.get_context("fork").Process(target=(folder / "1.bin").is_file) for _ in range(2)]:
+        process.start()
+        process.join(20)
+    began = time.monotonic()
+    assert (folder / "1.bin").is_file() and time.monotonic() - began < 5
+    assert "Error" not in capfd.readouterr().err
+
+
 def test_who_waits_is_not_kept_by_who_reads(s3, objects: str) -> None:
     s3.faults(seconds=0.5)
     context = multiprocessing.get_context("fork")
@@ -229,7 +240,7 @@ def test_files_are_fetched_ahead(s3, objects: str, tmp_path: Path) -> None:
     folder = place(objects, StorageSettings(ahead=2))
     assert isinstance(folder, RemotePath)
     wanted = [(folder / f"{n}.bin").content(len(content(n)), sha256(content(n)).hexdigest()) for n in range(4)]
-    folder.store.want(wanted)
+    folder.store.want(wanted, reader=folder)
     until = time.monotonic() + 10
     while len(cached(tmp_path)) < 2 or any(path.suffix for path in cached(tmp_path)):
         assert time.monotonic() < until
@@ -237,7 +248,7 @@ def test_files_are_fetched_ahead(s3, objects: str, tmp_path: Path) -> None:
     s3.faults(away=60)
     for number in (0, 1):  # without the server
         opened(folder / f"{number}.bin", number).close()
-    folder.store.want(wanted[2:])  # fails without a word, since it may work when the file is needed
+    folder.store.want(wanted[2:], reader=folder)  # fails without a word, since it may work when the file is needed
     time.sleep(0.5)
     s3.faults()
     opened(folder / "2.bin", 2).close()

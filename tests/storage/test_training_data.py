@@ -125,7 +125,7 @@ def test_blocks_are_fetched_ahead_into_the_next_epoch(s3, blocks: Path, monkeypa
     stream = TokenStream(place(f"{url}/train/text", StorageSettings(ahead=2)), 64, 0, Interleaving())
     wanted: list[list[str]] = []
     assert not isinstance(stream.folder, Path)
-    monkeypatch.setattr(stream.folder.store, "want", lambda files: wanted.append([file.url[-17:-12] for file in files]))
+    monkeypatch.setattr(stream.folder.store, "want", lambda files, reader: wanted.append([one.url[-17:-12] for one in files]))
     opened: list[str] = []
     names = [entry.file[6:11] for entry in stream.manifest.blocks]
     for epoch in range(2):
@@ -173,7 +173,7 @@ def test_commands_say_what_is_wrong_in_one_line(
 ) -> None:
     url = s3.upload(units, "units")
     build = ["build-blocks", f"[{url}]", "tokenizer", "s3://b/x"]
-    assert "out must be a local folder, but is s3://b/x instead" in failing(build, capsys)
+    assert "OUT must be a local folder, but is s3://b/x instead" in failing(build, capsys)
     learn = ["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units"]
     assert f"{s3.url}/none/train/manifest.json is missing" in failing([*learn, f"[{s3.url}/none]"], capsys)
     s3.faults(forbidden=99)
