@@ -23,10 +23,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from spiritlm_pl.runtime.user_cache import user_cache
 from spiritlm_pl.storage.places import Place
 
 DESCRIPTION = "index.json"
-CACHE = Path("~/.cache/spiritlm-pl/index")
 RECORDS = "records"  # the one array that is never mapped as a whole
 PIECE = 1 << 24  # bytes that are checked at once
 ABANDONED = 86_400  # seconds after which an unfinished index is that of a killed process
@@ -168,17 +168,14 @@ def open_index(beside: Place, name: str, state: str, build: Callable[[IndexWrite
     Raises:
         OSError: if no place for an index can be written to.
     """
-    where = beside.resolve() if isinstance(beside, Path) else beside
-    homes = [CACHE.expanduser() / sha256(str(where).encode()).hexdigest()[:16]]
-    if isinstance(beside, Path):
-        homes.insert(0, beside / ".index")
+    homes, refused = _homes(beside)
     title = f"{name}-{sha256(state.encode()).hexdigest()[:16]}"
     for home in homes:
         try:
             return FlatIndex(home / title)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # there is none, or a damaged one, which is written anew
-    temporary = _first_writable(homes, title)
+    temporary = _first_writable(homes, title, refused)
     try:
         with IndexWriter(temporary) as writer:
             build(writer)
@@ -189,7 +186,17 @@ def open_index(beside: Place, name: str, state: str, build: Callable[[IndexWrite
     return FlatIndex(temporary.parent / title)
 
 
-def _first_writable(homes: list[Path], title: str) -> Path:
+def _homes(beside: Place) -> tuple[list[Path], list[str]]:
+    """Return the folders in which the index of some files may lie, and why one of them is left out."""
+    homes = [beside / ".index"] if isinstance(beside, Path) else []
+    where = beside.resolve() if isinstance(beside, Path) else beside
+    try:
+        return [*homes, user_cache("index") / sha256(str(where).encode()).hexdigest()[:16]], []
+    except OSError as error:
+        return homes, [str(error)]
+
+
+def _first_writable(homes: list[Path], title: str, refused: list[str]) -> Path:
     """Make an empty folder of a new name in the first place that can be written to."""
     errors = []
     for home in homes:
@@ -200,7 +207,8 @@ def _first_writable(homes: list[Path], title: str) -> Path:
             errors.append(str(error))
         else:
             return temporary
-    raise OSError(f"an index must be written beside its files or in {CACHE}, but cannot be: {'; '.join(errors)}")
+    reasons = "; ".join([*errors, *refused])
+    raise OSError(f"an index must be written beside its files or in the user's cache, but cannot be: {reasons}")
 
 
 def _rename(temporary: Path, final: Path) -> None:

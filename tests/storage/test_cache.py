@@ -119,7 +119,9 @@ def test_a_cache_of_another_user_is_named(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(OSError, match=f"must be a folder of your own, but {tmp_path}/cache cannot be used: .*Not a dir"):
+    with pytest.raises(
+        OSError, match=f"must be a folder of your own, but {tmp_path}/cache cannot be used: .*Not a dir"
+    ):
         ObjectCache(tmp_path / "cache", 10**6).open(ONE, write)
 
 
