@@ -142,7 +142,8 @@ class TokenStream:
         if len(following) < ahead:
             following = np.concatenate([following, self._drawn(epoch + 1)[: ahead - len(following)]])
         entries = [self.manifest.blocks[number] for number in following]
-        self.folder.store.want([(self.folder / one.file).content(one.bytes, one.sha256) for one in entries])
+        files = [(self.folder / one.file).content(one.bytes, one.sha256) for one in entries]
+        self.folder.store.want(files, reader=(self.folder, self.key))  # a folder may be read by several streams
 
     def _visit(self, epoch: int, number: int) -> PackedBlock:
         """Return one visit to one block, laid out in rows; the last few are kept."""

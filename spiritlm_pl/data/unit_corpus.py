@@ -100,7 +100,8 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """Fetch the parts after one in the background, if they are in object storage."""
         if not isinstance(self.folder, Path):
             files = self.manifest["files"][part + 1 : part + 1 + self.folder.store.num_ahead]
-            self.folder.store.want([(self.folder / one["name"]).content(one["bytes"], one["sha256"]) for one in files])
+            wanted = [(self.folder / one["name"]).content(one["bytes"], one["sha256"]) for one in files]
+            self.folder.store.want(wanted, reader=self.folder)
 
     def table(self, part: int) -> pa.Table:
         """Return the rows of a part.

@@ -25,10 +25,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from spiritlm_pl.runtime.user_cache import user_cache
 from spiritlm_pl.storage.places import Place
 
 DESCRIPTION = "index.json"
-CACHE = Path("~/.cache/spiritlm-pl/index")
 RECORDS = "records"  # the one array that is never mapped as a whole
 PIECE = 1 << 24  # bytes that are checked at once
 ABANDONED = 86_400  # seconds after which an unfinished index is that of a killed process
@@ -192,23 +192,30 @@ def open_index(beside: Place, name: str, state: str, build: Callable[[IndexWrite
     Raises:
         OSError: if no place for an index can be written to.
     """
-    where = beside.resolve() if isinstance(beside, Path) else beside
-    homes = [CACHE.expanduser() / sha256(str(where).encode()).hexdigest()[:16]]
-    if isinstance(beside, Path):
-        homes.insert(0, beside / ".index")
+    homes, refused = _homes(beside)
     title = f"{name}-{sha256(state.encode()).hexdigest()[:16]}"
     for _ in range(ATTEMPTS):
         for home in homes:
             if (found := _opened(home / title)) is not None:
                 return found
-        home = _written(homes, title, build)
+        home = _written(homes, title, build, refused)
         _remove_others(home, name, title)
         if (found := _opened(home / title)) is not None:
             return found
     raise OSError(f"{home / title} must stay while it is opened, but another process removes it: start again")
 
 
-def _written(homes: list[Path], title: str, build: Callable[[IndexWriter], None]) -> Path:
+def _homes(beside: Place) -> tuple[list[Path], list[str]]:
+    """Return the folders in which the index of some files may lie, and why one of them is left out."""
+    homes = [beside / ".index"] if isinstance(beside, Path) else []
+    where = beside.resolve() if isinstance(beside, Path) else beside
+    try:
+        return [*homes, user_cache("index") / sha256(str(where).encode()).hexdigest()[:16]], []
+    except OSError as error:
+        return homes, [str(error)]
+
+
+def _written(homes: list[Path], title: str, build: Callable[[IndexWriter], None], refused: list[str]) -> Path:
     """Write an index in the first place that can be written to and has room, and return the place."""
     errors = []
     for home in homes:
@@ -229,7 +236,8 @@ def _written(homes: list[Path], title: str, build: Callable[[IndexWriter], None]
             errors.append(str(error))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    raise OSError(f"an index must be written beside its files or in {CACHE}, but cannot be: {'; '.join(errors)}")
+    reasons = "; ".join([*errors, *refused])
+    raise OSError(f"an index must be written beside its files or in the user's cache, but cannot be: {reasons}")
 
 
 def _rename(temporary: Path, final: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from spiritlm_pl.storage.cache import Content
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 class Ahead:
     """Thread that fetches files, in the order in which they will be needed; it ends when all are there.
 
-    A process that is forked has none, and starts its own.
+    Of several readers, each has its turn with one file. A process that is forked has none, and starts its own.
 
     Args:
         fetch: fetches one file if it is not there.
@@ -29,29 +29,40 @@ class Ahead:
         """Return the state for another process."""
         return {"_fetch": self._fetch, "_process": -1}
 
-    def want(self, files: Sequence[Content]) -> None:
-        """Fetch these from now on, and no longer those that were wanted before.
+    def want(self, files: Sequence[Content], reader: Hashable) -> None:
+        """Fetch these from now on, and no longer those that the same reader wanted before.
 
         Args:
-            files: files that are needed next, in order.
+            files: files that the reader needs next, in order.
+            reader: key of the reader, such as the folder that it reads.
         """
         if self._process != os.getpid():
-            self._lock, self._wanted, self._running = threading.Lock(), list[Content](), False
+            self._lock, self._wanted, self._running = threading.Lock(), dict[Hashable, list[Content]](), False
             self._process = os.getpid()
         with self._lock:
-            self._wanted = list(files)
-            if self._wanted and not self._running:
+            self._wanted[reader] = list(files)
+            if not self._running:
                 self._running = True
                 threading.Thread(target=self._work, name="fetch ahead", daemon=True).start()
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._wanted:
+                file = self._next()
+                if file is None:
                     self._running = False
                     return
-                file = self._wanted.pop(0)
             try:
                 self._fetch(file)
             except Exception as error:  # who needs the file meets the same, and tells it
                 logger.debug("%s was not fetched ahead: %s", file.url, error)
+
+    def _next(self) -> Content | None:
+        """Take a file of the reader whose turn it is, who is the last one then."""
+        while self._wanted:
+            reader = next(iter(self._wanted))
+            files = self._wanted.pop(reader)
+            if files:
+                self._wanted[reader] = files[1:]
+                return files[0]
+        return None

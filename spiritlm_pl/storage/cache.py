@@ -8,6 +8,9 @@ process, however it ends:
 - who fetches a file writes to NAME.part and holds an exclusive lock on it; others wait for it, and then find the whole
   file under its name;
 - who makes room holds an exclusive lock on the file `lock`.
+
+A process that is forked has copies of the open files, and so of their locks. An exclusive lock is therefore given back
+by name, which ends it for all copies, and not by closing the file.
 """
 
 import errno
@@ -22,13 +25,15 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import BinaryIO
 
-from spiritlm_pl.storage.settings import GIGABYTE
+from spiritlm_pl.storage.settings import CACHE, GIGABYTE
 
 logger = logging.getLogger(__name__)
 
 PART = ".part"
 FULL_PATIENCE = 60.0  # seconds for which a cache is waited for that is full of files in use
 POLL = 0.05  # seconds between two looks at what other processes do
+ATTEMPTS = 3  # times that a file is damaged when it is opened, before the disk is at fault
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # the user may not write here
 
 
 @dataclass(frozen=True)
@@ -70,40 +75,75 @@ class ObjectCache:
 
         Raises:
             ValueError: if the cache is too small.
-            OSError: if the folder cannot be written, or whatever `write` raises.
+            OSError: if the folder cannot be written or gives back other bytes, or whatever `write` raises.
         """
-        while True:
-            found = self._whole(content)
-            if found is not None:
-                return found
-            self._make(content, write, wait=True)
+        damaged = 0
+        with self._explained():
+            while damaged < ATTEMPTS:
+                file = self._present(content)
+                if file is None:
+                    self._make(content, write, wait=True)
+                elif self._is_whole(file, content):
+                    return file
+                else:
+                    damaged += 1
+                    self._discard(file, content)
+        raise OSError(
+            f"the disk of the storage cache must give back what is written to it, but {self.folder} had other bytes "
+            f"for {content.url} {ATTEMPTS} times"
+        )
 
     def fetch(self, content: Content, write: Writer) -> None:
         """Fetch a file that will be needed, unless it is there, another process fetches it, or there is no room."""
-        if not self._path(content).exists():
-            self._make(content, write, wait=False)
+        with self._explained():
+            if not self._path(content).exists():
+                self._make(content, write, wait=False)
 
     def _path(self, content: Content) -> Path:
         return self.folder / content.sha256[:2] / content.sha256
 
-    def _whole(self, content: Content) -> BinaryIO | None:
-        path = self._path(content)
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Tell of a folder that this user cannot write to, such as that of another user."""
         try:
-            file = path.open("rb")
+            yield
+        except OSError as error:
+            if error.errno not in UNUSABLE or error.filename is None:  # such as a refusal of the store
+                raise
+            raise type(error)(
+                f"the storage cache must be a folder of your own, but {self.folder} cannot be used: {error.filename}: "
+                f"{error.strerror}; name another folder with {CACHE}"
+            ) from None
+
+    def _present(self, content: Content) -> BinaryIO | None:
+        """Open and lock a file of the cache, which need not be whole; return None if there is none."""
+        try:
+            file = self._path(content).open("rb")
         except FileNotFoundError:
             return None
         _lock(file, fcntl.LOCK_SH, self.folder)
-        state = os.fstat(file.fileno())
-        if state.st_nlink:  # else it was removed after it was opened
-            if state.st_size == content.bytes and file_digest(file, "sha256").hexdigest() == content.sha256:
-                file.seek(0)
-                with suppress(OSError):  # of another user
-                    os.utime(path, ns=(time.time_ns(),) * 2)  # finer than the system's own time
-                return file
-            logger.warning("%s was damaged in the cache (%s) and is fetched again", content.url, path)
-            path.unlink(missing_ok=True)
-        file.close()
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # it was removed after it was opened
         return None
+
+    def _is_whole(self, file: BinaryIO, content: Content) -> bool:
+        """Whether a file has the content; if so, it is now the one that was used last."""
+        size = os.fstat(file.fileno()).st_size
+        if size != content.bytes or file_digest(file, "sha256").hexdigest() != content.sha256:
+            return False
+        file.seek(0)
+        with suppress(OSError):  # of another user
+            os.utime(self._path(content), ns=(time.time_ns(),) * 2)  # finer than the system's own time
+        return True
+
+    def _discard(self, file: BinaryIO, content: Content) -> None:
+        """Remove a damaged file, unless another process has put a new one in its place."""
+        path = self._path(content)
+        logger.warning("%s was damaged in the cache (%s) and is fetched again", content.url, path)
+        with file:
+            if _is(file, path):
+                path.unlink(missing_ok=True)
 
     def _make(self, content: Content, write: Writer, wait: bool) -> None:
         """Fetch a file; return without it where another process has fetched it, or does and is not waited for."""
@@ -115,17 +155,18 @@ class ObjectCache:
                 if not wait or not _is(file, part):
                     return
                 time.sleep(POLL)  # a lock that is waited for would be that of the whole file, which readers keep
-            if not _is(file, part):  # another one has fetched it, or given up
-                return
-            try:
-                file.truncate(0)
-                if not path.exists() and self._reserve(content, file, wait):
-                    write(content, file)
-                    file.flush()
-                    part.rename(path)
-            finally:
-                if _is(file, part):
-                    part.unlink()
+            with _unlocked(file):
+                if not _is(file, part):  # another one has fetched it, or given up
+                    return
+                try:
+                    file.truncate(0)
+                    if not path.exists() and self._reserve(content, file, wait):
+                        write(content, file)
+                        file.flush()
+                        part.rename(path)
+                finally:
+                    if _is(file, part):
+                        part.unlink()
 
     def _reserve(self, content: Content, file: BinaryIO, wait: bool) -> bool:
         """Make room for a file on the disk; without waiting, return whether there was room."""
@@ -174,7 +215,8 @@ class ObjectCache:
     def _only_one(self) -> Iterator[None]:
         with os.fdopen(os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             _lock(file, fcntl.LOCK_EX, self.folder)
-            yield
+            with _unlocked(file):
+                yield
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
         """Yield time of the last use in ns, size in bytes and path of all files."""
@@ -203,9 +245,10 @@ def _removed(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(file, path):
-                path.unlink()
-    except BlockingIOError:
+            with _unlocked(file):
+                if _is(file, path):
+                    path.unlink()
+    except (BlockingIOError, PermissionError):  # in use, or of another user
         return False
     except FileNotFoundError:
         pass
@@ -218,6 +261,15 @@ def _is(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _unlocked(file: BinaryIO) -> Iterator[None]:
+    """Unlock a file at the end, also for processes that were forked meanwhile and have it open."""
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _lock(file: BinaryIO, kind: int, folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Connection to an object store through fsspec: sizes and bytes of its objects, asked for again when the store is away.
 
-Every process has file systems of its own, since their event loops do not survive a fork.
+Every process has file systems of its own, since their event loops do not survive a fork. A forked process must not even
+close those of its parent: both have one epoll object, so that the parent would no longer hear of answers.
 """
 
 import logging
@@ -9,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import fsspec
 
@@ -26,6 +28,9 @@ S3_OPTIONS = {
     "response_checksum_validation": "when_required",  # SHA-256 is compared anyway
 }
 NEVER_BETTER = (NotImplementedError, ImportError, TypeError, ValueError, AttributeError, MemoryError)
+_alive: WeakValueDictionary[int, Any] = WeakValueDictionary()  # file systems by `id`
+_of_parent: list[Any] = []  # file systems that are never closed here
+os.register_at_fork(after_in_child=lambda: _of_parent.extend(_alive.values()))
 REFUSED = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError", "GatedRepoError")
 
 
@@ -64,6 +69,7 @@ class Connection:
             options = _s3_options() if self.protocol in ("s3", "s3a") else {}
             made = fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False, **options)
             made.retries = 1  # of s3fs; the others do not look at it
+            _alive[id(made)] = made
             self._files = os.getpid(), made
         return self._files[1]
 

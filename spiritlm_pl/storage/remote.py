@@ -1,6 +1,6 @@
 """Paths in object storage, with those methods of `pathlib.Path` that readers of manifests need."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from hashlib import sha256
 from typing import Any, BinaryIO
 
@@ -34,9 +34,9 @@ class Store:
         """Return an open local file with this content; see `ObjectCache.open`."""
         return self.cache.open(content, self._write)
 
-    def want(self, contents: Sequence[Content]) -> None:
-        """Fetch the first of these in the background, as many as the settings say; no longer those wanted before."""
-        self._ahead.want(contents[: self.num_ahead])
+    def want(self, contents: Sequence[Content], reader: Hashable) -> None:
+        """Fetch the first of these in the background, as many as the settings say; see `Ahead.want`."""
+        self._ahead.want(contents[: self.num_ahead], reader)
 
     def _write(self, content: Content, file: BinaryIO) -> None:
         download(self.connection, content, file)

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiritlm_pl.runtime.user_cache import user_cache
+
 CACHE, GIGABYTES = "SPIRITLM_STORAGE_CACHE", "SPIRITLM_STORAGE_GIGABYTES"
 AHEAD, RETRY_SECONDS = "SPIRITLM_STORAGE_AHEAD", "SPIRITLM_STORAGE_RETRY_SECONDS"
 GIGABYTE = 10**9
@@ -45,8 +47,7 @@ class StorageSettings:
         named = self.cache or os.environ.get(CACHE)
         if named:
             return Path(named).expanduser()
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        return Path(home).expanduser() / "spiritlm-pl" / "objects"
+        return user_cache("objects")
 
     @property
     def max_bytes(self) -> int:

@@ -23,7 +23,7 @@ from spiritlm_pl.runtime.flat_index import FlatIndex
 
 @pytest.fixture
 def corpus(make_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(flat_index, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cut_index, "BLOCK", 3)
     return make_corpus(tmp_path / "tones")
 
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_written_to(corpus: Path, builds: list[Path], tm
     (corpus / ".index").write_text("")  # as good as a read-only folder, also for root
     for _ in range(2):
         assert list(CutIndex(corpus, "train")) == list(load_cuts(corpus, "train"))
-    assert len(builds) == 1 and len(list((tmp_path / "cache").glob("*/cuts_train-*"))) == 1
+    assert len(builds) == 1 and len(list((tmp_path / "cache").glob("spiritlm-pl/index/*/cuts_train-*"))) == 1
     (tmp_path / "cache").rename(tmp_path / "gone")
     (tmp_path / "cache").write_text("")
     with pytest.raises(OSError, match="an index must be written beside its files or in .*cache"):

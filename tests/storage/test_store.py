@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.storage import cache as cache_module
+from spiritlm_pl.storage import connection
 from spiritlm_pl.storage.places import local_place, place
 from spiritlm_pl.storage.remote import RemotePath
 from spiritlm_pl.storage.settings import StorageSettings
@@ -199,6 +200,19 @@ def test_of_several_processes_one_fetches_and_others_wait(s3, objects: str, meth
     assert s3.gets("0.bin") == s3.gets("1.bin") == 1
 
 
+def test_a_forked_process_leaves_the_connection_of_its_parent(
+    objects: str, monkeypatch: pytest.MonkeyPatch, caplog, capfd
+) -> None:
+    monkeypatch.setitem(connection.S3_OPTIONS, "read_timeout", 3)
+    path = place(objects) / "1.bin"
+    path.read_bytes()
+    for process in [multiprocessing.get_context("fork").Process(target=path.read_bytes) for _ in range(2)]:
+        process.start()
+        process.join(20)
+    assert path.read_bytes() == content(1) and not caplog.records  # nor is it asked for again
+    assert "Error" not in capfd.readouterr().err
+
+
 def test_who_waits_is_not_kept_by_who_reads(s3, objects: str) -> None:
     s3.faults(seconds=0.5)
     context = multiprocessing.get_context("fork")
@@ -229,7 +243,7 @@ def test_files_are_fetched_ahead(s3, objects: str, tmp_path: Path) -> None:
     folder = place(objects, StorageSettings(ahead=2))
     assert isinstance(folder, RemotePath)
     wanted = [(folder / f"{n}.bin").content(len(content(n)), sha256(content(n)).hexdigest()) for n in range(4)]
-    folder.store.want(wanted)
+    folder.store.want(wanted, reader=folder)
     until = time.monotonic() + 10
     while len(cached(tmp_path)) < 2 or any(path.suffix for path in cached(tmp_path)):
         assert time.monotonic() < until
@@ -237,7 +251,7 @@ def test_files_are_fetched_ahead(s3, objects: str, tmp_path: Path) -> None:
     s3.faults(away=60)
     for number in (0, 1):  # without the server
         opened(folder / f"{number}.bin", number).close()
-    folder.store.want(wanted[2:])  # fails without a word, since it may work when the file is needed
+    folder.store.want(wanted[2:], reader=folder)  # fails without a word, since it may work when the file is needed
     time.sleep(0.5)
     s3.faults()
     opened(folder / "2.bin", 2).close()

@@ -125,7 +125,9 @@ def test_blocks_are_fetched_ahead_into_the_next_epoch(s3, blocks: Path, monkeypa
     stream = TokenStream(place(f"{url}/train/text", StorageSettings(ahead=2)), 64, 0, Interleaving())
     wanted: list[list[str]] = []
     assert not isinstance(stream.folder, Path)
-    monkeypatch.setattr(stream.folder.store, "want", lambda files: wanted.append([file.url[-17:-12] for file in files]))
+    monkeypatch.setattr(
+        stream.folder.store, "want", lambda files, reader: wanted.append([one.url[-17:-12] for one in files])
+    )
     opened: list[str] = []
     names = [entry.file[6:11] for entry in stream.manifest.blocks]
     for epoch in range(2):
