@@ -175,7 +175,7 @@ def _skipped_in(path: Path) -> list[dict[str, Any]]:
     return list(json.loads((pq.read_schema(path).metadata or {}).get(LEFT_OUT, b"[]")))
 
 
-def _finished(path: Path, fingerprint: bytes, known: Mapping[Path, str]) -> bool:
+def _finished(path: Path, fingerprint: bytes, known: dict[Path, str]) -> bool:
     try:
         same = (pq.read_schema(checked(path, known)).metadata or {}).get(FINGERPRINT) == fingerprint
         return same and all(file_state(item["path"]) == item["state"] for item in _skipped_in(path))

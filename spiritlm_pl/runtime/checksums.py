@@ -7,7 +7,11 @@ for damaged ones. What it does not list is not checked, as in folders of other t
 import json
 import re
 import zipfile
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping, Sequence
+=======
+from collections.abc import Iterator
+>>>>>>> mendindex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +97,7 @@ def _write(folder: Path, digests: dict[str, str]) -> None:
         path.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
 
 
-def checked(path: Path, known: Mapping[Path, str] | None = None) -> Path:
+def checked(path: Path, known: dict[Path, str] | None = None) -> Path:
     """Return the path of a file after comparing it with its checksum, if its folder lists one.
 
     Args:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from spiritlm_pl.storage.settings import CACHE, GIGABYTE
 
@@ -130,7 +130,7 @@ class ObjectCache:
     def _is_whole(self, file: BinaryIO, content: Content) -> bool:
         """Whether a file has the content; if so, it is now the one that was used last."""
         size = os.fstat(file.fileno()).st_size
-        if size != content.bytes or file_digest(file, "sha256").hexdigest() != content.sha256:
+        if size != content.bytes or file_digest(cast(Any, file), "sha256").hexdigest() != content.sha256:
             return False
         file.seek(0)
         with suppress(OSError):  # of another user

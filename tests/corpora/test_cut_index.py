@@ -178,4 +178,4 @@ def test_a_full_disk(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(flat_index.IndexWriter, "append", full)
     assert len(CutIndex(corpus, "train")) == 8
-    assert len(list((tmp_path / "cache").glob("*/cuts_train-*"))) == 1 and not list((corpus / ".index").iterdir())
+    assert len(list((tmp_path / "cache").rglob("cuts_train-*"))) == 1 and not list((corpus / ".index").iterdir())
