@@ -7,11 +7,7 @@ for damaged ones. What it does not list is not checked, as in folders of other t
 import json
 import re
 import zipfile
-<<<<<<< HEAD
-from collections.abc import Iterator, Mapping, Sequence
-=======
-from collections.abc import Iterator
->>>>>>> mendindex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
