@@ -57,7 +57,7 @@ class S3:
         return sum(number for name, number in asked if name.startswith(own) and name.endswith(ending))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def port() -> Iterator[int]:
     with subprocess.Popen([sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

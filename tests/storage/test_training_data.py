@@ -146,6 +146,7 @@ def test_units_are_those_of_the_disk(s3, units: Path) -> None:
         assert s3.gets(f"part-{part:05d}.parquet") == 1
 
 
+@pytest.mark.slow
 def test_blocks_are_built_from_units_of_a_bucket(s3, units: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text(("the cat sat on the mat\na cat ran\n" * 30), encoding="utf-8")
