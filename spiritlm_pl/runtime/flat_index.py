@@ -25,8 +25,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from spiritlm_pl.runtime.user_cache import user_cache
 from spiritlm_pl.storage.places import Place
+from spiritlm_pl.storage.user_cache import user_cache
 
 DESCRIPTION = "index.json"
 RECORDS = "records"  # the one array that is never mapped as a whole

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiritlm_pl.runtime.user_cache import user_cache
+from spiritlm_pl.storage.user_cache import user_cache
 
 CACHE, GIGABYTES = "SPIRITLM_STORAGE_CACHE", "SPIRITLM_STORAGE_GIGABYTES"
 AHEAD, RETRY_SECONDS = "SPIRITLM_STORAGE_AHEAD", "SPIRITLM_STORAGE_RETRY_SECONDS"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spiritlm_pl.runtime.flat_index import open_index
-from spiritlm_pl.runtime.user_cache import user_cache
 from spiritlm_pl.storage.settings import StorageSettings
+from spiritlm_pl.storage.user_cache import user_cache
 
 
 @pytest.fixture
