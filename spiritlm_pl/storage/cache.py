@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -115,7 +116,7 @@ class ObjectCache:
                 f"{error.strerror}; name another folder with {CACHE}"
             ) from None
 
-    def _present(self, content: Content) -> BinaryIO | None:
+    def _present(self, content: Content) -> BufferedReader | None:
         """Open and lock a file of the cache, which need not be whole; return None if there is none."""
         try:
             file = self._path(content).open("rb")
@@ -127,7 +128,7 @@ class ObjectCache:
         file.close()  # it was removed after it was opened
         return None
 
-    def _is_whole(self, file: BinaryIO, content: Content) -> bool:
+    def _is_whole(self, file: BufferedReader, content: Content) -> bool:
         """Whether a file has the content; if so, it is now the one that was used last."""
         size = os.fstat(file.fileno()).st_size
         if size != content.bytes or file_digest(cast(Any, file), "sha256").hexdigest() != content.sha256:
