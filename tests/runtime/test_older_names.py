@@ -25,6 +25,7 @@ GONE = {
     "callbacks.export.Exporting",
     "datamodules.speech.UnitIndex",
     "datamodules.speech.load_units",
+    "datamodules.unit_waveforms.commonest",
     "evaluation.codes.KINDS",
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",
