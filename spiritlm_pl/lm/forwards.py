@@ -36,13 +36,20 @@ def as_forward(network: nn.Module, compute: Callable[[], Result]) -> Result:
         compute: the computation, within which `network` has its own forward.
     """
 
+    own = vars(network).get("forward")  # which other libraries may have put in place of the class's
+
+    def restore() -> None:
+        vars(network).pop("forward", None)
+        if own is not None:
+            network.forward = own
+
     def once() -> Result:
-        del network.forward
+        restore()
         return compute()
 
     network.forward = once
     try:
         result: Result = network()
     finally:
-        network.__dict__.pop("forward", None)  # if a hook fails
+        restore()  # if a hook fails
     return result
