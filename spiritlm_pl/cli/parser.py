@@ -127,6 +127,7 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     Raises:
         ArgumentError: if the command has no such option, or an option does not take the given value.
     """
+    _check_once(parser, words)
     values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
     variadic = variadic_name(function)
@@ -138,6 +139,22 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     except (ValueError, OSError) as error:
         _spell_argument(error, parser)
         raise
+
+
+def _check_once(parser: CommandParser, words: Sequence[str]) -> None:
+    """Refuse a list that is given in two options, of which only the last would count.
+
+    Raises:
+        ArgumentError: if one is.
+    """
+    given = set()
+    for word in words:
+        action = parser._option_string_actions.get(word.partition("=")[0])
+        if action is None or not any(map(_listable, types_of(action))):
+            continue
+        if action.dest in given:
+            raise ArgumentError(None, f"{shown_name(action)} must be given once, but is given twice: write '[a, b]'")
+        given.add(action.dest)
 
 
 def _spell_argument(error: Exception, parser: CommandParser) -> None:

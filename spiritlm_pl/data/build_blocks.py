@@ -20,6 +20,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replace_streams, write_manifest
@@ -79,7 +80,7 @@ def build_blocks(
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
     local_place(out, "out")
     tokenizer = TextTokenizer.load(text_tokenizer)
-    corpora = {split: _corpora(units, split) for split in splits}
+    corpora = _corpora(units, splits)
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     vocabulary = block_vocabulary(
         layout,
@@ -143,13 +144,30 @@ def build_blocks(
     return {name: _summary(manifest) for name, manifest in made.items()}
 
 
-def _corpora(units: Sequence[str], split: str) -> list[UnitCorpus]:
-    """Open the corpora that have this split; each must have a training split."""
-    return [
-        UnitCorpus(folder, split)
-        for folder in map(place, units)
-        if split == "train" or (folder / split / MANIFEST).is_file()
-    ]
+def _corpora(units: Sequence[str], splits: Sequence[str]) -> dict[str, list[UnitCorpus]]:
+    """Open the corpora that have each split; each must have a training split where that is asked for.
+
+    Raises:
+        FileNotFoundError: if a folder has no split of a tokenised corpus.
+        ValueError: if a corpus is named twice, or no corpus has a split of an unusual name.
+    """
+    folders = [place(folder) for folder in units]
+    known = [str(folder.resolve() if isinstance(folder, Path) else folder) for folder in folders]
+    twice = next((name for number, name in enumerate(known) if name in known[:number]), None)
+    if twice is not None:
+        raise ValueError(f"units must name every corpus once, but {twice} is named twice")
+    for folder in folders:
+        if not any((folder / split / MANIFEST).is_file() for split in SPLITS):
+            UnitCorpus(folder)  # says what is missing
+    found = {
+        split: [UnitCorpus(one, split) for one in folders if split == "train" or (one / split / MANIFEST).is_file()]
+        for split in splits
+    }
+    lacking = next((split for split, members in found.items() if not members and split not in SPLITS), None)
+    if folders and lacking is not None:
+        hint = ": a list is written '[a, b]'" if "," in lacking else ""
+        raise ValueError(f"splits must be of the corpora, but none has {lacking!r}{hint}")
+    return found
 
 
 def _summary(manifest: Manifest) -> dict[str, int]:
