@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import pytest
@@ -101,19 +102,20 @@ def open_as_another(folder: Path, told: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_a_cache_of_another_user_is_named(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+def test_a_cache_of_another_user_is_named() -> None:
+    with TemporaryDirectory() as name:  # not pytest's folders, into which others cannot look
+        folder = Path(name)
         folder.chmod(0o755)
-    ObjectCache(tmp_path / "cache", 10**6).open(ONE, write).close()
-    (tmp_path / "told").mkdir(mode=0o777)
-    (tmp_path / "told").chmod(0o777)
-    process = multiprocessing.get_context("fork").Process(
-        target=open_as_another, args=(tmp_path / "cache", f"{tmp_path}/told/message")
-    )
-    process.start()
-    process.join(20)
-    message = (tmp_path / "told" / "message").read_text()
-    assert message.startswith(f"PermissionError: the storage cache must be a folder of your own, but {tmp_path}/cache")
+        ObjectCache(folder / "cache", 10**6).open(ONE, write).close()
+        (folder / "told").mkdir()
+        (folder / "told").chmod(0o777)
+        process = multiprocessing.get_context("fork").Process(
+            target=open_as_another, args=(folder / "cache", f"{folder}/told/message")
+        )
+        process.start()
+        process.join(60)
+        message = (folder / "told" / "message").read_text()
+    assert message.startswith(f"PermissionError: the storage cache must be a folder of your own, but {name}/cache")
     assert "SPIRITLM_STORAGE_CACHE" in message and process.exitcode == 0
 
 
