@@ -1,4 +1,4 @@
-"""Documents of text, of speech, and of both interleaved by words, as packed rows for the language model.
+"""Documents of text, of speech, and of both interleaved by words, and conversations, as packed rows for the model.
 
 Streams are mixed by weights measured in tokens. A batch depends on (seed, step, rank) alone, so that a killed run
 continues exactly. `spiritlm_pl.data.loading`, `.mixture`, `.stream`, `.packing` and `.interleave` describe how.
@@ -12,8 +12,18 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.corpora.manifest import SPLITS
-from spiritlm_pl.data.blocks import MANIFEST, STREAM_KINDS, TEXT_FINGERPRINT, Manifest, read_manifest, stream_folder
+from spiritlm_pl.data.block_stream import AnyStream
+from spiritlm_pl.data.blocks import (
+    CONVERSATION,
+    MANIFEST,
+    STREAM_KINDS,
+    TEXT_FINGERPRINT,
+    Manifest,
+    read_manifest,
+    stream_folder,
+)
 from spiritlm_pl.data.collate import LossOn
+from spiritlm_pl.data.conversation_stream import ConversationStream
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture
@@ -36,7 +46,7 @@ class StreamConfig:
         folder: folder of the blocks of all splits, as written by `spiritlm build-blocks`; or its address in object
             storage, such as s3://bucket/blocks.
         weight: share of the tokens, on any positive scale.
-        kind: kind of the documents: text, speech or aligned; None takes the stream's name.
+        kind: kind of the documents: text, speech, aligned or conversation; None takes the stream's name.
         source: name of the text source whose documents these are, where `spiritlm build-blocks` was given several;
             None for the documents of the kind that have no such name.
         interleaving: how aligned documents of this stream become sequences; None for the data module's setting.
@@ -159,6 +169,11 @@ class InterleavedDataModule(LightningDataModule):
         passes = zip(self.streams, mixture.passes(length * share.rows_per_batch), strict=True)
         rank_zero_info("passes over the streams: " + ", ".join(f"{name} {count:.3g}" for name, count in passes))
         for name, stream in zip(self.streams, mixture.streams, strict=True):
+            if isinstance(stream, ConversationStream) and (stream.cut or stream.left_out):
+                rank_zero_info(
+                    f"of {stream.manifest.num_documents} conversations of {name}, {stream.cut} are cut at a turn and "
+                    f"{stream.left_out} are left out, as they are longer than rows of {self.row_length} tokens"
+                )
             if stream.manifest.kind != "aligned" and (filled := stream.filled) < MOSTLY:
                 rank_zero_info(f"rows of {name} are {1 - filled:.0%} padding, since it has few tokens for such rows")
         identity: dict[str, Any] = {
@@ -169,7 +184,7 @@ class InterleavedDataModule(LightningDataModule):
             **{
                 f"streams.{name}": {
                     "weight": self.streams[name].weight,
-                    "interleaving": repr(stream.interleaving),
+                    "interleaving": repr(stream.interleaving) if isinstance(stream, TokenStream) else "",
                     "manifest": stream.manifest.sha256,
                 }
                 for name, stream in zip(self.streams, mixture.streams, strict=True)
@@ -221,7 +236,9 @@ class InterleavedDataModule(LightningDataModule):
             self._mixture = Mixture(streams, [stream.weight for stream in self.streams.values()])
         return self._mixture
 
-    def _open(self, name: str, split: str, seed: int) -> TokenStream:
+    def _open(self, name: str, split: str, seed: int) -> AnyStream:
+        if self._kind(name) == CONVERSATION:
+            return ConversationStream(self._folder(name, split), self.row_length, seed, name)
         options = self.streams[name].interleaving or self.interleaving
         return TokenStream(self._folder(name, split), self.row_length, seed, options, name)
 

@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "join-tokenizers": ("spiritlm_pl.cli.join_tokenizers:join_tokenizers", "make one expressive tokenizer of three"),
     "train-text-tokenizer": ("spiritlm_pl.cli.train_text_tokenizer:train", "train a SentencePiece tokenizer"),
     "build-blocks": ("spiritlm_pl.cli.build_blocks:build_blocks", "turn unit shards and text into training blocks"),
+    "build-conversations": (
+        "spiritlm_pl.cli.build_conversations:build_conversations",
+        "turn conversations and speech tasks into blocks",
+    ),
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),

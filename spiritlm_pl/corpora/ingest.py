@@ -273,7 +273,7 @@ def ingest(
     num_jobs: int | None = None,
     left_out: Sequence[Skipped] = (),
 ) -> tuple[list[MonoCut], list[Skipped]]:
-    """Check and convert utterances in parallel.
+    """Check and convert utterances in parallel, as `ingest_any` does, of which at least one must be usable.
 
     Args:
         utterances: utterances of a source; their ids must differ.
@@ -288,20 +288,38 @@ def ingest(
     Raises:
         ValueError: if two utterances have the same id, or none is usable.
     """
-    ids = [utterance.id for utterance in utterances]
-    if len(set(ids)) < len(ids):
-        double = next(name for name in ids if ids.count(name) > 1)
-        raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
-    if not ids and not left_out:
+    if not utterances and not left_out:
         raise ValueError("corpus must have usable utterances, but the source has none instead")
-    job = _Job(Path(out).resolve() / "audio", rules)
-    results = _in_order(ids, parallel_map(job, _by_file(utterances), num_jobs, "checking audio", len(ids)))
-    cuts = [result for result in results if isinstance(result, MonoCut)]
-    skipped = [*left_out, *(result for result in results if isinstance(result, Skipped))]
+    cuts, skipped = ingest_any(utterances, out, rules, num_jobs)
+    skipped = [*left_out, *skipped]
     if not cuts:
         first = f"the first: {skipped[0].path}: {skipped[0].reason}"
         raise ValueError(f"corpus must have usable utterances, but all {len(skipped)} were skipped ({first})")
     return cuts, skipped
+
+
+def ingest_any(
+    utterances: Sequence[Utterance], out: str | Path, rules: Rules, num_jobs: int | None = None
+) -> tuple[list[MonoCut], list[Skipped]]:
+    """Check and convert utterances in parallel; return the usable cuts in the order given, and the others.
+
+    Args:
+        utterances: utterances of a source; their ids must differ.
+        out: path of the corpus folder; converted audio is stored below it.
+        rules: conditions that an utterance must meet.
+        num_jobs: number of processes; None for one per core.
+
+    Raises:
+        ValueError: if two utterances have the same id.
+    """
+    ids = [utterance.id for utterance in utterances]
+    if len(set(ids)) < len(ids):
+        double = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
+    job = _Job(Path(out).resolve() / "audio", rules)
+    results = _in_order(ids, parallel_map(job, _by_file(utterances), num_jobs, "checking audio", len(ids)))
+    cuts = [result for result in results if isinstance(result, MonoCut)]
+    return cuts, [result for result in results if isinstance(result, Skipped)]
 
 
 def _by_file(utterances: Sequence[Utterance]) -> list[list[Utterance]]:

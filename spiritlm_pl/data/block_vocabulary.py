@@ -11,7 +11,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 
 def block_vocabulary(
-    layout: SpeechLayout,
+    layout: SpeechLayout | None,
     tokenizer: TextTokenizer,
     folder: str,
     units: list[str],
@@ -26,7 +26,7 @@ def block_vocabulary(
     """Choose the vocabulary of blocks: that of the language model in the text tokenizer's folder, or else a new one.
 
     Args:
-        layout: streams of the shards.
+        layout: streams of the shards; None where there are none, which needs the folder of a language model.
         tokenizer: text tokenizer of the language model.
         folder: file or folder of the text tokenizer, which may be that of a language model.
         units: folders of the shards, for errors.
@@ -53,6 +53,8 @@ def block_vocabulary(
                 "text_tokenizer of a published model must be the folder `lm` of `spiritlm import-release`, "
                 f"but is {folder} instead"
             )
+        if layout is None:
+            raise ValueError(f"units must be given unless text_tokenizer is a language model's folder, but is {folder}")
         vocabulary = Vocabulary.of_layout(
             layout, expressive, codebook_delay, num_text=tokenizer.vocab_size, **given, **ends
         )
@@ -62,7 +64,8 @@ def block_vocabulary(
             own = next((delay for stream in stored.streams for delay in stream.delays if delay), 0)
             raise ValueError(f"codebook_delay must be that of {folder}, {own}, but is {codebook_delay} instead")
         vocabulary = replace(stored, **ends)
-    check_tokenizer(layout, vocabulary, ", ".join(units))
+    if layout is not None:
+        check_tokenizer(layout, vocabulary, ", ".join(units))
     return vocabulary
 
 

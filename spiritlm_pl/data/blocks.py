@@ -6,13 +6,14 @@ names only when they are complete, the manifest last. The folder may be in objec
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -25,8 +26,10 @@ from spiritlm_pl.vocabulary import Vocabulary
 MANIFEST = "manifest.json"
 FORMAT = 1
 TEXT_FINGERPRINT = "text_fingerprint"  # key in the sources, for the value of `TextTokenizer.fingerprint`
-STREAM_KINDS = ("text", "speech", "aligned")
-DTYPES = {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
+CONVERSATION = "conversation"  # kind of documents of which only some tokens are learnt, see `conversation_stream`
+DOCUMENT_KINDS = ("text", "speech", "aligned")
+STREAM_KINDS = (*DOCUMENT_KINDS, CONVERSATION)
+DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
 ARRAYS = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 
 
@@ -99,16 +102,18 @@ def streams_of(folder: Path) -> list[str]:
     return sorted(name for name in named if name.partition("-")[0] in STREAM_KINDS)
 
 
-def replace_streams(folder: Path, fresh: Path, splits: Sequence[str]) -> None:
+def replace_streams(folder: Path, fresh: Path, splits: Sequence[str], only: str | None = None) -> None:
     """Put new blocks in place; streams of these splits that were not built again go.
 
     Args:
         folder: folder of the splits.
         fresh: folder of the new ones, on the same disk, where the old ones are moved to.
         splits: names of the splits.
+        only: name of the stream that is replaced, while others stay; None for all streams.
     """
     for split in splits:
-        for name in {*streams_of(fresh / split), *streams_of(folder / split)}:
+        names = {*streams_of(fresh / split), *streams_of(folder / split)} if only is None else {only}
+        for name in names:
             new, old = fresh / split / name, folder / split / name
             if old.exists():
                 old.rename(fresh / f"{split}-{name}.old")
@@ -134,19 +139,34 @@ def write_block(
         vocabulary: layout of the token ids.
     """
     table = documents if isinstance(documents, Documents) else Documents.from_documents(documents)
-    path = folder / f"block-{number:05d}.safetensors"
-    with atomic_path(path) as temporary:
-        arrays = {name: getattr(table, name) for name in ARRAYS}
-        save_file(arrays | {"tokens": table.tokens.astype(token_dtype(vocabulary))}, temporary)
-    return BlockEntry(
-        file=path.name,
-        bytes=path.stat().st_size,
-        sha256=file_sha256(path),
+    return write_arrays(
+        folder,
+        number,
+        {name: getattr(table, name) for name in ARRAYS},
+        vocabulary,
         documents=len(table),
         words=len(table.text_counts),
         text_tokens=int(table.text_counts.sum()),
         speech_tokens=int(table.speech_counts.sum()),
     )
+
+
+def write_arrays(
+    folder: Path, number: int, arrays: Mapping[str, npt.NDArray[Any]], vocabulary: Vocabulary, **counts: int
+) -> BlockEntry:
+    """Write the arrays of a block, and return its entry for the manifest.
+
+    Args:
+        folder: folder of the blocks.
+        number: number of the block, from 0, which gives the name of the file.
+        arrays: arrays by their names; token ids are stored in as few bytes as the vocabulary allows.
+        vocabulary: layout of the token ids.
+        counts: further values of the entry.
+    """
+    path = folder / f"block-{number:05d}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file({**arrays, "tokens": arrays["tokens"].astype(token_dtype(vocabulary))}, temporary)
+    return BlockEntry(file=path.name, bytes=path.stat().st_size, sha256=file_sha256(path), **counts)
 
 
 def write_manifest(
@@ -212,10 +232,15 @@ def open_block(folder: str | Place, entry: BlockEntry) -> Documents:
         FileNotFoundError: if the block is missing.
         ValueError: if its size, checksum or format is not that of the manifest.
     """
+    return Documents(**open_arrays(folder, entry, ARRAYS))
+
+
+def open_arrays(folder: str | Place, entry: BlockEntry, names: Sequence[str]) -> dict[str, Any]:
+    """Open the arrays of a block that have these names, with the checks of `open_block`."""
     path = place(folder) / entry.file
     if not isinstance(path, Path):
         with path.open_checked(entry.bytes, entry.sha256) as file:
-            return _documents(path, file)
+            return _arrays(path, file, names)
     if not path.is_file():
         raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
     size = path.stat().st_size
@@ -226,14 +251,14 @@ def open_block(folder: str | Place, entry: BlockEntry) -> Documents:
         raise ValueError(
             f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
         )
-    return _documents(path, path)
+    return _arrays(path, path, names)
 
 
-def _documents(path: Place, source: Path | BinaryIO) -> Documents:
+def _arrays(path: Place, source: Path | BinaryIO, names: Sequence[str]) -> dict[str, Any]:
     try:
-        return Documents(**mapped(source))
+        return mapped(source, names)
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"block {path} must be a safetensors file of {', '.join(ARRAYS)}: {error}") from None
+        raise ValueError(f"block {path} must be a safetensors file of {', '.join(names)}: {error}") from None
 
 
 def mapped(source: Path | BinaryIO, names: Sequence[str] = ARRAYS) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def collate(rows: Rows, step: int, predicted: Tensor) -> TokenBatch:
     positions = torch.from_numpy((np.arange(tokens.numel()) - np.repeat(starts, lengths)).reshape(size))
     segments = torch.from_numpy(np.repeat(numbers, lengths).reshape(size))
     loss_mask = predicted[tokens]
+    if rows.learnt is not None:
+        loss_mask &= torch.from_numpy(rows.learnt)
     loss_mask[segments < 0] = False
     loss_mask.view(-1)[torch.from_numpy(starts)] = False
     return TokenBatch(

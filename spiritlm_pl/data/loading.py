@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.data.block_stream import AnyStream
 from spiritlm_pl.data.collate import collate
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import Rows
-from spiritlm_pl.data.stream import TokenStream
 
 TURNS = "turns"  # key in the identity of data whose streams take turns that earlier versions did not know
 VALIDATION_STEP = -1  # `TokenBatch.step` of batches that belong to no optimizer step
@@ -71,7 +71,7 @@ class _TrainingRows(Dataset[Rows]):
 
 @dataclass(frozen=True, eq=False)
 class _EvaluationRows(Dataset[Rows]):
-    stream: TokenStream
+    stream: AnyStream
     share: Share
     num_rows: int
 
@@ -193,7 +193,7 @@ class EvaluationLoader:
     """One fixed pass over a stream in which each row occurs once; ranks that run out of rows get padding."""
 
     def __init__(
-        self, stream: TokenStream, share: Share, *, predicted: Tensor, num_rows: int | None = None, num_workers: int = 0
+        self, stream: AnyStream, share: Share, *, predicted: Tensor, num_rows: int | None = None, num_workers: int = 0
     ) -> None:
         """Store the settings.
 

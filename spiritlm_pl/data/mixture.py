@@ -6,9 +6,9 @@ shares of rows are shares of tokens, padding included, exact in every cycle of t
 
 import numpy as np
 
+from spiritlm_pl.data.block_stream import AnyStream
 from spiritlm_pl.data.documents import bounds
 from spiritlm_pl.data.packing import Rows
-from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE, turns
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -16,7 +16,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 class Mixture:
     """Rows of several streams in one order."""
 
-    def __init__(self, streams: list[TokenStream], weights: list[float]) -> None:
+    def __init__(self, streams: list[AnyStream], weights: list[float]) -> None:
         """Check that the streams fit together, and find their turns.
 
         Args:
@@ -71,7 +71,7 @@ class Mixture:
         return _ordered(Rows.concatenate(parts), np.concatenate(places))
 
 
-def check_delimiters(stream: TokenStream, first: TokenStream) -> None:
+def check_delimiters(stream: AnyStream, first: AnyStream) -> None:
     """Check that the documents of two data streams begin and end with the same tokens.
 
     Args:
@@ -99,4 +99,5 @@ def _ordered(rows: Rows, places: np.ndarray) -> Rows:
     row = rows.cu_seqlens[:-1] // length
     sorting = np.argsort(places[row], kind="stable")
     lengths = np.diff(rows.cu_seqlens)[sorting]
-    return Rows(rows.tokens[order], bounds(lengths).astype(np.int32), rows.padding[sorting])
+    learnt = None if rows.learnt is None else rows.learnt[order]
+    return Rows(rows.tokens[order], bounds(lengths).astype(np.int32), rows.padding[sorting], learnt)

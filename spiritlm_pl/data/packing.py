@@ -45,11 +45,13 @@ class Rows:
         tokens: token ids (B, T), unsigned; PADDING_ID after the last segment of a row.
         cu_seqlens: bounds of the segments in the flattened rows (N + 1,), int32; padding is a segment, too.
         padding: whether each segment is padding (N,), bool.
+        learnt: whether each token is learnt (B, T), bool; None if all tokens are.
     """
 
     tokens: Ids
     cu_seqlens: npt.NDArray[np.int32]
     padding: npt.NDArray[np.bool_]
+    learnt: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def empty(cls, rows: int, row_length: int, dtype: npt.DTypeLike) -> "Rows":
@@ -67,10 +69,18 @@ class Rows:
             return parts[0]
         starts = bounds(np.array([part.tokens.size for part in parts]))
         lows = [part.cu_seqlens[:-1] + np.int32(start) for part, start in zip(parts, starts[:-1], strict=True)]
+        masks = [part.learnt for part in parts]
+        learnt = None
+        if any(mask is not None for mask in masks):
+            pairs = zip(parts, masks, strict=True)
+            learnt = np.concatenate(
+                [np.ones(part.tokens.shape, bool) if mask is None else mask for part, mask in pairs]
+            )
         return cls(
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([*lows, starts[-1:].astype(np.int32)]),
             np.concatenate([part.padding for part in parts]),
+            learnt,
         )
 
 

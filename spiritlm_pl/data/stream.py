@@ -1,38 +1,31 @@
-"""Stream of packed rows as a function: row number -> epoch, block, row of the block -> tokens.
+"""Stream of packed rows of documents: text, speech, or both interleaved by words.
 
-An epoch reads every block once, and every document of a block once, both in an order of the epoch's own; interleaving
-is drawn anew. The number of rows of a block is the same in every epoch, so that row q is found without counting through
-earlier epochs. Interleaving changes the length of a block a little. Its number of rows therefore allows for the longest
-of a few trial visits, and a visit that would not fit is drawn again with the next key.
-
-Shapes: Q row number in the run, R rows of a block, T row length.
+An epoch reads every document of a block once, in an order of the epoch's own; interleaving is drawn anew. Interleaving
+changes the length of a block a little. Its number of rows therefore allows for the longest of a few trial visits, and a
+visit that would not fit is drawn again with the next key.
 """
 
-from collections import OrderedDict
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from spiritlm_pl.data.blocks import Manifest, open_block, read_manifest, token_dtype
-from spiritlm_pl.data.documents import Documents, Integers, bounds
+from spiritlm_pl.data.block_stream import BlockStream
+from spiritlm_pl.data.blocks import BlockEntry, open_block
+from spiritlm_pl.data.documents import Documents, Integers
 from spiritlm_pl.data.interleave import NO_MARKER, Interleaving, Pieces, visit
-from spiritlm_pl.data.packing import PackedBlock, Rows, rows_needed, shortest_row
-from spiritlm_pl.data.rng import derive, derive_many, name_key
-from spiritlm_pl.storage.places import Place, place
+from spiritlm_pl.data.packing import PackedBlock, rows_needed
+from spiritlm_pl.data.rng import derive, derive_many
+from spiritlm_pl.storage.places import Place
 
 RANDOM_LENGTH = ("interleaved", "none")
 TRIALS = 8  # visits from which the number of rows of a block is estimated
 MANY_BLOCKS = 3  # of more blocks, only the first and last are tried: shuffled blocks are alike
 SLACK = 1.01  # factor on the length of blocks that were not tried
 REDRAWS = 1_000
-OPEN_BLOCKS = 4  # blocks that stay mapped
-PACKED_BLOCKS = 2  # visits whose layout is kept
 
 
-class TokenStream:
-    """Rows of one folder of blocks, in an order that depends on the seed alone."""
+class TokenStream(BlockStream[Documents]):
+    """Rows of documents of one folder of blocks."""
 
     def __init__(
         self, folder: str | Place, row_length: int, seed: int, interleaving: Interleaving, name: str = ""
@@ -50,32 +43,13 @@ class TokenStream:
             FileNotFoundError: if the folder has no blocks.
             ValueError: if the row length, the blocks or the mode do not fit together.
         """
-        self.folder = place(folder)
-        self.manifest: Manifest = read_manifest(self.folder)
-        if not self.manifest.blocks:
-            raise ValueError(f"blocks must hold documents, but {folder} has none")
-        self.row_length = row_length
-        self.vocabulary = self.manifest.vocabulary
-        if row_length < shortest_row(self.vocabulary):
-            raise ValueError(
-                f"row_length must be at least {shortest_row(self.vocabulary)}, but is {row_length} instead"
-            )
+        super().__init__(folder, row_length, seed, name)
         self.interleaving = (
             interleaving
             if self.manifest.kind == "aligned"
             else Interleaving(mode="text" if self.manifest.kind == "text" else "speech")
         )
         self.interleaving.check(self.vocabulary)
-        self.dtype = token_dtype(self.vocabulary)
-        self.key = derive(derive(0, seed), name_key(name))
-        self._order: tuple[int, Integers, Integers] | None = None
-        self._wanted: tuple[int, int] | None = None
-        self._opened: OrderedDict[int, Documents] = OrderedDict()
-        self._packed: OrderedDict[tuple[int, int], PackedBlock] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state for a spawned worker, without open blocks."""
-        return {**self.__dict__, "_opened": OrderedDict(), "_packed": OrderedDict()}
 
     @cached_property
     def block_rows(self) -> Integers:
@@ -92,102 +66,35 @@ class TokenStream:
         return np.array([max(1, rows_needed(length, self.row_length, self.vocabulary)) for length in lengths])
 
     @property
-    def rows_per_epoch(self) -> int:
-        """Number of rows in one pass over the stream."""
-        return int(self.block_rows.sum())
-
-    @property
     def filled(self) -> float:
         """Part of the rows that is no padding, where every document has one marker and rows hold all its tokens."""
         markers = len(self.vocabulary.opening) + 1 + (self.vocabulary.end_of_document is not None)
         tokens = self.manifest.num_tokens + markers * self.manifest.num_documents
         return tokens / (self.rows_per_epoch * self.row_length)
 
-    def rows(self, first: int, end: int) -> Rows:
-        """Return rows [first, end) of the run.
+    def _open(self, entry: BlockEntry) -> Documents:
+        return open_block(self.folder, entry)
 
-        Raises:
-            FileNotFoundError, ValueError: if a block is missing or damaged.
-        """
-        parts = []
-        while first < end:
-            epoch, row = divmod(first, self.rows_per_epoch)
-            order, starts = self._epoch(epoch)
-            turn = int(np.searchsorted(starts, row, side="right")) - 1
-            begin = row - int(starts[turn])
-            stop = min(begin + end - first, int(starts[turn + 1] - starts[turn]))
-            parts.append(self._visit(epoch, int(order[turn])).rows(begin, stop))
-            self._fetch_ahead(epoch, turn)
-            first += stop - begin
-        return Rows.concatenate(parts)
-
-    def _epoch(self, epoch: int) -> tuple[Integers, Integers]:
-        """Return the blocks of an epoch in reading order, and the row at which each starts; one epoch is kept."""
-        if self._order is None or self._order[0] != epoch:
-            order = self._drawn(epoch)
-            self._order = epoch, order, bounds(self.block_rows[order])
-        return self._order[1:]
-
-    def _drawn(self, epoch: int) -> Integers:
-        draws = derive_many(derive(self.key, epoch), np.arange(len(self.manifest.blocks), dtype=np.uint64))
-        return np.argsort(draws, kind="stable")
-
-    def _fetch_ahead(self, epoch: int, turn: int) -> None:
-        """Fetch the blocks after one of an epoch in the background, if they are in object storage."""
-        if isinstance(self.folder, Path) or self._wanted == (epoch, turn):
-            return
-        self._wanted = epoch, turn
-        ahead = self.folder.store.num_ahead
-        following = self._epoch(epoch)[0][turn + 1 : turn + 1 + ahead]
-        if len(following) < ahead:
-            following = np.concatenate([following, self._drawn(epoch + 1)[: ahead - len(following)]])
-        entries = [self.manifest.blocks[number] for number in following]
-        files = [(self.folder / one.file).content(one.bytes, one.sha256) for one in entries]
-        self.folder.store.want(files, reader=(self.folder, self.key))  # a folder may be read by several streams
-
-    def _visit(self, epoch: int, number: int) -> PackedBlock:
-        """Return one visit to one block, laid out in rows; the last few are kept."""
-        packed = self._packed.get((epoch, number))
-        if packed is None:
-            rows = int(self.block_rows[number])
-            documents = self._documents(number)
-            for attempt in range(REDRAWS):
-                pieces = self._pieces(documents, number, epoch, attempt)
-                if rows_needed(_length(pieces), self.row_length, self.vocabulary) <= rows:
-                    break
-            else:
-                raise ValueError(
-                    f"block {number} of {self.folder} must fit {rows} rows of {self.row_length} tokens "
-                    f"in one of {REDRAWS} draws, but does not; build blocks of more documents"
-                )
-            packed = PackedBlock(documents.tokens, pieces, rows, self.row_length, self.vocabulary)
-            self._packed[epoch, number] = packed
-            if len(self._packed) > PACKED_BLOCKS:
-                self._packed.popitem(last=False)
-        else:
-            self._packed.move_to_end((epoch, number))
-        return packed
+    def _lay_out(self, epoch: int, number: int) -> PackedBlock:
+        rows = int(self.block_rows[number])
+        documents = self._block(number)
+        for attempt in range(REDRAWS):
+            pieces = self._pieces(documents, number, epoch, attempt)
+            if rows_needed(_length(pieces), self.row_length, self.vocabulary) <= rows:
+                return PackedBlock(documents.tokens, pieces, rows, self.row_length, self.vocabulary)
+        raise ValueError(
+            f"block {number} of {self.folder} must fit {rows} rows of {self.row_length} tokens "
+            f"in one of {REDRAWS} draws, but does not; build blocks of more documents"
+        )
 
     def _pieces(self, documents: Documents, number: int, epoch: int, attempt: int) -> Pieces:
-        key = derive(derive(self.key, epoch), len(self.manifest.blocks) + number)
+        key = self._visit_key(epoch, number)
         order = np.argsort(derive_many(key, documents.keys), kind="stable")
         return visit(documents, order, derive(key, attempt), self.interleaving, self.vocabulary)
 
-    def _documents(self, number: int) -> Documents:
-        """Return a block, checked and mapped into memory; the last few are kept."""
-        documents = self._opened.get(number)
-        if documents is None:
-            documents = open_block(self.folder, self.manifest.blocks[number])
-            self._opened[number] = documents
-            if len(self._opened) > OPEN_BLOCKS:
-                self._opened.popitem(last=False)
-        else:
-            self._opened.move_to_end(number)
-        return documents
-
     def _length(self, number: int, trial: int) -> int:
         """Return the number of tokens of a trial visit, which takes an epoch below 0, since no run reads those."""
-        return _length(self._pieces(self._documents(number), number, -1 - trial, 0))
+        return _length(self._pieces(self._block(number), number, -1 - trial, 0))
 
 
 def _length(pieces: Pieces) -> int:

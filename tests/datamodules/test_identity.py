@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spiritlm_pl.data.blocks import STREAM_KINDS, write_block, write_manifest
+from spiritlm_pl.data.blocks import DOCUMENT_KINDS, write_block, write_manifest
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
@@ -19,7 +19,7 @@ OTHER = Vocabulary.spirit_lm(num_text=60, num_units=30, multiple_of=1)
 def write_split(folder: Path, split: str, vocabulary: Vocabulary = VOCABULARY) -> None:
     rng = np.random.default_rng(0)
     units = vocabulary.bounds(UNIT)
-    for kind in STREAM_KINDS:
+    for kind in DOCUMENT_KINDS:
         documents = []
         for key in range(10):
             text = rng.integers(0, vocabulary.num_text, 20 * (kind != "speech")).tolist()
@@ -28,7 +28,7 @@ def write_split(folder: Path, split: str, vocabulary: Vocabulary = VOCABULARY) -
         write_manifest(folder / split / kind, kind, vocabulary, [entry], {"seconds": 20.0 * (kind != "text")})
 
 
-def datamodule(folder: Path, kinds: tuple[str, ...] = STREAM_KINDS, **options) -> InterleavedDataModule:
+def datamodule(folder: Path, kinds: tuple[str, ...] = DOCUMENT_KINDS, **options) -> InterleavedDataModule:
     streams = {kind: StreamConfig(folder=str(folder)) for kind in kinds}
     return InterleavedDataModule(streams, row_length=32, batch_size=2, num_workers=0, **options)
 
@@ -38,7 +38,7 @@ def test_streams_in_another_order_are_another_run(tmp_path: Path) -> None:
     state = datamodule(tmp_path).train_dataloader().state_dict()
     datamodule(tmp_path).train_dataloader().load_state_dict(state)
     with pytest.raises(ValueError, match=r"streams must be what .*\['text', 'speech', 'aligned'\], but is \['aligned'"):
-        datamodule(tmp_path, STREAM_KINDS[::-1]).train_dataloader().load_state_dict(state)
+        datamodule(tmp_path, DOCUMENT_KINDS[::-1]).train_dataloader().load_state_dict(state)
 
 
 def test_a_loss_on_other_tokens_is_another_run(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_states_of_weights_that_were_mixed_in_other_shares_are_refused(tmp_path:
     for weights, goes_on in (((1.0, 1.0, 1.0), True), ((0.7, 0.2995, 0.0005), False)):
         streams = {
             kind: StreamConfig(folder=str(tmp_path), weight=weight)
-            for kind, weight in zip(STREAM_KINDS, weights, strict=True)
+            for kind, weight in zip(DOCUMENT_KINDS, weights, strict=True)
         }
         loader = InterleavedDataModule(streams, row_length=32, batch_size=2, num_workers=0).train_dataloader()
         state = loader.state_dict()

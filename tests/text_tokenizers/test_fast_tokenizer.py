@@ -1,6 +1,7 @@
 """Exported tokenizers give the ids of our own encoding, and of the published one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from spiritlm_pl.conversations.chat_template import chat_template
+from spiritlm_pl.conversations.record import Conversation, Part, Turn
+from spiritlm_pl.conversations.rendering import Renderer
+from spiritlm_pl.conversations.template import Side, Template, load_template
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.fast_tokenizer import ModelProto, fast_tokenizer
@@ -211,3 +216,52 @@ def test_whole_strings_are_decoded_and_other_orders_refused(published_kind):
     for kinds in ({"num_units": 19, "num_pitches": 5, "num_styles": 3}, {"num_units": 20}):
         with pytest.raises(ValueError, match="speech tokens must follow the text in their order"):
             fast_tokenizer(TextTokenizer.load(folder), Vocabulary.spirit_lm(num_text=vocabulary.num_text, **kinds))
+
+
+CHAT = [
+    {"role": "system", "content": " Be brief. "},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is this:"},
+            {"type": "speech", "tokens": "[Hu1][Hu2]"},
+            {"type": "text", "text": "a dog?"},
+        ],
+    },
+    {"role": "assistant", "content": "The cat, naïve 1984"},
+    {"role": "user", "content": [{"type": "speech", "tokens": "[Hu3][Hu4]"}]},
+    {"role": "assistant", "content": [{"type": "speech", "tokens": "[Hu5]"}]},
+]
+
+
+def conversation(messages: list) -> Conversation:
+    turns = []
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        made = [Part(text=part.get("text"), tokens=part.get("tokens")) for part in parts]
+        turns.append(Turn(message["role"], tuple(made)))
+    return Conversation("one", tuple(turns))
+
+
+@pytest.mark.parametrize("template", ["chat", "framed"])
+@pytest.mark.parametrize("num_tasks", [0, 2])
+def test_chat_template_gives_the_ids_of_a_rendered_conversation(pair, template, num_tasks):
+    text, vocabulary, _ = pair
+    vocabulary = replace(vocabulary, num_tasks=num_tasks, end_of_document=text.eos_id)
+    framed = {name: Side(before="", after="over", ends=True) for name in ("system", "user", "assistant")}
+    form = load_template("chat") if template == "chat" else Template(framed)
+    speech = {"[Hu1][Hu2]": (1, 2), "[Hu3][Hu4]": (3, 4), "[Hu5]": (5,)}
+    renderer = Renderer(
+        form, text, vocabulary, lambda part: [vocabulary.token(UNIT, unit) for unit in speech[part.tokens]]
+    )
+    fast = fast_tokenizer(text, vocabulary)
+    fast.chat_template = chat_template(form, text, vocabulary)
+    for length in range(3, len(CHAT) + 1):
+        expected = renderer(conversation(CHAT[:length])).tokens.tolist()
+        assert fast.apply_chat_template(CHAT[:length], return_dict=False) == expected
+    prompt = fast.apply_chat_template(CHAT[:4], return_dict=False, add_generation_prompt=True)
+    whole = renderer(conversation(CHAT)).tokens.tolist()
+    assert whole[: len(prompt)] == prompt and len(prompt) < len(whole)
+    with pytest.raises(Exception, match="role must be one of system, user, assistant, but is narrator"):
+        fast.apply_chat_template([{"role": "narrator", "content": "x"}])

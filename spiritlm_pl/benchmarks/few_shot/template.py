@@ -20,7 +20,7 @@ from spiritlm_pl.vocabulary import Modality
 
 FIELDS = ("audio", "text", "label", "stop")
 SPOKEN_FIELDS, WRITTEN_FIELDS = ("audio", "stop"), ("text", "label", "stop")
-_FIELD = re.compile(r"(\{[^{}]*\})")
+FIELD = re.compile(r"(\{[^{}]*\})")
 _MARKER = re.compile(r"(\[Text\]|\[Speech\])")
 _MODALITIES = {"[Text]": Modality.TEXT, "[Speech]": Modality.SPEECH}
 Span: TypeAlias = tuple[Modality, tuple[str, ...]]  # literal texts and fields in braces
@@ -54,7 +54,7 @@ class Template:
     @property
     def fields(self) -> frozenset[str]:
         """Fields that the examples must have."""
-        return frozenset(part[1:-1] for _, parts in self.shot for part in parts if _FIELD.fullmatch(part)) - {"stop"}
+        return frozenset(part[1:-1] for _, parts in self.shot for part in parts if FIELD.fullmatch(part)) - {"stop"}
 
     @property
     def speaks_stop(self) -> bool:
@@ -79,7 +79,7 @@ class Template:
                 pieces += [piece for part in parts if (piece := spoken[part]) is not None]
             else:
                 written = {**texts, "stop": self.stop}
-                text = "".join(written[part[1:-1]] if _FIELD.fullmatch(part) else part for part in parts).strip()
+                text = "".join(written[part[1:-1]] if FIELD.fullmatch(part) else part for part in parts).strip()
                 pieces += [Text(text)] if text else []
         return pieces
 
@@ -146,7 +146,7 @@ def make_template(shot: str, query: str, stop: str, answer: str) -> Template:
     if "{stop}" in shot and not stop:
         raise ValueError("stop must be given where {stop} stands in shot, but is not")
     spans, asked = _spans(shot), _spans(query)
-    if not any(_FIELD.fullmatch(part) and part != "{stop}" for _, parts in asked for part in parts):
+    if not any(FIELD.fullmatch(part) and part != "{stop}" for _, parts in asked for part in parts):
         raise ValueError(f"query must have {{audio}} or {{text}}, but is {query!r}")
     rest = shot[len(query) :]
     before, _, after = (part.replace("{stop}", stop) for part in rest.partition(field))
@@ -170,9 +170,9 @@ def _spans(text: str) -> tuple[Span, ...]:
     for marker, content in zip(parts[::2], parts[1::2], strict=True):
         modality = _MODALITIES[marker]
         known = SPOKEN_FIELDS if modality is Modality.SPEECH else WRITTEN_FIELDS
-        found = [part for part in _FIELD.split(content) if part and (modality is Modality.TEXT or part.strip())]
+        found = [part for part in FIELD.split(content) if part and (modality is Modality.TEXT or part.strip())]
         for part in found:
-            field = part[1:-1] if _FIELD.fullmatch(part) else None
+            field = part[1:-1] if FIELD.fullmatch(part) else None
             if (field is None and modality is Modality.SPEECH) or (field is not None and field not in known):
                 allowed = ", ".join(f"{{{name}}}" for name in known)
                 more = " and nothing else" if modality is Modality.SPEECH else ""

@@ -32,6 +32,25 @@ def table_values(piece: Piece, field: str) -> Iterator[tuple[int, Any]]:
                     yield row, value.as_buffer().to_pybytes()
 
 
+def table_rows(file: TextFile) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table with all their columns.
+
+    Raises:
+        OSError: if the file is damaged.
+    """
+    with _errors_of_arrow():
+        if file.kind == "parquet":
+            from pyarrow.parquet import ParquetFile
+
+            with ParquetFile(file.path, buffer_size=PAGE_BUFFER, pre_buffer=False) as table:
+                for batch in table.iter_batches(ROWS):
+                    yield from batch.to_pylist()
+        else:
+            for batch in _arrow_batches(file.path, None):
+                for first in range(0, batch.num_rows, ROWS):
+                    yield from batch.slice(first, ROWS).to_pylist()
+
+
 def check_column(file: TextFile, field: str) -> None:
     """Check that a table has a column of texts.
 

@@ -1,0 +1,284 @@
+"""Building of blocks of conversations, OUT/SPLIT/conversation, of prepared records and of tasks over tokenised corpora.
+
+Conversations are rendered one by one, and shuffled over all blocks by a hash of their ids and the seed.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from spiritlm_pl.conversations.prepared import RECORDS_FILE, read_records
+from spiritlm_pl.conversations.record import Conversation, Part
+from spiritlm_pl.conversations.rendering import Rendered, Renderer
+from spiritlm_pl.conversations.tasks import TASKS
+from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.data.block_vocabulary import block_vocabulary
+from spiritlm_pl.data.blocks import (
+    CONVERSATION,
+    MANIFEST,
+    TEXT_FINGERPRINT,
+    Manifest,
+    read_manifest,
+    replace_streams,
+    streams_of,
+    write_manifest,
+)
+from spiritlm_pl.data.conversations import Conversations, write_conversations
+from spiritlm_pl.data.corpus_store import UnitUtterance
+from spiritlm_pl.data.documents import Integers
+from spiritlm_pl.data.rng import derive, derive_many, name_key
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
+from spiritlm_pl.data.unit_index import UnitIndex
+from spiritlm_pl.data.utterances import speech_of
+from spiritlm_pl.runtime.interrupts import interrupts_held
+from spiritlm_pl.runtime.lineage import write_note
+from spiritlm_pl.streams import differences
+from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Vocabulary
+
+TEMPLATES = "templates"  # key in the sources of a manifest
+TABLE = 4096  # conversations that become a table together
+
+
+class _Speech:
+    """Speech of parts: tokens as they are given, or those of an utterance of one of the corpora."""
+
+    def __init__(self, corpora: Sequence[UnitCorpus], vocabulary: Vocabulary) -> None:
+        self.corpora, self.vocabulary = corpora, vocabulary
+        self.seconds = 0.0
+        self.current: tuple[UnitUtterance, UnitCorpus] | None = None  # of a task, which needs no search
+        self._indices: list[UnitIndex] | None = None
+
+    def __call__(self, part: Part) -> list[int]:
+        if part.tokens is not None:
+            return speech_ids(part.tokens, self.vocabulary)
+        utterance, corpus = self._found(part.utterance or "")
+        self.seconds += utterance.duration
+        ids: list[int] = speech_of(utterance, corpus.layout, self.vocabulary).ids(self.vocabulary).tolist()
+        if not ids:
+            raise ValueError("utterance without units")
+        return ids
+
+    def _found(self, name: str) -> tuple[UnitUtterance, UnitCorpus]:
+        if self.current is not None and self.current[0].id == name:
+            return self.current
+        if self._indices is None:
+            self._indices = [UnitIndex(corpus) for corpus in self.corpora]
+        for corpus, index in zip(self.corpora, self._indices, strict=True):
+            if name in index:
+                return index[name], corpus
+        raise ValueError("utterance that is in none of the units")
+
+
+def build_conversations(
+    out: str,
+    text_tokenizer: str,
+    units: Sequence[str],
+    records: Sequence[str],
+    tasks: Sequence[str],
+    templates: Mapping[str, Template],
+    *,
+    splits: Sequence[str],
+    block_tokens: int,
+    seed: int,
+    skipped: Skipped,
+    vocabulary_options: Mapping[str, Any],
+) -> dict[str, Manifest]:
+    """Build blocks of conversations; `spiritlm_pl.cli.build_conversations` describes the arguments.
+
+    Args:
+        out: folder of the blocks.
+        text_tokenizer: file or folder of the text tokenizer.
+        units: folders of tokenised corpora.
+        records: folders of prepared conversations.
+        tasks: names of the tasks over the corpora.
+        templates: form of each task, and of the records under `records`.
+        splits: splits to build.
+        block_tokens: approximate number of tokens in one block.
+        seed: seed of the order of the conversations.
+        skipped: where to count what is left out.
+        vocabulary_options: further arguments of `block_vocabulary`.
+
+    Returns:
+        The manifest of each split that has conversations.
+
+    Raises:
+        FileNotFoundError: if an input is missing.
+        ValueError: if inputs do not fit together, or there is nothing to learn.
+    """
+    if not records and not tasks:
+        raise ValueError("records or tasks must say where conversations come from, but both are empty instead")
+    if tasks and not units:
+        raise ValueError(f"units must name the corpora of the tasks {', '.join(tasks)}, but are empty instead")
+    for folder in records:
+        if not any((Path(folder) / RECORDS_FILE.format(split)).is_file() for split in splits):
+            raise FileNotFoundError(
+                f"records must be folders of `spiritlm prepare conversations`, but {folder} has no "
+                f"{RECORDS_FILE.format(splits[0])}"
+            )
+    tokenizer = TextTokenizer.load(text_tokenizer)
+    corpora = {
+        split: [
+            UnitCorpus(folder, split)
+            for folder in units
+            if split == "train" or (Path(folder) / split / MANIFEST).is_file()
+        ]
+        for split in splits
+    }
+    layout = common_layout([corpus for members in corpora.values() for corpus in members]) if units else None
+    vocabulary = block_vocabulary(layout, tokenizer, text_tokenizer, [*units], **vocabulary_options)
+    check_text_tokenizer(text_tokenizer, vocabulary)
+    _check_beside(Path(out), vocabulary)
+    fresh = Path(out) / ".conversations"
+    shutil.rmtree(fresh, ignore_errors=True)
+    made: dict[str, Manifest] = {}
+    sources = {
+        "seed": seed,
+        TEXT_FINGERPRINT: tokenizer.fingerprint,
+        TEMPLATES: {name: template.to_dict() for name, template in templates.items()},
+    }
+    try:
+        for split in splits:
+            speech = _Speech(corpora[split], vocabulary)
+            renderers = {
+                name: Renderer(template, tokenizer, vocabulary, speech) for name, template in templates.items()
+            }
+            table = _table(_rendered(split, speech, renderers, records, tasks, skipped))
+            if table is None:
+                continue
+            target = fresh / split / CONVERSATION
+            target.mkdir(parents=True)
+            entries = [
+                write_conversations(target, number, table.take(places), vocabulary)
+                for number, places in enumerate(_groups(table, block_tokens, seed))
+            ]
+            counts = {"seconds": speech.seconds} if speech.seconds else {}
+            made[split] = write_manifest(target, CONVERSATION, vocabulary, entries, {**sources, **counts})
+        if not made:
+            raise ValueError(
+                "conversations must have parts to learn, but none is left: "
+                + ("; ".join(skipped.lines()) or "no input")
+            )
+        with interrupts_held():
+            replace_streams(Path(out), fresh, splits, CONVERSATION)
+            write_note(out, "build_conversations", [*units, *records])
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return made
+
+
+def _rendered(
+    split: str,
+    speech: _Speech,
+    renderers: Mapping[str, Renderer],
+    records: Sequence[str],
+    tasks: Sequence[str],
+    skipped: Skipped,
+) -> Iterator[tuple[str, Rendered]]:
+    """Yield id and rendering of the conversations of a split."""
+    for folder in records:
+        path = Path(folder) / RECORDS_FILE.format(split)
+        for place, conversation in read_records(path, skipped):
+            yield from _one(renderers["records"], conversation, f"{folder}/{conversation.id}", place, skipped)
+    console = Console(stderr=True)
+    for corpus in speech.corpora if tasks else ():
+        for utterance in track(
+            corpus,
+            f"{split} of {corpus.folder.parent.name}",
+            total=len(corpus),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            speech.current = utterance, corpus
+            for task in tasks:
+                place = f"{corpus.folder}: {utterance.id}"
+                try:
+                    conversation = TASKS[task](utterance)
+                except ValueError:
+                    skipped.add(f"utterance without what {task} needs", place)
+                    continue
+                yield from _one(
+                    renderers[task], conversation, f"{corpus.folder.parent.name}/{conversation.id}", place, skipped
+                )
+
+
+def _one(
+    renderer: Renderer, conversation: Conversation, name: str, place: str, skipped: Skipped
+) -> Iterator[tuple[str, Rendered]]:
+    try:
+        yield name, renderer(conversation)
+    except ValueError as error:
+        skipped.add(str(error), place)
+
+
+def _table(found: Iterator[tuple[str, Rendered]]) -> Conversations | None:
+    """Gather rendered conversations in one table; None if there are none."""
+    tables: list[Conversations] = []
+    keys: list[int] = []
+    sequences: list[tuple[Integers, Any, Integers]] = []
+
+    def close() -> None:
+        if sequences:
+            tables.append(Conversations.of(sequences, keys))
+            sequences.clear()
+            keys.clear()
+
+    for name, one in found:
+        keys.append(name_key(name))
+        sequences.append((one.tokens, one.learnt, one.turns))
+        if len(sequences) == TABLE:
+            close()
+    close()
+    return Conversations.concatenate(tables) if tables else None
+
+
+def _groups(table: Conversations, block_tokens: int, seed: int) -> Iterator[Integers]:
+    """Yield the conversations of each block, shuffled over all blocks."""
+    order = np.argsort(derive_many(derive(0, seed), table.keys), kind="stable")
+    ends = np.cumsum(np.diff(table.starts)[order])
+    numbers = (ends - 1) // block_tokens
+    yield from np.split(order, np.flatnonzero(np.diff(numbers)) + 1)
+
+
+def _check_beside(out: Path, vocabulary: Vocabulary) -> None:
+    """Refuse a folder with blocks of another vocabulary."""
+    for path in sorted(out.glob(f"*/*/{MANIFEST}")):
+        if path.parent.name == CONVERSATION or path.parent.name not in streams_of(path.parent.parent):
+            continue
+        theirs = read_manifest(path.parent).vocabulary
+        if theirs != vocabulary:
+            own, other = differences(vocabulary.to_dict(), theirs.to_dict())
+            raise ValueError(
+                f"out must hold blocks of the same vocabulary, with {own}, but {path.parent} is of {other}"
+            )
+
+
+def speech_ids(tokens: str, vocabulary: Vocabulary) -> list[int]:
+    """Return the ids of a string of speech tokens such as `[Hu3][Hu7]`.
+
+    Raises:
+        ValueError: if it holds anything else, or a token that the vocabulary lacks.
+    """
+    ids = {name: token for token, name in vocabulary.names().items()}
+    found = []
+    for name in tokens.replace("]", "] ").split():
+        token = ids.get(name)
+        if token is None or vocabulary.stream_of(token) is None:
+            raise ValueError(f"speech tokens that the vocabulary lacks, such as {name[:30]}")
+        found.append(token)
+    return found
+
+
+def read_templates(manifest: Manifest) -> dict[str, Template]:
+    """Return the templates that blocks of conversations were rendered with, by task."""
+    stored: Any = json.loads(json.dumps(manifest.sources.get(TEMPLATES, {})))
+    return {name: Template.from_dict(values) for name, values in stored.items()}

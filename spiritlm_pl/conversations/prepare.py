@@ -1,0 +1,144 @@
+"""Preparation of conversations: their records, checked, and a corpus of their audio, which is tokenised like any.
+
+The folder that is written is a corpus folder with `conversations-SPLIT.jsonl` for each split beside its manifests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
+from spiritlm_pl.conversations.readers import Audio, RawTurn, turns_of
+from spiritlm_pl.conversations.record import Conversation, Part, Turn
+from spiritlm_pl.conversations.rows import rows_of
+from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
+from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
+from spiritlm_pl.corpora.splitting import assign_splits
+from spiritlm_pl.corpora.text_files.files import find_files
+from spiritlm_pl.corpora.text_files.skipped import Skipped
+
+GIVEN = "given"  # folder for audio whose bytes stand in the source
+SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
+
+
+@dataclass
+class _Gathered:
+    """Conversations that were read, and the utterances of their audio."""
+
+    out: Path
+    root: Path | None
+    conversations: dict[str, Conversation] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    utterances: dict[str, list[Utterance]] = field(default_factory=dict)
+
+    def add(self, name: str, place: str, turns: Sequence[RawTurn], folder: Path) -> None:
+        """Add a conversation.
+
+        Raises:
+            ValueError: if there is nothing to learn in it, or its audio is missing.
+        """
+        if name in self.conversations:
+            raise ValueError("conversation whose id another one has")
+        own: list[Utterance] = []
+        found = []
+        for turn in turns:
+            parts = [one if isinstance(one, Part) else self._spoken(name, one, own, folder) for one in turn.parts]
+            found.append(Turn(turn.role, tuple(parts), turn.learn))
+        self.conversations[name] = Conversation(name, tuple(found))
+        self.places[name] = place
+        self.utterances[name] = own
+
+    def _spoken(self, name: str, audio: Audio, own: list[Utterance], folder: Path) -> Part:
+        utterance = f"{name}-{len(own)}"
+        path = self._given(utterance, audio.content) if audio.content is not None else self._path(audio, folder)
+        own.append(Utterance(utterance, path, None, "", start=audio.start, duration=audio.duration, speech_only=True))
+        return Part(utterance=utterance, learn=audio.learn)
+
+    def _path(self, audio: Audio, folder: Path) -> Path:
+        path = (self.root or folder) / Path(audio.path or "").expanduser()
+        if not path.is_file():
+            raise ValueError("conversation whose audio is missing")
+        return path
+
+    def _given(self, name: str, content: bytes) -> Path:
+        suffix = next((suffix for mark, suffix in SUFFIXES.items() if content.startswith(mark)), ".wav")
+        path = self.out / GIVEN / (plain_name(name) + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+
+def prepare_conversations(
+    source: Sequence[str],
+    out: str | Path,
+    *,
+    task: str | None = None,
+    audio_root: str | None = None,
+    licence: str = "unknown",
+    max_duration: float = 100.0,
+    min_sample_rate: int = 16_000,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    seed: int = 0,
+    num_jobs: int | None = None,
+) -> tuple[dict[str, int], Skipped]:
+    """Read conversations, check them and their audio, and write them; `spiritlm_pl.cli.prepare` has the arguments.
+
+    Returns:
+        The number of conversations of each split, and what was left out.
+
+    Raises:
+        FileNotFoundError: if a file of the source is missing.
+        ValueError: if no conversation can be used.
+    """
+    out, skipped = Path(out), Skipped()
+    gathered = _Gathered(out, None if audio_root is None else Path(audio_root).expanduser())
+    console = Console(stderr=True)
+    for file in track(find_files(source), "reading", console=console, transient=True, disable=not console.is_terminal):
+        for place, values in rows_of(file, skipped):
+            try:
+                turns = turns_of(values, task)
+                name = plain_name(str(values.get("id") or f"{file.path.stem}-{place.rpartition(':')[2]}"))
+                gathered.add(name, place, turns, file.path.parent)
+            except (ValueError, TypeError) as error:
+                skipped.add(" ".join(str(error).split()), place)
+    if not gathered.conversations:
+        raise ValueError(
+            "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
+        )
+    spoken = [one for members in gathered.utterances.values() for one in members]
+    rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
+    with replaced_corpus(out):
+        cuts, lost = ingest_any(spoken, out, rules, num_jobs)
+    reasons = {one.id: one.reason for one in lost}
+    kept: dict[str, Conversation] = {}
+    for name, conversation in gathered.conversations.items():
+        reason = next((reasons[one.id] for one in gathered.utterances[name] if one.id in reasons), None)
+        if reason is None:
+            kept[name] = conversation
+        else:
+            skipped.add("conversation whose audio cannot be used", f"{gathered.places[name]} ({reason})")
+    if not kept:
+        raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
+    split_of = assign_splits(kept, validation_fraction, test_fraction, seed)
+    owner = {one.id: name for name in kept for one in gathered.utterances[name]}
+    by_split = {split: [cut for cut in cuts if split_of.get(owner.get(cut.id, ""), "") == split] for split in SPLITS}
+    counts: dict[str, int] = {}
+    for split in SPLITS:
+        members = [conversation for name, conversation in kept.items() if split_of[name] == split]
+        write_records(out / RECORDS_FILE.format(split), members)
+        counts[split] = len(members)
+    save_corpus(
+        out,
+        by_split,
+        name=out.name,
+        source=", ".join(str(Path(one).resolve()) for one in source),
+        licence=licence,
+        arguments={"task": task, "seed": seed},
+        skipped=lost,
+    )
+    return counts, skipped

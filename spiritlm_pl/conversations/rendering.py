@@ -1,0 +1,122 @@
+"""Rendering: a conversation becomes token ids, with a mask of those that are learnt.
+
+A turn opens with the modality token of its first words or units, and a change of modality within it has a modality
+token as in any document (Spirit LM, section 3.1). Of a turn that is learnt, the model learns what it would have to
+generate: its words and units with the modality tokens between them, the text of the template after it, and the end
+token; and the text of the template before it, unless prompts give that.
+
+Shapes: N tokens, T turns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spiritlm_pl.conversations.record import Conversation, Part, Turn
+from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.data.steps import in_steps
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.vocabulary import Modality, Vocabulary
+
+SpeechOf = Callable[[Part], Sequence[int]]  # token ids of speech, frame by frame
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """Token ids of a conversation.
+
+    Attributes:
+        tokens: token ids (N,).
+        learnt: whether each token is learnt (N,), bool.
+        turns: number of tokens of each turn (T,); the first turn has the token that opens documents, too.
+    """
+
+    tokens: npt.NDArray[np.int64]
+    learnt: npt.NDArray[np.bool_]
+    turns: npt.NDArray[np.int64]
+
+
+class Renderer:
+    """Renderer of conversations.
+
+    Args:
+        template: how turns are written.
+        tokenizer: text tokenizer of the language model.
+        vocabulary: layout of the token ids.
+        speech: function that returns the token ids of a part that is speech.
+
+    Raises:
+        ValueError: if the vocabulary has no token that ends documents.
+    """
+
+    def __init__(self, template: Template, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf) -> None:
+        """Check that turns can end."""
+        if vocabulary.end_of_document is None:
+            raise ValueError(
+                "vocabulary must have a token that ends documents, with which turns end, but has none "
+                "(--end-of-document true)"
+            )
+        self.template, self.tokenizer, self.vocabulary, self.speech = template, tokenizer, vocabulary, speech
+        self.end: int = vocabulary.end_of_document
+
+    def __call__(self, conversation: Conversation) -> Rendered:
+        """Render a conversation.
+
+        Raises:
+            ValueError: if the template lacks one of its roles, or a part has no tokens.
+        """
+        opening = (*self.tokenizer.opening, *self.vocabulary.opening)
+        tokens, learnt, counts = [*opening], [False] * len(opening), []
+        for number, turn in enumerate(conversation.turns):
+            before = len(tokens) if number else 0
+            ids, mask = self._turn(turn)
+            tokens += ids
+            learnt += mask
+            counts.append(len(tokens) - before)
+        found = np.array(tokens, dtype=np.int64)
+        return Rendered(
+            in_steps(found, self.vocabulary), np.array(learnt, dtype=bool), np.array(counts, dtype=np.int64)
+        )
+
+    def _turn(self, turn: Turn) -> tuple[list[int], list[bool]]:
+        side = self.template.side(turn.role)
+        tokens: list[int] = []
+        learnt: list[bool] = []
+        last: Modality | None = None
+
+        def add(modality: Modality, ids: Sequence[int], learn: bool) -> None:
+            nonlocal last
+            if not ids:
+                return
+            if last is None:
+                ids = [*self.vocabulary.opened(modality), *ids]
+            elif modality is not last:
+                ids = [self.vocabulary.change_marker(modality), *ids]
+            last = modality
+            tokens.extend(ids)
+            learnt.extend([learn] * len(ids))
+
+        add(Modality.TEXT, self._text(side.before, last), not side.given and turn.learns(turn.parts[0]))
+        learns = False
+        for part in turn.parts:
+            learns = turn.learns(part)
+            if part.text is not None:
+                add(Modality.TEXT, self._text(part.text, last), learns)
+            elif not part.empty:
+                add(Modality.SPEECH, self.speech(part), learns)
+        add(Modality.TEXT, self._text(side.after, last), learns)
+        if side.ends:
+            tokens.append(self.end)
+            learnt.append(learns)
+        return tokens, learnt
+
+    def _text(self, text: str, last: Modality | None) -> list[int]:
+        """Encode a text without white space around it, after what its turn has so far, as prompts have it."""
+        text = text.strip()
+        if not text or last is None:
+            return self.tokenizer.encode(text) if text else []
+        if self.tokenizer.joint:
+            return self.tokenizer.encode(text, continuing=True)
+        return self.tokenizer.encode(f" {text}" if last is Modality.TEXT else text)

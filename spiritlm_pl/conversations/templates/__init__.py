@@ -1,0 +1,5 @@
+"""Templates of conversations, one YAML file each."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
