@@ -29,6 +29,7 @@ from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoa
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE
+from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.storage.settings import StorageSettings
 from spiritlm_pl.streams import differences
@@ -135,6 +136,14 @@ class InterleavedDataModule(LightningDataModule):
         if len(found) > 1:
             raise ValueError("streams must be built with one text tokenizer, but give different ids for the same texts")
         return next(iter(found), None)
+
+    @property
+    def templates(self) -> dict[str, Any]:
+        """Forms of the conversations among the data, by the names of their tasks, as `Template.to_dict` gives them."""
+        found: dict[str, Any] = {}
+        for manifest in self._manifests:
+            found |= manifest.sources.get(TEMPLATES, {})
+        return found
 
     @property
     def val_streams(self) -> list[str]:

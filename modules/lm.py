@@ -24,6 +24,7 @@ from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
 from spiritlm_pl.modules.strategy import gather_weights
+from spiritlm_pl.runtime.model_description import TEMPLATES, stored_templates
 from spiritlm_pl.streams import differences
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -97,6 +98,7 @@ class LanguageModelModule(FiniteStepsModule):
         self.expressive = expressive
         self.objective: Objective = NextToken() if objective is None else objective
         self.text_fingerprint: str | None = None  # of the text tokenizer, once it is known
+        self.templates: dict[str, Any] = {}  # of the conversations that the model has learnt
         self._step_sums: Tensor | None = None  # sums over this step's batches so far
         self._validation_sums: dict[int, Tensor] = {}
 
@@ -129,7 +131,10 @@ class LanguageModelModule(FiniteStepsModule):
         checked(self.objective, Objective, "objective", self).check(self.vocabulary)
         config = network_config(self.network_config, self.vocabulary)
         self.text_tokenizer = self.text_tokenizer or own_text_tokenizer(self.network_config.checkpoint)
+        checkpoint = self.network_config.checkpoint
+        self.templates = {} if checkpoint is None else stored_templates(checkpoint)
         if data is not None:
+            self.templates |= getattr(data, "templates", {})
             check_row_length(data.row_length, config, from_scratch=self.network_config.checkpoint is None)
             self.text_fingerprint = data.text_fingerprint
         if stage == "fit":  # it would be missed in the export, after the last step
@@ -222,6 +227,7 @@ class LanguageModelModule(FiniteStepsModule):
             "config": self.network.config.to_json_string(use_diff=False),
             "vocabulary": self.vocabulary.to_dict(),
             TEXT_FINGERPRINT: self.text_fingerprint,
+            TEMPLATES: self.templates,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -240,7 +246,8 @@ class LanguageModelModule(FiniteStepsModule):
         if weights is not None:
             given = self.text_tokenizer
             text = None if given is None else TextTokenizer.load_fitting(given, self.vocabulary, self.text_fingerprint)
-            save_lm(folder, self.network, self.vocabulary, text, weights)
+            extra = {TEMPLATES: self.templates} if self.templates else None
+            save_lm(folder, self.network, self.vocabulary, text, weights, extra)
 
     def _losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         return self.objective(self.network, batch, self.vocabulary, self.network_config.cross_documents)

@@ -58,13 +58,13 @@ def build_conversations(
     """
     from spiritlm_pl.benchmarks.few_shot.conversation import published_template
     from spiritlm_pl.conversations.build import build_conversations as build
-    from spiritlm_pl.conversations.template import Template, load_template
+    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
 
     chosen: dict[str, Template] = {
         task: load_template(template) if template else published_template(task) for task in tasks or ()
     }
     if records:
-        chosen["records"] = load_template(template or "chat")
+        chosen[RECORDS] = load_template(template or "chat")
     skipped = Skipped()
     made = build(
         out,

@@ -3,7 +3,6 @@
 Conversations are rendered one by one, and shuffled over all blocks by a hash of their ids and the seed.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from spiritlm_pl.conversations.prepared import RECORDS_FILE, read_records
 from spiritlm_pl.conversations.record import Conversation, Part
 from spiritlm_pl.conversations.rendering import Rendered, Renderer
 from spiritlm_pl.conversations.tasks import TASKS
-from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.conversations.template import RECORDS, Template
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import (
@@ -39,12 +38,12 @@ from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
+from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.streams import differences
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-TEMPLATES = "templates"  # key in the sources of a manifest
 TABLE = 4096  # conversations that become a table together
 
 
@@ -187,7 +186,7 @@ def _rendered(
     for folder in records:
         path = Path(folder) / RECORDS_FILE.format(split)
         for place, conversation in read_records(path, skipped):
-            yield from _one(renderers["records"], conversation, f"{folder}/{conversation.id}", place, skipped)
+            yield from _one(renderers[RECORDS], conversation, f"{folder}/{conversation.id}", place, skipped)
     console = Console(stderr=True)
     for corpus in speech.corpora if tasks else ():
         for utterance in track(
@@ -276,9 +275,3 @@ def speech_ids(tokens: str, vocabulary: Vocabulary) -> list[int]:
             raise ValueError(f"speech tokens that the vocabulary lacks, such as {name[:30]}")
         found.append(token)
     return found
-
-
-def read_templates(manifest: Manifest) -> dict[str, Template]:
-    """Return the templates that blocks of conversations were rendered with, by task."""
-    stored: Any = json.loads(json.dumps(manifest.sources.get(TEMPLATES, {})))
-    return {name: Template.from_dict(values) for name, values in stored.items()}

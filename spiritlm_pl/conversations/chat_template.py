@@ -5,25 +5,28 @@ The content of a message is a text, or a list of parts `{"type": "text", "text":
 """
 
 import json
+import re
+from collections.abc import Mapping
+from typing import Any
 
-from spiritlm_pl.conversations.template import LEARNT, Template
+from spiritlm_pl.conversations.template import LEARNT, RECORDS, Template
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 # `ns.last` is the modality of what a turn has so far, and `ns.out` what is written of it.
 _PROGRAM = """\
-{%- set sides = SIDES -%}
-{%- set opened = OPENED -%}
-{%- set changed = CHANGED -%}
+{%- set sides = <<SIDES>> -%}
+{%- set opened = <<OPENED>> -%}
+{%- set changed = <<CHANGED>> -%}
 {%- macro written(text, last) -%}
 {%- if text | trim -%}
 {%- if last == 'text' -%}{{ ' ' + text | trim }}
-{%- elif last == 'speech' -%}{{ changed['text'] + AFTER_SPEECH + text | trim }}
+{%- elif last == 'speech' -%}{{ changed['text'] + <<AFTER_SPEECH>> + text | trim }}
 {%- else -%}{{ opened['text'] + text | trim }}
 {%- endif -%}
 {%- endif -%}
 {%- endmacro -%}
-{{- START -}}
+{{- <<START>> -}}
 {%- for message in messages -%}
 {%- if message['role'] not in sides -%}
 {{- raise_exception('role must be one of ' + sides | join(', ') + ', but is ' + message['role']) -}}
@@ -45,9 +48,9 @@ _PROGRAM = """\
 {%- endif -%}
 {%- endfor -%}
 {{- ns.out -}}
-{%- if side['ends'] -%}{{- END -}}{%- endif -%}
+{%- if side['ends'] -%}{{- <<END>> -}}{%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- PROMPT -}}{%- endif -%}
+{%- if add_generation_prompt -%}{{- <<PROMPT>> -}}{%- endif -%}
 """
 
 
@@ -78,10 +81,28 @@ def chat_template(template: Template, tokenizer: TextTokenizer, vocabulary: Voca
         "END": "eos_token",
         "PROMPT": json.dumps(header),
     }
-    program = _PROGRAM
-    for name, value in values.items():
-        program = program.replace(name, value)
-    return program
+    return re.sub(r"<<(\w+)>>", lambda match: values[match[1]], _PROGRAM)
+
+
+def chat_templates(
+    templates: Mapping[str, Any], tokenizer: TextTokenizer, vocabulary: Vocabulary
+) -> str | dict[str, str]:
+    """Return the Jinja programs of the templates that a model was tuned on.
+
+    Args:
+        templates: templates by the names of their tasks, as `Template.to_dict` gives them.
+        tokenizer: text tokenizer of the language model.
+        vocabulary: layout of the token ids.
+
+    Returns:
+        The program where there is one; else programs by name, of which `default` is that of conversations, or else of
+        the first task.
+    """
+    programs = {
+        name: chat_template(Template.from_dict(values), tokenizer, vocabulary) for name, values in templates.items()
+    }
+    first = programs.get(RECORDS, next(iter(programs.values())))
+    return first if len(programs) == 1 else {"default": first, **programs}
 
 
 def _name(token: int, vocabulary: Vocabulary) -> str:

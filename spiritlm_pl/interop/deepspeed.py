@@ -15,6 +15,7 @@ from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.interop.distributed import has_shards, read_rest, read_weights
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checksums import check_archive
+from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -50,7 +51,8 @@ def consolidate_checkpoint(
     vocabulary, text = Vocabulary.from_dict(description["vocabulary"]), None
     if text_tokenizer is not None:
         text = TextTokenizer.load_fitting(text_tokenizer, vocabulary, description.get(TEXT_FINGERPRINT))
-    return save_lm(folder, network, vocabulary, text, weights)
+    templates = description.get(TEMPLATES)  # absent in checkpoints of earlier versions
+    return save_lm(folder, network, vocabulary, text, weights, {TEMPLATES: templates} if templates else None)
 
 
 def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

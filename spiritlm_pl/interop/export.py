@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
+from spiritlm_pl.conversations.chat_template import chat_templates
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.model_card import model_card
 from spiritlm_pl.lm.folder import GENERATION_FILE, load_lm, write_model
 from spiritlm_pl.runtime.checksums import record_all
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, read_description, read_vocabulary
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, TEMPLATES, read_description, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
 from spiritlm_pl.text_tokenizers.check import check_export, check_ids, special_ids
@@ -81,6 +82,8 @@ def _write(
     text, own = TextTokenizer.load(source), read_vocabulary(source)
     tokenizer = fast_tokenizer(text, own)
     check_ids(tokenizer, text, own)  # before the weights are read, which takes longer
+    if templates := description.get(TEMPLATES):
+        tokenizer.chat_template = chat_templates(templates, text, own)
     network, text, vocabulary = load_lm(source, dtype=dtype)
     if not padding:
         vocabulary = replace(vocabulary, multiple_of=1)

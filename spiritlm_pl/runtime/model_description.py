@@ -9,6 +9,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 DESCRIPTION_FILE = "spiritlm.json"
 CONFIG_FILE = "config.json"  # configuration of `transformers`
 STAGE = "language_model"
+TEMPLATES = "templates"  # key of the forms of conversations that a model was tuned on, by the names of their tasks
 LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"  # names of the folders of a model's parts
 
 
@@ -41,3 +42,9 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
 def stored_vocabulary(folder: str | Path) -> Vocabulary | None:
     """Read the vocabulary of a folder; None where it has no `spiritlm.json`, and for a hub name."""
     return read_vocabulary(folder) if (Path(folder) / DESCRIPTION_FILE).is_file() else None
+
+
+def stored_templates(folder: str | Path) -> dict[str, Any]:
+    """Read the templates of conversations that a model was tuned on, as dictionaries; none for a hub name."""
+    there = (Path(folder) / DESCRIPTION_FILE).is_file()
+    return dict(read_description(folder).get(TEMPLATES, {})) if there else {}

@@ -222,7 +222,9 @@ def test_what_does_not_fit_is_refused(blocks: Path, tmp_path: Path) -> None:
         datamodule(tmp_path / "nowhere").setup("fit")
     with pytest.raises(ValueError, match="num_tasks must be at least 2 for mode asr_tts, but is 0 instead"):
         datamodule(blocks, interleaving=Interleaving(mode="asr_tts")).setup("fit")
-    with pytest.raises(ValueError, match=r"streams.songs.kind must be one of text, speech, aligned, but is 'songs'"):
+    with pytest.raises(
+        ValueError, match=r"streams.songs.kind must be one of text, speech, aligned, conversation, but is 'songs'"
+    ):
         InterleavedDataModule({"songs": StreamConfig(folder=str(blocks))})
     for kind in ("text", "aligned"):
         manifest = read_manifest(blocks / "train" / kind)
