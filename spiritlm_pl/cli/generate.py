@@ -18,12 +18,14 @@ from spiritlm_pl.cli.parser import look
 from spiritlm_pl.interop.release.layout import Release, Variant
 
 if TYPE_CHECKING:
+    from spiritlm_pl.conversations.template import Template
+    from spiritlm_pl.generation.loading import ModelFolders
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
     from spiritlm_pl.generation.types import Answer, Piece
     from spiritlm_pl.vocabulary import Vocabulary
 
 GROUPS = {
-    "prompt (any mix of --text and --speech, in the order given)": ("prompt", "jsonl"),
+    "prompt (any mix of --text and --speech, in the order given)": ("prompt", "jsonl", "template"),
     "answer": ("output", "num_samples", "out", "lines", "stream", "speaker", "style"),
     "sampling (the defaults are the paper's)": (
         *("temperature", "top_p", "top_k", "greedy", "max_new_tokens", "seed", "min_speech_units"),
@@ -61,6 +63,7 @@ def add_pieces(group: Any) -> None:
 def generate(
     prompt: list[dict[str, str]] | str | None = None,
     jsonl: str | None = None,
+    template: str | None = None,
     output: Literal["text", "speech", "any"] = "any",
     num_samples: int = 1,
     out: Path = Path("generated"),
@@ -97,6 +100,7 @@ def generate(
     Examples:
         spiritlm generate --text "The large language model" --output text
         spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
+        spiritlm generate --lm quickstart/tuned --speech question.wav --template asr --output text
         spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
         spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
 
@@ -104,6 +108,9 @@ def generate(
         prompt: the whole prompt as a list, such as '[{text: the cat}, {audio: a.wav}]'; --text and --speech append to
             it.
         jsonl: a file with many prompts, one per line, instead of a single prompt; - reads standard input.
+        template: form in which a tuned model is asked: the name of a task or "chat", if it was tuned on that; "plain";
+            or a YAML file. The prompt is then the user's turn, and the answer the assistant's. If left out, the model
+            continues the prompt as it is.
         output: modality of the answer: text, speech, or any mixture of both.
         num_samples: number of answers to each prompt.
         out: folder where wav files are written.
@@ -144,13 +151,17 @@ def generate(
     if jsonl is None:
         check_prompt(given)
     named = (lm, speech_tokenizer, vocoder)
+    if template is not None and jsonl is not None:
+        raise ValueError("--template must not be given with --jsonl: it would have no effect")
     check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
 
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.cli.batch.generate import generate_lines
+    from spiritlm_pl.conversations.tasks import USER
     from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.generation.prompt import Dialogue
 
     settings = GenerationSettings(
         temperature=temperature,
@@ -164,19 +175,41 @@ def generate(
     )
     loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
+    form = None if template is None else find_template(template, path)
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
     if jsonl is not None:
         generate_lines(spirit_lm, jsonl, out, lines, output, settings)
         return
+    asked = given if form is None else Dialogue([(USER, given)], form)
     if stream:
-        answers = [told(spirit_lm.stream(given, output, settings))]
+        answers = [told(spirit_lm.stream(asked, output, settings))]
     else:
         with progress_bar() as progress:
-            answers = spirit_lm.generate(given, output, settings, progress)
+            answers = spirit_lm.generate(asked, output, settings, progress)
     write_answers(answers, out, spirit_lm.vocabulary, stream)
     if spirit_lm.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
+
+
+def find_template(name: str, model: "Path | ModelFolders") -> "Template":
+    """Return a template by the name that a tuned model knows, by a name of this package, or of a YAML file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if a file is no template.
+    """
+    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
+    from spiritlm_pl.runtime.model_description import stored_templates
+
+    known = {} if isinstance(model, Path) else stored_templates(model.lm)
+    stored = known.get(RECORDS if name == "chat" else name)
+    if stored is not None:
+        return Template.from_dict(stored)
+    try:
+        return load_template(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; the model was tuned on {', '.join(known) or 'no template'}") from None
 
 
 def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":

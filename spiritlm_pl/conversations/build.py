@@ -33,6 +33,7 @@ from spiritlm_pl.data.conversations import Conversations, write_conversations
 from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.documents import Integers
 from spiritlm_pl.data.rng import derive, derive_many, name_key
+from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
@@ -61,20 +62,22 @@ class _Speech:
             return speech_ids(part.tokens, self.vocabulary)
         utterance, corpus = self._found(part.utterance or "")
         self.seconds += utterance.duration
-        ids: list[int] = speech_of(utterance, corpus.layout, self.vocabulary).ids(self.vocabulary).tolist()
-        if not ids:
+        ids = speech_of(utterance, corpus.layout, self.vocabulary).ids(self.vocabulary)
+        if not len(ids):
             raise ValueError("utterance without units")
-        return ids
+        found: list[int] = in_steps(ids, self.vocabulary).tolist()
+        return found
 
     def _found(self, name: str) -> tuple[UnitUtterance, UnitCorpus]:
         if self.current is not None and self.current[0].id == name:
             return self.current
         if self._indices is None:
             self._indices = [UnitIndex(corpus) for corpus in self.corpora]
-        for corpus, index in zip(self.corpora, self._indices, strict=True):
-            if name in index:
-                return index[name], corpus
-        raise ValueError("utterance that is in none of the units")
+        holders = [(index, corpus) for index, corpus in zip(self._indices, self.corpora, strict=True) if name in index]
+        if len(holders) != 1:
+            raise ValueError(f"utterance that is in {'several' if holders else 'none'} of the units")
+        index, corpus = holders[0]
+        return index[name], corpus
 
 
 def build_conversations(

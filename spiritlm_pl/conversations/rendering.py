@@ -16,11 +16,10 @@ import numpy.typing as npt
 
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.template import Template
-from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
-SpeechOf = Callable[[Part], Sequence[int]]  # token ids of speech, frame by frame
+SpeechOf = Callable[[Part], Sequence[int]]  # token ids of a stretch of speech, in steps where codebooks are delayed
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +70,26 @@ class Renderer:
         tokens, learnt, counts = [*opening], [False] * len(opening), []
         for number, turn in enumerate(conversation.turns):
             before = len(tokens) if number else 0
-            ids, mask = self._turn(turn)
+            ids, mask = self.turn(turn)
             tokens += ids
             learnt += mask
             counts.append(len(tokens) - before)
-        found = np.array(tokens, dtype=np.int64)
         return Rendered(
-            in_steps(found, self.vocabulary), np.array(learnt, dtype=bool), np.array(counts, dtype=np.int64)
+            np.array(tokens, dtype=np.int64), np.array(learnt, dtype=bool), np.array(counts, dtype=np.int64)
         )
 
-    def _turn(self, turn: Turn) -> tuple[list[int], list[bool]]:
+    def header(self, role: str) -> list[int]:
+        """Return the token ids with which a prompt begins the turn of a role; none where prompts give nothing of it."""
+        side = self.template.side(role)
+        text = self._text(side.before, None) if side.given else []
+        return [*self.vocabulary.opened(Modality.TEXT), *text] if text else []
+
+    def turn(self, turn: Turn) -> tuple[list[int], list[bool]]:
+        """Return the token ids of a turn, and whether each is learnt.
+
+        Raises:
+            ValueError: if the template lacks its role, or a part has no tokens.
+        """
         side = self.template.side(turn.role)
         tokens: list[int] = []
         learnt: list[bool] = []

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
+from spiritlm_pl.conversations.record import Part, Turn
+from spiritlm_pl.conversations.rendering import Renderer
+from spiritlm_pl.conversations.template import LEARNT, Template
 from spiritlm_pl.generation.codebooks import open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, joined_segments, units_of
@@ -17,7 +20,22 @@ if TYPE_CHECKING:
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 SPIRIT_LM_PREFIXES = tuple(stream.prefix for stream in spirit_lm_streams(1, 1, 1))
-Prompting: TypeAlias = Sequence[Piece] | str  # pieces, or a string of words and tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Dialogue:
+    """Turns of a conversation that a tuned model is to answer, as a prompt.
+
+    Args:
+        turns: role and pieces of each turn.
+        template: how turns are written, which is that of the model's tuning.
+    """
+
+    turns: Sequence[tuple[str, Sequence[Piece]]]
+    template: Template
+
+
+Prompting: TypeAlias = Sequence[Piece] | str | Dialogue  # pieces, a string of words and tokens, or turns
 
 
 @dataclass(frozen=True)
@@ -138,8 +156,8 @@ class PromptEncoder:
         """Encode a prompt.
 
         Args:
-            prompt: pieces of text and speech, or a string in which `[Text]`, `[Speech]`, `[Hu5]` ... are tokens. Words
-                in a `Text` are never read as tokens.
+            prompt: pieces of text and speech, or a string in which `[Text]`, `[Speech]`, `[Hu5]` ... are tokens; or
+                turns that the assistant is to answer. Words in a `Text` are never read as tokens.
             output: modality to be generated; its token is added if the prompt ends in another modality.
             closed: whether speech at the end is closed where codebooks are delayed, and not to be continued.
 
@@ -147,6 +165,8 @@ class PromptEncoder:
             ValueError: if the prompt is empty, needs a speech tokenizer that was not loaded, or has delayed codes in
                 another order.
         """
+        if isinstance(prompt, Dialogue):
+            return self._dialogue(prompt, output)
         verbatim = isinstance(prompt, str)
         if isinstance(prompt, str):
             published = self.text_tokenizer.encode_stream(prompt)
@@ -180,6 +200,30 @@ class PromptEncoder:
         continued = last.modality is Modality.SPEECH and output != "text" and not closed
         return Prompt(tokens, last.modality, speech, last.tokens if continued else ())
 
+    def _dialogue(self, prompt: Dialogue, output: OutputModality) -> Prompt:
+        """Encode turns, and the beginning of the assistant's, which answers in a stretch of its own."""
+        pieces = [piece for _, members in prompt.turns for piece in members]
+        if not pieces:
+            raise ValueError("prompt must hold turns with text or speech, but is empty instead")
+        spoken = {str(place): piece for place, piece in enumerate(pieces) if isinstance(piece, Speech)}
+        numbers = iter(range(len(pieces)))
+        renderer = Renderer(
+            prompt.template,
+            self.text_tokenizer,
+            self.vocabulary,
+            lambda part: self.codec.encode(spoken[part.utterance or ""]).tokens or (),
+        )
+        tokens = [*self.text_tokenizer.opening, *self.vocabulary.opening]
+        for role, members in prompt.turns:
+            parts = [_part(piece, str(next(numbers))) for piece in members]
+            tokens += renderer.turn(Turn(role, tuple(parts)))[0]
+        header = renderer.header(LEARNT)
+        wanted = FORCED.get(output)
+        if wanted is not None and not (header and wanted is Modality.TEXT):
+            header += (self.vocabulary.change_marker(wanted),) if header else self.vocabulary.opened(wanted)
+        last = Modality.TEXT if isinstance(pieces[-1], Text) else Modality.SPEECH
+        return Prompt([*tokens, *header], last, None)
+
     def _verbatim(self, tokens: list[int], output: OutputModality) -> Prompt:
         """Build a prompt from given ids, with the modality and speech at its end."""
         opened_by = self.vocabulary.opened_by()
@@ -193,3 +237,7 @@ class PromptEncoder:
         if wanted is not None and wanted is not last:
             tokens = [*tokens, self.vocabulary.change_marker(wanted)]
         return Prompt(tokens, last, speech)
+
+
+def _part(piece: Piece, number: str) -> Part:
+    return Part(text=piece.text) if isinstance(piece, Text) else Part(utterance=number)

@@ -6,8 +6,7 @@ from typing import cast
 
 from transformers import PreTrainedModel
 
-from spiritlm_pl.generation.prompt import PromptEncoder, Prompting
-from spiritlm_pl.generation.types import Piece
+from spiritlm_pl.generation.prompt import Dialogue, PromptEncoder, Prompting
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods
 
 
@@ -91,13 +90,15 @@ def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
     """Join context and hypothesis to one prompt.
 
     Raises:
-        ValueError: if one is a string and the other is not.
+        ValueError: if one is a string and the other is not, or one is a dialogue.
     """
+    if isinstance(context, Dialogue) or isinstance(hypothesis, Dialogue):
+        raise ValueError("context and hypotheses must be strings or pieces, but one is a dialogue")
     if isinstance(context, str) != isinstance(hypothesis, str):
         raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
     if isinstance(context, str):
         return context + cast(str, hypothesis)
-    return [*context, *cast("Sequence[Piece]", hypothesis)]
+    return [*context, *hypothesis]
 
 
 def common_beginning(one: Sequence[int], other: Sequence[int]) -> int:
