@@ -6,6 +6,7 @@ names only when they are complete, the manifest last. The folder may be in objec
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -198,11 +199,20 @@ def read_manifest(folder: str | Place) -> Manifest:
             kind=description["kind"],
             vocabulary=Vocabulary.from_dict(description["vocabulary"]),
             blocks=tuple(BlockEntry(**block | {"file": str(block["file"])}) for block in description["blocks"]),
-            sources=description["sources"],
+            sources=_checked_sources(description["sources"]),
             sha256=sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
+
+
+def _checked_sources(sources: dict[str, Any]) -> dict[str, Any]:
+    """Return the sources of a manifest after a look at those values that are read later on."""
+    if not isinstance(sources.get(TEXT_FINGERPRINT, ""), str):
+        raise ValueError(f"{TEXT_FINGERPRINT} must be a string, but is {sources[TEXT_FINGERPRINT]!r} instead")
+    if type(seconds := sources.get("seconds", 0.0)) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds must be at least 0, but is {seconds!r} instead")
+    return sources
 
 
 def open_block(folder: str | Place, entry: BlockEntry) -> Documents:

@@ -1,5 +1,6 @@
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ def test_archives_of_torch(tmp_path: Path) -> None:
     flip(path, data.index(torch.arange(1000).numpy().tobytes()[:64]) + 30)
     with pytest.raises(ValueError, match=r"but .*data/0 in .*last.ckpt is damaged"):
         check_archive(path)
+
+
+def test_every_bit_of_the_directory_of_an_archive(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "last.ckpt", tmp_path / "damaged.ckpt"
+    weights = torch.arange(4)
+    torch.save(weights, path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.start_dir
+    refused = 0
+    for bit in range(8 * begin, 8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        damaged.write_bytes(changed)
+        try:
+            check_archive(damaged)
+        except ValueError as error:
+            assert "damaged.ckpt" in str(error) and "\n" not in str(error), bit
+            refused += 1
+        else:
+            assert torch.equal(torch.load(damaged), weights), bit
+    assert refused > 1000
 
 
 @pytest.mark.parametrize("option", ["--binary", "--tag", "--text", "./"])
