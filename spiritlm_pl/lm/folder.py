@@ -9,7 +9,6 @@ import sys
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -22,6 +21,7 @@ from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.rotary_names import older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
@@ -55,8 +55,7 @@ def save_lm(
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = Path(temporary)
+    with temporary_folder(folder) as new:
         write_model(new, network, SHARD_SIZE, weights)
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         if text_tokenizer is not None:

@@ -9,9 +9,11 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.runtime.left_over import remove_left_over
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.storage.places import Place
 
@@ -86,6 +88,7 @@ def forget(folder: Path, *names: str) -> None:
 
 
 def _write(folder: Path, digests: dict[str, str]) -> None:
+    remove_left_over(folder)  # once for each time that a command completes a folder
     if not digests:
         (folder / CHECKSUMS).unlink(missing_ok=True)
         return
@@ -129,10 +132,14 @@ def check_folder(folder: str | Path) -> None:
         checked(path, known)
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path, content: bytes | None = None) -> None:
     """Compare the parts of a checkpoint of torch, which is a zip archive, with the checksums in it.
 
     Its directory has none, so that it is compared with what torch writes, and opened as torch will.
+
+    Args:
+        path: path of the checkpoint.
+        content: the archive, where it is a part of this file; None for the whole file.
 
     Raises:
         ValueError: if it is damaged, or no archive.
@@ -140,10 +147,10 @@ def check_archive(path: Path) -> None:
     from torch import _C  # takes a second, and folders without checkpoints are read without it
 
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else BytesIO(content)) as archive:
             strange = (part.filename for part in archive.infolist() if not _is_as_torch_writes(part))
             damaged = next(strange, None) or archive.testzip()
-        _C.PyTorchFileReader(str(path)).get_all_records()
+        _C.PyTorchFileReader(str(path) if content is None else BytesIO(content)).get_all_records()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
         reason = str(error).partition("\n")[0]  # torch adds where in its own code it was
         raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {reason}") from error
