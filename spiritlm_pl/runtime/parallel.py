@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
@@ -91,6 +91,7 @@ def start_server(*modules: str) -> None:
     """
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.get_context("forkserver").set_forkserver_preload([*modules])
+        resource_tracker.ensure_running()  # which the server would start, and which lets interrupts through again
         with interrupts_held(from_children=True):
             forkserver.ensure_running()
 
