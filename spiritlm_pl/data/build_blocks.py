@@ -28,7 +28,7 @@ from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replac
 from spiritlm_pl.data.build_plan import plan_build
 from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
-from spiritlm_pl.data.shuffling import groups_of, write_group
+from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
@@ -128,7 +128,7 @@ def build_blocks(
                 stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
             )
         ]
-        write = partial(write_group, work.folder, work.records, vocabulary)
+        write = GroupWriter(work.folder, work.records, vocabulary)
         entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
         work.leave()
     except BaseException as error:
