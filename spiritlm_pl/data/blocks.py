@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
-from spiritlm_pl.runtime.checksums import checked_bytes, recorded
+from spiritlm_pl.runtime.checksums import check_types, checked_bytes, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.vocabulary import Vocabulary
@@ -198,12 +198,17 @@ def read_manifest(folder: str | Place) -> Manifest:
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary.from_dict(description["vocabulary"]),
-            blocks=tuple(BlockEntry(**block | {"file": str(block["file"])}) for block in description["blocks"]),
+            blocks=tuple(_entry(block) for block in description["blocks"]),
             sources=_checked_sources(description["sources"]),
             sha256=sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
+
+
+def _entry(values: dict[str, Any]) -> BlockEntry:
+    check_types(values, {name: str if name in ("file", "sha256") else int for name in BlockEntry.__annotations__})
+    return BlockEntry(**values)
 
 
 def _checked_sources(sources: dict[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.runtime.checksums import json_object, read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import check_types, json_object, read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout, plural
 
 MANIFEST = "manifest.json"
+PART_ENTRY = {"name": str, "rows": int, "bytes": int, "sha256": str}  # what readers need of the record of a part
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 SCHEMA = pa.schema(
     [
@@ -106,9 +107,8 @@ def _read_entry(path: Path) -> dict[str, Any] | None:
     try:
         entry = json_object(_entry_path(path).read_bytes(), path)
         with values_of(path):
-            types = {"name": str, "rows": int, "bytes": int, "sha256": str, "fingerprint": str, "skipped": list}
-            whole = all(isinstance(entry[key], kind) for key, kind in types.items())
-            return entry if whole and all({"path", "state"} <= item.keys() for item in entry["skipped"]) else None
+            check_types(entry, PART_ENTRY | {"fingerprint": str, "skipped": list})
+            return entry if all({"path", "state"} <= item.keys() for item in entry["skipped"]) else None
     except (OSError, ValueError):
         return None
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.interop.distributed import check_shard_files, has_shards, read_rest, read_weights
+from spiritlm_pl.lm.base_model import config_of
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -40,7 +41,7 @@ def consolidate_checkpoint(
     """
     checkpoint = Path(checkpoint)
     description, weights = _read(checkpoint)
-    config = AutoConfig.for_model(**{**json.loads(description["config"]), "use_cache": True})
+    config = config_of({**json.loads(description["config"]), "use_cache": True}, checkpoint)
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)
     weights = {name.removeprefix(PREFIX): value.to(dtype) for name, value in weights.items()}

@@ -6,8 +6,9 @@ Any tool that reads Hugging Face folders can serve such a model; `spiritlm.json`
 import json
 import pickle
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -17,8 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from spiritlm_pl.lm.base_model import model_folder
-from spiritlm_pl.lm.rotary_names import older_rotary_names
+from spiritlm_pl.lm.base_model import CONFIG_NAME, model_folder
+from spiritlm_pl.lm.rotary_names import check_rotary_base, older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
 from spiritlm_pl.runtime.left_over import temporary_folder
@@ -135,6 +136,9 @@ def load_causal_lm(
         ModuleNotFoundError: if `bits` are given and bitsandbytes is not installed.
     """
     check_folder(folder)
+    with suppress(OSError, JSONDecodeError):  # of a damaged file, transformers tells
+        values = json.loads((Path(folder) / CONFIG_NAME).read_bytes())
+        check_rotary_base(values if isinstance(values, dict) else {}, folder)
     quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(

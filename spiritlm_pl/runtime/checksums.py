@@ -7,7 +7,7 @@ for damaged ones. What it does not list is not checked, as in folders of other t
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -161,6 +161,22 @@ def check_archive(path: Path, content: bytes | None = None) -> None:
 def _is_as_torch_writes(part: zipfile.ZipInfo) -> bool:
     packed = part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size
     return not packed and not part.external_attr
+
+
+def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
+    """Check the types of some values that were read from JSON; numbers must be at least 0.
+
+    Args:
+        values: values by name, such as an entry of a manifest.
+        types: types of those that must be there, by name.
+
+    Raises:
+        ValueError: if a value is missing, or is of another type.
+    """
+    for name, kind in types.items():
+        value = values.get(name)
+        if type(value) is not kind or (kind is int and value < 0):  # true is no number
+            raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
 
 
 @contextmanager
