@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
-from spiritlm_pl.runtime.checksums import check_types, checked_bytes, recorded
+from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.vocabulary import Vocabulary
@@ -231,16 +231,7 @@ def open_block(folder: str | Place, entry: BlockEntry) -> Documents:
     if not isinstance(path, Path):
         with path.open_checked(entry.bytes, entry.sha256) as file:
             return _documents(path, file)
-    if not path.is_file():
-        raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise ValueError(f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again")
-    checksum = file_sha256(path)
-    if checksum != entry.sha256:
-        raise ValueError(
-            f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
-        )
+    check_file(path, entry.bytes, entry.sha256, "; build the blocks again")
     return _documents(path, path)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spiritlm_pl.data.corpus_store import MANIFEST, PART_ENTRY, TimedWord, UnitUtterance, check_part
-from spiritlm_pl.runtime.checksums import check_types, checked_bytes, json_object, values_of
+from spiritlm_pl.data.corpus_store import MANIFEST, PART_ENTRY, TimedWord, UnitUtterance
+from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, json_object, values_of
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.streams import SpeechLayout, differences
 
@@ -117,7 +117,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
             with path.open_checked(entry["bytes"], entry["sha256"]) as stream:
                 return _rows(path, stream)
         if self.verify:
-            check_part(path, entry)
+            check_file(path, entry["bytes"], entry["sha256"])
         return _rows(path, path)
 
 

@@ -22,6 +22,7 @@ DIGEST = "(?P<digest>[0-9a-fA-F]{64})"
 LINE = re.compile(rf"{DIGEST} [ *](?P<name>.+)")  # the asterisk: read as a binary file
 TAGGED = re.compile(rf"SHA256 \((?P<name>.+)\) ?= ?{DIGEST}")
 OTHER = re.compile(r"(#.*|(?!SHA256 )[A-Za-z0-9/-]+ \(.+\) ?= ?[0-9a-zA-Z+/=]+)?")  # a comment, another algorithm
+ADVICE = f": it is damaged; if it was changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
 DAMAGED = re.compile("[0-9a-fA-F]{20}|[^\x20-\x7e]", re.ASCII)  # what a line has that was one of these
 
 
@@ -112,12 +113,39 @@ def checked(path: Path, known: dict[Path, str] | None = None) -> Path:
         return path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, but {CHECKSUMS} beside it lists it")
-    if (digest := file_sha256(path)) != expected:
-        raise ValueError(
-            f"{path} must have SHA-256 {expected[:16]}, but has {digest[:16]} instead: it is damaged; if it was "
-            f"changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
-        )
+    check_digest(path, expected, ADVICE)
     return path
+
+
+def check_file(path: Path, size: int, digest: str, advice: str = "") -> None:
+    """Compare a file with the size and the checksum that a manifest gives it.
+
+    Args:
+        path: path of the file.
+        size: its size in bytes.
+        digest: its SHA-256, in hexadecimal.
+        advice: what follows in the messages.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if its size or checksum is another one.
+    """
+    check_size(path, size, advice)
+    check_digest(path, digest, advice)
+
+
+def check_size(path: Path, size: int, advice: str = "") -> None:
+    """Compare the size of a file, which takes no time, with the one that a manifest gives it; see `check_file`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be there, but is missing{advice}")
+    if (found := path.stat().st_size) != size:
+        raise ValueError(f"{path} must have {size} bytes, but has {found} instead{advice}")
+
+
+def check_digest(path: Path, digest: str, advice: str = "") -> None:
+    """Compare the checksum of a file that is there with the expected one; see `check_file`."""
+    if (found := file_sha256(path)) != digest:
+        raise ValueError(f"{path} must have SHA-256 {digest[:16]}, but has {found[:16]} instead{advice}")
 
 
 def check_folder(folder: str | Path) -> None:
