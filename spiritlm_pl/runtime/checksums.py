@@ -207,6 +207,22 @@ def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
             raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
 
 
+def check_plain(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """Check those values of a configuration that are to be a number, a text, or true or false; others are left alone.
+
+    Args:
+        values: values by name.
+        types: types by name, all of which have a value; a whole number is also taken for a number.
+
+    Raises:
+        ValueError: if a value is of another type.
+    """
+    for name, kind in types.items():
+        taken = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}.get(kind)
+        if taken is not None and type(values[name]) not in taken:
+            raise ValueError(f"{name} must be of type {kind.__name__}, but is {values[name]!r} instead")
+
+
 @contextmanager
 def values_of(path: Place) -> Iterator[None]:
     """Turn errors over the values that a file holds into a ValueError that names the file."""
