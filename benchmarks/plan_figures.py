@@ -18,7 +18,7 @@ import numpy as np
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Documents
-from spiritlm_pl.data.runs import Sorted, place_bounds, read_run, write_run
+from spiritlm_pl.data.runs import Run, Sorted, place_bounds, write_run
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
@@ -87,11 +87,11 @@ def slice_seconds(folder: Path, repeats: int) -> float:
     nothing, one = np.zeros_like(counts), np.ones_like(counts)
     keys, tokens = rng.integers(0, 1 << 62, 4_000).astype(np.uint64), np.zeros(4_000_000, dtype=np.uint32)
     write_run(folder / "run", Sorted.of(Documents(tokens, counts, nothing, one, keys), nothing, 0))
-    bounds, times = place_bounds(4_000), []
+    run, bounds, times = Run(folder / "run"), place_bounds(4_000), []
     for _ in range(repeats):
         start = time.process_time()
         for number in range(200):
-            read_run(folder / "run", bounds[number], bounds[number + 1])
+            run.between(bounds[number], bounds[number + 1])
         times.append((time.process_time() - start) / 200)
     return min(times)
 

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
@@ -22,10 +21,11 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
-from spiritlm_pl.interop.distributed import SHARDS, check_shards, readable, write_shards
+from spiritlm_pl.interop.distributed import SHARDS, check_shard_files, check_shards, readable, write_shards
 from spiritlm_pl.lm.forwards import weights_left_out
 from spiritlm_pl.modules.fsdp2_sharding import shard
 from spiritlm_pl.modules.sharded_saving import ShardSaving
+from spiritlm_pl.modules.sharding_strategy import ShardingStrategy
 
 
 class GatheredInBfloat16(Precision):
@@ -34,7 +34,7 @@ class GatheredInBfloat16(Precision):
     precision = "bf16-mixed"
 
 
-class FSDP2Strategy(ModelParallelStrategy):
+class FSDP2Strategy(ShardingStrategy, ModelParallelStrategy):
     """FSDP2 on CUDA over NCCL, or on CPU over gloo."""
 
     def __init__(
@@ -57,12 +57,6 @@ class FSDP2Strategy(ModelParallelStrategy):
         super().__init__(tensor_parallel_size=1)
         self.offload, self.pin_memory, self.gather_again = offload, pin_memory, gather_again
         self.save_in_background = save_in_background
-        self.saving: ShardSaving | None = None  # once the ranks have met
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether training runs without CUDA."""
-        return isinstance(self.accelerator, CPUAccelerator)
 
     @property
     def precision_plugin(self) -> Precision:
@@ -147,15 +141,6 @@ class FSDP2Strategy(ModelParallelStrategy):
         cast(ShardSaving, self.saving).finish()
         checkpoint = Path(self.broadcast(str(checkpoint_path)))
         check_shards(checkpoint)
+        self.look_at_shards(checkpoint, check_shard_files)
         with readable(checkpoint):
             return super().load_checkpoint(checkpoint / SHARDS, weights_only)
-
-    def remove_checkpoint(self, filepath: Any) -> None:
-        """Remove a checkpoint when the one that was saved after it is whole."""
-        cast(ShardSaving, self.saving).afterwards(partial(super().remove_checkpoint, filepath), even_later=True)
-
-    def teardown(self) -> None:
-        """Write the last checkpoint to its end."""
-        if self.saving is not None:
-            self.saving.finish()
-        super().teardown()

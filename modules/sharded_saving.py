@@ -6,9 +6,10 @@ own, so that its messages cannot be taken for those of training.
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -20,6 +21,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.distributed import ProcessGroup
 
 from spiritlm_pl.runtime.checkpoint import is_of_writing
+
+SAVING = ".saving"
+ABANDONED = 3600.0  # seconds; another training that saves in the same folder writes more often
 
 
 class ShardSaving:
@@ -68,6 +72,7 @@ class ShardSaving:
         """
         self.finish()
         temporary = temporary_folder(target)
+        self._on_rank_zero(lambda: _remove_abandoned(target.parent))
         self._on_rank_zero(lambda: _make_anew(temporary / self.tag))
         return temporary
 
@@ -174,9 +179,18 @@ def _make_anew(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed trainings have left of checkpoints, in which nothing was written for long."""
+    for path in folder.glob(f".*{SAVING}"):
+        with suppress(OSError):
+            newest = max(one.stat().st_mtime for one in (path, *path.rglob("*")))
+            if time.time() - newest > ABANDONED:
+                shutil.rmtree(path)
+
+
 def temporary_folder(checkpoint: Path) -> Path:
     """Return the folder in which a checkpoint is written before it takes its name."""
-    return checkpoint.with_name(f".{checkpoint.name}.saving")
+    return checkpoint.with_name(f".{checkpoint.name}{SAVING}")
 
 
 class EngineFiles:

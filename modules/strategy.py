@@ -7,12 +7,10 @@ strategy accepts CUDA only; on a CPU the same code serves tests and trials.
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.trainer.states import TrainerFn
@@ -21,9 +19,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from spiritlm_pl.interop.deepspeed import TAG
+from spiritlm_pl.interop.deepspeed import TAG, check_zero_files
 from spiritlm_pl.modules.elastic import load_weights, make_universal, ranks_of, read_weights, restore_rest
 from spiritlm_pl.modules.sharded_saving import ShardSaving, files_noted
+from spiritlm_pl.modules.sharding_strategy import ShardingStrategy
 
 SMALL = 100_000  # parameters with fewer elements stay whole on every rank
 
@@ -40,7 +39,7 @@ class IntegerBatches(DeepSpeedPrecision):
         super().backward(tensor, model, *args, scale_wrt_gas=False, **kwargs)
 
 
-class Zero3Strategy(DeepSpeedStrategy):
+class Zero3Strategy(ShardingStrategy, DeepSpeedStrategy):
     """DeepSpeed ZeRO stage 3 on CUDA over NCCL, or on CPU over gloo."""
 
     def __init__(
@@ -89,13 +88,7 @@ class Zero3Strategy(DeepSpeedStrategy):
             }
         )
         self.save_in_background = save_in_background
-        self.saving: ShardSaving | None = None  # once the ranks have met
         self._alive: HfDeepSpeedConfig | None = None
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether training runs without CUDA."""
-        return isinstance(self.accelerator, CPUAccelerator)
 
     @property
     def precision_plugin(self) -> Precision:
@@ -159,16 +152,6 @@ class Zero3Strategy(DeepSpeedStrategy):
             )
         saving.save(target, files.write)
 
-    def remove_checkpoint(self, filepath: Any) -> None:
-        """Remove a checkpoint when the one that was saved after it is whole."""
-        cast(ShardSaving, self.saving).afterwards(partial(super().remove_checkpoint, filepath), even_later=True)
-
-    def teardown(self) -> None:
-        """Write the last checkpoint to its end."""
-        if self.saving is not None:
-            self.saving.finish()
-        super().teardown()
-
     def _on_rank_zero(self, action: Callable[[], object]) -> None:
         """Let rank zero do something while the others wait; if it fails, it fails on every rank.
 
@@ -189,10 +172,11 @@ class Zero3Strategy(DeepSpeedStrategy):
         """Load a checkpoint to train on, on any number of ranks, or its weights to be measured.
 
         Raises:
-            ValueError: if another number of ranks wrote the checkpoint, and it cannot be converted.
+            ValueError: if the checkpoint is damaged, or another number of ranks wrote it and it cannot be converted.
         """
         checkpoint, engine = Path(checkpoint_path), cast(Any, self.deepspeed_engine)
         ranks = ranks_of(checkpoint)
+        self.look_at_shards(checkpoint, check_zero_files)
         fitting = self.lightning_module is not None and self.lightning_module.trainer.state.fn == TrainerFn.FITTING
         if ranks == 0 or (fitting and ranks == self.world_size):
             return super().load_checkpoint(checkpoint_path, weights_only)

@@ -2,9 +2,12 @@
 
 import logging
 import math
+import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_toke
 from spiritlm_pl.vocabulary import Vocabulary
 
 MakeCorpus = Callable[..., Path]
+StartRanks = Callable[..., Callable[..., str]]
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +91,35 @@ def master_port(monkeypatch: pytest.MonkeyPatch) -> None:
                 continue
         monkeypatch.setenv("MASTER_PORT", str(port))
         return
+
+
+@pytest.fixture
+def start_ranks() -> StartRanks:
+    """Starts a script that starts ranks; gives a function that waits for its end and returns what all have printed."""
+
+    def start(script: Path, *arguments: object, cwd: Path | None = None) -> Callable[..., str]:
+        process = subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # to end all ranks together
+        )
+
+        def finish(codes: tuple[int, ...] = (0,)) -> str:
+            try:
+                printed, _ = process.communicate(timeout=280)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            assert process.returncode in codes, printed
+            return printed
+
+        return finish
+
+    return start
 
 
 @pytest.fixture(scope="session")

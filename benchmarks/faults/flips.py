@@ -49,8 +49,9 @@ def _corpus(copy: Path) -> None:
     from spiritlm_pl.data.parts import plan_corpus
 
     plan = plan_corpus([copy])
-    kept = [cut.to_dict() | {"recording": cut.recording.id} for cut in plan.cuts.values()]
-    Path("found.txt").write_text(f"{plan.parts} {kept}".replace(str(copy), ""), encoding="utf-8")
+    kept = [cut.to_dict() | {"recording": cut.recording.id} for cut in plan.cuts]
+    parts = [(part.corpus, part.split, part.index, part.batches) for part in plan.parts]
+    Path("found.txt").write_text(f"{parts} {kept}".replace(str(copy), ""), encoding="utf-8")
 
 
 def _fit(root: Path, *words: object) -> Action:

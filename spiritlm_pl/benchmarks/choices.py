@@ -11,6 +11,7 @@ from spiritlm_pl.benchmarks.contract import Info, Line, RunSettings, Scorer, che
 from spiritlm_pl.benchmarks.items import ChoiceItem, ChoiceLine, Figure, Reading
 from spiritlm_pl.benchmarks.scoring import VARIANTS, ChoiceScorer
 from spiritlm_pl.benchmarks.speech_store import SpeechStore
+from spiritlm_pl.storage.user_cache import cache_folder
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -47,7 +48,7 @@ class ChoiceBenchmark:
             ValueError: if an option is not one of the reader's, or the folder has no layout that is known.
         """
         check_options(options, self.options)
-        cache = {"cache": CACHE.expanduser()} if "cache" in self.options else {}
+        cache = {"cache": cache_folder(CACHE)} if "cache" in self.options else {}
         return self.reader(folder, **(cache | dict(options)))
 
     def scorer(self, model: "SpiritLM", settings: RunSettings, options: Mapping[str, Any]) -> Scorer:

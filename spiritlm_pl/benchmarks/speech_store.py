@@ -19,6 +19,7 @@ from spiritlm_pl.benchmarks.items import ChoiceItem
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.types import Piece, Speech
 from spiritlm_pl.runtime.provenance import file_sha256
+from spiritlm_pl.storage.user_cache import cache_folder
 
 if TYPE_CHECKING:
     from spiritlm_pl.vocabulary import Vocabulary
@@ -57,7 +58,7 @@ class SpeechStore:
         if folder is None or not isinstance(tokenizer, nn.Module):
             return
         name = network_fingerprint(tokenizer, codec.vocabulary) + ("-half" if codec.half else "")
-        self.file = Path(folder).expanduser() / f"{name}.jsonl"
+        self.file = cache_folder(folder) / f"{name}.jsonl"
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.kept.update(self._read())
 

@@ -193,7 +193,8 @@ def told(error: Exception) -> str:
     if IN_WORKER.match(text):
         return RAISED.split(text.rpartition(TRACEBACK)[2], maxsplit=1)[-1].strip()
     if not isinstance(error, ArgumentError) and not text.startswith(PARSER_DETAILS):
-        return text
+        listed = text.partition("\n")[0].endswith(":")
+        return text if listed else " ".join(text.split("\n"))  # other packages' texts may have several lines
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
     reasons = [line for line in lines if line and not line.startswith(PARSER_DETAILS)]
     of_its_type = [reason for reason in reasons if OTHER_TYPE not in reason]

@@ -4,7 +4,6 @@ Shapes: C channels, S samples.
 """
 
 import math
-import os
 import wave
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torchaudio.functional import resample as resample_with_kernel
 
 from spiritlm_pl.corpora.containers import AudioError as AudioError
 from spiritlm_pl.corpora.decoding import decode
+from spiritlm_pl.runtime.left_over import temporary_path
 
 SAMPLE_RATE = 16_000
 SILENCE = 1e-4  # peak below which audio counts as silent
@@ -187,7 +187,7 @@ def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int
     samples = to_int16(waveform).numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync, which is slow for many files
+    temporary = temporary_path(path)  # no fsync, which is slow for many files
     try:
         with temporary.open("wb") as stream, wave.open(stream, "wb") as file:
             file.setparams((1, 2, rate, 0, "NONE", ""))

@@ -6,6 +6,7 @@ names only when they are complete, the manifest last. The folder may be in objec
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
-from spiritlm_pl.runtime.checksums import checked_bytes, recorded
+from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.vocabulary import Vocabulary
@@ -217,12 +218,26 @@ def read_manifest(folder: str | Place) -> Manifest:
         return Manifest(
             kind=description["kind"],
             vocabulary=Vocabulary.from_dict(description["vocabulary"]),
-            blocks=tuple(BlockEntry(**block | {"file": str(block["file"])}) for block in description["blocks"]),
-            sources=description["sources"],
+            blocks=tuple(_entry(block) for block in description["blocks"]),
+            sources=_checked_sources(description["sources"]),
             sha256=sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"manifest must be one of spiritlm build-blocks, but {path} is not: {error}") from None
+
+
+def _entry(values: dict[str, Any]) -> BlockEntry:
+    check_types(values, {name: str if name in ("file", "sha256") else int for name in BlockEntry.__annotations__})
+    return BlockEntry(**values)
+
+
+def _checked_sources(sources: dict[str, Any]) -> dict[str, Any]:
+    """Return the sources of a manifest after a look at those values that are read later on."""
+    if not isinstance(sources.get(TEXT_FINGERPRINT, ""), str):
+        raise ValueError(f"{TEXT_FINGERPRINT} must be a string, but is {sources[TEXT_FINGERPRINT]!r} instead")
+    if type(seconds := sources.get("seconds", 0.0)) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds must be at least 0, but is {seconds!r} instead")
+    return sources
 
 
 def open_block(folder: str | Place, entry: BlockEntry) -> Documents:
@@ -241,16 +256,7 @@ def open_arrays(folder: str | Place, entry: BlockEntry, names: Sequence[str]) ->
     if not isinstance(path, Path):
         with path.open_checked(entry.bytes, entry.sha256) as file:
             return _arrays(path, file, names)
-    if not path.is_file():
-        raise FileNotFoundError(f"block {path} is missing, but {MANIFEST} names it; build the blocks again")
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise ValueError(f"block {path} must have {entry.bytes} bytes, but has {size} instead; build the blocks again")
-    checksum = file_sha256(path)
-    if checksum != entry.sha256:
-        raise ValueError(
-            f"block {path} must have SHA-256 {entry.sha256}, but has {checksum} instead; build the blocks again"
-        )
+    check_file(path, entry.bytes, entry.sha256, "; build the blocks again")
     return _arrays(path, path, names)
 
 

@@ -15,24 +15,26 @@ interrupted build goes on.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replace_streams, write_manifest
 from spiritlm_pl.data.build_plan import plan_build
 from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
-from spiritlm_pl.data.shuffling import groups_of, write_group
+from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
-from spiritlm_pl.data.workplace import Workplace
+from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
+from spiritlm_pl.runtime.parallel import in_background, num_workers, start_server
 from spiritlm_pl.storage.places import local_place, place
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
@@ -79,8 +81,10 @@ def build_blocks(
     if block_tokens < 1:
         raise ValueError(f"block_tokens must be at least 1, but is {block_tokens} instead")
     local_place(out, "out")
-    tokenizer = TextTokenizer.load(text_tokenizer)
     corpora = _corpora(units, splits)
+    if num_workers(num_jobs, ALL_ARE_WORTH_IT) > 1:
+        start_server(__name__, "pandas")  # which pyarrow imports when it converts something, if it is there
+    tokenizer = TextTokenizer.load(text_tokenizer)
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     vocabulary = block_vocabulary(
         layout,
@@ -110,10 +114,13 @@ def build_blocks(
     work = Workplace(Path(out) / FRESH)
     try:
         work.begin(plan.identity, partial(is_whole, work.folder))
+        hashing = in_background(partial(_hashes, {} if work.rank else texts))
         read = TaskReader(work.records, settings)
-        records = work.shared(plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading")
+        records = work.shared(
+            plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
+        )
         with work.given_up():
-            streams = built_streams(records, corpora, texts, not work.rank, skipped, changed)
+            streams = built_streams(records, corpora, texts, hashing.result(), skipped, changed)
         groups = [
             group
             for stream in streams
@@ -121,7 +128,7 @@ def build_blocks(
                 stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
             )
         ]
-        write = partial(write_group, work.folder, work.records, vocabulary)
+        write = GroupWriter(work.folder, work.records, vocabulary)
         entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
         work.leave()
     except BaseException as error:
@@ -142,6 +149,10 @@ def build_blocks(
         write_note(out, "build_blocks", units)
     shutil.rmtree(work.folder)
     return {name: _summary(manifest) for name, manifest in made.items()}
+
+
+def _hashes(texts: Mapping[str | None, TextSource]) -> dict[str | None, dict[str, str]]:
+    return {name: source.hashes() for name, source in texts.items()}
 
 
 def _corpora(units: Sequence[str], splits: Sequence[str]) -> dict[str, list[UnitCorpus]]:

@@ -40,7 +40,7 @@ def built_streams(
     records: Sequence[Mapping[str, Any]],
     corpora: Mapping[str, Sequence[UnitCorpus]],
     texts: Mapping[str | None, TextSource],
-    hashed: bool = True,
+    hashes: Mapping[str | None, Mapping[str, str]],
     skipped: Skipped | None = None,
     changed: Skipped | None = None,
 ) -> list[BuiltStream]:
@@ -50,7 +50,8 @@ def built_streams(
         records: records of all tasks, as `TaskReader` returns them.
         corpora: tokenised corpora by split.
         texts: sources of texts by name; None is the name of the source without one.
-        hashed: whether to hash the files of texts, for the manifests.
+        hashes: SHA-256 of the files of each source of texts, as `TextSource.hashes` returns them; empty in a process
+            that writes no manifests.
         skipped: where to count what was left out of texts; None forgets it.
         changed: where to count what was changed in texts; None forgets it.
 
@@ -59,6 +60,7 @@ def built_streams(
     """
     described = {}
     for source_name, source in texts.items():
+        source.check_unchanged()  # since its hashes were computed, and its texts read
         folder = stream_folder("text", source_name)
         left_out, altered = (_counted(records, folder, key) for key in ("skipped", "changed"))
         for told, found in ((skipped, left_out), (changed, altered)):
@@ -69,7 +71,7 @@ def built_streams(
         counts = {"left_out": left_out, "changed": altered}
         options: dict[str, Any] = {"field": source.options.field, "documents": source.options.documents}
         options |= {name: dict(sorted(found.counts.items())) for name, found in counts.items()}
-        described[folder] = {"text": source.hashes() if hashed else {}, "text_options": options}
+        described[folder] = {"text": dict(hashes.get(source_name, {})), "text_options": options}
     runs: dict[str, list[Mapping[str, Any]]] = {}
     for run in (run for record in records for run in record["runs"]):
         runs.setdefault(run["stream"], []).append(run)

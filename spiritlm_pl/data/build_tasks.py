@@ -112,6 +112,11 @@ class Task:
     number: int
     inputs: tuple[Input, ...]
 
+    @property
+    def size(self) -> int:
+        """Size of its inputs in bytes."""
+        return sum(one.size for one in self.inputs)
+
     def record(self, folder: Path) -> Path:
         """Return the path of the file that tells that the task is complete."""
         return folder / f"task-{self.number:06d}.json"

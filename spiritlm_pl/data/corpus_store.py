@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.runtime.checksums import json_object, read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import check_file, check_types, json_object, read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout, plural
 
 MANIFEST = "manifest.json"
+PART_ENTRY = {"name": str, "rows": int, "bytes": int, "sha256": str}  # what readers need of the record of a part
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 SCHEMA = pa.schema(
     [
@@ -106,9 +107,8 @@ def _read_entry(path: Path) -> dict[str, Any] | None:
     try:
         entry = json_object(_entry_path(path).read_bytes(), path)
         with values_of(path):
-            types = {"name": str, "rows": int, "bytes": int, "sha256": str, "fingerprint": str, "skipped": list}
-            whole = all(isinstance(entry[key], kind) for key, kind in types.items())
-            return entry if whole and all({"path", "state"} <= item.keys() for item in entry["skipped"]) else None
+            check_types(entry, PART_ENTRY | {"fingerprint": str, "skipped": list})
+            return entry if all({"path", "state"} <= item.keys() for item in entry["skipped"]) else None
     except (OSError, ValueError):
         return None
 
@@ -168,26 +168,6 @@ def file_state(path: str | Path) -> list[int] | None:
     return [state.st_size, state.st_ctime_ns]
 
 
-def check_size(path: Path, entry: Mapping[str, Any]) -> None:
-    """Compare the size of a part with its record, and raise the errors of `check_part`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must have been written, but is missing")
-    if (size := path.stat().st_size) != entry["bytes"]:
-        raise ValueError(f"{path} must have {entry['bytes']} bytes, but has {size} instead")
-
-
-def check_part(path: Path, entry: Mapping[str, Any]) -> None:
-    """Compare a part with its record.
-
-    Raises:
-        FileNotFoundError: if the part is missing.
-        ValueError: if its size or SHA-256 differs.
-    """
-    check_size(path, entry)
-    if (digest := file_sha256(path)) != entry["sha256"]:
-        raise ValueError(f"SHA-256 of {path} must be {entry['sha256']}, but is {digest} instead")
-
-
 def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     """Whether a part is complete, undamaged, and of the run with this fingerprint, and skipped files are unchanged."""
     path = folder / part_name(index)
@@ -195,7 +175,7 @@ def part_is_finished(folder: Path, index: int, fingerprint: str) -> bool:
     if entry is None or entry["fingerprint"] != fingerprint:
         return False
     try:
-        check_part(path, entry)
+        check_file(path, entry["bytes"], entry["sha256"])
         return all(file_state(item["path"]) == item["state"] for item in entry["skipped"])
     except (OSError, ValueError, TypeError):
         return False

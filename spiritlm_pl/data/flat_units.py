@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts
-from spiritlm_pl.data.corpus_store import UnitUtterance, check_size
+from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
+from spiritlm_pl.runtime.checksums import check_size
 from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
 from spiritlm_pl.streams import SpeechLayout, plural
@@ -76,7 +77,7 @@ def _check_sizes(corpus: UnitCorpus) -> None:
     """Check that all parts are there; the contents of each are checked when the index is made."""
     if isinstance(corpus.folder, Path) and corpus.verify:
         for file in corpus.manifest["files"]:
-            check_size(corpus.folder / file["name"], file)
+            check_size(corpus.folder / file["name"], file["bytes"])
 
 
 def _by_codebook(codes: npt.NDArray[Any], num_codebooks: int) -> npt.NDArray[Any]:

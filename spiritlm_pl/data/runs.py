@@ -7,8 +7,11 @@ the documents were divided into runs.
 Shapes: D documents, W words, N tokens.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +19,17 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from spiritlm_pl.data.blocks import mapped
+from spiritlm_pl.data.blocks import DTYPES
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.rng import Keys, derive, derive_many
+from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 
 TABLE = ("tokens", "text_counts", "speech_counts", "word_counts", "keys")
 BOUNDS = ("word_bounds", "text_spans", "speech_spans")  # so that a range is found without reading the whole run
 ARRAYS = (*TABLE, *BOUNDS, "places", "shards")
 PLACES = 1 << 64
+SPREAD = 4  # times the root of their number: eight standard deviations of the number of documents below a place
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +86,72 @@ def write_run(path: Path, documents: Sorted) -> str:
         return file_sha256(temporary)
 
 
-def read_run(path: Path, low: int = 0, high: int = PLACES) -> Sorted:
-    """Read the documents of a run whose places are in [low, high); nothing else of it is read."""
-    found = mapped(path, ARRAYS)
-    first, last = _span(found["places"], low, high)
-    words, text, speech = (found[name][[first, last]].tolist() for name in BOUNDS)
-    table = Documents(
-        tokens=np.concatenate([found["tokens"][slice(*text)], found["tokens"][slice(*speech)]]),
-        text_counts=np.array(found["text_counts"][slice(*words)]),
-        speech_counts=np.array(found["speech_counts"][slice(*words)]),
-        word_counts=np.array(found["word_counts"][first:last]),
-        keys=np.array(found["keys"][first:last]),
-    )
-    return Sorted(table, np.array(found["places"][first:last]), np.array(found["shards"][first:last]))
+class Run:
+    """Run on disk, of which the documents of any range of places can be read by themselves.
+
+    Of a large corpus there are many thousands of runs, and every range is read from each of them. So the header is read
+    once, no file is held open, and a range is found at once, since places are hashes and so lie evenly.
+
+    Args:
+        path: path of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is no run.
+        """
+        self.path = path
+        with path.open("rb") as file, values_of(path):
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            self._places = {
+                name: (np.dtype(DTYPES[header[name]["dtype"]]), 8 + size + header[name]["data_offsets"][0])
+                for name in ARRAYS
+            }
+            (self._documents,) = header["places"]["shape"]
+
+    def between(self, low: int = 0, high: int = PLACES) -> Sorted:
+        """Read the documents whose places are in [low, high).
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is shorter than its header says.
+        """
+        with self.path.open("rb", buffering=0) as file:
+            first, last, places = self._found(file, low, high)
+            words, text, speech = (self._read(file, name, first, last + 1)[[0, -1]].tolist() for name in BOUNDS)
+            table = Documents(
+                tokens=np.concatenate([self._read(file, "tokens", *span) for span in (text, speech)]),
+                text_counts=self._read(file, "text_counts", *words),
+                speech_counts=self._read(file, "speech_counts", *words),
+                word_counts=self._read(file, "word_counts", first, last),
+                keys=self._read(file, "keys", first, last),
+            )
+            return Sorted(table, places, self._read(file, "shards", first, last))
+
+    def _found(self, file: FileIO, low: int, high: int) -> tuple[int, int, Keys]:
+        """Return the first document of a range, the one after its last, and the places of the range."""
+        number = self._documents
+        around = SPREAD * (isqrt(number) + 1)
+        begin, end = max(0, number * low // PLACES - around), min(number, number * high // PLACES + around)
+        places = self._read(file, "places", begin, end)
+        first, last = _span(places, low, high)
+        if (begin and not first) or (end < number and last == len(places)):  # they do not lie evenly
+            begin, places = 0, self._read(file, "places", 0, number)
+            first, last = _span(places, low, high)
+        return begin + first, begin + last, places[first:last]
+
+    def _read(self, file: FileIO, name: str, begin: int, end: int) -> Any:
+        """Read elements [begin, end) of an array."""
+        dtype, place = self._places[name]
+        array = np.empty(end - begin, dtype)
+        file.seek(place + begin * dtype.itemsize)
+        if array.nbytes and file.readinto(array) != array.nbytes:
+            raise ValueError(f"{self.path} must be as it was written, but is cut off: start the build again")
+        return array
 
 
 def place_bounds(parts: int) -> list[int]:

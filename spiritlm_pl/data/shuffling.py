@@ -6,13 +6,15 @@ alone.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from spiritlm_pl.data.blocks import BlockEntry, write_block
-from spiritlm_pl.data.runs import Sorted, place_bounds, read_run
+from spiritlm_pl.data.runs import Run, Sorted, place_bounds
 from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -59,29 +61,42 @@ def groups_of(stream: str, runs: Sequence[Path], num_tokens: int, block_tokens: 
     ]
 
 
-def write_group(folder: Path, records: Path, vocabulary: Vocabulary, group: BlockGroup) -> list[BlockEntry]:
-    """Write the blocks of a group and its record; return their entries, at once if they are complete already.
+class GroupWriter(OpensForItself):
+    """Writer of groups of blocks, which keeps where in the runs of a stream the arrays are.
 
     Args:
         folder: folder of all streams.
-        records: folder of the record.
+        records: folder of the records.
         vocabulary: layout of the token ids.
-        group: blocks to write; one that gets no document is left out.
     """
-    path = group.record(records)
-    if path.is_file():
-        return [BlockEntry(**entry) for entry in read_object(path)["blocks"]]
-    bounds = place_bounds(group.number)
-    found = [read_run(run, bounds[group.first], bounds[group.last]) for run in group.runs]
-    parts = [part for part in found if len(part.table)]
-    entries = []
-    if parts:
-        merged = Sorted.merge(parts)
-        for number in range(group.first, group.last):
-            table = merged.between(bounds[number], bounds[number + 1]).table
-            if len(table):
-                entries.append(write_block(folder / group.stream, number, table, vocabulary))
-    with atomic_path(path) as temporary:
-        record = {"stream": group.stream, "blocks": [asdict(entry) for entry in entries]}
-        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    return entries
+
+    def __init__(self, folder: Path, records: Path, vocabulary: Vocabulary) -> None:
+        """Read nothing yet."""
+        self.folder, self.records, self.vocabulary = folder, records, vocabulary
+
+    def __call__(self, group: BlockGroup) -> list[BlockEntry]:
+        """Write the blocks of a group and its record; return their entries, at once if they are complete already.
+
+        A block that gets no document is left out.
+        """
+        path = group.record(self.records)
+        if path.is_file():
+            return [BlockEntry(**entry) for entry in read_object(path)["blocks"]]
+        bounds = place_bounds(group.number)
+        found = [run.between(bounds[group.first], bounds[group.last]) for run in self._runs(group.runs)]
+        parts = [part for part in found if len(part.table)]
+        entries = []
+        if parts:
+            merged = Sorted.merge(parts)
+            for number in range(group.first, group.last):
+                table = merged.between(bounds[number], bounds[number + 1]).table
+                if len(table):
+                    entries.append(write_block(self.folder / group.stream, number, table, self.vocabulary))
+        with atomic_path(path) as temporary:
+            record = {"stream": group.stream, "blocks": [asdict(entry) for entry in entries]}
+            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        return entries
+
+    @cached_property
+    def _runs(self) -> Callable[[tuple[Path, ...]], list[Run]]:
+        return lru_cache(maxsize=1)(lambda paths: [Run(path) for path in paths])  # those of one stream

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spiritlm_pl.data.corpus_store import MANIFEST, TimedWord, UnitUtterance, check_part
-from spiritlm_pl.runtime.checksums import checked_bytes, json_object, values_of
+from spiritlm_pl.data.corpus_store import MANIFEST, PART_ENTRY, TimedWord, UnitUtterance
+from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, json_object, values_of
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.streams import SpeechLayout, differences
 
@@ -46,9 +46,10 @@ class UnitCorpus(Sequence[UnitUtterance]):
         with values_of(path):
             self.layout = SpeechLayout.from_dict(self.manifest)
             self.manifest["provenance"] = dict(self.manifest.get("provenance", {}))
-            kept = ("rows", "bytes", "sha256")
-            self._files = [(str(file["name"]), {key: file[key] for key in kept}) for file in self.manifest["files"]]
-            self._ends = np.cumsum([0, *(int(entry["rows"]) for _, entry in self._files)])
+            for file in self.manifest["files"]:
+                check_types(file, PART_ENTRY)
+            self._files = [(file["name"], file) for file in self.manifest["files"]]
+            self._ends = np.cumsum([0, *(entry["rows"] for _, entry in self._files)])
         self._read = lru_cache(maxsize=4)(self.table)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,7 +117,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
             with path.open_checked(entry["bytes"], entry["sha256"]) as stream:
                 return _rows(path, stream)
         if self.verify:
-            check_part(path, entry)
+            check_file(path, entry["bytes"], entry["sha256"])
         return _rows(path, path)
 
 

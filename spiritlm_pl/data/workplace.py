@@ -143,6 +143,7 @@ class Workplace:
         function: Callable[[Part], Result],
         num_jobs: int | None,
         description: str,
+        size: Callable[[Part], int] = lambda part: 0,
     ) -> list[Result]:
         """Do this process's share, wait for the others, and return the results of all parts.
 
@@ -152,8 +153,11 @@ class Workplace:
             function: function that does a part, or reads the result of one that has its record. It must be importable.
             num_jobs: number of processes that this one starts; None for one per core.
             description: what is done, for the progress bar.
+            size: function that returns how large a part is; the largest are done first, so that at the end no process
+                has much to do while others have nothing. Left out, all are equal.
         """
-        own = [part for part in parts[self.rank :: self.size] if not record(part).is_file()]
+        ordered = sorted(parts, key=size, reverse=True)
+        own = [part for part in ordered[self.rank :: self.size] if not record(part).is_file()]
         for _ in parallel_map(function, own, num_jobs, description, worth=ALL_ARE_WORTH_IT):
             pass
         others = [part for part in parts if not record(part).is_file()]

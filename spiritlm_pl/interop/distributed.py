@@ -20,9 +20,11 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from spiritlm_pl.runtime.checkpoint import is_of_writing
+from spiritlm_pl.runtime.checksums import check_archive, checked, recorded
 
 SHARDS = "shards"  # folder of them in a checkpoint
 REST = "meta.pt"  # what the trainer saves beside weights and optimizer state, under Lightning's name
+CONTENTS = ".metadata"  # torch's table of contents
 WEIGHTS = "state_dict."
 READER = "PytorchStreamReader"  # word of torch's RuntimeError where a file is damaged
 OF_PICKLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
@@ -41,6 +43,26 @@ def check_shards(checkpoint: Path) -> None:
     """
     if not has_shards(checkpoint):
         raise ValueError(f"checkpoint must be one of FSDP2, with the folder {SHARDS}, but {checkpoint} is not")
+
+
+def check_shard_files(checkpoint: Path, rank: int = 0, ranks: int = 1) -> None:
+    """Compare the files of a checkpoint with the checksums in and beside them, every so-many-th by each rank.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    folder = checkpoint / SHARDS
+    checked(folder / CONTENTS)
+    check_archive(folder / REST)
+    places: dict[str, list[tuple[int, int]]] = {}
+    with readable(checkpoint):
+        for one in FileSystemReader(folder).read_metadata().storage_data.values():
+            places.setdefault(one.relative_path, []).append((one.offset, one.length))
+        for name in sorted(places)[rank::ranks]:
+            with (folder / name).open("rb") as file:
+                for offset, length in places[name]:
+                    file.seek(offset)
+                    check_archive(folder / name, file.read(length))
 
 
 def write_shards(tensors: dict[str, Any], rest: bytes, folder: Path, group: ProcessGroup) -> None:
@@ -65,6 +87,8 @@ def write_shards(tensors: dict[str, Any], rest: bytes, folder: Path, group: Proc
         raise OSError(f"rank {rank}: {found}") from error
     if rest:
         (folder / REST).write_bytes(rest)
+        with recorded(folder, CONTENTS):  # the other files have checksums within
+            pass
 
 
 def read_rest(checkpoint: Path) -> dict[str, Any]:

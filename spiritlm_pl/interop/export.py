@@ -8,7 +8,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.model_card import model_card
 from spiritlm_pl.lm.folder import GENERATION_FILE, load_lm, write_model
 from spiritlm_pl.runtime.checksums import record_all
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, TEMPLATES, read_description, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
@@ -59,18 +59,18 @@ def export_lm(
     source, output = Path(source), Path(output)
     _check_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+    with temporary_folder(output) as temporary:
         if not (source / DESCRIPTION_FILE).is_file():
             if text_tokenizer is None:
                 raise ValueError(
                     f"source must be a language model folder, or a checkpoint with a text_tokenizer, but is {source}"
                 )
-            source = consolidate_checkpoint(source, Path(temporary) / "lm", text_tokenizer, dtype or torch.float32)
-        new = Path(temporary) / "new"
+            source = consolidate_checkpoint(source, temporary / "lm", text_tokenizer, dtype or torch.float32)
+        new = temporary / "new"
         new.mkdir()
         _write(source, new, dtype, max_shard_size, padding, fresh_process)
         if output.exists():
-            output.rename(Path(temporary) / "old")
+            output.rename(temporary / "old")
         new.rename(output)
     return output
 

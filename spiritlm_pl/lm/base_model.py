@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from spiritlm_pl.lm.rotary_names import check_rotary_base
 from spiritlm_pl.runtime.checksums import check_folder, checked
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
@@ -67,12 +68,31 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise _unreadable(checkpoint) from error
     _check_known(values, checkpoint)
+    check_rotary_base(values, checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         raise _unreadable(checkpoint) from error
     _check_text_model(config, checkpoint)
     return config
+
+
+def config_of(values: dict[str, Any], where: str | Path) -> PreTrainedConfig:
+    """Return the configuration that has these values.
+
+    Args:
+        values: values by name, model_type among them.
+        where: what holds the values, for messages.
+
+    Raises:
+        ValueError: if a value is not of its kind, or the values do not fit together.
+    """
+    try:
+        found: PreTrainedConfig = AutoConfig.for_model(**values)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{where} must be a model's configuration, but is not: {told}") from error
+    return found
 
 
 def load_whole(checkpoint: str | Path, **options: Any) -> PreTrainedModel:

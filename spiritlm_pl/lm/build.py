@@ -11,11 +11,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
-from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
+from spiritlm_pl.lm.base_model import checkpoint_config, config_of, load_whole, model_folder
 from spiritlm_pl.lm.forwards import as_forward, weights_are_left_out
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
@@ -82,7 +82,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     if settings.checkpoint is None:
         values = dict(settings.config)
         named = values.setdefault("vocab_size", vocabulary.num_rows)
-        config = AutoConfig.for_model(**{"bos_token_id": None, "eos_token_id": None, **values})
+        config = config_of({"bos_token_id": None, "eos_token_id": None, **values}, "network.config")
     else:
         folder = model_folder(settings.checkpoint, "checkpoint")
         config = checkpoint_config(str(folder))

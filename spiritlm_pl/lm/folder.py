@@ -6,10 +6,10 @@ Any tool that reads Hugging Face folders can serve such a model; `spiritlm.json`
 import json
 import pickle
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
+from json import JSONDecodeError
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from spiritlm_pl.lm.base_model import model_folder
-from spiritlm_pl.lm.rotary_names import older_rotary_names
+from spiritlm_pl.lm.base_model import CONFIG_NAME, model_folder
+from spiritlm_pl.lm.rotary_names import check_rotary_base, older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.tokenizer import TOKENIZER_FILES, TextTokenizer
@@ -55,8 +56,7 @@ def save_lm(
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     description = {"stage": STAGE, "vocabulary": vocabulary.to_dict(), "code_version": code_version(), **(extra or {})}
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = Path(temporary)
+    with temporary_folder(folder) as new:
         write_model(new, network, SHARD_SIZE, weights)
         (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         if text_tokenizer is not None:
@@ -136,6 +136,9 @@ def load_causal_lm(
         ModuleNotFoundError: if `bits` are given and bitsandbytes is not installed.
     """
     check_folder(folder)
+    with suppress(OSError, JSONDecodeError):  # of a damaged file, transformers tells
+        values = json.loads((Path(folder) / CONFIG_NAME).read_bytes())
+        check_rotary_base(values if isinstance(values, dict) else {}, folder)
     quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(

@@ -5,6 +5,8 @@ names, and where these are missing assume a base of 10,000, which gives other an
 reads both.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -13,6 +15,25 @@ NAMES = {"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_fa
 NEOX_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 TWO_BASES = ("gemma3_text", "gemma3n_text")  # one base for the layers that see all, another for those that see a window
 ONE_SCALED = ("olmo3",)  # one base, where only the layers that see all are scaled
+
+
+def check_rotary_base(values: Mapping[str, Any], where: str | Path) -> None:
+    """Refuse a configuration that gives two bases of rotary positions: which one counts depends on who reads it.
+
+    Args:
+        values: values of a `config.json`.
+        where: what holds them, for the message.
+
+    Raises:
+        ValueError: if the earlier name has another value than `rope_parameters`.
+    """
+    parameters, older = values.get("rope_parameters"), values.get("rope_theta")
+    base = parameters.get("rope_theta") if isinstance(parameters, dict) else None
+    if base is not None and older is not None and base != older:
+        raise ValueError(
+            f"config.json of {where} must give one base of rotary positions, but has {older} as rope_theta and {base} "
+            "in rope_parameters: make them equal"
+        )
 
 
 def older_rotary_names(config: PreTrainedConfig) -> dict[str, Any]:

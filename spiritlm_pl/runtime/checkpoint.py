@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spiritlm_pl.registry import check_trusted, load_path, path_of
-from spiritlm_pl.runtime.checksums import checked, read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import check_plain, checked, read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -188,5 +188,6 @@ def _built(description: Mapping[str, Any], where: str | Path) -> nn.Module:
         for name, value in description["config"].items()
         if name in known
     }
+    check_plain(values, {name: kind for name, kind in get_type_hints(config_class).items() if name in values})
     network: nn.Module = network_class(config_class(**values))
     return network

@@ -7,11 +7,13 @@ for damaged ones. What it does not list is not checked, as in folders of other t
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.runtime.left_over import remove_left_over
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 from spiritlm_pl.storage.places import Place
 
@@ -20,6 +22,7 @@ DIGEST = "(?P<digest>[0-9a-fA-F]{64})"
 LINE = re.compile(rf"{DIGEST} [ *](?P<name>.+)")  # the asterisk: read as a binary file
 TAGGED = re.compile(rf"SHA256 \((?P<name>.+)\) ?= ?{DIGEST}")
 OTHER = re.compile(r"(#.*|(?!SHA256 )[A-Za-z0-9/-]+ \(.+\) ?= ?[0-9a-zA-Z+/=]+)?")  # a comment, another algorithm
+ADVICE = f": it is damaged; if it was changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
 DAMAGED = re.compile("[0-9a-fA-F]{20}|[^\x20-\x7e]", re.ASCII)  # what a line has that was one of these
 
 
@@ -86,6 +89,7 @@ def forget(folder: Path, *names: str) -> None:
 
 
 def _write(folder: Path, digests: dict[str, str]) -> None:
+    remove_left_over(folder)  # once for each time that a command completes a folder
     if not digests:
         (folder / CHECKSUMS).unlink(missing_ok=True)
         return
@@ -109,12 +113,39 @@ def checked(path: Path, known: dict[Path, str] | None = None) -> Path:
         return path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, but {CHECKSUMS} beside it lists it")
-    if (digest := file_sha256(path)) != expected:
-        raise ValueError(
-            f"{path} must have SHA-256 {expected[:16]}, but has {digest[:16]} instead: it is damaged; if it was "
-            f"changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
-        )
+    check_digest(path, expected, ADVICE)
     return path
+
+
+def check_file(path: Path, size: int, digest: str, advice: str = "") -> None:
+    """Compare a file with the size and the checksum that a manifest gives it.
+
+    Args:
+        path: path of the file.
+        size: its size in bytes.
+        digest: its SHA-256, in hexadecimal.
+        advice: what follows in the messages.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if its size or checksum is another one.
+    """
+    check_size(path, size, advice)
+    check_digest(path, digest, advice)
+
+
+def check_size(path: Path, size: int, advice: str = "") -> None:
+    """Compare the size of a file, which takes no time, with the one that a manifest gives it; see `check_file`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be there, but is missing{advice}")
+    if (found := path.stat().st_size) != size:
+        raise ValueError(f"{path} must have {size} bytes, but has {found} instead{advice}")
+
+
+def check_digest(path: Path, digest: str, advice: str = "") -> None:
+    """Compare the checksum of a file that is there with the expected one; see `check_file`."""
+    if (found := file_sha256(path)) != digest:
+        raise ValueError(f"{path} must have SHA-256 {digest[:16]}, but has {found[:16]} instead{advice}")
 
 
 def check_folder(folder: str | Path) -> None:
@@ -129,19 +160,67 @@ def check_folder(folder: str | Path) -> None:
         checked(path, known)
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path, content: bytes | None = None) -> None:
     """Compare the parts of a checkpoint of torch, which is a zip archive, with the checksums in it.
+
+    Its directory has none, so that it is compared with what torch writes, and opened as torch will.
+
+    Args:
+        path: path of the checkpoint.
+        content: the archive, where it is a part of this file; None for the whole file.
 
     Raises:
         ValueError: if it is damaged, or no archive.
     """
+    from torch import _C  # takes a second, and folders without checkpoints are read without it
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        with zipfile.ZipFile(path if content is None else BytesIO(content)) as archive:
+            strange = (part.filename for part in archive.infolist() if not _is_as_torch_writes(part))
+            damaged = next(strange, None) or archive.testzip()
+        _C.PyTorchFileReader(str(path) if content is None else BytesIO(content)).get_all_records()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {error}") from error
+        reason = str(error).partition("\n")[0]  # torch adds where in its own code it was
+        raise ValueError(f"checkpoint must be whole, but {path} cannot be read: {reason}") from error
     if damaged is not None:
         raise ValueError(f"checkpoint must be whole, but {damaged} in {path} is damaged")
+
+
+def _is_as_torch_writes(part: zipfile.ZipInfo) -> bool:
+    packed = part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size
+    return not packed and not part.external_attr
+
+
+def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
+    """Check the types of some values that were read from JSON; numbers must be at least 0.
+
+    Args:
+        values: values by name, such as an entry of a manifest.
+        types: types of those that must be there, by name.
+
+    Raises:
+        ValueError: if a value is missing, or is of another type.
+    """
+    for name, kind in types.items():
+        value = values.get(name)
+        if type(value) is not kind or (kind is int and value < 0):  # true is no number
+            raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
+
+
+def check_plain(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """Check those values of a configuration that are to be a number, a text, or true or false; others are left alone.
+
+    Args:
+        values: values by name.
+        types: types by name, all of which have a value; a whole number is also taken for a number.
+
+    Raises:
+        ValueError: if a value is of another type.
+    """
+    for name, kind in types.items():
+        taken = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}.get(kind)
+        if taken is not None and type(values[name]) not in taken:
+            raise ValueError(f"{name} must be of type {kind.__name__}, but is {values[name]!r} instead")
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from itertools import islice
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
@@ -65,6 +67,35 @@ def num_workers(num_jobs: int | None, num_items: int) -> int:
     return max(1, min(num_jobs or num_cores(), num_items // 32))
 
 
+def in_background(function: Callable[[], Result]) -> Future[Result]:
+    """Call a function in a thread that ends with the program, whatever it does then; return its result to come."""
+    future: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name=f"in background: {function}", daemon=True).start()
+    return future
+
+
+def start_server(*modules: str) -> None:
+    """Start the process that workers are forked from, if the system has such, which imports what they need meanwhile.
+
+    Calling this early saves the time of these imports; nothing else changes.
+
+    Args:
+        modules: names of the modules that workers need.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.get_context("forkserver").set_forkserver_preload([*modules])
+        resource_tracker.ensure_running()  # which the server would start, and which lets interrupts through again
+        with interrupts_held(from_children=True):
+            forkserver.ensure_running()
+
+
 def parallel_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
@@ -100,7 +131,8 @@ def parallel_map(
                 yield function(item)
                 progress.advance(task)
             return
-        size = max(1, min(8, total // (workers * 8)))  # small, since an interrupt loses unfinished chunks
+        small = (worth or total) // max(1, total)  # items that one amounts to
+        size = max(1, min(8, total // (workers * 8)) // small)  # small, since an interrupt loses unfinished chunks
         for results in _in_processes(function, _chunks(items, size), workers):
             yield from results
             progress.advance(task, len(results))
@@ -118,8 +150,8 @@ def _in_processes(
     """Yield the results of each chunk, in order, while workers go ahead by `AHEAD` chunks each."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([getattr(function, "__module__", __name__)])  # imported once for all workers
+    home = function.func if isinstance(function, partial) else function
+    start_server(getattr(home, "__module__", __name__))
     stop = context.Event()
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop, function))
     futures: deque[Future[list[Result]]] = deque()

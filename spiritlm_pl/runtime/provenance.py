@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from spiritlm_pl import __version__
+from spiritlm_pl.runtime.left_over import temporary_path
 
 
 @cache
@@ -43,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     After an error (a full disk, an interrupt), the previous `path` is unchanged and no incomplete file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         temporary.touch()
         mode = temporary.stat().st_mode  # follows the user's umask, which some writers ignore

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import fsspec
 
-from spiritlm_pl.storage.messages import missing_package, protocol_of, reason_of, unknown_protocol
+from spiritlm_pl.storage.messages import bucket_of, missing_package, protocol_of, reason_of, unknown_protocol
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ NEVER_BETTER = (NotImplementedError, ImportError, TypeError, ValueError, Attribu
 _alive: WeakValueDictionary[int, Any] = WeakValueDictionary()  # file systems by `id`
 _of_parent: list[Any] = []  # file systems that are never closed here
 os.register_at_fork(after_in_child=lambda: _of_parent.extend(_alive.values()))
+NO_BUCKET = "bucket does not exist"  # as S3 and GCS say it
 REFUSED = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError", "GatedRepoError")
 
 
@@ -78,7 +79,7 @@ class Connection:
 
         Raises:
             FileNotFoundError: if there is no such object.
-            OSError: if the store refuses it, or does not answer.
+            OSError: if there is no such bucket, the store refuses it, or does not answer.
         """
 
         def ask() -> int:
@@ -112,7 +113,9 @@ class Connection:
         while True:
             try:
                 return ask()
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if NO_BUCKET in str(error):  # no FileNotFoundError: whoever looks for a file must not take it for one
+                    raise OSError(f"{bucket_of(url)} must be a bucket of the store, but does not exist") from None
                 raise FileNotFoundError(f"{url} must exist, but does not") from None
             except Exception as error:
                 if isinstance(error, PermissionError) or type(error).__name__ in REFUSED:

@@ -9,6 +9,12 @@ def protocol_of(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
+def bucket_of(url: str) -> str:
+    """Return the address of the bucket that an address is in."""
+    protocol, _, rest = url.partition("://")
+    return f"{protocol}://{rest.partition('/')[0]}"
+
+
 def missing_package(url: str, error: ImportError) -> ModuleNotFoundError:
     """Return an error that names the package that an address needs, and how to install it."""
     package, extra = EXTRAS.get(protocol_of(url), (None, None))

@@ -9,7 +9,9 @@ SentencePiece models also hold the speech tokens, and encode a text whole, witho
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ PROBES = (
     "",
 )
 NORMALIZATION = "nmt_nfkc"  # SentencePiece's default
+HALF_PAIR = re.compile("[\ud800-\udfff]")  # a character that UTF-8 cannot hold
 NUM_SPECIAL = 3 + 256  # pieces for unknown, begin and end, and one for every byte
 
 
@@ -198,15 +201,18 @@ class TextTokenizer:
             continuing: whether the text follows something, so that its first word is encoded with a space before it as
                 well; ignored for the published models, which have no such spaces.
         """
-        return list(self.backend.encode(text, continuing))
+        with _whole_characters(text):
+            return list(self.backend.encode(text, continuing))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode whole texts, each with the ids that `encode` gives it."""
-        return self.backend.encode_batch(texts)
+        with _whole_characters(*texts):
+            return self.backend.encode_batch(texts)
 
     def encode_following(self, words: Sequence[str]) -> list[list[int]]:
         """Encode words that begin with no space, each as one that follows something, with the space before it."""
-        return self.backend.encode_following(words)
+        with _whole_characters(*words):
+            return self.backend.encode_following(words)
 
     @property
     def keeps_line_breaks(self) -> bool:
@@ -215,7 +221,8 @@ class TextTokenizer:
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text; joined, the ids are those of the text with single spaces."""
-        return self.backend.encode_words(words)
+        with _whole_characters(*words):
+            return self.backend.encode_words(words)
 
     def encode_stream(self, stream: str) -> list[int] | None:
         """Encode a string such as `[Speech][Hu3][Text]the`, with its opening.
@@ -223,7 +230,8 @@ class TextTokenizer:
         Returns:
             The token ids; None for other models than the published ones, for which texts and tokens are encoded apart.
         """
-        return self.backend.encode_stream(stream)
+        with _whole_characters(stream):
+            return self.backend.encode_stream(stream)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode token ids to text, without the space before it."""
@@ -237,6 +245,18 @@ class TextTokenizer:
         written = self.backend.save(folder)
         for name in {*TOKENIZER_FILES} - written:  # files of an earlier tokenizer would be read instead
             (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _whole_characters(*texts: str) -> Iterator[None]:
+    """Turn the error of a library over half a surrogate pair, as JSON may have it, into a ValueError that says so."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError) as error:
+        half = next((text for text in texts if HALF_PAIR.search(text)), None)
+        if half is None:
+            raise
+        raise ValueError(f"text must consist of whole characters, but {half!r} has half a surrogate pair") from error
 
 
 def train_text_tokenizer(lines: Iterable[str], vocab_size: int | None = None) -> TextTokenizer:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor, Quantizer, Units, exact_hop
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_network, save_network
 from spiritlm_pl.runtime.checkpoint import TOKENIZER_STAGE as STAGE
-from spiritlm_pl.runtime.checksums import read_object, recorded, values_of
+from spiritlm_pl.runtime.checksums import check_plain, read_object, recorded, values_of
 from spiritlm_pl.runtime.older_names import first_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout
@@ -189,4 +189,6 @@ def _description(folder: Path) -> dict[str, Any]:
     if description.get("stage") != STAGE:
         hint = "; `spiritlm import-codec` makes one of a codec of transformers" if "model_type" in description else ""
         raise ValueError(f"tokenizer must be a folder of stage {STAGE!r}, but is {str(folder)!r} instead{hint}")
+    with values_of(config):
+        check_plain({"shortest": 1, **description}, {"chunk_seconds": float, "shortest": int})
     return description

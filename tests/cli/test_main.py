@@ -99,7 +99,8 @@ def test_of_all_types_that_were_tried_the_one_that_fits_is_told() -> None:
     other = "A.__init__() got an unexpected keyword argument 'f0'"
     assert told(ValueError(f"{tried}{other}\n  - f0 must be one of yin\nGiven value: x")) == "f0 must be one of yin"
     assert told(ValueError(f"{tried}{other}\nGiven value: x")) == other
-    assert told(ValueError("f0 must be\none of yin")) == "f0 must be\none of yin"
+    assert told(ValueError("f0 must be\none of yin")) == "f0 must be one of yin"
+    assert told(ValueError("these failed:\na\nb")) == "these failed:\na\nb"
 
 
 class Missing(Dataset[int]):

@@ -173,6 +173,15 @@ def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:
         read_manifest(path.parent)
     (path.parent / CHECKSUMS).unlink()
     assert read_manifest(path.parent).vocabulary.end_of_document is None
+    for wrong in ([4], None, True):
+        block = description["blocks"][0] | {"speech_tokens": wrong}
+        path.write_text(json.dumps(description | {"blocks": [block]}))
+        with pytest.raises(ValueError, match="is not: speech_tokens must be of type int"):
+            read_manifest(path.parent)
+    for wrong in ({"text_fingerprint": {}}, {"seconds": "long"}, {"seconds": True}, []):
+        path.write_text(json.dumps(description | {"sources": wrong}))
+        with pytest.raises(ValueError, match="manifest must be one of spiritlm build-blocks"):
+            read_manifest(path.parent)
 
 
 def test_blocks_for_a_language_model_have_its_ids(units: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from spiritlm_pl.data.corpus_store import (
 from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
 from spiritlm_pl.data.unit_index import UnitIndex
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import SpeechLayout
 
 
@@ -109,7 +110,7 @@ def test_finishing_does_not_bless_damage(units: Path) -> None:
         layout=SpeechLayout.spirit_lm(num_units=500, frame_rate=25.0),
         provenance={},
     )
-    with pytest.raises(ValueError, match=r"SHA-256 of .*part-00001.parquet must be"):
+    with pytest.raises(ValueError, match="part-00001.parquet must have SHA-256"):
         UnitCorpus(units)[2]
 
 
@@ -133,6 +134,17 @@ def test_damage_is_named_without_checksums(units: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="part-00001.parquet must be a readable part, but is damaged"):
         UnitCorpus(units, verify=False)[2]
+
+
+@pytest.mark.parametrize("value", [[4], None, "4", True, -4])
+def test_values_of_another_type_are_named(units: Path, value: object) -> None:
+    path = units / "train" / "manifest.json"
+    description = json.loads(path.read_text())
+    description["files"][0]["bytes"] = value
+    (path.parent / CHECKSUMS).unlink()
+    path.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"manifest.json must be .* damaged: bytes must be of type int, and not neg"):
+        UnitCorpus(units)
 
 
 def test_an_unfinished_corpus(tmp_path: Path) -> None:

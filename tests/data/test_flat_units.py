@@ -78,7 +78,7 @@ def test_new_and_damaged_parts_are_seen(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"part-00001.parquet must have \d+ bytes, but has"):
         FlatUnits([str(folder)], "train")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="part-00001.parquet must have been written, but is missing"):
+    with pytest.raises(FileNotFoundError, match="part-00001.parquet must be there, but is missing"):
         FlatUnits([str(folder)], "train")
 
 

@@ -68,7 +68,7 @@ def test_what_is_damaged_of_an_interrupted_build_is_made_again(
     arguments = [str(units)], str(tmp_path / "tokenizer")
     build_blocks(*arguments, str(tmp_path / "whole"))
     with monkeypatch.context() as patch:
-        patch.setattr("spiritlm_pl.data.build_blocks.write_group", interrupted)
+        patch.setattr("spiritlm_pl.data.build_blocks.GroupWriter.__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build_blocks(*arguments, str(tmp_path / "blocks"))
     path = next((tmp_path / "blocks/.new/records").glob(damaged))

@@ -8,8 +8,8 @@ import pytest
 from spiritlm_pl.data.blocks import open_block
 from spiritlm_pl.data.documents import Document, Documents, WordIds
 from spiritlm_pl.data.rng import derive
-from spiritlm_pl.data.runs import PLACES, Sorted, place_bounds, read_run, write_run
-from spiritlm_pl.data.shuffling import groups_of, write_group
+from spiritlm_pl.data.runs import PLACES, Run, Sorted, place_bounds, write_run
+from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=300, num_units=7)
@@ -34,7 +34,8 @@ def write_runs(folder: Path, keys: list[int], cuts: list[int], shard: int | None
 def blocks(folder: Path, runs: list[Path], keys: list[int], block_tokens: int) -> list[list[int]]:
     tokens = sum(one.num_tokens for one in documents(keys))
     groups = groups_of("train/text", runs, tokens, block_tokens)
-    entries = [entry for group in groups for entry in write_group(folder, folder / "records", VOCABULARY, group)]
+    write = GroupWriter(folder, folder / "records", VOCABULARY)
+    entries = [entry for group in groups for entry in write(group)]
     return [open_block(folder / "train/text", entry).keys.tolist() for entry in entries]
 
 
@@ -65,20 +66,41 @@ def test_documents_of_equal_keys_stay_in_the_order_of_their_inputs(tmp_path: Pat
         runs.append(tmp_path / f"{shard}.safetensors")
         write_run(runs[-1], Sorted.of(table, np.full(2, shard, dtype=np.uint32), SEED))
     (group,) = groups_of("train/text", runs, 6, 100)
-    (entry,) = write_group(tmp_path, tmp_path / "records", VOCABULARY, group)
+    (entry,) = GroupWriter(tmp_path, tmp_path / "records", VOCABULARY)(group)
     assert open_block(tmp_path / "train/text", entry).tokens.tolist() == [0, 1, 10, 11, 20, 21]
 
 
 def test_a_range_of_a_run_is_that_range_alone(tmp_path: Path) -> None:
     keys = list(range(50))
     (path,) = write_runs(tmp_path, keys, [])
-    whole = read_run(path)
-    found = [read_run(path, low, high) for low, high in zip(*_neighbours(place_bounds(7)), strict=True)]
+    run = Run(path)
+    whole = run.between()
+    found = [run.between(low, high) for low, high in zip(*_neighbours(place_bounds(7)), strict=True)]
     assert Documents.concatenate([part.table for part in found]).keys.tolist() == whole.table.keys.tolist()
     joined = Sorted.merge(found).table
     for name in ("tokens", "text_counts", "speech_counts", "word_counts"):
         assert getattr(joined, name).tolist() == getattr(whole.table, name).tolist()
-    assert len(read_run(path, PLACES - 1, PLACES).table) == 0
+    assert len(run.between(PLACES - 1, PLACES).table) == 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 1000])
+def test_uneven_places_and_cut_runs(tmp_path: Path, number: int) -> None:
+    """Places that are no hashes are found as well; a run that is cut off is an error that names it."""
+    table, path = Documents.from_documents(documents(list(range(number)))), tmp_path / "run.safetensors"
+    places = np.arange(number, dtype=np.uint64) ** 6
+    write_run(path, Sorted(table, places, np.zeros(number, np.uint32)))
+    bounds = [0, 1, 5**6, 5**6 + 1, 700**6, 999**6, PLACES]
+    run = Run(path)
+    for low, high in zip(*_neighbours(bounds), strict=True):
+        expected = [key for key in range(number) if low <= key**6 < high]
+        assert run.between(low, high).table.keys.tolist() == expected
+    if number:
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(ValueError, match=r"run.safetensors must be as it was written, but is cut off"):
+            run.between()
+        path.write_bytes(b"\5\0\0\0\0\0\0\0[1,2]")
+        with pytest.raises(ValueError, match=r"run.safetensors must be as this package wrote it, but is damaged"):
+            Run(path)
 
 
 def _neighbours(bounds: list[int]) -> tuple[list[int], list[int]]:

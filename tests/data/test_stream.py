@@ -162,7 +162,7 @@ def test_damaged_blocks_are_named(make_blocks) -> None:
     with pytest.raises(ValueError, match=rf"{path.name} must have {len(whole)} bytes, but has {len(whole) - 1}"):
         read()
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{path.name} is missing"):
+    with pytest.raises(FileNotFoundError, match=rf"{path.name} must be there, but is missing"):
         read()
     path.write_bytes(whole)
     read()

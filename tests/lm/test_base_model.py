@@ -55,6 +55,13 @@ def test_the_reason_is_told(tmp_path, file, content, reason):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), "16", [16], None])
+def test_values_of_another_kind_are_named(value):
+    config = {"model_type": "llama", "hidden_size": value, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with pytest.raises(ValueError, match="network.config must be a model's configuration, but is not: .*hidden_size"):
+        build_network(LanguageModelConfig(config=config), Vocabulary.spirit_lm(num_text=20, num_units=5))
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "qwen3", "gpt2", "opt", "mpt", "falcon", "phi", "mamba"])
 def test_text_models_are_taken(tmp_path, kind):
     AutoConfig.for_model(kind).save_pretrained(tmp_path)

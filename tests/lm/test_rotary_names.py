@@ -8,8 +8,10 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.rotary_names import older_rotary_names
+from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -88,3 +90,8 @@ def test_both_are_written_again_after_reading(tmp_path, values):
         assert written["rope_parameters"] == {"rope_type": "default", "rope_theta": 1e5, **values}
         opened = AutoModelForCausalLM.from_pretrained(tmp_path / folder)
         assert opened.config.rope_parameters == written["rope_parameters"]
+    (tmp_path / "first" / CHECKSUMS).unlink()
+    (tmp_path / "first" / "config.json").write_text(json.dumps({**written, "rope_theta": 77.0}))  # changed by hand
+    for load in (load_lm, lambda folder: checkpoint_config(str(folder))):
+        with pytest.raises(ValueError, match=r"first must give one base .* 77.0 as rope_theta and 100000.0 in rope_pa"):
+            load(tmp_path / "first")

@@ -1,5 +1,6 @@
 """Saving of shards in a thread: what is replaced, removed and linked, and when."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,19 @@ def save(saving: ShardSaving, target: Path, error: Exception | None = None) -> t
     with saving.in_background():
         saving.save(target, write)
     return event
+
+
+def test_what_a_killed_training_left_is_removed_after_long(saving: ShardSaving, tmp_path: Path) -> None:
+    old, new = (tmp_path / f".step={step}.ckpt.saving" / TAG / "0.pt" for step in (1, 2))
+    for path in (old, new):
+        path.parent.mkdir(parents=True)
+        path.write_text("part")
+    for path in (old, old.parent, old.parent.parent):
+        os.utime(path, (1e9, 1e9))
+    save(saving, tmp_path / "step=3.ckpt").set()
+    saving.finish()
+    assert sorted(path.name for path in tmp_path.glob("*step*")) == ["step=3.ckpt"]
+    assert new.is_file() and not old.exists()
 
 
 def test_earlier_checkpoints_stay_until_the_next_is_whole(saving: ShardSaving, tmp_path: Path) -> None:

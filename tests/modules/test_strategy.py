@@ -1,11 +1,8 @@
 """ZeRO-3 over two processes on CPU: trains as one process does, goes on from its shards, and becomes one model."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,8 @@ from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.runtime.model_description import read_vocabulary
 from spiritlm_pl.vocabulary import Vocabulary
 
+StartRanks = Callable[..., Callable[..., str]]  # the fixture
+Start = Callable[..., Callable[[], dict[int, list[float]]]]
 WORKER = Path(__file__).parent / "zero3_worker.py"
 VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=20, multiple_of=64)
 LLAMA = {
@@ -34,30 +33,24 @@ LLAMA = {
 }
 
 
-def start(
-    folder: Path, processes: int, base: Path, accumulate: int = 1, first: int = 0, checkpoint: str | None = None
-) -> subprocess.Popen[str]:
-    folder.mkdir(exist_ok=True)
-    arguments = [folder, processes, accumulate, first, 8, base, *([checkpoint] if checkpoint else [])]
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,  # to end all ranks together
-    )
+@pytest.fixture
+def start(start_ranks: StartRanks) -> Start:
+    """Starts training; gives a function that returns loss and gradient norm after every step."""
 
+    def start(
+        folder: Path, processes: int, base: Path, accumulate: int = 1, first: int = 0, checkpoint: str = ""
+    ) -> Callable[[], dict[int, list[float]]]:
+        folder.mkdir(exist_ok=True)
+        more = [checkpoint] if checkpoint else []
+        finish = start_ranks(WORKER, folder, processes, accumulate, first, 8, base, *more)
 
-def losses(process: subprocess.Popen[str], folder: Path) -> dict[int, list[float]]:
-    """Loss and gradient norm after every step."""
-    try:
-        printed, _ = process.communicate(timeout=280)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == 0, printed
-    return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+        def losses() -> dict[int, list[float]]:
+            finish()
+            return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+
+        return losses
+
+    return start
 
 
 def agree(measured: dict[int, list[float]], expected: dict[int, list[float]]) -> None:
@@ -68,12 +61,12 @@ def agree(measured: dict[int, list[float]], expected: dict[int, list[float]]) ->
 
 
 @pytest.mark.slow
-def test_zero3_agrees_with_one_process_resumes_and_consolidates(tmp_path: Path) -> None:
+def test_zero3_agrees_with_one_process_resumes_and_consolidates(start: Start, tmp_path: Path) -> None:
     torch.manual_seed(0)
     base = save_lm(tmp_path / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
     one, two = tmp_path / "one", tmp_path / "two"
     single, sharded = start(one, 1, base), start(two, 2, base)
-    expected, measured = losses(single, one), losses(sharded, two)
+    expected, measured = single(), sharded()
     agree(measured, expected)
     assert measured[8][0] < measured[1][0] - 0.3
     assert sorted(path.name for path in two.glob("*.ckpt")) == ["last.ckpt", *(f"step={n}.ckpt" for n in (4, 6, 8))]
@@ -82,8 +75,8 @@ def test_zero3_agrees_with_one_process_resumes_and_consolidates(tmp_path: Path) 
     again, halves = tmp_path / "again", tmp_path / "halves"
     shutil.copytree(two / "step=4.ckpt", again / "step=4.ckpt")  # a run that was stopped after step 4
     (again / "last.ckpt").symlink_to("step=4.ckpt")
-    agree(losses(start(halves, 2, base, accumulate=2), halves), expected)
-    resumed = losses(start(again, 2, base, first=4, checkpoint="last"), again)
+    agree(start(halves, 2, base, accumulate=2)(), expected)
+    resumed = start(again, 2, base, first=4, checkpoint="last")()
     assert {step: resumed[step] for step in range(5, 9)} == {step: measured[step] for step in range(5, 9)}
 
     consolidate(two / "step=8.ckpt", tmp_path / "merged")

@@ -16,16 +16,14 @@ from typing import Any
 import lightning
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint
 from lightning.pytorch.callbacks import Callback
-from torch.distributed.checkpoint.state_dict import get_state_dict
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.contracts.batches import TokenBatch
-from spiritlm_pl.lm.build import LanguageModelConfig, build_network
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
+from spiritlm_pl.lm.build import LanguageModelConfig
+from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.vocabulary import Vocabulary
@@ -148,10 +146,9 @@ def train(folder: Path, batches: int, config: LanguageModelConfig, **more: Any) 
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=LAST + 1,
-        precision="bf16-true" if config.dtype == "bfloat16" else "32-true",
         accumulate_grad_batches=batches,
         gradient_clip_val=1.0,
-        **more,
+        **{"precision": "bf16-true" if config.dtype == "bfloat16" else "32-true", **more},
         use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,
@@ -163,31 +160,11 @@ def train(folder: Path, batches: int, config: LanguageModelConfig, **more: Any) 
 
 
 def train_fsdp2(folder: Path, ranks: int, batches: int, config: LanguageModelConfig) -> None:
-    torch.multiprocessing.spawn(train_fsdp2_rank, (folder, ranks, batches, config), ranks)
-
-
-def train_fsdp2_rank(rank: int, folder: Path, ranks: int, batches: int, config: LanguageModelConfig) -> None:
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    dist.init_process_group("gloo", rank=rank, world_size=ranks)
-    torch.manual_seed(0)
-    counts = Counts()
-    bf16 = config.dtype == "bfloat16"
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
-    network = build_network(LanguageModelConfig(**{**vars(config), "dtype": "float32"}), VOCABULARY)
-    for layer in network.model.layers:
-        fully_shard(layer, mp_policy=policy)
-    fully_shard(network, mp_policy=policy)
-    optimizer = build_adamw(network, AdamWSettings())
-    for step in range(LAST + 1):
-        counts.at(step, folder)
-        for _ in range(batches):
-            tokens = torch.randint(0, VOCABULARY.num_tokens, (1, 32))
-            network(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    state = dict(zip(("model", "optimizer"), get_state_dict(network, optimizer), strict=True))
-    torch.distributed.checkpoint.save(state, checkpoint_id=folder / "checkpoint")
-    dist.destroy_process_group()
+    strategy, measure = FSDP2Strategy(pin_memory=False), Measure(Counts(), folder, batches)
+    mixed = config.dtype == "bfloat16"
+    config = LanguageModelConfig(**{**vars(config), "dtype": "float32"})
+    more = {"precision": "bf16-mixed"} if mixed else {}
+    train(folder, batches, config, devices=ranks, strategy=strategy, callbacks=[measure], **more)
 
 
 def main() -> None:

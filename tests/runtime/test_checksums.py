@@ -1,5 +1,6 @@
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,17 @@ def test_wrong_values_are_of_the_file(tmp_path: Path, error: Exception) -> None:
         raise error
 
 
+@pytest.mark.parametrize("value", [[4], None, "4", True, 4.0])
+def test_values_of_another_type_in_a_configuration_are_named(folder: Path, value: object) -> None:
+    path = folder / CONFIG_FILE
+    description = json.loads(path.read_text())
+    description["config"]["num_units"] = value
+    path.write_text(json.dumps(description))
+    forget(folder, CONFIG_FILE)
+    with pytest.raises(ValueError, match=f"{path} must be .* damaged: num_units must be of type int, but is"):
+        load_network(folder, "quantizer")
+
+
 def test_archives_of_torch(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({"weights": torch.arange(1000)}, path)
@@ -118,6 +130,28 @@ def test_archives_of_torch(tmp_path: Path) -> None:
     flip(path, data.index(torch.arange(1000).numpy().tobytes()[:64]) + 30)
     with pytest.raises(ValueError, match=r"but .*data/0 in .*last.ckpt is damaged"):
         check_archive(path)
+
+
+def test_every_bit_of_the_directory_of_an_archive(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "last.ckpt", tmp_path / "damaged.ckpt"
+    weights = torch.arange(4)
+    torch.save(weights, path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.start_dir
+    refused = 0
+    for bit in range(8 * begin, 8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        damaged.write_bytes(changed)
+        try:
+            check_archive(damaged)
+        except ValueError as error:
+            assert "damaged.ckpt" in str(error) and "\n" not in str(error), bit
+            refused += 1
+        else:
+            assert torch.equal(torch.load(damaged), weights), bit
+    assert refused > 1000
 
 
 @pytest.mark.parametrize("option", ["--binary", "--tag", "--text", "./"])

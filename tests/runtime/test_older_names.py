@@ -41,6 +41,7 @@ GONE = {
     "tokens.build_blocks.text_document",
     "tokens.build_blocks.write_stream",
     "tokens.corpus_store.CODES",
+    "tokens.corpus_store.check_part",
     "tokens.corpus_store.EXPRESSIVE_SCHEMA",
     "tokens.merge.BASE_RATE",
     "tokens.merge.UNIT_RATE",

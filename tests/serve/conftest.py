@@ -10,11 +10,13 @@ import time
 import httpx
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.session import Limits, Session
 from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
@@ -38,6 +40,12 @@ def spirit_lm(tiny_lm):
 @pytest.fixture
 def session(spirit_lm):
     return Session(spirit_lm, Limits(max_seconds=3, max_megabytes=1, max_concurrent=4))
+
+
+@pytest.fixture
+def client(session):
+    with TestClient(build_api(session)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,12 +26,6 @@ def audio(samples, rate=16_000, file_format="WAV", subtype=None):
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=file_format, subtype=subtype)
     return base64.b64encode(file.getvalue()).decode()
-
-
-@pytest.fixture
-def client(session):
-    with TestClient(build_api(session)) as client:
-        yield client
 
 
 def refusal(response, status=422):
@@ -265,65 +258,6 @@ def test_the_speech_of_a_prompt_is_limited_as_a_whole(client, monkeypatch):
 )
 def test_bad_tokens_are_named(client, request_, message):
     assert message in refusal(client.post("/api/vocode", json=request_))
-
-
-def test_a_body_over_the_limit_is_413_whatever_its_header_says(client):
-    large = json.dumps({"audio": "A" * 1_100_000}).encode()
-    headers = {"content-type": "application/json"}
-    assert "body must have at most 1000000 bytes" in refusal(
-        client.post("/api/tokenize", content=large, headers=headers), 413
-    )
-    chunks = (large[start : start + 10_000] for start in range(0, len(large), 10_000))
-    refusal(client.post("/api/tokenize", content=chunks, headers=headers), 413)  # no length at all
-    refusal(client.post("/api/tokenize", content=large, headers=headers | {"content-length": "10"}), 413)
-    refusal(client.post("/api/tokenize", content=b"{}", headers=headers | {"content-length": str(10**12)}), 413)
-
-
-def test_a_client_that_waits_is_told_before_it_sends(session):
-    sent = []
-
-    async def receive():
-        raise AssertionError("the body was asked for")
-
-    async def send(message):
-        sent.append(message)
-
-    headers = [(b"expect", b"100-continue"), (b"content-length", b"2147483648")]
-    scope = {"type": "http", "method": "POST", "path": "/api/tokenize", "query_string": b"", "headers": headers}
-    asyncio.run(build_api(session)(scope | {"http_version": "1.1"}, receive, send))
-    assert sent[0]["status"] == 413
-
-
-def test_a_body_without_end_is_given_up(session):
-    sent, received = [], 0
-
-    async def receive():
-        nonlocal received
-        received += 100_000
-        return {"type": "http.request", "body": b" " * 100_000, "more_body": True}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/api/tokenize", "query_string": b"", "headers": []}
-    asyncio.run(build_api(session)(scope | {"http_version": "1.1"}, receive, send))
-    assert sent[0]["status"] == 413 and received < 5_000_000
-
-
-def test_a_body_that_does_not_come_is_given_up(session):
-    from spiritlm_pl.serve.body_limit import BodyLimit
-
-    async def app(scope, receive, send):
-        await receive()
-
-    async def receive():
-        await asyncio.sleep(60)
-
-    from starlette.exceptions import HTTPException
-
-    with pytest.raises(HTTPException, match="must arrive within 0.05 s") as error:
-        asyncio.run(BodyLimit(app, 10, read_seconds=0.05)({"type": "http", "headers": []}, receive, None))
-    assert error.value.status_code == 408
 
 
 def test_of_a_hundred_at_once_those_over_the_bound_get_503_and_none_hangs(spirit_lm, monkeypatch):

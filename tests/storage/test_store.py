@@ -107,7 +107,10 @@ def test_missing_and_other_objects_are_named(objects: str, tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError, match=rf"{objects}/9\.bin must exist, but does not"):
         opened(folder / "9.bin", 9)
     assert not (folder / "9.bin").is_file() and (folder / "1.bin").is_file() and not folder.is_file()
-    with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x must exist"):
+    for ask in (RemotePath.is_file, RemotePath.read_bytes):
+        with pytest.raises(OSError, match=r"^s3://no-such-bucket must be a bucket of the store, but does not exist"):
+            ask(place("s3://no-such-bucket/folder/x"))
+    with pytest.raises(OSError, match=r"s3://no-such-bucket must be a bucket"):
         place("s3://no-such-bucket/x").read_bytes()
     with pytest.raises(ValueError, match=r"1\.bin must have 7 bytes, but has 102401 instead"):
         (folder / "1.bin").open_checked(7, "0" * 64)

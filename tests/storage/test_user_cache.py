@@ -7,7 +7,7 @@ import pytest
 
 from spiritlm_pl.runtime.flat_index import open_index
 from spiritlm_pl.storage.settings import StorageSettings
-from spiritlm_pl.storage.user_cache import user_cache
+from spiritlm_pl.storage.user_cache import cache_folder, user_cache
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def test_the_users_own_choice_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         ("not/absolute", tmp_path / "home" / ".cache"),
     ):
         monkeypatch.setenv("XDG_CACHE_HOME", chosen)
-        assert user_cache("x") == folder / "spiritlm-pl" / "x"
+        assert user_cache("x") == cache_folder("~/.cache/spiritlm-pl/x") == folder / "spiritlm-pl" / "x"
+        assert cache_folder("~/other") == tmp_path / "home" / "other" and cache_folder("a/b") == Path("a/b")
         assert StorageSettings().folder == folder / "spiritlm-pl" / "objects"
 
 

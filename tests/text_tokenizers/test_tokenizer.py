@@ -37,6 +37,23 @@ def test_size_is_automatic_or_checked() -> None:
         train_text_tokenizer(["", "  \n"])
 
 
+def refuses_half_pairs(tokenizer: TextTokenizer) -> None:
+    half = "the \ud83d cat"
+    for encode in (
+        tokenizer.encode,
+        tokenizer.encode_word,
+        lambda text: tokenizer.encode_batch(["the", text]),
+        lambda text: tokenizer.encode_words(text.split()),
+        lambda text: tokenizer.encode_following(text.split()),
+    ):
+        with pytest.raises(ValueError, match="must consist of whole characters, but .*ud83d.* has half a surrogate"):
+            encode(half)
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    refuses_half_pairs(train_text_tokenizer(TEXTS))
+
+
 @pytest.mark.parametrize("kind", ["byte_level", "metaspace"])
 def test_transformers_tokenizers_encode_words_with_their_space(tmp_path: Path, kind: str) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -55,6 +72,7 @@ def test_transformers_tokenizers_encode_words_with_their_space(tmp_path: Path, k
     whole = inner.encode("the cat sat").ids
     assert tokenizer.encode("the cat sat") == whole
     assert tokenizer.decode(whole) == "the cat sat"
+    refuses_half_pairs(tokenizer)
     tokenizer.save(tmp_path / "copy")
     assert TextTokenizer.load(tmp_path / "copy").encode("the cat sat") == whole
 

@@ -14,6 +14,7 @@ from spiritlm_pl.corpora.audio import load_audio_file, to_mono
 from spiritlm_pl.corpora.decoding import declared_seconds
 from spiritlm_pl.evaluation.recognition import SAMPLE_RATE
 from spiritlm_pl.generation.types import Speech, Text
+from spiritlm_pl.storage.user_cache import cache_folder
 from spiritlm_pl.vocabulary import Modality
 
 CACHE = Path("~/.cache/spiritlm-pl/prompts")
@@ -43,7 +44,7 @@ def read_beginnings(
     """
     if not prompt_seconds > 0:
         raise ValueError(f"prompt_seconds must be above 0, but is {prompt_seconds} instead")
-    place = Path(cache).expanduser()
+    place = cache_folder(cache)
     sources = read_sources(Path(folder), Modality.SPEECH, split, None, place)
 
     def item(source: Source) -> PromptItem:
@@ -83,7 +84,7 @@ def read_text_beginnings(
     """
     if prompt_words < 1:
         raise ValueError(f"prompt_words must be at least 1, but is {prompt_words} instead")
-    sources = read_sources(Path(folder), Modality.TEXT, split, column, Path(cache).expanduser())
+    sources = read_sources(Path(folder), Modality.TEXT, split, column, cache_folder(cache))
 
     def item(source: Source) -> PromptItem:
         before, after = split_text(source.text, prompt_words)
@@ -116,7 +117,7 @@ def read_spoken_prompts(
     """
     if prompt_seconds is not None and not prompt_seconds > 0:
         raise ValueError(f"prompt_seconds must be above 0, but is {prompt_seconds} instead")
-    place = Path(cache).expanduser()
+    place = cache_folder(cache)
     sources = read_sources(Path(folder), Modality.SPEECH, split, None, place)
 
     def item(source: Source) -> PromptItem:
@@ -149,7 +150,7 @@ def read_written_prompts(
         FileNotFoundError: if there is no such folder.
         ValueError: if it holds no texts.
     """
-    sources = read_sources(Path(folder), Modality.TEXT, split, column, Path(cache).expanduser())
+    sources = read_sources(Path(folder), Modality.TEXT, split, column, cache_folder(cache))
 
     def item(source: Source) -> PromptItem:
         return PromptItem(source.id, (Text(source.text),), "text", labels=source.labels)

@@ -9,6 +9,7 @@ from typing import Any
 
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example, Split
 from spiritlm_pl.benchmarks.few_shot.prepared import chosen
+from spiritlm_pl.storage.user_cache import cache_folder
 
 CACHE = Path("~/.cache/spiritlm-pl/benchmark-audio")
 
@@ -58,7 +59,7 @@ class Drawing:
         """Return the drawing of a reader's options, of which others are passed over."""
         check_texts(cache=options["cache"])
         known = {one.name: options[one.name] for one in fields(cls) if one.name in options}
-        return cls(**(known | {"cache": Path(options["cache"] or CACHE).expanduser()}))
+        return cls(**(known | {"cache": cache_folder(options["cache"] or CACHE)}))
 
     @property
     def num_draws(self) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.runtime.left_over import temporary_path
 from spiritlm_pl.runtime.provenance import atomic_path
 
 INDEX = "audio.json"
@@ -154,7 +155,7 @@ def _write(folder: Path, name: str, cell: Any, source: Path) -> dict[str, str]:
     if content:
         suffix = next((suffix for mark, suffix in _SUFFIXES.items() if content.startswith(mark)), "")
         path = folder / plain_name(name + (suffix or Path(named_path or "").suffix))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # no fsync, which is slow for many files
+        temporary = temporary_path(path)  # no fsync, which is slow for many files
         try:
             temporary.write_bytes(content)
             state = source.stat()  # its time makes it the same item whichever process writes it

@@ -19,6 +19,7 @@ from spiritlm_pl.corpora.files import path_id, plain_name
 from spiritlm_pl.corpora.manifest import SPLITS, Word, cuts_path, load_cuts, word_alignment
 from spiritlm_pl.corpora.text.transcripts import readings
 from spiritlm_pl.corpora.word_times import spoken_times
+from spiritlm_pl.storage.user_cache import cache_folder
 
 SLACK = 0.05  # seconds by which lengths of one recording in two formats differ
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*$")
@@ -202,7 +203,7 @@ def cached_part(audio: Path, part: str, cache: Path, load: Callable[[], tuple[Te
     """
     stat = audio.stat()
     key = f"{audio.resolve()} {stat.st_size} {stat.st_mtime_ns} {part}"
-    path = cache.expanduser() / f"{plain_name(audio.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
+    path = cache_folder(cache) / f"{plain_name(audio.stem)}-{sha256(key.encode()).hexdigest()[:12]}.wav"
     return written_once(path, stat.st_mtime_ns, load)
 
 

@@ -16,6 +16,7 @@ from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, check_shots,
 from spiritlm_pl.contracts.batches import Skipped
 from spiritlm_pl.corpora.manifest import INFO_FILE
 from spiritlm_pl.generation.types import Piece, Speech, Text
+from spiritlm_pl.storage.user_cache import cache_folder
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class SentimentReader:
         if (folder / INFO_FILE).is_file():
             if manifests is not None:
                 raise ValueError(f"manifests are of the published archive, but {folder} is a corpus")
-            return read_corpus(folder, self.direction, split, names, shots, CACHE.expanduser() / "stsp")
+            return read_corpus(folder, self.direction, split, names, shots, cache_folder(CACHE) / "stsp")
         raise ValueError(
             f"{folder} must be STSP's archive with manifest/ (or data/stsp_data/manifest/), or a corpus with "
             f"{INFO_FILE}, but has none of them"

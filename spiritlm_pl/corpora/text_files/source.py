@@ -74,15 +74,19 @@ class TextSource:
         why = f" (left out: {'; '.join(skipped.lines())})" if skipped.total else ""
         raise ValueError(f"text must hold words, but {self.name} is empty instead{why}")
 
-    def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of each file by its path; those of very many files are joined to one.
+    def check_unchanged(self) -> None:
+        """Compare sizes and times of the files with those that were found first.
 
         Raises:
-            ValueError: if a file has changed since it was found.
+            FileNotFoundError: if a file is gone.
+            ValueError: if a file has changed.
         """
-        found = {str(file.path): file_sha256(file.path) for file in self.files}
         for file in self.files:
             file.check_unchanged()
+
+    def hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
+        found = {str(file.path): file_sha256(file.path) for file in self.files}
         if len(found) <= MOST_HASHES:
             return found
         joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()

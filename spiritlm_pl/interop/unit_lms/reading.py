@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from spiritlm_pl.interop.unit_lms.layout import WRAPPER, UnitLayout, find_layout, read_object
 from spiritlm_pl.interop.unit_lms.no_text import NoText
+from spiritlm_pl.lm.base_model import config_of
 from spiritlm_pl.lm.folder import LoadedLM, load_causal_lm
 from spiritlm_pl.runtime.model_description import CONFIG_FILE
 
@@ -72,12 +72,7 @@ def _config(folder: Path, values: dict[str, Any]) -> PreTrainedConfig:
     kind = values.get("model_type")
     if kind not in CONFIG_MAPPING:
         raise ValueError(f"model_type of {folder} must be one that transformers has itself, but is {kind!r} instead")
-    try:
-        found: PreTrainedConfig = AutoConfig.for_model(**values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{folder / CONFIG_FILE} must be a model's configuration, but is not: {' '.join(str(error).split())}"
-        ) from error
+    found = config_of(values, folder / CONFIG_FILE)
     if not isinstance(getattr(found, "vocab_size", None), int):
         raise ValueError(f"{folder / CONFIG_FILE} must have a vocab_size, but has none")
     return found

@@ -1,0 +1,68 @@
+"""Hidden names of what is being written, and removal of what killed processes have left under such names.
+
+A name tells the machine and the process that writes, as in `.model.1f3870be-4711.tmp`, so that nothing is removed that
+a process still writes. Of other machines, whose processes cannot be seen from here, nothing is removed.
+"""
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ENDING = ".tmp"
+NAME = re.compile(rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]+)(\.[^.]+)?{re.escape(ENDING)}")
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the hidden path, in the same folder, under which this process writes a file before it has its name."""
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}{ENDING}")
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside a path, for what will have this path, and remove it at the end.
+
+    Those of killed processes are removed, too.
+    """
+    remove_left_over(path.parent, path.name)
+    prefix = f".{path.name}.{_machine()}-{os.getpid()}."
+    with TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
+        yield Path(folder)
+
+
+def remove_left_over(folder: Path, name: str | None = None) -> None:
+    """Remove hidden files and folders that processes of this machine wrote which have ended.
+
+    Args:
+        folder: folder to look in, not below it.
+        name: name that they were to have; None for any.
+    """
+    for path in folder.glob(f".*{ENDING}"):
+        found = NAME.fullmatch(path.name)
+        if found is None or found["machine"] != _machine() or name not in (None, found["name"]):
+            continue
+        if not _runs(int(found["process"])):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _machine() -> str:
+    return sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine runs; where this cannot be asked, it may."""
+    if os.name != "posix":  # where the question would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spiritlm_pl.runtime.left_over import remove_left_over, temporary_folder, temporary_path
+from spiritlm_pl.runtime.provenance import atomic_path
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from spiritlm_pl.runtime.left_over import temporary_folder
+from spiritlm_pl.runtime.provenance import atomic_path
+folder = Path(sys.argv[1])
+with atomic_path(folder / "a.json"), temporary_folder(folder / "model") as new:
+    (new / "weights").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def hidden(folder: Path) -> list[str]:
+    return sorted(path.name.rpartition(".")[0][:7] for path in folder.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert hidden(tmp_path) == [".a.json", ".model."]
+    (tmp_path / ".a.json.17.tmp").touch()  # of another program
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.node", lambda: "another")
+        remove_left_over(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 3
+        temporary_path(tmp_path / "b").touch()  # of another machine
+    with temporary_folder(tmp_path / "model") as own:
+        assert [path for path in tmp_path.glob(".model.*")] == [own]
+        with atomic_path(tmp_path / "c") as path:
+            path.touch()
+            remove_left_over(tmp_path)
+            assert path.is_file() and own.is_dir()  # this process runs
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[0] == ".a.json.17.tmp" and names[1].startswith(".b.") and names[2:] == ["c"]
+    assert str(os.getpid()) in temporary_path(tmp_path / "d").name
