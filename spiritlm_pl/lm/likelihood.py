@@ -179,8 +179,8 @@ def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_
     branches = [(context, continuations) for context, continuations, _ in items]
     found = token_log_likelihoods(model, branches, batch_tokens, with_context=False)
     return [
-        torch.stack([values[0, left:].double().sum() for values, left in zip(scores.continuations, unscored, strict=True)])
-        for scores, (_, _, unscored) in zip(found, items, strict=True)
+        torch.stack([values[0, left:].double().sum() for values, left in zip(one.continuations, unscored, strict=True)])
+        for one, (_, _, unscored) in zip(found, items, strict=True)
     ]
 
 
