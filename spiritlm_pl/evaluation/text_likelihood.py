@@ -1,17 +1,25 @@
-"""Likelihood of texts under a causal language model of `transformers`, from which perplexities are computed."""
+"""Likelihood of texts under a causal language model of `transformers`, from which perplexities are computed.
+
+A model that also speaks is asked as it was trained: with `[Text]` before the text.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from spiritlm_pl.evaluation.judges import load_judge, longest_text
+from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.likelihood import log_likelihoods
+from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE, LM
+from spiritlm_pl.text_tokenizers.backends import TEXT_MARKER
+from spiritlm_pl.vocabulary import Modality
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class TextLikelihood:
@@ -19,22 +27,27 @@ class TextLikelihood:
 
     Args:
         network: causal language model of `transformers` in evaluation mode.
-        tokenizer: its text tokenizer.
+        tokens: function from a text to its token ids, without any that begin or end it.
+        begin: token ids that stand before every text; none if nothing begins a text.
+        longest: largest number of tokens of a text with what begins it; None for any number.
     """
 
-    def __init__(self, network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(
+        self,
+        network: "PreTrainedModel",
+        tokens: Callable[[str], list[int]],
+        begin: Sequence[int] = (),
+        longest: int | None = None,
+    ) -> None:
         """Keep the parts."""
-        self.network, self.tokenizer = network, tokenizer
-        self.longest = longest_text(network, tokenizer)
-        begin = tokenizer.bos_token_id
-        self.begin: list[int] = [begin] if isinstance(begin, int) else []
+        self.network, self.tokens, self.begin, self.longest = network, tokens, list(begin), longest
 
     def losses(
         self, texts: Sequence[tuple[str, str]], batch_tokens: int = 4096
     ) -> list[tuple[float, int] | ValueError]:
         """Return the negative log-likelihood of each text in nats, and the number of tokens that it is the sum of.
 
-        The token that begins a text comes first, if the tokenizer has one; otherwise the first token of a text that
+        What begins a text comes first, and is not scored; if nothing does, the first token of a text that
         stands alone is not scored.
 
         Args:
@@ -50,8 +63,8 @@ class TextLikelihood:
         found: list[tuple[float, int] | ValueError] = [(0.0, 0)] * len(texts)
         scored: list[tuple[int, list[int], int]] = []
         for place, (before, whole) in enumerate(texts):
-            tokens = [*self.begin, *self._tokens(whole)]
-            first = max(1, _shared(tokens, [*self.begin, *self._tokens(before)]))
+            tokens = [*self.begin, *self.tokens(whole)]
+            first = max(1, _shared(tokens, [*self.begin, *self.tokens(before)]))
             if self.longest is not None and len(tokens) > self.longest:
                 found[place] = ValueError(
                     f"a text must have at most {self.longest} tokens of the language model, but has {len(tokens)}"
@@ -68,9 +81,6 @@ class TextLikelihood:
                 found[place] = (-value, count)
         return found
 
-    def _tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
     """Return how many tokens two sequences share at their beginning."""
@@ -85,7 +95,8 @@ def load_text_likelihood(argument: str, checkpoint: str | Path, device: str | to
 
     Args:
         argument: name of the argument that gives the checkpoint, for errors.
-        checkpoint: folder of a causal language model of `transformers` with its tokenizer, or a hub name.
+        checkpoint: folder of a causal language model of `transformers` with its tokenizer, or a hub name. It may be one
+            of text and speech: a folder that was trained or exported here, or any with a token `[Text]`.
         device: device that the network computes on.
 
     Raises:
@@ -93,13 +104,35 @@ def load_text_likelihood(argument: str, checkpoint: str | Path, device: str | to
     """
     from transformers import AutoModelForCausalLM
 
+    folder = Path(checkpoint)
+    inner = folder / LM
+    if (inner / CONFIG_FILE).is_file():
+        raise ValueError(f"{argument} must be the folder of a language model alone, such as {inner}, not {folder}")
+    if (folder / DESCRIPTION_FILE).is_file():
+        return _of_text_and_speech(argument, folder, device)
     network, tokenizer = load_judge(argument, AutoModelForCausalLM, checkpoint, device)
     if not _is_causal(network):
         kind = network.config.model_type
         raise ValueError(
             f"{argument} must be a causal language model, but {checkpoint} ({kind}) also sees what follows"
         )
-    return TextLikelihood(network, tokenizer)
+    marker = tokenizer.get_vocab().get(TEXT_MARKER)
+    begin = [one for one in (tokenizer.bos_token_id, marker) if isinstance(one, int)]
+
+    def tokens(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+    return TextLikelihood(network, tokens, begin, longest_text(network, tokenizer))
+
+
+def _of_text_and_speech(argument: str, folder: Path, device: str | torch.device) -> TextLikelihood:
+    """Load a model that was trained here, whose documents of text begin with [Text]."""
+    try:
+        network, text, vocabulary = load_lm(folder, device, torch.float32)
+        begin = [*text.opening, *vocabulary.opening, *vocabulary.opened(Modality.TEXT)]
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{argument} must be a model of texts, but {folder}: {error}") from error
+    return TextLikelihood(network, text.encode, begin, context_length(network))
 
 
 @torch.no_grad()

@@ -66,6 +66,23 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
+def _branch_batches(sizes: Sequence[tuple[int, int]], batch_tokens: int) -> list[list[int]]:
+    """Group places of contexts with continuations into batches, of similar lengths of both.
+
+    Args:
+        sizes: tokens of each context, and of its longest continuation.
+        batch_tokens: most tokens of the contexts and of one continuation of each, padding included.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(sizes)), key=lambda index: sizes[index]):
+        batch = [*(batches[-1] if batches else []), index]
+        longest = max(sizes[place][0] for place in batch) + max(sizes[place][1] for place in batch)
+        if not batches or len(batch) * longest > batch_tokens:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
 def _row_batches(model: PreTrainedModel, lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Group places of rows, of which all but the last token are read, so that none is read otherwise than alone."""
     batches: list[list[int]] = []
@@ -157,13 +174,13 @@ def choice_log_likelihoods(model: PreTrainedModel, items: Sequence[Item], batch_
         batch_tokens: most tokens in a batch, padding included, and a context counted once for each continuation.
 
     Returns:
-        For each item a tensor of sums in nats, one value per continuation.
+        For each item a float64 tensor of sums in nats, one value per continuation.
     """
     branches = [(context, continuations) for context, continuations, _ in items]
     found = token_log_likelihoods(model, branches, batch_tokens, with_context=False)
     return [
-        torch.stack([values[0, left:].sum() for values, left in zip(scores.continuations, unscored, strict=True)])
-        for scores, (_, _, unscored) in zip(found, items, strict=True)
+        torch.stack([values[0, left:].double().sum() for values, left in zip(one.continuations, unscored, strict=True)])
+        for one, (_, _, unscored) in zip(found, items, strict=True)
     ]
 
 
@@ -216,8 +233,8 @@ def _shared(
     for index, (_, continuations) in enumerate(items):
         by_number.setdefault(len(continuations), []).append(index)
     for number, members in by_number.items():
-        sizes = [number * (len(items[index][0]) + max(map(len, items[index][1]))) for index in members]
-        for batch in _batches(sizes, batch_tokens):
+        sizes = [(len(items[index][0]), max(map(len, items[index][1]))) for index in members]
+        for batch in _branch_batches(sizes, batch_tokens // number):
             chosen = [members[place] for place in batch]
             found = _shared_batch(model, [items[index] for index in chosen], number, allowed, with_context)
             scores.update(zip(chosen, found, strict=True))
@@ -244,7 +261,8 @@ def _shared_batch(
     cache.batch_repeat_interleave(number)
     rows = [list(continuation) for _, continuations in batch for continuation in continuations]
     targets = right_pad(rows, model.device)  # (B * number, K)
-    logits = logits[:, -1:].repeat_interleave(number, 0)
+    # The first token of each is predicted by the context. Joining values is cheaper than joining logits.
+    after = [_values(logits[:, -1:].repeat_interleave(number, 0), targets[:, :1], allowed).cpu()]
     if targets.shape[1] > 1:
         seen = torch.cat([mask.repeat_interleave(number, 0), torch.ones_like(targets[:, 1:], dtype=torch.bool)], 1)
         begin = positions[:, -1:].repeat_interleave(number, 0) + 1
@@ -255,25 +273,29 @@ def _shared_batch(
             cache=cache,
             use_cache=True,
         ).logits
-        logits = torch.cat([logits, later], 1)
-    after = _values(logits, targets, allowed).cpu()
+        after.append(_values(later, targets[:, 1:], allowed).cpu())
+    own = torch.cat(after, 2)  # (W, B * number, K)
     return [
         TokenScores(
             before[:, place, before.shape[2] - len(context) + 1 :] if with_context else before[:, place],
-            [after[:, place * number + branch, : len(one)] for branch, one in enumerate(continuations)],
+            [own[:, place * number + branch, : len(one)] for branch, one in enumerate(continuations)],
         )
         for place, (context, continuations) in enumerate(batch)
     ]
 
 
 def _values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Tensor:
-    """Return the log-likelihoods (W, B, K) of targets (B, K) under logits (B, K, V), with few logits in float32."""
+    """Return the log-likelihoods (W, B, K) of targets (B, K) under logits (B, K, V), with few logits in float32.
+
+    Those of a model in float64 stay in it.
+    """
+    exact = torch.promote_types(logits.dtype, torch.float32)
     step = max(1, MOST_LOGITS // max(1, logits.shape[0] * logits.shape[2]))
     parts = [
-        _some_values(logits[:, start : start + step].float(), targets[:, start : start + step], allowed)
+        _some_values(logits[:, start : start + step].to(exact), targets[:, start : start + step], allowed)
         for start in range(0, targets.shape[1], step)
     ]
-    return torch.cat(parts, 2) if parts else logits.new_zeros(1 if allowed is None else 2, *targets.shape).float()
+    return torch.cat(parts, 2) if parts else logits.new_zeros(1 if allowed is None else 2, *targets.shape).to(exact)
 
 
 def _some_values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Tensor:
@@ -282,7 +304,7 @@ def _some_values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Ten
     if allowed is not None:
         allowed = allowed.to(logits.device)
         within = chosen.masked_fill(~allowed[targets], -torch.inf)
-        found.append(within - logits.masked_fill(~allowed, -torch.inf).logsumexp(2))
+        found.append(within - logits[..., allowed].logsumexp(2))  # few of all, as speech tokens are
     return torch.stack(found)
 
 

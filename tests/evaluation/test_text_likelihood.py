@@ -5,6 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     LlamaConfig,
@@ -13,6 +14,8 @@ from transformers import (
 )
 
 from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.vocabulary import Modality
 
 WORDS = ["<s>", "<pad>", "<unk>", "the", "cat", "sat", "down", "again"]
 
@@ -99,6 +102,40 @@ def test_a_model_that_sees_what_follows_is_refused(folder):
     BertForMaskedLM(config).save_pretrained(folder)
     with pytest.raises(ValueError, match=r"language_model must be a causal language model, but .* \(bert\) also sees"):
         load_text_likelihood("language_model", folder)
+
+
+def test_a_model_of_text_and_speech_is_asked_with_its_modality_token(tiny_lm, tmp_path):
+    network, text, vocabulary = tiny_lm
+    save_lm(tmp_path, network, vocabulary, text)
+    found = load_text_likelihood("language_model", tmp_path).losses([("", "the cat sat"), ("the cat", "the cat sat")])
+    whole, own = text.encode("the cat sat"), text.encode_word("sat")
+    losses = expected(tmp_path, [vocabulary.marker(Modality.TEXT), *whole])
+    assert [count for _, count in found] == [len(whole), len(own)]
+    assert found[0][0] == pytest.approx(sum(losses), abs=1e-4)
+    assert found[1][0] == pytest.approx(sum(losses[-len(own) :]), abs=1e-4)
+
+
+def test_a_tokenizer_with_a_modality_token_has_it_in_front(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[Text]"]})
+    tokenizer.save_pretrained(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    network.save_pretrained(folder)
+    ((loss, count),) = load_text_likelihood("language_model", folder).losses([("", "the cat")])
+    assert (count, len(tokenizer)) == (2, len(WORDS) + 1)
+    assert loss == pytest.approx(sum(expected(folder, [0, len(WORDS), 3, 4])[1:]), abs=1e-4)
+
+
+def test_a_folder_of_all_parts_or_of_speech_alone_is_refused(tiny_lm, tmp_path):
+    network, text, vocabulary = tiny_lm
+    save_lm(tmp_path / "model" / "lm", network, vocabulary, text)
+    with pytest.raises(ValueError, match=r"a language model alone, such as .*model/lm, not .*model$"):
+        load_text_likelihood("language_model", tmp_path / "model")
+    description = tmp_path / "model" / "lm" / "spiritlm.json"
+    description.write_text(description.read_text().replace('"language_model"', '"vocoder"'))
+    with pytest.raises(ValueError, match=r"language_model must be a model of texts, but .*model/lm: "):
+        load_text_likelihood("language_model", tmp_path / "model" / "lm")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -65,7 +65,7 @@ def test_a_shared_context_gives_the_same(model, batch_tokens, shortest, monkeypa
     for (context, continuations, unscored), scores in zip(items, found, strict=True):
         ends = zip(continuations, unscored, strict=True)
         alone = log_likelihoods(model, [(context + end, len(end) - left) for end, left in ends])
-        torch.testing.assert_close(scores, alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(scores.float(), alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("most_logits", [1, 1 << 26])

@@ -25,7 +25,7 @@ class Kind:
     Attributes:
         make: function that makes it.
         count: number of items if none is given.
-        options: files that it may be given: lexicon, grammar, stories, text.
+        options: files that it may be given: lexicon, grammar, stories, text, text_tokenizer.
         layouts: names of its layouts, the usual one first; empty if it has but one.
         variants: variants of the language's voice that speak if no voices are given.
     """
@@ -38,7 +38,7 @@ class Kind:
 
 
 KINDS = {
-    "swuggy": Kind(make_swuggy, 100, ("lexicon", "text")),
+    "swuggy": Kind(make_swuggy, 100, ("lexicon", "text", "text_tokenizer")),
     "sblimp": Kind(make_sblimp, 100, ("grammar",)),
     "storycloze": Kind(make_storycloze, 100, ("stories",), storycloze.LAYOUTS),
     "salmon": Kind(make_salmon, 40, ("stories", "grammar"), variants=MORE_VARIANTS),

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import TypeAlias
 
 from spiritlm_pl.benchmarks.make.lexicon import Neighbourhood, Phones, phones_of
 from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker
@@ -18,6 +19,13 @@ COMPARED = 400  # non-words that are compared for each word
 HEARD = 12  # of these, the nearest ones whose length is compared when they are said
 BACK_OFF = 0.35  # share of letters drawn after one letter, not after two
 
+Pieces: TypeAlias = Callable[[str], int]
+
+
+def no_pieces(spelling: str) -> int:
+    """Count no pieces, so that a spelling may be cut into any number of them."""
+    return 0
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -28,12 +36,19 @@ class Sound:
         phones: its phones in the first voice.
         neighbours: number of words of the lexicon that are its neighbours.
         usual: mean log probability of its phones.
+        pieces: number of tokens of its spelling; 0 if they are not counted.
     """
 
     spelling: str
     phones: Phones
     neighbours: int
     usual: float
+    pieces: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of phones and of pieces, which a word and its non-word have in common."""
+        return len(self.phones), self.pieces
 
 
 class LetterWalk:
@@ -64,12 +79,14 @@ class LetterWalk:
         return ""
 
 
-def sounds_of(words: Sequence[str], voice: Voice) -> tuple[list[Sound], Neighbourhood]:
+def sounds_of(words: Sequence[str], voice: Voice, pieces: Pieces = no_pieces) -> tuple[list[Sound], Neighbourhood]:
     """Return the words with their sounds, and their neighbourhood; words that are not said are left out."""
     phones = {word: phones_of(word, voice) for word in words}
     near = Neighbourhood(found for found in phones.values() if found)
     sounds = [
-        Sound(word, found, near.count(found), near.usual(found) or 0.0) for word, found in phones.items() if found
+        Sound(word, found, near.count(found), near.usual(found) or 0.0, pieces(word))
+        for word, found in phones.items()
+        if found
     ]
     return sounds, near
 
@@ -81,12 +98,13 @@ def match_nonwords(
     is_word: Callable[[str, Phones], bool],
     voice: Voice,
     seed: int,
+    pieces: Pieces = no_pieces,
 ) -> dict[str, Sound]:
     """Find a non-word for as many words as possible.
 
-    Each has as many phones as its word, and of all that were drawn it is among those nearest to it in the number of
-    neighbours, in how usual its phones are, in its number of letters, and in how long it takes to say. None is
-    used twice.
+    Each has as many phones as its word, and as many pieces if these are counted. Of all that were drawn it is among
+    those nearest to it in the number of neighbours, in how usual its phones are, in its number of letters, and in how
+    long it takes to say. None is used twice.
 
     Args:
         wanted: words that want a non-word.
@@ -95,16 +113,17 @@ def match_nonwords(
         is_word: whether a spelling with its phones is, or sounds like, a word that is known.
         voice: voice that tells the phones.
         seed: seed of all that is drawn.
+        pieces: number of tokens of a spelling.
 
     Returns:
         The non-words by the spellings of their words.
     """
     draw = random.Random(f"non-words {seed}")
-    pools = _draw_pools(wanted, words, near, is_word, voice, draw)
+    pools = _draw_pools(wanted, words, near, is_word, voice, draw, pieces)
     found: dict[str, Sound] = {}
     with new_speaker() as one:
         for word in wanted:
-            pool = pools.get(len(word.phones), [])
+            pool = pools.get(word.size, [])
             if pool:
                 best = _nearest(word, pool, draw, lambda sound: len(one.speak(sound.spelling, voice).samples))
                 found[word.spelling] = pool[best]
@@ -134,10 +153,11 @@ def _draw_pools(
     is_word: Callable[[str, Phones], bool],
     voice: Voice,
     draw: random.Random,
-) -> dict[int, list[Sound]]:
-    """Draw non-words by their number of phones."""
-    room = {length: POOL * number for length, number in Counter(len(word.phones) for word in wanted).items()}
-    pools: dict[int, list[Sound]] = {length: [] for length in room}
+    pieces: Pieces,
+) -> dict[tuple[int, int], list[Sound]]:
+    """Draw non-words by their size."""
+    room = {size: POOL * number for size, number in Counter(word.size for word in wanted).items()}
+    pools: dict[tuple[int, int], list[Sound]] = {size: [] for size in room}
     walk, seen = LetterWalk(words, draw), set(words)
     longest = max((len(word.spelling) for word in wanted), default=0)
     for _ in range(min(MOST_TRIES, TRIES * len(wanted))):
@@ -148,8 +168,9 @@ def _draw_pools(
             continue
         seen.add(spelling)
         phones = phones_of(spelling, voice)
-        usual = near.usual(phones) if room.get(len(phones)) else None
+        size = (len(phones), pieces(spelling))
+        usual = near.usual(phones) if room.get(size) else None
         if usual is not None and not is_word(spelling, phones):
-            pools[len(phones)].append(Sound(spelling, phones, near.count(phones), usual))
-            room[len(phones)] -= 1
+            pools[size].append(Sound(spelling, phones, near.count(phones), usual, size[1]))
+            room[size] -= 1
     return pools

@@ -27,6 +27,7 @@ class Settings:
         grammar: YAML file of templates; None for the built-in ones.
         stories: text file of stories or sentences; None for the built-in ones.
         text: text file in which words are counted; None for the built-in stories.
+        text_tokenizer: folder or `.model` file of a text tokenizer whose pieces are counted; None to count none.
     """
 
     voices: tuple[Voice, ...]
@@ -37,6 +38,7 @@ class Settings:
     grammar: Path | None = None
     stories: Path | None = None
     text: Path | None = None
+    text_tokenizer: Path | None = None
 
     @property
     def language(self) -> str:

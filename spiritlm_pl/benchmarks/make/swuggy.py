@@ -13,11 +13,12 @@ from spiritlm_pl.alignment.pronunciation import to_arpabet
 from spiritlm_pl.benchmarks.items import Labels
 from spiritlm_pl.benchmarks.make.lexicon import Phones, phones_of, read_lexicon
 from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as_csv
-from spiritlm_pl.benchmarks.make.nonwords import SHORTEST, Sound, match_nonwords, sounds_of
+from spiritlm_pl.benchmarks.make.nonwords import SHORTEST, Pieces, Sound, match_nonwords, no_pieces, sounds_of
 from spiritlm_pl.benchmarks.make.settings import Settings, count_words, read_file
 from spiritlm_pl.benchmarks.make.slm21 import SPLITS, index_entry
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 from spiritlm_pl.corpora.synthetic.stories import write_stories
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 COLUMNS = ("filename", "id", "voice", "frequency", "word", "phones", "length", "correct")
 BANDS = (1, 5, 20, 100)  # least frequency of each band above the words that do not occur
@@ -36,12 +37,15 @@ def make_swuggy(settings: Settings) -> Miniature:
     words, left_out = read_lexicon(settings.lexicon)
     counts = _counts(settings)
     voice = settings.voices[0]
-    sounds, near = sounds_of(words, voice)
+    pieces = _pieces(settings)
+    sounds, near = sounds_of(words, voice, pieces)
     long_enough = [sound for sound in sounds if len(sound.phones) >= SHORTEST]
     settings.check_count(len(long_enough), f"words of {SHORTEST} phones or more in the lexicon", least=2)
-    wanted = _by_band(long_enough, counts, settings.seed)[: round(settings.count * SPARE) + 1]
+    wanted = _by_band(long_enough, counts, settings.seed)
+    if settings.text_tokenizer is None:  # else many words have no non-word of as many pieces
+        wanted = wanted[: round(settings.count * SPARE) + 1]
     is_word = _word_test({*words, *(counts or ())}, settings.voices)
-    matched = match_nonwords(wanted, words, near, is_word, voice, settings.seed)
+    matched = match_nonwords(wanted, words, near, is_word, voice, settings.seed, pieces)
     pairs = [(word, matched[word.spelling]) for word in wanted if word.spelling in matched][: settings.count]
     settings.check_count(len(pairs), "pairs that this lexicon gives; more words give more", least=2)
     recordings: list[Recording] = []
@@ -56,6 +60,21 @@ def make_swuggy(settings: Settings) -> Miniature:
     if left_out:
         notes.append(f"{left_out} lines of the lexicon hold no single word and were left out")
     return Miniature("swuggy", recordings, files, index, notes)
+
+
+def _pieces(settings: Settings) -> Pieces:
+    """Return a function that counts the pieces of a spelling.
+
+    Raises:
+        ValueError: if the text tokenizer cannot be read.
+    """
+    if settings.text_tokenizer is None:
+        return no_pieces
+    try:
+        tokenizer = TextTokenizer.load(settings.text_tokenizer)
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from error
+    return lambda spelling: len(tokenizer.encode(spelling))
 
 
 def _split(
@@ -158,7 +177,9 @@ def _match_notes(pairs: Sequence[tuple[Sound, Sound]]) -> list[str]:
             ("phones", lambda one: len(one.phones)),
             ("neighbours", lambda one: one.neighbours),
             ("log probability of a phone", lambda one: one.usual),
+            ("pieces", lambda one: one.pieces),
         )
+        if name != "pieces" or words[0].pieces
     ]
     return [f"words and non-words have on average: {', '.join(figures)}"]
 

@@ -12,6 +12,7 @@ def benchmark(
     grammar: str | None = None,
     stories: str | None = None,
     text: str | None = None,
+    text_tokenizer: str | None = None,
     layout: str | None = None,
     speed: int = 175,
     text_only: bool = False,
@@ -43,6 +44,8 @@ def benchmark(
             ones.
         text: a text file in which the words of swuggy are counted, usually the text that a model was trained on. If
             not given, built-in stories, or no frequencies with a lexicon of your own.
+        text_tokenizer: a folder or a `.model` file of a text tokenizer. If given, a non-word of swuggy has as many
+            tokens as its word, so that written ones can be compared by their summed likelihoods.
         layout: name of the layout, for kinds that have several: whole or cross (storycloze), fsc or slurp (intents).
             If not given, the first of these.
         speed: rate of speech in words a minute, 80 to 450.
@@ -51,7 +54,7 @@ def benchmark(
     """
     from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 
-    files = {"lexicon": lexicon, "grammar": grammar, "stories": stories, "text": text}
+    files = {"lexicon": lexicon, "grammar": grammar, "stories": stories, "text": text, "text_tokenizer": text_tokenizer}
     lines = make_benchmark(
         kind,
         out,

@@ -13,6 +13,7 @@ from spiritlm_pl.benchmarks.make.settings import Settings
 from spiritlm_pl.benchmarks.make.swuggy import make_swuggy
 from spiritlm_pl.cli.prepare.benchmark import benchmark
 from spiritlm_pl.corpora.synthetic.espeak import Voice
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 POLISH = (
     "woda góra rzeka most dom kot pies okno drzwi stół krzesło lampa książka szkoła miasto droga las pole kwiat trawa "
@@ -44,6 +45,21 @@ def test_layout_levels_and_matches(tmp_path: Path, capsys: pytest.CaptureFixture
             samples, rate = soundfile.read(tmp_path / "lexical" / split / f"{row['filename']}.wav")
             assert rate == 16_000 and 0.15 < len(samples) / rate < 1.2 and np.abs(samples).max() < 0.96
             assert np.sqrt((samples**2).mean()) == pytest.approx(0.06, rel=0.02)
+
+
+def test_written_words_and_nonwords_have_as_many_pieces(tmp_path: Path) -> None:
+    tokenizer = train_text_tokenizer(["the cat sat on the mat", "a dog ran off to the market with a lantern"] * 5)
+    tokenizer.save(tmp_path)
+    made = make_swuggy(Settings(voices=(Voice("en-us"),), count=30, seed=2, text_tokenizer=tmp_path))
+    pieces: dict[tuple[str, str], set[int]] = {}
+    for split in ("dev", "test"):
+        for row in csv.DictReader(made.files[f"lexical/{split}/gold.csv"].split("\n")):
+            pieces.setdefault((split, row["id"]), set()).add(len(tokenizer.encode(row["word"])))
+    assert len(pieces) == 30 and all(len(own) == 1 for own in pieces.values())
+    assert len(set.union(*pieces.values())) > 2  # of several lengths
+    assert "pieces" in made.notes[0]
+    with pytest.raises(ValueError, match="text_tokenizer must be a .model file, or a folder"):
+        make_swuggy(Settings(voices=(Voice("en-us"),), count=30, text_tokenizer=tmp_path / "none"))
 
 
 def test_nonwords_are_no_words_and_match_their_words() -> None:
