@@ -54,6 +54,14 @@ class SpeakingModule(Protocol):
         ...
 
 
+class VoiceModule(SpeakingModule, Protocol):
+    """Trains a vocoder on another voice; `CompareVoice` compares it with its beginning."""
+
+    def start(self) -> Any:
+        """Return a new `spiritlm_pl.vocoder.vocoder.Vocoder`, with the voice of the data, as it is before training."""
+        ...
+
+
 class ContourCoder(Protocol):
     """Turns F0 contours into codes and back, as the pitch VQ-VAE does.
 

@@ -4,6 +4,8 @@ Weights that both have are copied, those of voices by their names. A new voice b
 stream begins with weights of 0 in the generator's first layer, so that the new vocoder first speaks like the old one.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +18,37 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
 
 
-@torch.no_grad()
+def with_voices(folder: str | Path, speakers: Sequence[str]) -> Vocoder:
+    """Load an exported vocoder with other voices in place of its own.
+
+    Of its global styles, which describe its own recordings, only the default one stays.
+
+    Args:
+        folder: folder of the exported vocoder.
+        speakers: names of the voices; those that the exported vocoder has keep their weights.
+    """
+    old = exported(folder)
+    styles = old.config.styles[old.config.default_global_style :][:1]
+    config = replace(
+        old.config, speakers=tuple(speakers), default_speaker=0, styles=styles, default_global_style=0
+    )
+    network = type(old)(config)
+    copy_weights(network, old, folder)
+    return network.eval()
+
+
+def exported(folder: str | Path) -> Vocoder:
+    """Load an exported vocoder.
+
+    Raises:
+        ValueError: if the folder holds something else, also another kind of vocoder, which cannot be trained.
+    """
+    found = load_network(folder, "vocoder")
+    if not isinstance(found, Vocoder):
+        raise ValueError(f"initial must be a unit vocoder, but {folder} holds a {type(found).__name__} instead")
+    return found
+
+
 def start_from(network: Vocoder, folder: str | Path) -> None:
     """Copy the weights of an exported vocoder.
 
@@ -27,8 +59,21 @@ def start_from(network: Vocoder, folder: str | Path) -> None:
     Raises:
         ValueError: if the exported vocoder has another generator, other sizes or other units.
     """
-    earlier = load_network(folder, "vocoder")
-    assert isinstance(earlier, Vocoder)
+    copy_weights(network, exported(folder), folder)
+
+
+@torch.no_grad()
+def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path) -> None:
+    """Copy the weights of a vocoder to one with other voices, other styles or further streams.
+
+    Args:
+        network: vocoder whose weights are set.
+        earlier: vocoder that gives them.
+        folder: folder that it was loaded from, for messages.
+
+    Raises:
+        ValueError: if the earlier vocoder has another generator, other sizes or other units.
+    """
     if type(earlier) is not type(network):
         raise ValueError(
             f"initial must be a {type(network).__name__}, but {folder} holds a {type(earlier).__name__} instead"
