@@ -123,9 +123,7 @@ class CompareVoice(Callback):
 
     def _models(self, stored: list[StoredSpeech], device: str) -> ExpressivityModels:
         texts = [text_of(cut) for one in stored for cut in one.cuts]
-        ears = recognisers(
-            texts, pocketsphinx=self.pocketsphinx, whisper_folder=self.whisper, language=self.language
-        )
+        ears = recognisers(texts, pocketsphinx=self.pocketsphinx, whisper_folder=self.whisper, language=self.language)
         return ExpressivityModels(
             extractor=make_extractor(self.f0, device),
             recognisers=ears,

@@ -181,8 +181,8 @@ class VocoderModule(FiniteStepsModule):
         if len(data.speakers) != 1:
             names = ", ".join(data.speakers[:MOST_NAMES]) + (", ..." if len(data.speakers) > MOST_NAMES else "")
             raise ValueError(
-                f"data must be of one speaker without a network, but is of {len(data.speakers)} ({names}) instead: make "
-                "a corpus of each speaker, or give a network with all voices"
+                f"data must be of one speaker without a network, but is of {len(data.speakers)} ({names}) instead: "
+                "make a corpus of each speaker, or give a network with all voices"
             )
         if data.styles:
             raise ValueError(f"styles of the data must be left out without a network, but are {list(data.styles)}")

@@ -1,7 +1,7 @@
 """Encoders of voices: features of a waveform whose cosine tells how alike two voices sound.
 
-A speaker encoder of `transformers` (WavLM, UniSpeech-SAT, wav2vec 2.0 with an x-vector head) or a classifier of speakers
-of this package knows voices from many speakers. The long-term average spectrum needs no network.
+A speaker encoder of `transformers` (WavLM or wav2vec 2.0 with an x-vector head) or a classifier of speakers of this
+package knows voices from many speakers. The long-term average spectrum needs no network.
 
 Shapes: S samples, D feature dimension, M mel bands, F frames.
 """

@@ -29,9 +29,7 @@ def with_voices(folder: str | Path, speakers: Sequence[str]) -> Vocoder:
     """
     old = exported(folder)
     styles = old.config.styles[old.config.default_global_style :][:1]
-    config = replace(
-        old.config, speakers=tuple(speakers), default_speaker=0, styles=styles, default_global_style=0
-    )
+    config = replace(old.config, speakers=tuple(speakers), default_speaker=0, styles=styles, default_global_style=0)
     network = type(old)(config)
     copy_weights(network, old, folder)
     return network.eval()
