@@ -134,8 +134,8 @@ class SpiritCLI(LightningCLI):
     def before_fit(self) -> None:
         """Resume from the newest complete checkpoint, if there is one, where the last is asked for or was interrupted.
 
-        A job of SLURM or torchrun that was started again by itself goes on from what it has saved before. Units that the
-        data asks for are made first.
+        A job of SLURM or torchrun that was started again by itself goes on from what it has saved before. Units that
+        the data asks for are made first.
         """
         self._find_last(needed=False)
         path, options = self._newest_checkpoint(), self.config_init[self.subcommand]
