@@ -57,6 +57,7 @@ class VocoderModule(FiniteStepsModule):
             for a constant rate.
         scheduler_interval: whether the schedules advance with each "step" or each "epoch".
         initial: folder of an exported vocoder to start from, of the same generator and units; None for random weights.
+        initial_speaker: voice of `initial` as which a new voice begins, by its name; None for the mean of all.
         mel_weight: weight of the L1 distance of log-mel spectrograms.
         stft_weight: weight of the multi-resolution STFT loss; 0 leaves it out.
         stft_sizes: frame sizes of that loss in samples.
@@ -84,6 +85,7 @@ class VocoderModule(FiniteStepsModule):
         discriminator_scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "epoch",
         initial: str | None = None,
+        initial_speaker: str | None = None,
         mel_weight: float = 45.0,
         stft_weight: float = 0.0,
         stft_sizes: tuple[int, ...] = (512, 1024, 2048),
@@ -109,7 +111,7 @@ class VocoderModule(FiniteStepsModule):
             raise ValueError("network or initial must be given, but both are None")
         self.automatic_optimization = False
         self.network: Vocoder
-        self.initial, self._named = initial, network is not None
+        self.initial, self.initial_speaker, self._named = initial, initial_speaker, network is not None
         self.discriminators = nn.ModuleList(discriminators)
         self.ema_decay = ema_decay
         self.average: AveragedModel | None = None
@@ -157,7 +159,7 @@ class VocoderModule(FiniteStepsModule):
             raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
         data = data_of(self, UnitWaveformData)
         if not hasattr(self, "network"):
-            self._train(self.start())
+            self._train(self.start().train())
         if data is not None:
             styles = data.styles if self._named else None
             self.network.config.check_data(data.speakers, styles, data.layout)
@@ -166,7 +168,7 @@ class VocoderModule(FiniteStepsModule):
             for network in (self.network, self.best_network):
                 network.config = replace(network.config, default_pitch=pitch, default_style=style)
         if stage == "fit" and self._named and self.initial is not None:  # a checkpoint to go on from is read later
-            start_from(self.network, self.initial)
+            start_from(self.network, self.initial, self.initial_speaker)
             self.best_network.load_state_dict(self.network.state_dict())
 
     def start(self) -> Vocoder:
@@ -186,7 +188,7 @@ class VocoderModule(FiniteStepsModule):
             )
         if data.styles:
             raise ValueError(f"styles of the data must be left out without a network, but are {list(data.styles)}")
-        return with_voices(self.initial, data.speakers)
+        return with_voices(self.initial, data.speakers, self.initial_speaker)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build an optimizer, and a schedule if one is given, for the vocoder and for the discriminators.

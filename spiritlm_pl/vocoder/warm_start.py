@@ -18,7 +18,7 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
 
 
-def with_voices(folder: str | Path, speakers: Sequence[str]) -> Vocoder:
+def with_voices(folder: str | Path, speakers: Sequence[str], like: str | None = None) -> Vocoder:
     """Load an exported vocoder with other voices in place of its own.
 
     Of its global styles, which describe its own recordings, only the default one stays.
@@ -26,12 +26,13 @@ def with_voices(folder: str | Path, speakers: Sequence[str]) -> Vocoder:
     Args:
         folder: folder of the exported vocoder.
         speakers: names of the voices; those that the exported vocoder has keep their weights.
+        like: voice of the exported vocoder as which new ones begin; None for the mean of all.
     """
     old = exported(folder)
     styles = old.config.styles[old.config.default_global_style :][:1]
     config = replace(old.config, speakers=tuple(speakers), default_speaker=0, styles=styles, default_global_style=0)
     network = type(old)(config)
-    copy_weights(network, old, folder)
+    copy_weights(network, old, folder, like)
     return network.eval()
 
 
@@ -47,27 +48,29 @@ def exported(folder: str | Path) -> Vocoder:
     return found
 
 
-def start_from(network: Vocoder, folder: str | Path) -> None:
+def start_from(network: Vocoder, folder: str | Path, like: str | None = None) -> None:
     """Copy the weights of an exported vocoder.
 
     Args:
         network: vocoder whose weights are set.
         folder: folder of the exported vocoder.
+        like: voice of the exported vocoder as which new ones begin; None for the mean of all.
 
     Raises:
         ValueError: if the exported vocoder has another generator, other sizes or other units.
     """
-    copy_weights(network, exported(folder), folder)
+    copy_weights(network, exported(folder), folder, like)
 
 
 @torch.no_grad()
-def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path) -> None:
+def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path, like: str | None = None) -> None:
     """Copy the weights of a vocoder to one with other voices, other styles or further streams.
 
     Args:
         network: vocoder whose weights are set.
         earlier: vocoder that gives them.
         folder: folder that it was loaded from, for messages.
+        like: voice of the earlier vocoder as which new ones begin; None for the mean of all.
 
     Raises:
         ValueError: if the earlier vocoder has another generator, other sizes or other units.
@@ -88,9 +91,10 @@ def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path) -> None
                 f"{name} of initial must be 0 or {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
             )
     given = earlier.state_dict()
+    new_voice = None if like is None else given[SPEAKERS][earlier.speaker_id(like)]
     for name, weight in network.state_dict().items():  # tensors that share memory with the network
         if name == SPEAKERS:
-            weight.copy_(named_rows(given[name], old.speakers, new.speakers))
+            weight.copy_(named_rows(given[name], old.speakers, new.speakers, new_voice))
         elif name == STYLES and name in given:
             weight.copy_(named_rows(given[name], old.styles, new.styles))
         elif name in given and given[name].shape == weight.shape:
@@ -102,9 +106,17 @@ def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path) -> None
             raise ValueError(f"shape of {name} of initial must be {shapes} instead")
 
 
-def named_rows(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
-    """Return embeddings of the wanted voices or global styles, found by name; the mean of all for a new one."""
-    return torch.stack([rows[known.index(name)] if name in known else rows.mean(0) for name in wanted])
+def named_rows(rows: Tensor, known: tuple[str, ...], wanted: tuple[str, ...], new: Tensor | None = None) -> Tensor:
+    """Return embeddings of the wanted voices or global styles, found by name.
+
+    Args:
+        rows: embeddings of the known names.
+        known: names of the rows.
+        wanted: names whose embeddings are returned.
+        new: embedding for a name that is not known; None for the mean of all.
+    """
+    new = rows.mean(0) if new is None else new
+    return torch.stack([rows[known.index(name)] if name in known else new for name in wanted])
 
 
 def input_channels(weight: Tensor, old: VocoderConfig, new: VocoderConfig) -> Tensor:
