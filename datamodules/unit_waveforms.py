@@ -87,6 +87,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         self.repeats = repeats
         self.layout: SpeechLayout | None = None
         self.common_codes: tuple[int, int] | None = None  # most frequent pitch and style
+        self.tokenizer_sha256: str | None = None  # fingerprint of the tokenizer of the units, where it is recorded
         self.hop_length: int | None = None
         self._units: dict[str, FlatUnits] = {}
 
@@ -125,7 +126,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         if self.layout not in (None, layout):
             own, other = differences(self.layout.to_dict(), layout.to_dict())
             raise ValueError(f"units must come from one tokenizer, but are of {own}; split {split!r}: {other}")
-        self.layout = layout
+        self.layout, self.tokenizer_sha256 = layout, self._units[split].tokenizer_sha256
         self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 
     def usable(self, cuts: Cuts, split: str) -> Choice:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,7 +34,7 @@ from spiritlm_pl.vocoder.losses import DiscriminatorOutput, adversarial_loss, di
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
-from spiritlm_pl.vocoder.warm_start import start_from, with_voices
+from spiritlm_pl.vocoder.warm_start import TOKENIZER_SHA256, other_tokenizer, start_from, with_voices
 
 MOST_NAMES = 5  # voices that a message lists
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
@@ -131,6 +132,7 @@ class VocoderModule(FiniteStepsModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.means = HeldOutMeans(METRICS)
+        self.tokenizer_sha256: str | None = None  # of the tokenizer that made the units, where the data knows it
 
     def _train(self, network: Vocoder) -> None:
         """Make a vocoder the one that is trained."""
@@ -161,6 +163,7 @@ class VocoderModule(FiniteStepsModule):
         if not hasattr(self, "network"):
             self._train(self.start().train())
         if data is not None:
+            self.tokenizer_sha256 = getattr(data, TOKENIZER_SHA256, None)
             styles = data.styles if self._named else None
             self.network.config.check_data(data.speakers, styles, data.layout)
         if data is not None and self.network.expressive and data.common_codes is not None:
@@ -170,6 +173,10 @@ class VocoderModule(FiniteStepsModule):
         if stage == "fit" and self._named and self.initial is not None:  # a checkpoint to go on from is read later
             start_from(self.network, self.initial, self.initial_speaker)
             self.best_network.load_state_dict(self.network.state_dict())
+        if stage == "fit" and self.initial is not None:
+            told = other_tokenizer(self.initial, self.tokenizer_sha256)
+            if told is not None:
+                rank_zero_warn(told)
 
     def start(self) -> Vocoder:
         """Return the vocoder of `initial` with the voice of the data, as it is before training.
@@ -300,7 +307,8 @@ class VocoderModule(FiniteStepsModule):
     def export(self, folder: str) -> None:
         """Write the vocoder, averaged if there is an average, for `load_network(folder, "vocoder")`."""
         if self.global_rank == 0:
-            save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
+            made_of = {} if self.tokenizer_sha256 is None else {TOKENIZER_SHA256: self.tokenizer_sha256}
+            save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step, **made_of})
 
     def _optimizers(self) -> list[Any]:
         optimizers = self.optimizers()

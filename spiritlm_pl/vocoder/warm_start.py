@@ -5,16 +5,21 @@ stream begins with weights of 0 in the generator's first layer, so that the new 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.runtime.checkpoint import is_own_class, load_network, read_config
+from spiritlm_pl.runtime.model_description import SPEECH_TOKENIZER
+from spiritlm_pl.tokenizers.expressive import speech_fingerprint
+from spiritlm_pl.tokenizers.phonetic import tokenizer_fingerprint
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
+TOKENIZER_SHA256 = "tokenizer_sha256"  # key in the description of an exported vocoder
 SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
 
 
@@ -46,6 +51,29 @@ def exported(folder: str | Path) -> Vocoder:
     if not isinstance(found, Vocoder):
         raise ValueError(f"initial must be a unit vocoder, but {folder} holds a {type(found).__name__} instead")
     return found
+
+
+def other_tokenizer(folder: str | Path, units_of: str | None) -> str | None:
+    """Return why units may not be those of an exported vocoder; None if they are, or nothing is known.
+
+    A vocoder records the tokenizer of its units; for older and imported ones, the tokenizer beside them in a model
+    folder is taken.
+
+    Args:
+        folder: folder of the exported vocoder.
+        units_of: fingerprint of the tokenizer that made the units; None where it is not recorded.
+    """
+    beside = Path(folder).resolve().parent / SPEECH_TOKENIZER
+    known = {read_config(folder, "vocoder").get(TOKENIZER_SHA256)} - {None}
+    if not known and beside.is_dir():
+        with suppress(OSError, ValueError):  # the folder holds something else
+            known = {speech_fingerprint(beside)} | (set() if is_own_class(beside) else {tokenizer_fingerprint(beside)})
+    if units_of is None or not known or units_of in known:
+        return None
+    return (
+        f"units must be of the tokenizer that the vocoder {folder} was trained with, but come from one with other "
+        "weights: the same unit may be another sound"
+    )
 
 
 def start_from(network: Vocoder, folder: str | Path, like: str | None = None) -> None:
