@@ -31,6 +31,7 @@ from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import SAMPLE_RATE
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocoder.vocoder import Vocoder
+from spiritlm_pl.vocoder.warm_start import other_tokenizer
 
 LEAST_SECONDS = 60.0  # of training speech
 ENOUGH_SECONDS = 300.0
@@ -107,7 +108,8 @@ class CompareVoice(Callback):
                 comparison.add(resynthesis)
                 if number < EXAMPLES:
                     self._save(trainer, resynthesis)
-        self._write(trainer, comparison.report(), after.config.speakers[0])
+        told = None if module.initial is None else other_tokenizer(module.initial, module.tokenizer_sha256)
+        self._write(trainer, comparison.report(), after.config.speakers[0], told)
 
     def _held_out(self, data: CorpusData) -> Iterator[StoredSpeech]:
         """Yield the held-out sentences of each corpus and split that has any."""
@@ -141,7 +143,7 @@ class CompareVoice(Callback):
             save_wav(self._folder(trainer) / SAMPLES / f"{name}_{title}.wav", waveform, SAMPLE_RATE)
             log_audio(trainer, f"voice/{name}.{title}", waveform, SAMPLE_RATE, trainer.global_step)
 
-    def _write(self, trainer: Trainer, report: VoiceReport, voice: str) -> None:
+    def _write(self, trainer: Trainer, report: VoiceReport, voice: str, told: str | None) -> None:
         measure = (
             "long-term average spectra (timbre and microphone; no speaker encoder was given)"
             if self.speaker_encoder is None
@@ -152,6 +154,7 @@ class CompareVoice(Callback):
             "differences",
             "all sentences are made from the units of the recordings with their true durations",
             f"speaker similarity: cosine of {measure}; of recordings: of two different ones",
+            *([] if told is None else [told]),
         ]
         title = f"Voice {voice}: {report.sentences} held-out sentences, {report.seconds:.0f} s"
         table = report.table(f"{title}, {trainer.global_step} steps", notes)
