@@ -18,8 +18,8 @@ from spiritlm_pl.corpora.manifest import make_cut, save_corpus
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
 from spiritlm_pl.modules.vocoder import VocoderModule
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
-from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.features import MFCCConfig, MFCCFeatures
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 from spiritlm_pl.vocoder.vocoder import Vocoder
