@@ -58,7 +58,8 @@ class VocoderModule(FiniteStepsModule):
             for a constant rate.
         scheduler_interval: whether the schedules advance with each "step" or each "epoch".
         initial: folder of an exported vocoder to start from, of the same generator and units; None for random weights.
-        initial_speaker: voice of `initial` as which a new voice begins, by its name; None for the mean of all.
+        initial_speaker: voice of `initial` as which a new voice begins, by its name. None for the default voice
+            without a `network`, and for the mean of all with one.
         mel_weight: weight of the L1 distance of log-mel spectrograms.
         stft_weight: weight of the multi-resolution STFT loss; 0 leaves it out.
         stft_sizes: frame sizes of that loss in samples.

@@ -31,9 +31,10 @@ def with_voices(folder: str | Path, speakers: Sequence[str], like: str | None = 
     Args:
         folder: folder of the exported vocoder.
         speakers: names of the voices; those that the exported vocoder has keep their weights.
-        like: voice of the exported vocoder as which new ones begin; None for the mean of all.
+        like: voice of the exported vocoder as which new ones begin; None for its default voice.
     """
     old = exported(folder)
+    like = old.config.speakers[old.config.default_speaker] if like is None else like
     styles = old.config.styles[old.config.default_global_style :][:1]
     config = replace(old.config, speakers=tuple(speakers), default_speaker=0, styles=styles, default_global_style=0)
     network = type(old)(config)
