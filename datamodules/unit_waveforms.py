@@ -51,6 +51,8 @@ class UnitWaveformDataModule(SpeechDataModule):
         limit_seconds: seconds of each corpus to use in training, in utterances chosen at random; None for all.
         seed: seed for shuffling and segments.
         num_workers: number of processes that read audio; 0 reads it in this process.
+        tokenizer: folder of a speech tokenizer, with which `spiritlm fit` first makes the units, or what is missing of
+            them; None for units that are there.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class UnitWaveformDataModule(SpeechDataModule):
         limit_seconds: float | None = None,
         seed: int = 0,
         num_workers: int = 0,
+        tokenizer: str | None = None,
     ) -> None:
         """Store the settings; nothing is read before `setup`."""
         super().__init__(corpora, sample_rate, min_seconds, max_seconds, limit_seconds, seed, num_workers)
         self.units = units
+        self.tokenizer = tokenizer
         self.speakers: tuple[str, ...] | None = None if speakers is None else tuple(speakers)
         self.styles = tuple(styles or ())
         self.segment_frames = segment_frames
@@ -83,6 +87,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         self.repeats = repeats
         self.layout: SpeechLayout | None = None
         self.common_codes: tuple[int, int] | None = None  # most frequent pitch and style
+        self.tokenizer_sha256: str | None = None  # fingerprint of the tokenizer of the units, where it is recorded
         self.hop_length: int | None = None
         self._units: dict[str, FlatUnits] = {}
 
@@ -121,7 +126,7 @@ class UnitWaveformDataModule(SpeechDataModule):
         if self.layout not in (None, layout):
             own, other = differences(self.layout.to_dict(), layout.to_dict())
             raise ValueError(f"units must come from one tokenizer, but are of {own}; split {split!r}: {other}")
-        self.layout = layout
+        self.layout, self.tokenizer_sha256 = layout, self._units[split].tokenizer_sha256
         self.hop_length = exact_hop(self.sample_rate, layout.frame_rate)
 
     def usable(self, cuts: Cuts, split: str) -> Choice:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,8 +34,9 @@ from spiritlm_pl.vocoder.losses import DiscriminatorOutput, adversarial_loss, di
 from spiritlm_pl.vocoder.mel import MelLoss, MultiResolutionSTFTLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
-from spiritlm_pl.vocoder.warm_start import start_from
+from spiritlm_pl.vocoder.warm_start import TOKENIZER_SHA256, other_tokenizer, start_from, with_voices
 
+MOST_NAMES = 5  # voices that a message lists
 METRICS = ("mel_distance", "f0_error_semitones", "voicing_error", "duration_error_ms")
 
 
@@ -45,7 +47,8 @@ class VocoderModule(FiniteStepsModule):
     uninterrupted one.
 
     Args:
-        network: vocoder that is trained; its class chooses the generator.
+        network: vocoder that is trained; its class chooses the generator. None for that of `initial`, with the one
+            voice of the data in place of its own.
         discriminators: discriminators, any number; without any, training is by reconstruction alone.
         generator_optimizer: makes the optimizer of the vocoder from its parameters.
         discriminator_optimizer: makes the optimizer of the discriminators from their parameters.
@@ -55,6 +58,8 @@ class VocoderModule(FiniteStepsModule):
             for a constant rate.
         scheduler_interval: whether the schedules advance with each "step" or each "epoch".
         initial: folder of an exported vocoder to start from, of the same generator and units; None for random weights.
+        initial_speaker: voice of `initial` as which a new voice begins, by its name. None for the default voice
+            without a `network`, and for the mean of all with one.
         mel_weight: weight of the L1 distance of log-mel spectrograms.
         stft_weight: weight of the multi-resolution STFT loss; 0 leaves it out.
         stft_sizes: frame sizes of that loss in samples.
@@ -74,7 +79,7 @@ class VocoderModule(FiniteStepsModule):
 
     def __init__(
         self,
-        network: Vocoder,
+        network: Vocoder | None,
         discriminators: Sequence[Discriminator],
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
@@ -82,6 +87,7 @@ class VocoderModule(FiniteStepsModule):
         discriminator_scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "epoch",
         initial: str | None = None,
+        initial_speaker: str | None = None,
         mel_weight: float = 45.0,
         stft_weight: float = 0.0,
         stft_sizes: tuple[int, ...] = (512, 1024, 2048),
@@ -103,14 +109,17 @@ class VocoderModule(FiniteStepsModule):
             raise ValueError(f"adversarial_start must be a step or a share below 1, but is {adversarial_start} instead")
         if isinstance(generator_scheduler, OneCycle) and scheduler_interval != "step":
             raise ValueError(f"scheduler_interval of OneCycle must be 'step', but is {scheduler_interval!r} instead")
+        if network is None and initial is None:
+            raise ValueError("network or initial must be given, but both are None")
         self.automatic_optimization = False
-        self.network = network
-        self.initial = initial
+        self.network: Vocoder
+        self.initial, self.initial_speaker, self._named = initial, initial_speaker, network is not None
         self.discriminators = nn.ModuleList(discriminators)
-        self.average = None
-        if ema_decay is not None:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
-        self.mel_loss = MelLoss(network.sample_rate)
+        self.ema_decay = ema_decay
+        self.average: AveragedModel | None = None
+        self.mel_loss: MelLoss
+        if network is not None:
+            self._train(network)
         self.stft_loss = MultiResolutionSTFTLoss(stft_sizes) if stft_weight else None
         self.optimizer_factories = (generator_optimizer, discriminator_optimizer)
         self.scheduler_factories = (generator_scheduler, discriminator_scheduler)
@@ -124,6 +133,15 @@ class VocoderModule(FiniteStepsModule):
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.means = HeldOutMeans(METRICS)
+        self.tokenizer_sha256: str | None = None  # of the tokenizer that made the units, where the data knows it
+
+    def _train(self, network: Vocoder) -> None:
+        """Make a vocoder the one that is trained."""
+        self.network = network
+        self.mel_loss = MelLoss(network.sample_rate)
+        if self.ema_decay is not None:
+            average = get_ema_multi_avg_fn(self.ema_decay)
+            self.average = AveragedModel(network, multi_avg_fn=average).requires_grad_(False)
 
     @property
     def best_network(self) -> Vocoder:
@@ -143,15 +161,42 @@ class VocoderModule(FiniteStepsModule):
         if self.trainer.precision.startswith("16"):
             raise ValueError(f"precision must be 32-true or bf16-mixed, but is {self.trainer.precision} instead")
         data = data_of(self, UnitWaveformData)
+        if not hasattr(self, "network"):
+            self._train(self.start().train())
         if data is not None:
-            self.network.config.check_data(data.speakers, data.styles, data.layout)
+            self.tokenizer_sha256 = getattr(data, TOKENIZER_SHA256, None)
+            styles = data.styles if self._named else None
+            self.network.config.check_data(data.speakers, styles, data.layout)
         if data is not None and self.network.expressive and data.common_codes is not None:
             pitch, style = data.common_codes
             for network in (self.network, self.best_network):
                 network.config = replace(network.config, default_pitch=pitch, default_style=style)
-        if stage == "fit" and self.initial is not None:  # a checkpoint to go on from is read later
-            start_from(self.network, self.initial)
+        if stage == "fit" and self._named and self.initial is not None:  # a checkpoint to go on from is read later
+            start_from(self.network, self.initial, self.initial_speaker)
             self.best_network.load_state_dict(self.network.state_dict())
+        if stage == "fit" and self.initial is not None:
+            told = other_tokenizer(self.initial, self.tokenizer_sha256)
+            if told is not None:
+                rank_zero_warn(told)
+
+    def start(self) -> Vocoder:
+        """Return the vocoder of `initial` with the voice of the data, as it is before training.
+
+        Raises:
+            ValueError: if there is no `initial`, no data, or not one voice in the data.
+        """
+        data = data_of(self, UnitWaveformData)
+        if self.initial is None or data is None or data.speakers is None:
+            raise ValueError("initial and data must be given for another voice, but one of them is missing")
+        if len(data.speakers) != 1:
+            names = ", ".join(data.speakers[:MOST_NAMES]) + (", ..." if len(data.speakers) > MOST_NAMES else "")
+            raise ValueError(
+                f"data must be of one speaker without a network, but is of {len(data.speakers)} ({names}) instead: "
+                "make a corpus of each speaker, or give a network with all voices"
+            )
+        if data.styles:
+            raise ValueError(f"styles of the data must be left out without a network, but are {list(data.styles)}")
+        return with_voices(self.initial, data.speakers, self.initial_speaker)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build an optimizer, and a schedule if one is given, for the vocoder and for the discriminators.
@@ -263,7 +308,8 @@ class VocoderModule(FiniteStepsModule):
     def export(self, folder: str) -> None:
         """Write the vocoder, averaged if there is an average, for `load_network(folder, "vocoder")`."""
         if self.global_rank == 0:
-            save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step})
+            made_of = {} if self.tokenizer_sha256 is None else {TOKENIZER_SHA256: self.tokenizer_sha256}
+            save_network(folder, self.best_network, "vocoder", extra={"steps": self.global_step, **made_of})
 
     def _optimizers(self) -> list[Any]:
         optimizers = self.optimizers()

@@ -22,6 +22,7 @@ SHUTDOWN_SECONDS = 3  # open pages would keep their connections for ever
 
 def serve(
     model: Path = MODEL,
+    vocoder: Path | None = None,
     host: str = LOCAL,
     port: int = 7860,
     max_seconds: float = 60.0,
@@ -36,11 +37,14 @@ def serve(
 
     Examples:
         spiritlm serve --model quickstart/model
+        spiritlm serve --model quickstart/model --vocoder voice/vocoder
         spiritlm serve --model release --variant expressive --device cuda --max-seconds 30
 
     Args:
         model: model folder that holds the folders lm, speech_tokenizer and vocoder, or the directory of the published
             release.
+        vocoder: folder of the vocoder that speaks in place of the model folder's own, such as one of another voice; if
+            left out, MODEL/vocoder if it exists.
         host: address to listen at; with any other than 127.0.0.1, other machines can connect, without a password.
         port: port to listen at; 0 for any free one.
         max_seconds: largest length of the speech in one request, in seconds.
@@ -64,7 +68,7 @@ def serve(
         from spiritlm_pl.serve.session import Limits, Session
 
         limits = Limits(max_seconds=max_seconds, max_megabytes=max_megabytes, max_concurrent=max_concurrent)
-        app = build_app(Session(load_model(model, variant, device, dtype, bits), limits), Path(folder))
+        app = build_app(Session(load_model(model, variant, device, dtype, bits, vocoder), limits), Path(folder))
         print(f"spiritlm: serving {model} at http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         run_server(app, listener)
 
@@ -75,19 +79,29 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     bits: int | None = None,
+    vocoder: Path | None = None,
 ) -> "SpiritLM":
     """Load a model folder or the published release, as `spiritlm generate` does.
 
     Raises:
         FileNotFoundError: if there is no language model.
+        ValueError: if a vocoder is given for the published release.
     """
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
+    from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.interop.release.layout import Release
 
+    if vocoder is not None and Release.is_at(model):
+        raise ValueError(
+            f"--vocoder must be left out for the published release, but is {vocoder} instead: spiritlm import-release "
+            "makes a model folder of it, which can speak with another vocoder"
+        )
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits)
-    return SpiritLM.from_pretrained(model, variant, options)
+    path = model if vocoder is None else ModelFolders.find(model, vocoder=vocoder)
+    return SpiritLM.from_pretrained(path, variant, options)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -26,6 +26,7 @@ from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
+from spiritlm_pl.cli.units_first import write_units_first
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
@@ -133,7 +134,8 @@ class SpiritCLI(LightningCLI):
     def before_fit(self) -> None:
         """Resume from the newest complete checkpoint, if there is one, where the last is asked for or was interrupted.
 
-        A job of SLURM or torchrun that was started again by itself goes on from what it has saved before.
+        A job of SLURM or torchrun that was started again by itself goes on from what it has saved before. Units that
+        the data asks for are made first.
         """
         self._find_last(needed=False)
         path, options = self._newest_checkpoint(), self.config_init[self.subcommand]
@@ -143,6 +145,7 @@ class SpiritCLI(LightningCLI):
             else:
                 print(f"spiritlm: begins anew beside {path}; --ckpt-path=last would go on from it", file=sys.stderr)
         check_strategy(options.get("ckpt_path"), self.trainer)
+        write_units_first(self.datamodule, self.trainer)
 
     def before_validate(self) -> None:
         """Find the last checkpoint if it is asked for; raise an error if there is none."""

@@ -27,7 +27,7 @@ def checked(found: Any, contract: type[Contract], argument: str, wanted_by: obje
     Raises:
         ValueError: if a member is missing; the message names the first one.
     """
-    missing = [name for name in members_of(contract) if not hasattr(found, name)]
+    missing = [name for name in members_of(contract) if not (hasattr(found, name) or hasattr(type(found), name))]
     if missing:
         raise ValueError(
             f"{argument} must have {', '.join(members_of(contract))} ({contract.__module__}.{contract.__name__}) for "

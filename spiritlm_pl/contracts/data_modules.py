@@ -4,7 +4,7 @@ A module asks once, in `setup` or before its first step, when the data module ha
 a trainer without a data module are taken as they are. Any class with these members will do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from spiritlm_pl.contracts.speech_tokenizer import FeatureExtractor
@@ -83,6 +83,20 @@ class UnitWaveformData(Protocol):
     styles: tuple[str, ...]
     layout: SpeechLayout | None
     common_codes: tuple[int, int] | None
+
+
+class CorpusData(Protocol):
+    """Gives what it was made from to `CompareVoice`, which measures whole held-out utterances.
+
+    Attributes:
+        corpora: folders of the corpora.
+        units: folders of the tokenised corpora, in the same order.
+        cuts: utterances of each split that is read, once the data module is set up.
+    """
+
+    corpora: list[str]
+    units: list[str]
+    cuts: Mapping[str, Any]
 
 
 class TokenData(Protocol):

@@ -54,6 +54,22 @@ class SpeakingModule(Protocol):
         ...
 
 
+class VoiceModule(SpeakingModule, Protocol):
+    """Trains a vocoder on another voice; `CompareVoice` compares it with its beginning.
+
+    Attributes:
+        initial: folder of the vocoder that training begins with.
+        tokenizer_sha256: fingerprint of the tokenizer of the units; None where it is not recorded.
+    """
+
+    initial: str | None
+    tokenizer_sha256: str | None
+
+    def start(self) -> Any:
+        """Return a new `spiritlm_pl.vocoder.vocoder.Vocoder`, with the voice of the data, as it is before training."""
+        ...
+
+
 class ContourCoder(Protocol):
     """Turns F0 contours into codes and back, as the pitch VQ-VAE does.
 

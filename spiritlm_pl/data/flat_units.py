@@ -137,6 +137,7 @@ class FlatUnits:
 
     Attributes:
         layout: streams of the tokenizer.
+        tokenizer_sha256: fingerprint of the tokenizer; None where it is not recorded.
 
     Args:
         folders: folders of the tokenised corpora.
@@ -151,6 +152,8 @@ class FlatUnits:
         """Open the files of all corpora."""
         corpora = [UnitCorpus(folder, split) for folder in folders]
         self.layout: SpeechLayout = common_layout(corpora)
+        recorded = (corpus.manifest.get("provenance", {}).get("tokenizer_sha256") for corpus in corpora)
+        self.tokenizer_sha256: str | None = next(filter(None, recorded), None)
         self._members = [_OneCorpus(corpus) for corpus in corpora]
         self._starts = np.cumsum([0, *map(len, self._members)])
 

@@ -27,6 +27,7 @@ from spiritlm_pl.evaluation.interval import Estimate, mean_estimate, ratio_estim
 from spiritlm_pl.evaluation.recognition import Heard, Recogniser, hear
 from spiritlm_pl.evaluation.resyntheses import ORIGINAL, Resynthesis
 from spiritlm_pl.evaluation.stored_speech import style_of
+from spiritlm_pl.evaluation.voice_encoders import VoiceEncoder
 from spiritlm_pl.f0.frames import F0Extractor
 from spiritlm_pl.runtime.older_names import look_up_older_names
 from spiritlm_pl.streams import SpeechLayout
@@ -42,7 +43,7 @@ class ExpressivityModels:
         extractor: extractor of F0 from waveforms.
         recognisers: recognisers of the words, by name.
         style: classifier of styles; None if style is not measured.
-        speaker: classifier of speakers; None if voices are not compared.
+        speaker: classifier of speakers, or another encoder of voices; None if voices are not compared.
         device: device that F0 is extracted on.
         language: language of the transcripts, such as en.
     """
@@ -50,7 +51,7 @@ class ExpressivityModels:
     extractor: F0Extractor
     recognisers: Mapping[str, Recogniser] = field(default_factory=dict)
     style: VoiceClassifier | None = None
-    speaker: VoiceClassifier | None = None
+    speaker: VoiceEncoder | None = None
     device: str = "cpu"
     language: str = "en"
 
