@@ -74,7 +74,7 @@ def preference_metrics(sums: Tensor) -> dict[str, float]:
     without pairs are left out, and so are those of a modality if all pairs are of it.
     """
     groups = sums.view(len(GROUPS), SUMS).tolist()
-    metrics = {}
+    metrics: dict[str, float] = {}
     for ending, (loss, count, chosen, rejected, right, first, first_tokens, second, second_tokens) in zip(
         GROUPS, groups, strict=True
     ):

@@ -76,7 +76,7 @@ class SimPO:
 
 
 class Distance:
-    """Mean distance of a model from the reference in nats a token, as the loss and as both rewards; nothing to learn."""
+    """Mean distance of a model from the reference in nats a token, as loss and as both rewards; nothing to learn."""
 
     needs_reference = True
 
