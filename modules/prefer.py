@@ -66,7 +66,7 @@ class PreferenceModule(LanguageModelModule):
         own = model_hash(str(self.network_config.checkpoint))
         if data.reference_model != own:
             raise ValueError(
-                f"reference log-likelihoods must be those of network.checkpoint ({self.network_config.checkpoint}, hash "
+                f"reference log-likelihoods must be of network.checkpoint ({self.network_config.checkpoint}, hash "
                 f"{own[:16]}), but are those of a model with hash {data.reference_model[:16]}: `spiritlm prepare "
                 "reference` computes them anew"
             )

@@ -17,6 +17,7 @@ FORM = "answers.csv"
 GROUPS = {
     "source": (
         "source",
+        "out",
         "benchmark",
         "scorer",
         "options",
