@@ -173,14 +173,14 @@ class LanguageModelModule(FiniteStepsModule):
                 f"batch must belong to step {self.trainer.global_step} of the trainer, but belongs to step "
                 f"{batch.step} instead: data and trainer were not resumed from the same place"
             )
-        total, losses, targets = self._losses(batch)
-        sums = self._all_ranks(loss_sums(losses, targets, self.vocabulary))
+        loss, own_sums = self._loss_and_sums(batch)
+        sums = self._all_ranks(own_sums)
         step_sums = self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         self.log("train/loss", step_sums[0] / step_sums[1].clamp(min=1), prog_bar=True)
         if (self.trainer.global_step + 1) % log_interval(self.trainer) == 0:
-            metrics = loss_metrics(step_sums, self.vocabulary, self.units_per_second)
+            metrics = self._figures(step_sums)
             self.log_dict({f"train/{name}": value for name, value in metrics.items() if name != "loss"})
-        return total / batch.tokens.numel()
+        return loss
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Discard the summed losses of a step after its last batch, and count the step if DeepSpeed skipped it."""
@@ -194,8 +194,7 @@ class LanguageModelModule(FiniteStepsModule):
 
     def validation_step(self, batch: TokenBatch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Add the losses of a batch to the sums of its data stream."""
-        _, losses, targets = self._losses(batch)
-        sums = loss_sums(losses, targets, self.vocabulary)
+        _, sums = self._loss_and_sums(batch)
         before = self._validation_sums.get(dataloader_idx)
         self._validation_sums[dataloader_idx] = sums if before is None else before + sums
 
@@ -210,7 +209,7 @@ class LanguageModelModule(FiniteStepsModule):
         if len(totals) > 1:
             parts |= {f"{self.held_out}/{names[index] if names else index}": sums for index, sums in totals.items()}
         for prefix, sums in parts.items():
-            metrics = loss_metrics(sums, self.vocabulary, self.units_per_second)
+            metrics = self._figures(sums)
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -249,8 +248,15 @@ class LanguageModelModule(FiniteStepsModule):
             extra = {TEMPLATES: self.templates} if self.templates else None
             save_lm(folder, self.network, self.vocabulary, text, weights, extra)
 
-    def _losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-        return self.objective(self.network, batch, self.vocabulary, self.network_config.cross_documents)
+    def _loss_and_sums(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Compute the loss to differentiate, and sums for `_figures`: first that of what is logged, and its count."""
+        across = self.network_config.cross_documents
+        total, losses, targets = self.objective(self.network, batch, self.vocabulary, across)
+        return total / batch.tokens.numel(), loss_sums(losses, targets, self.vocabulary)
+
+    def _figures(self, sums: Tensor) -> dict[str, float]:
+        """Compute what is logged from the sums over batches and ranks."""
+        return loss_metrics(sums, self.vocabulary, self.units_per_second)
 
     def _all_ranks(self, sums: Tensor) -> Tensor:
         if self.trainer.world_size > 1:

@@ -26,6 +26,7 @@ GROUPS = {
     "objectives": "objectives of language models",
     "metrics": "measurements of `spiritlm evaluate`",
     "benchmarks": "benchmarks of `spiritlm benchmark`",
+    "scorers": "scorers of `spiritlm prepare preferences`",
 }
 TRUST = "SPIRITLM_TRUST"  # an environment variable, since worker processes inherit it
 

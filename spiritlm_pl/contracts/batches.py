@@ -181,6 +181,26 @@ class TokenBatch(Batch):
     step: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairBatch(TokenBatch):
+    """Packed rows that hold a preferred and a rejected document for each of P prompts.
+
+    Attributes:
+        chosen: (P,) int64 number of the segment in `cu_seqlens` that holds a prompt with what is preferred after it.
+        rejected: (P,) int64 number of the segment that holds the same prompt with what is rejected.
+        reference: (P, 2) float32 log-likelihoods of what follows the prompts under the reference model, in nats, chosen
+            and rejected; None where they are not needed.
+        modalities: (P,) int64, 0 where chosen and rejected hold text alone, 1 for speech alone, 2 for both.
+        counted: (P,) bool, False for pairs that only fill up a batch of a validation.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    reference: Tensor | None
+    modalities: Tensor
+    counted: Tensor
+
+
 def within(counts: Tensor, size: int) -> Tensor:
     """Return a mask (B, size), True at the first `counts` (B,) places of each row."""
     return torch.arange(size, device=counts.device) < counts[:, None]

@@ -119,6 +119,17 @@ class TokenData(Protocol):
     test_streams: Sequence[str]
 
 
+class PreferenceData(TokenData, Protocol):
+    """Gives packed pairs of continuations to preference tuning.
+
+    Attributes:
+        reference_model: hash of the model whose log-likelihoods batches hold (`spiritlm_pl.preferences.reference`);
+            None if they hold none.
+    """
+
+    reference_model: str | None
+
+
 class PlannedData(Protocol):
     """Gives whole corpora to `predict`, in parts that `WriteUnits` keeps.
 

@@ -12,7 +12,7 @@ Shapes: B rows of a rank's batch, W ranks, T row length.
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.data.block_stream import AnyStream
 from spiritlm_pl.data.collate import collate
-from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.packing import Rows
 
 TURNS = "turns"  # key in the identity of data whose streams take turns that earlier versions did not know
@@ -59,13 +58,21 @@ class Share:
         return first, first + self.batch_size
 
 
+class RowSource(Protocol):
+    """Endless sequence of what batches are made from, such as a mixture of packed rows."""
+
+    def rows(self, first: int, end: int) -> Any:
+        """Return the rows [first, end) of the run."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class _TrainingRows(Dataset[Rows]):
-    mixture: Mixture
+class _TrainingRows(Dataset[Any]):
+    mixture: RowSource
     share: Share
     base: int
 
-    def __getitem__(self, batch: int) -> Rows:
+    def __getitem__(self, batch: int) -> Any:
         return self.mixture.rows(*self.share.rows(self.base, batch))
 
 
@@ -88,7 +95,7 @@ def _compact(rows: Any) -> Any:
     return rows
 
 
-def _loader(dataset: Dataset[Rows], batches: range, num_workers: int) -> DataLoader[Rows]:
+def _loader(dataset: Dataset[Any], batches: range, num_workers: int) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=None, sampler=batches, num_workers=num_workers, collate_fn=_compact)
 
 
@@ -97,11 +104,11 @@ class TrainingLoader:
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: RowSource,
         share: Share,
         *,
         length: int,
-        predicted: Tensor,
+        predicted: Tensor | None = None,
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
         processed: Callable[[], int] | None = None,
@@ -112,7 +119,8 @@ class TrainingLoader:
             mixture: mixture whose rows are read.
             share: share of the rows that this rank reads.
             length: number of batches in one epoch of the trainer.
-            predicted: mask over token ids (num_rows,), True for those that are predicted, from `LossOn.table`.
+            predicted: mask over token ids (num_rows,), True for those that are predicted, from `LossOn.table`; None for
+                a class with a `batch` of its own.
             num_workers: number of processes that make rows; 0 makes them in this process.
             identity: values that must be the same at saving and loading (seed, options, hashes of manifests).
             processed: function that returns the number of batches that the trainer has ever finished, earlier runs
@@ -148,7 +156,17 @@ class TrainingLoader:
         for rows in _loader(dataset, range(first, first + self.length), self.num_workers):
             step = self.base_step + self.handed_out // self.share.accumulate
             self.handed_out += 1
-            yield collate(rows, step, self.predicted)
+            yield self.batch(rows, step)
+
+    def batch(self, rows: Any, step: int) -> TokenBatch:
+        """Make the batch of some rows.
+
+        Args:
+            rows: what the mixture has returned.
+            step: number of the optimizer step that the batch is for.
+        """
+        assert self.predicted is not None
+        return collate(rows, step, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of rows and whole steps consumed, the same on every rank, and the identity of the data."""

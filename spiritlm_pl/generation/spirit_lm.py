@@ -250,7 +250,7 @@ class SpiritLM:
         answers = []
         for (prompt, _), new in zip(jobs, continued, strict=True):
             tokens, reason = finished(new, self.end_token, stops)
-            answers.append(Answer(self.decode_answer(prompt, tokens, output, fewest), reason))
+            answers.append(Answer(self.decode_answer(prompt, tokens, output, fewest), reason, tokens))
         return [answers[start : start + size] for start in range(0, len(answers), size)]
 
     def stream(

@@ -3,7 +3,7 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -79,9 +79,10 @@ class Answer(list[Piece]):
 
     Attributes:
         finish_reason: "stop" if the model ended by itself, "length" if it reached the largest number of tokens.
+        tokens: ids that the model has generated, without the end; empty where they were not kept.
     """
 
-    def __init__(self, pieces: Iterable[Piece], finish_reason: FinishReason) -> None:
-        """Keep the pieces and the reason."""
+    def __init__(self, pieces: Iterable[Piece], finish_reason: FinishReason, tokens: Sequence[int] = ()) -> None:
+        """Keep the pieces, the reason and the tokens."""
         super().__init__(pieces)
-        self.finish_reason = finish_reason
+        self.finish_reason, self.tokens = finish_reason, tuple(tokens)

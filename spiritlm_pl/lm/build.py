@@ -227,17 +227,63 @@ def token_losses(
 def _token_losses(
     network: PreTrainedModel, batch: TokenBatch, cross_documents: bool, weigh: Callable[[Tensor], Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    hidden, predicted = _predicting(network, batch, cross_documents)
+    targets = batch.tokens[:, 1:].flatten()[predicted]
+    weights = None if weigh is None else weigh(targets)
+    total, losses = network.get_output_embeddings()(hidden, targets, weights)
+    return total, losses, targets
+
+
+def document_loss(
+    network: PreTrainedModel,
+    batch: TokenBatch,
+    of_documents: Callable[[Tensor, Tensor], Tensor],
+    cross_documents: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute a loss that is a function of the log-likelihoods of whole documents, in one pass over packed rows.
+
+    Args:
+        network: model that was built by `build_network`.
+        batch: packed rows. A token is predicted from the one before it in the same row where its `loss_mask` is True.
+        of_documents: function from the log-likelihood of the predicted tokens of each segment of `batch.cu_seqlens`
+            (N,) in nats, and their number (N,), to a scalar. Padding is a segment, too, with 0 and 0.
+        cross_documents: whether attention sees the whole row instead of its own document only.
+
+    Returns:
+        The scalar to differentiate, the loss of each predicted token in nats (M,), detached, and their ids (M,).
+    """
+    return as_forward(network, partial(_document_loss, network, batch, of_documents, cross_documents))
+
+
+def _document_loss(
+    network: PreTrainedModel, batch: TokenBatch, of_documents: Callable[[Tensor, Tensor], Tensor], cross_documents: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    hidden, predicted = _predicting(network, batch, cross_documents)
+    targets = batch.tokens[:, 1:].flatten()[predicted]
+    length = batch.tokens.shape[1]
+    places = predicted + predicted // (length - 1) + 1  # of the targets in (B * T,)
+    document = torch.bucketize(places, batch.cu_seqlens[1:].to(places.dtype), right=True)
+    counts = torch.bincount(document, minlength=len(batch.cu_seqlens) - 1)
+    parts = counts.tolist()
+
+    def derive(losses: Tensor) -> Tensor:  # sums one by one, since those of `index_add` have a random order on GPUs
+        sums = torch.stack([part.sum() for part in losses.split(parts)])
+        return of_documents(-sums, counts)
+
+    loss, losses = network.get_output_embeddings()(hidden, targets, derive=derive)
+    return loss, losses, targets
+
+
+def _predicting(network: PreTrainedModel, batch: TokenBatch, cross_documents: bool) -> tuple[Tensor, Tensor]:
+    """Compute the hidden states (M, D) that predict a token, and their places (M,) in the flattened (B, T - 1)."""
     bounds = attention.packing(batch, cross_documents)
     packed = network.config._attn_implementation == attention.NAME
     hidden = (_hidden_of_rows if packed else _hidden_of_documents)(network, batch, bounds, cross_documents)
     wanted = batch.loss_mask[:, 1:]
     if not cross_documents:  # the first token of a document cannot be predicted from another document
         wanted = wanted & (batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1])
-    predicted = wanted.flatten().nonzero().squeeze(1)  # (M,) places in (B, T - 1)
-    targets = batch.tokens[:, 1:].flatten()[predicted]
-    weights = None if weigh is None else weigh(targets)
-    total, losses = network.get_output_embeddings()(hidden[:, :-1].flatten(0, 1)[predicted], targets, weights)
-    return total, losses, targets
+    predicted = wanted.flatten().nonzero().squeeze(1)
+    return hidden[:, :-1].flatten(0, 1)[predicted], predicted
 
 
 def _hidden_of_rows(network: PreTrainedModel, batch: TokenBatch, bounds: attention.Packing, across: bool) -> Tensor:

@@ -9,7 +9,8 @@ is another form of it and can be chosen instead). Factors and caps of logits tha
 Shapes: M tokens to predict, D hidden size, V rows of the embedding.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from spiritlm_pl.lm.logits import Logits
 
 Method = Literal["auto", "chunked", "torch", "full"]
+Derive = Callable[[Tensor], Tensor]  # from the losses of all tokens (M,) to any scalar
 HAS_TORCH_FUSED = hasattr(F, "linear_cross_entropy") and hasattr(nn, "LinearCrossEntropyOptions")
 
 
@@ -181,6 +183,45 @@ def _weighted_sum(terms: Tensor, weights: Tensor | None) -> Tensor:
     return terms.sum() if weights is None else (terms * weights).sum()
 
 
+def derived_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    settings: LossSettings,
+    own: Logits,
+    derive: Derive,
+) -> tuple[Tensor, Tensor]:
+    """Compute a loss that is any function of the losses of the tokens, such as one of sums over documents.
+
+    The function's slopes are the weights of the tokens in a second pass of the head, since the first one keeps no
+    logits. The network below the head is run once.
+
+    Args:
+        hidden: hidden states (M, D).
+        weight: weights (V, D) of the output layer.
+        bias: biases (V,) of the output layer; None for a layer without them.
+        targets: ids of the tokens to predict (M,), int64 in [0, V).
+        settings: method of the loss; its z-loss is left out.
+        own: what the model does to the layer's output.
+        derive: function from the negative log-likelihoods of the tokens (M,) in nats, fp32, to a scalar.
+
+    Returns:
+        The value of the function as a scalar to differentiate, and the negative log-likelihoods (M,), detached.
+    """
+    plain = replace(settings, z_loss=0.0)
+    with torch.no_grad():
+        _, losses = next_token_loss(hidden, weight, bias, targets, plain, own)
+    with torch.enable_grad():
+        leaf = losses.detach().requires_grad_()
+        value = derive(leaf)
+    if not torch.is_grad_enabled():
+        return value.detach(), losses
+    (slopes,) = torch.autograd.grad(value, leaf)
+    total, _ = next_token_loss(hidden, weight, bias, targets, plain, own, slopes)
+    return total + (value.detach() - total.detach()), losses
+
+
 class LossHead(nn.Module):
     """Output layer of a language model: gives logits as before, or with targets the loss directly.
 
@@ -210,9 +251,14 @@ class LossHead(nn.Module):
         self.settings, self.own = settings, own
 
     def forward(
-        self, hidden: Tensor, targets: Tensor | None = None, weights: Tensor | None = None
+        self, hidden: Tensor, targets: Tensor | None = None, weights: Tensor | None = None, derive: Derive | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Compute the layer's output (..., V) from (..., D), or with targets (M,) their `next_token_loss`."""
+        """Compute the layer's output (..., V) from (..., D), or with targets (M,) their loss.
+
+        It is their `next_token_loss`, or with a function to derive another one from, their `derived_loss`.
+        """
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
+        if derive is not None:
+            return derived_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, derive)
         return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, weights)
