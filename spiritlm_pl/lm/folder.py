@@ -152,6 +152,10 @@ def load_causal_lm(
         told = " ".join(str(error).split())
         raise ValueError(f"configuration of {folder} must be one of its kind, but is not: {told}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise ValueError(
+                f"weights of {folder} must have the sizes of its {CONFIG_NAME}, but have others"
+            ) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded
     if found["missing_keys"]:
