@@ -169,7 +169,7 @@ def test_plan_of_a_folder_with_all_models_is_that_of_its_language_model(tiny, vo
     network = build_network(tiny, vocabulary)
     network.save_pretrained(tmp_path / "lm")
     plan(str(tmp_path), gpus=[1, 1])
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert (
         f"{network.num_parameters() / 1e6:.2f} M parameters" in printed
         and printed.count("Memory of 1 GPU of 80 GB") == 1
