@@ -202,7 +202,7 @@ def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
         ValueError: if a value is missing, or is of another type.
     """
     for name, kind in types.items():
-        value = values.get(name)
+        value: Any = values.get(name)
         if type(value) is not kind or (kind is int and value < 0):  # true is no number
             raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
 
