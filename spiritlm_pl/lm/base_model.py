@@ -21,7 +21,7 @@ from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CONFIG_NAME = "config.json"
 # What transformers raises over wrong values in a configuration, beside ValueError.
-WRONG_VALUES = (TypeError, LookupError, ArithmeticError, StrictDataclassError)
+WRONG_VALUES = (TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError)
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
 DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 
