@@ -94,8 +94,9 @@ def master_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start_ranks() -> StartRanks:
+def start_ranks() -> Iterator[StartRanks]:
     """Starts a script that starts ranks; gives a function that waits for its end and returns what all have printed."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(script: Path, *arguments: object, cwd: Path | None = None) -> Callable[..., str]:
         process = subprocess.Popen(
@@ -107,19 +108,20 @@ def start_ranks() -> StartRanks:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # to end all ranks together
         )
+        started.append(process)
 
         def finish(codes: tuple[int, ...] = (0,)) -> str:
-            try:
-                printed, _ = process.communicate(timeout=280)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
+            printed, _ = process.communicate(timeout=280)
             assert process.returncode in codes, printed
             return printed
 
         return finish
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:  # the test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

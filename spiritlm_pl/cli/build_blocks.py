@@ -43,7 +43,8 @@ def build_blocks(
         spiritlm build-blocks '[data/units/a, data/units/b]' data/text_tokenizer data/blocks --end-of-document false
 
     Args:
-        units: folders of tokenised corpora, or their addresses in object storage, all of one speech tokenizer.
+        units: folders of tokenised corpora, or their addresses in object storage, all of one speech tokenizer; several
+            are written as '[a, b]', here and in the other options.
         text_tokenizer: SentencePiece .model, or a folder with one or with a transformers tokenizer, which is read as
             AutoTokenizer reads it; one whose ids an export could not keep is refused. The folder of a language model
             with speech tokens (of extend-vocab, import-release or a training) gives their ids, too.

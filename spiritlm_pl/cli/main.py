@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
-USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError)
+USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError, MemoryError)
 RAISED = re.compile(r"^(?:\w+\.)*[A-Z]\w+(?:: |$)", re.MULTILINE)  # in a traceback, ahead of an error's own text
 TRACEBACK = "Traceback (most recent call last):"
 IN_WORKER = re.compile(
@@ -213,7 +213,7 @@ def guarded(action: Callable[[], None]) -> int:
         print(f"spiritlm: interrupted; {advice}", file=sys.stderr)
         return 128 + signal.SIGINT
     except USER_ERRORS as error:
-        print(f"spiritlm: error: {told(error)}", file=sys.stderr)
+        print(f"spiritlm: error: {told(error) or 'there is not enough memory'}", file=sys.stderr)
         return 2
     return 0
 

@@ -89,8 +89,9 @@ def plan(
         spiritlm plan --corpus.hours 1000 --corpus.aligned_hours 1000 --corpus.text_tokens 1e9 --cores 16
 
     Args:
-        model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name.
-        gpus: numbers of GPUs to plan for; 1, 8 and 64 by default.
+        model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name. Models of a few million parameters do
+            not reach the speed of `mfu`.
+        gpus: numbers of GPUs to plan for, such as 8 or '[8, 64]'; 1, 8 and 64 by default.
         gpu_memory: memory of one GPU in GB (1e9 bytes).
         rows: rows in the batch of one GPU; gradients are accumulated to reach the tokens of a step.
         row_length: number of tokens in a row.
@@ -116,7 +117,7 @@ def plan(
     for name, speed in (speeds | {"disk_speed": disk_speed}).items():
         if not (isfinite(speed) and speed > 0):
             raise ValueError(f"{name} must be above 0, but is {speed:g} instead")
-    counts = gpus or [1, 8, 64]
+    counts = [*dict.fromkeys(gpus or [1, 8, 64])]
     own_figures, size = Figures.load(figures), model_size(_config(model))
     speed_pair = [tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again) for again in (False, True)]
     memories = [memory_table(size, count, gpu_memory, rows, row_length) for count in counts]  # checks the counts
@@ -134,7 +135,7 @@ def plan(
     console = Console(width=WIDTH, highlight=False)
     operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
     console.print(
-        f"{model}: {size.parameters / 1e9:.2f} G parameters, {operations / 1e9:.1f} GFLOP a token in training\n"
+        f"{model}: {_short(size.parameters)} parameters, {_short(operations)}FLOP a token in training\n"
         f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
         "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
@@ -162,4 +163,12 @@ def plan(
 
 
 def _config(model: str) -> PreTrainedConfig:
-    return AutoConfig.for_model(**PRESETS[model]) if model in PRESETS else checkpoint_config(model)
+    if model in PRESETS:
+        return AutoConfig.for_model(**PRESETS[model])
+    within = Path(model) / "lm"  # of a folder with all models of a speaker
+    return checkpoint_config(str(within) if within.is_dir() else model)
+
+
+def _short(number: float) -> str:
+    """Return a large number in millions or thousands of millions."""
+    return f"{number / 1e9:.2f} G" if number >= 1e8 else f"{number / 1e6:.2f} M"

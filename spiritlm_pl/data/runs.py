@@ -149,7 +149,7 @@ class Run:
         dtype, place = self._places[name]
         array = np.empty(end - begin, dtype)
         file.seek(place + begin * dtype.itemsize)
-        if array.nbytes and file.readinto(array) != array.nbytes:
+        if array.nbytes and file.readinto(array.data) != array.nbytes:
             raise ValueError(f"{self.path} must be as it was written, but is cut off: start the build again")
         return array
 

@@ -20,6 +20,8 @@ from spiritlm_pl.runtime.checksums import check_folder, checked
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CONFIG_NAME = "config.json"
+# What transformers raises over wrong values in a configuration, beside ValueError.
+WRONG_VALUES = (TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError)
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
 DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 
@@ -71,7 +73,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     check_rotary_base(values, checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+    except (OSError, ValueError, *WRONG_VALUES) as error:
         raise _unreadable(checkpoint) from error
     _check_text_model(config, checkpoint)
     return config
@@ -89,7 +91,7 @@ def config_of(values: dict[str, Any], where: str | Path) -> PreTrainedConfig:
     """
     try:
         found: PreTrainedConfig = AutoConfig.for_model(**values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except (ValueError, *WRONG_VALUES) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"{where} must be a model's configuration, but is not: {told}") from error
     return found

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from spiritlm_pl.lm.base_model import CONFIG_NAME, model_folder
+from spiritlm_pl.lm.base_model import CONFIG_NAME, WRONG_VALUES, model_folder
 from spiritlm_pl.lm.rotary_names import check_rotary_base, older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
@@ -148,10 +147,14 @@ def load_causal_lm(
         if error.errno is None:  # this is how transformers reports missing files
             raise FileNotFoundError(str(error).splitlines()[0]) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
-    except (TypeError, StrictDataclassError) as error:
+    except WRONG_VALUES as error:
         told = " ".join(str(error).split())
         raise ValueError(f"configuration of {folder} must be one of its kind, but is not: {told}") from error
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise ValueError(
+                f"weights of {folder} must have the sizes of its {CONFIG_NAME}, but have others"
+            ) from error
         raise ValueError(f"language model must hold readable weights, but {folder} is damaged: {error}") from error
     network, found = loaded
     if found["missing_keys"]:

@@ -23,6 +23,7 @@ LINE = re.compile(rf"{DIGEST} [ *](?P<name>.+)")  # the asterisk: read as a bina
 TAGGED = re.compile(rf"SHA256 \((?P<name>.+)\) ?= ?{DIGEST}")
 OTHER = re.compile(r"(#.*|(?!SHA256 )[A-Za-z0-9/-]+ \(.+\) ?= ?[0-9a-zA-Z+/=]+)?")  # a comment, another algorithm
 ADVICE = f": it is damaged; if it was changed on purpose, remove its line from {CHECKSUMS} beside it, or the whole file"
+LARGE = 1 << 31  # no size or number in a configuration is as large
 DAMAGED = re.compile("[0-9a-fA-F]{20}|[^\x20-\x7e]", re.ASCII)  # what a line has that was one of these
 
 
@@ -202,7 +203,7 @@ def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
         ValueError: if a value is missing, or is of another type.
     """
     for name, kind in types.items():
-        value = values.get(name)
+        value: Any = values.get(name)
         if type(value) is not kind or (kind is int and value < 0):  # true is no number
             raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
 
@@ -221,6 +222,8 @@ def check_plain(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
         taken = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}.get(kind)
         if taken is not None and type(values[name]) not in taken:
             raise ValueError(f"{name} must be of type {kind.__name__}, but is {values[name]!r} instead")
+        if kind is int and abs(values[name]) >= LARGE:
+            raise ValueError(f"{name} must be below {LARGE}, but is {values[name]} instead")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import sentencepiece
 
 from spiritlm_pl.runtime.checksums import checked, forget, read_object
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
+from spiritlm_pl.storage.places import is_url
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE, Backend, HuggingFace, SentencePiece, read_sentencepiece
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -87,6 +88,8 @@ class TextTokenizer:
             FileNotFoundError: if there is no tokenizer.
             ValueError: if the tokenizer is damaged, or cannot encode words with the space before them.
         """
+        if is_url(path):
+            raise ValueError(f"text_tokenizer must be a local file or folder, but is {path} instead; download it first")
         path = Path(path)
         for name in TOKENIZER_FILES if path.is_dir() else ():
             checked(path / name)
@@ -105,9 +108,10 @@ class TextTokenizer:
                     return cls(_with_end_of_model(_as_model_reads_it(path) or found, path))
         if others:
             return cls(_with_end_of_model(HuggingFace(path), path))
+        hint = f"; {path / 'lm'} is one" if any((path / "lm" / name).is_file() for name in TOKENIZER_FILES) else ""
         raise FileNotFoundError(
             f"text_tokenizer must be a .model file, or a folder with {MODEL_FILE} or a "
-            f"transformers tokenizer, but is {path} instead"
+            f"transformers tokenizer, but is {path} instead{hint}"
         )
 
     @classmethod

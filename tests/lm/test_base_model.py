@@ -11,7 +11,7 @@ from spiritlm_pl.cli.extend_vocab import extend_vocab
 from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
-from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.lm.folder import load_causal_lm, load_lm, save_lm
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.streams import PITCH
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -60,6 +60,22 @@ def test_values_of_another_kind_are_named(value):
     config = {"model_type": "llama", "hidden_size": value, "num_hidden_layers": 1, "num_attention_heads": 2}
     with pytest.raises(ValueError, match="network.config must be a model's configuration, but is not: .*hidden_size"):
         build_network(LanguageModelConfig(config=config), Vocabulary.spirit_lm(num_text=20, num_units=5))
+
+
+def test_an_unknown_kind_of_rotary_positions_is_named(tmp_path):
+    config = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config |= {"model_type": "llama", "max_position_embeddings": 32}
+    vocabulary = Vocabulary.spirit_lm(num_text=20, num_units=5)
+    network = build_network(LanguageModelConfig(config=config), vocabulary)
+    save_lm(tmp_path, network, vocabulary)
+    wrong = {"rope_parameters": {"rope_type": "odd", "rope_theta": 10_000.0}}
+    with pytest.raises(ValueError, match=r"could not be tried on a small copy \(KeyError: 'odd'\)"):
+        build_network(LanguageModelConfig(config=config | wrong), vocabulary)
+    (tmp_path / CHECKSUMS).unlink()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(ValueError, match=f"configuration of {tmp_path} must be one of its kind, but is not: 'odd'"):
+        load_causal_lm(tmp_path, vocabulary)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "qwen3", "gpt2", "opt", "mpt", "falcon", "phi", "mamba"])

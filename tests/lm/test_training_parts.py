@@ -163,3 +163,14 @@ def test_plan_prints_a_table(capsys):
         plan(gpus=[0])
     with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name"):
         plan(model="no/such/model/at/all")
+
+
+def test_plan_of_a_folder_with_all_models_is_that_of_its_language_model(tiny, vocabulary, tmp_path, capsys):
+    network = build_network(tiny, vocabulary)
+    network.save_pretrained(tmp_path / "lm")
+    plan(str(tmp_path), gpus=[1, 1])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"{network.num_parameters() / 1e6:.2f} M parameters" in printed
+        and printed.count("Memory of 1 GPU of 80 GB") == 1
+    )

@@ -214,7 +214,7 @@ def test_damaged_contents_of_shards_are_named(tmp_path: Path) -> None:
             except ValueError as error:
                 assert str(folder.parent) in str(error)
             else:
-                assert path.suffix in (".pt", ".distcp")  # some bits of an archive mean nothing
+                assert path.name != ".metadata"  # some bits of an archive or a list mean nothing
                 assert torch.equal(read_weights(folder.parent)["weight"], torch.arange(100.0))
                 assert read_rest(folder.parent) == {"step": 1}
         path.write_bytes(whole)

@@ -107,14 +107,14 @@ def test_wrong_values_are_of_the_file(tmp_path: Path, error: Exception) -> None:
         raise error
 
 
-@pytest.mark.parametrize("value", [[4], None, "4", True, 4.0])
+@pytest.mark.parametrize("value", [[4], None, "4", True, 4.0, 10**30])
 def test_values_of_another_type_in_a_configuration_are_named(folder: Path, value: object) -> None:
     path = folder / CONFIG_FILE
     description = json.loads(path.read_text())
     description["config"]["num_units"] = value
     path.write_text(json.dumps(description))
     forget(folder, CONFIG_FILE)
-    with pytest.raises(ValueError, match=f"{path} must be .* damaged: num_units must be of type int, but is"):
+    with pytest.raises(ValueError, match=f"{path} must be .* damaged: num_units must be (of type int|below 21)"):
         load_network(folder, "quantizer")
 
 

@@ -7,6 +7,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from spiritlm_pl.corpora.files import files_below
+from spiritlm_pl.storage.places import is_url
 
 KINDS = {
     ".txt": "text",
@@ -79,7 +80,7 @@ def find_files(patterns: Sequence[str]) -> list[TextFile]:
 
     Raises:
         FileNotFoundError: if there is no such file, or a pattern or folder has none.
-        ValueError: if a file is named twice, or a folder has several splits.
+        ValueError: if a file is named twice, is in object storage, or a folder has several splits.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -108,6 +109,8 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 
 def _matches(pattern: str) -> Iterable[Path]:
     """Return the files of one path or pattern."""
+    if is_url(pattern):
+        raise ValueError(f"text must be local files, folders or patterns, but {pattern} is not; download it first")
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]

@@ -11,6 +11,7 @@ from spiritlm_pl.corpora.text_files.files import distinct_names, find_files
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 
 def write(path: Path, content: bytes = b"the cat\n") -> Path:
@@ -50,6 +51,16 @@ def test_names_are_as_short_as_they_can_be() -> None:
     paths = [Path("/x/1/a/p.txt"), Path("/x/1/b/p.txt"), Path("/x/2/a/p.txt")]
     assert distinct_names(paths) == ["1/a/p.txt", "1/b/p.txt", "2/a/p.txt"]
     assert distinct_names([]) == [] and distinct_names(paths[:1]) == ["p.txt"]
+
+
+def test_addresses_of_object_storage_are_refused() -> None:
+    for pattern in ("s3://bucket/a.jsonl", "hf://datasets/a/**/*.parquet"):
+        with pytest.raises(ValueError, match="text must be local files, .* but .*://.* is not; download it first"):
+            find_files([pattern])
+    with pytest.raises(
+        ValueError, match="text_tokenizer must be a local file or folder, but is s3://bucket/lm instead"
+    ):
+        TextTokenizer.load("s3://bucket/lm")
 
 
 def test_folders_patterns_and_paths(tmp_path: Path) -> None:
