@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/likelihood_suite.py quickstart/model stories/tStoryCloze
 
 The pairs are beginnings of stories with two endings, as recordings or, with `--text`, as texts. Recordings are scored
-twice: first they are tokenized, then their tokens are those that the first run kept; alone they are tokenized each time.
+twice: first they are tokenized, then their tokens are those that the first run kept; alone they are always tokenized.
 After each chunk of pairs some of them are scored alone, so that whatever else the machine does slows down both. On a
 busy machine the time of the processor says more. Memory is the largest of the process after a tenth of the pairs and
 after all of them.
