@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
-from spiritlm_pl.callbacks.evaluation_context import evaluation_context, on_rank_zero
+from spiritlm_pl.callbacks.evaluation_context import on_rank_zero
 from spiritlm_pl.callbacks.media import log_audio, log_text
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import CorpusData
@@ -22,7 +22,7 @@ from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.manifest import iterate_cuts
 from spiritlm_pl.evaluation.expressivity import ExpressivityModels
-from spiritlm_pl.evaluation.recognition import check_whisper, recognisers
+from spiritlm_pl.evaluation.recognition import recognisers
 from spiritlm_pl.evaluation.resyntheses import Resynthesis, resyntheses
 from spiritlm_pl.evaluation.stored_speech import StoredSpeech, stored_speech, text_of
 from spiritlm_pl.evaluation.voice_comparison import AFTER, BEFORE, VoiceComparison, VoiceReport
@@ -84,12 +84,9 @@ class CompareVoice(Callback):
             return
         checked(pl_module, VoiceModule, "module", self)
         data = checked(getattr(trainer, "datamodule", None), CorpusData, "data", self)
-        if self.whisper is not None:
-            check_whisper(self.whisper)
-        if trainer.is_global_zero:
-            self._encoder("cpu")
-            make_extractor(self.f0)
-        check_amount(float(data.cuts["train"].durations.sum()), sum(len(one) for one in self._held_out(data)))
+        stored = list(self._held_out(data))
+        check_amount(float(data.cuts["train"].durations.sum()), sum(map(len, stored)))
+        on_rank_zero(trainer, lambda: self._models(stored, "cpu"))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure, write and log."""
@@ -103,11 +100,10 @@ class CompareVoice(Callback):
         models = self._models(stored, str(pl_module.device))
         vocoders = {BEFORE: module.start().to(pl_module.device), AFTER: after}
         comparison = VoiceComparison(models)
-        with evaluation_context(trainer, after):
-            for number, resynthesis in enumerate(said(vocoders, stored)):
-                comparison.add(resynthesis)
-                if number < EXAMPLES:
-                    self._save(trainer, resynthesis)
+        for number, resynthesis in enumerate(said(vocoders, stored)):  # in float32, as the export speaks
+            comparison.add(resynthesis)
+            if number < EXAMPLES:
+                self._save(trainer, resynthesis)
         told = None if module.initial is None else other_tokenizer(module.initial, module.tokenizer_sha256)
         self._write(trainer, comparison.report(), after.config.speakers[0], told)
 

@@ -33,9 +33,7 @@ def recogniser(waveform: Tensor) -> str:
 def sentence(name: str, before: Tensor, after: Tensor) -> Resynthesis:
     empty = torch.zeros(0).numpy()
     tokens = UnitUtterance(id=name, corpus="c", units=empty, unit_starts=empty, num_frames=0, speaker="eve")
-    return Resynthesis(
-        tokens=tokens, text="the cat sat", original=tone(200, 0.3), made={BEFORE: before, AFTER: after}
-    )
+    return Resynthesis(tokens=tokens, text="the cat sat", original=tone(200, 0.3), made={BEFORE: before, AFTER: after})
 
 
 def comparison() -> VoiceComparison:

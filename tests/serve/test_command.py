@@ -1,10 +1,13 @@
 """`spiritlm serve` before it serves: what it complains of, in one line."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from spiritlm_pl.cli.serve import LOCAL, listen, load_model, serve
+from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.vocoder.warm_start import with_voices
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch):
@@ -42,3 +45,21 @@ def test_a_model_is_loaded_with_the_parts_that_are_there(model_folder, tmp_path)
     (tmp_path / "lm").symlink_to(model_folder / "lm")
     words = load_model(tmp_path, device="cpu")
     assert words.speech_tokenizer is None and words.vocoder is None
+
+
+def test_a_vocoder_speaks_in_place_of_the_models_own(model_folder, tmp_path):
+    own = load_model(model_folder, device="cpu").vocoder
+    other = with_voices(model_folder / "vocoder", ["carl"])
+    save_network(tmp_path, other, "vocoder")
+    model = load_model(model_folder, device="cpu", vocoder=tmp_path)
+    assert model.speech_tokenizer is not None and model.vocoder.config.speakers == ("carl",) != own.config.speakers
+    save_network(tmp_path, type(other)(replace(other.config, num_units=2)), "vocoder")
+    with pytest.raises(ValueError, match="num_units of the vocoder must be at least the language model's"):
+        load_model(model_folder, device="cpu", vocoder=tmp_path)
+
+
+def test_the_published_release_needs_a_model_folder_for_another_vocoder(tmp_path):
+    (tmp_path / "spiritlm_model").mkdir()
+    (tmp_path / "speech_tokenizer").mkdir()
+    with pytest.raises(ValueError, match="--vocoder must be left out for the published release"):
+        load_model(tmp_path, device="cpu", vocoder=tmp_path)

@@ -9,7 +9,7 @@ from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 from spiritlm_pl.vocoder.vocoder import Vocoder
-from spiritlm_pl.vocoder.warm_start import start_from
+from spiritlm_pl.vocoder.warm_start import other_tokenizer, start_from, with_voices
 
 OLD = {"num_units": 9, "speakers": ("anna", "bert"), "embedding_dim": 8}
 STFT = {"channels": 16, "hidden_channels": 32, "unit_blocks": 1, "frame_blocks": 1}
@@ -48,6 +48,32 @@ def test_global_styles_go_by_their_names(tmp_path: Path) -> None:
     for name in ("sad", "happy"):
         made, wanted = (one(units, speaker, None, None, torch.tensor([one.style_id(name)])) for one in (new, old))
         torch.testing.assert_close(made, wanted)
+
+
+@pytest.mark.parametrize("kind", ["stft", "gan"])
+def test_another_voice_begins_as_the_default_one(kind: str, tmp_path: Path) -> None:
+    """So does a published vocoder, which has global styles; an expressive one keeps pitch and style codes."""
+    codes = {"num_pitches": 4, "num_styles": 3, "default_pitch": 2}
+    defaults = {"default_speaker": 1, "default_global_style": 1}
+    old = vocoder(kind, styles=("sad", "happy"), **defaults, **codes)
+    save_network(tmp_path, old, "vocoder")
+    new = with_voices(tmp_path, ["carl"])
+    assert (new.config.speakers, new.config.styles, new.config.default_pitch) == (("carl",), ("happy",), 2)
+    units = [3, 4, 5, 5, 8]
+    torch.testing.assert_close(new.speak_frames(units), old.speak_frames(units))
+    torch.testing.assert_close(new.synthesize(units), old.synthesize(units))
+    like = with_voices(tmp_path, ["carl"], "anna")
+    torch.testing.assert_close(like.speak_frames(units), old.speak_frames(units, "anna"))
+    with pytest.raises(ValueError, match="speaker must be one of anna, bert or in"):
+        with_voices(tmp_path, ["carl"], "dora")
+
+
+def test_units_of_another_tokenizer_are_known_where_it_is_recorded(tmp_path: Path) -> None:
+    save_network(tmp_path, vocoder("stft"), "vocoder")
+    assert other_tokenizer(tmp_path, "aa") is None
+    save_network(tmp_path, vocoder("stft"), "vocoder", extra={"tokenizer_sha256": "aa"})
+    assert other_tokenizer(tmp_path, "aa") is None and other_tokenizer(tmp_path, None) is None
+    assert "come from one with other weights" in str(other_tokenizer(tmp_path, "bb"))
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
