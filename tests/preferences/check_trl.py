@@ -76,5 +76,5 @@ def test_log_ratios_and_losses_are_those_of_trl(trl: Path, tiny_lm, tmp_path: Pa
             ("rewards/rejected", figures["reward_rejected"]),
             ("loss", float(loss.detach())),
         ):
-            assert value == pytest.approx(logged[name], abs=1e-5, rel=1e-5), (place, name)
+            assert value == pytest.approx(logged[name], abs=1e-5, rel=0), (place, name)
     assert max(abs(logged["rewards/chosen"]) for logged in theirs) > 1  # so that something is compared

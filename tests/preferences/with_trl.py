@@ -9,15 +9,19 @@ from pathlib import Path
 
 from datasets import Dataset
 from tokenizers import Tokenizer, models
+from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
 
 class GivenTokens(DPOTrainer):
-    """Takes token ids as they are."""
+    """Takes token ids as they are, in their order."""
 
     def _prepare_dataset(self, dataset, *args, **options):
         return dataset
+
+    def _get_train_sampler(self, dataset=None):
+        return SequentialSampler(dataset or self.train_dataset)
 
 
 def main() -> None:
@@ -40,7 +44,6 @@ def main() -> None:
         max_length=None,
         gradient_checkpointing=False,
         disable_tqdm=True,
-        shuffle_dataset=False,
     )
     trainer = GivenTokens(
         AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
