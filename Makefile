@@ -13,7 +13,7 @@ define RIGHT_PYTHON
   || { echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=..."; exit 1; }
 endef
 
-.PHONY: help quickstart test test-fast test-latest test-readers test-official check lint typecheck install lock docs docs-serve clean
+.PHONY: help quickstart test test-fast test-latest test-readers test-official test-trl check lint typecheck install lock docs docs-serve clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ test-readers: $(INSTALLED)  ## Exports in other tools, each in an environment of
 
 test-official: $(INSTALLED)  ## Figures of sWUGGY and sBLIMP beside the official toolkit's (400 MB, in ~/.cache)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/check_official.py
+
+test-trl: $(INSTALLED)  ## Losses of preference pairs beside those of trl (5 MB, in ~/.cache)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/preferences/check_trl.py
 
 lint: $(INSTALLED)  ## Style and the import rules between rooms
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from spiritlm_pl.lm.flops import training_flops
 from spiritlm_pl.planning.checkpoints import STATE_WIDTH, Checkpoints
 from spiritlm_pl.planning.data_path import Corpus, data_path
 from spiritlm_pl.planning.figures import Figures
+from spiritlm_pl.planning.preferences import Preferences
 from spiritlm_pl.planning.tables import GB, checkpoint_table, data_table, memory_table, network_table
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 32_512, "max_position_embeddings": 4096}
@@ -51,11 +52,13 @@ PUBLISHED = (
 )
 WIDTH = 80
 CORPUS = Corpus()
+STEPS, TOKENS_PER_STEP = 200_000, 1_048_576
 GROUPS = {
     "model and training": ("model", "rows", "row_length", "steps", "tokens_per_step"),
     "machines": ("gpus", "gpu_memory", "peak_tflops", "mfu", "network_speed"),
     "checkpoints": ("disk_speed", "checkpoint_every", "kept_checkpoints"),
     "data path": ("corpus", "cores", "figures"),
+    "preference tuning": ("preferences",),
 }
 
 
@@ -66,8 +69,8 @@ def plan(
     gpu_memory: float = 80.0,
     rows: int = 4,
     row_length: int = 4096,
-    steps: int = 200_000,
-    tokens_per_step: int = 1_048_576,
+    steps: int = STEPS,
+    tokens_per_step: int = TOKENS_PER_STEP,
     peak_tflops: float = 312.0,
     mfu: float = 0.40,
     network_speed: float = 25.0,
@@ -77,6 +80,7 @@ def plan(
     corpus: Corpus = CORPUS,
     cores: int = 64,
     figures: Path | None = None,
+    preferences: Preferences | None = None,
 ) -> None:
     """Print what a training takes: memory and time of GPUs, network, checkpoints, and the way of the data.
 
@@ -86,6 +90,7 @@ def plan(
         spiritlm plan
         spiritlm plan --model llama-2-7b --gpus '[8, 64, 512]' --network-speed 50
         spiritlm plan --model HuggingFaceTB/SmolLM2-135M --gpu-memory 24 --rows 8
+        spiritlm plan --gpus '[1, 8]' --rows 2 --preferences.pairs 50000 --preferences.pair_tokens 1200
         spiritlm plan --corpus.hours 1000 --corpus.aligned_hours 1000 --corpus.text_tokens 1e9 --cores 16
 
     Args:
@@ -106,9 +111,15 @@ def plan(
         corpus: amounts of speech and text; the published ones by default.
         cores: number of CPU cores that tokenise and build blocks.
         figures: YAML file with figures of your own machine in place of the package's planning/figures.yaml.
+        preferences: pairs for preference tuning, which determine steps and their tokens; no corpus is planned then. If
+            left out, pretraining is planned.
     """
     if not 0 < mfu <= 1:
         raise ValueError(f"mfu must be in (0, 1], but is {mfu} instead")
+    if preferences is not None:
+        if (steps, tokens_per_step) != (STEPS, TOKENS_PER_STEP):
+            raise ValueError("steps and tokens_per_step must be left out with preferences, which determine them")
+        steps, tokens_per_step = preferences.steps, preferences.tokens_per_step
     limits = {"steps": steps, "tokens_per_step": tokens_per_step, "cores": cores}
     for name, value in limits.items():
         if value < 1:
@@ -139,12 +150,13 @@ def plan(
         f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
         "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
+    told_steps = f"{steps / 1000:,.0f}k" if steps >= 10_000 else f"{steps:,}"
     for count, table, of_step in zip(counts, memories, seconds, strict=True):
         console.print(table)
         for name, speed, step in zip(("kept layers:", "recomputed:"), speed_pair, of_step, strict=True):
             hours = steps * step / 3600
             console.print(
-                f"{name:<13}{speed:,.0f} tokens/s/GPU; {steps / 1000:,.0f}k steps: {hours / 24:,.1f} days, "
+                f"{name:<13}{speed:,.0f} tokens/s/GPU; {told_steps} steps: {hours / 24:,.1f} days, "
                 f"{hours * count:,.0f} GPU hours"
             )
         console.print()
@@ -156,6 +168,9 @@ def plan(
     if size.tied:
         console.print(f"FSDP2 writes tied embeddings twice: {STATE_WIDTH * size.input_layer / GB:,.1f} GB more")
     console.print(f"exported model, in bf16: {checkpoints[0].export / GB:,.1f} GB\n")
+    if preferences is not None:
+        console.print("\n".join(preferences.lines(size, row_length, speed_pair[0])))
+        return
     console.print(data)
     console.print(f"figures measured on {own_figures.machine}")
     if model == "llama-2-7b":

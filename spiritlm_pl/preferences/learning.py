@@ -78,7 +78,7 @@ def preference_metrics(sums: Tensor) -> dict[str, float]:
     for ending, (loss, count, chosen, rejected, right, first, first_tokens, second, second_tokens) in zip(
         GROUPS, groups, strict=True
     ):
-        if not count or (ending and count == groups[0][0]):
+        if not count or (ending and count == groups[0][1]):
             continue
         metrics |= {
             f"loss{ending}": loss / count,

@@ -67,3 +67,19 @@ def test_what_cannot_be_planned_is_told(capsys: pytest.CaptureFixture[str], opti
     with pytest.raises(USER_ERRORS, match=message):
         run(["plan", *options])
     assert capsys.readouterr().out == ""
+
+
+def test_pairs_determine_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["plan", "--gpus", "[1]", "--rows", "2", "--preferences.pairs", "50000", "--preferences.pair_tokens", "1200"])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80 and "Data path" not in printed
+    assert "; 391 steps: " in printed and "1 GPU, 19 batches" in printed  # 128 pairs of 1200 tokens in 2 rows of 4096
+    assert "50,000 pairs of 1,200 tokens, 128 a step: 391" in printed and "stored in 0.4 MB" in printed
+    assert "would hold 13.5 GB more" in printed
+
+
+def test_steps_beside_pairs_are_refused() -> None:
+    with pytest.raises(USER_ERRORS, match="must be left out with preferences"):
+        run(["plan", "--steps", "5", "--preferences.pairs", "100"])
+    with pytest.raises((*USER_ERRORS, SystemExit)):
+        run(["plan", "--preferences.pairs", "0"])

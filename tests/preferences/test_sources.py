@@ -81,7 +81,7 @@ def test_the_best_and_the_worst_become_a_pair() -> None:
         (candidates("a", "b"), [0.3, None], Rules(), FEW),
         (candidates("a", ""), [0.3, 0.5], Rules(), FEW),
         (candidates("a", "b", stopped=(True, False)), [0.3, 0.5], Rules(), UNFINISHED),
-        (candidates("a", "bbb"), [0.3, 0.5], Rules(length_ratio=2), LENGTHS),
+        (candidates("a", "bbbb"), [0.3, 0.5], Rules(length_ratio=2), LENGTHS),
     ],
 )
 def test_prompts_without_a_pair_have_a_reason(given, scores, rules, reason) -> None:
@@ -104,7 +104,8 @@ def test_auto_bleu_prefers_what_does_not_repeat_itself(model) -> None:
     words = model.text_tokenizer.encode("the cat sat the cat sat")
     given = Candidates("p", (1,), (tuple(units), tuple(units[:2] * 3), tuple(words), (units[0],)), (True,) * 4)
     ((fresh, again, text, short),) = AutoBleu()(model, [given])
-    assert fresh == 0 and again == -1 and text == -1 and short is None
+    assert fresh == 0 and again == -1 and short is None
+    assert text == pytest.approx(-(0.8**0.5))  # all words, and four of the five pairs of words, occur twice
     with pytest.raises(ValueError, match="size"):
         AutoBleu(0)
 
