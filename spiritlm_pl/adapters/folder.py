@@ -83,7 +83,11 @@ def save_adapter(folder: str | Path, weights: dict[str, Tensor], description: Ad
     own |= {"base": description.base, "base_hash": description.base_hash}
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary)
-        save_file(to_peft(weights, description.peft["trainable_token_indices"] or ()), new / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(
+            to_peft(weights, description.peft["trainable_token_indices"] or ()),
+            new / WEIGHTS_FILE,
+            metadata={"format": "pt"},
+        )
         for name, values in ((ADAPTER_FILE, description.peft), (DESCRIPTION_FILE, own)):
             (new / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         names = sorted(path.name for path in new.iterdir())
@@ -106,7 +110,7 @@ def check_no_model(folder: str | Path) -> None:
 
 
 def to_peft(weights: dict[str, Tensor], trained_rows: Collection[str]) -> dict[str, Tensor]:
-    """Return the weights of an adapter under peft's names; those of the base model and copies of tied rows are left out.
+    """Return the weights of an adapter under peft's names, without those of the base model and copies of tied rows.
 
     Args:
         weights: weights of a network in which `put_adapter` has put an adapter, by name.
@@ -158,7 +162,8 @@ def with_adapter(
                 raise ValueError(f"{folder / WEIGHTS_FILE} {holds} {name}")
             result: Any = found.merge_and_unload(safe_merge=True) if merged else found.get_base_model()
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        told = " ".join(str(error).split())
+        lacks = f"{folder / WEIGHTS_FILE} lacks {error}" if isinstance(error, KeyError) else str(error)
+        told = " ".join(lacks.split())
         raise ValueError(f"adapter must fit the model {base}, but {folder} does not: {told[:300]}") from error
     return cast(PreTrainedModel, result.requires_grad_(False).eval())
 

@@ -53,11 +53,9 @@ def put_adapter(network: PreTrainedModel, settings: LoRA, vocabulary: Vocabulary
 
 def trained_range(settings: LoRA, vocabulary: Vocabulary) -> tuple[int, int]:
     """Return first and end id (exclusive) of the tokens whose rows are trained."""
-    first, end = {
-        "new": (vocabulary.num_text, vocabulary.num_tokens),
-        "all": (0, vocabulary.num_rows),
-        "none": (0, 0),
-    }[settings.embeddings]
+    first, end = {"new": (vocabulary.num_text, vocabulary.num_tokens), "all": (0, vocabulary.num_rows), "none": (0, 0)}[
+        settings.embeddings
+    ]
     return first, end
 
 

@@ -12,9 +12,7 @@ from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER
 
 
-def merge_adapter(
-    model: str | Path, adapter: str | Path, output: str | Path, dtype: torch.dtype | None = None
-) -> Path:
+def merge_adapter(model: str | Path, adapter: str | Path, output: str | Path, dtype: torch.dtype | None = None) -> Path:
     """Write a model with an adapter merged into its matrices; nothing is left of a merge that fails.
 
     Args:

@@ -178,7 +178,9 @@ def run_benchmarks(
             if track:
                 trained = adapter or model
                 if log_summary(trained, found):
-                    print(f"{key}: figures are in the MLflow run of {trained} (--track=false logs none)", file=sys.stderr)
+                    print(
+                        f"{key}: figures are in the MLflow run of {trained} (--track=false logs none)", file=sys.stderr
+                    )
     if failed:
         raise ValueError("these benchmarks could not be run:\n" + "\n".join(failed))
 

@@ -28,7 +28,9 @@ GROUPS = {
     "sampling (the defaults are the paper's)": (
         *("temperature", "top_p", "top_k", "greedy", "max_new_tokens", "seed", "min_speech_units"),
     ),
-    "model": (*("model", "lm", "adapter", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),),
+    "model": (
+        *("model", "lm", "adapter", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),
+    ),
 }
 
 

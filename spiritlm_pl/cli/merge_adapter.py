@@ -9,10 +9,7 @@ from spiritlm_pl.adapters import merge
 
 
 def merge_adapter(
-    model: Path,
-    adapter: Path,
-    output: Path,
-    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
+    model: Path, adapter: Path, output: Path, dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
 ) -> None:
     """Add the updates of an adapter to the matrices of its base model, and write the result as a model folder.
 

@@ -164,9 +164,7 @@ def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> f
     return float((losses - torch.cat(expected)).abs().max())
 
 
-def build_network(
-    settings: LanguageModelConfig, vocabulary: Vocabulary, bits: int | None = None
-) -> PreTrainedModel:
+def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary, bits: int | None = None) -> PreTrainedModel:
     """Build the model for packed rows; under a sharding context, its parameters are sharded as they are made.
 
     Within `weights_left_out`, parameters and buffers have no content.
