@@ -71,8 +71,9 @@ def test_merged_and_exported_continues_alike_in_plain_transformers(base: Path, a
     found = model.generate(**prompt, max_new_tokens=20, do_sample=False)[0, length:].tolist()
 
     def continued(ours: SpiritLM) -> list[int]:
-        how = ours.vocabulary, "any", GREEDY, [20], [0], ours.end_token
-        [new] = continue_tokens(ours.model, prompt["input_ids"].tolist(), *how)
+        ids = prompt["input_ids"].tolist()
+        how = {"limits": [20], "seeds": [0], "eos_id": ours.end_token}
+        [new] = continue_tokens(ours.model, ids, ours.vocabulary, "any", GREEDY, **how)
         return new
 
     for ours in (
