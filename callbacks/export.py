@@ -31,13 +31,16 @@ class ExportNetwork(Callback):
         """Check before training that the module can be exported.
 
         Raises:
-            ValueError: if the module cannot be exported.
+            ValueError: if the module cannot be exported, or not to this folder.
         """
         checked(pl_module, ExportingModule, "module", self)
+        check = getattr(pl_module, "check_export", None)  # of modules that do not write to every folder
+        if check is not None and stage == "fit":
+            check(str(self._folder(trainer)))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the network; all ranks take part, since sharded weights have to be gathered."""
-        folder = Path(self.dirpath or Path(trainer.default_root_dir) / "export")
+        folder = self._folder(trainer)
         cast(ExportingModule, pl_module).export(str(folder))
         trainer.strategy.barrier("export")
         if trainer.is_global_zero:
@@ -47,3 +50,6 @@ class ExportNetwork(Callback):
                 return
             with atomic_path(folder / METRICS_FILE) as path:
                 path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+    def _folder(self, trainer: Trainer) -> Path:
+        return Path(self.dirpath or Path(trainer.default_root_dir) / "export")

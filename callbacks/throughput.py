@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.attention import packing
-from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
+from spiritlm_pl.lm.flops import attention_width, costly_weights, peak_flops, training_flops
 from spiritlm_pl.modules.lm import LanguageModelModule, log_interval
 
 
@@ -28,7 +28,7 @@ class Throughput(Callback):
         """Keep the peak speed."""
         self.peak = peak
         self.tokens_seen = 0
-        self._weights, self._width = 0, 0
+        self._weights, self._width = 0.0, 0
         self._start: float | None = None
         self._tokens, self._operations = 0, 0.0
         self._tokens_of_step = 0  # of the current step so far; an interrupted step is done again
@@ -44,7 +44,7 @@ class Throughput(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the model's weights."""
         network = cast(LanguageModelModule, pl_module).network
-        self._weights, self._width = matrix_weights(network), attention_width(network.config)
+        self._weights, self._width = costly_weights(network), attention_width(network.config)
         self.peak = self.peak or peak_flops(trainer.strategy.root_device)
         self._start, self._tokens_of_step = None, 0
 

@@ -1,20 +1,28 @@
 """Pretraining of a causal language model on a single stream of text and speech tokens (Spirit LM, section 3)."""
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
 import torch.distributed
 from lightning import Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from spiritlm_pl.adapters.folder import ADAPTER, AdapterDescription, check_no_model, save_adapter
+from spiritlm_pl.adapters.identity import base_hash
+from spiritlm_pl.adapters.injection import put_adapter, trained_shares
+from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import TokenData
 from spiritlm_pl.contracts.objective import Objective
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
+from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
@@ -58,6 +66,18 @@ def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
 
 
+def leave_out(checkpoint: dict[str, Any], weights: Collection[str]) -> None:
+    """Leave weights out of a checkpoint that is one file; the shards of FSDP2 stay as they are.
+
+    Args:
+        checkpoint: checkpoint of the trainer, which is changed in place.
+        weights: names of the weights.
+    """
+    state: dict[str, Tensor] = checkpoint.get("state_dict", {})
+    if not any(isinstance(value, DTensor) for value in state.values()):
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in weights}
+
+
 class LanguageModelModule(FiniteStepsModule):
     """Next-token prediction over packed rows."""
 
@@ -72,6 +92,7 @@ class LanguageModelModule(FiniteStepsModule):
         max_nonfinite_steps: int = 10,
         expressive: bool | None = None,
         objective: Objective | None = None,
+        adapter: LoRA | None = None,
     ) -> None:
         """Store the settings; `configure_model` builds the network, sharded where the strategy asks for it.
 
@@ -87,6 +108,7 @@ class LanguageModelModule(FiniteStepsModule):
                 training ends.
             expressive: whether the data must have pitch and style tokens; None accepts either.
             objective: what is minimised; None for the loss of the next token, all tokens alike.
+            adapter: low-rank updates that are trained in place of the network's weights; None trains the weights.
         """
         super().__init__(max_nonfinite_steps)
         self.network_config = network
@@ -97,6 +119,8 @@ class LanguageModelModule(FiniteStepsModule):
         self.text_tokenizer = text_tokenizer
         self.expressive = expressive
         self.objective: Objective = NextToken() if objective is None else objective
+        self.adapter = adapter
+        self.base_hash = ""  # of the network's checkpoint, once it is known; for an adapter
         self.text_fingerprint: str | None = None  # of the text tokenizer, once it is known
         self.templates: dict[str, Any] = {}  # of the conversations that the model has learnt
         self._step_sums: Tensor | None = None  # sums over this step's batches so far
@@ -105,7 +129,12 @@ class LanguageModelModule(FiniteStepsModule):
     def configure_model(self) -> None:
         """Build the network, once; under ZeRO-3 every rank builds its shard only."""
         if not hasattr(self, "network"):
-            self.network = build_network(self.network_config, self.vocabulary)
+            bits = None if self.adapter is None else self.adapter.bits
+            self.network = build_network(self.network_config, self.vocabulary, bits)
+            if self.adapter is not None:
+                put_adapter(self.network, self.adapter, self.vocabulary)
+                trained, whole = trained_shares(self.network)
+                rank_zero_info(f"the adapter has {trained:,} of {whole:,} parameters ({100 * trained / whole:.2f} %)")
 
     def setup(self, stage: str) -> None:
         """Check that data and model have the same vocabulary, and that rows are not longer than the model's positions.
@@ -142,6 +171,26 @@ class LanguageModelModule(FiniteStepsModule):
         if self.units_per_second is None and data is not None:
             self.units_per_second = data.units_per_second
         check_losses(config, self.network_config)
+        self._check_adapter()
+
+    def _check_adapter(self) -> None:
+        """Check that there is a base model for the adapter, and that the strategy can train it.
+
+        Raises:
+            ValueError: if there is no checkpoint, or quantized weights would have to be divided.
+        """
+        if self.adapter is None:
+            return
+        base = self.network_config.checkpoint
+        if base is None:
+            raise ValueError("network must have a checkpoint where an adapter is trained, but has none")
+        divides = isinstance(self.trainer.strategy, DeepSpeedStrategy | ModelParallelStrategy)
+        if self.adapter.bits is not None and divides:
+            raise ValueError(
+                f"trainer.strategy must be auto or ddp with bits {self.adapter.bits}, but is "
+                f"{type(self.trainer.strategy).__name__}, which would divide quantized weights"
+            )
+        self.base_hash = base_hash(model_folder(base, "checkpoint"))
 
     def _check_text_tokenizer(self, config: str) -> None:
         """Check the text tokenizer, and print a message where there is none."""
@@ -228,19 +277,77 @@ class LanguageModelModule(FiniteStepsModule):
             TEXT_FINGERPRINT: self.text_fingerprint,
             TEMPLATES: self.templates,
         }
+        if self.adapter is not None:
+            checkpoint["language_model"][ADAPTER] = self._adapter_description().to_dict()
+            leave_out(checkpoint, self._frozen())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the counts back to the start of an unfinished step, so that it is repeated."""
+        """Set the counts back to the start of an unfinished step, so that it is repeated.
+
+        Raises:
+            ValueError: if the checkpoint has another adapter, or one of another base model.
+        """
         super().on_load_checkpoint(checkpoint)
+        self._check_saved_adapter(checkpoint["language_model"].get(ADAPTER))
+        if self.adapter is not None and "state_dict" in checkpoint:
+            checkpoint["state_dict"] = {**self._frozen(), **checkpoint["state_dict"]}
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
+
+    def _frozen(self) -> dict[str, Tensor]:
+        """Return the weights and buffers that an adapter leaves as they are, by name."""
+        trained = {name for name, value in self.named_parameters(remove_duplicate=False) if value.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name not in trained}
+
+    def _adapter_description(self) -> AdapterDescription:
+        base = cast(str, self.network_config.checkpoint)
+        return AdapterDescription.of(self.network, cast(LoRA, self.adapter), self.vocabulary, base, self.base_hash)
+
+    def _check_saved_adapter(self, saved: dict[str, Any] | None) -> None:
+        """Compare the adapter of a checkpoint with this one.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        if (saved is None) != (self.adapter is None):
+            wanted, found = ("no adapter", "one")[:: 1 if saved is None else -1]
+            raise ValueError(f"adapter must be as in the run of the checkpoint, with {wanted}, but there is {found}")
+        if saved is None:
+            return
+        own = self._adapter_description()
+        if saved["base_hash"] != own.base_hash:
+            raise ValueError(
+                f"checkpoint of the network must be the base model of the adapter, {saved['base']} with the hash "
+                f"{saved['base_hash'][:12]}, but is {own.base} with {own.base_hash[:12]} instead"
+            )
+        ignored = {"base_model_name_or_path": None, "peft_version": None}
+        theirs, ours = {**saved["peft"], **ignored}, {**own.peft, **ignored}
+        if theirs != ours:
+            before, now = differences(theirs, ours)
+            raise ValueError(f"adapter must be as in the run of the checkpoint, with {before}, but is with {now}")
+
+    def check_export(self, folder: str) -> None:
+        """Refuse a folder to which this module could not write.
+
+        Raises:
+            ValueError: if it holds a whole model, and an adapter is trained.
+        """
+        if self.adapter is not None:
+            check_no_model(folder)
 
     def export(self, folder: str) -> None:
         """Write the model as a Hugging Face folder with `spiritlm.json`; every rank must call, rank zero writes.
 
+        An adapter is written as a folder of the library peft.
+
         Args:
             folder: folder to write to.
         """
+        if self.adapter is not None:
+            own = gather_weights(self.network, self.trainer.is_global_zero, trained=True)
+            if own is not None:
+                save_adapter(folder, own, self._adapter_description())
+            return
         weights = gather_weights(self.network, self.trainer.is_global_zero)
         if weights is not None:
             given = self.text_tokenizer

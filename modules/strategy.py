@@ -195,12 +195,13 @@ class Zero3Strategy(ShardingStrategy, DeepSpeedStrategy):
         return state
 
 
-def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
+def gather_weights(network: nn.Module, keep: bool, trained: bool = False) -> dict[str, Tensor] | None:
     """Return all weights of a network on the CPU, also of one sharded by ZeRO-3 or FSDP2; every rank must call.
 
     Args:
         network: network whose weights are gathered, sharded or not.
         keep: whether this rank wants the weights, as rank zero does. Parameters are gathered one at a time.
+        trained: whether to gather those alone that are trained, as an adapter is.
 
     Returns:
         Weights by name on the CPU if `keep`, else None.
@@ -208,6 +209,8 @@ def gather_weights(network: nn.Module, keep: bool) -> dict[str, Tensor] | None:
     weights: dict[str, Tensor] = {}
     first_names: dict[int, str] = {}  # tied parameters stay one tensor
     for name, value in network.state_dict(keep_vars=True).items():
+        if trained and not value.requires_grad:
+            continue
         first = first_names.setdefault(id(value), name)
         if first != name:
             if keep:

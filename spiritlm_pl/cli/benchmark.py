@@ -56,6 +56,7 @@ def run_benchmarks(
     data: Path,
     out: Path,
     model: Path = MODEL,
+    adapter: Path | None = None,
     variant: Variant | None = None,
     speech_tokenizer: Path | None = None,
     unit_layout: dict[str, Any] | Path | None = None,
@@ -88,6 +89,7 @@ def run_benchmarks(
             options, by name.
         out: folder of the model's results.
         model: model folder, folder of a language model alone, or directory of the published release.
+        adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
         variant: base or expressive, if the published release holds both.
         speech_tokenizer: folder of the speech tokenizer; that of the model folder if left out.
         unit_layout: ids of a language model of units alone that others have trained, inline or a YAML file; those that
@@ -95,7 +97,7 @@ def run_benchmarks(
         options: options of the benchmark, such as split (see `spiritlm benchmark list NAME`); defaults if left out.
         limit: largest number of items of each benchmark, drawn at random; all if left out.
         seed: seed of the draw.
-        model_name: name of the model in tables; the folder's name if left out.
+        model_name: name of the model in tables; the folder's name if left out, that of the adapter if there is one.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
         batch_tokens: largest number of tokens in a batch that is scored, padding included.
@@ -135,7 +137,7 @@ def run_benchmarks(
         folders: Path | ModelFolders = ModelFolders.find(model, None, speech_tokenizer, unit_layout=layout)
     else:
         folders = model
-    loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype)
+    loading = LoadOptions(device=best_device(device or _own_gpu()), dtype=dtype, adapter=adapter)
     spirit_lm = SpiritLM.from_pretrained(folders, variant, loading)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -151,7 +153,7 @@ def run_benchmarks(
                     job.folder,
                     job.options,
                     spirit_lm,
-                    model_name or _name_of(model),
+                    model_name or _name_of(adapter or model),
                     out,
                     selection,
                     replace(settings, answers=out / key / "answers" if save_answers else None),
@@ -174,8 +176,11 @@ def run_benchmarks(
             if found["num_skipped"]:
                 print(f"{key}: {found['num_skipped']} items were skipped; summary.json says why", file=sys.stderr)
             if track:
-                if log_summary(model, found):
-                    print(f"{key}: figures are in the MLflow run of {model} (--track=false logs none)", file=sys.stderr)
+                trained = adapter or model
+                if log_summary(trained, found):
+                    print(
+                        f"{key}: figures are in the MLflow run of {trained} (--track=false logs none)", file=sys.stderr
+                    )
     if failed:
         raise ValueError("these benchmarks could not be run:\n" + "\n".join(failed))
 

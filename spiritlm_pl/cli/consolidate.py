@@ -13,6 +13,8 @@ def consolidate(
 ) -> None:
     """Merge a checkpoint of the language model, sharded by ZeRO-3 or FSDP2 or not at all, into one model folder.
 
+    A checkpoint of a run that trained an adapter becomes the folder of the adapter.
+
     Examples:
         spiritlm consolidate runs/lm_7b/checkpoints/last.ckpt exports/lm_7b
         spiritlm consolidate 'runs/lm_7b/checkpoints/step=4000.ckpt' exports/step4000 --dtype bfloat16

@@ -30,7 +30,9 @@ GROUPS = {
     "sampling (the defaults are the paper's)": (
         *("temperature", "top_p", "top_k", "greedy", "max_new_tokens", "seed", "min_speech_units"),
     ),
-    "model": (*("model", "lm", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),),
+    "model": (
+        *("model", "lm", "adapter", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),
+    ),
 }
 
 
@@ -80,6 +82,7 @@ def generate(
     min_speech_units: int | None = None,
     model: Path = MODEL,
     lm: Path | None = None,
+    adapter: Path | None = None,
     speech_tokenizer: Path | None = None,
     vocoder: Path | None = None,
     variant: Variant | None = None,
@@ -102,6 +105,7 @@ def generate(
         spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
         spiritlm generate --lm quickstart/tuned --speech question.wav --template asr --output text
         spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
+        spiritlm generate --text "The answer is" --adapter runs/lora/export
         spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
 
     Args:
@@ -130,6 +134,7 @@ def generate(
             shorter ones are dropped. If left out, 25, and the frames of a second for a codec.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
+        adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
         speech_tokenizer: folder of the speech tokenizer; if left out, MODEL/speech_tokenizer if it exists.
         vocoder: folder of the vocoder; if left out, MODEL/vocoder if it exists.
         variant: base or expressive, if the published release holds both.
@@ -173,7 +178,7 @@ def generate(
         num_samples=num_samples,
         min_speech_units=min_speech_units,
     )
-    loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile)
+    loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile, adapter=adapter)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
     form = None if template is None else find_template(template, path)
     disable_progress_bar()  # the bar of reading the weights would disturb the output

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "extend-vocab": ("spiritlm_pl.cli.extend_vocab:extend_vocab", "add speech and modality tokens to a base LM"),
     "consolidate": ("spiritlm_pl.cli.consolidate:consolidate", "merge a sharded checkpoint into one LM folder"),
+    "merge-adapter": ("spiritlm_pl.cli.merge_adapter:merge_adapter", "put a LoRA adapter into its base model"),
     "export-lm": ("spiritlm_pl.cli.export_lm:export_lm", "write an LM for transformers, vLLM and their like"),
     "import-release": ("spiritlm_pl.cli.import_release:import_release", "published checkpoints as folders of ours"),
     "import-codec": ("spiritlm_pl.cli.import_codec:import_codec", "a neural codec as speech tokenizer and vocoder"),

@@ -2,14 +2,14 @@
 
 from math import ceil, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from transformers import AutoConfig, PreTrainedConfig
 
 from spiritlm_pl.cli.parser import look
 from spiritlm_pl.lm.base_model import checkpoint_config
-from spiritlm_pl.lm.cost import model_size, tokens_per_second
+from spiritlm_pl.lm.cost import NEW_ROWS, adapter_size, model_size, tokens_per_second
 from spiritlm_pl.lm.flops import training_flops
 from spiritlm_pl.planning.checkpoints import STATE_WIDTH, Checkpoints
 from spiritlm_pl.planning.data_path import Corpus, data_path
@@ -54,7 +54,7 @@ WIDTH = 80
 CORPUS = Corpus()
 STEPS, TOKENS_PER_STEP = 200_000, 1_048_576
 GROUPS = {
-    "model and training": ("model", "rows", "row_length", "steps", "tokens_per_step"),
+    "model and training": ("model", "adapter_rank", "bits", "rows", "row_length", "steps", "tokens_per_step"),
     "machines": ("gpus", "gpu_memory", "peak_tflops", "mfu", "network_speed"),
     "checkpoints": ("disk_speed", "checkpoint_every", "kept_checkpoints"),
     "data path": ("corpus", "cores", "figures"),
@@ -65,6 +65,8 @@ GROUPS = {
 @look(groups=GROUPS)
 def plan(
     model: str = "llama-2-7b",
+    adapter_rank: int | None = None,
+    bits: Literal[4, 8] | None = None,
     gpus: list[int] | None = None,
     gpu_memory: float = 80.0,
     rows: int = 4,
@@ -91,11 +93,15 @@ def plan(
         spiritlm plan --model llama-2-7b --gpus '[8, 64, 512]' --network-speed 50
         spiritlm plan --model HuggingFaceTB/SmolLM2-135M --gpu-memory 24 --rows 8
         spiritlm plan --gpus '[1, 8]' --rows 2 --preferences.pairs 50000 --preferences.pair_tokens 1200
+        spiritlm plan --adapter-rank 16 --gpus '[1]' --gpu-memory 24 --bits 4 --rows 1
         spiritlm plan --corpus.hours 1000 --corpus.aligned_hours 1000 --corpus.text_tokens 1e9 --cores 16
 
     Args:
         model: llama-2-7b, llama-1b, smollm2-135m, or a model folder or hub name. Models of a few million parameters do
             not reach the speed of `mfu`.
+        adapter_rank: rank of adapters (LoRA) of all linear layers that are trained in place of the model, with the new
+            rows of its embeddings; the model itself is trained if left out.
+        bits: 4 or 8 for frozen matrices that bitsandbytes quantizes; bf16 if left out.
         gpus: numbers of GPUs to plan for, such as 8 or '[8, 64]'; 1, 8 and 64 by default.
         gpu_memory: memory of one GPU in GB (1e9 bytes).
         rows: rows in the batch of one GPU; gradients are accumulated to reach the tokens of a step.
@@ -129,9 +135,19 @@ def plan(
         if not (isfinite(speed) and speed > 0):
             raise ValueError(f"{name} must be above 0, but is {speed:g} instead")
     counts = [*dict.fromkeys(gpus or [1, 8, 64])]
-    own_figures, size = Figures.load(figures), model_size(_config(model))
-    speed_pair = [tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again) for again in (False, True)]
-    memories = [memory_table(size, count, gpu_memory, rows, row_length) for count in counts]  # checks the counts
+    if bits is not None and adapter_rank is None:
+        raise ValueError(
+            f"bits must be left out without adapter_rank, as quantized weights are not trained, but is {bits}"
+        )
+    config = _config(model)
+    own_figures, size = Figures.load(figures), model_size(config)
+    adapter = None if adapter_rank is None else adapter_size(config, adapter_rank, bits)
+    speed_pair = [
+        tokens_per_second(size, row_length, peak_tflops * 1e12, mfu, again, adapter) for again in (False, True)
+    ]
+    memories = [  # checks the counts
+        memory_table(size, count, gpu_memory, rows, row_length, adapter, quantized=bits is not None) for count in counts
+    ]
     batches = [ceil(tokens_per_step / (count * rows * row_length)) for count in counts]
     seconds = [(one * rows * row_length / speed_pair[0], one * rows * row_length / speed_pair[1]) for one in batches]
     network = network_table(size, [*zip(counts, batches, strict=True)], network_speed * GB, seconds)
@@ -144,10 +160,18 @@ def plan(
     data = data_table(data_path(corpus, own_figures, size.vocabulary), cores)
 
     console = Console(width=WIDTH, highlight=False)
-    operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
+    weights = size.matrix_weights if adapter is None else size.matrix_weights * 2 / 3 + adapter.trained
+    operations = training_flops(weights, size.attention_width, row_length / 2)
+    if adapter is not None:
+        share = 100 * adapter.trained / (size.parameters + adapter.trained)
+        console.print(
+            f"adapters of rank {adapter.rank} and {NEW_ROWS} new rows: {adapter.trained / 1e6:,.1f} M parameters "
+            f"({share:.2f} %) are trained;\nfrozen weights: {adapter.frozen_bytes / GB:,.1f} GB; the exported adapter "
+            f"in fp32: {4 * adapter.trained / GB:,.2f} GB"
+        )
     console.print(
         f"{model}: {_short(size.parameters)} parameters, {_short(operations)}FLOP a token in training\n"
-        f"({100 * 6 * size.matrix_weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
+        f"({100 * 6 * weights / operations:.0f} % in the weights), {rows} rows of {row_length} a GPU\n"
         "layers: kept for the backward pass; recomp.: with gradient checkpointing\n"
     )
     told_steps = f"{steps / 1000:,.0f}k" if steps >= 10_000 else f"{steps:,}"
@@ -160,6 +184,8 @@ def plan(
                 f"{hours * count:,.0f} GPU hours"
             )
         console.print()
+    if adapter is not None:
+        return  # the tables below are those of pretraining
     console.print(network)
     for count, one in zip(counts, batches, strict=True):
         if (tokens := count * one * rows * row_length) != tokens_per_step:

@@ -28,6 +28,7 @@ def serve(
     max_seconds: float = 60.0,
     max_megabytes: float = 20.0,
     max_concurrent: int = 8,
+    adapter: Path | None = None,
     variant: Variant | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -50,6 +51,7 @@ def serve(
         max_seconds: largest length of the speech in one request, in seconds.
         max_megabytes: largest size of the body of one request, in MB.
         max_concurrent: largest number of requests that wait for the model or use it, 1 to 32.
+        adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
         variant: base or expressive, if the published release holds both.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
@@ -68,7 +70,8 @@ def serve(
         from spiritlm_pl.serve.session import Limits, Session
 
         limits = Limits(max_seconds=max_seconds, max_megabytes=max_megabytes, max_concurrent=max_concurrent)
-        app = build_app(Session(load_model(model, variant, device, dtype, bits, vocoder), limits), Path(folder))
+        spirit_lm = load_model(model, variant, device, dtype, bits, vocoder, adapter)
+        app = build_app(Session(spirit_lm, limits), Path(folder))
         print(f"spiritlm: serving {model} at http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         run_server(app, listener)
 
@@ -80,8 +83,9 @@ def load_model(
     dtype: str | None = None,
     bits: int | None = None,
     vocoder: Path | None = None,
+    adapter: Path | None = None,
 ) -> "SpiritLM":
-    """Load a model folder or the published release, as `spiritlm generate` does.
+    """Load a model folder or the published release, with or without an adapter, as `spiritlm generate` does.
 
     Raises:
         FileNotFoundError: if there is no language model.
@@ -99,7 +103,7 @@ def load_model(
             "makes a model folder of it, which can speak with another vocoder"
         )
     disable_progress_bar()  # the bar of reading the weights would disturb the output
-    options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits)
+    options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, adapter=adapter)
     path = model if vocoder is None else ModelFolders.find(model, vocoder=vocoder)
     return SpiritLM.from_pretrained(path, variant, options)
 

@@ -40,12 +40,14 @@ class LoadOptions:
         dtype: number format of the weights, such as "bfloat16"; as stored if not given.
         bits: 8 or 4 for weights quantized by bitsandbytes; None for unquantized weights.
         compiled: whether to compile the model with torch, which is slow at first and faster afterwards.
+        adapter: folder of an adapter that was trained on this language model; None for the model alone.
     """
 
     device: str = "cpu"
     dtype: str | None = None
     bits: int | None = None
     compiled: bool = False
+    adapter: Path | None = None
 
     def __post_init__(self) -> None:
         """Check that this machine has the device."""
@@ -139,7 +141,13 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         folder = Release(Path(path)).lm(chosen_variant(Release(Path(path)), variant))
         loaded = read_lm(folder, options.device, options.torch_dtype(), options.bits)
     else:
+        folder = _folders(path, variant).lm
         loaded = _load_lm(_folders(path, variant), options)
+    if options.adapter is not None:
+        from spiritlm_pl.adapters.folder import with_adapter
+
+        network = with_adapter(loaded[0], options.adapter, folder, loaded[2], merged=options.bits is None)
+        loaded = (network, *loaded[1:])
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:

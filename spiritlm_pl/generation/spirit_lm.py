@@ -4,6 +4,7 @@ Shapes: S samples, R runs of equal units.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -107,6 +108,7 @@ class SpiritLM:
         options: LoadOptions | None = None,
         speaker: str | int | None = None,
         style: str | int | None = None,
+        adapter: str | Path | None = None,
     ) -> "SpiritLM":
         """Load a model folder, or the published release in its original form.
 
@@ -117,12 +119,15 @@ class SpiritLM:
             options: device, dtype, quantization and compilation of the language model.
             speaker: voice of the vocoder, by name or id; None for its default.
             style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
+            adapter: folder of an adapter that was trained on this language model; None for that of the options.
 
         Raises:
             FileNotFoundError: if a file is missing.
             ValueError: if a file does not hold the expected part, or the parts do not fit together.
         """
         options = options or LoadOptions()
+        if adapter is not None:
+            options = replace(options, adapter=Path(adapter))
         parts = load_parts(path, variant, options)
         if options.compiled:
             parts[0][0].compile()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from spiritlm_pl.adapters.folder import ADAPTER, AdapterDescription, save_adapter
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
 from spiritlm_pl.interop.distributed import check_shard_files, has_shards, read_rest, read_weights
 from spiritlm_pl.lm.base_model import config_of
@@ -28,7 +29,7 @@ NOT_OURS = "checkpoint must be one of the language model's (a .ckpt file, or a f
 def consolidate_checkpoint(
     checkpoint: str | Path, folder: str | Path, text_tokenizer: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write the weights of a trainer's checkpoint as a language model folder.
+    """Write the weights of a trainer's checkpoint as a language model folder, or as an adapter if one was trained.
 
     Args:
         checkpoint: file `.ckpt`, or folder `.ckpt` with the shards of any number of ranks.
@@ -42,6 +43,9 @@ def consolidate_checkpoint(
     """
     checkpoint = Path(checkpoint)
     description, weights = _read(checkpoint)
+    if ADAPTER in description:
+        own = {name.removeprefix(PREFIX): value.to(dtype) for name, value in weights.items()}
+        return save_adapter(folder, own, AdapterDescription(**description[ADAPTER]))
     config = config_of({**json.loads(description["config"]), "use_cache": True}, checkpoint)
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=dtype)

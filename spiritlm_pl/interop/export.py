@@ -19,7 +19,13 @@ from spiritlm_pl.interop.model_card import model_card
 from spiritlm_pl.lm.folder import GENERATION_FILE, load_lm, write_model
 from spiritlm_pl.runtime.checksums import record_all
 from spiritlm_pl.runtime.left_over import temporary_folder
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, TEMPLATES, read_description, read_vocabulary
+from spiritlm_pl.runtime.model_description import (
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    TEMPLATES,
+    read_description,
+    read_vocabulary,
+)
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
 from spiritlm_pl.text_tokenizers.check import check_export, check_ids, special_ids
@@ -56,7 +62,8 @@ def export_lm(
         ValueError: if `source` is not a language model, its text tokenizer does not fit or gives other ids when
             `AutoTokenizer` opens the export, or `output` holds other files.
     """
-    source, output = Path(source), Path(output)
+    given = source = Path(source)
+    output = Path(output)
     _check_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(output) as temporary:
@@ -66,6 +73,11 @@ def export_lm(
                     f"source must be a language model folder, or a checkpoint with a text_tokenizer, but is {source}"
                 )
             source = consolidate_checkpoint(source, temporary / "lm", text_tokenizer, dtype or torch.float32)
+            if not (source / CONFIG_FILE).is_file():
+                raise ValueError(
+                    f"source must be a whole language model, but {given} is of an adapter: spiritlm consolidate writes "
+                    "it as a folder, and spiritlm merge-adapter puts it into its base model"
+                )
         new = temporary / "new"
         new.mkdir()
         _write(source, new, dtype, max_shard_size, padding, fresh_process)

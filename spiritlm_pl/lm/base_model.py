@@ -62,7 +62,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
     if (Path(checkpoint) / ADAPTER_FILE).is_file():
         raise ValueError(
             f"checkpoint must be a whole model, but {checkpoint!r} holds an adapter (LoRA); merge it with its base "
-            "first: merge_and_unload() of peft, then save_pretrained()"
+            "first: spiritlm merge-adapter"
         )
     checked(Path(checkpoint) / CONFIG_NAME)
     try:

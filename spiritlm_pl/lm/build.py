@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.base_model import checkpoint_config, config_of, load_whole, model_folder
+from spiritlm_pl.lm.folder import quantization
 from spiritlm_pl.lm.forwards import as_forward, weights_are_left_out
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
@@ -163,7 +164,7 @@ def _loss_difference(plain: PreTrainedModel, settings: LanguageModelConfig) -> f
     return float((losses - torch.cat(expected)).abs().max())
 
 
-def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreTrainedModel:
+def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary, bits: int | None = None) -> PreTrainedModel:
     """Build the model for packed rows; under a sharding context, its parameters are sharded as they are made.
 
     Within `weights_left_out`, parameters and buffers have no content.
@@ -171,6 +172,8 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
     Args:
         settings: choice of the model, and how it is run.
         vocabulary: layout of the token ids.
+        bits: 8 or 4 to quantize the matrices of a checkpoint with bitsandbytes, which cannot be trained then; None to
+            leave them whole.
 
     Raises:
         ValueError: if the configuration does not fit the vocabulary, or the model does not reproduce the losses of its
@@ -185,7 +188,8 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary) -> PreT
             network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
     else:
         folder = model_folder(settings.checkpoint, "checkpoint")
-        network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation)
+        options = {} if bits is None else {"quantization_config": quantization(bits)}
+        network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation, **options)
     _let_head_compute_loss(network, settings.loss)
     if settings.gradient_checkpointing:
         # versions of transformers 5 have one or the other name for it

@@ -5,18 +5,24 @@ gradients, and 12 for the optimizer (fp32 master weights and two moments). They 
 2 and 1 on. The bytes that the backward pass needs per token and layer were measured on `transformers`' Llama in bf16
 with flash attention (saved tensors): 20 per hidden unit, 4 per key-value unit, 8 per unit of the feed-forward. Under
 gradient checkpointing they are 2 per hidden unit, and one layer's in full.
+
+With low-rank adapters, gradients and optimizer are those of the adapters alone, and frozen matrices may have 4 or 8
+bits. Updates of all linear layers by `peft`, in float32 under autocast, add 4 bytes per hidden unit and 14 per rank.
 """
 
 from dataclasses import dataclass
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, training_flops
 
 GIB = 2**30
 LOSS_BYTES = 10  # bytes per logit of a chunk: bf16, fp32, and scratch for its gradient in bf16 and fp32
 CUDA_CONTEXT = 1.0 * GIB  # context, communication buffers, and scratch memory of the kernels
+QUANTIZED = {4: 0.5 + 4 / 64, 8: 1.0}  # bytes per weight of bitsandbytes: with a float32 scale per 64 of 4 bits
+NEW_ROWS = 512  # of an embedding, about the speech and modality tokens of Spirit LM Base
 BUCKETS = 3 * 2 * 200_000_000  # bytes of ZeRO's reduce, gather and prefetch buffers
 
 
@@ -95,11 +101,56 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterSize:
+    """Sizes of low-rank adapters of all linear layers, with the new rows of the embeddings.
+
+    Attributes:
+        rank: rank of the updates.
+        trained: number of parameters that are trained.
+        frozen_bytes: bytes of the model's own parameters.
+    """
+
+    rank: int
+    trained: int
+    frozen_bytes: float
+
+
+def adapter_size(config: PreTrainedConfig, rank: int, bits: int | None = None) -> AdapterSize:
+    """Measure adapters of a model without allocating weights.
+
+    Args:
+        config: configuration of the model.
+        rank: rank of the updates.
+        bits: 4 or 8 for quantized matrices of the layers; None for bf16.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    if rank < 1:
+        raise ValueError(f"adapter_rank must be at least 1, but is {rank} instead")
+    if bits not in (None, *QUANTIZED):
+        raise ValueError(f"bits must be 4 or 8, but is {bits} instead")
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+    head = network.get_output_embeddings()
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear | Conv1D) and m is not head]
+    matrices = sum(layer.weight.numel() for layer in linear)
+    others = sum(parameter.numel() for parameter in network.parameters()) - matrices
+    tied = head.weight is network.get_input_embeddings().weight
+    return AdapterSize(
+        rank=rank,
+        trained=rank * sum(sum(layer.weight.shape) for layer in linear)
+        + (1 if tied else 2) * NEW_ROWS * config.hidden_size,
+        frozen_bytes=2 * others + (2 if bits is None else QUANTIZED[bits]) * matrices,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Memory:
     """Memory of one GPU in bytes, and of the host per GPU.
 
     Attributes:
-        weights: bytes of the parameters, in bf16.
+        weights: bytes of the parameters, in bf16; frozen ones may be quantized.
         gradients: bytes of the gradients, in bf16.
         optimizer: bytes of fp32 master weights and two moments.
         activations: bytes of the tensors that the backward pass needs.
@@ -129,6 +180,7 @@ def memory(
     checkpointing: bool,
     offload_optimizer: bool = False,
     loss_chunk: int = 1024,
+    adapter: AdapterSize | None = None,
 ) -> Memory:
     """Estimate the peak memory of one GPU.
 
@@ -141,6 +193,7 @@ def memory(
         checkpointing: whether layers are recomputed in the backward pass.
         offload_optimizer: whether a GPU's share of gradients and optimizer state lives on the host.
         loss_chunk: number of tokens whose logits exist at one time.
+        adapter: adapters that are trained in place of the model; None if the model is.
 
     Raises:
         ValueError: if gpus, rows, row_length or stage are out of range.
@@ -150,17 +203,26 @@ def memory(
             raise ValueError(f"{name} must be at least 1, but is {value} instead")
     if stage not in (0, 1, 2, 3):
         raise ValueError(f"stage must be 0, 1, 2 or 3, but is {stage} instead")
-    part = size.parameters / gpus
-    weights = 2 * (part if stage >= 3 else size.parameters)
-    gradients = 2 * (part if stage >= 2 else size.parameters)
-    optimizer = 12 * (part if stage >= 1 else size.parameters)
+    trained = size.parameters if adapter is None else adapter.trained
+    part = trained / gpus
+    frozen = 0.0 if adapter is None else adapter.frozen_bytes
+    weights = 2 * (part if stage >= 3 else trained) + (frozen / gpus if stage >= 3 else frozen)
+    gradients = 2 * (part if stage >= 2 else trained)
+    optimizer = 12 * (part if stage >= 1 else trained)
     host = 0.0
     if offload_optimizer:
         host, gradients, optimizer = gradients + optimizer + 2 * part, 0.0, 0.0
     tokens = rows * row_length
-    layer = 20 * size.hidden + 4 * size.key_value + 8 * size.feed_forward
+    layer: float = 20 * size.hidden + 4 * size.key_value + 8 * size.feed_forward
+    if adapter is not None:
+        layer += 4 * size.hidden + 14 * adapter.rank
     a_token = 2 * size.hidden * size.layers + layer if checkpointing else layer * size.layers
-    working = CUDA_CONTEXT + LOSS_BYTES * loss_chunk * size.vocabulary + 4 * size.hidden * size.vocabulary
+    working = CUDA_CONTEXT + LOSS_BYTES * loss_chunk * size.vocabulary
+    if adapter is None:
+        working += 4 * size.hidden * size.vocabulary  # the gradient of the output layer, in fp32
+    else:
+        working += 2 * size.hidden * size.vocabulary  # a copy of the output layer with its trained rows
+        working += 2 * size.hidden * size.feed_forward  # a quantized matrix, whole while it is used
     if stage >= 1 and gpus > 1 or offload_optimizer:
         working += BUCKETS
     if stage >= 3 and gpus > 1:
@@ -175,7 +237,9 @@ def memory(
     )
 
 
-def tokens_per_second(size: ModelSize, row_length: int, peak: float, mfu: float, recompute: bool) -> float:
+def tokens_per_second(
+    size: ModelSize, row_length: int, peak: float, mfu: float, recompute: bool, adapter: AdapterSize | None = None
+) -> float:
     """Estimate the tokens per second of one GPU.
 
     Args:
@@ -183,7 +247,11 @@ def tokens_per_second(size: ModelSize, row_length: int, peak: float, mfu: float,
         row_length: number of tokens in a row; a token sees half of them on average.
         peak: peak floating-point operations per second of the GPU.
         mfu: share of the peak that the model's operations reach, in [0, 1], recomputed ones not counted.
-        recompute: whether the forward pass is computed twice, which lowers that share by a quarter.
+        recompute: whether the forward pass is computed twice, which lowers that share by a quarter; by a third with
+            adapters, as frozen weights have no gradient.
+        adapter: adapters that are trained in place of the model; None if the model is.
     """
-    operations = training_flops(size.matrix_weights, size.attention_width, row_length / 2)
-    return peak * mfu * (0.75 if recompute else 1.0) / operations
+    weights = size.matrix_weights if adapter is None else size.matrix_weights * 2 / 3 + adapter.trained
+    operations = training_flops(weights, size.attention_width, row_length / 2)
+    share = 1.0 if not recompute else 0.75 if adapter is None else 2 / 3
+    return peak * mfu * share / operations

@@ -4,7 +4,7 @@ Operations are counted as in PaLM (arXiv 2204.02311, appendix B): 6 per token an
 of attention over the context, causal half only. Operations that gradient checkpointing repeats do not count.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -37,7 +37,23 @@ def matrix_weights(network: PreTrainedModel) -> int:
     return total if embedding is head else total - _size(embedding)
 
 
+def costly_weights(network: PreTrainedModel) -> float:
+    """Count the weights in matrix products, those that are not trained as two thirds, since they need no gradient."""
+    inner = network.get_input_embeddings()
+    looked_up = {id(value) for value in inner.parameters()} - {
+        id(value) for value in network.get_output_embeddings().parameters()
+    }
+    head: Any = network.get_output_embeddings()
+    replaced = getattr(head, "rows", None)  # trained rows, which stand for as many frozen ones
+    found = [p for p in network.parameters() if _is_matrix(p) and id(p) not in looked_up]
+    spared = 0.0 if replaced is None else _size(replaced) * 2 / 3
+    return sum(_size(p) * (1.0 if p.requires_grad else 2 / 3) for p in found) - spared
+
+
 def _size(parameter: nn.Parameter) -> int:
+    quantized = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    if quantized is not None:  # bitsandbytes packs two weights in a byte
+        return int(quantized.numel())
     return int(getattr(parameter, "ds_numel", parameter.numel()))  # the size before ZeRO-3 sharded it
 
 
@@ -54,11 +70,11 @@ def attention_width(config: PreTrainedConfig) -> int:
     return int(config.num_hidden_layers * heads * head_dim)
 
 
-def training_flops(weights: int, width: int, context: float) -> float:
+def training_flops(weights: float, width: int, context: float) -> float:
     """Return the floating-point operations of the forward and backward pass for one token.
 
     Args:
-        weights: number of weights in matrix products, from `matrix_weights`.
+        weights: number of weights in matrix products, from `matrix_weights`, or `costly_weights` where some are frozen.
         width: width of attention, from `attention_width`.
         context: number of tokens that a token sees on average, half the length of a document.
     """

@@ -138,7 +138,7 @@ def load_causal_lm(
     with suppress(OSError, JSONDecodeError):  # of a damaged file, transformers tells
         values = json.loads((Path(folder) / CONFIG_NAME).read_bytes())
         check_rotary_base(values if isinstance(values, dict) else {}, folder)
-    quantized = {} if bits is None else {"quantization_config": _quantization(bits)}
+    quantized = {} if bits is None else {"quantization_config": quantization(bits)}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype or "auto", device_map=str(device), output_loading_info=True, **quantized, **options
@@ -169,7 +169,16 @@ def load_causal_lm(
     return cast(PreTrainedModel, network)
 
 
-def _quantization(bits: int) -> BitsAndBytesConfig:
+def quantization(bits: int) -> BitsAndBytesConfig:
+    """Return the settings by which `from_pretrained` quantizes matrices.
+
+    Args:
+        bits: 8 or 4.
+
+    Raises:
+        ValueError: if `bits` has another value.
+        ModuleNotFoundError: if bitsandbytes is not installed.
+    """
     if bits not in (4, 8):
         raise ValueError(f"bits must be 4 or 8, but is {bits} instead")
     if find_spec("bitsandbytes") is None:

@@ -6,7 +6,7 @@ more than one chunk of logits exists (the idea of Cut Your Losses, arXiv 2411.09
 is another form of it and can be chosen instead). Factors and caps of logits that some families have
 (`spiritlm_pl.lm.logits`) are applied to each chunk.
 
-Shapes: M tokens to predict, D hidden size, V rows of the embedding.
+Shapes: M tokens to predict, D hidden size, V rows of the embedding, N rows of it that are trained apart.
 """
 
 from collections.abc import Callable
@@ -66,15 +66,19 @@ class _ChunkedLoss(torch.autograd.Function):
         chunk: int,
         z_loss: float,
         own: Logits,
+        rows: Tensor | None,
+        first: int,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         need_bias = bias is not None and ctx.needs_input_grad[2]
+        need_rows = rows is not None and ctx.needs_input_grad[8]
         hidden_grad = torch.empty_like(hidden) if need_hidden else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         bias_grad = torch.zeros_like(bias, dtype=torch.float32) if need_bias and bias is not None else None
+        rows_grad = torch.zeros_like(rows, dtype=torch.float32) if need_rows and rows is not None else None
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        matrix = weight.to(hidden.dtype)
+        matrix = with_rows(weight.to(hidden.dtype), rows, first)
         offset = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
@@ -84,7 +88,7 @@ class _ChunkedLoss(torch.autograd.Function):
             losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
             terms = losses[part] + z_loss * log_z.squeeze(1).square() if z_loss else losses[part]
             total += (terms if weights is None else terms * weights[part]).sum()
-            if not (need_hidden or need_weight or need_bias):
+            if not (need_hidden or need_weight or need_bias or need_rows):
                 continue
             inner = own.slope(logits)
             slope = logits.sub_(log_z).exp_()  # softmax; becomes the gradient of the logits
@@ -101,12 +105,11 @@ class _ChunkedLoss(torch.autograd.Function):
             if hidden_grad is not None:
                 torch.mm(slope, matrix, out=hidden_grad[part])
             if weight_grad is not None:
-                if hidden.dtype == torch.float32:
-                    weight_grad.addmm_(slope.T, hidden[part])
-                else:
-                    weight_grad += slope.T @ hidden[part]
-        ctx.save_for_backward(hidden_grad, weight_grad, bias_grad)
-        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+                _add_product(weight_grad, slope, hidden[part])
+            if rows_grad is not None:
+                _add_product(rows_grad, slope[:, first : first + len(rows_grad)], hidden[part])
+        ctx.save_for_backward(hidden_grad, weight_grad, bias_grad, rows_grad)
+        ctx.dtypes = [None if given is None else given.dtype for given in (weight, bias, rows)]
         ctx.mark_non_differentiable(losses)
         return total, losses
 
@@ -114,18 +117,34 @@ class _ChunkedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         total_grad = grads[0]
-        hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        return (
-            None if hidden_grad is None else hidden_grad * total_grad.to(hidden_grad.dtype),
-            None if weight_grad is None else (weight_grad * total_grad).to(weight_dtype),
-            None if bias_grad is None else (bias_grad * total_grad).to(bias_dtype),
-            None,
-            None,
-            None,
-            None,
-            None,
+        hidden_grad, *others = ctx.saved_tensors
+        weight_grad, bias_grad, rows_grad = (
+            None if found is None else (found * total_grad).to(dtype)
+            for found, dtype in zip(others, ctx.dtypes, strict=True)
         )
+        in_hidden = None if hidden_grad is None else hidden_grad * total_grad.to(hidden_grad.dtype)
+        return in_hidden, weight_grad, bias_grad, None, None, None, None, None, rows_grad, None
+
+
+def _add_product(total: Tensor, slope: Tensor, hidden: Tensor) -> None:
+    """Add slope (m, N) transposed times hidden (m, D) to a float32 sum (N, D)."""
+    if hidden.dtype == torch.float32:
+        total.addmm_(slope.T, hidden)
+    else:
+        total += slope.T @ hidden
+
+
+def with_rows(weight: Tensor, rows: Tensor | None, first: int) -> Tensor:
+    """Return a matrix (V, D) with rows from `first` on in place of its own; None for the matrix as it is.
+
+    Args:
+        weight: the matrix (V, D).
+        rows: the rows (N, D); None for none.
+        first: place of the first of them in the matrix.
+    """
+    if rows is None:
+        return weight
+    return torch.cat([weight[:first], rows.to(weight.dtype), weight[first + len(rows) :]])
 
 
 def next_token_loss(
@@ -136,6 +155,8 @@ def next_token_loss(
     settings: LossSettings,
     own: Logits = Logits(),  # noqa: B008  frozen
     weights: Tensor | None = None,
+    rows: Tensor | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Compute the loss of predicting `targets` from `hidden`.
 
@@ -147,6 +168,8 @@ def next_token_loss(
         settings: method and terms of the loss.
         own: what the model does to the layer's output; by default nothing.
         weights: (M,) factors of the tokens in the sum; None for 1.
+        rows: trained rows (N, D) in place of those of `weight` from `first` on; None for none.
+        first: place of the first of these rows.
 
     Returns:
         The sum over tokens (with z-loss) as a scalar to differentiate, and the negative log-likelihood of every token
@@ -157,9 +180,11 @@ def next_token_loss(
     with torch.autocast(hidden.device.type, enabled=False):
         if settings.method in ("auto", "chunked"):
             if not torch.is_grad_enabled():  # `forward` of a Function cannot see it
-                hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-            return _ChunkedLoss.apply(hidden, weight, bias, targets, weights, settings.chunk, settings.z_loss, own)
-        matrix = weight.to(hidden.dtype)
+                hidden, weight = hidden.detach(), weight.detach()
+                bias, rows = (None if given is None else given.detach() for given in (bias, rows))
+            how = settings.chunk, settings.z_loss, own
+            return _ChunkedLoss.apply(hidden, weight, bias, targets, weights, *how, rows, first)
+        matrix = with_rows(weight.to(hidden.dtype), rows, first)
         offset = None if bias is None else bias.to(hidden.dtype)
         if settings.method == "torch":
             assert own.softcap is None  # LossHead refuses the other case
@@ -249,6 +274,13 @@ class LossHead(nn.Module):
         self.bias: nn.Parameter | None
         self.register_parameter("bias", layer.bias)
         self.settings, self.own = settings, own
+        self.rows: nn.Parameter | None
+        self.register_parameter("rows", None)
+        self.first = 0
+
+    def train_rows(self, rows: nn.Parameter, first: int) -> None:
+        """Take trained rows (N, D) in place of those of the matrix from `first` on."""
+        self.rows, self.first = rows, first
 
     def forward(
         self, hidden: Tensor, targets: Tensor | None = None, weights: Tensor | None = None, derive: Derive | None = None
@@ -258,7 +290,9 @@ class LossHead(nn.Module):
         It is their `next_token_loss`, or with a function to derive another one from, their `derived_loss`.
         """
         if targets is None:
-            return F.linear(hidden, self.weight, self.bias)
+            return F.linear(hidden, with_rows(self.weight, self.rows, self.first), self.bias)
         if derive is not None:
-            return derived_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, derive)
-        return next_token_loss(hidden, self.weight, self.bias, targets, self.settings, self.own, weights)
+            matrix = with_rows(self.weight, self.rows, self.first)
+            return derived_loss(hidden, matrix, self.bias, targets, self.settings, self.own, derive)
+        how = self.settings, self.own, weights, self.rows, self.first
+        return next_token_loss(hidden, self.weight, self.bias, targets, *how)

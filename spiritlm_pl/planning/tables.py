@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich import box
 from rich.table import Table
 
-from spiritlm_pl.lm.cost import GIB, Memory, ModelSize, memory
+from spiritlm_pl.lm.cost import GIB, AdapterSize, Memory, ModelSize, memory
 from spiritlm_pl.planning.checkpoints import Checkpoints
 from spiritlm_pl.planning.data_path import Stage
 from spiritlm_pl.planning.traffic import Traffic, fsdp2, zero3
@@ -13,7 +13,15 @@ from spiritlm_pl.planning.traffic import Traffic, fsdp2, zero3
 GB = 1e9
 
 
-def memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_length: int) -> Table:
+def memory_table(
+    size: ModelSize,
+    gpus: int,
+    capacity: float,
+    rows: int,
+    row_length: int,
+    adapter: AdapterSize | None = None,
+    quantized: bool = False,
+) -> Table:
     """Make the table of a GPU's memory by ZeRO stage.
 
     Args:
@@ -22,14 +30,18 @@ def memory_table(size: ModelSize, gpus: int, capacity: float, rows: int, row_len
         capacity: memory of one GPU in GB.
         rows: number of rows in one GPU's batch.
         row_length: number of tokens in a row.
+        adapter: adapters that are trained in place of the model; None if the model is.
+        quantized: whether the frozen matrices are quantized, which no stage of ZeRO can divide.
     """
     title = f"{'Memory of 1 GPU' if gpus == 1 else f'Memory of each of {gpus} GPUs'} of {capacity:g} GB, in GiB"
     names = ("weights", "grads", "Adam", "working", "layers", "sum", "recomp.", "sum", "host")
     table = _table(title, "ZeRO", *names)
     table.add_column("fits", no_wrap=True)
-    for stage, offload in ((0, False), (1, False), (2, False), (3, False), (3, True)):
+    stages = ((0, False), (1, False), (2, False), (3, False), (3, True))
+    for stage, offload in stages[:1] if quantized else stages:
         kept, recomputed = (
-            memory(size, gpus, stage, rows, row_length, checkpointing, offload) for checkpointing in (False, True)
+            memory(size, gpus, stage, rows, row_length, checkpointing, offload, adapter=adapter)
+            for checkpointing in (False, True)
         )
         cells = (
             *(kept.weights, kept.gradients, kept.optimizer, kept.working, kept.activations, kept.gpu),

@@ -23,6 +23,11 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
     description = read_object(path)
+    if description.get("stage") == "adapter":
+        raise ValueError(
+            f"language model must be a whole one, but {folder} is an adapter: give the folder of its base model, and "
+            "this one as adapter"
+        )
     if description.get("stage") != STAGE:
         raise ValueError(f"stage of {path} must be {STAGE!r}, but is {description.get('stage')!r} instead")
     return description

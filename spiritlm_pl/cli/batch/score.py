@@ -11,6 +11,7 @@ def score(
     *inputs: str,
     out: Path | None = None,
     model: Path = MODEL,
+    adapter: Path | None = None,
     variant: Variant | None = None,
     device: str | None = None,
     batch_size: int = 16,
@@ -31,6 +32,7 @@ def score(
         inputs: files of JSON lines; - or no file reads standard input.
         out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
         model: model folder, or directory of the published release.
+        adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
         variant: base or expressive, if the published release holds both.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         batch_size: number of items that are computed together.
@@ -51,7 +53,7 @@ def score(
     from spiritlm_pl.generation import LoadOptions, SpiritLM
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
-    loading = LoadOptions(device=best_device(device), dtype=dtype)
+    loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
     spirit_lm = SpiritLM.from_pretrained(model, variant, loading)
     with writer:
         for start in range(0, len(items), batch_size):

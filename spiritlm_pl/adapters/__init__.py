@@ -1,0 +1,1 @@
+"""Low-rank adapters (LoRA) of language models: training, folders that the library peft opens, merging."""
