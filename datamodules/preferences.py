@@ -117,9 +117,8 @@ class PreferenceDataModule(LightningDataModule):
                 pairs = Pairs.concatenate(parts, token_dtype(self.vocabulary))
                 self._pairs[split] = self._fitting(split, pairs)
         if stage == "fit" and not len(self._pairs["train"]):
-            raise ValueError(
-                f"preferences must hold pairs for training, but {', '.join(self.folders)} has none in rows"
-            )
+            told = ", ".join(self.folders)
+            raise ValueError(f"preferences must hold pairs for training that fit into rows, but {told} holds none")
 
     def _fitting(self, split: str, pairs: Pairs) -> Pairs:
         lengths = pairs.lengths

@@ -168,7 +168,7 @@ def test_pairs_longer_than_a_row_are_refused_or_left_out(made, capsys) -> None:
     data.setup("fit")
     (batch, *_) = [*data.train_dataloader()]
     assert batch.tokens.shape[1] <= 20
-    with pytest.raises(ValueError, match="has none in rows"):
+    with pytest.raises(ValueError, match="holds none"):
         PreferenceDataModule(folder, row_length=5, longer="leave_out").setup("fit")
 
 
