@@ -10,6 +10,7 @@ import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
+from spiritlm_pl.data.blocks import token_dtype
 from spiritlm_pl.data.loading import Share
 from spiritlm_pl.preferences.folder import PreferenceManifest, read_manifest, read_pairs
 from spiritlm_pl.preferences.loading import HeldOutPairLoader, PairLoader, PairSource
@@ -25,7 +26,7 @@ class PreferenceDataModule(LightningDataModule):
 
     def __init__(
         self,
-        folder: str,
+        folder: str | list[str],
         row_length: int = 4096,
         pairs_per_batch: int = 8,
         longer: Literal["refuse", "leave_out"] = "refuse",
@@ -35,7 +36,7 @@ class PreferenceDataModule(LightningDataModule):
         """Store the settings; files are read in `setup`.
 
         Args:
-            folder: folder of the pairs.
+            folder: folder of the pairs; or several, whose pairs are mixed, with one vocabulary and reference model.
             row_length: largest number of tokens in a row; both documents of a pair, each with its prompt, lie in one.
             pairs_per_batch: number of pairs in a batch of one rank.
             longer: what happens with pairs that are longer than a row: "refuse" is an error that names the longest,
@@ -47,42 +48,56 @@ class PreferenceDataModule(LightningDataModule):
         for name, value in (("row_length", row_length), ("pairs_per_batch", pairs_per_batch)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, but is {value} instead")
-        self.folder, self.row_length, self.pairs_per_batch = folder, row_length, pairs_per_batch
+        self.folders = [folder] if isinstance(folder, str) else list(folder)
+        if not self.folders or len({*self.folders}) < len(self.folders):
+            raise ValueError(f"folder must name one or several folders, each once, but is {folder} instead")
+        self.row_length, self.pairs_per_batch = row_length, pairs_per_batch
         self.longer, self.num_workers, self.seed = longer, num_workers, seed
         self.units_per_second: float | None = None
-        self._manifest: PreferenceManifest | None = None
+        self._manifests: list[PreferenceManifest] | None = None
         self._pairs: dict[str, Pairs] = {}
 
     @property
-    def manifest(self) -> PreferenceManifest:
-        """Contents of the folder.
+    def manifests(self) -> list[PreferenceManifest]:
+        """Contents of the folders.
 
         Raises:
-            FileNotFoundError, ValueError: if the folder has no manifest, or it is damaged.
+            FileNotFoundError, ValueError: if a folder has no manifest, it is damaged, or the folders are of several
+                vocabularies, text tokenizers or reference models.
         """
-        if self._manifest is None:
-            self._manifest = read_manifest(self.folder)
-        return self._manifest
+        if self._manifests is None:
+            found = [read_manifest(folder) for folder in self.folders]
+            for name, of in (
+                ("one vocabulary", lambda one: one.vocabulary),
+                ("one text tokenizer", lambda one: one.text_fingerprint),
+                ("one reference model", lambda one: one.reference and one.reference["model"]),
+            ):
+                for folder, one in zip(self.folders, found, strict=True):
+                    if of(one) != of(found[0]):
+                        raise ValueError(f"folders must have {name}, but {folder} has another than {self.folders[0]}")
+            self._manifests = found
+        return self._manifests
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Layout of the token ids."""
-        return self.manifest.vocabulary
+        return self.manifests[0].vocabulary
 
     @property
     def text_fingerprint(self) -> str | None:
         """Fingerprint of the text tokenizer with which the pairs were made; None where it is not recorded."""
-        return self.manifest.text_fingerprint
+        return self.manifests[0].text_fingerprint
 
     @property
     def reference_model(self) -> str | None:
         """Hash of the model whose log-likelihoods batches hold; None if they hold none."""
-        return None if self.manifest.reference is None else self.manifest.reference["model"]
+        reference = self.manifests[0].reference
+        return None if reference is None else reference["model"]
 
     @property
     def val_streams(self) -> list[str]:
         """Names of the validation loaders."""
-        return ["validation"] if self.manifest.num_pairs("validation") else []
+        return ["validation"] if any(one.num_pairs("validation") for one in self.manifests) else []
 
     @property
     def test_streams(self) -> list[str]:
@@ -98,9 +113,12 @@ class PreferenceDataModule(LightningDataModule):
         """
         for split in ("train", "validation"):
             if split not in self._pairs:
-                self._pairs[split] = self._fitting(split, read_pairs(self.folder, split))
+                parts = [read_pairs(folder, split) for folder in self.folders]
+                pairs = Pairs.concatenate(parts, token_dtype(self.vocabulary))
+                self._pairs[split] = self._fitting(split, pairs)
         if stage == "fit" and not len(self._pairs["train"]):
-            raise ValueError(f"preferences must hold pairs for training, but {self.folder} has none that fit into rows")
+            told = ", ".join(self.folders)
+            raise ValueError(f"preferences must hold pairs for training that fit into rows, but {told} holds none")
 
     def _fitting(self, split: str, pairs: Pairs) -> Pairs:
         lengths = pairs.lengths
@@ -131,7 +149,7 @@ class PreferenceDataModule(LightningDataModule):
             "seed": self.seed,
             "row_length": self.row_length,
             "longer": self.longer,
-            "preferences": self.manifest.sha256,
+            "preferences": [manifest.sha256 for manifest in self.manifests],
         }
         return PairLoader(
             self._source("train"),

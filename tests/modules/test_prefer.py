@@ -168,8 +168,24 @@ def test_pairs_longer_than_a_row_are_refused_or_left_out(made, capsys) -> None:
     data.setup("fit")
     (batch, *_) = [*data.train_dataloader()]
     assert batch.tokens.shape[1] <= 20
-    with pytest.raises(ValueError, match="none that fit into rows"):
+    with pytest.raises(ValueError, match="holds none"):
         PreferenceDataModule(folder, row_length=5, longer="leave_out").setup("fit")
+
+
+def test_several_folders_are_mixed(made, tmp_path) -> None:
+    manifest = read_manifest(made / "pairs")
+    text = load_lm(made / "lm")[1]
+    other = [Pair(f"other-{n}", [5, 6 + n], [7], [8, 9]) for n in range(6)]
+    second = store(tmp_path / "more", other, [], manifest.vocabulary, text.fingerprint, 0.0, {})
+    folders = [str(made / "pairs"), str(tmp_path / "more")]
+    with pytest.raises(ValueError, match="one reference model, but .*more has another"):
+        PreferenceDataModule(folders, row_length=64).setup("fit")
+    add_reference(tmp_path / "more", second, load_lm(made / "lm")[0], made / "lm", 256)
+    data = PreferenceDataModule(folders, row_length=64, pairs_per_batch=2, num_workers=0)
+    data.setup("fit")
+    assert sum(len(batch.chosen) for batch in data.train_dataloader()) == manifest.num_pairs("train") + 6
+    with pytest.raises(ValueError, match="each once"):
+        PreferenceDataModule([folders[0], folders[0]])
 
 
 def test_what_has_no_effect_is_refused(made) -> None:
