@@ -218,11 +218,12 @@ def main() -> None:
         print("FOUND" + json.dumps(measure(options.only, options.folder, options)))
         return
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    sizes = [f"--{name}={getattr(options, name)}" for name in ("steps", "rows", "length", "document")]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         _child(["--only", "prepare"], folder)
         for _ in range(options.rounds):
             for name in CONTESTANTS:
-                printed = _child(["--only", name], folder)
+                printed = _child(["--only", name, *sizes], folder)
                 [line] = [line for line in printed.splitlines() if line.startswith("FOUND")]
                 found[name].append(json.loads(line.removeprefix("FOUND")))
     print(f"{'':<38}{'trained':>9}{'peak':>10}{'tokens a second of':>24}  loss, last step")
@@ -243,8 +244,7 @@ def main() -> None:
 
 
 def _child(words: list[str], folder: str) -> str:
-    passed = [word for word in sys.argv[1:] if not word.startswith("--folder")]
-    command = [sys.executable, __file__, *passed, *words, "--folder", folder]
+    command = [sys.executable, __file__, *words, "--folder", folder]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

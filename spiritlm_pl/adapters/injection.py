@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from spiritlm_pl.adapters.rows import TrainedRows
 from spiritlm_pl.adapters.settings import LoRA
+from spiritlm_pl.lm.flops import weight_size
 from spiritlm_pl.lm.loss import LossHead
 from spiritlm_pl.lm.shrink import unsharded
 from spiritlm_pl.vocabulary import Vocabulary
@@ -143,7 +144,7 @@ def trained_shares(network: nn.Module) -> tuple[int, int]:
     """Return the numbers of parameters that are trained, and of all; shared ones count once."""
     trained = whole = 0
     for parameter in network.parameters():
-        size = int(getattr(parameter, "ds_numel", parameter.numel()))
+        size = weight_size(parameter)
         whole += size
         trained += size if parameter.requires_grad else 0
     return trained, whole

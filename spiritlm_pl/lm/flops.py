@@ -33,8 +33,8 @@ def matrix_weights(network: PreTrainedModel) -> int:
     """Count the weights in matrix products: all matrices except an input embedding that is not the output layer too."""
     embedding = cast(nn.Parameter, network.get_input_embeddings().weight)
     head = network.get_output_embeddings().weight
-    total = sum(_size(p) for p in network.parameters() if _is_matrix(p))
-    return total if embedding is head else total - _size(embedding)
+    total = sum(weight_size(p) for p in network.parameters() if _is_matrix(p))
+    return total if embedding is head else total - weight_size(embedding)
 
 
 def costly_weights(network: PreTrainedModel) -> float:
@@ -46,11 +46,12 @@ def costly_weights(network: PreTrainedModel) -> float:
     head: Any = network.get_output_embeddings()
     replaced = getattr(head, "rows", None)  # trained rows, which stand for as many frozen ones
     found = [p for p in network.parameters() if _is_matrix(p) and id(p) not in looked_up]
-    spared = 0.0 if replaced is None else _size(replaced) * 2 / 3
-    return sum(_size(p) * (1.0 if p.requires_grad else 2 / 3) for p in found) - spared
+    spared = 0.0 if replaced is None else weight_size(replaced) * 2 / 3
+    return sum(weight_size(p) * (1.0 if p.requires_grad else 2 / 3) for p in found) - spared
 
 
-def _size(parameter: nn.Parameter) -> int:
+def weight_size(parameter: nn.Parameter) -> int:
+    """Return the number of weights of a parameter, also of one that is sharded by ZeRO-3 or quantized."""
     quantized = getattr(getattr(parameter, "quant_state", None), "shape", None)
     if quantized is not None:  # bitsandbytes packs two weights in a byte
         return int(quantized.numel())
