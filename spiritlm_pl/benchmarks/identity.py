@@ -166,7 +166,7 @@ def settings_of(network: nn.Module) -> Iterator[str]:
     for name, module in network.named_modules():
         yield f"{name} {type(module).__module__}.{type(module).__qualname__}"
         for key, value in sorted(vars(module).items()):
-            if key == "training" or key.startswith("_"):
+            if key == "training" or key.startswith("_") or key in UNTIED:
                 continue
             if hasattr(value, "to_dict") and not isinstance(value, nn.Module):  # a configuration of transformers
                 value = {one: other for one, other in value.to_dict().items() if one not in UNTIED}

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from spiritlm_pl.benchmarks.identity import content_of
+from spiritlm_pl.benchmarks.identity import content_of, model_identity
+from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.types import Speech, Text
+from spiritlm_pl.lm.folder import load_lm, save_lm
 
 LONG = torch.linspace(0, 1, 5000)
 CHANGED = LONG.clone().index_fill(0, torch.tensor([2500]), 0.3)  # where a printed tensor has dots
@@ -46,3 +48,12 @@ def test_contents_are_the_same_again(tmp_path: Path) -> None:
     path.write_bytes(b"audio")
     assert content_of(Speech(path)) == content_of(Speech(str(path))) == content_of(path)
     assert content_of(LONG.bfloat16()) != content_of(LONG.half())
+
+
+def test_a_model_that_was_moved_is_the_same(tiny_lm: Any, tmp_path: Path) -> None:
+    network, text, vocabulary = tiny_lm
+    hashes = []
+    for name in ("here", "there"):
+        save_lm(tmp_path / name, network, vocabulary, text)
+        hashes.append(model_identity(SpiritLM(*load_lm(tmp_path / name))))
+    assert hashes[0] == hashes[1]
