@@ -204,11 +204,7 @@ def check_types(values: Mapping[str, Any], types: Mapping[str, type]) -> None:
     """
     for name, kind in types.items():
         value: Any = values.get(name)
-<<<<<<< HEAD
-        if type(value) is not kind or (kind is int and int(values[name]) < 0):  # true is no number
-=======
         if type(value) is not kind or (isinstance(value, int) and value < 0):  # true is no number
->>>>>>> finish18
             raise ValueError(f"{name} must be of type {kind.__name__}, and not negative, but is {value!r} instead")
 
 
