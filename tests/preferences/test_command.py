@@ -154,6 +154,8 @@ def test_endings_of_stories(command, tmp_path, tiny_lm) -> None:
         assert [*speech.prompt, *speech.chosen] == [vocabulary.speech_marker, *units, 2]
         assert text.prompt[0] == vocabulary.text_marker and text.prompt[-1] == vocabulary.speech_marker
         assert list(text.chosen) == list(speech.chosen) and list(text.rejected) == list(speech.rejected)
+    command("preferences", folder, "few", "--first", 3, "--validation-fraction", 0)
+    assert [pair.id for pair in read_pairs("few", "train")] == [pair.id for pair in pairs][:3]
     command("preferences", folder, "sampled", *SCORER, *SAMPLING[2:], "--first", 4)
     assert sum(read_manifest("sampled").num_pairs(split) for split in ("train", "validation")) >= 1
 

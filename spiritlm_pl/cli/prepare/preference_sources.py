@@ -23,7 +23,7 @@ class PreferenceSource:
         directions: from which modality to which.
         prompt_seconds: length of the beginnings of recordings, in seconds.
         prompt_words: number of words of the beginnings of texts.
-        first: number of prompts that are taken; None for all.
+        first: number of prompts or pairs that are taken; None for all.
         output: modality of the continuations of JSON lines; None for any.
         seed: seed of the choice of other endings.
     """
@@ -56,18 +56,20 @@ class PreferenceSource:
     def pairs(self, model: "SpiritLM", benchmark: str | None, options: dict[str, Any]) -> "FoundPairs":
         """Return pairs of what is right and what is wrong in the source."""
         from spiritlm_pl.data.unit_corpus import UnitCorpus
-        from spiritlm_pl.preferences.sources import benchmark_pairs, ending_pairs, given_pairs
+        from spiritlm_pl.preferences.sources import FoundPairs, benchmark_pairs, ending_pairs, given_pairs
 
         if benchmark is not None:
-            return benchmark_pairs(model, benchmark, Path(self.source), options)
-        if self.lines:
-            return given_pairs(model, read_items([self.source]), pieces, self.source)
-        if self.is_units:
-            return ending_pairs(model, UnitCorpus(self.source, self.split), self.directions, self.seed)
-        raise ValueError(
-            f"SOURCE must be JSON lines of pairs or a tokenised corpus with the split {self.split}, or come with a "
-            f"scorer or a benchmark, but is {self.source}"
-        )
+            found = benchmark_pairs(model, benchmark, Path(self.source), options)
+        elif self.lines:
+            found = given_pairs(model, read_items([self.source]), pieces, self.source)
+        elif self.is_units:
+            found = ending_pairs(model, UnitCorpus(self.source, self.split), self.directions, self.seed)
+        else:
+            raise ValueError(
+                f"SOURCE must be JSON lines of pairs or a tokenised corpus with the split {self.split}, or come with a "
+                f"scorer or a benchmark, but is {self.source}"
+            )
+        return FoundPairs(found.pairs[: self.first], found.skipped)
 
     def prompts(self, model: "SpiritLM") -> "FoundPrompts":
         """Return the prompts of the source, encoded."""

@@ -99,7 +99,7 @@ def preferences(
         directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text.
         prompt_seconds: length of the beginnings of recordings, in seconds.
         prompt_words: number of words of the beginnings of texts.
-        first: number of prompts that are taken in the order of the source; all if left out.
+        first: number of prompts, or without a scorer of pairs, that are taken in order; all if left out.
         output: modality of the continuations of JSON lines; any if left out.
         num_samples: number of continuations of each prompt.
         temperature: divisor of the logits; higher values give more varied continuations.
