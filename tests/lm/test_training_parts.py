@@ -9,7 +9,7 @@ from transformers.optimization import get_constant_schedule_with_warmup, get_cos
 from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
 from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
-from spiritlm_pl.lm.flops import matrix_weights, peak_flops
+from spiritlm_pl.lm.flops import costly_weights, matrix_weights, peak_flops
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
 from spiritlm_pl.lm.schedule import Constant, Cosine
 
@@ -163,3 +163,10 @@ def test_plan_prints_a_table(capsys):
         plan(gpus=[0])
     with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name"):
         plan(model="no/such/model/at/all")
+
+
+def test_operations_of_frozen_weights_are_two_thirds(tiny, vocabulary):
+    network = build_network(tiny, vocabulary)
+    assert costly_weights(network) == matrix_weights(network)
+    network.requires_grad_(False)
+    assert costly_weights(network) == pytest.approx(matrix_weights(network) * 2 / 3)
