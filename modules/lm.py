@@ -288,7 +288,7 @@ class LanguageModelModule(FiniteStepsModule):
             ValueError: if the checkpoint has another adapter, or one of another base model.
         """
         super().on_load_checkpoint(checkpoint)
-        self._check_saved_adapter(checkpoint["language_model"].get(ADAPTER))
+        self._check_saved_adapter(checkpoint.get("language_model", {}).get(ADAPTER))
         if self.adapter is not None and "state_dict" in checkpoint:
             checkpoint["state_dict"] = {**self._frozen(), **checkpoint["state_dict"]}
         if self._trainer is not None:

@@ -86,6 +86,18 @@ def test_merged_and_exported_continues_alike_in_plain_transformers(base: Path, a
     assert continued(SpiritLM.from_pretrained(base)) != new
 
 
+def test_the_python_of_adapters_md(base: Path, adapter: Path, tmp_path: Path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for name, folder in (("quickstart/model/lm", base), ("runs/lora/export", adapter)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    assert isinstance(names["model"], SpiritLM)
+
+
 def test_a_whole_model_folder_is_merged_with_its_other_parts(base: Path, adapter: Path, tmp_path: Path, capsys):
     shutil.copytree(base, tmp_path / "model" / "lm")
     (tmp_path / "model" / "vocoder").mkdir()

@@ -5,21 +5,28 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from spiritlm_pl.adapters.folder import WEIGHTS_FILE, with_adapter
+from spiritlm_pl.adapters.identity import base_hash
+from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.export import export_lm
+from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
+from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-from .conftest import make_base
+from .conftest import LLAMA, SETTINGS, make_base
 
 WORKER = Path(__file__).with_name("lora_worker.py")
 
@@ -44,6 +51,48 @@ def train(
         raise
     assert process.returncode == 0, printed
     return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+
+
+def module_of(base: Path, vocabulary: Vocabulary, adapter: LoRA | None = SETTINGS) -> LanguageModelModule:
+    module = LanguageModelModule(LanguageModelConfig(checkpoint=str(base)), vocabulary, adapter=adapter)
+    module.vocabulary, module.base_hash = vocabulary, base_hash(base)
+    module.configure_model()
+    return module
+
+
+def test_checkpoints_of_another_adapter_or_base_are_refused(
+    tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary
+):
+    base, other = (make_base(tmp_path / f"base{seed}", text, vocabulary, seed=seed) for seed in (0, 1))
+    module = module_of(base, vocabulary)
+    saved = module._adapter_description().to_dict()
+    module._check_saved_adapter(saved)
+    module.check_export(str(tmp_path / "new"))
+    for changed, found, message in (
+        (module, None, "adapter must be as in the run of the checkpoint, with no adapter, but there is one"),
+        (module_of(base, vocabulary, None), saved, "with one, but there is no adapter"),
+        (module_of(other, vocabulary), saved, "must be the base model of the adapter, .*base0 with .*, but is .*base1"),
+        (module_of(base, vocabulary, LoRA(rank=8, alpha=8)), saved, "with .*r.*4.*, but is with .*8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            changed._check_saved_adapter(found)
+    with pytest.raises(ValueError, match="must not hold a whole model, but .*base0 does"):
+        module.check_export(str(base))
+
+
+def test_what_cannot_be_trained_is_told(tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary):
+    module = LanguageModelModule(LanguageModelConfig(config=LLAMA), vocabulary, adapter=SETTINGS)
+    with pytest.raises(ValueError, match="network must have a checkpoint where an adapter is trained, but has none"):
+        module._check_adapter()
+    base = make_base(tmp_path / "base", text, vocabulary)
+    module = LanguageModelModule(LanguageModelConfig(checkpoint=str(base)), vocabulary, adapter=LoRA(bits=4))
+    module.trainer = lightning.Trainer(accelerator="cpu", strategy=FSDP2Strategy(), logger=False)
+    with pytest.raises(ValueError, match="strategy must be auto or ddp with bits 4, but is FSDP2Strategy"):
+        module._check_adapter()
+    if find_spec("bitsandbytes") is None:
+        module.vocabulary = vocabulary
+        with pytest.raises(ModuleNotFoundError, match="bits 4 needs bitsandbytes: pip install bitsandbytes"):
+            module.configure_model()
 
 
 @pytest.mark.slow

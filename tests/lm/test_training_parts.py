@@ -9,7 +9,7 @@ from transformers.optimization import get_constant_schedule_with_warmup, get_cos
 from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
 from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
-from spiritlm_pl.lm.flops import matrix_weights, peak_flops
+from spiritlm_pl.lm.flops import costly_weights, matrix_weights, peak_flops
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
 from spiritlm_pl.lm.schedule import Constant, Cosine
 
@@ -174,3 +174,10 @@ def test_plan_of_a_folder_with_all_models_is_that_of_its_language_model(tiny, vo
         f"{network.num_parameters() / 1e6:.2f} M parameters" in printed
         and printed.count("Memory of 1 GPU of 80 GB") == 1
     )
+
+
+def test_operations_of_frozen_weights_are_two_thirds(tiny, vocabulary):
+    network = build_network(tiny, vocabulary)
+    assert costly_weights(network) == matrix_weights(network)
+    network.requires_grad_(False)
+    assert costly_weights(network) == pytest.approx(matrix_weights(network) * 2 / 3)

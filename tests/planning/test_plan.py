@@ -36,6 +36,16 @@ def test_days_are_of_the_steps_that_are_made(capsys: pytest.CaptureFixture[str])
     )  # a GPU of 64 has 4 batches; one of 512 a whole one, not half
 
 
+def test_adapters_of_7b_fit_one_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    for more, frozen in ((["--gpu-memory", "80"], 13.5), (["--gpu-memory", "24", "--bits", "4", "--rows", "1"], 4.2)):
+        run(["plan", "--adapter-rank", "16", "--gpus", "[1]", *more])
+        printed = capsys.readouterr().out
+        assert "44.2 M parameters (0.65 %) are trained" in printed and f"frozen weights: {frozen} GB" in printed
+        [row] = [line for line in printed.splitlines() if line.startswith(" 0 ")]
+        assert row.rstrip().endswith("recomp.") and max(map(len, printed.splitlines())) <= 80
+        assert "Network" not in printed  # tables of pretraining
+
+
 def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("units: 0.01\nmachine: one H100")
     corpus = ["--corpus.hours", "100", "--corpus.aligned_hours", "0", "--corpus.text_tokens", "1e9"]
@@ -61,6 +71,8 @@ def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--checkpoint-every", "0"], "checkpoint-every must be at least 1, but is 0 instead"),
         (["--corpus.hours", "-1"], "hours must be at least 0, but is -1 instead"),
         (["--figures", "missing.yaml"], "missing.yaml"),
+        (["--adapter-rank", "0"], "adapter-rank must be at least 1, but is 0 instead"),
+        (["--bits", "4"], "bits must be left out without adapter_rank"),
     ],
 )
 def test_what_cannot_be_planned_is_told(capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
