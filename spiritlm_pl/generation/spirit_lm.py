@@ -3,10 +3,10 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ from spiritlm_pl.generation.sampling import (
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
-from spiritlm_pl.generation.stopping import Stops, change_tokens
+from spiritlm_pl.generation.stopping import Progress, Stops, change_tokens
 from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
@@ -36,8 +36,6 @@ from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 class SpiritLM:
