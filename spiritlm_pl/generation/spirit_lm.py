@@ -62,9 +62,7 @@ class SpiritLM:
         style: str | int | None = None,
     ) -> None:
         """Keep the parts; none of them is copied."""
-        self.model = model
-        self.text_tokenizer = text_tokenizer
-        self.vocabulary = vocabulary
+        self.model, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
         self.speech_tokenizer = speech_tokenizer
         self.vocoder = vocoder
         self.voice = Voice(speaker, style)

@@ -15,7 +15,7 @@ from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModal
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
 from spiritlm_pl.generation.prompt import Prompt
-from spiritlm_pl.generation.spirit_lm import Progress
+from spiritlm_pl.generation.stopping import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.generation.synthesis import NO_DURATIONS
 from spiritlm_pl.generation.vocode import Voice
