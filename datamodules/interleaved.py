@@ -139,10 +139,16 @@ class InterleavedDataModule(LightningDataModule):
 
     @property
     def templates(self) -> dict[str, Any]:
-        """Forms of the conversations among the data, by the names of their tasks, as `Template.to_dict` gives them."""
+        """Forms of the conversations among the data, by the names of their tasks, as `Template.to_dict` gives them.
+
+        Raises:
+            ValueError: if streams were built with different templates for one task.
+        """
         found: dict[str, Any] = {}
         for manifest in self._manifests:
-            found |= manifest.sources.get(TEMPLATES, {})
+            for name, template in manifest.sources.get(TEMPLATES, {}).items():
+                if found.setdefault(name, template) != template:
+                    raise ValueError(f"streams must be built with one template for {name}, but have two")
         return found
 
     @property

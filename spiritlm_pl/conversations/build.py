@@ -53,19 +53,35 @@ class _Speech:
 
     def __init__(self, corpora: Sequence[UnitCorpus], vocabulary: Vocabulary) -> None:
         self.corpora, self.vocabulary = corpora, vocabulary
-        self.seconds = 0.0
+        self.seconds, self.timed = 0.0, True  # of what was rendered; whether all speech has a length
+        self._ids = {name: token for token, name in vocabulary.names().items()}
         self.current: tuple[UnitUtterance, UnitCorpus] | None = None  # of a task, which needs no search
         self._indices: list[UnitIndex] | None = None
 
     def __call__(self, part: Part) -> list[int]:
         if part.tokens is not None:
-            return speech_ids(part.tokens, self.vocabulary)
+            self.timed = False
+            return self._given(part.tokens)
         utterance, corpus = self._found(part.utterance or "")
         self.seconds += utterance.duration
         ids = speech_of(utterance, corpus.layout, self.vocabulary).ids(self.vocabulary)
         if not len(ids):
             raise ValueError("utterance without units")
         found: list[int] = in_steps(ids, self.vocabulary).tolist()
+        return found
+
+    def _given(self, tokens: str) -> list[int]:
+        """Return the ids of a string such as `[Hu3][Hu7]`, with runs of equal units as one."""
+        if self.vocabulary.layout.delays:
+            raise ValueError("speech tokens in place of audio, which codebooks with delays need")
+        found: list[int] = []
+        for name in tokens.replace("]", "] ").split():
+            token = self._ids.get(name)
+            stream = None if token is None else self.vocabulary.stream_of(token)
+            if token is None or stream is None:
+                raise ValueError(f"speech tokens that the vocabulary lacks, such as {name[:30]}")
+            if not (stream.deduplicated and found and found[-1] == token):
+                found.append(token)
         return found
 
     def _found(self, name: str) -> tuple[UnitUtterance, UnitCorpus]:
@@ -162,7 +178,7 @@ def build_conversations(
                 write_conversations(target, number, table.take(places), vocabulary)
                 for number, places in enumerate(_groups(table, block_tokens, seed))
             ]
-            counts = {"seconds": speech.seconds} if speech.seconds else {}
+            counts = {"seconds": speech.seconds} if speech.seconds and speech.timed else {}
             made[split] = write_manifest(target, CONVERSATION, vocabulary, entries, {**sources, **counts})
         if not made:
             raise ValueError(
@@ -189,7 +205,7 @@ def _rendered(
     for folder in records:
         path = Path(folder) / RECORDS_FILE.format(split)
         for place, conversation in read_records(path, skipped):
-            yield from _one(renderers[RECORDS], conversation, f"{folder}/{conversation.id}", place, skipped)
+            yield from _one(renderers[RECORDS], speech, conversation, f"{folder}/{conversation.id}", place, skipped)
     console = Console(stderr=True)
     for corpus in speech.corpora if tasks else ():
         for utterance in track(
@@ -209,16 +225,23 @@ def _rendered(
                     skipped.add(f"utterance without what {task} needs", place)
                     continue
                 yield from _one(
-                    renderers[task], conversation, f"{corpus.folder.parent.name}/{conversation.id}", place, skipped
+                    renderers[task],
+                    speech,
+                    conversation,
+                    f"{corpus.folder.parent.name}/{conversation.id}",
+                    place,
+                    skipped,
                 )
 
 
 def _one(
-    renderer: Renderer, conversation: Conversation, name: str, place: str, skipped: Skipped
+    renderer: Renderer, speech: _Speech, conversation: Conversation, name: str, place: str, skipped: Skipped
 ) -> Iterator[tuple[str, Rendered]]:
+    before = speech.seconds, speech.timed
     try:
         yield name, renderer(conversation)
     except ValueError as error:
+        speech.seconds, speech.timed = before
         skipped.add(str(error), place)
 
 
@@ -262,19 +285,3 @@ def _check_beside(out: Path, vocabulary: Vocabulary) -> None:
             raise ValueError(
                 f"out must hold blocks of the same vocabulary, with {own}, but {path.parent} is of {other}"
             )
-
-
-def speech_ids(tokens: str, vocabulary: Vocabulary) -> list[int]:
-    """Return the ids of a string of speech tokens such as `[Hu3][Hu7]`.
-
-    Raises:
-        ValueError: if it holds anything else, or a token that the vocabulary lacks.
-    """
-    ids = {name: token for token, name in vocabulary.names().items()}
-    found = []
-    for name in tokens.replace("]", "] ").split():
-        token = ids.get(name)
-        if token is None or vocabulary.stream_of(token) is None:
-            raise ValueError(f"speech tokens that the vocabulary lacks, such as {name[:30]}")
-        found.append(token)
-    return found

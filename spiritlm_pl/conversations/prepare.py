@@ -3,8 +3,11 @@
 The folder that is written is a corpus folder with `conversations-SPLIT.jsonl` for each split beside its manifests.
 """
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +17,7 @@ from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
 from spiritlm_pl.conversations.readers import Audio, RawTurn, turns_of
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rows import rows_of
-from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
 from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import assign_splits
@@ -34,6 +37,7 @@ class _Gathered:
     conversations: dict[str, Conversation] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     utterances: dict[str, list[Utterance]] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)  # equal for conversations of equal texts and audio
 
     def add(self, name: str, place: str, turns: Sequence[RawTurn], folder: Path) -> None:
         """Add a conversation.
@@ -48,7 +52,13 @@ class _Gathered:
         for turn in turns:
             parts = [one if isinstance(one, Part) else self._spoken(name, one, own, folder) for one in turn.parts]
             found.append(Turn(turn.role, tuple(parts), turn.learn))
-        self.conversations[name] = Conversation(name, tuple(found))
+        conversation = Conversation(name, tuple(found))
+        try:
+            json.dumps(conversation.to_dict(), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("text with half a surrogate pair") from None
+        self.conversations[name] = conversation
+        self.contents[name] = sha256(repr([(turn.role, turn.parts) for turn in turns]).encode()).hexdigest()
         self.places[name] = place
         self.utterances[name] = own
 
@@ -59,17 +69,24 @@ class _Gathered:
         return Part(utterance=utterance, learn=audio.learn)
 
     def _path(self, audio: Audio, folder: Path) -> Path:
-        path = (self.root or folder) / Path(audio.path or "").expanduser()
-        if not path.is_file():
-            raise ValueError("conversation whose audio is missing")
-        return path
+        with suppress(OSError, RuntimeError):  # of what can be no path
+            path = (self.root or folder) / Path(audio.path or "").expanduser()
+            if path.is_file():
+                return path
+        raise ValueError("conversation whose audio is missing")
 
     def _given(self, name: str, content: bytes) -> Path:
         suffix = next((suffix for mark, suffix in SUFFIXES.items() if content.startswith(mark)), ".wav")
-        path = self.out / GIVEN / (plain_name(name) + suffix)
+        path = self.out / GIVEN / (short_name(plain_name(name)) + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return path
+
+
+def _written(conversation: Conversation) -> str:
+    """Return the texts of a conversation."""
+    texts = (part.text for turn in conversation.turns for part in turn.parts if part.text is not None)
+    return " ".join(word for text in texts for word in text.casefold().split())
 
 
 def prepare_conversations(
@@ -124,7 +141,10 @@ def prepare_conversations(
             skipped.add("conversation whose audio cannot be used", f"{gathered.places[name]} ({reason})")
     if not kept:
         raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
-    split_of = assign_splits(kept, validation_fraction, test_fraction, seed)
+    # Rows of a task with one text stay together, as utterances of one sentence do in a corpus.
+    key_of = {name: gathered.contents[name] if task is None else _written(one) for name, one in kept.items()}
+    split_of_key = assign_splits(key_of.values(), validation_fraction, test_fraction, seed)
+    split_of = {name: split_of_key[key] for name, key in key_of.items()}
     owner = {one.id: name for name in kept for one in gathered.utterances[name]}
     by_split = {split: [cut for cut in cuts if split_of.get(owner.get(cut.id, ""), "") == split] for split in SPLITS}
     counts: dict[str, int] = {}

@@ -47,7 +47,8 @@ class Renderer:
         speech: function that returns the token ids of a part that is speech.
 
     Raises:
-        ValueError: if the vocabulary has no token that ends documents.
+        ValueError: if the vocabulary has no token that ends documents, or task markers, with which the beginning of an
+            answer would depend on what is asked.
     """
 
     def __init__(self, template: Template, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf) -> None:
@@ -57,6 +58,8 @@ class Renderer:
                 "vocabulary must have a token that ends documents, with which turns end, but has none "
                 "(--end-of-document true)"
             )
+        if vocabulary.num_tasks:
+            raise ValueError(f"vocabulary must have no task markers for conversations, but has {vocabulary.num_tasks}")
         self.template, self.tokenizer, self.vocabulary, self.speech = template, tokenizer, vocabulary, speech
         self.end: int = vocabulary.end_of_document
 

@@ -28,7 +28,7 @@ def rows_of(file: TextFile, skipped: Skipped) -> Iterator[tuple[str, dict[str, A
         for number, values in _rows(file, skipped):
             place = f"{file.path}:{number}"
             if isinstance(values, dict):
-                yield place, values
+                yield place, _given(values)
             else:
                 skipped.add("row that is no object", place)
     except DAMAGE as error:
@@ -54,6 +54,13 @@ def _rows(file: TextFile, skipped: Skipped) -> Iterator[tuple[int, Any]]:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError):
                     skipped.add("line that is no JSON", place)
+
+
+def _given(found: Any) -> Any:
+    """Leave out fields without a value, which a table has where other rows have them, at any depth."""
+    if isinstance(found, dict):
+        return {name: _given(value) for name, value in found.items() if value is not None}
+    return [_given(one) for one in found] if isinstance(found, list) else found
 
 
 def _first_sign(content: bytes) -> bytes:

@@ -8,6 +8,7 @@ from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.utterances import spoken_text
 
 USER = "user"
+LABELS = ("label", "style")  # fields of an utterance, the first of which that it has is its label
 
 
 def recognition(utterance: UnitUtterance) -> Conversation:
@@ -34,7 +35,7 @@ def labelling(utterance: UnitUtterance) -> Conversation:
     Raises:
         ValueError: if it has no label.
     """
-    label = utterance.custom.get("label") or utterance.custom.get("style") or ""
+    label = next((utterance.custom[name] for name in LABELS if utterance.custom.get(name) is not None), "")
     return _of(utterance, "intent", Part(utterance=utterance.id), Part(text=str(label)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from spiritlm_pl.conversations.record import Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
 from spiritlm_pl.conversations.template import LEARNT, Template
-from spiritlm_pl.generation.codebooks import open_stretch
+from spiritlm_pl.generation.codebooks import joined_speech, open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, joined_segments, units_of
 from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
@@ -211,7 +211,7 @@ class PromptEncoder:
             prompt.template,
             self.text_tokenizer,
             self.vocabulary,
-            lambda part: self.codec.encode(spoken[part.utterance or ""]).tokens or (),
+            lambda part: joined_speech([self.codec.encode(spoken[part.utterance or ""]).tokens or ()], self.vocabulary),
         )
         tokens = [*self.text_tokenizer.opening, *self.vocabulary.opening]
         for role, members in prompt.turns:

@@ -27,7 +27,14 @@ def audio(tmp_path: Path) -> Path:
 def prepared(rows: list, folder: Path, name: str = "rows.jsonl", **options):
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(json.dumps(row) for row in rows) if name.endswith("l") else json.dumps(rows))
+    if name.endswith("parquet"):
+        for message in (one for row in rows for one in row.get("messages", ())):  # a column has one type
+            if isinstance(message["content"], str):
+                message["content"] = [{"type": "text", "text": message["content"]}]
+        names = {name for row in rows for name in row}
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in rows) if name.endswith("jsonl") else json.dumps(rows))
     out = folder / "out"
     options = {"validation_fraction": 0.0, "test_fraction": 0.0, "num_jobs": 1, **options}
     counts, skipped = prepare_conversations([str(path)], out, **options)
@@ -68,7 +75,7 @@ def test_forms_are_told_by_their_fields(audio, tmp_path):
             "audios": ["a.wav", "b.wav"],
         },
     ]
-    for name in ("rows.jsonl", "rows.json"):
+    for name in ("rows.jsonl", "rows.json", "rows.parquet"):  # in which every row has the fields of all
         lines, skipped, out = prepared(rows, tmp_path, name, audio_root=str(audio))
         assert not skipped.total
         assert [shape(line) for line in lines] == [
@@ -157,3 +164,37 @@ def test_what_cannot_be_used_is_counted_and_nothing_else_lost(audio, tmp_path):
     assert (read_info(out) or {})["skipped"] == 1
     with pytest.raises(ValueError, match="source must hold conversations, but none can be used: 1 x row without"):
         prepared([{"text": "x"}], tmp_path / "none")
+
+
+def test_a_row_that_nobody_expects_ends_nothing(audio, tmp_path):
+    answer = {"role": "assistant", "content": "hi"}
+    good = {"messages": [{"role": "user", "content": "hello"}, answer]}
+    encoded = base64.b64encode((audio / "a.wav").read_bytes()).decode()
+    rows = [
+        good,
+        {"messages": [{"role": "user", "content": [{"type": "audio", "audio": encoded}]}, answer]},
+        {"messages": [{"role": "user", "content": [{"type": "audio", "audio": "~nobody/x.wav"}]}, answer]},
+        {"messages": [{"role": "user", "content": "half \ud800"}, answer]},
+        {
+            "id": "x" * 300,
+            "messages": [
+                {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": encoded}}]},
+                answer,
+            ],
+        },
+        good,
+    ]
+    lines, skipped, _ = prepared(rows, tmp_path, audio_root=str(audio))
+    assert len(lines) == 3
+    assert skipped.counts == {"conversation whose audio is missing": 2, "text with half a surrogate pair": 1}
+
+
+def test_what_is_equal_stays_in_one_split(audio, tmp_path):
+    turns = [{"role": "user", "content": "<audio>"}, {"role": "assistant", "content": "hi"}]
+    rows = [{"messages": turns, "audios": [f"{'abc'[number % 3]}.wav"]} for number in range(30)]
+    options = {"audio_root": str(audio), "validation_fraction": 0.3, "test_fraction": 0.3}
+    lines, _, _ = prepared(rows, tmp_path, **options)
+    assert len(lines) == 10
+    rows = [{"audio": f"{'abc'[number % 3]}.wav", "text": "AB"[number % 2]} for number in range(12)]
+    lines, _, _ = prepared(rows, tmp_path, task="asr", **options)
+    assert len({line["turns"][1]["parts"][0]["text"] for line in lines}) == 1

@@ -1,12 +1,18 @@
 """Rendering of conversations: which tokens, and which of them are learnt."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from spiritlm_pl.benchmarks.few_shot.conversation import published_template
 from spiritlm_pl.benchmarks.few_shot.template import load_template as few_shot_template
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
 from spiritlm_pl.conversations.template import Template, load_template
+from spiritlm_pl.generation import Speech
+from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.prompt import PromptEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -100,12 +106,20 @@ def test_tasks_have_the_published_forms(task, asked, answer, expected):
     assert rendered(published_template(task), chat(("user", [asked]), ("assistant", [answer]))) == expected
 
 
-def test_the_prompts_of_the_benchmark_are_the_questions():
+@pytest.mark.parametrize(("task", "answer"), [("asr", "text"), ("tts", "audio"), ("intents", "label")])
+def test_the_prompts_of_the_benchmark_are_the_questions(task, answer):
     """What a tuned model is asked in the few-shot benchmark is what it was asked in tuning."""
-    form = few_shot_template("asr", "text")
-    assert [part for _, parts in form.query for part in parts] == ["{audio}"]
-    side = published_template("asr").side("assistant")
-    assert (side.before, side.after, side.given) == (form.before, form.after, False)
+    form = few_shot_template(task, answer)
+    asked = form.filled(form.query, Speech(tokens=(FIRST + 1, FIRST + 2)), {"text": "a dog", "label": "dog"}, None)
+    prompt = PromptEncoder(TEXT, SpeechCodec(VOCABULARY, None, None, torch.device("cpu"))).encode(asked, form.output)
+    spoken, written = Part(utterance="1-2"), Part(text="dog" if answer == "label" else "a dog")
+    turns = (written, spoken) if answer == "audio" else (spoken, written)
+    conversation = chat(("user", [turns[0]]), ("assistant", [turns[1]]))
+    found = Renderer(published_template("intent" if task == "intents" else task), TEXT, VOCABULARY, speech)(
+        conversation
+    )
+    assert found.tokens.tolist()[: len(prompt.tokens)] == prompt.tokens
+    assert found.learnt[len(prompt.tokens) :].all() and not found.learnt[: len(prompt.tokens) - 1].any()
 
 
 @pytest.mark.parametrize(
@@ -129,6 +143,8 @@ def test_what_cannot_be_rendered_is_refused(tmp_path):
         rendered(load_template("chat"), chat(("narrator", [Part(text="x")]), ("assistant", [Part(text="y")])))
     with pytest.raises(ValueError, match="vocabulary must have a token that ends documents"):
         Renderer(load_template("chat"), TEXT, Vocabulary.spirit_lm(num_text=TEXT.vocab_size), speech)
+    with pytest.raises(ValueError, match="vocabulary must have no task markers for conversations, but has 2"):
+        Renderer(load_template("chat"), TEXT, replace(VOCABULARY, num_tasks=2), speech)
     with pytest.raises(FileNotFoundError, match="template must be one of chat, plain, or a YAML file, but none is"):
         load_template("none")
     (tmp_path / "bad.yaml").write_text("roles: [")

@@ -61,7 +61,7 @@ def units(tmp_path: Path) -> Path:
                     units=((np.arange(length) + number) % 7).astype(np.uint16),
                     unit_starts=np.arange(length, dtype=np.uint32),
                     num_frames=length,
-                    custom={"label": "sits"},
+                    custom={"label": 0, "style": "happy"},
                 )
             )
         write_part(tmp_path / "units" / split, 0, utterances, "test")
@@ -139,9 +139,13 @@ def test_tasks_and_records_become_blocks(model, units, tmp_path, capsys):
     manifest = read_manifest(out / "train" / "conversation")
     assert manifest.num_documents == 23 * 2 + 24 + 1 and len(manifest.blocks) > 2
     assert set(manifest.sources["templates"]) == {"asr", "tts", "intent", "records"}
+    tables = [open_conversations(out / "train" / "conversation", entry) for entry in manifest.blocks]
+    said = {TEXT.decode([token for token in table.tokens.tolist() if token < TEXT.vocab_size]) for table in tables}
+    assert not any("happy" in one for one in said) and any("A: 0" in one for one in said)
     kinds = [set(open_conversations(out / "train" / "conversation", entry).turn_counts) for entry in manifest.blocks]
     assert kinds[0] == {2}
 
+    assert "seconds" not in manifest.sources  # as tokens that were given have no length
     before = manifest.sha256
     build_conversations(
         [str(units)], str(model), str(out), records=[str(records)], tasks=["asr", "tts", "intent"], block_tokens=300
@@ -213,3 +217,27 @@ def test_what_does_not_fit_is_refused(model, units, tmp_path, options, error, me
     with pytest.raises(error, match=message):
         build_conversations([str(units)], str(model), str(tmp_path / "blocks"), **options)
     assert not (tmp_path / "blocks" / "train").exists()
+
+
+def test_given_tokens_are_as_a_tokenizer_gives_them(model, tmp_path):
+    records = tmp_path / "chat"
+    records.mkdir()
+    turns = [
+        {"role": "user", "parts": [{"text": "x"}]},
+        {"role": "assistant", "parts": [{"tokens": "[Hu3][Hu3] [Hu5]"}]},
+    ]
+    (records / "conversations-train.jsonl").write_text(json.dumps({"id": "a", "turns": turns}))
+    build_conversations([], str(model), str(tmp_path / "blocks"), records=[str(records)], template="plain")
+    folder = tmp_path / "blocks" / "train" / "conversation"
+    [entry] = read_manifest(folder).blocks
+    first = VOCABULARY.speech_bounds[0]
+    assert open_conversations(folder, entry).tokens[-3:].tolist() == [first + 3, first + 5, TEXT.eos_id]
+
+
+def test_one_task_has_one_template(model, units, tmp_path):
+    for name in ("chat", "plain"):
+        build_conversations([str(units)], str(model), str(tmp_path / name), tasks=["asr"], template=name)
+    streams = {name: StreamConfig(folder=str(tmp_path / name), kind="conversation") for name in ("chat", "plain")}
+    data = InterleavedDataModule(streams, row_length=64, num_workers=0)
+    with pytest.raises(ValueError, match="streams must be built with one template for asr, but have two"):
+        _ = data.templates

@@ -245,10 +245,9 @@ def conversation(messages: list) -> Conversation:
 
 
 @pytest.mark.parametrize("template", ["chat", "framed"])
-@pytest.mark.parametrize("num_tasks", [0, 2])
-def test_chat_template_gives_the_ids_of_a_rendered_conversation(pair, template, num_tasks):
+def test_chat_template_gives_the_ids_of_a_rendered_conversation(pair, template):
     text, vocabulary, _ = pair
-    vocabulary = replace(vocabulary, num_tasks=num_tasks, end_of_document=text.eos_id)
+    vocabulary = replace(vocabulary, end_of_document=text.eos_id)
     framed = {name: Side(before="", after="over", ends=True) for name in ("system", "user", "assistant")}
     form = load_template("chat") if template == "chat" else Template(framed)
     speech = {"[Hu1][Hu2]": (1, 2), "[Hu3][Hu4]": (3, 4), "[Hu5]": (5,)}
