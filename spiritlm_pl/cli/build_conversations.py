@@ -1,10 +1,6 @@
 """`spiritlm build-conversations`: conversations and tasks over tokenised corpora to training blocks."""
 
-from typing import Literal
-
 from spiritlm_pl.corpora.text_files.skipped import Skipped
-
-Task = Literal["asr", "tts", "intent"]
 
 
 def build_conversations(
@@ -12,7 +8,7 @@ def build_conversations(
     text_tokenizer: str,
     out: str,
     records: list[str] | None = None,
-    tasks: list[Task] | None = None,
+    tasks: list[str] | None = None,
     template: str | None = None,
     splits: tuple[str, ...] = ("train", "validation", "test"),
     expressive: bool | None = None,
@@ -58,10 +54,13 @@ def build_conversations(
     """
     from spiritlm_pl.benchmarks.few_shot.conversation import published_template
     from spiritlm_pl.conversations.build import build_conversations as build
+    from spiritlm_pl.conversations.tasks import TASKS
     from spiritlm_pl.conversations.template import RECORDS, Template, load_template
 
     chosen: dict[str, Template] = {
-        task: load_template(template) if template else published_template(task) for task in tasks or ()
+        task: load_template(template) if template else published_template(task)
+        for task in tasks or ()
+        if task in TASKS  # others are refused
     }
     if records:
         chosen[RECORDS] = load_template(template or "chat")

@@ -213,7 +213,8 @@ def find_template(name: str, model: "Path | ModelFolders") -> "Template":
     try:
         return load_template(name)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; the model was tuned on {', '.join(known) or 'no template'}") from None
+        own = f"one that the model was tuned on ({', '.join(known)}), or " if known else ""
+        raise FileNotFoundError(str(error).replace("must be one of", f"must be {own}one of")) from None
 
 
 def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":

@@ -79,7 +79,7 @@ class _Speech:
             token = self._ids.get(name)
             stream = None if token is None else self.vocabulary.stream_of(token)
             if token is None or stream is None:
-                raise ValueError(f"speech tokens that the vocabulary lacks, such as {name[:30]}")
+                raise ValueError("speech tokens that the vocabulary lacks")
             if not (stream.deduplicated and found and found[-1] == token):
                 found.append(token)
         return found
@@ -134,6 +134,12 @@ def build_conversations(
     """
     if not records and not tasks:
         raise ValueError("records or tasks must say where conversations come from, but both are empty instead")
+    for what, given in (("units", units), ("records", records), ("tasks", tasks)):
+        twice = next((one for place, one in enumerate(given) if one in given[:place]), None)
+        if twice is not None:
+            raise ValueError(f"{what} must name each once, but {twice} is named twice")
+    if unknown := [task for task in tasks if task not in TASKS]:
+        raise ValueError(f"tasks must be among {', '.join(TASKS)}, but one is {unknown[0]!r}")
     if tasks and not units:
         raise ValueError(f"units must name the corpora of the tasks {', '.join(tasks)}, but are empty instead")
     for folder in records:

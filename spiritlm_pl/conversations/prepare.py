@@ -4,6 +4,7 @@ The folder that is written is a corpus folder with `conversations-SPLIT.jsonl` f
 """
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,17 +14,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from spiritlm_pl.contracts.batches import Skipped as Lost
 from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
 from spiritlm_pl.conversations.readers import Audio, RawTurn, turns_of
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rows import rows_of
 from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
-from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import assign_splits
 from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 GIVEN = "given"  # folder for audio whose bytes stand in the source
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
@@ -83,6 +86,26 @@ class _Gathered:
         return path
 
 
+class _Listed(Skipped):
+    """Count of what is left out, with a list of it for the corpus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Lost] = []
+
+    def add(self, reason: str, place: str, number: int = 1) -> None:
+        super().add(reason, place, number)
+        self.rows.append(Lost(place, place, reason))
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds something else than a corpus, or what an earlier run has left of one."""
+    own = (INFO_FILE, "audio", GIVEN)
+    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    if held and not set(own).intersection(held):
+        raise ValueError(f"out must be a new folder or a corpus, but {out} holds {', '.join(held[:3])}")
+
+
 def _written(conversation: Conversation) -> str:
     """Return the texts of a conversation."""
     texts = (part.text for turn in conversation.turns for part in turn.parts if part.text is not None)
@@ -112,10 +135,15 @@ def prepare_conversations(
         FileNotFoundError: if a file of the source is missing.
         ValueError: if no conversation can be used.
     """
-    out, skipped = Path(out), Skipped()
+    out, skipped = Path(out), _Listed()
+    _check_out(out)
+    if audio_root is not None and not Path(audio_root).expanduser().is_dir():
+        raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
     gathered = _Gathered(out, None if audio_root is None else Path(audio_root).expanduser())
     console = Console(stderr=True)
-    for file in track(find_files(source), "reading", console=console, transient=True, disable=not console.is_terminal):
+    for file in track(
+        find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
+    ):
         for place, values in rows_of(file, skipped):
             try:
                 turns = turns_of(values, task)
@@ -138,7 +166,8 @@ def prepare_conversations(
         if reason is None:
             kept[name] = conversation
         else:
-            skipped.add("conversation whose audio cannot be used", f"{gathered.places[name]} ({reason})")
+            kind = NUMBER.sub("N", reason)  # values differ from row to row
+            skipped.add(f"conversation whose audio cannot be used ({kind})", gathered.places[name])
     if not kept:
         raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
     # Rows of a task with one text stay together, as utterances of one sentence do in a corpus.
@@ -159,6 +188,6 @@ def prepare_conversations(
         source=", ".join(str(Path(one).resolve()) for one in source),
         licence=licence,
         arguments={"task": task, "seed": seed},
-        skipped=lost,
+        skipped=[*lost, *skipped.rows],
     )
     return counts, skipped

@@ -101,6 +101,8 @@ def _message(message: Values, audios: Iterator[Any]) -> RawTurn:
     else:
         parts = list(chain.from_iterable(_content(one, audios) for one in _objects(content, "content")))
     weight = message.get("weight")  # 0 or 1, as OpenAI's files have it
+    if weight not in (None, 0, 1):
+        raise ValueError("weight of a message that is neither 0 nor 1")
     learn = _flag(message.get("learn")) if weight is None else bool(weight)
     return RawTurn(_role(message.get("role")), tuple(parts), learn)
 

@@ -161,7 +161,8 @@ def test_what_cannot_be_used_is_counted_and_nothing_else_lost(audio, tmp_path):
         "conversation whose id another one has",
     ):
         assert reason in told
-    assert (read_info(out) or {})["skipped"] == 1
+    listed = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    assert len(listed) == 10 == (read_info(out) or {})["skipped"]  # audio that is broken, and each row
     with pytest.raises(ValueError, match="source must hold conversations, but none can be used: 1 x row without"):
         prepared([{"text": "x"}], tmp_path / "none")
 
@@ -198,3 +199,14 @@ def test_what_is_equal_stays_in_one_split(audio, tmp_path):
     rows = [{"audio": f"{'abc'[number % 3]}.wav", "text": "AB"[number % 2]} for number in range(12)]
     lines, _, _ = prepared(rows, tmp_path, task="asr", **options)
     assert len({line["turns"][1]["parts"][0]["text"] for line in lines}) == 1
+
+
+def test_a_folder_of_something_else_stays(audio, tmp_path):
+    rows = [{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(rows[0]))
+    with pytest.raises(ValueError, match="out must be a new folder or a corpus, but .*wavs holds a.wav, b.wav"):
+        prepare_conversations([str(tmp_path / "rows.jsonl")], audio)
+    with pytest.raises(FileNotFoundError, match="source must be files, folders or patterns, but nowhere is not there"):
+        prepare_conversations(["nowhere"], tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="audio_root must be a folder, but nowhere is none"):
+        prepare_conversations([str(tmp_path / "rows.jsonl")], tmp_path / "out", audio_root="nowhere")

@@ -132,7 +132,7 @@ def test_tasks_and_records_become_blocks(model, units, tmp_path, capsys):
         "2 x utterance without what",  # both kinds that need a transcript are told apart
         "role must be one of system, user, assistant, but is 'narrator' instead",
         "utterance that is in none of the units",
-        "speech tokens that the vocabulary lacks, such as [Hu9]",
+        "speech tokens that the vocabulary lacks",
         "conversations-train.jsonl:5",
     ):
         assert line.replace("2 x utterance without what", "utterance without what asr needs") in told
@@ -209,6 +209,8 @@ def test_a_run_goes_on_bit_by_bit_and_its_export_has_the_templates(model, units,
             FileNotFoundError,
             "records must be folders of `spiritlm prepare conversations`, but",
         ),
+        ({"tasks": ["asr", "tss"]}, ValueError, "tasks must be among asr, tts, intent, but one is 'tss'"),
+        ({"tasks": ["asr", "asr"]}, ValueError, "tasks must name each once, but asr is named twice"),
         ({"tasks": ["asr"], "template": "song"}, FileNotFoundError, "template must be one of chat, plain"),
         ({"tasks": ["asr"], "end_of_document": False}, ValueError, "end_of_document must be token"),
     ],

@@ -71,12 +71,13 @@ class Piece:
     end: int | None = None
 
 
-def find_files(patterns: Sequence[str]) -> list[TextFile]:
+def find_files(patterns: Sequence[str], name: str = "text") -> list[TextFile]:
     """Find the files of a source of texts, in order of their paths.
 
     Args:
         patterns: paths of files and folders, and patterns such as `data/**/*.jsonl.zst`. A folder stands for all files
             in it, at any depth, whose endings are known; a folder that `datasets` saved stands for its data.
+        name: name of the argument that gives them, for messages.
 
     Raises:
         FileNotFoundError: if there is no such file, or a pattern or folder has none.
@@ -84,11 +85,11 @@ def find_files(patterns: Sequence[str]) -> list[TextFile]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        found += (Path(path).absolute() for path in _matches(pattern))
+        found += (Path(path).absolute() for path in _matches(pattern, name))
     seen: set[Path] = set()
     for path in found:
         if path in seen:
-            raise ValueError(f"text must name every file once, but {path} is named twice")
+            raise ValueError(f"{name} must name every file once, but {path} is named twice")
         seen.add(path)
     ordered = sorted(found)
     return [_described(path, name) for path, name in zip(ordered, distinct_names(ordered), strict=True)]
@@ -107,7 +108,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _matches(pattern: str) -> Iterable[Path]:
+def _matches(pattern: str, name: str) -> Iterable[Path]:
     """Return the files of one path or pattern."""
     if is_url(pattern):
         raise ValueError(f"text must be local files, folders or patterns, but {pattern} is not; download it first")
@@ -117,13 +118,13 @@ def _matches(pattern: str) -> Iterable[Path]:
     if path.is_dir():
         return _of_folder(path)
     if not has_magic(pattern):
-        raise FileNotFoundError(f"text must be files, folders or patterns, but {pattern} is not there")
+        raise FileNotFoundError(f"{name} must be files, folders or patterns, but {pattern} is not there")
     matches = [Path(match) for match in glob(str(path), recursive=True)]
     inner = [match for match in matches if match.is_file()]
     if not inner:  # a pattern of folders
         inner = [file for match in sorted(matches) for file in _of_folder(match)]
     if not inner:
-        raise FileNotFoundError(f"text must be files, folders or patterns, but no file matches {pattern}")
+        raise FileNotFoundError(f"{name} must be files, folders or patterns, but no file matches {pattern}")
     return inner
 
 
