@@ -29,6 +29,7 @@ from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoa
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE
+from spiritlm_pl.data.unit_corpus import TOKENIZER
 from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.storage.settings import StorageSettings
@@ -167,9 +168,27 @@ class InterleavedDataModule(LightningDataModule):
             self._train_mixture()
         vocabulary = self.vocabulary
         _ = self.text_fingerprint
+        self._check_units()
         if self.expected_vocabulary is not None and vocabulary != self.expected_vocabulary:
             own, expected = differences(vocabulary.to_dict(), self.expected_vocabulary.to_dict())
             raise ValueError(f"vocabulary must be that of the blocks, with {own}, but is with {expected} instead")
+
+    def _check_units(self) -> None:
+        """Check that the units of all streams that tell their tokenizer were made by one.
+
+        Raises:
+            ValueError: if they come from tokenizers with other weights.
+        """
+        made_by = {
+            one.sources[TOKENIZER]: f"{one.kind} ({one.num_documents:,} documents)"
+            for one in self._manifests
+            if TOKENIZER in one.sources
+        }
+        if len(made_by) > 1:
+            raise ValueError(
+                f"streams must have units of one tokenizer, but those of {' and '.join(made_by.values())} come from "
+                "tokenizers with other weights"
+            )
 
     def train_dataloader(self) -> TrainingLoader:
         """Make the loader of training batches: as many as `max_steps` needs, or else a pass over the slowest stream."""

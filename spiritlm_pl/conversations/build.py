@@ -34,7 +34,7 @@ from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.documents import Integers
 from spiritlm_pl.data.rng import derive, derive_many, name_key
 from spiritlm_pl.data.steps import in_steps
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, tokenizer_of
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
@@ -167,6 +167,7 @@ def build_conversations(
     sources = {
         "seed": seed,
         TEXT_FINGERPRINT: tokenizer.fingerprint,
+        **tokenizer_of([corpus for members in corpora.values() for corpus in members]),
         TEMPLATES: {name: template.to_dict() for name, template in templates.items()},
     }
     try:

@@ -30,7 +30,7 @@ from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, tokenizer_of
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
@@ -136,7 +136,8 @@ def build_blocks(
         raise
     if work.rank:
         return {}
-    common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint}
+    made_by = tokenizer_of([corpus for members in corpora.values() for corpus in members])
+    common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint, **made_by}
     made = {}
     for stream in streams:
         own = [some for group, some in zip(groups, entries, strict=True) if group.stream == stream.name]

@@ -16,6 +16,8 @@ from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.streams import SpeechLayout, differences
 
+TOKENIZER = "tokenizer_sha256"  # key of the hash of the speech tokenizer in provenances and in sources of blocks
+
 
 class UnitCorpus(Sequence[UnitUtterance]):
     """One split of a tokenised corpus, as a sequence of utterances. Parts are opened when needed, and a few are kept.
@@ -145,7 +147,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     made_by = {
         found: str(corpus.folder)
         for corpus in corpora
-        if (found := corpus.manifest.get("provenance", {}).get("tokenizer_sha256")) is not None
+        if (found := corpus.manifest.get("provenance", {}).get(TOKENIZER)) is not None
     }
     if len(made_by) > 1:
         raise ValueError(
@@ -153,6 +155,13 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
             "tokenizers with other weights"
         )
     return layout
+
+
+def tokenizer_of(corpora: Sequence[UnitCorpus]) -> dict[str, str]:
+    """Return the hash of the tokenizer that made some corpora, as sources of blocks record it; empty if none tells."""
+    found = (corpus.manifest["provenance"].get(TOKENIZER) for corpus in corpora)
+    known = next((one for one in found if one is not None), None)
+    return {} if known is None else {TOKENIZER: str(known)}
 
 
 def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:

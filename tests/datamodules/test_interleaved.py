@@ -167,6 +167,15 @@ def test_another_accumulation_goes_on_with_the_same_rows(blocks: Path, tmp_path:
     assert rows == [row for batch in tokens(whole.batches[10:]) for row in batch]
 
 
+def test_units_of_two_tokenizers_are_refused(blocks: Path) -> None:
+    for kind, made_by in (("text", "one"), ("speech", "one"), ("aligned", "other")):
+        folder = blocks / "train" / kind
+        manifest = read_manifest(folder)
+        write_manifest(folder, kind, VOCABULARY, manifest.blocks, {**manifest.sources, "tokenizer_sha256": made_by})
+    with pytest.raises(ValueError, match=r"must have units of one tokenizer, but those of speech .* and aligned \(60"):
+        datamodule(blocks).setup("fit")
+
+
 def test_rows_are_the_same_for_any_number_of_ranks(blocks: Path) -> None:
     def order(ranks: int) -> list[list[int]]:
         rows = []
