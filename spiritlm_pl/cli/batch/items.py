@@ -217,6 +217,5 @@ def _whole_lines(path: Path) -> Iterator[Item]:
 def file_name(name: str) -> str:
     """Return a file name for an id, without folders and special characters; different ids get different names."""
     plain = plain_name(name, "-").strip(".-")
-    return short_name(
-        name if plain == name else f"{plain}-{sha256(name.encode(errors='backslashreplace')).hexdigest()[:8]}"
-    )
+    digest = sha256(name.encode(errors="backslashreplace")).hexdigest()[:8]
+    return short_name(name if plain == name else f"{plain}-{digest}")
