@@ -63,10 +63,16 @@ class PreferenceDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError, ValueError: if a folder has no manifest, it is damaged, or the folders are of several
-                vocabularies, text tokenizers or reference models.
+                vocabularies, text tokenizers or reference models, or some have none.
         """
         if self._manifests is None:
             found = [read_manifest(folder) for folder in self.folders]
+            without = [folder for folder, one in zip(self.folders, found, strict=True) if one.reference is None]
+            if without and len(without) < len(found):
+                raise ValueError(
+                    "folders must all have log-likelihoods of a reference model, or none of them, but "
+                    f"{', '.join(without)} has none: type spiritlm prepare reference {without[0]} --model MODEL"
+                )
             for name, of in (
                 ("one vocabulary", lambda one: one.vocabulary),
                 ("one text tokenizer", lambda one: one.text_fingerprint),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ class Candidates:
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
     stopped: tuple[bool, ...]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """A digest of each continuation with its prompt; it begins with a letter that no table takes for a number."""
+        texts = (f"{list(self.prompt)} {list(answer)}" for answer in self.answers)
+        return tuple(f"x{sha256(text.encode()).hexdigest()[:16]}" for text in texts)
 
     def to_line(self) -> dict[str, Any]:
         """Return plain values for a line of JSON, without the id."""
@@ -48,5 +55,18 @@ class ContinuationScorer(Protocol):
 
         Returns:
             For each prompt the score of each continuation, higher is better; None for one that cannot be scored.
+        """
+        ...
+
+
+@runtime_checkable
+class KeptScorer(ContinuationScorer, Protocol):
+    """Scorer whose scores are kept, so that an interrupted run goes on; those of other scorers are computed anew."""
+
+    def identity(self) -> str:
+        """Return a text that is another one whenever the scores of the same continuations could be others.
+
+        It holds the options, and hashes of all that is read; `spiritlm_pl.preferences.identity.content_hash` makes
+        those of files and folders. The model and its vocoder need not be in it.
         """
         ...

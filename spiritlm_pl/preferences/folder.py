@@ -27,6 +27,7 @@ MANIFEST = "preferences.json"
 FORMAT = 1
 SPLITS = ("train", "validation")
 PAIRS_PER_FILE = 1024
+CHECKSUM = "sha256"  # of the log-likelihoods, in the metadata of their file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,20 +198,27 @@ def write_reference(folder: Path, part: PartEntry, values: np.ndarray[Any, Any],
         values: (P, 2) log-likelihoods of chosen and rejected in nats.
         identity: what they depend on, as text.
     """
+    values = values.astype(np.float32)
     with atomic_path(folder / part.reference_file) as path:
-        save_file({"log_likelihoods": values.astype(np.float32)}, path, metadata=identity)
+        save_file({"log_likelihoods": values}, path, metadata=identity | {CHECKSUM: _checksum(values)})
 
 
 def written_reference(folder: Path, part: PartEntry, identity: dict[str, str]) -> bool:
-    """Whether an earlier run has written the log-likelihoods of a file of pairs, with the same identity."""
+    """Whether an earlier run has written the log-likelihoods of a file of pairs, with the same identity, undamaged."""
     path = folder / part.reference_file
     if not path.is_file():
         return False
     try:
         with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {}) == identity
+            values = file.get_tensor("log_likelihoods")
+            expected = identity | {CHECKSUM: _checksum(values)}
+            return values.shape == (part.pairs, 2) and dict(file.metadata() or {}) == expected
     except (SafetensorError, OSError):  # damaged: written again
         return False
+
+
+def _checksum(values: np.ndarray[Any, Any]) -> str:
+    return sha256(f"{values.dtype} {values.shape} ".encode() + values.tobytes()).hexdigest()
 
 
 def _read(path: Path, checksum: str | None) -> tuple[dict[str, Any], dict[str, str]]:

@@ -93,19 +93,26 @@ class Pairs:
         """Put the pairs of several parts one after another.
 
         Args:
-            parts: parts, all of them with reference log-likelihoods or none.
+            parts: parts; all that hold pairs have reference log-likelihoods, or none has.
             dtype: type of the ids, for no parts.
+
+        Raises:
+            ValueError: if some have reference log-likelihoods and others have none.
         """
+        parts = [part for part in parts if len(part)]
         if not parts:
             return cls.of([], dtype)
         starts = np.cumsum([0, *(len(part.tokens) for part in parts)])
         bounds = [part.bounds[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
         found = [part.reference for part in parts if part.reference is not None]
+        if found and len(found) < len(parts):
+            told = f"{len(found)} of {len(parts)} parts have them"
+            raise ValueError(f"pairs must all have reference log-likelihoods, or none of them, but {told}")
         return cls(
             [name for part in parts for name in part.ids],
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([*bounds, starts[-1:]]).astype(np.int64),
-            np.concatenate(found) if len(found) == len(parts) else None,
+            np.concatenate(found) if found else None,
         )
 
     def __len__(self) -> int:

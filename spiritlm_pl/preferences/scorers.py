@@ -1,21 +1,24 @@
 """Scorers of continuations: how little they repeat themselves, how likely they are as text, and what people say."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiritlm_pl.benchmarks.continuations.transcripts import Hear, transcriber
+from spiritlm_pl.benchmarks.continuations.transcripts import Hear, texts_of, transcriber
 from spiritlm_pl.benchmarks.continuations.words import auto_bleu, joined, words_of
 from spiritlm_pl.benchmarks.readers.tables import read_table
-from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
+from spiritlm_pl.evaluation.text_likelihood import TextLikelihood, load_text_likelihood
 from spiritlm_pl.generation.stream import decode_tokens
+from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.preferences.contract import Candidates
+from spiritlm_pl.preferences.identity import content_hash
 from spiritlm_pl.vocabulary import Modality
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
-TABLE_COLUMNS = ("id", "answer", "score")
+TABLE_COLUMNS = ("id", "answer", "score", "digest")
 
 
 class AutoBleu:
@@ -68,21 +71,33 @@ class Likelihood:
         whisper_device: str = "cpu",
     ) -> None:
         """Load the judges, except the language model, which is loaded when it is needed."""
-        self.language_model, self.language = language_model, language
+        self.folder, self.language = model_folder(language_model, "language_model"), language
+        self.whisper, self.vocabulary, self.whisper_device = whisper, vocabulary, whisper_device
+        self.judge: TextLikelihood | None = None
         self.hear: Hear | None = None
         if whisper is not None or vocabulary is not None:
             self.hear = transcriber(whisper, vocabulary, language, whisper_device)
 
+    def identity(self) -> str:
+        """Return the options, with hashes of the judges; see `spiritlm_pl.preferences.contract.KeptScorer`."""
+        judges = {
+            "language_model": content_hash(self.folder),
+            "whisper": None if self.whisper is None else content_hash(self.whisper),
+            "vocabulary": None if self.vocabulary is None else texts_of(Path(self.vocabulary).expanduser()),
+        }
+        return json.dumps(judges | {"language": self.language, "whisper_device": self.whisper_device})
+
     def __call__(self, model: "SpiritLM", candidates: Sequence[Candidates]) -> list[list[float | None]]:
         """Score continuations; see `spiritlm_pl.preferences.contract.ContinuationScorer`."""
-        judge = load_text_likelihood("language_model", self.language_model, model.model.device)
+        if self.judge is None:
+            self.judge = load_text_likelihood("language_model", self.folder, model.model.device)
         found: list[list[float | None]] = []
         for one in candidates:
             before = self._text(model, one.prompt)
             texts = [self._text(model, answer) for answer in one.answers]
             wholes = [(before, joined((before, text), self.language)) for text in texts]
             row: list[float | None] = []
-            for text, result in zip(texts, judge.losses(wholes), strict=True):
+            for text, result in zip(texts, self.judge.losses(wholes), strict=True):
                 scored = not isinstance(result, ValueError) and bool(text.strip()) and result[1] > 0
                 row.append(-result[0] / result[1] if scored and not isinstance(result, ValueError) else None)
             found.append(row)
@@ -103,7 +118,9 @@ class Likelihood:
 
 
 class Table:
-    """Score by a table that people have filled in, with columns id, answer (from 1) and score; higher is better.
+    """Score by a table that people have filled in, as `spiritlm prepare preferences` writes it; higher is better.
+
+    Its columns are id, answer (from 1), score, and digest, which tells the continuation that the score is of.
 
     Args:
         path: file with fields separated by commas, tabs or semicolons. A row without a score is passed over.
@@ -122,7 +139,7 @@ class Table:
         if table.broken:
             raise ValueError(table.broken[0].reason)
         self.path = path
-        self.scores: dict[tuple[str, int], float] = {}
+        self.scores: dict[tuple[str, int], tuple[float, str]] = {}  # with the digest
         for row in table.rows:
             told = {name: row.cells[name].strip() for name in TABLE_COLUMNS}
             if not told["score"]:
@@ -133,13 +150,32 @@ class Table:
                 raise ValueError(f"line {row.line} of {path} must have a number as answer and score: {told}") from None
             if key in self.scores:
                 raise ValueError(f"answers must be scored once, but {path} scores answer {key[1]} of {key[0]} twice")
-            self.scores[key] = score
+            self.scores[key] = score, told["digest"]
         if not self.scores:
             raise ValueError(f"column score of {path} must be filled in, but is empty")
 
     def __call__(self, model: "SpiritLM", candidates: Sequence[Candidates]) -> list[list[float | None]]:
-        """Score continuations; see `spiritlm_pl.preferences.contract.ContinuationScorer`."""
-        return [[self.scores.get((one.id, number)) for number in range(1, len(one.answers) + 1)] for one in candidates]
+        """Score continuations; see `spiritlm_pl.preferences.contract.ContinuationScorer`.
+
+        Raises:
+            ValueError: if a score is of another continuation than the one of that number.
+        """
+        digests = {one.id: one.digests for one in candidates}
+        for (name, number), (_, digest) in self.scores.items():
+            known = digests.get(name)
+            if known is not None and digest not in known[number - 1 : number]:
+                raise ValueError(
+                    f"scores must be of the continuations that people heard, but {self.path} scores another answer "
+                    f"{number} of {name}: give the model, the prompts and the settings that it was made with, or move "
+                    "it away"
+                )
+        return [
+            [
+                None if (found := self.scores.get((one.id, number))) is None else found[0]
+                for number in range(1, len(one.answers) + 1)
+            ]
+            for one in candidates
+        ]
 
 
 def said(model: "SpiritLM", tokens: Sequence[int]) -> list[str]:

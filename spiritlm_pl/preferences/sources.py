@@ -15,6 +15,7 @@ from spiritlm_pl.generation.scoring import common_beginning
 from spiritlm_pl.generation.types import OutputModality, Speech, Text
 from spiritlm_pl.preferences.pairs import BadPairError, Pair, check_pair
 from spiritlm_pl.registry import find
+from spiritlm_pl.text_tokenizers.tokenizer import HALF_PAIR
 from spiritlm_pl.vocabulary import Modality
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class FoundPairs:
     skipped: list[Skipped]
 
 
+def _check_id(name: str) -> None:
+    if HALF_PAIR.search(name):
+        raise BadPairError("id must consist of whole characters, but has half a surrogate pair")
+
+
 def _collected(model: "SpiritLM", made: Iterable[tuple[str, Callable[[], Pair]]], source: str) -> FoundPairs:
     """Make pairs and check them; those that fail are skipped.
 
@@ -47,6 +53,7 @@ def _collected(model: "SpiritLM", made: Iterable[tuple[str, Callable[[], Pair]]]
     skipped: list[Skipped] = []
     for name, make in made:
         try:
+            _check_id(name)
             pair = make()
             check_pair(pair, model.vocabulary)
         except (ValueError, OSError) as error:
@@ -192,6 +199,7 @@ def encode_prompts(
     skipped: list[Skipped] = []
     for name, give in items:
         try:
+            _check_id(name)
             prompt = model.encode_prompt(give(), output)
             model.check_room(prompt)
         except (ValueError, OSError) as error:

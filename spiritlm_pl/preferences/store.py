@@ -43,7 +43,7 @@ def store(
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / SKIPPED) as path:
         lines = (json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in skipped)
-        path.write_text("".join(lines), encoding="utf-8")
+        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # half pairs, as JSON escapes them
     if not pairs:
         why = Counter(one.reason for one in skipped).most_common(1)
         told = f"; of {len(skipped)} skipped, {why[0][1]}: {why[0][0]}" if why else ""

@@ -74,6 +74,20 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
     assert predicted[0]["seconds"] != 2.3
 
 
+def test_half_a_surrogate_pair_costs_its_line_alone(run, tmp_path):
+    lines = [{"id": "a", "prompt": "the"}, {"id": "b\ud83d", "prompt": "the"}, {"id": "c", "prompt": "the \ud83d"}]
+    options = ("--jsonl", "-", "--output", "text", "--max-new-tokens", "2")
+    found, _ = run("generate", *options, lines=lines)
+    told = {line["id"]: line.get("error", "") for line in found}
+    assert told.keys() == {"a", "b\ud83d", "c"} and not told["a"] + told["b\ud83d"]
+    assert "half a surrogate pair" in told["c"]
+    for done in ("", "2 of 3 items were done before"):
+        _, printed = run("generate", *options, "--lines", "answers.jsonl", lines=lines)
+        assert done in printed
+    written = (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
+    assert {json.loads(line)["id"] for line in written.splitlines()} == {"a", "b\ud83d", "c"}
+
+
 def test_recordings_of_browsers_become_tokens_and_prompts(run):
     folder = Path(__file__).parents[1] / "fixtures" / "recordings"
     lines, _ = run("tokenize", str(folder))

@@ -178,12 +178,18 @@ def test_several_folders_are_mixed(made, tmp_path) -> None:
     other = [Pair(f"other-{n}", [5, 6 + n], [7], [8, 9]) for n in range(6)]
     second = store(tmp_path / "more", other, [], manifest.vocabulary, text.fingerprint, 0.0, {})
     folders = [str(made / "pairs"), str(tmp_path / "more")]
-    with pytest.raises(ValueError, match="one reference model, but .*more has another"):
+    with pytest.raises(ValueError, match="or none of them, but .*more has none: type spiritlm prepare reference"):
         PreferenceDataModule(folders, row_length=64).setup("fit")
     add_reference(tmp_path / "more", second, load_lm(made / "lm")[0], made / "lm", 256)
     data = PreferenceDataModule(folders, row_length=64, pairs_per_batch=2, num_workers=0)
     data.setup("fit")
     assert sum(len(batch.chosen) for batch in data.train_dataloader()) == manifest.num_pairs("train") + 6
+    held_out = [batch for loader in data.val_dataloader() for batch in loader]  # the second folder has no such pairs
+    assert sum(map(int, (batch.counted.sum() for batch in held_out))) == manifest.num_pairs("validation") > 0
+    expected = read_pairs(folders[0], "validation").reference
+    assert sorted(map(tuple, torch.cat([batch.reference for batch in held_out]).tolist())) == sorted(
+        map(tuple, expected.tolist())
+    )
     with pytest.raises(ValueError, match="each once"):
         PreferenceDataModule([folders[0], folders[0]])
 

@@ -108,6 +108,7 @@ def test_people_fill_in_a_table(command, prompts, capsys) -> None:
     assert "fill in the column score" in capsys.readouterr().out
     rows = [*csv.DictReader(Path("out/answers.csv").read_text().splitlines())]
     assert len(rows) == 15 and rows[0]["text"].startswith("[Hu")
+    assert len({row["digest"] for row in rows}) > 5 and all(row["digest"].startswith("x") for row in rows)
     for row in rows:
         row["score"] = row["answer"] if row["id"] in ("p0", "p3") else ""
     with Path("out/answers.csv").open("w", newline="") as stream:
@@ -117,6 +118,10 @@ def test_people_fill_in_a_table(command, prompts, capsys) -> None:
     command("preferences", prompts, "out", "--scorer", "table", *SAMPLING, "--validation-fraction", 0)
     assert {pair.id for pair in read_pairs("out", "train")} == {"p0", "p3"}
     assert "fewer than two different continuations have a score" in capsys.readouterr().out
+    before = [*read_pairs("out", "train")]
+    with pytest.raises(USER_ERRORS, match="must be of the continuations that people heard, but .* another answer"):
+        command("preferences", prompts, "out", "--scorer", "table", *SAMPLING, "--seed", 1)
+    assert [*read_pairs("out", "train")] == before
 
 
 def test_endings_of_stories(command, tmp_path, tiny_lm) -> None:

@@ -139,6 +139,20 @@ def test_damage_is_told(made, lm, name) -> None:
         read_pairs(folder, "train")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_damaged_log_likelihoods_are_computed_anew(made, lm, whole) -> None:
+    folder, manifest, _ = made
+    network = load_lm(lm)[0]
+    complete = add_reference(folder, manifest, network, lm, 64)
+    before = read_pairs(folder, "train").reference
+    name = folder / "reference-train-00000.safetensors"
+    data = bytearray(name.read_bytes())
+    data[-2] ^= 0x40  # the value is another number, and the file can still be read
+    name.write_bytes(data)
+    add_reference(folder, complete if whole else manifest, network, lm, 64)  # the latter as if it had been interrupted
+    np.testing.assert_array_equal(read_pairs(folder, "train").reference, before)
+
+
 def test_a_folder_without_manifest_and_a_damaged_one_are_refused(made, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="spiritlm prepare preferences"):
         read_manifest(tmp_path)
@@ -178,3 +192,8 @@ def test_concatenation(tiny_lm) -> None:
     assert [*Pairs.concatenate(parts, np.uint16)] == pairs
     assert len(Pairs.concatenate([], np.uint16)) == 0
     assert [pair.num_tokens for pair in pairs] == Pairs.of(pairs, np.uint16).lengths.tolist()
+    first = replace(parts[0], reference=np.arange(8, dtype=np.float32).reshape(4, 2))
+    joined = Pairs.concatenate([Pairs.of([], np.uint16), first, Pairs.of([], np.uint16)], np.uint16)
+    assert joined.reference.tolist() == first.reference.tolist() and [*joined] == pairs[:4]
+    with pytest.raises(ValueError, match="1 of 2 parts have them"):
+        Pairs.concatenate([first, parts[1]], np.uint16)

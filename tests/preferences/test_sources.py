@@ -1,5 +1,6 @@
 """Pairs and prompts from lines, and which continuations become pairs."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.preferences.contract import Candidates
 from spiritlm_pl.preferences.scorers import AutoBleu, Table
 from spiritlm_pl.preferences.selection import CLOSE, FEW, LENGTHS, UNFINISHED, Rules, select
-from spiritlm_pl.preferences.sources import given_pairs
+from spiritlm_pl.preferences.sources import encode_prompts, given_pairs
+from spiritlm_pl.preferences.store import SKIPPED, store
 
 
 @pytest.fixture
@@ -56,6 +58,20 @@ def test_lines_that_give_no_pair_are_skipped_with_a_reason(model) -> None:
         given_pairs(
             model, [{"id": "x", "prompt": [3], "chosen": [4], "rejected": [5]}] * 2, lambda value: value, "file"
         )
+
+
+def test_half_a_surrogate_pair_costs_its_line_alone(model, tmp_path) -> None:
+    row = {"prompt": "the", "chosen": " cat", "rejected": " dog"}
+    rows = [{"id": "a", **row}, {"id": "b\ud83d", **row}]
+    rows += [{**row, "id": side, side: "a \ud83d"} for side in row]
+    found = given_pairs(model, rows, lambda value: value, "file")
+    assert [pair.id for pair in found.pairs] == ["a"]
+    assert all("half a surrogate pair" in one.reason for one in found.skipped) and len(found.skipped) == 4
+    store(tmp_path, found.pairs, found.skipped, model.vocabulary, None, 0.0, {})
+    lines = [json.loads(line) for line in (tmp_path / SKIPPED).read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == [row["id"] for row in rows[1:]]
+    prompts = encode_prompts(model, ((name, lambda: "the") for name in ("a", "b\ud83d")), "any", "file")
+    assert list(prompts.prompts) == ["a"] and "half a surrogate pair" in prompts.skipped[0].reason
 
 
 def candidates(*answers: str, stopped: tuple[bool, ...] | None = None) -> Candidates:
@@ -112,13 +128,19 @@ def test_auto_bleu_prefers_what_does_not_repeat_itself(model) -> None:
 
 def test_a_table_of_people(tmp_path, model) -> None:
     path = tmp_path / "answers.csv"
-    path.write_text("id,answer,score,text\np,1,4,hello\np,2,,there\nq,1,2.5,you\n")
-    assert Table(str(path))(model, [candidates("a", "b")]) == [[4.0, None]]
+    given = candidates("a", "b")
+    first, second = given.digests
+    path.write_text(f"id,answer,score,text,digest\np,1,4,hello,{first}\np,2,,there,{second}\nq,1,2.5,you,x7\n")
+    assert Table(str(path))(model, [given]) == [[4.0, None]]
+    for others in (candidates("c", "b"), candidates("b", "a"), replace(given, prompt=(1, 3)), candidates()):
+        with pytest.raises(ValueError, match=r"answers.csv scores another answer 1 of p: .* or move it away$"):
+            Table(str(path))(model, [others])
     for content, told in (
-        ("id,answer\np,1\n", "columns id, answer, score"),
-        ("id,answer,score\np,1,good\n", "number"),
-        ("id,answer,score\np,1,\n", "filled in"),
-        ("id,answer,score\np,1,2\np,1,3\n", "twice"),
+        ("id,answer\np,1\n", "columns id, answer, score, digest"),
+        ("id,answer,score\np,1,2\n", "lacks digest"),
+        ("id,answer,score,digest\np,1,good,x1\n", "number"),
+        ("id,answer,score,digest\np,1,,x1\n", "filled in"),
+        ("id,answer,score,digest\np,1,2,x1\np,1,3,x1\n", "twice"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=told):

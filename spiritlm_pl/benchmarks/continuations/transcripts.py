@@ -55,13 +55,18 @@ def transcriber(whisper: str | None, vocabulary: str | None, language: str, devi
 def _pocketsphinx(source: Path, language: str) -> Callable[[Tensor], str]:
     if language != "en":
         raise ValueError(f"vocabulary is for English alone, but language is {language!r}: give whisper instead")
-    found = pocketsphinx_recogniser(_texts(source))
+    found = pocketsphinx_recogniser(texts_of(source))
     if found is None:
         raise ValueError(f"vocabulary must have English words, but pocketsphinx knows none of those in {source}")
     return found
 
 
-def _texts(source: Path) -> list[str]:
+def texts_of(source: Path) -> list[str]:
+    """Return the texts of a file, of a folder of such files, or of a corpus.
+
+    Raises:
+        ValueError: if there is none of these.
+    """
     if source.is_file():
         return read_text(source).splitlines()
     if not source.is_dir():

@@ -65,8 +65,7 @@ def score(
         ValueError: if the scorer gives another number of scores than there are answers.
     """
     if path is None:
-        found = scorer(model, candidates)
-        return {one.id: scores for one, scores in zip(candidates, found, strict=True)}
+        return {one.id: scores for one, scores in zip(candidates, _scores(model, scorer, candidates), strict=True)}
     by_id = {one.id: one for one in candidates}
     writer = LinesWriter(path, [])
     items = writer.left({"id": name} for name in by_id)
@@ -74,11 +73,19 @@ def score(
         for start in range(0, len(items), SCORED_TOGETHER):
             batch: list[Item] = items[start : start + SCORED_TOGETHER]
             given = [by_id[item["id"]] for item in batch]
-            for item, one, scores in zip(batch, given, scorer(model, given), strict=True):
-                if len(scores) != len(one.answers):
-                    raise ValueError(f"a scorer must score each answer, but gave {len(scores)} for {len(one.answers)}")
+            for item, scores in zip(batch, _scores(model, scorer, given), strict=True):
                 writer.write(item, scores=scores)
     return {line["id"]: line["scores"] for line in _read(path)}
+
+
+def _scores(model: Any, scorer: Any, candidates: Sequence[Candidates]) -> list[list[float | None]]:
+    found: list[list[float | None]] = scorer(model, candidates)
+    if len(found) != len(candidates):
+        raise ValueError(f"a scorer must score each prompt, but gave scores of {len(found)} for {len(candidates)}")
+    for scores, one in zip(found, candidates, strict=True):
+        if len(scores) != len(one.answers):
+            raise ValueError(f"a scorer must score each answer, but gave {len(scores)} for {len(one.answers)}")
+    return found
 
 
 def write_form(model: Any, candidates: Sequence[Candidates], path: Path, audio: Path) -> None:
@@ -106,12 +113,12 @@ def write_form(model: Any, candidates: Sequence[Candidates], path: Path, audio: 
 
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["id", "answer", "score", "text", "audio", "prompt_text", "prompt_audio"])
+        table.writerow(["id", "answer", "score", "text", "audio", "prompt_text", "prompt_audio", "digest"])
         for one in candidates:
             name = file_name(one.id)
             prompt = told(one.prompt, f"{name}_prompt")
-            for number, answer in enumerate(one.answers, start=1):
-                table.writerow([one.id, number, "", *told(answer, f"{name}_{number}"), *prompt])
+            for number, (answer, digest) in enumerate(zip(one.answers, one.digests, strict=True), start=1):
+                table.writerow([one.id, number, "", *told(answer, f"{name}_{number}"), *prompt, digest])
 
 
 def _spoken(synthesis: Any, tokens: Sequence[int], path: Path) -> str:

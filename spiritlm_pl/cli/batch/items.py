@@ -137,8 +137,7 @@ class LinesWriter:
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.is_file():
                 temporary = out.with_name(f".{out.name}.tmp")
-                whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-                temporary.write_text(whole, encoding="utf-8")
+                temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
                 temporary.replace(out)
             self.stream = out.open("a", encoding="utf-8")
         console = Console(stderr=True)
@@ -166,7 +165,7 @@ class LinesWriter:
         """Write the line of an item."""
         self.errors += "error" in values
         self.good += "error" not in values
-        self.stream.write(json.dumps({"id": item["id"], **values}, ensure_ascii=False) + "\n")
+        self.stream.write(_line({"id": item["id"], **values}))
         self.stream.flush()
         self.bar.advance(self.task)
 
@@ -188,6 +187,11 @@ class LinesWriter:
             print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
             if not self.good and not self.done:
                 raise SystemExit(1)
+
+
+def _line(values: Item) -> str:
+    """Return a line of JSON; half a surrogate pair, which UTF-8 cannot hold, becomes its escape."""
+    return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace").decode()
 
 
 def _whole_lines(path: Path) -> Iterator[Item]:
@@ -213,4 +217,5 @@ def _whole_lines(path: Path) -> Iterator[Item]:
 def file_name(name: str) -> str:
     """Return a file name for an id, without folders and special characters; different ids get different names."""
     plain = plain_name(name, "-").strip(".-")
-    return short_name(name if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")
+    digest = sha256(name.encode(errors="backslashreplace")).hexdigest()[:8]
+    return short_name(name if plain == name else f"{plain}-{digest}")

@@ -8,6 +8,7 @@ from spiritlm_pl.cli.parser import look
 from spiritlm_pl.cli.prepare.preference_sources import Direction, PreferenceSource
 
 if TYPE_CHECKING:
+    from spiritlm_pl.generation.loading import ModelFolders
     from spiritlm_pl.generation.spirit_lm import SpiritLM
     from spiritlm_pl.preferences.folder import PreferenceManifest
     from spiritlm_pl.preferences.selection import Rules
@@ -147,12 +148,12 @@ def preferences(
         batch_size=batch_size,
     )
     given = None if scorer is None else _scorer(scorer, options or {}, Path(out))
-    spirit_lm, checkpoint = _load(model, lm, speech_tokenizer, vocoder, device, dtype)
+    spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype)
     from_source = PreferenceSource(source, split, directions, prompt_seconds, prompt_words, first, output, seed)
     if scorer is None:
         found = from_source.pairs(spirit_lm, benchmark, options or {})
     else:
-        sampled = _sampled(from_source, spirit_lm, checkpoint, Path(out), scorer, given, options or {}, settings, rules)
+        sampled = _sampled(from_source, spirit_lm, folders, Path(out), scorer, given, settings, rules)
         if sampled is None:
             return
         found = sampled
@@ -174,7 +175,7 @@ def preferences(
     )
     print("\n".join(report(Path(out), manifest, found.skipped)))
     if reference:
-        _add_reference(Path(out), manifest, spirit_lm, checkpoint, batch_tokens)
+        _add_reference(Path(out), manifest, spirit_lm, folders.lm, batch_tokens)
 
 
 @look(groups={"model": ("model", "lm", "device", "dtype", "batch_tokens")})
@@ -208,9 +209,9 @@ def reference(
     from spiritlm_pl.preferences.folder import read_manifest
 
     manifest = read_manifest(folder)
-    spirit_lm, checkpoint = _load(model, lm, None, None, device, dtype, alone=True)
+    spirit_lm, folders = _load(model, lm, None, None, device, dtype, alone=True)
     _check_same_tokens(spirit_lm, manifest, folder)
-    _add_reference(Path(folder), manifest, spirit_lm, checkpoint, batch_tokens)
+    _add_reference(Path(folder), manifest, spirit_lm, folders.lm, batch_tokens)
 
 
 def _check_same_tokens(model: "SpiritLM", manifest: "PreferenceManifest", folder: str) -> None:
@@ -240,7 +241,7 @@ def _load(
     device: str | None,
     dtype: str | None,
     alone: bool = False,
-) -> "tuple[SpiritLM, Path]":
+) -> "tuple[SpiritLM, ModelFolders]":
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
@@ -250,7 +251,7 @@ def _load(
     folders = ModelFolders.find(model, lm, speech_tokenizer, vocoder)
     if alone:
         folders = ModelFolders(folders.lm)
-    return SpiritLM.from_pretrained(folders, None, LoadOptions(device=best_device(device), dtype=dtype)), folders.lm
+    return SpiritLM.from_pretrained(folders, None, LoadOptions(device=best_device(device), dtype=dtype)), folders
 
 
 def _scorer(name: str, options: dict[str, Any], out: Path) -> Any:
@@ -282,11 +283,10 @@ def _scorer(name: str, options: dict[str, Any], out: Path) -> Any:
 def _sampled(
     source: PreferenceSource,
     model: "SpiritLM",
-    checkpoint: Path,
+    folders: "ModelFolders",
     out: Path,
     name: str,
     scorer: Any,
-    options: dict[str, Any],
     settings: Any,
     rules: "Rules",
 ) -> "FoundPairs | None":
@@ -295,6 +295,8 @@ def _sampled(
 
     from spiritlm_pl.cli.batch.candidates import lines_file, sample, score, write_form
     from spiritlm_pl.contracts.batches import Skipped
+    from spiritlm_pl.preferences.contract import KeptScorer
+    from spiritlm_pl.preferences.identity import content_hash
     from spiritlm_pl.preferences.reference import model_hash
     from spiritlm_pl.preferences.selection import select
     from spiritlm_pl.preferences.sources import FoundPairs
@@ -304,14 +306,18 @@ def _sampled(
         why = f": {prompts.skipped[0].reason}" if prompts.skipped else ""
         raise ValueError(f"{source.source} must hold prompts, but holds none{why}")
     plain = {key: value for key, value in asdict(settings).items() if key != "batch_size"}
-    identity = {"model": model_hash(checkpoint), "output": source.answered, "settings": plain}
+    identity = {"model": model_hash(folders.lm), "output": source.answered, "settings": plain}
     path = lines_file(out, "answers", identity | {"prompts": {key: one.tokens for key, one in prompts.prompts.items()}})
     candidates = sample(model, prompts.prompts, path, source.answered, settings)
     if scorer is None:
         write_form(model, candidates, out / FORM, out / "audio")
         print(f"{out / FORM}: fill in the column score (higher is better), and type the same command again")
         return None
-    kept = None if name in ("table", "auto_bleu") else lines_file(out, f"scores-{name}", {"of": path.name, **options})
+    kept = None
+    if isinstance(scorer, KeptScorer):
+        speaks = folders.vocoder or folders.speech_tokenizer  # without a vocoder, it is a codec that speaks
+        depends = {"of": path.name, "text_tokenizer": model.text_tokenizer.fingerprint, "scorer": scorer.identity()}
+        kept = lines_file(out, f"scores-{name}", depends | {"vocoder": speaks and content_hash(speaks)})
     scores = score(model, scorer, candidates, kept)
     pairs, skipped = [], list(prompts.skipped)
     for one in candidates:
