@@ -111,7 +111,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens.plan": ("data.parts",),
     "tokens.rng": ("data.rng",),
     "tokens.shuffling": ("data.shuffling",),
-    "tokens.stream": ("data.stream",),
+    "tokens.stream": ("data.stream", "data.block_stream"),
     "tokens.widen": ("data.collate",),
 }
 # Earlier name -> present name, where more than the module has changed. A module that has kept its own name calls
@@ -129,7 +129,7 @@ RENAMED: dict[str, str] = {
     "evaluation.voice_judges.load_judge": "evaluation.classifiers.load_classifier",
     "inference.KINDS": "runtime.inference.CHANNELS_LAST",
     "speech.f0_store.Contour": "f0.store.StoredContour",
-    "tokens.blocks.KINDS": "data.blocks.STREAM_KINDS",
+    "tokens.blocks.KINDS": "data.blocks.DOCUMENT_KINDS",
     "tokens.merge.split": "data.merge.units_with_expression",
     "tokens.documents.Word": "data.documents.WordIds",
     "tokens.widen.widen": "data.collate.collate",
