@@ -1,6 +1,5 @@
 """Pretraining of a causal language model on a single stream of text and speech tokens (Spirit LM, section 3)."""
 
-from collections.abc import Collection
 from typing import Any, cast
 
 import torch
@@ -10,11 +9,10 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrateg
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from spiritlm_pl.adapters.checkpoint import check_base, check_same, leave_out_frozen, put_back_frozen
 from spiritlm_pl.adapters.folder import ADAPTER, AdapterDescription, check_no_model, save_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.injection import put_adapter, trained_shares
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.contracts.batches import TokenBatch
@@ -22,7 +20,6 @@ from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import TokenData
 from spiritlm_pl.contracts.objective import Objective
 from spiritlm_pl.data.blocks import TEXT_FINGERPRINT
-from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, network_config
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
@@ -64,18 +61,6 @@ def redo_unfinished_step(checkpoint: dict[str, Any], accumulate: int) -> None:
         open_hooks = 0 if begun else counts["processed"] - counts["completed"]
         batches = steps * accumulate
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - open_hooks)
-
-
-def leave_out(checkpoint: dict[str, Any], weights: Collection[str]) -> None:
-    """Leave weights out of a checkpoint that is one file; the shards of FSDP2 stay as they are.
-
-    Args:
-        checkpoint: checkpoint of the trainer, which is changed in place.
-        weights: names of the weights.
-    """
-    state: dict[str, Tensor] = checkpoint.get("state_dict", {})
-    if not any(isinstance(value, DTensor) for value in state.values()):
-        checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in weights}
 
 
 class LanguageModelModule(FiniteStepsModule):
@@ -177,20 +162,18 @@ class LanguageModelModule(FiniteStepsModule):
         """Check that there is a base model for the adapter, and that the strategy can train it.
 
         Raises:
-            ValueError: if there is no checkpoint, or quantized weights would have to be divided.
+            ValueError: if there is no checkpoint, its configuration is changed, or quantized weights would have to be
+                divided.
         """
         if self.adapter is None:
             return
-        base = self.network_config.checkpoint
-        if base is None:
-            raise ValueError("network must have a checkpoint where an adapter is trained, but has none")
         divides = isinstance(self.trainer.strategy, DeepSpeedStrategy | ModelParallelStrategy)
         if self.adapter.bits is not None and divides:
             raise ValueError(
                 f"trainer.strategy must be auto or ddp with bits {self.adapter.bits}, but is "
                 f"{type(self.trainer.strategy).__name__}, which would divide quantized weights"
             )
-        self.base_hash = base_hash(model_folder(base, "checkpoint"))
+        self.base_hash = check_base(self.network_config, self.vocabulary)
 
     def _check_text_tokenizer(self, config: str) -> None:
         """Check the text tokenizer, and print a message where there is none."""
@@ -277,9 +260,9 @@ class LanguageModelModule(FiniteStepsModule):
             TEXT_FINGERPRINT: self.text_fingerprint,
             TEMPLATES: self.templates,
         }
-        if self.adapter is not None:
-            checkpoint["language_model"][ADAPTER] = self._adapter_description().to_dict()
-            leave_out(checkpoint, self._frozen())
+        if (adapter := self._adapter_description()) is not None:
+            checkpoint["language_model"][ADAPTER] = adapter.to_dict()
+            leave_out_frozen(checkpoint, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set the counts back to the start of an unfinished step, so that it is repeated.
@@ -288,43 +271,18 @@ class LanguageModelModule(FiniteStepsModule):
             ValueError: if the checkpoint has another adapter, or one of another base model.
         """
         super().on_load_checkpoint(checkpoint)
-        self._check_saved_adapter(checkpoint.get("language_model", {}).get(ADAPTER))
-        if self.adapter is not None and "state_dict" in checkpoint:
-            checkpoint["state_dict"] = {**self._frozen(), **checkpoint["state_dict"]}
+        check_same(checkpoint.get("language_model", {}).get(ADAPTER), self._adapter_description())
+        if self.adapter is not None:
+            put_back_frozen(checkpoint, self)
         if self._trainer is not None:
             redo_unfinished_step(checkpoint, self._trainer.accumulate_grad_batches)
 
-    def _frozen(self) -> dict[str, Tensor]:
-        """Return the weights and buffers that an adapter leaves as they are, by name."""
-        trained = {name for name, value in self.named_parameters(remove_duplicate=False) if value.requires_grad}
-        return {name: value for name, value in self.state_dict().items() if name not in trained}
-
-    def _adapter_description(self) -> AdapterDescription:
-        base = cast(str, self.network_config.checkpoint)
-        return AdapterDescription.of(self.network, cast(LoRA, self.adapter), self.vocabulary, base, self.base_hash)
-
-    def _check_saved_adapter(self, saved: dict[str, Any] | None) -> None:
-        """Compare the adapter of a checkpoint with this one.
-
-        Raises:
-            ValueError: if they differ.
-        """
-        if (saved is None) != (self.adapter is None):
-            wanted, found = ("no adapter", "one")[:: 1 if saved is None else -1]
-            raise ValueError(f"adapter must be as in the run of the checkpoint, with {wanted}, but there is {found}")
-        if saved is None:
-            return
-        own = self._adapter_description()
-        if saved["base_hash"] != own.base_hash:
-            raise ValueError(
-                f"checkpoint of the network must be the base model of the adapter, {saved['base']} with the hash "
-                f"{saved['base_hash'][:12]}, but is {own.base} with {own.base_hash[:12]} instead"
-            )
-        ignored = {"base_model_name_or_path": None, "peft_version": None}
-        theirs, ours = {**saved["peft"], **ignored}, {**own.peft, **ignored}
-        if theirs != ours:
-            before, now = differences(theirs, ours)
-            raise ValueError(f"adapter must be as in the run of the checkpoint, with {before}, but is with {now}")
+    def _adapter_description(self) -> AdapterDescription | None:
+        """Return what is stored with the adapter; None if none is trained."""
+        if self.adapter is None:
+            return None
+        base = str(self.network_config.checkpoint)
+        return AdapterDescription.of(self.network, self.adapter, self.vocabulary, base, self.base_hash, self.templates)
 
     def check_export(self, folder: str) -> None:
         """Refuse a folder to which this module could not write.
@@ -343,10 +301,10 @@ class LanguageModelModule(FiniteStepsModule):
         Args:
             folder: folder to write to.
         """
-        if self.adapter is not None:
+        if (adapter := self._adapter_description()) is not None:
             own = gather_weights(self.network, self.trainer.is_global_zero, trained=True)
             if own is not None:
-                save_adapter(folder, own, self._adapter_description())
+                save_adapter(folder, own, adapter)
             return
         weights = gather_weights(self.network, self.trainer.is_global_zero)
         if weights is not None:

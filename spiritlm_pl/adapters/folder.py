@@ -7,30 +7,30 @@ no hash, so that their base is not checked.
 import json
 import warnings
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from spiritlm_pl.adapters.identity import base_hash
+from spiritlm_pl.adapters.identity import base_hash, computation
 from spiritlm_pl.adapters.injection import ADAPTER_NAME, peft_config
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.base_model import ADAPTER_FILE, CONFIG_NAME
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, read_object, record_all
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
+from spiritlm_pl.runtime.left_over import temporary_folder
+from spiritlm_pl.runtime.model_description import ADAPTER_STAGE, DESCRIPTION_FILE, TEMPLATES
 from spiritlm_pl.runtime.provenance import code_version
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
-STAGE = "adapter"
 ADAPTER = "adapter"  # key of the description in a checkpoint
 WEIGHTS_FILE = "adapter_model.safetensors"  # peft's name
 PREFIX = "base_model.model."  # of peft, before the names of a network
+COMPUTATION = "computation"  # key of the base model's configuration in `spiritlm.json`
 ROWS, PEFT_ROWS = ".rows", ".token_adapter.trainable_tokens_delta"
 
 
@@ -43,22 +43,32 @@ class AdapterDescription:
         base: base model, as it was named in the training.
         base_hash: `identity.base_hash` of it.
         vocabulary: values of the vocabulary.
+        computation: `identity.computation` of the network.
+        templates: forms of the conversations that the adapted model knows, by the names of their tasks.
     """
 
     peft: dict[str, Any]
     base: str
     base_hash: str
     vocabulary: dict[str, Any]
+    computation: dict[str, Any]
+    templates: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, network: PreTrainedModel, settings: LoRA, vocabulary: Vocabulary, base: str, base_hash: str
+        cls,
+        network: PreTrainedModel,
+        settings: LoRA,
+        vocabulary: Vocabulary,
+        base: str,
+        base_hash: str,
+        templates: dict[str, Any] | None = None,
     ) -> "AdapterDescription":
         """Describe the adapter of a network in which `put_adapter` has put it; see the attributes."""
         config = peft_config(network, settings, vocabulary)
         config.base_model_name_or_path, config.inference_mode = base, True
         values = json.loads(json.dumps(config.to_dict(), default=sorted))  # it holds sets
-        return cls(values, base, base_hash, vocabulary.to_dict())
+        return cls(values, base, base_hash, vocabulary.to_dict(), computation(network.config), dict(templates or {}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain Python, which a checkpoint holds."""
@@ -79,10 +89,11 @@ def save_adapter(folder: str | Path, weights: dict[str, Tensor], description: Ad
     folder = Path(folder)
     check_no_model(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    own = {"stage": STAGE, "vocabulary": description.vocabulary, "code_version": code_version()}
-    own |= {"base": description.base, "base_hash": description.base_hash}
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = Path(temporary)
+    own: dict[str, Any] = {"stage": ADAPTER_STAGE, "vocabulary": description.vocabulary, "code_version": code_version()}
+    own |= {"base": description.base, "base_hash": description.base_hash, COMPUTATION: description.computation}
+    if description.templates:
+        own[TEMPLATES] = description.templates
+    with temporary_folder(folder) as new:
         save_file(
             to_peft(weights, description.peft["trainable_token_indices"] or ()),
             new / WEIGHTS_FILE,
@@ -149,7 +160,7 @@ def with_adapter(
 
     folder = Path(adapter)
     _check_files(folder)
-    _check_base(folder, Path(base), vocabulary)
+    _check_base(folder, Path(base), vocabulary, network.config)
     there = _names(folder / WEIGHTS_FILE)
     try:
         with warnings.catch_warnings():
@@ -186,7 +197,7 @@ def _check_files(folder: Path) -> None:
         raise ValueError(f"adapter must be one of peft_type LORA, but {folder} is of {kind} instead")
 
 
-def _check_base(folder: Path, base: Path, vocabulary: Vocabulary) -> None:
+def _check_base(folder: Path, base: Path, vocabulary: Vocabulary, config: PreTrainedConfig) -> None:
     """Compare the base model and the vocabulary of an adapter's training with those that it is to be used with.
 
     Raises:
@@ -195,8 +206,9 @@ def _check_base(folder: Path, base: Path, vocabulary: Vocabulary) -> None:
     if not (folder / DESCRIPTION_FILE).is_file():
         return
     description = read_object(folder / DESCRIPTION_FILE)
-    if description.get("stage") != STAGE:
-        raise ValueError(f"stage of {folder / DESCRIPTION_FILE} must be {STAGE!r}, but is {description.get('stage')!r}")
+    stage = description.get("stage")
+    if stage != ADAPTER_STAGE:
+        raise ValueError(f"stage of {folder / DESCRIPTION_FILE} must be {ADAPTER_STAGE!r}, but is {stage!r}")
     trained = description.get("base_hash")
     if trained is not None and trained != (own := base_hash(base)):
         raise ValueError(
@@ -207,6 +219,26 @@ def _check_base(folder: Path, base: Path, vocabulary: Vocabulary) -> None:
     if theirs is not None and theirs != ours:
         of_adapter, of_model = differences(theirs, ours)
         raise ValueError(f"vocabulary of {base} must be the adapter's, with {of_adapter}, but is with {of_model}")
+    check_computation(description.get(COMPUTATION, {}), computation(config), base)
+
+
+def check_computation(trained: dict[str, Any], own: dict[str, Any], base: str | Path) -> None:
+    """Compare the `identity.computation` of an adapter's training with that of the model that it is to be used with.
+
+    Values are compared where both have them: other versions of `transformers` know others.
+
+    Args:
+        trained: that of the training; empty for adapters of other programs.
+        own: that of the model.
+        base: name of the model, for the message.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    names = sorted(trained.keys() & own.keys())
+    of_adapter, of_model = differences({name: trained[name] for name in names}, {name: own[name] for name in names})
+    if of_adapter or of_model:
+        raise ValueError(f"configuration of {base} must be the adapter's, with {of_adapter}, but is with {of_model}")
 
 
 def _names(file: Path) -> set[str]:

@@ -1,20 +1,30 @@
-"""A hash of a base model's weights, by which an adapter tells the model that it belongs to.
+"""What makes a base model, by which an adapter tells the one that it belongs to: its weights, and how it computes.
 
-It is the same for every way of storing the same weights: files of any size, tied matrices written once or twice,
-float32 or bfloat16. So it is made of values from all over each matrix, rounded to bfloat16, without names.
+The hash of the weights is the same for every way of storing them: files of any size, tied matrices written once or
+twice, float32 or bfloat16. So it is made of values from all over each weight, rounded to bfloat16, without names.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 VALUES = 65_536  # about as many of each matrix are hashed
 SAFE, PICKLED = "*.safetensors", "pytorch_model*.bin"
+CONSTANTS = (".inv_freq", ".masked_bias")  # endings of what older files hold beside the weights, as 4-D masks
+# Values of a configuration that change nothing about what the model computes when it is used, beside dropout.
+BOOKKEEPING = (
+    *("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"),
+    *("use_cache", "quantization_config", "initializer_range", "bos_token_id", "eos_token_id", "pad_token_id"),
+    *("id2label", "label2id", "problem_type", "return_dict", "output_attentions", "output_hidden_states"),
+)
 
 
 def base_hash(folder: str | Path) -> str:
@@ -31,19 +41,31 @@ def base_hash(folder: str | Path) -> str:
     files = sorted(folder.glob(SAFE)) or sorted(folder.glob(PICKLED))
     if not files:
         raise FileNotFoundError(f"base model must hold weights, but {folder} holds no {SAFE}")
-    digests = {_digest(value) for file in files for value in _weights(file) if value.dim() >= 2}
+    digests = {_digest(value) for file in files for value in _weights(file)}
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def computation(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return the values of a configuration on which it depends what the model computes, as JSON has them."""
+    values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return {name: value for name, value in sorted(values.items()) if name not in BOOKKEEPING and "drop" not in name}
 
 
 def _weights(file: Path) -> Iterator[Tensor]:
     """Yield the weights of a file, of which the values that are asked for are read."""
+    for name, value in _named(file):
+        if value.dim() != 4 and not name.endswith(CONSTANTS):
+            yield value
+
+
+def _named(file: Path) -> Iterator[tuple[str, Tensor]]:
     try:
         if file.suffix == ".bin":
-            yield from torch.load(file, map_location="cpu", weights_only=True, mmap=True).values()
+            yield from torch.load(file, map_location="cpu", weights_only=True, mmap=True).items()
             return
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  it is no dictionary
-                yield opened.get_tensor(name)
+                yield name, opened.get_tensor(name)
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(f"base model must hold readable weights, but {file} is damaged: {error}") from error
 

@@ -2,18 +2,28 @@
 
 import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
 from spiritlm_pl.adapters.folder import with_adapter
 from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.lm.folder import load_lm, save_lm
-from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, LM, SPEECH_TOKENIZER, VOCODER
+from spiritlm_pl.runtime.left_over import temporary_folder
+from spiritlm_pl.runtime.model_description import (
+    DESCRIPTION_FILE,
+    LM,
+    SPEECH_TOKENIZER,
+    TEMPLATES,
+    VOCODER,
+    stored_templates,
+)
 
 
 def merge_adapter(model: str | Path, adapter: str | Path, output: str | Path, dtype: torch.dtype | None = None) -> Path:
     """Write a model with an adapter merged into its matrices; nothing is left of a merge that fails.
+
+    It knows the templates of both; of two with one name, that of the adapter.
 
     Args:
         model: folder of the base language model; or a model folder, whose speech tokenizer and vocoder are copied.
@@ -33,9 +43,11 @@ def merge_adapter(model: str | Path, adapter: str | Path, output: str | Path, dt
     network, text, vocabulary = load_lm(base, dtype=dtype)
     network = with_adapter(network, adapter, base, vocabulary)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
-        new = Path(temporary) / "new"
-        told = {"base": str(base), "base_hash": base_hash(base), "adapter": str(adapter)}
+    told: dict[str, Any] = {"base": str(base), "base_hash": base_hash(base), "adapter": str(adapter)}
+    if templates := {**stored_templates(base), **stored_templates(adapter)}:
+        told[TEMPLATES] = templates
+    with temporary_folder(output) as temporary:
+        new = temporary / "new"
         save_lm(new / LM if whole else new, network, vocabulary, text, extra=told)
         for part in (SPEECH_TOKENIZER, VOCODER) if whole else ():
             if (model / part).is_dir():

@@ -179,7 +179,7 @@ def generate(
     )
     loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile, adapter=adapter)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
-    form = None if template is None else find_template(template, path)
+    form = None if template is None else find_template(template, path, adapter)
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
     if jsonl is not None:
@@ -196,8 +196,13 @@ def generate(
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
 
-def find_template(name: str, model: "Path | ModelFolders") -> "Template":
+def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None = None) -> "Template":
     """Return a template by the name that a tuned model knows, by a name of this package, or of a YAML file.
+
+    Args:
+        name: name of a template, or YAML file.
+        model: folders of the model, or directory of the published release, which knows none.
+        adapter: folder of an adapter of the model, whose templates come first; None for none.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -207,6 +212,7 @@ def find_template(name: str, model: "Path | ModelFolders") -> "Template":
     from spiritlm_pl.runtime.model_description import stored_templates
 
     known = {} if isinstance(model, Path) else stored_templates(model.lm)
+    known |= {} if adapter is None else stored_templates(adapter)
     stored = known.get(RECORDS if name == "chat" else name)
     if stored is not None:
         return Template.from_dict(stored)

@@ -170,7 +170,7 @@ def load_causal_lm(
 
 
 def quantization(bits: int) -> BitsAndBytesConfig:
-    """Return the settings by which `from_pretrained` quantizes matrices.
+    """Return the settings by which `from_pretrained` quantizes matrices; 4 bits are NF4, as of QLoRA.
 
     Args:
         bits: 8 or 4.
@@ -185,7 +185,7 @@ def quantization(bits: int) -> BitsAndBytesConfig:
         raise ModuleNotFoundError(f"bits {bits} needs bitsandbytes: pip install bitsandbytes")
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
 
 
 def load_lm(

@@ -1,7 +1,8 @@
 """Hidden names of what is being written, and removal of what killed processes have left under such names.
 
 A name tells the machine and the process that writes, as in `.model.1f3870be-4711.tmp`, so that nothing is removed that
-a process still writes. Of other machines, whose processes cannot be seen from here, nothing is removed.
+a process still writes. Of other machines and containers, whose processes cannot be seen from here, nothing is removed.
+A machine that was started anew counts as another one, since a container may bear its name.
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ENDING = ".tmp"
+BOOT, NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 NAME = re.compile(rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]+)(\.[^.]+)?{re.escape(ENDING)}")
 
 
@@ -52,7 +54,11 @@ def remove_left_over(folder: Path, name: str | None = None) -> None:
 
 
 def _machine() -> str:
-    return sha256(platform.node().encode()).hexdigest()[:8]
+    """Return what tells the processes that can be seen from here: host name, start of the system and PID namespace."""
+    parts = [platform.node()]
+    with suppress(OSError):  # other systems than Linux have neither
+        parts += [BOOT.read_text(encoding="ascii").strip(), str(NAMESPACE.stat().st_ino)]
+    return sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def _runs(process: int) -> bool:

@@ -9,6 +9,7 @@ from spiritlm_pl.vocabulary import Vocabulary
 DESCRIPTION_FILE = "spiritlm.json"
 CONFIG_FILE = "config.json"  # configuration of `transformers`
 STAGE = "language_model"
+ADAPTER_STAGE = "adapter"
 TEMPLATES = "templates"  # key of the forms of conversations that a model was tuned on, by the names of their tasks
 LM, SPEECH_TOKENIZER, VOCODER = "lm", "speech_tokenizer", "vocoder"  # names of the folders of a model's parts
 
@@ -23,7 +24,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
     description = read_object(path)
-    if description.get("stage") == "adapter":
+    if description.get("stage") == ADAPTER_STAGE:
         raise ValueError(
             f"language model must be a whole one, but {folder} is an adapter: give the folder of its base model, and "
             "this one as adapter"
@@ -50,6 +51,18 @@ def stored_vocabulary(folder: str | Path) -> Vocabulary | None:
 
 
 def stored_templates(folder: str | Path) -> dict[str, Any]:
-    """Read the templates of conversations that a model was tuned on, as dictionaries; none for a hub name."""
-    there = (Path(folder) / DESCRIPTION_FILE).is_file()
-    return dict(read_description(folder).get(TEMPLATES, {})) if there else {}
+    """Read the templates of conversations that a model was tuned on, as dictionaries; none for a hub name.
+
+    Args:
+        folder: folder of a model, or of an adapter, which knows those of its base model, too.
+
+    Raises:
+        ValueError: if its `spiritlm.json` is damaged or of another stage.
+    """
+    path = Path(folder) / DESCRIPTION_FILE
+    if not path.is_file():
+        return {}
+    of_adapter = read_object(path).get("stage") == ADAPTER_STAGE
+    description = read_object(path) if of_adapter else read_description(folder)
+    with values_of(path):
+        return dict(description.get(TEMPLATES, {}))

@@ -1,6 +1,7 @@
 """Trains an adapter of a tiny LM on rows made up from the step; started by test_training.py.
 
 Usage: lora_worker.py FOLDER ENGINE RANKS FIRST_STEP LAST_STEP BASE_MODEL [CHECKPOINT]
+The engines bits4 and bits8 quantize the frozen weights.
 Writes FOLDER/losses.json (rank zero: loss and gradient norm of every step), FOLDER/step=N.ckpt and FOLDER/export.
 """
 
@@ -26,6 +27,7 @@ from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.vocabulary import Vocabulary
 
 ROWS, DOCUMENT = 4, 16
+QUANTIZED: dict[str, Any] = {"bits4": 4, "bits8": 8}
 
 
 class Rows(Dataset[TokenBatch]):
@@ -83,7 +85,7 @@ class Data(lightning.LightningDataModule):
 def strategy(engine: str) -> Any:
     if engine == "zero3":
         return Zero3Strategy(persistent_below=0, pin_memory=False)
-    return FSDP2Strategy(pin_memory=False) if engine == "fsdp2" else engine
+    return FSDP2Strategy(pin_memory=False) if engine == "fsdp2" else "auto" if engine in QUANTIZED else engine
 
 
 def main() -> None:
@@ -95,7 +97,7 @@ def main() -> None:
         LanguageModelConfig(checkpoint=base),
         optimizer=AdamWSettings(lr=1e-2),
         schedule=Constant(3),
-        adapter=LoRA(rank=4, alpha=8),
+        adapter=LoRA(rank=4, alpha=8, bits=QUANTIZED.get(engine)),
     )
     losses = Losses()
     trainer = lightning.Trainer(

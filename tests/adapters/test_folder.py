@@ -1,8 +1,11 @@
 """Folders of adapters: peft opens them, they are merged and exported, and those of another base are refused."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.base_model import ADAPTER_FILE
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.left_over import temporary_path
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -118,9 +122,11 @@ def test_the_hash_is_of_the_weights_and_not_of_their_files(
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
     weights = load_file(base / "model.safetensors")
     assert base_hash(make_base(tmp_path / "other", text, vocabulary, "lm_head.weight" in weights, seed=1)) != known
-    weights["model.layers.1.mlp.up_proj.weight"] *= 1.01
-    save_file(weights, base / "model.safetensors")
-    assert base_hash(base) != known
+    save_file({**weights, "model.rotary_emb.inv_freq": torch.ones(4)}, base / "model.safetensors")  # of older files
+    assert base_hash(base) == known
+    for name in ("model.layers.1.mlp.up_proj.weight", "model.norm.weight"):
+        save_file({**weights, name: 1.01 * weights[name]}, base / "model.safetensors")
+        assert base_hash(base) != known
     with pytest.raises(FileNotFoundError, match="base model must hold weights, but .* holds no "):
         base_hash(tmp_path)
 
@@ -188,3 +194,17 @@ def test_adapters_and_whole_models_are_not_taken_for_each_other(base: Path, adap
     network = adapted(base, vocabulary)
     with pytest.raises(ValueError, match="folder of an adapter must not hold a whole model, but .*base does"):
         written(base, network, base, vocabulary)
+
+
+def test_what_killed_processes_left_of_adapters_and_merges_is_removed(
+    base: Path, vocabulary: Vocabulary, adapter: Path, tmp_path: Path
+):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True, capture_output=True)
+    left = [temporary_path(tmp_path / name) for name in ("adapter", "merged")]
+    left = [path.with_name(path.name.replace(f"-{os.getpid()}", f"-{int(ended.stdout)}.x")) for path in left]
+    for path in left:
+        path.mkdir()
+    written(adapter, adapted(base, vocabulary), base, vocabulary)
+    assert [path.is_dir() for path in left] == [False, True]
+    merge_adapter(base, adapter, tmp_path / "merged")
+    assert not left[1].exists()

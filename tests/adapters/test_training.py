@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from spiritlm_pl.adapters.folder import WEIGHTS_FILE, with_adapter
+from spiritlm_pl.adapters.checkpoint import check_base, check_same
+from spiritlm_pl.adapters.folder import WEIGHTS_FILE, AdapterDescription, with_adapter
 from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
@@ -60,13 +61,20 @@ def module_of(base: Path, vocabulary: Vocabulary, adapter: LoRA | None = SETTING
     return module
 
 
+def description_of(module: LanguageModelModule) -> AdapterDescription:
+    found = module._adapter_description()
+    assert found is not None
+    return found
+
+
 def test_checkpoints_of_another_adapter_or_base_are_refused(
     tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary
 ):
     base, other = (make_base(tmp_path / f"base{seed}", text, vocabulary, seed=seed) for seed in (0, 1))
     module = module_of(base, vocabulary)
-    saved = module._adapter_description().to_dict()
-    module._check_saved_adapter(saved)
+    saved = description_of(module).to_dict()
+    check_same(saved, description_of(module))
+    check_same(None, None)
     module.check_export(str(tmp_path / "new"))
     for changed, found, message in (
         (module, None, "adapter must be as in the run of the checkpoint, with no adapter, but there is one"),
@@ -75,15 +83,14 @@ def test_checkpoints_of_another_adapter_or_base_are_refused(
         (module_of(base, vocabulary, LoRA(rank=8, alpha=8)), saved, "with .*r.*4.*, but is with .*8"),
     ):
         with pytest.raises(ValueError, match=message):
-            changed._check_saved_adapter(found)
+            check_same(found, changed._adapter_description())
     with pytest.raises(ValueError, match="must not hold a whole model, but .*base0 does"):
         module.check_export(str(base))
 
 
 def test_what_cannot_be_trained_is_told(tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary):
-    module = LanguageModelModule(LanguageModelConfig(config=LLAMA), vocabulary, adapter=SETTINGS)
     with pytest.raises(ValueError, match="network must have a checkpoint where an adapter is trained, but has none"):
-        module._check_adapter()
+        check_base(LanguageModelConfig(config=LLAMA), vocabulary)
     base = make_base(tmp_path / "base", text, vocabulary)
     module = LanguageModelModule(LanguageModelConfig(checkpoint=str(base)), vocabulary, adapter=LoRA(bits=4))
     module.trainer = lightning.Trainer(accelerator="cpu", strategy=FSDP2Strategy(), logger=False)
@@ -93,6 +100,41 @@ def test_what_cannot_be_trained_is_told(tmp_path: Path, text: TextTokenizer, voc
         module.vocabulary = vocabulary
         with pytest.raises(ModuleNotFoundError, match="bits 4 needs bitsandbytes: pip install bitsandbytes"):
             module.configure_model()
+
+
+def test_a_base_that_is_run_otherwise_than_its_folder_says_is_refused(
+    tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary
+):
+    base = make_base(tmp_path / "base", text, vocabulary)
+    same = {**LLAMA, "attention_dropout": 0.1}  # dropout is of training alone
+    assert check_base(LanguageModelConfig(checkpoint=str(base), config=same), vocabulary) == base_hash(base)
+    for changed, found in (
+        ({"rope_theta": 5e4}, "'rope_theta': 50000.0"),
+        ({"config": {"rms_norm_eps": 0.1}}, "rms_norm_eps=0.1"),
+    ):
+        settings = LanguageModelConfig(checkpoint=str(base), **changed)
+        with pytest.raises(ValueError, match=f"must have the configuration of .*base .*but is with .*{found}"):
+            check_base(settings, vocabulary)
+        module = LanguageModelModule(settings, vocabulary, adapter=SETTINGS)
+        module.trainer = lightning.Trainer(accelerator="cpu", logger=False)
+        with pytest.raises(ValueError, match="leave rope_theta and config out"):
+            module.setup("validate")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
+@pytest.mark.parametrize("bits", [4, 8])
+def test_beside_quantized_weights_it_resumes_to_the_bit(
+    tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary, bits: int
+):
+    base = make_base(tmp_path / "base", text, vocabulary)
+    train(tmp_path / "whole", base, f"bits{bits}")
+    checkpoint = tmp_path / "whole" / "step=2.ckpt"
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert state and all("lora_" in name or name.endswith(".rows") for name in state)
+    train(tmp_path / "again", base, f"bits{bits}", 1, (2, 4), checkpoint)
+    ours, theirs = (load_file(tmp_path / run / "export" / WEIGHTS_FILE) for run in ("whole", "again"))
+    assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -20,6 +20,18 @@ with atomic_path(folder / "a.json"), temporary_folder(folder / "model") as new:
 """
 
 
+WRITES = """
+import sys
+from pathlib import Path
+from spiritlm_pl.runtime.left_over import temporary_folder
+with temporary_folder(Path(sys.argv[1]) / "model") as new:
+    print("writes", flush=True)
+    sys.stdin.read()
+    assert new.is_dir()
+"""
+ANOTHER_CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
 def hidden(folder: Path) -> list[str]:
     return sorted(path.name.rpartition(".")[0][:7] for path in folder.iterdir())
 
@@ -35,6 +47,12 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
         remove_left_over(tmp_path)
         assert len(list(tmp_path.iterdir())) == 3
         temporary_path(tmp_path / "b").touch()  # of another machine
+    for name, other in (("BOOT", "another start"), ("NAMESPACE", "another container")):
+        (tmp_path.parent / other).touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(f"spiritlm_pl.runtime.left_over.{name}", tmp_path.parent / other)
+            remove_left_over(tmp_path)
+            assert len(list(tmp_path.iterdir())) == 4
     with temporary_folder(tmp_path / "model") as own:
         assert [path for path in tmp_path.glob(".model.*")] == [own]
         with atomic_path(tmp_path / "c") as path:
@@ -44,3 +62,17 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == ".a.json.17.tmp" and names[1].startswith(".b.") and names[2:] == ["c"]
     assert str(os.getpid()) in temporary_path(tmp_path / "d").name
+
+
+def test_what_another_container_with_the_name_of_this_machine_writes_stays(tmp_path: Path) -> None:
+    try:
+        subprocess.run([*ANOTHER_CONTAINER, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no PID namespace can be made here")
+    words = [sys.executable, "-c", WRITES, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "writes\n"
+        subprocess.run([*ANOTHER_CONTAINER, *words], check=True, stdin=subprocess.DEVNULL)
+        process.communicate("")
+    assert process.returncode == 0
+    assert not list(tmp_path.iterdir())
