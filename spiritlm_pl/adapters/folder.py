@@ -117,7 +117,10 @@ def check_no_model(folder: str | Path) -> None:
         ValueError: if it does.
     """
     if (Path(folder) / CONFIG_NAME).is_file():
-        raise ValueError(f"folder of an adapter must not hold a whole model, but {folder} does: name another one")
+        raise ValueError(
+            f"folder of an adapter must not hold a whole model, but {folder} does: name another one (dirpath of "
+            "ExportNetwork: --trainer.callbacks.init_args.dirpath)"
+        )
 
 
 def to_peft(weights: dict[str, Tensor], trained_rows: Collection[str]) -> dict[str, Tensor]:

@@ -140,8 +140,7 @@ def read_manifest(folder: str | Path) -> PreferenceManifest:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
-            f"preferences must be a folder with {MANIFEST} (made by spiritlm prepare preferences), but {folder} has "
-            "none"
+            f"folder of preferences must hold {MANIFEST} (made by spiritlm prepare preferences), but {folder} has none"
         )
     data = path.read_bytes()
     found = json_object(data, path)

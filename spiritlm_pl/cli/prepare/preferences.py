@@ -135,6 +135,7 @@ def preferences(
         raise ValueError(f"scorer must be left out with a benchmark, whose answers are known, but is {scorer}")
     if options and scorer is None and benchmark is None:
         raise ValueError(f"options must be left out without a scorer or a benchmark, but are {options}")
+    _check_out(Path(out))
     rules = Rules(
         margin=margin, pairs_per_prompt=pairs_per_prompt, only_stopped=only_stopped, length_ratio=length_ratio
     )
@@ -212,6 +213,13 @@ def reference(
     spirit_lm, folders = _load(model, lm, None, None, device, dtype, alone=True)
     _check_same_tokens(spirit_lm, manifest, folder)
     _add_reference(Path(folder), manifest, spirit_lm, folders.lm, batch_tokens)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds something else than preferences, or what their preparation has begun with."""
+    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    if held and not any(name.startswith(("preferences.", "answers", "scores")) for name in held):
+        raise ValueError(f"out must be a new folder or one of preferences, but {out} holds {', '.join(held[:3])}")
 
 
 def _check_same_tokens(model: "SpiritLM", manifest: "PreferenceManifest", folder: str) -> None:
