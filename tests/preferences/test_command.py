@@ -202,7 +202,7 @@ def test_reference_of_another_model(command, lm, tiny_lm, tmp_path) -> None:
         (("prompts.jsonl", "out", "--options", "{a: 1}"), "options must be left out"),
         (("prompts.jsonl", "out", "--scorer", "likelihood"), "options of the scorer likelihood"),
         (("prompts.jsonl", "out"), "at least one pair, but gives none"),
-        (("prompts.jsonl", "."), "out must be a new folder or one of preferences, but . holds prompts.jsonl"),
+        (("prompts.jsonl", "."), "OUT must be a new folder or one of preferences, but . holds prompts.jsonl"),
         ((".", "out"), "SOURCE must be JSON lines of pairs"),
         (("prompts.jsonl", "out", "--scorer", "auto_bleu", "--margin", "-1"), "margin must be at least 0"),
     ],
