@@ -104,7 +104,6 @@ def generate(
         spiritlm generate --text "The large language model" --output text
         spiritlm generate --speech question.wav --text "The answer is" --output speech --out answers
         spiritlm generate --lm quickstart/tuned --speech question.wav --template asr --output text
-        spiritlm generate --speech story.wav --output any --num-samples 4 --seed 7
         spiritlm generate --jsonl prompts.jsonl --lines answers.jsonl --model released --variant expressive
 
     Args:

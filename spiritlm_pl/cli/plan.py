@@ -90,7 +90,6 @@ def plan(
 
     Examples:
         spiritlm plan
-        spiritlm plan --model llama-2-7b --gpus '[8, 64, 512]' --network-speed 50
         spiritlm plan --gpus '[1, 8]' --rows 2 --preferences.pairs 50000 --preferences.pair_tokens 1200
         spiritlm plan --adapter-rank 16 --gpus '[1]' --gpu-memory 24 --bits 4 --rows 1
         spiritlm plan --corpus.hours 1000 --corpus.aligned_hours 1000 --corpus.text_tokens 1e9 --cores 16

@@ -271,7 +271,7 @@ def test_scores_and_answers_are_those_of_the_plain_forward(family, vocabulary, m
         for end, left in zip(continuations, unscored, strict=True):
             logs = probe.plain_logits(model, context + end).log_softmax(-1)
             expected.append(sum(logs[len(context) + i - 1, end[i]] for i in range(left, len(end))))
-    assert_close(found, torch.stack(expected), rtol=0, atol=1e-4)
+    assert_close(found.float(), torch.stack(expected), rtol=0, atol=1e-4)
 
     prompts, options = [context for context, *_ in items], GenerationSettings(greedy=True, max_new_tokens=5)
     wanted = [greedy(model, prompt, 5, vocabulary) for prompt in prompts]

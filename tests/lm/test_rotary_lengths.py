@@ -113,7 +113,7 @@ def test_scores_do_not_depend_on_neighbours_and_shared_contexts(
     monkeypatch.setattr(likelihood, "SHORTEST_SHARED", 0)
     sequences = [(tokens, min(9, len(tokens) - 1)) for tokens in texts(4, 20, 31, 32, 33, 33, 34, 35, 60)]
     expected = torch.tensor([plain_score(model, tokens, scored) for tokens, scored in sequences])
-    torch.testing.assert_close(log_likelihoods(model, sequences, batch_tokens), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(log_likelihoods(model, sequences, batch_tokens).float(), expected, rtol=1e-4, atol=1e-4)
 
     for lengths in ((5, 28, 40), (30, 5), (10, 12)):  # of contexts; the second ones reach beyond with padding alone
         items = [
@@ -122,7 +122,7 @@ def test_scores_do_not_depend_on_neighbours_and_shared_contexts(
         ]
         found = torch.cat(choice_log_likelihoods(model, items, batch_tokens))
         plain = [plain_score(model, context + end, len(end)) for context, ends, _ in items for end in ends]
-        torch.testing.assert_close(found, torch.tensor(plain), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.float(), torch.tensor(plain), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

@@ -81,9 +81,6 @@ def preferences(
         spiritlm prepare preferences pairs.jsonl data/preferences/mine
         spiritlm prepare preferences quickstart/units/stories quickstart/preferences/endings
         spiritlm prepare preferences quickstart/units/stories quickstart/preferences/repeats --scorer auto_bleu
-        spiritlm prepare preferences data/stories data/preferences/stories --benchmark tstorycloze
-        spiritlm prepare preferences data/corpora/mine data/preferences/mine --scorer likelihood --options
-            '{language_model: HuggingFaceTB/SmolLM2-135M, whisper: models/whisper}'
         spiritlm prepare preferences prompts.jsonl data/preferences/people --scorer table
 
     Args:

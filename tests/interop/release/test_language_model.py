@@ -279,7 +279,7 @@ def test_quantization_is_asked_of_bitsandbytes(bits: int, monkeypatch: pytest.Mo
     from spiritlm_pl.lm import folder
 
     with pytest.raises(ValueError, match="bits must be 4 or 8, but is 3 instead"):
-        folder._quantization(3)
+        folder.quantization(3)
     monkeypatch.setattr(folder, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=f"bits {bits} needs bitsandbytes"):
-        folder._quantization(bits)
+        folder.quantization(bits)
