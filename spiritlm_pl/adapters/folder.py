@@ -51,7 +51,7 @@ class AdapterDescription:
     base: str
     base_hash: str
     vocabulary: dict[str, Any]
-    computation: dict[str, Any]
+    computation: dict[str, Any] = field(default_factory=dict)
     templates: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

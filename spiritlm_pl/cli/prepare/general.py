@@ -232,12 +232,13 @@ def lhotse_manifest(
     from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
     from spiritlm_pl.corpora.sources.lhotse_source import utterances_of
     from spiritlm_pl.corpora.splitting import by_split
+    from spiritlm_pl.runtime.left_over import temporary_folder
 
     rules = Rules(
         min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
     )
     disk = next(folder for folder in (Path(out).resolve(), *Path(out).resolve().parents) if folder.is_dir())
-    with TemporaryDirectory(dir=disk, prefix=".shar-") as scratch:  # on the disk of `out`: Shar audio may be large
+    with temporary_folder(disk / "shar") as scratch:  # on the disk of `out`: Shar audio may be large
         utterances: list[Utterance] | dict[str, list[Utterance]]
         if (Path(manifest) / RECORDINGS_FILE).is_file():
             utterances, skipped = read_kaldi(manifest, language, max_overlap)

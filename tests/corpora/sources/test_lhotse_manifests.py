@@ -40,7 +40,7 @@ def prepared(source: Path, out: Path, fraction: float = 0.0) -> tuple[dict[str, 
     lhotse_manifest(str(source), str(out), num_jobs=1, validation_fraction=fraction, test_fraction=fraction)
     rows = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
     made = {split: {cut.id: cut for cut in load_cuts(out, split)} for split in SPLITS}
-    assert not list(out.parent.rglob(".shar-*"))
+    assert not list(out.parent.rglob(".shar.*"))
     return made, {row["id"]: row["reason"] for row in rows}
 
 
