@@ -218,7 +218,8 @@ def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None 
     try:
         return load_template(name)
     except FileNotFoundError as error:
-        own = f"one that the model was tuned on ({', '.join(known)}), or " if known else ""
+        names = ", ".join("chat" if one == RECORDS else one for one in known)
+        own = f"one that the model was tuned on ({names}), or " if known else ""
         raise FileNotFoundError(str(error).replace("must be one of", f"must be {own}one of")) from None
 
 
