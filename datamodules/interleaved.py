@@ -25,11 +25,12 @@ from spiritlm_pl.data.blocks import (
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.data.conversation_stream import ConversationStream
 from spiritlm_pl.data.interleave import Interleaving
-from spiritlm_pl.data.loading import TURNS, EvaluationLoader, Share, TrainingLoader
+from spiritlm_pl.data.loading import TURNS, EvaluationLoader, TrainingLoader
 from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE
 from spiritlm_pl.data.unit_corpus import TOKENIZER
+from spiritlm_pl.datamodules.token_rows import processed_by, share_of
 from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.storage.places import Place, place
 from spiritlm_pl.storage.settings import StorageSettings
@@ -193,7 +194,7 @@ class InterleavedDataModule(LightningDataModule):
     def train_dataloader(self) -> TrainingLoader:
         """Make the loader of training batches: as many as `max_steps` needs, or else a pass over the slowest stream."""
         mixture = self._train_mixture()
-        share = self._share()
+        share = share_of(self.trainer, self.batch_size)
         accumulate = share.accumulate
         max_steps = self.trainer.max_steps if self.trainer else -1
         if max_steps > 0:
@@ -233,7 +234,7 @@ class InterleavedDataModule(LightningDataModule):
             predicted=self.loss_on.table(mixture.vocabulary),
             num_workers=self.num_workers,
             identity=identity,
-            processed=self._processed if self.trainer else None,
+            processed=processed_by(self.trainer),
         )
 
     def val_dataloader(self) -> list[EvaluationLoader]:
@@ -253,7 +254,10 @@ class InterleavedDataModule(LightningDataModule):
                 )
         predicted = self.loss_on.table(self.vocabulary)
         return [
-            EvaluationLoader(stream, self._share(), predicted=predicted, num_rows=self.val_rows) for stream in streams
+            EvaluationLoader(
+                stream, share_of(self.trainer, self.batch_size), predicted=predicted, num_rows=self.val_rows
+            )
+            for stream in streams
         ]
 
     @cached_property
@@ -290,21 +294,6 @@ class InterleavedDataModule(LightningDataModule):
         if kind not in STREAM_KINDS:
             raise ValueError(f"streams.{name}.kind must be one of {', '.join(STREAM_KINDS)}, but is {kind!r} instead")
         return kind
-
-    def _share(self) -> Share:
-        if self.trainer is None:
-            return Share(batch_size=self.batch_size)
-        return Share(
-            batch_size=self.batch_size,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            accumulate=self.trainer.accumulate_grad_batches,
-        )
-
-    def _processed(self) -> int:
-        assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total  # declared as its base class
-        return int(progress.processed)
 
 
 def _stream(value: StreamConfig | dict[str, Any]) -> StreamConfig:

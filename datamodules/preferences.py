@@ -4,14 +4,14 @@ A batch holds a fixed number of pairs, in as many rows as they need, and depends
 `spiritlm_pl.preferences.loading`.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.data.blocks import token_dtype
-from spiritlm_pl.data.loading import Share
+from spiritlm_pl.datamodules.token_rows import processed_by, share_of
 from spiritlm_pl.preferences.folder import PreferenceManifest, read_manifest, read_pairs
 from spiritlm_pl.preferences.loading import HeldOutPairLoader, PairLoader, PairSource
 from spiritlm_pl.preferences.pairs import Pairs
@@ -146,7 +146,7 @@ class PreferenceDataModule(LightningDataModule):
 
     def train_dataloader(self) -> PairLoader:
         """Make the loader of training batches: as many as `max_steps` needs, or else a pass over the pairs."""
-        pairs, share = self._pairs["train"], self._share()
+        pairs, share = self._pairs["train"], share_of(self.trainer, self.pairs_per_batch)
         max_steps = self.trainer.max_steps if self.trainer else -1
         per_step = share.rows_per_batch * share.accumulate
         steps = max_steps if max_steps > 0 else -(-len(pairs) // per_step)
@@ -163,29 +163,14 @@ class PreferenceDataModule(LightningDataModule):
             length=steps * share.accumulate,
             num_workers=self.num_workers,
             identity=identity,
-            processed=self._processed if self.trainer else None,
+            processed=processed_by(self.trainer),
         )
 
     def val_dataloader(self) -> list[HeldOutPairLoader]:
         """Make the loader of the validation split, if it has pairs, with the same batches each time."""
         if "validation" not in self._pairs or not len(self._pairs["validation"]):
             return []
-        return [HeldOutPairLoader(self._source("validation"), self._share())]
+        return [HeldOutPairLoader(self._source("validation"), share_of(self.trainer, self.pairs_per_batch))]
 
     def _source(self, split: str) -> PairSource:
         return PairSource(self._pairs[split], self.row_length, self.vocabulary, self.seed)
-
-    def _share(self) -> Share:
-        if self.trainer is None:
-            return Share(batch_size=self.pairs_per_batch)
-        return Share(
-            batch_size=self.pairs_per_batch,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            accumulate=self.trainer.accumulate_grad_batches,
-        )
-
-    def _processed(self) -> int:
-        assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total  # declared as its base class
-        return int(progress.processed)
