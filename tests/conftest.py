@@ -17,11 +17,33 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import Word, make_cut, save_corpus
+from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 MakeCorpus = Callable[..., Path]
 StartRanks = Callable[..., Callable[..., str]]
+
+
+TINY = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return Vocabulary.spirit_lm(num_text=50, num_units=20, multiple_of=16)
+
+
+@pytest.fixture
+def tiny() -> LanguageModelConfig:
+    return LanguageModelConfig(config=TINY)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,9 @@ def _rows(file: TextFile, skipped: Skipped) -> Iterator[tuple[int, Any]]:
         yield from enumerate(table_rows(file), 1)
         return
     with opened(file) as stream:
-        if _first_sign(stream.peek(1 << 12)) == b"[":  # type: ignore[attr-defined]
+        is_list = _first_sign(stream.read(1 << 12)) == b"["
+    with opened(file) as stream:
+        if is_list:
             yield from enumerate(_list(stream.read(), file), 1)
             return
         for number, (_, line) in enumerate(lines_between(stream, 0, None, LONGEST), 1):

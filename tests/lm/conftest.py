@@ -1,4 +1,4 @@
-"""A tiny Llama and random packed rows."""
+"""Random packed rows."""
 
 from collections.abc import Callable
 
@@ -6,28 +6,7 @@ import pytest
 import torch
 
 from spiritlm_pl.contracts.batches import TokenBatch
-from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.vocabulary import Vocabulary
-
-TINY = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
-
-
-@pytest.fixture
-def vocabulary() -> Vocabulary:
-    return Vocabulary.spirit_lm(num_text=50, num_units=20, multiple_of=16)
-
-
-@pytest.fixture
-def tiny() -> LanguageModelConfig:
-    return LanguageModelConfig(config=TINY)
 
 
 @pytest.fixture
