@@ -209,12 +209,13 @@ def _rendered(
     skipped: Skipped,
 ) -> Iterator[tuple[str, Rendered]]:
     """Yield id and rendering of the conversations of a split."""
-    for folder in records:
+    for number, folder in enumerate(records):
         path = Path(folder) / RECORDS_FILE.format(split)
         for place, conversation in read_records(path, skipped):
-            yield from _one(renderers[RECORDS], speech, conversation, f"{folder}/{conversation.id}", place, skipped)
+            name = f"records {number}/{conversation.id}"  # by which the order does not depend on where folders lie
+            yield from _one(renderers[RECORDS], speech, conversation, name, place, skipped)
     console = Console(stderr=True)
-    for corpus in speech.corpora if tasks else ():
+    for number, corpus in enumerate(speech.corpora if tasks else ()):
         for utterance in track(
             corpus,
             f"{split} of {corpus.folder.parent.name}",
@@ -231,14 +232,8 @@ def _rendered(
                 except ValueError:
                     skipped.add(f"utterance without what {task} needs", place)
                     continue
-                yield from _one(
-                    renderers[task],
-                    speech,
-                    conversation,
-                    f"{corpus.folder.parent.name}/{conversation.id}",
-                    place,
-                    skipped,
-                )
+                name = f"units {number}/{conversation.id}"
+                yield from _one(renderers[task], speech, conversation, name, place, skipped)
 
 
 def _one(

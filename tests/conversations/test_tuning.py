@@ -147,6 +147,7 @@ def test_tasks_and_records_become_blocks(model, units, tmp_path, capsys):
 
     assert "seconds" not in manifest.sources  # as tokens that were given have no length
     before = manifest.sha256
+    units, records = (path.rename(tmp_path / f"moved_{path.name}") for path in (units, records))
     build_conversations(
         [str(units)], str(model), str(out), records=[str(records)], tasks=["asr", "tts", "intent"], block_tokens=300
     )
