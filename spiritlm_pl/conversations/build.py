@@ -34,7 +34,7 @@ from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.documents import Integers
 from spiritlm_pl.data.rng import derive, derive_many, name_key
 from spiritlm_pl.data.steps import in_steps
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, tokenizer_of
+from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
@@ -134,10 +134,10 @@ def build_conversations(
     """
     if not records and not tasks:
         raise ValueError("records or tasks must say where conversations come from, but both are empty instead")
-    for what, given in (("units", units), ("records", records), ("tasks", tasks)):
-        twice = next((one for place, one in enumerate(given) if one in given[:place]), None)
-        if twice is not None:
-            raise ValueError(f"{what} must name each once, but {twice} is named twice")
+    check_named_once(units, "units")
+    check_named_once(records, "records")
+    if len({*tasks}) < len(tasks):
+        raise ValueError(f"tasks must name each once, but are {', '.join(tasks)}")
     if unknown := [task for task in tasks if task not in TASKS]:
         raise ValueError(f"tasks must be among {', '.join(TASKS)}, but one is {unknown[0]!r}")
     if tasks and not units:

@@ -30,7 +30,7 @@ from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, tokenizer_of
+from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
@@ -163,11 +163,8 @@ def _corpora(units: Sequence[str], splits: Sequence[str]) -> dict[str, list[Unit
         FileNotFoundError: if a folder has no split of a tokenised corpus.
         ValueError: if a corpus is named twice, or no corpus has a split of an unusual name.
     """
+    check_named_once(units, "units")
     folders = [place(folder) for folder in units]
-    known = [str(folder.resolve() if isinstance(folder, Path) else folder) for folder in folders]
-    twice = next((name for number, name in enumerate(known) if name in known[:number]), None)
-    if twice is not None:
-        raise ValueError(f"units must name every corpus once, but {twice} is named twice")
     for folder in folders:
         if not any((folder / split / MANIFEST).is_file() for split in SPLITS):
             UnitCorpus(folder)  # says what is missing

@@ -130,6 +130,23 @@ def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
         raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 
 
+def check_named_once(folders: Sequence[str], name: str) -> None:
+    """Check that folders, on a disk or in object storage, are all different, however they are written.
+
+    Args:
+        folders: paths or addresses.
+        name: name of the argument that gives them, for the message.
+
+    Raises:
+        ValueError: if one is named twice.
+    """
+    places = map(place, folders)
+    known = [str(folder.resolve() if isinstance(folder, Path) else folder) for folder in places]
+    twice = next((one for number, one in enumerate(known) if one in known[:number]), None)
+    if twice is not None:
+        raise ValueError(f"{name} must name every corpus once, but {twice} is named twice")
+
+
 def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     """Return the streams that all of these corpora have.
 

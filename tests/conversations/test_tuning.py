@@ -211,12 +211,14 @@ def test_a_run_goes_on_bit_by_bit_and_its_export_has_the_templates(model, units,
             "records must be folders of `spiritlm prepare conversations`, but",
         ),
         ({"tasks": ["asr", "tss"]}, ValueError, "tasks must be among asr, tts, intent, but one is 'tss'"),
-        ({"tasks": ["asr", "asr"]}, ValueError, "tasks must name each once, but asr is named twice"),
+        ({"tasks": ["asr", "asr"]}, ValueError, "tasks must name each once, but are asr, asr"),
         ({"tasks": ["asr"], "template": "song"}, FileNotFoundError, "template must be one of chat, plain"),
         ({"tasks": ["asr"], "end_of_document": False}, ValueError, "end_of_document must be token"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, units, tmp_path, options, error, message):
+    with pytest.raises(ValueError, match="units must name every corpus once, but .*units is named twice"):
+        build_conversations([str(units), f"{units}/../units"], str(model), str(tmp_path / "blocks"), tasks=["asr"])
     with pytest.raises(error, match=message):
         build_conversations([str(units)], str(model), str(tmp_path / "blocks"), **options)
     assert not (tmp_path / "blocks" / "train").exists()
