@@ -166,8 +166,8 @@ def test_fsdp2_is_as_one_process(train: Train, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("engine", "rank", "codes"),
     [
-        ("zero3", 1, (1,)),
-        ("fsdp2", 1, (1, -signal.SIGKILL)),  # by Lightning's launcher, if that is earlier
+        ("zero3", 1, (1, -signal.SIGKILL)),  # killed by Lightning's launcher, if that is earlier than its own end
+        ("fsdp2", 1, (1, -signal.SIGKILL)),
         ("zero3", 0, (-signal.SIGKILL,)),
     ],
 )
