@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.preferences import folder as folders
 from spiritlm_pl.preferences import reference as references
