@@ -18,7 +18,7 @@ from spiritlm_pl.cli.parser import look
 from spiritlm_pl.interop.release.layout import Release, Variant
 
 if TYPE_CHECKING:
-    from spiritlm_pl.conversations.template import Template
+    from spiritlm_pl.conversations.template import ConversationTemplate
     from spiritlm_pl.generation.loading import ModelFolders
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
     from spiritlm_pl.generation.types import Answer, Piece
@@ -195,7 +195,7 @@ def generate(
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
 
-def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None = None) -> "Template":
+def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None = None) -> "ConversationTemplate":
     """Return a template by the name that a tuned model knows, by a name of this package, or of a YAML file.
 
     Args:
@@ -207,14 +207,14 @@ def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None 
         FileNotFoundError: if there is none.
         ValueError: if a file is no template.
     """
-    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
+    from spiritlm_pl.conversations.template import RECORDS, ConversationTemplate, load_template
     from spiritlm_pl.runtime.model_description import stored_templates
 
     known = {} if isinstance(model, Path) else stored_templates(model.lm)
     known |= {} if adapter is None else stored_templates(adapter)
     stored = known.get(RECORDS if name == "chat" else name)
     if stored is not None:
-        return Template.from_dict(stored)
+        return ConversationTemplate.from_dict(stored)
     try:
         return load_template(name)
     except FileNotFoundError as error:

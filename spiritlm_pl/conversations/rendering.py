@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
-from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -51,7 +51,9 @@ class Renderer:
             answer would depend on what is asked.
     """
 
-    def __init__(self, template: Template, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf) -> None:
+    def __init__(
+        self, template: ConversationTemplate, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf
+    ) -> None:
         """Check that turns can end."""
         if vocabulary.end_of_document is None:
             raise ValueError(

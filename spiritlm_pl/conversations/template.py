@@ -39,7 +39,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Template:
+class ConversationTemplate:
     """Form of conversations.
 
     Attributes:
@@ -82,7 +82,7 @@ class Template:
         return {"roles": {name: asdict(side) for name, side in self.roles.items()}}
 
     @classmethod
-    def from_dict(cls, values: Any) -> "Template":
+    def from_dict(cls, values: Any) -> "ConversationTemplate":
         """Make a template of a dictionary.
 
         Raises:
@@ -106,7 +106,7 @@ class Template:
         return cls(sides)
 
 
-def load_template(source: str | Path) -> Template:
+def load_template(source: str | Path) -> ConversationTemplate:
     """Load a template of this package by its name (plain, chat), or one of a YAML file.
 
     Raises:
@@ -120,6 +120,6 @@ def load_template(source: str | Path) -> Template:
         known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
         raise FileNotFoundError(f"template must be one of {known}, or a YAML file, but {source} is neither")
     try:
-        return Template.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return ConversationTemplate.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None

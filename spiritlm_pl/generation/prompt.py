@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from spiritlm_pl.conversations.record import Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
-from spiritlm_pl.conversations.template import LEARNT, Template
+from spiritlm_pl.conversations.template import LEARNT, ConversationTemplate
 from spiritlm_pl.generation.codebooks import joined_speech, open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, joined_segments, units_of
@@ -32,7 +32,7 @@ class Dialogue:
     """
 
     turns: Sequence[tuple[str, Sequence[Piece]]]
-    template: Template
+    template: ConversationTemplate
 
 
 Prompting: TypeAlias = Sequence[Piece] | str | Dialogue  # pieces, a string of words and tokens, or turns

@@ -5,7 +5,7 @@ import torch
 
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
-from spiritlm_pl.conversations.template import Side, Template, load_template
+from spiritlm_pl.conversations.template import ConversationTemplate, Side, load_template
 from spiritlm_pl.generation import Speech, Text
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.prompt import Dialogue, PromptEncoder
@@ -22,7 +22,7 @@ def units(*numbers: int) -> tuple[int, ...]:
     return tuple(VOCABULARY.token(UNIT, number) for number in numbers)
 
 
-BARE = Template({"user": Side(), "assistant": Side(ends=True)})
+BARE = ConversationTemplate({"user": Side(), "assistant": Side(ends=True)})
 
 
 @pytest.mark.parametrize("template", [load_template("chat"), BARE], ids=["chat", "bare"])
