@@ -114,8 +114,17 @@ def load_template(source: str | Path) -> ConversationTemplate:
         ValueError: if the file is not as a template must be.
     """
     path = FOLDER / f"{source}.yaml"
-    if not path.is_file():
-        path = Path(source).expanduser()
+    return read_template(path if path.is_file() else source)
+
+
+def read_template(source: str | Path) -> ConversationTemplate:
+    """Read the template of a YAML file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not as a template must be.
+    """
+    path = Path(source).expanduser()
     if not path.is_file():
         known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
         raise FileNotFoundError(f"template must be one of {known}, or a YAML file, but {source} is neither")

@@ -12,11 +12,12 @@ from transformers import AutoTokenizer
 
 from spiritlm_pl.adapters.folder import with_adapter
 from spiritlm_pl.adapters.merge import merge_adapter
-from spiritlm_pl.cli.generate import find_template
 from spiritlm_pl.conversations.build import build_conversations
 from spiritlm_pl.conversations.template import RECORDS, ConversationTemplate, load_template
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.generation import SpiritLM
+from spiritlm_pl.generation.asking import trained_templates
 from spiritlm_pl.generation.loading import ModelFolders
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.export import export_lm
@@ -89,10 +90,12 @@ def test_templates_go_with_an_adapter(
     consolidated = consolidate_checkpoint(tuned / "step=1.ckpt", tmp_path / "consolidated")
     for adapter in (tuned / "export", consolidated):
         assert stored_templates(adapter) == expected
-        assert find_template("chat", ModelFolders(model), adapter) == mine
-        assert find_template("asr", ModelFolders(model), adapter) == ConversationTemplate.from_dict(told["asr"])
-        assert find_template("chat", tmp_path / "release", adapter) == mine
-    assert find_template("chat", ModelFolders(model)) == ConversationTemplate.from_dict(told[RECORDS])
+        plain = ConversationTemplate.from_dict(told["asr"])
+        assert trained_templates(ModelFolders(model), adapter) == {"asr": plain, "chat": mine}
+        (tmp_path / "release" / "speech_tokenizer").mkdir(parents=True, exist_ok=True)
+        assert trained_templates(tmp_path / "release", adapter) == {"asr": plain, "chat": mine}
+        assert SpiritLM.from_pretrained(model, adapter=adapter).templates == {"asr": plain, "chat": mine}
+    assert trained_templates(model)["chat"] == ConversationTemplate.from_dict(told[RECORDS])
 
     merged = merge_adapter(model, tuned / "export", tmp_path / "merged")
     assert stored_templates(merged) == expected
@@ -107,7 +110,7 @@ def test_a_merge_keeps_the_templates_of_the_base_alone(
 ) -> None:
     (tuned / "export" / DESCRIPTION_FILE).unlink()  # as adapters of other programs have none
     (tuned / "export" / "SHA256SUMS").unlink()
-    assert find_template("chat", ModelFolders(model), tuned / "export") == ConversationTemplate.from_dict(told[RECORDS])
+    assert trained_templates(model, tuned / "export")["chat"] == ConversationTemplate.from_dict(told[RECORDS])
     assert stored_templates(merge_adapter(model, tuned / "export", tmp_path / "merged")) == told
 
 
