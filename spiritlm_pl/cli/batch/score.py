@@ -11,6 +11,7 @@ def score(
     *inputs: str,
     out: Path | None = None,
     model: Path = MODEL,
+    lm: Path | None = None,
     adapter: Path | None = None,
     template: str | None = None,
     variant: Variant | None = None,
@@ -34,6 +35,7 @@ def score(
         inputs: files of JSON lines; - or no file reads standard input.
         out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
         model: model folder, or directory of the published release.
+        lm: folder of the language model; MODEL/lm if left out.
         adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
         template: form in which a tuned model is asked: the name of a task or "chat", if it was tuned on that; or a YAML
             file. The context is then the user's turn, and a hypothesis the assistant's. If left out, only messages are
@@ -57,11 +59,13 @@ def score(
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
     from spiritlm_pl.generation.asking import find_template, trained_templates
+    from spiritlm_pl.generation.loading import ModelFolders
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
-    form = None if template is None else find_template(trained_templates(model, adapter), template)
-    spirit_lm = SpiritLM.from_pretrained(model, variant, loading)
+    path = model if lm is None else ModelFolders.find(model, lm)
+    form = None if template is None else find_template(trained_templates(path, adapter), template)
+    spirit_lm = SpiritLM.from_pretrained(path, variant, loading)
     if form is not None:
         spirit_lm = spirit_lm.asked_by(form)
     with writer:
