@@ -55,9 +55,9 @@ def build_conversations(
     from spiritlm_pl.benchmarks.few_shot.conversation import published_template
     from spiritlm_pl.conversations.build import build_conversations as build
     from spiritlm_pl.conversations.tasks import TASKS
-    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
+    from spiritlm_pl.conversations.template import RECORDS, ConversationTemplate, load_template
 
-    chosen: dict[str, Template] = {
+    chosen: dict[str, ConversationTemplate] = {
         task: load_template(template) if template else published_template(task)
         for task in tasks or ()
         if task in TASKS  # others are refused

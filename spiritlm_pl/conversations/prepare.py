@@ -27,6 +27,7 @@ from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+UNHEARD = "conversation whose audio cannot be used ({})"
 GIVEN = "given"  # folder for audio whose bytes stand in the source
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
@@ -93,9 +94,10 @@ class _Listed(Skipped):
         super().__init__()
         self.rows: list[Lost] = []
 
-    def add(self, reason: str, place: str, number: int = 1) -> None:
+    def add(self, reason: str, place: str, number: int = 1, own: str | None = None) -> None:
+        """Count something that is left out; in the list it has a reason of its own where that is not `reason`."""
         super().add(reason, place, number)
-        self.rows.append(Lost(place, place, reason))
+        self.rows.append(Lost(place, place, own or reason))
 
 
 def _check_out(out: Path) -> None:
@@ -161,13 +163,17 @@ def prepare_conversations(
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)
     reasons = {one.id: one.reason for one in lost}
     kept: dict[str, Conversation] = {}
+    unheard: dict[str, str] = {}  # reason against each conversation whose audio cannot be used, by its place
     for name, conversation in gathered.conversations.items():
         reason = next((reasons[one.id] for one in gathered.utterances[name] if one.id in reasons), None)
         if reason is None:
             kept[name] = conversation
         else:
-            kind = NUMBER.sub("N", reason)  # values differ from row to row
-            skipped.add(f"conversation whose audio cannot be used ({kind})", gathered.places[name])
+            unheard[gathered.places[name]] = reason
+    shown: dict[str, str] = {}  # of reasons that differ in their values, that of the place which is told
+    for place, reason in sorted(unheard.items()):
+        example = shown.setdefault(NUMBER.sub("N", reason), reason)
+        skipped.add(UNHEARD.format(example), place, own=UNHEARD.format(reason))
     if not kept:
         raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
     # Rows of a task with one text stay together, as utterances of one sentence do in a corpus.

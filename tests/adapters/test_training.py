@@ -13,12 +13,12 @@ from torch.testing import assert_close
 
 from spiritlm_pl.adapters.checkpoint import check_base, check_same
 from spiritlm_pl.adapters.folder import WEIGHTS_FILE, AdapterDescription, with_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -48,7 +48,7 @@ def train(start_ranks: Callable[..., Callable[..., str]]) -> Train:
 
 def module_of(base: Path, vocabulary: Vocabulary, adapter: LoRA | None = SETTINGS) -> LanguageModelModule:
     module = LanguageModelModule(LanguageModelConfig(checkpoint=str(base)), vocabulary, adapter=adapter)
-    module.vocabulary, module.base_hash = vocabulary, base_hash(base)
+    module.vocabulary, module.base_hash = vocabulary, weights_hash(base)
     module.configure_model()
     return module
 
@@ -99,7 +99,7 @@ def test_a_base_that_is_run_otherwise_than_its_folder_says_is_refused(
 ):
     base = make_base(tmp_path / "base", text, vocabulary)
     same = {**LLAMA, "attention_dropout": 0.1}  # dropout is of training alone
-    assert check_base(LanguageModelConfig(checkpoint=str(base), config=same), vocabulary) == base_hash(base)
+    assert check_base(LanguageModelConfig(checkpoint=str(base), config=same), vocabulary) == weights_hash(base)
     for changed, found in (
         ({"rope_theta": 5e4}, "'rope_theta': 50000.0"),
         ({"config": {"rms_norm_eps": 0.1}}, "rms_norm_eps=0.1"),
