@@ -46,25 +46,13 @@ def test_commands_import_what_they_use(model_folder, tmp_path):
     layout = SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0)
     finish_folder(tmp_path / "units" / "train", ["test"], layout=layout, provenance={})
     (tmp_path / "lines.txt").write_text("the cat sat\n" * 9)
-    answer = [
-        "generate",
-        "--text",
-        "the cat",
-        "--output",
-        "text",
-        "--max-new-tokens",
-        "3",
-        "--model",
-        str(model_folder),
-    ]
+    answer = f"generate --text cat --output text --max-new-tokens 3 --model {model_folder}".split()
     helped = [name for name in COMMANDS if name not in ("plan", "quickstart")]  # whose options tell what they import
     commands = [
         *(([name, "--help"], [*NETWORKS, *AUDIO, *TRAINING]) for name in helped),
         (["train-text-tokenizer", "text", "--units", "[units]"], [*NETWORKS, *AUDIO, *TRAINING]),
-        (
-            ["build-blocks", "[units]", "text", "blocks", "--text", "[lines.txt]", "--num-jobs", "1"],
-            [*NETWORKS, *AUDIO, *TRAINING],
-        ),
+        # This one tries whether transformers reads the text tokenizer as it will be exported.
+        ("build-blocks [units] text blocks --text [lines.txt] --num-jobs 1".split(), [*AUDIO, *TRAINING]),
         ([*answer], [*AUDIO, *TRAINING]),
         ([*answer, "--stream"], [*AUDIO, *TRAINING]),
         (
