@@ -57,9 +57,9 @@ server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.connect({address!r})
 ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 request = {{"words": words, "environment": dict(os.environ), "folder": os.getcwd(), "ignored": ignored, "name": name}}
+socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
 for number in (signal.SIGTERM,) if ignored else (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: server.send(str(number).encode()))
-socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
 code = int(server.recv(16) or 1)
 if code < 0:
     with __import__("contextlib").suppress(OSError):

@@ -170,6 +170,11 @@ def run(arguments: list[str]) -> None:
         ValueError: if the command is unknown.
     """
     if arguments[0] in TRAINER_SUBCOMMANDS:
+        from spiritlm_pl.cli.configs import resolve_configs
+
+        arguments = resolve_configs(
+            arguments
+        )  # a wrong name is told before the trainer is imported, which takes seconds
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
         return
     target, program, rest = find_command(arguments)

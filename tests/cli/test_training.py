@@ -15,7 +15,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in, run_trainer
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
@@ -46,11 +47,11 @@ def program(python: Path) -> list[str | Path]:
 def fit_clusters(program: list[str | Path], tmp_path: Path) -> Run:
     """Runs `clusters_command` in a folder."""
 
-    def run(corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
+    def fit(corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
         command = [*program, *clusters_command(corpus, *words, num_units=num_units)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
 
-    return run
+    return fit
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_machine_without_a_gpu_is_told_of(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
     arguments = ["fit", "--config", "pitch/quickstart", "--trainer.logger=false", "--trainer.accelerator=gpu"]
     with pytest.raises(ValueError, match=r"\(--trainer.accelerator cpu where there is none\)"):
-        run_trainer(arguments)
+        run(arguments)
 
 
 def test_where_an_error_came_from() -> None:

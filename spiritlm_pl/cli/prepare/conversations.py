@@ -45,7 +45,7 @@ def conversations(
         num_jobs: number of processes; one per core if left out.
     """
     from spiritlm_pl.conversations.prepare import prepare_conversations
-    from spiritlm_pl.corpora.manifest import read_info
+    from spiritlm_pl.corpora.layout import read_info
 
     counts, skipped = prepare_conversations(
         source,
