@@ -174,6 +174,8 @@ def generate(
     )
     loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile, adapter=adapter)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
+    if isinstance(path, ModelFolders) and jsonl is None and not any((speech_tokenizer, vocoder, speaker, style)):
+        path = path.without_speech(any(isinstance(piece, Speech) for piece in given), output != "text")
     form = None if template is None else find_template(trained_templates(path, adapter), template)
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)

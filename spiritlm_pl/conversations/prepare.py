@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from spiritlm_pl.contracts.batches import Skipped as Lost
+from spiritlm_pl.contracts.skipped import Skipped as Lost
 from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
 from spiritlm_pl.conversations.readers import Audio, RawTurn, turns_of
 from spiritlm_pl.conversations.record import Conversation, Part, Turn

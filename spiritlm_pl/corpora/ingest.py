@@ -15,7 +15,7 @@ from lhotse import MonoCut
 from lhotse.cut import Cut
 from torch import Tensor
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, beyond_end, decode

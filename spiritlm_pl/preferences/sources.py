@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, PromptItem, Reading
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, choice_items, sequence
 from spiritlm_pl.generation.prompt import Prompt, Prompting

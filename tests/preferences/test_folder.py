@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.identity import model_hash

@@ -13,7 +13,7 @@ from spiritlm_pl.benchmarks.few_shot.prepared import chosen
 from spiritlm_pl.benchmarks.few_shot.template import ShotTemplate
 from spiritlm_pl.benchmarks.items import Labels, PromptItem, Reading
 from spiritlm_pl.benchmarks.readers.files import listed, unique_name
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Piece, Speech
 
 

@@ -22,7 +22,7 @@ from spiritlm_pl.benchmarks.readers.gold import GoldFormat, Mode, check_mode, re
 from spiritlm_pl.benchmarks.readers.numbered import read_numbered
 from spiritlm_pl.benchmarks.readers.parquet import check_cache, extract_audio, num_rows, parquet_columns, parquet_files
 from spiritlm_pl.benchmarks.readers.tables import column_names, whole_number
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Speech
 
 TASKS = ("lexical", "syntactic")

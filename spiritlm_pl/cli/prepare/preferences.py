@@ -314,7 +314,7 @@ def _sampled(
     from dataclasses import asdict
 
     from spiritlm_pl.cli.batch.candidates import lines_file, sample, score, write_form
-    from spiritlm_pl.contracts.batches import Skipped
+    from spiritlm_pl.contracts.skipped import Skipped
     from spiritlm_pl.lm.identity import model_hash
     from spiritlm_pl.preferences.contract import KeptScorer
     from spiritlm_pl.preferences.identity import content_hash
