@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from spiritlm_pl.conversations.template import RECORDS, ConversationTemplate, read_template
 from spiritlm_pl.generation.loading import ModelFolders
@@ -24,7 +25,7 @@ def trained_templates(
     Raises:
         ValueError: if a folder's `spiritlm.json` is damaged.
     """
-    known = {}
+    known: dict[str, Any] = {}
     if isinstance(model, ModelFolders) or not Release.is_at(model):
         folders = model if isinstance(model, ModelFolders) else ModelFolders.find(model)
         known = stored_templates(folders.lm)

@@ -60,12 +60,11 @@ class DialogueEncoder:
         """Return the token ids of turns, and of the beginning of the assistant's, which is to follow.
 
         Args:
-            turns: role and pieces of each turn.
+            turns: role and pieces of each turn, at least one.
             output: modality to be generated, whose token is added.
 
         Raises:
-            ValueError: if there are no turns, one is empty or of a role that the template lacks, or the assistant's is
-                the last.
+            ValueError: if a turn is empty or of a role that the template lacks, or the last one is the assistant's.
         """
         header = self.renderer.header(LEARNT)
         wanted = FORCED.get(output)
@@ -87,8 +86,6 @@ class DialogueEncoder:
         return [*self._asked(turns), *said], self.renderer.closing(LEARNT, last)
 
     def _asked(self, turns: Sequence[tuple[str, Pieces]]) -> list[int]:
-        if not turns:
-            raise ValueError("prompt must hold turns with text or speech, but is empty instead")
         if turns[-1][0] == LEARNT:
             raise ValueError(f"the last turn must be one that {LEARNT} answers, but is one of {LEARNT} itself")
         tokens = [*self.opening]
@@ -127,10 +124,11 @@ def within(text: str, side: Side, first: bool, ended: bool = True) -> str:
             text = begun.removeprefix(side.before).lstrip()
         elif not ended and side.before.startswith(begun):
             return ""
-    if side.after:
-        if ended:
-            return text.rstrip().removesuffix(side.after).rstrip() if text.rstrip().endswith(side.after) else text
-        sizes = range(min(len(side.after), len(text)), 0, -1)
-        held = next((size for size in sizes if side.after.startswith(text.rstrip()[-size:])), 0)
-        return text.rstrip()[: len(text.rstrip()) - held].rstrip()
-    return text
+    if not side.after:
+        return text
+    said = text.rstrip()
+    if ended:
+        return said.removesuffix(side.after).rstrip() if said.endswith(side.after) else text
+    sizes = range(min(len(side.after), len(said)), 0, -1)
+    held = next((size for size in sizes if side.after.startswith(said[-size:])), 0)
+    return said[: len(said) - held].rstrip()

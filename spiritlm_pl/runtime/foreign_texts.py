@@ -21,6 +21,7 @@ UNKNOWN_IN_CLASS = re.compile(
     r"Problem with given class_path '(?P<kind>[\w.]+)':\s+"
     r"(?:unrecognized arguments: --(?P<named>[\w.]+)|Option '(?P<named_at>[\w.]+)' is not accepted)"
 )
+OF_NONE = "Expected a <class 'NoneType'>"  # jsonargparse, for an option that may also be left out
 # Python, through jsonargparse, for a class without this argument: the value was meant for another class.
 OTHER_TYPE = "got an unexpected keyword argument"
 

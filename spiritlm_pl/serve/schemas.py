@@ -77,9 +77,11 @@ class Message(Strict):
     """Turn of a conversation."""
 
     role: str = Field(max_length=40, description="user, assistant, or another role of the template.")
-    content: Annotated[list[ContentPart], BeforeValidator(_parts, json_schema_input_type=str | list[ContentPart])] = (
-        Field(min_length=1, max_length=MOST_PIECES, description="A text, or parts in their order.")
-    )
+    content: Annotated[
+        list[ContentPart],
+        Field(min_length=1, max_length=MOST_PIECES),
+        BeforeValidator(_parts, json_schema_input_type=str | list[ContentPart]),
+    ] = Field(description="A text, or parts in their order.")
 
 
 class VoiceChoice(Strict):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -68,6 +69,39 @@ class Limits:
     def max_bytes(self) -> int:
         """Largest number of bytes in the body of one request."""
         return int(self.max_megabytes * 1e6)
+
+
+New: TypeAlias = "SimpleQueue[StreamedPiece | StreamEnd | Exception]"
+
+
+class Items(Iterator[StreamedPiece | StreamEnd]):
+    """What is new of an answer, up to its end.
+
+    Args:
+        new: queue of the items, or of an error in place of the next one.
+        closed: set once nobody will read any more.
+    """
+
+    def __init__(self, new: New, closed: threading.Event) -> None:
+        """Begin before the first item."""
+        self.new, self.closed = new, closed
+
+    def __next__(self) -> StreamedPiece | StreamEnd:
+        """Wait for the next item."""
+        if self.closed.is_set():
+            raise StopIteration
+        item = self.new.get()
+        if not isinstance(item, StreamedPiece):
+            self.close()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Read no more; also done where the reader just forgets the items, or has read none of them."""
+        self.closed.set()
+
+    __del__ = close
 
 
 @dataclass(frozen=True)
@@ -196,11 +230,12 @@ class Session:
         settings: GenerationSettings | None = None,
         voice: Voice | None = None,
         template: str | None = None,
-    ) -> Iterator[StreamedPiece | StreamEnd]:
+    ) -> "Items":
         """Answer a prompt, and return what is new of the answer while it is made.
 
-        The model goes on at its own speed, so that nobody who reads slowly keeps it from others; it ends early if the
-        iterator is closed. Arguments and errors are those of `answer`, and errors are raised before the first item.
+        The model goes on at its own speed, so that nobody who reads slowly keeps it from others, and ends early once
+        nobody holds the iterator any more, or it is closed. Arguments and errors are those of `answer`, and errors are
+        raised before the first item.
         """
         self._check_seconds(prompt)
         settings = settings or GenerationSettings()
@@ -209,7 +244,7 @@ class Session:
             spirit_lm, prompt = self._ready(prompt, voice, template)
             spirit_lm.check_room(spirit_lm.encode_prompt(prompt, output))
             place = held.pop_all()
-        new: SimpleQueue[StreamedPiece | StreamEnd | Exception] = SimpleQueue()
+        new: New = SimpleQueue()
         closed = threading.Event()
 
         def generate() -> None:
@@ -223,7 +258,7 @@ class Session:
                 new.put(error)
 
         threading.Thread(target=generate, daemon=True).start()
-        return _items(new, closed)
+        return Items(new, closed)
 
     def _check_seconds(self, prompt: Sequence[Piece] | Dialogue) -> None:
         """Refuse a prompt with too much speech, before any of it is tokenized."""
@@ -312,22 +347,6 @@ def _segment(piece: Piece) -> Segment:
     """Return a piece of an answer as the tokens that the model generated."""
     assert piece.tokens is not None
     return Segment(Modality.TEXT if isinstance(piece, Text) else Modality.SPEECH, piece.tokens)
-
-
-def _items(
-    new: "SimpleQueue[StreamedPiece | StreamEnd | Exception]", closed: threading.Event
-) -> Iterator[StreamedPiece | StreamEnd]:
-    """Yield what comes from a queue up to the end of an answer, and tell its other side if the reader goes away."""
-    try:
-        while True:
-            item = new.get()
-            if isinstance(item, Exception):
-                raise item
-            yield item
-            if isinstance(item, StreamEnd):
-                return
-    finally:
-        closed.set()
 
 
 def _seconds(piece: Piece | str) -> float:

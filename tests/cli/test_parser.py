@@ -426,7 +426,7 @@ class Outer:
     ],
 )
 def test_the_nearest_option_of_a_class_is_named_with_its_place(words: list[str], message: str) -> None:
-    def build(part: Outer) -> None:
+    def build(part: Outer | None = None) -> None:
         """Do something.
 
         Args:
@@ -440,7 +440,7 @@ def test_the_nearest_option_of_a_class_is_named_with_its_place(words: list[str],
 
 
 def test_an_option_of_a_class_is_named_where_a_file_has_it(tmp_path: Path) -> None:
-    def build(part: Outer) -> None:
+    def build(part: Outer | None = None) -> None:
         """Do something.
 
         Args:

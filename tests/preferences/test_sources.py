@@ -69,7 +69,8 @@ def test_pairs_of_a_model_that_a_template_asks_are_answers(model) -> None:
     unit, text, marks = asked.vocabulary.token, asked.text_tokenizer, asked.vocabulary
     assert list(pair.prompt) == asked.encode_prompt("[Speech][Hu3]").tokens == [marks.speech_marker, unit("unit", 3)]
     begun = [marks.text_marker, *text.encode("the")]
-    assert list(pair.chosen) == [*begun, *text.encode(" a cat"), *text.encode(" dog"), 2]
+    cat, dog = (text.encode(one, continuing=True) if text.joint else text.encode(f" {one}") for one in ("a cat", "dog"))
+    assert list(pair.chosen) == [*begun, *cat, *dog, 2]
     assert list(pair.rejected) == [*begun, marks.speech_marker, unit("unit", 4)]
 
 

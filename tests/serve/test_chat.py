@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from spiritlm_pl.generation import Dialogue, GenerationSettings, Speech, StreamEnd, Text
+from spiritlm_pl.generation import Dialogue, GenerationSettings, Speech, StreamedPiece, StreamEnd, Text
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.page import prompt_of, with_pending
 from spiritlm_pl.serve.session import Busy, Limits, Session
@@ -142,12 +142,12 @@ def test_a_reader_that_goes_away_ends_the_answer_and_frees_its_place(session, tu
     def slow(self, prompt, *_):
         for number in range(1000):
             made.append(number)
-            yield number
+            yield StreamedPiece(number, Text("a"))
             go_on.wait(30)
 
     monkeypatch.setattr(type(tuned), "stream", slow)
     reader = session.stream(turns(tuned), "text")
-    assert next(reader) == 0
+    assert next(reader).number == 0
     other = session.stream(turns(tuned), "text")  # waits for the model
     with pytest.raises(Busy):
         session.stream(turns(tuned), "text")
@@ -167,12 +167,12 @@ def test_a_reader_that_goes_away_ends_the_answer_and_frees_its_place(session, tu
 
 def test_an_error_within_a_stream_reaches_its_reader(session, tuned, monkeypatch):
     def failing(self, *_):
-        yield 1
+        yield StreamedPiece(0, Text("a"))
         raise RuntimeError("broken")
 
     monkeypatch.setattr(type(tuned), "stream", failing)
     reader = session.stream(turns(tuned), "text")
-    assert next(reader) == 1
+    assert next(reader).piece == Text("a")
     with pytest.raises(RuntimeError, match="broken"):
         next(reader)
     monkeypatch.undo()
