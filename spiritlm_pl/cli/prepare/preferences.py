@@ -41,8 +41,8 @@ def preferences(
     scorer: str | None = None,
     benchmark: str | None = None,
     options: dict[str, Any] | None = None,
-    split: Literal["train", "validation", "test"] = "train",
-    directions: tuple[Direction, ...] = ("speech_to_speech",),
+    split: Literal["train", "validation", "test"] | None = None,
+    directions: tuple[Direction, ...] | None = None,
     prompt_seconds: float = 3.0,
     prompt_words: int = 10,
     first: int | None = None,
@@ -93,8 +93,9 @@ def preferences(
             without options writes OUT/answers.csv, in which people fill in the column score.
         benchmark: benchmark whose right and wrong hypotheses become pairs, such as tstorycloze; none if left out.
         options: options of the scorer or of the benchmark.
-        split: split of a corpus.
-        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text.
+        split: split of a corpus; train if left out.
+        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text;
+            speech_to_speech if left out.
         prompt_seconds: length of the beginnings of recordings, in seconds.
         prompt_words: number of words of the beginnings of texts.
         first: number of prompts, or without a scorer of pairs, that are taken in order; all if left out.
@@ -145,11 +146,13 @@ def preferences(
         num_samples=num_samples,
         batch_size=batch_size,
     )
+    from_source = PreferenceSource(
+        source, split, directions, prompt_seconds, prompt_words, first, output, seed, benchmark
+    )
     given = None if scorer is None else _scorer(scorer, options or {}, Path(out))
     spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype)
-    from_source = PreferenceSource(source, split, directions, prompt_seconds, prompt_words, first, output, seed)
     if scorer is None:
-        found = from_source.pairs(spirit_lm, benchmark, options or {})
+        found = from_source.pairs(spirit_lm, options or {})
     else:
         sampled = _sampled(from_source, spirit_lm, folders, Path(out), scorer, given, settings, rules)
         if sampled is None:
