@@ -16,7 +16,7 @@ from spiritlm_pl.conversations.prepared import RECORDS_FILE, form_of, read_recor
 from spiritlm_pl.conversations.record import Conversation, Part
 from spiritlm_pl.conversations.rendering import Rendered, Renderer
 from spiritlm_pl.conversations.tasks import TASKS
-from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import (
@@ -102,7 +102,7 @@ def build_conversations(
     units: Sequence[str],
     records: Sequence[str],
     tasks: Sequence[str],
-    templates: Mapping[str, Template],
+    templates: Mapping[str, ConversationTemplate],
     *,
     splits: Sequence[str],
     block_tokens: int,

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from spiritlm_pl.contracts.batches import Skipped as Lost
+from spiritlm_pl.contracts.skipped import Skipped as Lost
 from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
 from spiritlm_pl.conversations.readers import Audio, RawTurn, transcript_of, turns_of
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
@@ -27,6 +27,7 @@ from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+UNHEARD = "conversation whose audio cannot be used ({})"
 GIVEN = "given"  # folder for audio whose bytes stand in the source
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
@@ -104,9 +105,10 @@ class _Listed(Skipped):
         super().__init__()
         self.rows: list[Lost] = []
 
-    def add(self, reason: str, place: str, number: int = 1) -> None:
+    def add(self, reason: str, place: str, number: int = 1, own: str | None = None) -> None:
+        """Count something that is left out; in the list it has a reason of its own where that is not `reason`."""
         super().add(reason, place, number)
-        self.rows.append(Lost(place, place, reason))
+        self.rows.append(Lost(place, place, own or reason))
 
 
 def _check_out(out: Path) -> None:
@@ -182,13 +184,17 @@ def prepare_conversations(
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)
     reasons = {one.id: one.reason for one in lost}
     kept: dict[str, Conversation] = {}
+    unheard: dict[str, str] = {}  # reason against each conversation whose audio cannot be used, by its place
     for name, conversation in gathered.conversations.items():
         reason = next((reasons[one.id] for one in gathered.utterances[name] if one.id in reasons), None)
         if reason is None:
             kept[name] = conversation
         else:
-            kind = NUMBER.sub("N", reason)  # values differ from row to row
-            skipped.add(f"conversation whose audio cannot be used ({kind})", gathered.places[name])
+            unheard[gathered.places[name]] = reason
+    shown: dict[str, str] = {}  # of reasons that differ in their values, that of the place which is told
+    for place, reason in sorted(unheard.items()):
+        example = shown.setdefault(NUMBER.sub("N", reason), reason)
+        skipped.add(UNHEARD.format(example), place, own=UNHEARD.format(reason))
     if not kept:
         raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
     split_of = _split_of([*kept], gathered, (validation_fraction, test_fraction), seed)

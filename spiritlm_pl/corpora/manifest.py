@@ -24,13 +24,13 @@ from lhotse.serialization import decode_json_line, deserialize_item
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.corpora.layout import INFO_FILE as INFO_FILE
+from spiritlm_pl.corpora.layout import SKIPPED_FILE as SKIPPED_FILE
+from spiritlm_pl.corpora.layout import SPLITS as SPLITS
 from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
-SPLITS = ("train", "validation", "test")
-INFO_FILE = "corpus.json"
-SKIPPED_FILE = "skipped.jsonl"
 UNKNOWN_SPEAKER = "unknown"
 
 

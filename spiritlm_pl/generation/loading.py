@@ -114,6 +114,16 @@ class ModelFolders:
             raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist{nor}")
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1], unit_layout)
 
+    def without_speech(self, heard: bool, spoken: bool) -> "ModelFolders":
+        """Leave out the parts for speech that are not used, so that nothing waits until they are loaded.
+
+        Args:
+            heard: whether there is audio to read.
+            spoken: whether there may be speech to make. A model without a vocoder may speak with its tokenizer.
+        """
+        tokenizer = self.speech_tokenizer if heard or (spoken and self.vocoder is None) else None
+        return replace(self, speech_tokenizer=tokenizer, vocoder=self.vocoder if spoken else None)
+
 
 Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
 

@@ -21,6 +21,7 @@ from spiritlm_pl.lm.forwards import as_forward, weights_are_left_out
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.shrink import with_attention
+from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
@@ -87,6 +88,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     else:
         folder = model_folder(settings.checkpoint, "checkpoint")
         config = checkpoint_config(str(folder))
+        check_layers(settings.config, "network.config")
         for name, value in settings.config.items():
             setattr(config, name, value)
         named = config.vocab_size

@@ -6,16 +6,20 @@ A comment before a block says what the page leaves to the reader: `<!-- given: t
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import cast
 
 import pytest
 import soundfile
 import torch
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedModel
 
+from spiritlm_pl.conversations.template import load_template
 from spiritlm_pl.interop.export import export_lm
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -58,6 +62,10 @@ def workplace(
     folder = tmp_path_factory.mktemp("pages")
     (folder / "quickstart").mkdir()
     (folder / "quickstart" / "model").symlink_to(model_folder)
+    network, text, vocabulary = tiny_lm
+    templates = {TEMPLATES: {"asr": load_template("plain").to_dict()}}
+    ends = replace(vocabulary, end_of_document=2)
+    save_lm(folder / "quickstart" / "tuned", cast(PreTrainedModel, network), ends, text, None, templates)
     (folder / "release").symlink_to(ROOT / "tests" / "fixtures" / "release")
     export_lm(model_folder / "lm", folder / "exported")
     soundfile.write(folder / "question.wav", 0.3 * torch.sin(torch.arange(16_000) / 10).numpy(), 16_000)

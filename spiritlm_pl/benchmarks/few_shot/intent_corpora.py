@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example, Split
 from spiritlm_pl.benchmarks.readers.files import unique_name
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.conversations.readers import COMMAND
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import named

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spiritlm_pl.cli.batch.items import pieces, read_items
+from spiritlm_pl.cli.batch.items import asked, pieces, read_items
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -72,7 +72,8 @@ class PreferenceSource:
             found = benchmark_pairs(model, self.benchmark, Path(self.source), options)
             _tell(found.notes)
         elif self.lines:
-            found = given_pairs(model, read_items([self.source]), pieces, self.source)
+            prompt = partial(asked, key="prompt", vocabulary=model.vocabulary)
+            found = given_pairs(model, read_items([self.source]), prompt, pieces, self.source)
         elif self.is_units:
             found = ending_pairs(model, UnitCorpus(self.source, self.split), self.directions, self.seed)
         else:
@@ -93,7 +94,7 @@ class PreferenceSource:
             raise ValueError(f"directions must be one with a scorer, but are {', '.join(self.directions)}")
         if self.lines:
             items = list(read_items([self.source]))[: self.first]
-            made = ((item["id"], partial(pieces, item.get("prompt"))) for item in items)
+            made = ((item["id"], partial(asked, item, "prompt", model.vocabulary)) for item in items)
             return encode_prompts(model, made, self.answered, self.source)
         if self.is_units:
             modality = Modality.TEXT if self.prompted == "text" else Modality.SPEECH

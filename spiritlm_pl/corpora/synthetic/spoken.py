@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lhotse import MonoCut
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus
