@@ -32,10 +32,12 @@ class FoundPairs:
     Attributes:
         pairs: pairs, each checked, with an id of its own.
         skipped: what gave no pair, each with its reason.
+        notes: sentences about how the source was read.
     """
 
     pairs: list[Pair]
     skipped: list[Skipped]
+    notes: Sequence[str] = ()
 
 
 def _check_id(name: str) -> None:
@@ -147,7 +149,7 @@ def benchmark_pairs(model: "SpiritLM", benchmark: str, folder: Path, options: Ma
         return _encoded(model, item.id, item.context, item.right, item.wrong, ends)
 
     found = _collected(model, ((item.id, partial(make, item)) for item in reading.items), str(folder))
-    return FoundPairs(found.pairs, [*reading.skipped, *found.skipped])
+    return FoundPairs(found.pairs, [*reading.skipped, *found.skipped], reading.notes)
 
 
 def ending_pairs(model: "SpiritLM", units: UnitCorpus, directions: Sequence[str], seed: int) -> FoundPairs:

@@ -43,8 +43,8 @@ def preferences(
     benchmark: str | None = None,
     options: dict[str, Any] | None = None,
     template: str | None = None,
-    split: Literal["train", "validation", "test"] = "train",
-    directions: tuple[Direction, ...] = ("speech_to_speech",),
+    split: Literal["train", "validation", "test"] | None = None,
+    directions: tuple[Direction, ...] | None = None,
     prompt_seconds: float = 3.0,
     prompt_words: int = 10,
     first: int | None = None,
@@ -98,8 +98,9 @@ def preferences(
         template: form in which a tuned model is asked, for prompts and for JSON lines of pairs: the name of a task or
             "chat", if it was tuned on that; or a YAML file. A prompt is then the user's turn, and a continuation the
             assistant's. If left out, only lines with messages are asked by a template: "chat", or the only one.
-        split: split of a corpus.
-        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text.
+        split: split of a corpus; train if left out.
+        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text;
+            speech_to_speech if left out.
         prompt_seconds: length of the beginnings of recordings, in seconds.
         prompt_words: number of words of the beginnings of texts.
         first: number of prompts, or without a scorer of pairs, that are taken in order; all if left out.
@@ -150,8 +151,10 @@ def preferences(
         num_samples=num_samples,
         batch_size=batch_size,
     )
+    from_source = PreferenceSource(
+        source, split, directions, prompt_seconds, prompt_words, first, output, seed, benchmark
+    )
     given = None if scorer is None else _scorer(scorer, options or {}, Path(out))
-    from_source = PreferenceSource(source, split, directions, prompt_seconds, prompt_words, first, output, seed)
     if template is not None and (benchmark is not None or (scorer is None and not from_source.lines)):
         raise ValueError(
             f"template must be left out unless there are prompts or JSON lines, but is {template}: hypotheses of "
@@ -159,7 +162,7 @@ def preferences(
         )
     spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype, template)
     if scorer is None:
-        found = from_source.pairs(spirit_lm, benchmark, options or {})
+        found = from_source.pairs(spirit_lm, options or {})
     else:
         sampled = _sampled(from_source, spirit_lm, folders, Path(out), scorer, given, settings, rules)
         if sampled is None:
