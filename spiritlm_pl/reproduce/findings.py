@@ -3,7 +3,7 @@
 The rule, which was set before any result was seen: a statement is "seen" if the 95 % interval of the difference lies
 above 0, "opposite" if it lies below, and else "not seen"; with fewer than `FEWEST_SEEDS` pairs of runs it is "too few
 runs". A finding is what its main statements are: "too few runs" if one of them is, "seen" if all are seen, "opposite"
-if one is opposite, else "not seen".
+if one is opposite, else "not seen"; one without main statements, which the paper does not have, is "figures only".
 
 Shapes: S seeds, N items.
 """
@@ -22,7 +22,7 @@ from spiritlm_pl.reproduce.results import Result
 
 FEWEST_SEEDS = 3
 CHANCE = "chance"  # in place of a condition: half of the items
-Verdict = Literal["seen", "not seen", "opposite", "too few runs"]
+Verdict = Literal["seen", "not seen", "opposite", "too few runs", "figures only"]
 Runs = Mapping[str, Mapping[int, Result]]  # results by condition and seed
 Figures = dict[str, float]  # by item
 
@@ -62,7 +62,9 @@ def measured(result: Result, measure: str) -> Figures | None:
     described = findings_file()["measures"][measure]
     steps = result.get("steps", {}).values()
     figures = {kind: found for step in steps for kind, found in step["figures"].items()}
-    return READERS[described["figure"]](figures, described.get("of", [measure]))
+    found = READERS[described["figure"]](figures, described.get("of", [measure]))
+    scale = described.get("scale", 1)
+    return None if found is None else {item: scale * value for item, value in found.items()}
 
 
 def _points(figures: dict[str, Any], directions: Sequence[str]) -> Figures | None:
@@ -83,7 +85,12 @@ def _alignment(figures: dict[str, Any], _: Sequence[str]) -> Figures | None:
     return None if found is None else {"": max(gaps(found))}
 
 
-READERS = {"points": _points, "alignment": _alignment}
+def _expressivity(figures: dict[str, Any], names: Sequence[str]) -> Figures | None:
+    found = figures.get("expressivity", {})
+    return {"": float(found[names[0]])} if names[0] in found else None
+
+
+READERS = {"points": _points, "alignment": _alignment, "expressivity": _expressivity}
 
 
 def table(runs: Mapping[int, Result], measure: str) -> dict[int, Figures]:
@@ -137,7 +144,9 @@ def verdict(estimate: PairedEstimate | None) -> Verdict:
 
 def finding_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdict on a finding from those on its main statements, by the rule."""
-    if not verdicts or "too few runs" in verdicts:
+    if not verdicts:
+        return "figures only"
+    if "too few runs" in verdicts:
         return "too few runs"
     if all(one == "seen" for one in verdicts):
         return "seen"

@@ -15,31 +15,33 @@ TOKENIZERS = "tokenizers"
 WEIGHTS = "*.safetensors"
 
 
-def copy_tokenizers(folder: Path, quickstart: Path, names: Iterable[str]) -> None:
-    """Copy speech tokenizers of a quickstart's folder, so that all machines use the same.
+def has_tokenizer(quickstart: Path, name: str) -> bool:
+    """Whether the folder of a quickstart has a speech tokenizer, which the plan calls by this name."""
+    return any((quickstart / plan_file()["tokenizers"][name]).rglob(WEIGHTS))
+
+
+def copy_tokenizer(folder: Path, quickstart: Path, name: str) -> None:
+    """Copy a speech tokenizer of a quickstart's folder, so that all machines use the same; one that is there is kept.
 
     Args:
         folder: folder to copy to.
-        quickstart: folder of a quickstart that has made them.
-        names: names of the tokenizers, as the plan calls them; those that are there already are kept.
+        quickstart: folder of a quickstart that has made it.
+        name: name of the tokenizer, as the plan calls it.
 
     Raises:
-        ValueError: if the quickstart has no such tokenizer, or another than the one that is there.
+        ValueError: if another tokenizer is there.
     """
-    for name in names:
-        source, target = quickstart / plan_file()["tokenizers"][name], folder / TOKENIZERS / name
-        if not any(source.rglob(WEIGHTS)):
-            raise ValueError(f"quickstart must be the folder of a finished quickstart, but {source} holds no tokenizer")
-        if not target.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary_folder(target) as new:
-                shutil.copytree(source, new / name)
-                (new / name).replace(target)
-        elif fingerprint(target) != fingerprint(source):
-            raise ValueError(
-                f"quickstart must be the one whose tokenizers {folder} has, but {source} is another; take an empty "
-                "folder, or leave --quickstart out"
-            )
+    source, target = quickstart / plan_file()["tokenizers"][name], folder / TOKENIZERS / name
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(target) as new:
+            shutil.copytree(source, new / name)
+            (new / name).replace(target)
+    elif fingerprint(target) != fingerprint(source):
+        raise ValueError(
+            f"quickstart must be the one whose tokenizers {folder} has, but {source} is another; take an empty "
+            "folder, or leave --quickstart out"
+        )
 
 
 def fingerprint(folder: Path) -> str:

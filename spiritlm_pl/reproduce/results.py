@@ -129,4 +129,10 @@ def _layers(path: Path) -> list[dict[str, Any]]:
     return next(iter(found.values()))
 
 
-READERS = {"metrics": _metrics, "points": _points, "layers": _layers}
+def _expressivity(path: Path) -> dict[str, float]:
+    """Read what is left of melody (share of F0 frames that are wrong) and style (per cent told right)."""
+    found = json.loads(path.read_text(encoding="utf-8"))["systems"]["run"]
+    return {name: found[name]["value"] for name in ("f0_frame_error", "style") if found[name] is not None}
+
+
+READERS = {"metrics": _metrics, "points": _points, "layers": _layers, "expressivity": _expressivity}

@@ -7,14 +7,15 @@ from rich.console import Console
 from rich.table import Table
 
 from spiritlm_pl.reproduce.findings import findings_file
-from spiritlm_pl.reproduce.folder import TOKENIZERS, copy_tokenizers, shared_settings
-from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers
+from spiritlm_pl.reproduce.folder import TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, write_report
 from spiritlm_pl.reproduce.results import merge as merge_results
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.devices import num_cores
 
 DEFAULTS = (2000, 1.0)  # stories, budget
+MAIN_TOKENIZER = "hubert"  # without which there is no run
 
 
 def reproduce(
@@ -55,18 +56,27 @@ def reproduce(
         ChildProcessError: if runs have failed; the others are finished first.
     """
     known = findings_file()["findings"]
-    chosen = sorted(known) if only is None else only
+    chosen = sorted(known) if only is None else list(only)
     _check(seeds, stories, budget, jobs)
     if not chosen or not set(chosen) <= set(known):
         raise ValueError(f"only must be numbers of findings ({', '.join(map(str, known))}), but is {only}")
     folder, console, start = Path(out), Console(), time.monotonic()
-    conditions = list(dict.fromkeys(name for number in chosen for name in known[number]["conditions"]))
-    tokenizers = needed_tokenizers(conditions)
     if quickstart is not None:
-        copy_tokenizers(folder, Path(quickstart), tokenizers)
-    for name in tokenizers:
-        if not (folder / TOKENIZERS / name).is_dir():
-            raise ValueError(f"quickstart must be given for a new folder, as {folder / TOKENIZERS / name} is missing")
+        for name in needed_tokenizers(_conditions(chosen)):
+            if has_tokenizer(Path(quickstart), name):
+                copy_tokenizer(folder, Path(quickstart), name)
+    for number in list(chosen):
+        lacking = [
+            name for name in needed_tokenizers(_conditions([number])) if not (folder / TOKENIZERS / name).is_dir()
+        ]
+        if lacking and (only is not None or MAIN_TOKENIZER in lacking):
+            where = " and ".join(plan_file()["tokenizers"][name] for name in lacking)
+            raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
+        if lacking:
+            chosen.remove(number)
+            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {quickstart}.")
+    conditions = _conditions(chosen)
+    tokenizers = needed_tokenizers(conditions)
     settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)
     tasks = all_tasks(settings, conditions, seeds)
     if merge:
@@ -86,6 +96,11 @@ def reproduce(
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:
         raise ChildProcessError(f"{len(failed)} tasks failed ({', '.join(sorted(failed))}); see {folder / LOGS}")
+
+
+def _conditions(chosen: list[int]) -> list[str]:
+    """Return the names of the conditions of some findings, each once."""
+    return list(dict.fromkeys(name for one in chosen for name in findings_file()["findings"][one]["conditions"]))
 
 
 def _check(seeds: int, stories: int | None, budget: float | None, jobs: int | None) -> None:
