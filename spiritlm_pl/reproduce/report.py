@@ -20,6 +20,7 @@ from spiritlm_pl.reproduce.findings import (
 )
 from spiritlm_pl.reproduce.plan import Settings, Task
 from spiritlm_pl.reproduce.results import done_steps, read_result
+from spiritlm_pl.reproduce.scaling import scaling
 from spiritlm_pl.runtime.provenance import atomic_path
 
 NOTE = (
@@ -84,6 +85,7 @@ def _finding(number: int, runs: Runs) -> dict[str, Any]:
         "conditions": means,
         "minutes": {condition: _minutes(runs.get(condition, {}).values()) for condition in described["conditions"]},
         **({"gap_by_layer": layers} if "alignment" in described["shown"] else {}),
+        **({"scaling": scaling(runs, described["conditions"])} if described.get("scaling") else {}),
     }
 
 
@@ -101,14 +103,15 @@ def _minutes(results: Any) -> float | None:
     return round(sum(taken) / len(taken), 2) if taken else None
 
 
-def cell(estimate: dict[str, Any] | None, sign: str = "") -> str:
+def cell(estimate: dict[str, Any] | None, sign: str = "", digits: int = 1) -> str:
     """Write an estimate as text, with its interval."""
     if estimate is None:
         return "–"
-    value = format(estimate["value"], f"{sign}.1f")
+    value = format(estimate["value"], f"{sign}.{digits}f")
     if estimate["low"] is None:
         return value
-    return f"{value} ({format(estimate['low'], f'{sign}.1f')} to {format(estimate['high'], f'{sign}.1f')})"
+    low, high = (format(estimate[end], f"{sign}.{digits}f") for end in ("low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -119,7 +122,9 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")
     for number, one in report["findings"].items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
-        lines += ["| statement | difference | paper | verdict |", "|---|---|---|---|"]
+        lines += _scaling_lines(one.get("scaling", {}))
+        if one["statements"]:
+            lines += ["| statement | difference | paper | verdict |", "|---|---|---|---|"]
         for said in one["statements"]:
             paper = said["published"]
             beside = "–" if paper is None else f"{paper[0] - paper[1]:+.1f} ({paper[0]:g} and {paper[1]:g})"
@@ -137,6 +142,20 @@ def markdown(report: dict[str, Any]) -> str:
     made = f"{report['core_hours']} core hours on {'; '.join(report['machines'])}; code {', '.join(report['code'])}"
     size = f"{settings['stories']} stories, budget {settings['budget']:g}"
     return "\n".join([*lines, "", f"Bold statements decide. {NOTE}", "", f"{size}; {made}; {report['written']}.", ""])
+
+
+def _scaling_lines(found: dict[str, Any]) -> list[str]:
+    """Write the exponents of the losses as a table."""
+    if not found.get("exponents"):
+        return []
+    lines = [
+        "| loss of | falls with size as N^- | with tokens as D^- | share of growth for tokens |",
+        "|---|---|---|---|",
+    ]
+    for kind, one in found["exponents"].items():
+        cells = [cell(one[name], digits=3) for name in ("size", "tokens")]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def draw(report: dict[str, Any], path: Path) -> None:

@@ -6,10 +6,12 @@ A result says what was run, with which code, where and for how long, and holds t
 import json
 import platform
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from spiritlm_pl.reproduce.plan import Step, Task
 from spiritlm_pl.runtime.devices import num_cores
@@ -17,6 +19,7 @@ from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 RESULTS = "results"
 SPLIT_METRICS = "val/"
+LAYERS = ".layers."  # in the names of weights that are no embeddings
 Result = dict[str, Any]
 
 
@@ -116,6 +119,13 @@ def _metrics(path: Path) -> dict[str, float]:
     return {name: value for name, value in found.items() if name.startswith(SPLIT_METRICS) or name.startswith("perf/")}
 
 
+def _size(path: Path) -> dict[str, int]:
+    """Count the weights of a language model, without its embeddings."""
+    with safe_open(path, framework="pt") as stored:
+        shapes = [stored.get_slice(name).get_shape() for name in stored.keys() if LAYERS in name]  # noqa: SIM118
+    return {"weights": sum(prod(shape) for shape in shapes)}
+
+
 def _points(path: Path) -> dict[str, Any]:
     """Read the points of each item in each direction."""
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -135,4 +145,4 @@ def _expressivity(path: Path) -> dict[str, float]:
     return {name: found[name]["value"] for name in ("f0_frame_error", "style") if found[name] is not None}
 
 
-READERS = {"metrics": _metrics, "points": _points, "layers": _layers, "expressivity": _expressivity}
+READERS = {"metrics": _metrics, "size": _size, "points": _points, "layers": _layers, "expressivity": _expressivity}

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from spiritlm_pl.reproduce.folder import copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.plan import Settings, Task, all_tasks, plan_file
@@ -24,6 +26,9 @@ def write_figures(folder: Path, task: Task, points: list[float]) -> None:
     place = folder / "runs" / task.name
     (place / "export").mkdir(parents=True, exist_ok=True)
     (place / "export/metrics.json").write_text(json.dumps({"val/text/loss": 1.5, "train/loss": 3.0}))
+    save_file(
+        {"model.layers.0.a": torch.zeros(2, 3), "model.embed": torch.zeros(9)}, place / "export/model.safetensors"
+    )
     scores = {name: {"points": points, "right": [], "wrong": []} for name in DIRECTIONS}
     (place / "scores.json").write_text(json.dumps({"ids": [f"story {n}" for n in range(len(points))]} | scores))
     layers = [{"layer": n, "same": {"value": 0.5 * points[0]}, "other": {"value": 0.1}} for n in range(3)]
@@ -39,6 +44,7 @@ def test_a_result_grows_by_steps_and_tells_where_it_comes_from(tmp_path: Path) -
     assert is_complete(result, task) and (result["condition"], result["seed"]) == ("none", 0)
     train = result["steps"]["train"]
     assert train["figures"]["metrics"] == {"val/text/loss": 1.5}
+    assert train["figures"]["size"] == {"weights": 6}
     assert train["machine"]["host"] and train["code"] and train["seconds"] == 30.0
     assert train["command"] == list(task.steps[0].command)
     add_step(tmp_path, task, task.steps[0], 1.0, ())  # trained anew: what was measured is of no use
