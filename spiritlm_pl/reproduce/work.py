@@ -19,7 +19,7 @@ from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Task
 from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, read_result
-from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, take
+from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 
 PRELOAD = ["lightning.pytorch.cli", "transformers", "spiritlm_pl.cli.training", "spiritlm_pl.reproduce.work"]
@@ -47,6 +47,7 @@ class Workers:
         self.running: dict[str, tuple[ForkServerProcess, Claim, float]] = {}
         self.wanted = self._wanted(tasks)
         self._lock = threading.Lock()
+        self._told: set[str] = set()
 
     def _wanted(self, tasks: Sequence[Task]) -> list[str]:
         """Return the names of tasks that are to be done: runs that are not, and what these need and is not here."""
@@ -81,8 +82,10 @@ class Workers:
                     looked = time.monotonic()
                     self._look()
                 self._start_ready(context)
-                if not self.running and not self._open():
-                    return self.failed
+                if not self.running:
+                    if not self._open():
+                        return self.failed
+                    self._tell_of_others()
                 time.sleep(PAUSE if self.running else WAIT)
         finally:
             stop.set()
@@ -108,6 +111,15 @@ class Workers:
             elif name not in self.done and name not in self.running and name not in lost:
                 found.append(task)
         return found
+
+    def _tell_of_others(self) -> None:
+        """Say once for each task which process it is waited for."""
+        for task in self._open():
+            path = newest(self.folder / CLAIMS, task.name)
+            told = {} if path is None else owner(path)
+            if told and task.name not in self._told:
+                self._told.add(task.name)
+                self.console.print(f"Waiting for {task.title}, which process {told['process']} on {told['host']} does.")
 
     def _start_ready(self, context: multiprocessing.context.ForkServerContext) -> None:
         for task in self._open():

@@ -74,16 +74,17 @@ def test_a_budget_changes_the_steps_of_training_and_its_key() -> None:
 
 
 def test_keys_follow_stories_and_tokenizers() -> None:
-    before = keys(tasks())
-    others = keys(tasks(replace(SETTINGS, stories=200)))
+    some = ("interleaved", "warm", "mfcc")
+    before = keys(tasks(conditions=some))
+    others = keys(tasks(replace(SETTINGS, stories=200), some))
     assert not [name for name in before if before[name] == others[name]]
-    units = keys(tasks(replace(SETTINGS, tokenizers=dict.fromkeys(SETTINGS.tokenizers, "def"))))
+    units = keys(tasks(replace(SETTINGS, tokenizers=dict.fromkeys(SETTINGS.tokenizers, "def")), some))
     assert [name for name in before if before[name] == units[name]] == ["stories", "text_tokenizer"]
 
 
 def test_a_further_step_or_condition_leaves_the_keys_of_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(tasks(conditions=("interleaved", "none")))
-    changed = yaml.safe_load(yaml.safe_dump(plan_file()))
+    changed = yaml.safe_load(yaml.safe_dump(plan_file(), sort_keys=False))
     changed["steps_of"]["lm"]["steps"]["more"] = {"command": "evaluate codes '[${units}]' codes.json"}
     monkeypatch.setattr(plan, "plan_file", lambda: changed)
     after = keys(tasks(conditions=("interleaved", "none")))

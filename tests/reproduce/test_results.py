@@ -82,14 +82,13 @@ def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> No
     runs = [run_of(name, seed) for name in ("interleaved", "none", "asr_tts") for seed in range(3)]
     for task in runs:
         good = task.condition == "interleaved"
-        write_figures(
-            tmp_path, task, [1.0, 1.0, 1.0, 1.0 if good and task.seed else 0.0] if good else [0.0, 1.0, 0.0, 0.0]
-        )
+        points = [1.0] * 19 + [float(task.seed != 0)] if good else [0.0] * 15 + [1.0] * 5
+        write_figures(tmp_path, task, points)
     report = build_report(tmp_path, runs, SETTINGS, [1, 7])
     first = report["findings"]["1"]
     assert first["verdict"] == "seen" and report["findings"]["7"]["verdict"] == "seen"
     said = first["statements"][0]
-    assert said["published"] == (88.6, 71.9) and said["difference"]["seeds"] == 3 and said["difference"]["items"] == 4
+    assert said["published"] == (88.6, 71.9) and said["difference"]["seeds"] == 3 and said["difference"]["items"] == 20
     assert first["statements"][-1]["verdict"] == "too few runs" and first["minutes"]["none"] == 1.5
     text = markdown(report)
     assert "| 1. " in text and "**seen**" in text and "+16.7 (88.6 and 71.9)" in text
