@@ -82,7 +82,8 @@ def test_a_model_is_made_with_the_parts_of_another_package(
     assert list((tmp_path / "generated").glob("*.wav"))
 
     without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    refused = run(without, tmp_path, PATH_TO_A_MODEL[-1])
+    heard = ["--speech", str(next((tmp_path / "generated").glob("*.wav")))]
+    refused = run(without, tmp_path, [*PATH_TO_A_MODEL[-1], *heard])
     assert "names spiritlm_example.features.BandFeatures: --trust spiritlm_example runs code" in refused.stderr
 
 

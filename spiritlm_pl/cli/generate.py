@@ -270,7 +270,6 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
         printed: whether the text has been printed already.
     """
     from spiritlm_pl.cli.batch.generate import how_many_stopped
-    from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
     from spiritlm_pl.generation.types import Text
 
@@ -288,6 +287,8 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
                 assert piece.tokens is not None
                 print(speech_string(piece.tokens, vocabulary))
             else:
+                from spiritlm_pl.corpora.audio import save_wav  # a text does not wait for it
+
                 spoken += 1
                 path = folder / f"answer{number}_{spoken}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
