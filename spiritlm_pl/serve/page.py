@@ -121,6 +121,10 @@ def build_page(session: Session) -> gr.Blocks:
 
         boxes = [turns, prompt.text, prompt.audio]
         empty = [[], "", *(gr.update(value=None, visible=False) for _ in range(3)), gr.update(visible=False)]
+
+        def go_on(pieces: list[Said], said: list[Piece]) -> list[Any]:
+            return [[*pieces, *((LEARNT, piece) for piece in said)], *empty]
+
         hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         model: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "concurrency_limit": 1}
         for event in (prompt.add.click, prompt.text.submit):
@@ -129,12 +133,7 @@ def build_page(session: Session) -> gr.Blocks:
         prompt.generate.click(
             generate, asked_for, [*boxes, said, *answer.parts], **model, show_progress_on=[answer.text]
         )
-        answer.go_on.click(
-            lambda pieces, said: [[*pieces, *((LEARNT, piece) for piece in said)], *empty],
-            [turns, said],
-            [turns, said, *answer.parts],
-            **hidden,
-        )
+        answer.go_on.click(go_on, [turns, said], [turns, said, *answer.parts], **hidden)
         prompt.clear.click(lambda: [[], "", None, *empty], None, [*boxes, said, *answer.parts], **hidden)
     return page
 

@@ -434,7 +434,7 @@ def test_the_nearest_option_of_a_class_is_named_with_its_place(words: list[str],
         """
 
     parser = command_parser(build, "spiritlm do")
-    with pytest.raises(ArgumentError, match=f"^{message}") as raised:
+    with pytest.raises(ArgumentError, match=message) as raised:
         run_command(build, parser, [f"--part={__name__}.Outer", *words])
     assert "\n" not in str(raised.value)
 
