@@ -1,7 +1,7 @@
 """Grammar of hard stories: more of everything, a rival, and a gap before the ending.
 
-Two animals, each with a place and a thing, take part. The last sentence names those of the first animal, whose place and
-thing no sentence but the first two has named, while the thing of the rival has been named since, more than once. So an
+Two animals, each with a place and a thing, take part. The last sentence names those of the first animal. Its place and
+its thing have been named in the first two sentences only, and the thing of the rival more than once since then. So an
 ending is told from another by words that lie far back, and the words of a wrong ending may have been heard as well.
 """
 
