@@ -119,8 +119,8 @@ def _add_run(tasks: dict[str, Task], settings: Settings, condition: str, seed: i
     if "after" in described:
         _add_run(tasks, settings, described["after"], seed)
         needs.append(run_name(described["after"], seed))
-    steps = max(SHORTEST_RUN, round(plan_file()["steps"] * described.get("length", 1) * settings.budget))
-    values = {"run": name, "seed": str(seed), "steps": str(steps), "units": described.get("units", UNITS)}
+    steps = _scaled(plan_file()["steps"] * described.get("length", 1), settings)
+    values = {"run": name, "seed": str(seed), "steps": steps, "units": described.get("units", UNITS)}
     values["options"] = Template(described.get("options", "")).substitute(values)
     tasks[name] = Task(
         name=name,
@@ -143,25 +143,41 @@ def _add_shared(tasks: dict[str, Task], settings: Settings, name: str) -> None:
     beside = [_key_of(tasks[need]) for need in described.get("needs", ())]
     beside += [settings.tokenizers[one] for one in described.get("tokenizers", ())]
     numbered = {f"command {number}": {"command": line} for number, line in enumerate(described["commands"], 1)}
+    lengths = {one: _scaled(number, settings) for one, number in described.get("steps", {}).items()}
+    values = {"stories": str(settings.stories)} | lengths
     tasks[name] = Task(
         name=name,
         title=described["title"],
-        steps=_steps(numbered, {"stories": str(settings.stories)}, beside),
+        steps=_steps(numbered, values, beside, chained=True),
         needs=tuple(described.get("needs", ())),
         makes=described["makes"],
         threads=described.get("threads", 1),
     )
 
 
-def _steps(described: Mapping[str, Any], values: Mapping[str, str], beside: list[str]) -> tuple[Step, ...]:
-    """Fill in the commands; the key of each step depends on the first step, too, which makes what the others measure.
+def _scaled(steps: float, settings: Settings) -> str:
+    """Return a number of optimizer steps, scaled by the budget."""
+    return str(max(SHORTEST_RUN, round(steps * settings.budget)))
 
-    A step that a later version adds does not change the keys of the others.
+
+def _steps(
+    described: Mapping[str, Any], values: Mapping[str, str], beside: list[str], chained: bool = False
+) -> tuple[Step, ...]:
+    """Fill in the commands, and compute their keys.
+
+    In a run, the key of each step depends on that of the first, which makes what the others measure, so that a step
+    that a later version adds does not change the keys of the others.
+
+    Args:
+        described: steps by name.
+        values: variables of the commands.
+        beside: keys of what the task needs.
+        chained: whether each step depends on all before it.
     """
     steps: list[Step] = []
     for name, one in described.items():
         words = tuple(shlex.split(Template(one["command"]).substitute(values)))
-        before = [*beside, *(step.key for step in steps[:1])]
+        before = [*beside, *(step.key for step in (steps if chained else steps[:1]))]
         steps.append(Step(name, words, one.get("figures", {}), _key(words, before)))
     return tuple(steps)
 

@@ -1,29 +1,16 @@
 """Grammar of hard stories: more of everything, a rival, and a gap before the ending.
 
-Two animals, each with a place and a thing, take part. The last sentence names those of the first animal, none of which
-the three sentences before it have named. So an ending is told from another by words that lie far back, and the words of
-a wrong ending may have been heard as well, since the rival has them.
+Two animals, each with a place and a thing, take part. The last sentence names those of the first animal. Its place and
+its thing have been named in the first two sentences only, and the thing of the rival more than once since then. So an
+ending is told from another by words that lie far back, and the words of a wrong ending may have been heard as well.
 """
 
 import random
 
-ANIMALS = tuple(
-    (
-        "fox bear cat dog duck frog horse mouse owl pig rabbit tiger monkey lion sheep goat wolf turtle "
-        "spider donkey chicken beetle eagle parrot"
-    ).split()
-)
-PLACES = tuple(
-    (
-        "river forest garden castle market village school beach mountain bridge tower station harbour bakery "
-        "temple palace valley island kitchen window"
-    ).split()
-)
+ANIMALS = tuple("fox bear cat dog duck frog horse mouse owl pig rabbit tiger monkey lion sheep wolf".split())
+PLACES = tuple("river forest garden castle market village school beach mountain bridge tower station".split())
 THINGS = tuple(
-    (
-        "lamp apple drum kite button letter shoe cup basket ribbon candle pencil blanket hammer mirror bottle "
-        "trumpet needle wheel bell coin spoon feather pillow"
-    ).split()
+    "lamp apple drum kite button letter shoe cup basket ribbon candle pencil blanket hammer mirror bottle".split()
 )
 COLOURS = ("red", "blue", "green", "golden", "silver", "black", "yellow", "purple")
 MOODS = ("young", "hungry", "happy", "brave", "lazy", "clever")
@@ -42,16 +29,16 @@ TEMPLATES = (
         "Behind the {other_place} stood the {rival}.",
     ),
     (
-        "His {other_thing} was {other_colour} and old.",
-        "He only had a {other_colour} {other_thing}.",
-        "He wanted to sell his {other_thing}.",
+        "The {rival} had a {other_colour} {other_thing}.",
+        "The {other_thing} of the {rival} was {other_colour}.",
+        "The {rival} wanted to sell a {other_colour} {other_thing}.",
     ),
     (
-        "It rained for a long time.",
-        "The night was dark and cold.",
-        "Nobody said a word.",
-        "They talked and laughed together.",
+        "The {animal} looked at the {other_thing} and talked to the {rival}.",
+        "But the {animal} did not want the {other_thing} of the {rival}.",
+        "The {rival} gave the {other_thing} to nobody and the {animal} laughed.",
     ),
+    ("It rained for a long time.", "The night was dark and cold.", "Nobody said a word.", "They waited a while."),
     (
         "Then the {animal} carried the {thing} towards the {place}.",
         "Now the {animal} keeps the {thing} beside the {place}.",

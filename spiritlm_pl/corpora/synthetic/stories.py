@@ -77,7 +77,7 @@ def write_stories(count: int, seed: int = 0, difficulty: Difficulty = "easy") ->
     Args:
         count: number of stories to write.
         seed: seed of the stories; with the same seed, a larger count only adds stories.
-        difficulty: easy, four sentences; or hard, six, of more animals, places and things.
+        difficulty: easy, four sentences; or hard, seven, of more animals, places and things.
 
     Raises:
         ValueError: if the count is out of range.
