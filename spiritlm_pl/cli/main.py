@@ -45,8 +45,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("spiritlm_pl.cli.benchmark:COMMANDS", "published benchmarks: list, run, report"),
     "plan": ("spiritlm_pl.cli.plan:plan", "what a training takes: GPUs, network, checkpoints, data"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
+    "reproduce": ("spiritlm_pl.reproduce.run:reproduce", "the paper's findings in miniature, with error bars"),
 }
-NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
+NEED_ALL_OF = {
+    "quickstart": "train",
+    "reproduce": "train",
+}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError, MemoryError)

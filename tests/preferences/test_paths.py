@@ -130,15 +130,18 @@ def test_beginnings_of_recordings_are_prompts(command, tmp_path, capsys) -> None
         command("recordings", "none", "--scorer", "auto_bleu", "--directions", "[]")
 
 
-def test_right_and_wrong_of_a_benchmark(command, stories, capsys) -> None:
+def test_right_and_wrong_of_a_benchmark(command, model, stories, capsys) -> None:
     command(stories, "spoken", "--benchmark", "tstorycloze", "--validation-fraction", 0)
     told = capsys.readouterr()
     assert "train 3 pairs" in told.out and "recordings of whole stories are scored from their beginning" in told.err
     spoken = read_pairs("spoken", "train")
     assert spoken.reference is not None and all(len(pair.prompt) == 1 for pair in spoken)
     command(stories, "written", "--benchmark", "tstorycloze_text", "--validation-fraction", 0)
+    _, text, vocabulary = load_lm(model / "lm")
     for pair in read_pairs("written", "train"):
-        assert len(pair.prompt) > 3 and not {*pair.chosen} & {*pair.rejected}
+        told = [text.decode([*pair.prompt[1:], *ending]) for ending in (pair.chosen, pair.rejected)]
+        assert len(pair.prompt) > 3 and pair.prompt[0] == vocabulary.text_marker
+        assert "mat" in told[0] and "dog" in told[1] and all("cat sat" in one for one in told)
     for options, told_of in (
         (("--directions", "[text_to_text]"), "directions must be left out for .*, as tstorycloze and its options tell"),
         (("--split", "test"), "split must be left out"),
@@ -148,4 +151,4 @@ def test_right_and_wrong_of_a_benchmark(command, stories, capsys) -> None:
         with pytest.raises(USER_ERRORS, match=told_of):
             command(stories, "none", "--benchmark", "tstorycloze", *options)
     with pytest.raises(USER_ERRORS, match="must be one of right and wrong hypotheses, but generation_quality is not"):
-        command(stories, "none", "--benchmark", "generation_quality")
+        command(stories, "none", "--benchmark", "generation_quality", "--options", "{prompt_seconds: 0.25}")
