@@ -30,10 +30,10 @@ for words, unused in json.load(sys.stdin):
 
 def said(number):
     text = " ".join(["the", "cat", "sat", "on", "a", "mat"][number:] + ["the", "dog", "ran", "off"])
-    words = tuple(TimedWord(word, place, place + 0.5) for place, word in enumerate(text.split()))
+    words = tuple(TimedWord(word, 0.4 * place, 0.4 * place + 0.3) for place, word in enumerate(text.split()))
     return UnitUtterance(
         id=f"said{number}",
-        duration=float(len(words)),
+        duration=0.4 * len(words),
         text=text,
         words=words,
         units=np.arange(10 * len(words), dtype=np.uint16) % (20 - number),
