@@ -158,6 +158,7 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
 
         network = with_adapter(loaded[0], options.adapter, folder, loaded[2], merged=options.bits is None)
         loaded = (network, *loaded[1:])
+    loaded[0].requires_grad_(False)  # so that packed weights are kept from one answer to the next
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:
