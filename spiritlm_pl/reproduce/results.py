@@ -6,11 +6,11 @@ A result says what was run, with which code, where and for how long, and holds t
 import json
 import platform
 from collections.abc import Iterable
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from spiritlm_pl.reproduce.plan import Step, Task
@@ -102,7 +102,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": num_cores(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
     }
 
 
