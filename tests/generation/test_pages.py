@@ -122,6 +122,6 @@ def test_every_page_has_a_place_in_the_navigation_and_every_room_in_the_referenc
         assert re.search(rf"[ :-] {page.relative_to(ROOT / 'docs')}$", site, re.MULTILINE), page.name
     reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     rooms = {path.name for path in (ROOT / "spiritlm_pl").iterdir() if (path / "__init__.py").is_file()}
-    assert rooms - {"cli", "conf", "quickstart", "runtime"} == set(
+    assert rooms - {"cli", "conf", "quickstart", "reproduce", "runtime"} == set(
         re.findall(r"^::: spiritlm_pl\.(\w+)$", reference, re.M)
     ) - {"registry", "vocabulary"}
