@@ -101,7 +101,7 @@ def test_a_comment_in_a_configuration_changes_no_key_and_a_value_does(
     config.write_text("# more\n" + find("lm/reproduce").read_text())
     monkeypatch.setattr(plan, "find_config", lambda name: config if name == "lm/reproduce" else find(name))
     assert keys(tasks(conditions=("none",))) == before
-    config.write_text(config.read_text().replace("lr: 4.0e-3", "lr: 1.0e-3"))
+    config.write_text(config.read_text().replace("lr: 2.0e-3", "lr: 1.0e-3"))
     after = keys(tasks(conditions=("none",)))
     assert after["none-0"] != before["none-0"] and after["blocks"] == before["blocks"]
 
