@@ -109,12 +109,13 @@ class InverseSTFTHead(nn.Module):
         return self._overlap_add(frames) / self._overlap_add(self.window.square().expand(1, x.shape[1], -1))
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        rows, num_frames, trim = len(frames), frames.shape[1], (self.n_fft - self.hop) // 2
-        pieces = -(-self.n_fft // self.hop)  # of one hop, in a frame
-        frames = F.pad(frames, (0, pieces * self.hop - self.n_fft)).unflatten(2, (pieces, self.hop))
-        # Piece p of a frame begins p hops after the frame.
-        shifted = (F.pad(frames[:, :, p], (0, 0, p, pieces - 1 - p)) for p in range(pieces))
-        summed = sum(shifted, start=frames.new_zeros(())).reshape(rows, -1)
+        num_frames, trim = frames.shape[1], (self.n_fft - self.hop) // 2
+        summed = F.fold(
+            frames.transpose(1, 2),
+            output_size=(1, (num_frames - 1) * self.hop + self.n_fft),
+            kernel_size=(1, self.n_fft),
+            stride=(1, self.hop),
+        )[:, 0, 0]
         return summed[:, trim : trim + num_frames * self.hop]
 
 
