@@ -192,7 +192,12 @@ class HubertModule(FiniteStepsModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build AdamW with warm-up and linear decay."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, betas=self.betas, eps=1e-6, weight_decay=self.weight_decay
+            self.parameters(),
+            lr=self.learning_rate,
+            betas=self.betas,
+            eps=1e-6,
+            weight_decay=self.weight_decay,
+            fused=True,
         )
         decay_steps = self.trainer.estimated_stepping_batches if self.decay_steps is None else self.decay_steps
         factor = partial(trapezoid, warmup_steps=self.warmup_steps, decay_steps=decay_steps)

@@ -238,7 +238,7 @@ class VocoderModule(FiniteStepsModule):
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
 
     def training_step(self, batch: UnitWaveformBatch, batch_idx: int) -> None:
-        """Take a step of the discriminators, once these have begun, and one of the vocoder."""
+        """Take a step of the discriminators, once these have begun, and one of the vocoder, from the same weights."""
         real = batch.waveforms
         made = self._speak(self.network, batch)
         losses = {"mel": self.mel_loss(made, real), "duration": self._duration_loss(batch)}
@@ -251,22 +251,19 @@ class VocoderModule(FiniteStepsModule):
         norms: list[Tensor] = []
         if adversarial:
             start, end = self._crop(batch.units.shape[1])
-            real_crop, made_crop = real[:, start:end], made[:, start:end]
-            losses["discriminator"] = discriminator_loss(
-                self._discriminate(real_crop), self._discriminate(made_crop.detach())
-            )
-            norms += [self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)]
-            self.toggle_optimizer(generator_optimizer)
-            with torch.no_grad():
-                real_outputs = self._discriminate(real_crop)
-            made_outputs = self._discriminate(made_crop)
+            seen = made[:, start:end].detach().requires_grad_()
+            real_outputs, made_outputs = self._discriminate(real[:, start:end]), self._discriminate(seen)
             losses["adversarial"] = adversarial_loss(made_outputs)
             losses["feature_matching"] = feature_matching_loss(real_outputs, made_outputs)
-            total = total + self.adversarial_weight * losses["adversarial"]
-            total = total + self.feature_matching_weight * losses["feature_matching"]
+            fooling = self.adversarial_weight * losses["adversarial"]
+            fooling = fooling + self.feature_matching_weight * losses["feature_matching"]
+            # Both halves learn from one pass of the discriminators, at the weights that they have before this step.
+            (gradient,) = torch.autograd.grad(fooling, seen, retain_graph=True)
+            losses["discriminator"] = discriminator_loss(real_outputs, made_outputs)
+            norms += [self._descend(rest[0], losses["discriminator"], self.discriminators, counted=False)]
+            passed_on = (made[:, start:end] * gradient).sum()
+            total = total + passed_on + (fooling - passed_on).detach()  # the value of `fooling`, and its gradient
         norms += [self._descend(generator_optimizer, total, self.network, counted=True)]
-        if adversarial:
-            self.untoggle_optimizer(generator_optimizer)
         if self.average is not None:
             self.average.update_parameters(self.network)
         if self.scheduler_interval == "step":
@@ -337,7 +334,7 @@ class VocoderModule(FiniteStepsModule):
     def _descend(self, optimizer: Any, loss: Tensor, half: nn.Module, counted: bool) -> Tensor:
         """Take one step of vocoder or discriminators, without effect if the gradient is not finite; return its norm."""
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(loss, inputs=list(half.parameters()))
         norm = torch.nn.utils.clip_grad_norm_(half.parameters(), self.gradient_clip)
         if not torch.isfinite(norm):
             optimizer.zero_grad()  # without gradients the step changes no weight, but is counted

@@ -30,11 +30,16 @@ def fold_weight_norm(network: nn.Module) -> None:
 
 
 class ChannelsLastConv1d(nn.Conv1d):
-    """Convolution over time, (B, C, T), computed as one of images with their channels side by side."""
+    """Convolution over time, (B, C, T), computed on CPUs as one of images with their channels side by side."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, T) to (B, C', T')."""
-        if input.ndim != 3 or self.padding_mode != "zeros" or isinstance(self.padding, str):
+        if (
+            input.device.type != "cpu"
+            or input.ndim != 3
+            or self.padding_mode != "zeros"
+            or isinstance(self.padding, str)
+        ):
             return super().forward(input)
         (stride,), (padding,), (dilation,) = self.stride, self.padding, self.dilation
         weight, bias = self.weight.unsqueeze(2), self.bias

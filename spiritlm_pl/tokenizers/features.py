@@ -16,6 +16,7 @@ from torchaudio.transforms import MFCC
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.contracts.speech_tokenizer import exact_hop
+from spiritlm_pl.tokenizers.mel_spectrum import mel_powers
 
 ANALYSIS_RATE = 100  # Hz
 
@@ -155,7 +156,8 @@ class MFCCFeatures(nn.Module):
         border = (self.fft_size - self.step) // 2
         padded = functional.pad(waveforms.float() * inside, (border, border))
         with torch.autocast(waveforms.device.type, enabled=False):
-            cepstra = self.mfcc(padded)  # (B, C, F)
+            mels = (mel_powers(self.mfcc.MelSpectrogram, padded) + 1e-6).log()
+            cepstra = (mels @ self.mfcc.dct_mat).transpose(1, 2)  # (B, C, F)
         fine = num_frames * self.group
         cepstra = self._extend_last(cepstra[..., : longest * self.group], fine)
         deltas = self._extend_last(compute_deltas(cepstra), fine)

@@ -1,4 +1,4 @@
-"""HuBERT: masked prediction of frame clusters (Hsu et al., 2021), with torchaudio's encoder and mask.
+"""HuBERT: masked prediction of frame clusters (Hsu et al., 2021), with torchaudio's encoder.
 
 The convolutions follow the configuration: a total stride of 640 gives 25 Hz at 16 kHz (the published layout of Spirit
 LM), 320 gives 50 Hz. The logits are those of torchaudio (cosine similarity over temperature), but computed as one
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
-from torchaudio.models.wav2vec2.components import MaskGenerator
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.runtime.checkpoint import load_network
 from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames
+from spiritlm_pl.tokenizers.masking import MaskEmbedding, draw_mask
 from spiritlm_pl.tokenizers.mel_frontend import MelFrontend
 
 STAGE = "hubert"
@@ -198,7 +198,7 @@ class HubertPrediction:
 
 
 class HubertNetwork(nn.Module):
-    """HuBERT for training: encoder, mask and class embeddings."""
+    """HuBERT for training: encoder, embedding of hidden frames, and class embeddings."""
 
     config_class = HubertConfig
 
@@ -207,21 +207,7 @@ class HubertNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config)
-        self.mask = MaskGenerator(
-            config.embed_dim,
-            config.mask_prob,
-            "static",
-            0.0,
-            config.mask_length,
-            False,
-            1,
-            0.0,
-            "static",
-            0.0,
-            10,
-            False,
-            1,
-        )
+        self.mask = MaskEmbedding(config.embed_dim)
         self.projection = nn.Linear(config.embed_dim, config.final_dim)
         self.classes = nn.Parameter(torch.empty(config.num_classes, config.final_dim).uniform_())
 
@@ -233,13 +219,14 @@ class HubertNetwork(nn.Module):
         convolved = convolved * scale + convolved.detach() * (1 - scale)
         outside = torch.arange(convolved.shape[1], device=convolved.device) >= num_frames[:, None]
         hidden, attention_mask = self.encoder.encoder._preprocess(convolved, num_frames)
-        hidden, masked = self.mask(hidden, outside)
+        masked = draw_mask(~outside, self.config.mask_prob, self.config.mask_length)
+        hidden = self.mask(hidden, masked)
         hidden = self.encoder.encoder.transformer(hidden, attention_mask=attention_mask)
         projected = functional.normalize(self.projection(hidden).float(), dim=-1)
         classes = functional.normalize(self.classes.float(), dim=-1)
         with torch.autocast(hidden.device.type, enabled=False):  # autocast would round the product again
             logits = projected @ classes.T / self.config.temperature  # (B, T, K)
-        return HubertPrediction(logits, masked & ~outside, ~outside, penalty)
+        return HubertPrediction(logits, masked, ~outside, penalty)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.tokenizers.features import ANALYSIS_RATE, normalize_frames
+from spiritlm_pl.tokenizers.mel_spectrum import mel_powers
 
 
 class MelFrontend(nn.Module):
@@ -52,7 +53,7 @@ class MelFrontend(nn.Module):
         border = (self.size - self.step) // 2
         with torch.autocast(waveforms.device.type, enabled=False):
             padded = functional.pad(waveforms.float(), (border, border))
-            frames = (self.mel(padded) + 1e-6).log().transpose(1, 2)[:, : longest * self.group]  # (B, F, bands)
+            frames = (mel_powers(self.mel, padded)[:, : longest * self.group] + 1e-6).log()  # (B, F, bands)
         own = torch.full((batch,), samples, device=waveforms.device) if lengths is None else lengths
         counts = own // (self.step * self.group)
         fine = counts * self.group

@@ -149,5 +149,7 @@ class SpectrogramDiscriminator(Discriminator):
             window: Tensor = getattr(self, f"window{n_fft}")
             spectrum = torch.stft(waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True)
             power = spectrum.real.square() + spectrum.imag.square()
-            outputs.append(stack((power + 1e-7).log()[:, None] / 5))  # (B, 1, K, F)
+            levels = (power + 1e-7).log()[:, None] / 5  # (B, 1, K, F)
+            # Channels side by side are much faster on a CPU; the layers after the first keep this order.
+            outputs.append(stack(levels.contiguous(memory_format=torch.channels_last)))
         return outputs

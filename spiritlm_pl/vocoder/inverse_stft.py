@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spiritlm_pl.runtime.inference import ChannelsLastConv1d
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
@@ -70,7 +71,7 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, channels: int, hidden_channels: int, kernel_size: int, scale: float) -> None:
         """Build the layers."""
         super().__init__()
-        self.depthwise = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.depthwise = ChannelsLastConv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, hidden_channels)
         self.contract = nn.Linear(hidden_channels, channels)

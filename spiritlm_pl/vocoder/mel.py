@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from spiritlm_pl.tokenizers.mel_spectrum import mel_magnitudes
+
 FLOOR = 1e-5
 
 
@@ -48,7 +50,7 @@ class LogMel(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Compute log mels (B, M, F), F = S // hop, of waveforms (B, S)."""
         padded = F.pad(waveforms.float(), (self.padding, self.padding), mode="reflect")
-        return self.mel(padded).clamp(min=FLOOR).log()
+        return mel_magnitudes(self.mel, padded).clamp(min=FLOOR).log().transpose(1, 2)
 
 
 class MelLoss(nn.Module):

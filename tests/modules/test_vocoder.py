@@ -1,5 +1,6 @@
 """The vocoder's training: it learns, both halves move, steps are counted once, two processes agree."""
 
+import copy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
+from torch.optim import SGD
 from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 from torch.utils.data import DataLoader
 
@@ -25,6 +27,7 @@ from spiritlm_pl.vocoder.discriminators import (
 )
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
+from spiritlm_pl.vocoder.losses import adversarial_loss, discriminator_loss, feature_matching_loss
 from spiritlm_pl.vocoder.mel import MelLoss
 from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -127,6 +130,30 @@ def test_steps_are_batches_and_both_halves_move(tmp_path: Path) -> None:
     for name in ("mel_distance", "voicing_error", "duration_error_ms"):
         assert torch.isfinite(fit.callback_metrics[f"val/{name}"])
     assert {"train/loss_mel", "train/loss_feature_matching", "train/loss_duration"} <= set(fit.callback_metrics)
+
+
+def test_both_halves_descend_from_the_same_weights(tmp_path: Path) -> None:
+    plain: Any = {"mel_weight": 0.0, "stft_weight": 0.0, "duration_weight": 0.0, "gradient_clip": 1e9}
+    schedules: Any = {"generator_scheduler": None, "discriminator_scheduler": None, "discriminator_frames": None}
+    descent: Any = {f"{half}_optimizer": lambda found: SGD(found, lr=1.0) for half in ("generator", "discriminator")}
+    model = module(adversarial_start=0, **plain, **schedules, **descent)
+    network, critics = copy.deepcopy(model.network).train(), copy.deepcopy(model.discriminators)
+    trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(model, loader(1), loader(1))
+    batch = tones(seed=0)
+    made = model._speak(network, batch)
+    real_outputs, made_outputs = critics[0](batch.waveforms), critics[0](made)
+    fooling = adversarial_loss(made_outputs) + 2 * feature_matching_loss(real_outputs, made_outputs)
+    for before, after, loss in (
+        (network, model.network, fooling),
+        (critics, model.discriminators, discriminator_loss(real_outputs, made_outputs)),
+    ):
+        old, new = dict(before.named_parameters()), dict(after.named_parameters())
+        gradients = torch.autograd.grad(loss, list(old.values()), retain_graph=True, allow_unused=True)
+        for (name, value), gradient in zip(old.items(), gradients, strict=True):
+            expected = value if gradient is None else value - gradient
+            torch.testing.assert_close(
+                new[name], expected, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}"
+            )
 
 
 @pytest.mark.parametrize("expressive", [False, True])

@@ -192,13 +192,15 @@ def test_wrong_codes_are_named() -> None:
         replace(SMALL_STFT, num_pitches=6, num_styles=4, default_style=4)
 
 
-def test_head_inverts_a_spectrogram() -> None:
+@pytest.mark.parametrize("n_fft", [64, 56, 40])  # four hops, or a part of one more
+def test_head_inverts_a_spectrogram(n_fft: int) -> None:
     """The overlap-add of the head is the inverse of a windowed short-time transform."""
     torch.manual_seed(0)
-    head = InverseSTFTHead(4, n_fft=64, hop=16)
+    head = InverseSTFTHead(4, n_fft=n_fft, hop=16)
     waveform = torch.randn(1, 16 * 20)
-    padded = torch.nn.functional.pad(waveform, (24, 24))
-    spectrum = torch.fft.rfft(padded.unfold(-1, 64, 16) * head.window)  # (1, 20, 33)
+    border = (n_fft - 16) // 2
+    padded = torch.nn.functional.pad(waveform, (border, border))
+    spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, 16) * head.window)  # (1, 20, n_fft / 2 + 1)
     wanted = torch.cat([spectrum.abs().clamp(min=1e-8).log(), spectrum.angle()], dim=-1)
     head.out = torch.nn.Identity()
     torch.testing.assert_close(head(wanted), waveform, atol=1e-4, rtol=1e-4)
